@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Generated from src/ffi.rs by `make generate`; do not edit. */
+
+#ifndef TCP_CONN_LIMIT_H
+#define TCP_CONN_LIMIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "tcl_host.h"
+
+#define TCL_VERSION "0.1.0"
+
+/* Kamailio's, core/ip_addr.h: a struct sockaddr_in or sockaddr_in6. */
+union sockaddr_union;
+
+/**
+ * Success.
+ */
+#define TCL_OK 0
+
+/**
+ * An argument is null or out of range.
+ */
+#define TCL_EARG -1
+
+/**
+ * There is a limiter in this process already.
+ */
+#define TCL_EALREADY -2
+
+/**
+ * The system gives no memory, shared or own.
+ */
+#define TCL_EMEM -3
+
+/**
+ * Use before `tcl_init()`.
+ */
+#define TCL_EINIT -4
+
+/**
+ * The token names no connection.
+ */
+#define TCL_ESTALE -5
+
+/**
+ * A panic was stopped.
+ */
+#define TCL_EPANIC -6
+
+/**
+ * Bytes for a source as text, the NUL included.
+ */
+#define TCL_SOURCE_TEXT 52
+
+/**
+ * A recount under way.
+ */
+struct tcl_audit;
+
+/**
+ * What `tcl_init()` wants to know.
+ */
+struct tcl_config {
+  /**
+   * Connections the server allows, 1 to 100,000,000: sizes the table.
+   */
+  int32_t max_connections;
+  /**
+   * Connections of a source; 0 or less: off.
+   */
+  int32_t limit;
+  /**
+   * Leading bits of an IPv4 address that make a source, 1 to 32.
+   */
+  int32_t ipv4_prefix;
+  /**
+   * Leading bits of an IPv6 address that make a source, 1 to 128.
+   */
+  int32_t ipv6_prefix;
+};
+
+/**
+ * The table as a whole.
+ */
+struct tcl_stats {
+  /**
+   * Sources with connections.
+   */
+  uint64_t sources;
+  /**
+   * Their connections.
+   */
+  uint64_t connections;
+  /**
+   * Connections counted since the start.
+   */
+  uint64_t admitted;
+  /**
+   * Connections refused since the start.
+   */
+  uint64_t rejected;
+  /**
+   * The sum of the four that follow.
+   */
+  uint64_t errors;
+  /**
+   * Panics that were stopped.
+   */
+  uint64_t panics;
+  /**
+   * Connections admitted uncounted because the table had no place.
+   */
+  uint64_t table_full;
+  /**
+   * Calls with an address that is neither IPv4 nor IPv6.
+   */
+  uint64_t bad_address;
+  /**
+   * Releases of a token that names no connection.
+   */
+  uint64_t stale_token;
+  /**
+   * Places for sources.
+   */
+  uint64_t slots;
+  /**
+   * Bytes of shared memory mapped; what was never used takes no memory.
+   */
+  uint64_t memory;
+  /**
+   * Connections the table is made for.
+   */
+  uint32_t capacity;
+  /**
+   * Connections of a source; 0 or less: off.
+   */
+  int32_t limit;
+  /**
+   * Leading bits of an IPv4 address that make a source.
+   */
+  int32_t ipv4_prefix;
+  /**
+   * Leading bits of an IPv6 address that make a source.
+   */
+  int32_t ipv6_prefix;
+};
+
+/**
+ * A source.
+ */
+struct tcl_source {
+  /**
+   * Address, with the prefix length if that is shorter than an address.
+   */
+  char text[TCL_SOURCE_TEXT];
+  /**
+   * Its connections.
+   */
+  uint32_t connections;
+  /**
+   * Rejections since it is in the table.
+   */
+  uint32_t rejected;
+};
+
+/**
+ * The sums of an audit.
+ */
+struct tcl_audit_sums {
+  /**
+   * The host's connections.
+   */
+  uint64_t connections;
+  /**
+   * The connections in our table.
+   */
+  uint64_t counted;
+  /**
+   * The host's connections without a token.
+   */
+  uint64_t uncounted;
+  /**
+   * Sources for which the host and the table disagree.
+   */
+  uint64_t differences;
+};
+
+/**
+ * A source for which the host and the table disagree.
+ */
+struct tcl_difference {
+  /**
+   * Address, with the prefix length if that is shorter than an address.
+   */
+  char text[TCL_SOURCE_TEXT];
+  /**
+   * Its connections in the host.
+   */
+  uint32_t host;
+  /**
+   * Its connections in our table.
+   */
+  uint32_t counted;
+};
+
+/**
+ * The version of the library, for the host to compare with `TCL_VERSION`.
+ */
+const char *tcl_version(void);
+
+/**
+ * Makes the limiter of this process and of all that it forks from now on.
+ *
+ * On failure nothing is left behind, and up to `error_size` bytes of a sentence
+ * that names the value or the reason are written to `error`, NUL included.
+ *
+ * Returns `TCL_OK`, `TCL_EARG`, `TCL_EALREADY` or `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `config` and `host` are null or valid; the functions in `host` can be called
+ * until the process ends; `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_init(const struct tcl_config *config,
+                 const struct tcl_host *host,
+                 char *error,
+                 uintptr_t error_size);
+
+/**
+ * Tells the limiter which worker this process is: 0 for the one that accepts
+ * connections, for the others any other number. To be called after each fork.
+ */
+void tcl_attach(uint32_t worker);
+
+/**
+ * May the address, in network byte order, open one more connection?
+ *
+ * Returns 1 if its source is at the limit or over it: the connection is to be
+ * closed; it was counted as rejected and, once per source and minute, logged.
+ * Returns 0 to admit it.
+ *
+ * # Safety
+ *
+ * `address` is null or points to `length` bytes.
+ */
+int tcl_check(const uint8_t *address, uint32_t length);
+
+/**
+ * Counts a connection of the address, in network byte order.
+ *
+ * Returns a token for `tcl_closed()`, or 0 if the connection is not counted
+ * (there is no place for its source, or this is no address); then there is
+ * nothing to release.
+ *
+ * # Safety
+ *
+ * `address` is null or points to `length` bytes.
+ */
+uint64_t tcl_opened(const uint8_t *address, uint32_t length);
+
+/**
+ * Takes off the connection that `token` was given for, from any process. A token
+ * is to be released once; 0 is no token and releases nothing.
+ *
+ * Returns `TCL_OK`, or `TCL_ESTALE` if the token names no connection: nothing was
+ * changed, and it was counted as an error.
+ */
+int32_t tcl_closed(uint64_t token);
+
+/**
+ * The core's own function, for whoever binds to this library by that name: 1 if
+ * the source of `address` has `limit` connections or more, 0 if not, or if
+ * `limit` is 0 or less. Counts a rejection and leaves the log to the caller, as
+ * the core's function does.
+ *
+ * Inside Kamailio this name means the core's function, since the dynamic linker
+ * prefers the executable; the module calls `tcl_check()`.
+ *
+ * # Safety
+ *
+ * `address` is null or points to a `struct sockaddr_in` or `sockaddr_in6`, as its
+ * family tells, or to another `struct sockaddr`, of which only the family is read.
+ */
+int tcp_connection_limit_srcip(union sockaddr_union *address, int limit);
+
+/**
+ * The table as a whole, counted now.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `stats` is null or valid for writing.
+ */
+int32_t tcl_stats(struct tcl_stats *stats);
+
+/**
+ * The source of an address in network byte order; zeros if it has no place.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `address` is null or points to `length` bytes; `source` is null or valid for
+ * writing.
+ */
+int32_t tcl_get(const uint8_t *address, uint32_t length, struct tcl_source *source);
+
+/**
+ * Writes the up to `room` sources with most connections, most first.
+ *
+ * Returns how many, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `sources` is null or has room for `room` of them.
+ */
+int32_t tcl_top(struct tcl_source *sources, uint32_t room);
+
+/**
+ * Begins a recount of about `connections` connections; null if there is no
+ * memory, or before `tcl_init()`. To be ended by `tcl_audit_end()`.
+ */
+struct tcl_audit *tcl_audit_begin(uint32_t connections);
+
+/**
+ * A connection of the host, by its address in network byte order and its token.
+ * To be called for each of them, then `tcl_audit_compare()`, while none can be
+ * opened or closed.
+ *
+ * Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `audit` is null or comes from `tcl_audit_begin()`; `address` is null or points
+ * to `length` bytes.
+ */
+int32_t tcl_audit_connection(struct tcl_audit *audit,
+                             const uint8_t *address,
+                             uint32_t length,
+                             uint64_t token);
+
+/**
+ * Takes our counts, for comparison with the host's.
+ *
+ * Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `audit` is null or comes from `tcl_audit_begin()`.
+ */
+int32_t tcl_audit_compare(struct tcl_audit *audit);
+
+/**
+ * Writes the sums, and the up to `room` first differences.
+ *
+ * Returns how many differences were written, or `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `audit` is null or comes from `tcl_audit_begin()`; `sums` is null or valid for
+ * writing; `differences` is null or has room for `room` of them.
+ */
+int32_t tcl_audit_result(const struct tcl_audit *audit,
+                         struct tcl_audit_sums *sums,
+                         struct tcl_difference *differences,
+                         uint32_t room);
+
+/**
+ * Ends a recount.
+ *
+ * # Safety
+ *
+ * `audit` is null or comes from `tcl_audit_begin()`, and is not used any more.
+ */
+void tcl_audit_end(struct tcl_audit *audit);
+
+#endif  /* TCP_CONN_LIMIT_H */

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Limits the connections of each source address at constant cost.
+//!
+//! This is the engine of the Kamailio module `tcp_conn_limit`, and knows nothing
+//! of Kamailio: addresses and integers go in, verdicts and counts come out.
+//!
+//! ```text
+//!   Kamailio core            module tcp_conn_limit.so       this library
+//!  ┌────────────────────┐   ┌───────────────────────┐   ┌─────────────────────┐
+//!  │ accept      check ─┼──▶│ thin C shim:          │   │ ffi                 │
+//!  │ hashed     opened ─┼──▶│ hooks, parameters,    ├──▶│  └▶ limiter ◀ report│
+//!  │ unhashed   closed ─┼──▶│ RPC, counters         │   │      │        audit │
+//!  └────────────────────┘   └───────────────────────┘   │      ▼              │
+//!                                                       │ table ─▶ rows       │
+//!                                                       │   └──▶ region ◀─┘   │
+//!                                                       │  shared memory      │
+//!                                                       └─────────────────────┘
+//! ```
+//!
+//! # Reading order
+//!
+//! 1. [`source`]: who is counted.
+//! 2. [`limiter`]: check, opened, closed.
+//! 3. `table`: where a source is found, how it gets and loses its place.
+//! 4. `rows`: what its count is.
+//! 5. `region`: the memory all this lies in.
+//! 6. [`report`] and [`audit`]: what an operator asks.
+//! 7. [`ffi`]: the C ABI; `host`: what the host offers to us; `sync`: atomics.
+//!
+//! `unsafe` is in `region` and [`ffi`] only.
+//!
+//! # Invariants
+//!
+//! 1. At rest, the sum of a source's cells is the number of its connections.
+//! 2. No cell is ever read as less than zero.
+//! 3. One acceptor: never more than the limit, never a false rejection. Several:
+//!    never more than the limit, if they count with it ([`Limiter::opened`]).
+//! 4. A source with connections is never replaced.
+//! 5. A process killed at any instruction leaves the table usable.
+//! 6. No operation blocks or takes a lock; `check`, `opened` and `closed` allocate
+//!    nothing and do no I/O but the log line for the first rejection of a source
+//!    in a minute.
+//! 7. A panic admits the connection, is counted, and is logged once.
+//!
+//! [`Limiter::opened`]: limiter::Limiter::opened
+
+pub mod audit;
+pub mod ffi;
+#[rustfmt::skip]
+mod host;
+pub mod limiter;
+mod region;
+pub mod report;
+mod rows;
+pub mod source;
+mod sync;
+mod table;

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Region`]: the shared mapping, its layout, and all pointer arithmetic.
+//!
+//! ```text
+//! Header                 hash seed, limit, rows written; a Tally per row
+//! Bucket   × buckets     4 slots of 16 bytes: one cache line
+//! AtomicI32 × slots      × (ROWS − 1): the cells of every row but the home row
+//! Detail   × slots       what only a rejection or a report touches
+//! ```
+//!
+//! The mapping is anonymous and shared, made before the server forks, so every
+//! process inherits it. It is not reserved in advance: a page takes memory when
+//! it is first written, and an all-zero page is a valid, empty part of the
+//! table, so that creating a region touches the header alone.
+//!
+//! The size follows from the number of connections the host allows, see
+//! [`Geometry`].
+
+use core::fmt;
+use core::mem::{align_of, size_of};
+use core::ptr::NonNull;
+
+use crate::sync::{AtomicI32, AtomicU32, AtomicU64};
+
+/// Slots in a bucket: four of 16 bytes fill a cache line of 64 bytes.
+pub(crate) const SLOTS_PER_BUCKET: usize = 4;
+
+/// Rows of cells. Workers beyond this number share rows, which costs contention
+/// and never a wrong count, since adding to a cell is atomic.
+pub(crate) const ROWS: usize = 8;
+
+/// The row whose cells lie in the slots themselves: the row of the worker that
+/// accepts the connections.
+pub(crate) const HOME_ROW: usize = 0;
+
+/// The place of one source.
+#[repr(C)]
+pub(crate) struct Slot {
+    /// [`Source::word`](crate::source::Source::word) of the source.
+    pub(crate) word: AtomicU64,
+    /// State, family and generation, see [`crate::table`].
+    pub(crate) control: AtomicU32,
+    /// The source's cell in the home row.
+    pub(crate) home_cell: AtomicI32,
+}
+
+/// What one look-up reads: a cache line.
+#[repr(C, align(64))]
+pub(crate) struct Bucket {
+    pub(crate) slots: [Slot; SLOTS_PER_BUCKET],
+}
+
+/// What a slot's source has beside its key and its count.
+#[repr(C)]
+pub(crate) struct Detail {
+    /// [`Source::low`](crate::source::Source::low) of the source.
+    pub(crate) low: AtomicU64,
+    /// Rejections since the source took the slot.
+    pub(crate) rejected: AtomicU32,
+    /// Host clock of the last logged rejection plus 1; 0: none yet.
+    pub(crate) logged_at: AtomicU32,
+}
+
+/// The statistics of one row: its own cache lines, so that workers do not meet.
+#[repr(C, align(128))]
+pub(crate) struct Tally {
+    pub(crate) admitted: AtomicU64,
+    pub(crate) rejected: AtomicU64,
+    pub(crate) panics: AtomicU64,
+    pub(crate) table_full: AtomicU64,
+    pub(crate) bad_address: AtomicU64,
+    pub(crate) stale_token: AtomicU64,
+}
+
+/// The first bytes of the mapping.
+#[repr(C)]
+pub(crate) struct Header {
+    /// Key of the table's hash, drawn anew at each start.
+    pub(crate) seed: [u64; 2],
+    /// Connections of a source; 0 or negative: off.
+    pub(crate) limit: AtomicI32,
+    /// Bit r: row r was written at least once.
+    pub(crate) rows_written: AtomicU32,
+    pub(crate) tallies: [Tally; ROWS],
+}
+
+/// How many buckets serve how many connections.
+///
+/// At the worst every connection is a source of its own. Buckets with four slots
+/// and two choices then hold 1.25 sources on average, and a bucket pair is full
+/// with a probability of 5·10⁻¹⁰ for each bucket (M. Mitzenmacher, "The power of
+/// two choices in randomized load balancing", 1996: the fluid limit
+/// `ds_i/dt = s_{i-1}² − s_i²` at t = 1.25). That is one start in 2,000 with a
+/// million connections, all of different sources; the limiter's policy for a
+/// full table covers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    buckets: usize,
+}
+
+impl Geometry {
+    /// Beyond this number of connections a region is refused.
+    pub(crate) const MAX_CONNECTIONS: u32 = 100_000_000;
+
+    /// Room for `max_connections` connections, each of another source.
+    pub(crate) fn for_connections(max_connections: u32) -> Option<Geometry> {
+        if max_connections == 0 || max_connections > Self::MAX_CONNECTIONS {
+            return None;
+        }
+        // a few more, so that chance does not fill a tiny table
+        let buckets = u64::from(max_connections) * 4 / 5 + 16;
+        Some(Geometry {
+            buckets: usize::try_from(buckets).ok()?,
+        })
+    }
+
+    /// Exactly `buckets` buckets, for tests that want a table to be full.
+    #[cfg(test)]
+    pub(crate) fn of_buckets(buckets: usize) -> Geometry {
+        Geometry { buckets }
+    }
+
+    fn slots(self) -> usize {
+        self.buckets * SLOTS_PER_BUCKET
+    }
+
+    fn buckets_at(self) -> usize {
+        size_of::<Header>().next_multiple_of(align_of::<Bucket>())
+    }
+
+    fn cells_at(self) -> usize {
+        self.buckets_at() + self.buckets * size_of::<Bucket>()
+    }
+
+    fn details_at(self) -> usize {
+        let cells = (ROWS - 1) * self.slots() * size_of::<AtomicI32>();
+        (self.cells_at() + cells).next_multiple_of(align_of::<Detail>())
+    }
+
+    fn bytes(self) -> usize {
+        self.details_at() + self.slots() * size_of::<Detail>()
+    }
+}
+
+/// Why there is no region.
+#[derive(Debug)]
+pub(crate) enum RegionError {
+    /// The system refused the mapping of so many bytes.
+    Map(usize, std::io::Error),
+    /// The system gave no random bytes for the seed.
+    Random(std::io::Error),
+}
+
+impl fmt::Display for RegionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RegionError::Map(bytes, error) => {
+                write!(f, "cannot map {bytes} bytes of shared memory: {error}")
+            }
+            RegionError::Random(error) => {
+                write!(
+                    f,
+                    "cannot get random bytes for the seed of the hash: {error}"
+                )
+            }
+        }
+    }
+}
+
+/// A mapping that all processes forked after its creation share.
+pub(crate) struct Region {
+    base: NonNull<u8>,
+    geometry: Geometry,
+}
+
+// SAFETY: the mapping belongs to the Region alone; what it hands out are shared
+// references to atomics and to words that are never written after `create`.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Region {
+    pub(crate) fn create(geometry: Geometry) -> Result<Region, RegionError> {
+        let bytes = geometry.bytes();
+        let mut seed = [0u64; 2];
+        random(&mut seed).map_err(RegionError::Random)?;
+        // SAFETY: a new anonymous mapping touches no memory of anybody.
+        let base = unsafe {
+            libc::mmap(
+                core::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(RegionError::Map(bytes, std::io::Error::last_os_error()));
+        }
+        let Some(base) = NonNull::new(base.cast::<u8>()) else {
+            return Err(RegionError::Map(bytes, std::io::ErrorKind::Other.into()));
+        };
+        let header = base.cast::<Header>().as_ptr();
+        // SAFETY: the mapping is page-aligned, larger than a Header, writable, and
+        // nobody else knows of it yet. All other fields are right as zero.
+        unsafe { (&raw mut (*header).seed).write(seed) };
+        Ok(Region { base, geometry })
+    }
+
+    /// Bytes of address space; what was never written takes no memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.geometry.bytes()
+    }
+
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: `create` mapped the header and wrote its plain words before this
+        // Region existed; all that changes later are atomics.
+        unsafe { self.base.cast::<Header>().as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn buckets(&self) -> &[Bucket] {
+        // SAFETY: Bucket consists of atomics, for which zeroed memory is valid.
+        unsafe { self.slice(self.geometry.buckets_at(), self.geometry.buckets) }
+    }
+
+    /// The cells of a row other than the home row.
+    #[inline]
+    pub(crate) fn cells(&self, row: usize) -> &[AtomicI32] {
+        assert!(row != HOME_ROW && row < ROWS);
+        let slots = self.geometry.slots();
+        let at = self.geometry.cells_at() + (row - 1) * slots * size_of::<AtomicI32>();
+        // SAFETY: AtomicI32 is an atomic, for which zeroed memory is valid.
+        unsafe { self.slice(at, slots) }
+    }
+
+    #[inline]
+    pub(crate) fn details(&self) -> &[Detail] {
+        // SAFETY: Detail consists of atomics, for which zeroed memory is valid.
+        unsafe { self.slice(self.geometry.details_at(), self.geometry.slots()) }
+    }
+
+    /// `count` items of type `T` from byte `at` on.
+    ///
+    /// # Safety
+    ///
+    /// `T` consists of atomics for which zeroed memory is valid, and nothing else
+    /// is ever made of these bytes: [`Geometry`] gives each array its own.
+    #[inline]
+    unsafe fn slice<T>(&self, at: usize, count: usize) -> &[T] {
+        debug_assert!(at.is_multiple_of(align_of::<T>()));
+        debug_assert!(at + count * size_of::<T>() <= self.geometry.bytes());
+        // SAFETY: in bounds and aligned by Geometry's arithmetic (asserted above);
+        // valid as the caller promises; alive as long as the mapping, which is as
+        // long as `self`.
+        unsafe { core::slice::from_raw_parts(self.base.add(at).cast::<T>().as_ptr(), count) }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: base and length are those that mmap gave to `create`, and no
+        // reference into the mapping outlives `self`.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.geometry.bytes()) };
+    }
+}
+
+fn random(words: &mut [u64; 2]) -> std::io::Result<()> {
+    let bytes = size_of_val(words);
+    // SAFETY: the pointer and the length are those of `words`; any bytes are
+    // valid u64. Up to 256 bytes come whole or not at all (getrandom(2)).
+    let got = unsafe { libc::getrandom(words.as_mut_ptr().cast(), bytes, 0) };
+    if usize::try_from(got) == Ok(bytes) {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::Ordering;
+
+    #[test]
+    fn a_bucket_is_a_cache_line_and_a_slot_a_quarter() {
+        assert_eq!(size_of::<Bucket>(), 64);
+        assert_eq!(size_of::<Slot>(), 16);
+        assert_eq!(size_of::<Detail>(), 16);
+    }
+
+    #[test]
+    fn at_most_256_bytes_for_a_connection() {
+        // below a thousand the header and the few extra buckets weigh more
+        for connections in [1_000, 2_048, 35_000, 1_000_000, 100_000_000] {
+            let geometry = Geometry::for_connections(connections).unwrap();
+            let each = geometry.bytes() as f64 / f64::from(connections);
+            assert!(each <= 256.0, "{connections}: {each}");
+        }
+    }
+
+    #[test]
+    fn no_room_for_none_or_too_many() {
+        assert_eq!(Geometry::for_connections(0), None);
+        assert_eq!(
+            Geometry::for_connections(Geometry::MAX_CONNECTIONS + 1),
+            None
+        );
+    }
+
+    #[test]
+    fn parts_do_not_overlap() {
+        let region = Region::create(Geometry::of_buckets(3)).unwrap();
+        for (i, bucket) in region.buckets().iter().enumerate() {
+            for slot in &bucket.slots {
+                slot.word.store(i as u64, Ordering::Relaxed);
+            }
+        }
+        for row in 1..ROWS {
+            for cell in region.cells(row) {
+                cell.store(-(row as i32), Ordering::Relaxed);
+            }
+        }
+        for detail in region.details() {
+            detail.low.store(u64::MAX, Ordering::Relaxed);
+        }
+        assert_eq!(region.header().rows_written.load(Ordering::Relaxed), 0);
+        assert_eq!(region.buckets().len(), 3);
+        assert_eq!(region.details().len(), 12);
+        for (i, bucket) in region.buckets().iter().enumerate() {
+            for slot in &bucket.slots {
+                assert_eq!(slot.word.load(Ordering::Relaxed), i as u64);
+                assert_eq!(slot.control.load(Ordering::Relaxed), 0);
+            }
+        }
+        for row in 1..ROWS {
+            for cell in region.cells(row) {
+                assert_eq!(cell.load(Ordering::Relaxed), -(row as i32));
+            }
+        }
+    }
+
+    #[test]
+    fn seeds_differ() {
+        let a = Region::create(Geometry::of_buckets(1)).unwrap();
+        let b = Region::create(Geometry::of_buckets(1)).unwrap();
+        assert_ne!(a.header().seed, b.header().seed);
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Source`]: who is counted. A family and a masked address.
+//!
+//! An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2) is the IPv4
+//! address: Kamailio never sets `IPV6_V6ONLY`, so an IPv4 peer of a socket that
+//! listens on `[::]` arrives in this form. Masking it as IPv6 would merge all
+//! IPv4 peers into one source.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// Address family of a [`Source`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4, IPv4-mapped IPv6 included.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// How many leading bits of an address make a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefixes {
+    v4: u8,
+    v6: u8,
+}
+
+impl Prefixes {
+    /// Each host for itself in IPv4; in IPv6 the /64 network, which a single
+    /// host owns as a rule (RFC 6177, RFC 7421).
+    pub const DEFAULT: Prefixes = Prefixes { v4: 32, v6: 64 };
+
+    /// `v4` from 1 to 32, `v6` from 1 to 128, else `None`.
+    pub fn new(v4: u32, v6: u32) -> Option<Prefixes> {
+        if (1..=32).contains(&v4) && (1..=128).contains(&v6) {
+            Some(Prefixes {
+                v4: v4 as u8,
+                v6: v6 as u8,
+            })
+        } else {
+            None
+        }
+    }
+
+    /// The prefix length for `family`, in bits.
+    pub fn length(self, family: Family) -> u8 {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+
+    /// Whether the upper half of an IPv6 address is all of a source. Then a
+    /// [`Source`] is told by its family and its [`word`](Source::word) alone.
+    pub fn fit_one_word(self) -> bool {
+        self.v6 <= 64
+    }
+}
+
+/// Who is counted: family and masked address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source {
+    family: Family,
+    /// IPv4: the address in the lowest 32 bits.
+    bits: u128,
+}
+
+impl Source {
+    /// The source of an address in network byte order, 4 or 16 bytes. `None`
+    /// for any other length.
+    pub fn new(address: &[u8], prefixes: Prefixes) -> Option<Source> {
+        if let Ok(octets) = <[u8; 4]>::try_from(address) {
+            return Some(Source::v4(u32::from_be_bytes(octets), prefixes));
+        }
+        let bits = u128::from_be_bytes(<[u8; 16]>::try_from(address).ok()?);
+        Some(match bits >> 32 {
+            0xffff => Source::v4(bits as u32, prefixes),
+            _ => Source {
+                family: Family::V6,
+                bits: bits & (u128::MAX << (128 - u32::from(prefixes.v6))),
+            },
+        })
+    }
+
+    fn v4(address: u32, prefixes: Prefixes) -> Source {
+        Source {
+            family: Family::V4,
+            bits: u128::from(address & (u32::MAX << (32 - u32::from(prefixes.v4)))),
+        }
+    }
+
+    /// The source that has these [`word`](Self::word) and [`low`](Self::low).
+    pub(crate) fn from_words(family: Family, word: u64, low: u64) -> Source {
+        let bits = match family {
+            Family::V4 => u128::from(word),
+            Family::V6 => u128::from(word) << 64 | u128::from(low),
+        };
+        Source { family, bits }
+    }
+
+    /// IPv4 or IPv6.
+    pub fn family(self) -> Family {
+        self.family
+    }
+
+    /// IPv4: the address. IPv6: the upper half of the address.
+    pub(crate) fn word(self) -> u64 {
+        match self.family {
+            Family::V4 => self.bits as u64,
+            Family::V6 => (self.bits >> 64) as u64,
+        }
+    }
+
+    /// IPv4: 0. IPv6: the lower half of the address, which is 0 if
+    /// [`Prefixes::fit_one_word`].
+    pub(crate) fn low(self) -> u64 {
+        match self.family {
+            Family::V4 => 0,
+            Family::V6 => self.bits as u64,
+        }
+    }
+
+    /// What the table's keyed hash is made of: all bits, and the family.
+    pub(crate) fn hash_bytes(self) -> [u8; 17] {
+        let mut bytes = [0; 17];
+        bytes[..16].copy_from_slice(&self.bits.to_le_bytes());
+        bytes[16] = self.family as u8;
+        bytes
+    }
+
+    /// The masked address in network byte order: 4 bytes or 16, rest zero.
+    pub fn octets(self) -> ([u8; 16], usize) {
+        match self.family {
+            Family::V4 => {
+                let mut octets = [0; 16];
+                octets[..4].copy_from_slice(&(self.bits as u32).to_be_bytes());
+                (octets, 4)
+            }
+            Family::V6 => (self.bits.to_be_bytes(), 16),
+        }
+    }
+
+    /// The source as text: `192.0.2.1`, or `2001:db8::/64` where the prefix is
+    /// shorter than the address.
+    pub fn display(self, prefixes: Prefixes) -> impl fmt::Display {
+        SourceText {
+            source: self,
+            prefix: prefixes.length(self.family),
+        }
+    }
+}
+
+struct SourceText {
+    source: Source,
+    prefix: u8,
+}
+
+impl fmt::Display for SourceText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let full = match self.source.family {
+            Family::V4 => {
+                write!(f, "{}", Ipv4Addr::from_bits(self.source.bits as u32))?;
+                32
+            }
+            Family::V6 => {
+                write!(f, "{}", Ipv6Addr::from_bits(self.source.bits))?;
+                128
+            }
+        };
+        if self.prefix < full {
+            write!(f, "/{}", self.prefix)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(address: &str, prefixes: Prefixes) -> Source {
+        match address.parse().unwrap() {
+            core::net::IpAddr::V4(a) => Source::new(&a.octets(), prefixes),
+            core::net::IpAddr::V6(a) => Source::new(&a.octets(), prefixes),
+        }
+        .unwrap()
+    }
+
+    fn text(address: &str, v4: u32, v6: u32) -> String {
+        let prefixes = Prefixes::new(v4, v6).unwrap();
+        source(address, prefixes).display(prefixes).to_string()
+    }
+
+    #[test]
+    fn masks_and_prints() {
+        assert_eq!(text("192.0.2.77", 32, 64), "192.0.2.77");
+        assert_eq!(text("192.0.2.77", 24, 64), "192.0.2.0/24");
+        assert_eq!(text("192.0.2.77", 1, 64), "128.0.0.0/1");
+        assert_eq!(text("2001:db8:1:2:3:4:5:6", 32, 64), "2001:db8:1:2::/64");
+        assert_eq!(
+            text("2001:db8:1:2:3:4:5:6", 32, 128),
+            "2001:db8:1:2:3:4:5:6"
+        );
+        assert_eq!(text("2001:db8:1:2:3:4:5:6", 32, 1), "::/1");
+    }
+
+    #[test]
+    fn mapped_ipv4_is_ipv4() {
+        let p = Prefixes::DEFAULT;
+        assert_eq!(source("::ffff:192.0.2.1", p), source("192.0.2.1", p));
+        assert_ne!(source("::fffe:192.0.2.1", p), source("192.0.2.1", p));
+    }
+
+    #[test]
+    fn family_is_part_of_the_source() {
+        // the same word, as IPv4 0.0.0.1 and as IPv6 0:0:0:1::/64
+        let p = Prefixes::DEFAULT;
+        let (v4, v6) = (source("0.0.0.1", p), source("0:0:0:1::", p));
+        assert_eq!(v4.word(), v6.word());
+        assert_ne!(v4, v6);
+        assert_ne!(v4.hash_bytes(), v6.hash_bytes());
+    }
+
+    #[test]
+    fn words_give_the_source_back() {
+        let wide = Prefixes::new(32, 128).unwrap();
+        for address in ["192.0.2.1", "::", "2001:db8:1:2:3:4:5:6", "0.0.0.0"] {
+            let s = source(address, wide);
+            assert_eq!(Source::from_words(s.family(), s.word(), s.low()), s);
+        }
+    }
+
+    #[test]
+    fn other_lengths_are_no_address() {
+        for length in [0, 1, 3, 5, 15, 17] {
+            assert_eq!(Source::new(&[1; 17][..length], Prefixes::DEFAULT), None);
+        }
+    }
+
+    #[test]
+    fn prefixes_out_of_range() {
+        for (v4, v6) in [(0, 64), (33, 64), (32, 0), (32, 129), (u32::MAX, 64)] {
+            assert_eq!(Prefixes::new(v4, v6), None);
+        }
+    }
+}

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Table`]: the directory of sources: find, claim, replace.
+//!
+//! Fixed size, no lock, no tombstones: a keyed hash names two buckets of four
+//! slots, a source is in one of these eight slots or nowhere, for ever. So a
+//! look-up touches two cache lines at most, whatever went through the table
+//! before. Two choices keep the buckets evenly filled (Y. Azar et al., "Balanced
+//! allocations", 1994).
+//!
+//! # A slot's life
+//!
+//! ```text
+//!             claim                key written             confirmed
+//!   Free ────────────▶ Claiming ──────────────▶ Pending ─────────────▶ Live
+//!    ▲                    ▲                        │                    │ ▲
+//!    └───── the same source was found elsewhere ───┘     to be replaced │ │ in use
+//!                         │                                             ▼ │
+//!                         └───────────── no connections ────────────── Retiring
+//! ```
+//!
+//! - **Free**: never used, or given back before it was used.
+//! - **Claiming**: one process owns the slot and writes its key.
+//! - **Pending**: the key stands, but the same source might be pending elsewhere.
+//! - **Live**: the source's one slot.
+//! - **Retiring**: still the source's one slot, but somebody wants it. Who opens a
+//!   connection of the source makes it Live again.
+//!
+//! The control word also holds the family, an epoch that counts the claims, and a
+//! stamp that counts the attempts to take the slot. Stamp and epoch are never
+//! reset, so a process that was stopped for a while notices whatever happened to
+//! the slot meanwhile, unless it was exactly a multiple of 65,536 attempts.
+//!
+//! # Why a source has one slot
+//!
+//! Two processes may claim slots for one source at the same time. Each makes its
+//! slot Pending, then searches both buckets. In the total order of these steps
+//! one slot became Pending later than the other, and its owner sees the other
+//! one: if that is Live or Retiring, it withdraws; if it is still Pending, it sets
+//! it Free, which makes the other's confirmation fail. Either way at most one
+//! becomes Live.
+//!
+//! # Why a source with connections is not replaced
+//!
+//! To count a connection, a process adds to a cell and then checks that the
+//! control word is unchanged. To replace a source, a process makes it Retiring,
+//! checks that the cells are zero, and only then makes it Claiming. In the total
+//! order either the addition comes before the check of the cells, which sees it,
+//! or Retiring comes before the check of the control word, which sees that and
+//! takes the addition back.
+//!
+//! # A process killed on the way
+//!
+//! Retiring and Pending slots can be taken over or set free by others. A slot
+//! that was left Claiming stays unusable until the restart: one place of the
+//! table is lost, no count is wrong and nobody waits.
+
+#![forbid(unsafe_code)]
+
+use siphasher::sip::SipHasher13;
+
+use crate::region::{Bucket, Detail, Region, SLOTS_PER_BUCKET, Slot};
+use crate::rows::Rows;
+use crate::source::{Family, Prefixes, Source};
+use crate::sync::{AtomicU32, Ordering};
+
+/// How often a lost race is run again. Losing once takes another process that
+/// claims in the same two buckets at the same moment.
+const ATTEMPTS: u32 = 16;
+
+/// State, family, epoch and stamp of a slot, as one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Control(u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Free = 0,
+    Claiming = 1,
+    Pending = 2,
+    Live = 3,
+    Retiring = 4,
+}
+
+impl Control {
+    const STATE: u32 = 0b111;
+    const V6: u32 = 0b1000;
+    const EPOCH_SHIFT: u32 = 4;
+    const EPOCH_MASK: u32 = 0xfff;
+    const STAMP_SHIFT: u32 = 16;
+
+    #[inline]
+    fn load(word: &AtomicU32, ordering: Ordering) -> Control {
+        Control(word.load(ordering))
+    }
+
+    /// Words that this module never writes read as Claiming: a slot to leave
+    /// alone.
+    #[inline]
+    fn state(self) -> State {
+        match self.0 & Self::STATE {
+            0 => State::Free,
+            2 => State::Pending,
+            3 => State::Live,
+            4 => State::Retiring,
+            _ => State::Claiming,
+        }
+    }
+
+    /// Whether the slot is its source's slot.
+    #[inline]
+    fn is_in_use(self) -> bool {
+        matches!(self.state(), State::Live | State::Retiring)
+    }
+
+    #[inline]
+    fn family(self) -> Family {
+        if self.0 & Self::V6 == 0 {
+            Family::V4
+        } else {
+            Family::V6
+        }
+    }
+
+    /// Counts the claims of the slot, in 12 bits.
+    #[inline]
+    pub(crate) fn epoch(self) -> u32 {
+        self.0 >> Self::EPOCH_SHIFT & Self::EPOCH_MASK
+    }
+
+    fn with_state(self, state: State) -> Control {
+        Control(self.0 & !Self::STATE | state as u32)
+    }
+
+    fn stamped(self) -> Control {
+        Control(self.0.wrapping_add(1 << Self::STAMP_SHIFT))
+    }
+
+    /// Claimed for the next source, which is of `family`.
+    fn claimed_for(self, family: Family) -> Control {
+        let stamp = self.0 >> Self::STAMP_SHIFT << Self::STAMP_SHIFT;
+        let epoch = ((self.epoch() + 1) & Self::EPOCH_MASK) << Self::EPOCH_SHIFT;
+        let family = match family {
+            Family::V4 => 0,
+            Family::V6 => Self::V6,
+        };
+        Control(stamp | epoch | family | State::Claiming as u32)
+    }
+}
+
+/// Where a source is, and the control word under which it was seen there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) slot: usize,
+    pub(crate) control: Control,
+}
+
+/// Why a source got no slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClaimError {
+    /// All eight slots hold sources with connections.
+    Full,
+    /// Another process was in the way at each of the attempts.
+    Contended,
+}
+
+/// The directory of sources in a [`Region`].
+#[derive(Clone, Copy)]
+pub(crate) struct Table<'a> {
+    region: &'a Region,
+    rows: Rows<'a>,
+    /// Whether family and word tell a source apart without its low half.
+    one_word: bool,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn new(region: &'a Region, prefixes: Prefixes) -> Table<'a> {
+        Table {
+            region,
+            rows: Rows::new(region),
+            one_word: prefixes.fit_one_word(),
+        }
+    }
+
+    /// The slot of `source`.
+    #[inline]
+    pub(crate) fn find(self, source: Source) -> Option<Place> {
+        let [first, second] = self.buckets_of(source);
+        self.find_in(first, source)
+            .or_else(|| self.find_in(second, source))
+    }
+
+    /// The Live slot of `source`, taken for it if it has none.
+    #[inline]
+    pub(crate) fn find_or_claim(self, source: Source) -> Result<Place, ClaimError> {
+        let buckets = self.buckets_of(source);
+        for _ in 0..ATTEMPTS {
+            let found = self
+                .find_in(buckets[0], source)
+                .or_else(|| self.find_in(buckets[1], source));
+            let place = match found {
+                Some(place) if place.control.state() == State::Retiring => self.revive(place),
+                Some(place) => Some(place),
+                None => {
+                    let victim = self.choose(buckets).ok_or(ClaimError::Full)?;
+                    self.claim(victim, source, buckets)
+                }
+            };
+            if let Some(place) = place {
+                return Ok(place);
+            }
+        }
+        Err(ClaimError::Contended)
+    }
+
+    /// Whether the source of `place` still has the slot. Asked after adding to a
+    /// cell, see the module's documentation.
+    #[inline]
+    pub(crate) fn still_holds(self, place: Place) -> bool {
+        // total order, see crate::sync
+        Control::load(&self.slot(place.slot).control, Ordering::SeqCst) == place.control
+    }
+
+    /// Whether `slot` exists and belongs to the source that took it in `epoch`.
+    #[inline]
+    pub(crate) fn in_use_since(self, slot: usize, epoch: u32) -> bool {
+        let Some(bucket) = self.region.buckets().get(slot / SLOTS_PER_BUCKET) else {
+            return false;
+        };
+        // Relaxed: a source with connections is not replaced, so for the holder
+        // of a token of this epoch nothing changes; for others it does not matter
+        // when they learn of a change.
+        let control = Control::load(
+            &bucket.slots[slot % SLOTS_PER_BUCKET].control,
+            Ordering::Relaxed,
+        );
+        control.is_in_use() && control.epoch() == epoch
+    }
+
+    /// The source whose slot `slot` is, if any.
+    pub(crate) fn source_at(self, slot: usize) -> Option<(Source, Place)> {
+        let place = self.slot(slot);
+        // publish: the key that belongs to this control word, or a later one
+        let control = Control::load(&place.control, Ordering::Acquire);
+        if !control.is_in_use() {
+            return None;
+        }
+        // Acquire: the second look at the control word must not come before
+        let word = place.word.load(Ordering::Acquire);
+        let low = self.detail(slot).low.load(Ordering::Acquire);
+        let place = Place { slot, control };
+        self.still_holds(place)
+            .then(|| (Source::from_words(control.family(), word, low), place))
+    }
+
+    pub(crate) fn slots(self) -> usize {
+        self.region.details().len()
+    }
+
+    pub(crate) fn detail(self, slot: usize) -> &'a Detail {
+        &self.region.details()[slot]
+    }
+
+    #[inline]
+    fn slot(self, slot: usize) -> &'a Slot {
+        &self.region.buckets()[slot / SLOTS_PER_BUCKET].slots[slot % SLOTS_PER_BUCKET]
+    }
+
+    #[inline]
+    fn buckets_of(self, source: Source) -> [usize; 2] {
+        let seed = self.region.header().seed;
+        let hash = SipHasher13::new_with_keys(seed[0], seed[1]).hash(&source.hash_bytes());
+        let count = self.region.buckets().len() as u64;
+        // from 32 random bits to 0..count by multiplication: D. Lemire, "Fast
+        // random integer generation in an interval", 2019
+        let pick = |bits: u64| (((bits & 0xffff_ffff) * count) >> 32) as usize;
+        let (first, second) = (pick(hash), pick(hash >> 32));
+        if first != second {
+            [first, second]
+        } else {
+            [first, (first + 1) % self.region.buckets().len()]
+        }
+    }
+
+    #[inline]
+    fn find_in(self, bucket: usize, source: Source) -> Option<Place> {
+        let slots = &self.region.buckets()[bucket].slots;
+        for (i, entry) in slots.iter().enumerate() {
+            // publish: what is read below belongs to this control word or to a
+            // later one; if it is a later one, `still_holds` will say so
+            let control = Control::load(&entry.control, Ordering::Acquire);
+            let slot = bucket * SLOTS_PER_BUCKET + i;
+            if control.is_in_use() && self.has_key(slot, entry, control, source) {
+                return Some(Place { slot, control });
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn has_key(self, slot: usize, entry: &Slot, control: Control, source: Source) -> bool {
+        entry.word.load(Ordering::Acquire) == source.word()
+            && control.family() == source.family()
+            && (self.one_word
+                || source.family() == Family::V4
+                || self.detail(slot).low.load(Ordering::Acquire) == source.low())
+    }
+
+    /// The slot to claim: in the bucket with fewer sources that have connections,
+    /// a free one before one whose source has none.
+    fn choose(self, buckets: [usize; 2]) -> Option<Place> {
+        let looks = buckets.map(|bucket| self.look(bucket));
+        let [first, second] = &looks;
+        let less = if second.busy < first.busy {
+            second
+        } else {
+            first
+        };
+        less.free.or(less.idle)
+    }
+
+    fn look(self, bucket: usize) -> Look {
+        let mut look = Look::default();
+        let entries: &Bucket = &self.region.buckets()[bucket];
+        for (i, entry) in entries.slots.iter().enumerate() {
+            let slot = bucket * SLOTS_PER_BUCKET + i;
+            // publish
+            let control = Control::load(&entry.control, Ordering::Acquire);
+            let place = Place { slot, control };
+            match control.state() {
+                State::Free => look.free = look.free.or(Some(place)),
+                State::Live | State::Retiring if self.rows.sum(slot) == 0 => {
+                    look.idle = look.idle.or(Some(place));
+                }
+                _ => look.busy += 1,
+            }
+        }
+        look
+    }
+
+    /// Makes a Retiring slot Live again, for a new connection of its source.
+    fn revive(self, place: Place) -> Option<Place> {
+        let live = place.control.with_state(State::Live);
+        self.exchange(place.slot, place.control, live)
+    }
+
+    /// Takes the slot of `victim` for `source`. `None` if another process was
+    /// faster or the victim is in use; then the source may have got a slot.
+    fn claim(self, victim: Place, source: Source, buckets: [usize; 2]) -> Option<Place> {
+        let slot = victim.slot;
+        let mut from = victim.control;
+        if from.state() != State::Free {
+            let retiring = from.stamped().with_state(State::Retiring);
+            let place = self.exchange(slot, from, retiring)?;
+            if self.rows.sum(slot) != 0 {
+                // in use: Live again, unless its source was faster
+                self.revive(place);
+                return None;
+            }
+            from = retiring;
+        }
+        let claiming = from.stamped().claimed_for(source.family());
+        self.exchange(slot, from, claiming)?;
+        let entry = self.slot(slot);
+        let detail = self.detail(slot);
+        // publish: made visible by the control word below
+        entry.word.store(source.word(), Ordering::Relaxed);
+        detail.low.store(source.low(), Ordering::Relaxed);
+        detail.rejected.store(0, Ordering::Relaxed);
+        detail.logged_at.store(0, Ordering::Relaxed);
+        let pending = claiming.with_state(State::Pending);
+        // publish, and total order with the search that follows
+        entry.control.swap(pending.0, Ordering::SeqCst);
+        if self.settle_rivals(slot, source, buckets).is_none() {
+            // The source is elsewhere. If this fails, a rival set it Free already.
+            self.exchange(slot, pending, pending.with_state(State::Free));
+            return None;
+        }
+        self.exchange(slot, pending, pending.with_state(State::Live))
+    }
+
+    /// Searches for other slots of `source` and aborts those that are Pending.
+    /// `None` if the source has a slot, or if it changed under our eyes.
+    fn settle_rivals(self, own: usize, source: Source, buckets: [usize; 2]) -> Option<()> {
+        for bucket in buckets {
+            for (i, entry) in self.region.buckets()[bucket].slots.iter().enumerate() {
+                let slot = bucket * SLOTS_PER_BUCKET + i;
+                // total order, see crate::sync
+                let control = Control::load(&entry.control, Ordering::SeqCst);
+                if slot == own || !self.has_key(slot, entry, control, source) {
+                    continue;
+                }
+                match control.state() {
+                    State::Live | State::Retiring => return None,
+                    State::Pending => {
+                        self.exchange(slot, control, control.with_state(State::Free))?;
+                    }
+                    State::Free | State::Claiming => {}
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Changes the control word of `slot` if it is `from`.
+    fn exchange(self, slot: usize, from: Control, to: Control) -> Option<Place> {
+        self.slot(slot)
+            .control
+            // total order, see crate::sync
+            .compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Relaxed)
+            .ok()?;
+        Some(Place { slot, control: to })
+    }
+}
+
+/// What [`Table::look`] saw in a bucket.
+#[derive(Default)]
+struct Look {
+    busy: usize,
+    free: Option<Place>,
+    idle: Option<Place>,
+}
