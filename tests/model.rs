@@ -10,18 +10,30 @@ use tcp_conn_limit::source::{Prefixes, Source};
 #[derive(Clone, Debug)]
 enum Operation {
     /// Count without a limit.
-    Open { worker: u32, address: Vec<u8> },
+    Open {
+        worker: u32,
+        address: Vec<u8>,
+    },
     /// Count if at most `limit` connections are there then.
     OpenWithin {
         worker: u32,
         address: Vec<u8>,
         limit: i32,
     },
-    Check { address: Vec<u8>, limit: i32 },
+    Check {
+        address: Vec<u8>,
+        limit: i32,
+    },
     /// Release one of the live connections.
-    Close { worker: u32, pick: usize },
+    Close {
+        worker: u32,
+        pick: usize,
+    },
     /// Release a token that was released before and whose source has gone.
-    CloseAgain { worker: u32, pick: usize },
+    CloseAgain {
+        worker: u32,
+        pick: usize,
+    },
 }
 
 /// Few sources, so that they meet, or many, so that they come and go.
