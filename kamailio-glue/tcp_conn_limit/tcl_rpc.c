@@ -11,11 +11,11 @@
  * They run in the process that was asked, never in TCP main.
  */
 
+#include <arpa/inet.h>
+#include <string.h>
+
 #include "../../core/dprint.h"
-#include "../../core/globals.h"
-#include "../../core/ip_addr.h"
 #include "../../core/mem/mem.h"
-#include "../../core/resolve.h"
 #include "../../core/rpc.h"
 #include "../../core/rpc_lookup.h"
 #include "../../core/tcp_conn.h"
@@ -72,10 +72,28 @@ static const char *get_doc[] = {
 		" belongs. Parameter: the IPv4 or IPv6 address.",
 		0};
 
+/* The bytes of an address in network byte order and their number, 0 if text is
+ * none. The core's str2ip6() does not know ::ffff:192.0.2.1. */
+static int parse_address(const str *text, uint8_t bytes[16])
+{
+	char copy[INET6_ADDRSTRLEN];
+
+	if(text->len >= (int)sizeof(copy))
+		return 0;
+	memcpy(copy, text->s, text->len);
+	copy[text->len] = '\0';
+	if(inet_pton(AF_INET, copy, bytes) == 1)
+		return 4;
+	if(inet_pton(AF_INET6, copy, bytes) == 1)
+		return 16;
+	return 0;
+}
+
 static void rpc_get(rpc_t *rpc, void *c)
 {
 	str text;
-	struct ip_addr *ip;
+	uint8_t address[16];
+	int length;
 	struct tcl_source source;
 	struct tcl_stats stats;
 	void *h;
@@ -84,15 +102,13 @@ static void rpc_get(rpc_t *rpc, void *c)
 		rpc->fault(c, 400, "an IPv4 or IPv6 address is needed");
 		return;
 	}
-	ip = str2ip(&text);
-	if(ip == NULL)
-		ip = str2ip6(&text);
-	if(ip == NULL) {
+	length = parse_address(&text, address);
+	if(length == 0) {
 		rpc->fault(c, 400, "%.*s is not an IPv4 or IPv6 address", text.len,
 				text.s);
 		return;
 	}
-	if(tcl_get(ip->u.addr, ip->len, &source) != TCL_OK
+	if(tcl_get(address, length, &source) != TCL_OK
 			|| tcl_stats(&stats) != TCL_OK) {
 		rpc->fault(c, 500, "the table cannot be read");
 		return;
