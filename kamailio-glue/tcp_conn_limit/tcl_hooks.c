@@ -50,6 +50,9 @@ static const ksr_tcp_conn_hooks_t hooks = {
 		.closed = hook_closed,
 };
 
+/* the core calls the module's destroy function also after a failed start */
+static int attached = 0;
+
 int tcl_hooks_usable(void)
 {
 	if(tcp_disable) {
@@ -78,10 +81,13 @@ int tcl_hooks_attach(void)
 			   " load only one of them\n");
 		return -1;
 	}
+	attached = 1;
 	return 0;
 }
 
 void tcl_hooks_detach(void)
 {
-	(void)ksr_tcp_conn_hooks_register(NULL);
+	if(attached)
+		(void)ksr_tcp_conn_hooks_register(NULL);
+	attached = 0;
 }
