@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+
+scripts := kamailio-glue/scripts
+# two set-ups in one folder would disturb each other
+locked := mkdir -p build; flock --close build/lock
+
+export KAMAILIO_SRC DESTDIR MODULES_DIR
+
+# the servers that tests, benches and the demo run
+define with_servers
+assignments=$$($(locked) $(scripts)/env.sh)
+eval "$$assignments"
+export STOCK_KAMAILIO HOOKED_KAMAILIO MODULE_PATH KAMCMD
+endef
+
+need_tree = $(if $(KAMAILIO_SRC),,$(error $@ needs KAMAILIO_SRC=DIR, a Kamailio source tree))
+
+define targets
+Try it, on Debian with a Rust toolchain (builds in build/ and target/):
+  make demo               see the module reject one greedy source
+  make test               prove everything
+  make bench-kamailio     measure what the limit costs
+  make -s env             print where the servers, modules and kamcmd are
+These take the sources of Kamailio from Debian, or with KAMAILIO_SRC=DIR from
+DIR, of which they build copies.
+
+For your own Kamailio, the source tree in DIR:
+  make status    KAMAILIO_SRC=DIR   its version, and whether the hooks are in
+  make patch     KAMAILIO_SRC=DIR   put the hooks in: the one change to the tree
+  make unpatch   KAMAILIO_SRC=DIR   take them out again
+  make           KAMAILIO_SRC=DIR   build the module for it
+  make install   KAMAILIO_SRC=DIR   [DESTDIR=] [MODULES_DIR=]
+  make uninstall KAMAILIO_SRC=DIR   [DESTDIR=] [MODULES_DIR=]
+
+For work on this project:
+  make lint               rustfmt, clippy, shellcheck, clang-format
+  make generate           write the generated sources anew
+  make check-generated    compare them with what would be generated
+  make clean              remove build/ and target/
+endef
+
+.DEFAULT_GOAL := $(if $(KAMAILIO_SRC),module,help)
+
+.PHONY: help
+help:
+	@: $(info $(targets))
+
+.PHONY: env
+env:
+	@$(locked) $(scripts)/env.sh
+
+.PHONY: demo
+demo:
+	@$(with_servers)
+	cargo run --release --quiet --example demo
+
+.PHONY: test
+test:
+	@$(scripts)/deps.sh build test
+	$(with_servers)
+	cargo test
+	for test in tests/setup/test_*.sh; do "$$test"; done
+
+.PHONY: bench-kamailio
+bench-kamailio:
+	@$(with_servers)
+	cargo bench --bench bench-kamailio -- $(ARGS)
+
+.PHONY: status patch unpatch
+status patch unpatch:
+	@$(need_tree)$(scripts)/hooks.sh $@ "$$KAMAILIO_SRC"
+
+.PHONY: module
+module:
+	@$(need_tree)$(scripts)/deps.sh build
+	$(locked) $(scripts)/module.sh "$$KAMAILIO_SRC"
+
+.PHONY: install uninstall
+install uninstall:
+	@$(need_tree)$(scripts)/install.sh $@ "$$KAMAILIO_SRC"
+
+.PHONY: lint
+lint:
+	@$(scripts)/deps.sh build check
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	shellcheck --external-sources --check-sourced --source-path=SCRIPTDIR \
+	    $$(find $(scripts) tests .ci -type f -perm -u+x)
+	tree=$$($(locked) $(scripts)/fetch.sh)
+	clang-format --dry-run -Werror --style="file:$$tree/.clang-format" \
+	    kamailio-glue/tcp_conn_limit/*.[ch]
+
+.PHONY: generate
+generate:
+	@$(scripts)/deps.sh build check
+	cargo check --quiet --features generate
+
+.PHONY: check-generated
+check-generated:
+	@$(scripts)/deps.sh build check
+	dir=$$(mktemp -d)
+	trap 'rm -rf "$$dir"' EXIT
+	mkdir "$$dir/src" "$$dir/include"
+	TCL_GENERATE_DIR=$$dir cargo check --quiet --features generate
+	for file in src/host.rs include/tcp_conn_limit.h; do
+	    diff -u "$$file" "$$dir/$$file" || { echo "$$file: run 'make generate'" >&2; exit 1; }
+	done
+
+.PHONY: clean
+clean:
+	rm -rf build target

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Debian packages that the set-up needs: deps.sh SET...
+# Installs the missing ones as root; otherwise names the command to run.
+
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+declare -A packages=(
+    [build]="bison ca-certificates flex gcc libc6-dev libssl-dev make patch pkgconf"
+    [test]="iproute2 openssl sip-tester valgrind"
+    [check]="clang-format libclang-dev shellcheck"
+)
+
+if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then
+    fail "cargo or rustc is not in PATH: install a Rust toolchain (https://rustup.rs), or add ~/.cargo/bin to PATH"
+fi
+
+wanted=()
+for set in "$@"; do
+    read -ra names <<<"${packages[$set]}"
+    wanted+=("${names[@]}")
+done
+
+if ! command -v dpkg-query >/dev/null; then
+    say "not a Debian machine, so nothing is installed; needed is what these packages of Debian hold: ${wanted[*]}"
+    exit
+fi
+
+declare -A installed=()
+while read -r name status; do
+    if [ "$status" = installed ]; then
+        installed[$name]=yes
+    fi
+done < <(dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' "${wanted[@]}" 2>/dev/null)
+
+missing=()
+for name in "${wanted[@]}"; do
+    if [ -z "${installed[$name]-}" ]; then
+        missing+=("$name")
+    fi
+done
+if [ ${#missing[@]} -eq 0 ]; then
+    exit
+fi
+
+install=(apt-get install --yes --no-install-recommends "${missing[@]}")
+if [ "$(id -u)" -ne 0 ]; then
+    say "packages are missing; install them and run this again:"
+    say "    sudo ${install[*]}"
+    exit 1
+fi
+
+# the lists of packages may be absent (container images) or too old
+install_packages() {
+    "${install[@]}" || { apt-get update && "${install[@]}"; }
+}
+
+say "installing packages: ${missing[*]} ..."
+export DEBIAN_FRONTEND=noninteractive
+logged "$build/packages.log" "installing packages" install_packages

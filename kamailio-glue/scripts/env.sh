@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Prints, as shell assignments, where the servers, their modules and kamcmd
+# are; builds what is missing first.
+
+exec 3>&1 1>&2
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
+
+"$glue/scripts/deps.sh" build
+if [ -n "${KAMAILIO_SRC-}" ]; then
+    tree=$(tree_path "$KAMAILIO_SRC")
+else
+    tree=$("$glue/scripts/fetch.sh")
+fi
+out=$build/$(tree_id "$tree")
+
+"$glue/scripts/servers.sh" "$tree" "$out"
+"$glue/scripts/module.sh" "$out/hooked" "$out/module"
+
+printf '%s=%q\n' >&3 \
+    STOCK_KAMAILIO "$out/stock/src/kamailio" \
+    HOOKED_KAMAILIO "$out/hooked/src/kamailio" \
+    MODULE_PATH "$out/stock/src/modules:$out/module" \
+    KAMCMD "$out/stock/utils/kamcmd/kamcmd"

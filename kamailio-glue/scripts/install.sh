@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# install.sh install|uninstall TREE: the module and its library, to or from the
+# folder that the tree's configuration names, or MODULES_DIR, below DESTDIR.
+
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
+
+command=$1
+tree=$(tree_path "$2")
+files=(tcp_conn_limit.so libtcp_conn_limit.so)
+
+configured_dir() {
+    [ -f "$tree/src/config.mak" ] || fail "not configured: $tree: set MODULES_DIR, or run 'make cfg' there"
+    make --silent --directory="$tree/src" --file=- print <<-'EOF'
+		include config.mak
+		print: ; @echo '$(modules_prefix)/$(modules_dir)modules'
+	EOF
+}
+
+dir=${DESTDIR-}${MODULES_DIR:-$(configured_dir)}
+
+case $command in
+    install)
+        built=$(user_module "$tree")
+        for file in "${files[@]}"; do
+            [ -f "$built/$file" ] || fail "not built yet: run 'make KAMAILIO_SRC=$tree' first"
+        done
+        mkdir -p "$dir"
+        for file in "${files[@]}"; do
+            install -m 755 "$built/$file" "$dir/$file"
+            say "installed $dir/$file"
+        done
+        ;;
+    uninstall)
+        for file in "${files[@]}"; do
+            if [ -f "$dir/$file" ]; then
+                rm "$dir/$file"
+                say "removed $dir/$file"
+            else
+                say "not there: $dir/$file"
+            fi
+        done
+        ;;
+esac

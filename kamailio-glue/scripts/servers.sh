@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Builds, from copies of the Kamailio source tree TREE, in the folder OUT:
+#   stock/    the server as it is, its modules that the tests load, and kamcmd
+#   hooked/   the server with core-hooks.patch
+# Usage: servers.sh TREE OUT
+
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
+
+tree=$1
+out=$2
+
+modules=(
+    app_jsdt auth cfg_rpc cfgutils corex counters ctl debugger htable jsonrpcs
+    kex maxfwd mqueue nathelper path pike pv registrar rr rtimer sanity sdpops
+    siputils sl tcpops textops tls tm tmx usrloc xhttp xhttp_prom xlog
+)
+
+# what a build leaves in a tree, which the copies are not to take over
+built=(
+    '*.o' '*.d' '*.so' '*.so.*' config.mak modules.lst makecfg.lst librpath.lst
+    src/kamailio utils/kamcmd/kamcmd src/core/lex.yy.c 'src/core/cfg.tab.*'
+    src/core/autover.h
+)
+parts=(Makefile src utils/kamcmd)
+
+# Changes with every change of the tree's sources
+fingerprint() {
+    local pattern unless=()
+    for pattern in "${built[@]}"; do
+        unless+=(! -path "*/${pattern##*/}")
+    done
+    cd "$tree"
+    find "${parts[@]}" -type f "${unless[@]}" -printf '%p %s %T@\n' | sort | sha256sum
+}
+
+copy() {
+    rm -rf "$1"
+    mkdir -p "$1"
+    tar -C "$tree" "${built[@]/#/--exclude=}" -cf - "${parts[@]}" | tar -C "$1" -xf -
+}
+
+build_core() {
+    make -C "$1/src" cfg
+    # at once they would be made twice, one reading what the other writes
+    make -C "$1/src" core/cfg.tab.c core/cfg.tab.h core/lex.yy.c
+    make -C "$1/src" -j "$(nproc)" kamailio
+}
+
+build_stock() {
+    copy "$out/stock"
+    "$glue/scripts/hooks.sh" unpatch "$out/stock"
+    build_core "$out/stock"
+}
+
+build_modules() {
+    make -C "$out/stock/src" -j "$(nproc)" modules modules="${modules[*]/#/modules/}"
+    make -C "$out/stock/utils/kamcmd"
+}
+
+build_hooked() {
+    copy "$out/hooked"
+    "$glue/scripts/hooks.sh" patch "$out/hooked"
+    build_core "$out/hooked"
+}
+
+mkdir -p "$out"
+# the modules hold the absolute paths of the tree's libraries
+source_key="$out $(fingerprint)"
+stock_key=$(sha256sum <<<"$source_key $(declare -f copy build_core build_stock)")
+modules_key=$(sha256sum <<<"$stock_key ${modules[*]}")
+hooked_key=$(sha256sum <<<"$stock_key $(sha256sum <"$hooks_patch")")
+
+name="Kamailio $(tree_version "$tree")"
+once "$out/stock.done" "$stock_key" "[2/5] building the stock server, $name (about 20 s)" build_stock
+once "$out/modules.done" "$modules_key" "[3/5] building the server's modules (about 20 s)" build_modules
+once "$out/hooked.done" "$hooked_key" "[4/5] building the server with the hooks (about 20 s)" build_hooked

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! CPU time of a process, and which CPUs it may use.
+
+use std::fs;
+use std::io;
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::{Pid, SysconfVar, sysconf};
+use serde::{Deserialize, Serialize};
+
+/// What the kernel offers to read CPU time from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Clock {
+    /// `/proc/PID/task/*/schedstat`, nanoseconds.
+    Schedstat,
+    /// `/proc/PID/stat`, ticks of (usually) 10 ms: needs long windows.
+    Ticks,
+}
+
+/// CPU time of a process since it began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CpuTime {
+    pub(crate) run_ns: u64,
+    /// Ready to run, but another process had the CPU. 0 if not known.
+    pub(crate) wait_ns: u64,
+}
+
+impl Clock {
+    /// The best clock of this kernel; schedstat can be compiled out.
+    pub(crate) fn detect() -> Clock {
+        match Clock::Schedstat.read(std::process::id()) {
+            Ok(time) if time.run_ns > 0 => Clock::Schedstat,
+            _ => Clock::Ticks,
+        }
+    }
+
+    pub(crate) fn read(self, pid: u32) -> io::Result<CpuTime> {
+        match self {
+            Clock::Schedstat => {
+                let mut sum = CpuTime {
+                    run_ns: 0,
+                    wait_ns: 0,
+                };
+                for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                    let text = fs::read_to_string(task?.path().join("schedstat"))?;
+                    sum.run_ns += field(&text, 0)?;
+                    sum.wait_ns += field(&text, 1)?;
+                }
+                Ok(sum)
+            }
+            Clock::Ticks => {
+                let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+                // The name, in brackets, may itself hold spaces and brackets.
+                let (_, rest) = text.rsplit_once(')').ok_or_else(|| malformed(&text))?;
+                let hz = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100) as u64;
+                Ok(CpuTime {
+                    run_ns: (field(rest, 11)? + field(rest, 12)?) * (1_000_000_000 / hz),
+                    wait_ns: 0,
+                })
+            }
+        }
+    }
+}
+
+fn field(text: &str, n: usize) -> io::Result<u64> {
+    text.split_whitespace()
+        .nth(n)
+        .and_then(|word| word.parse().ok())
+        .ok_or_else(|| malformed(text))
+}
+
+fn malformed(text: &str) -> io::Error {
+    io::Error::other(format!("cannot read CPU time from {text:?}"))
+}
+
+/// Who runs where: the TCP main process under measurement alone on a CPU, all
+/// else on the others.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Placement {
+    /// `None` on a machine with one CPU.
+    pub(crate) tcp_main: Option<usize>,
+    pub(crate) others: Vec<usize>,
+}
+
+impl Placement {
+    /// Take the last CPU that this process may use for TCP main and move this
+    /// process, and so all that it starts, to the others.
+    pub(crate) fn arrange() -> nix::Result<Placement> {
+        let allowed = sched_getaffinity(Pid::from_raw(0))?;
+        let mut cpus: Vec<usize> = (0..CpuSet::count())
+            .filter(|&cpu| allowed.is_set(cpu) == Ok(true))
+            .collect();
+        let tcp_main = if cpus.len() > 1 { cpus.pop() } else { None };
+        pin(0, &cpus)?;
+        Ok(Placement {
+            tcp_main,
+            others: cpus,
+        })
+    }
+
+    pub(crate) fn pin_tcp_main(&self, pid: u32) -> nix::Result<()> {
+        match self.tcp_main {
+            Some(cpu) => pin(pid, &[cpu]),
+            None => Ok(()),
+        }
+    }
+}
+
+fn pin(pid: u32, cpus: &[usize]) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    for &cpu in cpus {
+        set.set(cpu)?;
+    }
+    sched_setaffinity(Pid::from_raw(pid as i32), &set)
+}

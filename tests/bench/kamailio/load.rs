@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The benchmark's end of a load generator: starts the process, gives it
+//! orders, reads its answers.
+
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde::de::DeserializeOwned;
+
+use crate::Result;
+use crate::generator::Order;
+
+pub(crate) struct Load {
+    process: Child,
+    /// `None` only while it is dropped.
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Load {
+    pub(crate) fn start(port: u16, tcp_main: u32) -> Result<Load> {
+        let mut process = Command::new(env::current_exe()?)
+            .args(["--generator", &port.to_string(), &tcp_main.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let orders = process.stdin.take();
+        let answers = process.stdout.take().ok_or("no answers")?;
+        Ok(Load {
+            process,
+            orders,
+            answers: BufReader::new(answers),
+        })
+    }
+
+    pub(crate) fn order<A: DeserializeOwned>(&mut self, order: &Order) -> Result<A> {
+        let orders = self.orders.as_mut().ok_or("no orders")?;
+        writeln!(orders, "{}", serde_json::to_string(order)?)?;
+        let mut answer = String::new();
+        if self.answers.read_line(&mut answer)? == 0 {
+            return Err("a load generator has ended; its message is above".into());
+        }
+        Ok(serde_json::from_str(&answer)?)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // Closing its input tells the generator to end.
+        self.orders = None;
+        if let Err(error) = self.process.wait() {
+            eprintln!("bench-kamailio: a load generator: {error}");
+        }
+    }
+}

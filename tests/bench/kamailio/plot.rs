@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The plot for the README: CPU of TCP main for each new connection against the
+//! number of connections held, one panel for each rate.
+
+use std::path::Path;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use crate::Result;
+use crate::generator::Window;
+use crate::record::{Record, Series};
+use crate::stats::Spread;
+
+const SIZE: (u32, u32) = (800, 430);
+
+/// Heights of the title with the legend, and of the line at the foot.
+const HEAD: u32 = 62;
+const FOOT: u32 = 26;
+const TEXT: RGBColor = RGBColor(60, 60, 60);
+const GRID: RGBColor = RGBColor(225, 225, 225);
+
+/// A variant that accepts this part of what is offered has kept up.
+const KEPT_UP: f64 = 0.98;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// How a variant is drawn. Colours that are told apart by the colour-blind too.
+struct Line {
+    name: &'static str,
+    series: &'static [Series],
+    color: RGBColor,
+    width: u32,
+    /// Pixels to the right of its place: marks that coincide stay visible.
+    aside: i32,
+    /// Says in words what it costs with most connections held.
+    labelled: bool,
+}
+
+const LINES: [Line; 3] = [
+    Line {
+        name: "stock limit",
+        series: &[Series::Stock],
+        color: RGBColor(213, 94, 0),
+        width: 2,
+        aside: 0,
+        labelled: true,
+    },
+    Line {
+        name: "limit off",
+        series: &[Series::Off, Series::OffAgain],
+        color: RGBColor(150, 150, 150),
+        width: 4,
+        aside: -3,
+        labelled: false,
+    },
+    Line {
+        name: "tcp_conn_limit",
+        series: &[Series::Module],
+        color: RGBColor(0, 114, 178),
+        width: 2,
+        aside: 3,
+        labelled: true,
+    },
+];
+
+pub(crate) fn draw(record: &Record, path: &Path) -> Result<()> {
+    let root = SVGBackend::new(path, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    root.draw(&Text::new(
+        "CPU of Kamailio's TCP main process for each new connection",
+        (12, 10),
+        ("sans-serif", 20, FontStyle::Bold).into_font().color(&TEXT),
+    ))?;
+    draw_legend(&root)?;
+    let (_, below) = root.split_vertically(HEAD);
+    let (panels, foot) = below.split_vertically(SIZE.1 - HEAD - FOOT);
+    for (area, rate) in panels.split_evenly((1, 2)).iter().zip(&record.plan.rates) {
+        draw_panel(record, area, rate.per_second)?;
+    }
+    foot.draw(&Text::new(
+        format!(
+            "Kamailio {}, {} x {}; median and min..max of {} windows",
+            kamailio_version(record),
+            record.machine.cpus,
+            record.machine.cpu.replace("(R)", ""),
+            record.plan.rounds * record.plan.repeats
+        ),
+        (12, 6),
+        text(13, TEXT),
+    ))?;
+    root.present()?;
+    Ok(())
+}
+
+/// The number in `version: kamailio 6.0.1 (x86_64/linux) …`.
+fn kamailio_version(record: &Record) -> &str {
+    let mut words = record.versions.stock.split(' ');
+    words.nth(2).unwrap_or_default()
+}
+
+fn draw_legend(root: &Area) -> Result<()> {
+    for (line, x) in LINES.iter().zip([14, 150, 270]) {
+        let y = 47;
+        root.draw(&PathElement::new(
+            vec![(x, y), (x + 26, y)],
+            line.color.stroke_width(line.width),
+        ))?;
+        root.draw(&Circle::new((x + 13, y), 4, line.color.filled()))?;
+        root.draw(&Text::new(line.name, (x + 33, y), text(16, TEXT).pos(LEFT)))?;
+    }
+    Ok(())
+}
+
+fn draw_panel(record: &Record, area: &Area, per_second: u32) -> Result<()> {
+    let costs = |line: &Line, held| spread(record, line, held, per_second, Window::cost);
+    let highest = record.highest();
+    let top = LINES
+        .iter()
+        .flat_map(|line| record.plan.levels.iter().map(|&held| costs(line, held).max))
+        .fold(0.0, f64::max);
+    let mut chart = ChartBuilder::on(area)
+        .caption(
+            format!(
+                "{} new connections a second offered",
+                grouped(per_second as usize)
+            ),
+            text(17, TEXT),
+        )
+        .margin_right(18)
+        .margin_left(6)
+        .x_label_area_size(42)
+        .y_label_area_size(62)
+        .build_cartesian_2d(0.0..highest as f64 * 1.06, 0.0..top * 1.12)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GRID)
+        .axis_style(TEXT)
+        .label_style(text(14, TEXT))
+        .axis_desc_style(text(15, TEXT))
+        .x_labels(5)
+        .y_labels(6)
+        .x_label_formatter(&|held| grouped(held.round() as usize))
+        .y_label_formatter(&|cost| grouped(cost.round() as usize))
+        .x_desc("connections held")
+        .y_desc("µs per new connection")
+        .draw()?;
+
+    for line in &LINES {
+        let medians: Vec<(f64, f64)> = record
+            .plan
+            .levels
+            .iter()
+            .map(|&held| (held as f64, costs(line, held).median))
+            .collect();
+        chart.draw_series(LineSeries::new(
+            medians.iter().copied(),
+            line.color.stroke_width(line.width),
+        ))?;
+        for &held in &record.plan.levels {
+            let cost = costs(line, held);
+            let at = |cost| chart.backend_coord(&(held as f64, cost)).1;
+            let from_median = |y| (line.aside, at(y) - at(cost.median));
+            let mark = EmptyElement::at((held as f64, cost.median))
+                + PathElement::new(
+                    vec![from_median(cost.min), from_median(cost.max)],
+                    line.color.stroke_width(2),
+                )
+                + Circle::new((line.aside, 0), 4, line.color.filled());
+            chart.draw_series([mark])?;
+        }
+    }
+    for line in LINES.iter().filter(|line| line.labelled) {
+        let at = (highest as f64, costs(line, highest).median);
+        let label = label(record, line, per_second);
+        chart
+            .draw_series([EmptyElement::at(at)
+                + Text::new(label, (-12, -14), text(15, line.color).pos(RIGHT))])?;
+    }
+    Ok(())
+}
+
+/// What a variant's cost amounts to with most connections held.
+fn label(record: &Record, line: &Line, per_second: u32) -> String {
+    let median = |metric| spread(record, line, record.highest(), per_second, metric).median;
+    let reached = median(Window::reached);
+    if reached < KEPT_UP * f64::from(per_second) {
+        format!("saturated at {reached:.0}/s")
+    } else {
+        format!("{:.1} % of a core", median(Window::share))
+    }
+}
+
+fn spread(
+    record: &Record,
+    line: &Line,
+    held: usize,
+    per_second: u32,
+    metric: fn(&Window) -> f64,
+) -> Spread {
+    let values: Vec<f64> = line
+        .series
+        .iter()
+        .flat_map(|&series| record.values(series, held, per_second, metric))
+        .collect();
+    Spread::of(&values)
+}
+
+const LEFT: Pos = Pos {
+    h_pos: HPos::Left,
+    v_pos: VPos::Center,
+};
+const RIGHT: Pos = Pos {
+    h_pos: HPos::Right,
+    v_pos: VPos::Center,
+};
+
+fn text(size: u32, color: RGBColor) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&color)
+}
+
+/// `19000` as `19,000`.
+fn grouped(number: usize) -> String {
+    if number < 1_000 {
+        number.to_string()
+    } else {
+        format!("{},{:03}", number / 1_000, number % 1_000)
+    }
+}

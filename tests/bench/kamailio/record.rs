@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What a run leaves behind: the JSON file, from which the tables and the plot
+//! are made.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::cpu::{Clock, Placement};
+use crate::generator::Window;
+use crate::plan::Plan;
+
+/// A server under measurement. `Off` and `OffAgain` are set up alike: how far
+/// they differ is what this machine cannot tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Series {
+    Off,
+    Stock,
+    OffAgain,
+    Module,
+}
+
+impl Series {
+    pub(crate) const ALL: [Series; 4] =
+        [Series::Off, Series::Stock, Series::OffAgain, Series::Module];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Series::Off => "off",
+            Series::Stock => "stock",
+            Series::OffAgain => "off again",
+            Series::Module => "module",
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) machine: Machine,
+    pub(crate) versions: Versions,
+    /// A quick run shows that the benchmark works, and no more.
+    pub(crate) quick: bool,
+    pub(crate) clock: Clock,
+    pub(crate) placement: Placement,
+    pub(crate) limit: u32,
+    pub(crate) plan: Plan,
+    pub(crate) memory: Memory,
+    pub(crate) held: Vec<HeldCheck>,
+    pub(crate) samples: Vec<Sample>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    pub(crate) date: String,
+    pub(crate) cpu: String,
+    pub(crate) cpus: usize,
+    pub(crate) hypervisor: bool,
+    pub(crate) kernel: String,
+    pub(crate) memory_mib: u64,
+    /// Limit of descriptors for each process.
+    pub(crate) descriptors: u64,
+    /// Load average of the last minute before the run.
+    pub(crate) load: f64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Versions {
+    pub(crate) stock: String,
+    pub(crate) hooked: String,
+    pub(crate) module: String,
+}
+
+/// Shared memory, in bytes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    pub(crate) module: ModuleMemory,
+    /// What the core takes of its own for each connection.
+    pub(crate) core_per_connection: f64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ModuleMemory {
+    /// Connections that the table is made for.
+    pub(crate) capacity: u64,
+    pub(crate) mapped: u64,
+    pub(crate) resident: u64,
+    /// Connections held when `resident` was read.
+    pub(crate) held: usize,
+}
+
+/// The connections of a server, counted in three places.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HeldCheck {
+    pub(crate) round: usize,
+    pub(crate) series: Series,
+    pub(crate) level: usize,
+    /// The generator's sockets that are up.
+    pub(crate) sockets: usize,
+    /// `opened_connections` of RPC `core.tcp_info`.
+    pub(crate) tcp_info: usize,
+    /// Sockets in `/proc/PID/fd` of TCP main that were not there at start.
+    pub(crate) descriptors: usize,
+}
+
+/// One window of one server.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    pub(crate) round: usize,
+    pub(crate) repeat: usize,
+    pub(crate) series: Series,
+    pub(crate) held: usize,
+    pub(crate) per_second: u32,
+    #[serde(flatten)]
+    pub(crate) window: Window,
+}
+
+impl Record {
+    pub(crate) fn read(path: &Path) -> Result<Record> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        fs::write(path, text)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+    }
+
+    pub(crate) fn lowest(&self) -> usize {
+        self.plan.levels[0]
+    }
+
+    pub(crate) fn highest(&self) -> usize {
+        self.plan.levels[self.plan.levels.len() - 1]
+    }
+
+    /// What `metric` says of each window of `series`, in the order of the run.
+    pub(crate) fn values(
+        &self,
+        series: Series,
+        held: usize,
+        per_second: u32,
+        metric: impl Fn(&Window) -> f64,
+    ) -> Vec<f64> {
+        self.samples
+            .iter()
+            .filter(|s| s.series == series && s.held == held && s.per_second == per_second)
+            .map(|s| metric(&s.window))
+            .collect()
+    }
+}
+
+impl Window {
+    pub(crate) fn wall(&self) -> Duration {
+        Duration::from_nanos(self.wall_ns)
+    }
+
+    /// CPU of TCP main in per cent of a core.
+    pub(crate) fn share(&self) -> f64 {
+        100.0 * self.run_ns as f64 / self.wall_ns as f64
+    }
+
+    /// CPU of TCP main in microseconds for each accepted connection.
+    pub(crate) fn cost(&self) -> f64 {
+        self.run_ns as f64 / 1_000.0 / self.accepted as f64
+    }
+
+    /// Connections accepted in a second.
+    pub(crate) fn reached(&self) -> f64 {
+        self.accepted as f64 / self.wall().as_secs_f64()
+    }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The tables and what they say.
+
+use crate::cpu::Clock;
+use crate::generator::Window;
+use crate::record::{Record, Series};
+use crate::stats::{Spread, differences, means};
+
+/// The variants as a reader knows them, each with the series that show it.
+const VARIANTS: [(&str, &[Series]); 3] = [
+    ("off", &[Series::Off, Series::OffAgain]),
+    ("stock", &[Series::Stock]),
+    ("module", &[Series::Module]),
+];
+
+/// Most shared memory that the module may take for each allowed connection.
+const MOST_BYTES: f64 = 256.0;
+
+pub(crate) fn print(record: &Record) {
+    print_conditions(record);
+    print_held(record);
+    for rate in &record.plan.rates {
+        print_table(record, rate.per_second);
+    }
+    println!();
+    if record.quick {
+        println!("A quick run: it shows that the benchmark works, its figures show nothing.");
+    }
+    for rate in &record.plan.rates {
+        print_noise(record, rate.per_second);
+        print_growth(record, rate.per_second);
+        print_stock(record, rate.per_second);
+    }
+    print_memory(record);
+    print_quiet(record);
+}
+
+fn print_conditions(record: &Record) {
+    let machine = &record.machine;
+    println!(
+        "{} x {}{}, {} MiB, Linux {}, {}",
+        machine.cpus,
+        machine.cpu,
+        if machine.hypervisor { " (virtual)" } else { "" },
+        machine.memory_mib,
+        machine.kernel,
+        machine.date
+    );
+    println!("off, stock: {}", record.versions.stock);
+    println!(
+        "module:     {} + hooks, tcp_conn_limit {}",
+        record.versions.hooked, record.versions.module
+    );
+    println!(
+        "limit {} per source in stock and module, none in off",
+        record.limit
+    );
+    match record.placement.tcp_main {
+        Some(cpu) => println!(
+            "TCP main alone on CPU {cpu}; load generators and all else on {:?}",
+            record.placement.others
+        ),
+        None => println!("one CPU for all: no process has it for itself"),
+    }
+    match record.clock {
+        Clock::Schedstat => println!("CPU time from /proc/PID/task/*/schedstat (nanoseconds)"),
+        Clock::Ticks => println!("CPU time from /proc/PID/stat (ticks): no schedstat here"),
+    }
+    let plan = &record.plan;
+    println!(
+        "{} windows for each figure ({} rounds of {}; off twice as many)",
+        plan.rounds * plan.repeats,
+        plan.rounds,
+        plan.repeats
+    );
+}
+
+fn print_held(record: &Record) {
+    println!("\nConnections held, fewest of all servers and rounds:");
+    println!("    asked  own sockets  core.tcp_info  descriptors of TCP main");
+    for &level in &record.plan.levels {
+        let checks = || record.held.iter().filter(|check| check.level == level);
+        let fewest = |counts: &mut dyn Iterator<Item = usize>| counts.min().unwrap_or(0);
+        println!(
+            "  {level:>7}  {:>11}  {:>13}  {:>23}",
+            fewest(&mut checks().map(|check| check.sockets)),
+            fewest(&mut checks().map(|check| check.tcp_info)),
+            fewest(&mut checks().map(|check| check.descriptors)),
+        );
+    }
+}
+
+fn print_table(record: &Record, per_second: u32) {
+    println!("\nCPU of TCP main at {per_second} new connections a second, median (min..max):");
+    println!(
+        "     held  variant  reached/s  {:<24}us per connection",
+        "% of a core"
+    );
+    for &held in &record.plan.levels {
+        for (name, series) in VARIANTS {
+            let spread = |metric: fn(&Window) -> f64| {
+                let values: Vec<f64> = series
+                    .iter()
+                    .flat_map(|&series| record.values(series, held, per_second, metric))
+                    .collect();
+                Spread::of(&values)
+            };
+            println!(
+                "  {held:>7}  {name:<7}  {:>9.1}  {:<24}{:.1}",
+                spread(Window::reached).median,
+                format!("{:.2}", spread(Window::share)),
+                spread(Window::cost),
+            );
+        }
+    }
+}
+
+/// The module against off, and off against itself.
+fn print_noise(record: &Record, per_second: u32) {
+    let held = record.highest();
+    let compare = |metric: fn(&Window) -> f64| {
+        let off = record.values(Series::Off, held, per_second, metric);
+        let again = record.values(Series::OffAgain, held, per_second, metric);
+        let module = record.values(Series::Module, held, per_second, metric);
+        (
+            Spread::of(&differences(&module, &means(&off, &again))),
+            Spread::of(&differences(&again, &off)).reach(),
+        )
+    };
+    let (cost, cost_noise) = compare(Window::cost);
+    let (share, share_noise) = compare(Window::share);
+    let verdict = if cost.median <= cost_noise {
+        "no difference beyond the spread of off"
+    } else {
+        "MORE than the spread of off"
+    };
+    println!(
+        "{held} held, {per_second}/s: module - off = {cost:+.2} us per connection, \
+         {share:+.3} % of a core;\n    \
+         off against itself: up to {cost_noise:.2} us, {share_noise:.3} %: {verdict}."
+    );
+}
+
+/// From the lowest level to the highest.
+fn print_growth(record: &Record, per_second: u32) {
+    let growth = |series| {
+        let at = |held| record.values(series, held, per_second, Window::cost);
+        differences(&at(record.highest()), &at(record.lowest()))
+    };
+    let module = Spread::of(&growth(Series::Module));
+    let off = Spread::of(&[growth(Series::Off), growth(Series::OffAgain)].concat());
+    let stock = Spread::of(&growth(Series::Stock));
+    let verdict = if module.median <= off.max {
+        "grows no more than off"
+    } else {
+        "grows MORE than off"
+    };
+    println!(
+        "{} -> {} held, {per_second}/s: module {module:+.1} us per connection, \
+         off {off:+.1}: {verdict}. Stock {stock:+.1}.",
+        record.lowest(),
+        record.highest()
+    );
+}
+
+fn print_stock(record: &Record, per_second: u32) {
+    let held = record.highest();
+    let median = |metric: fn(&Window) -> f64| {
+        Spread::of(&record.values(Series::Stock, held, per_second, metric)).median
+    };
+    println!(
+        "{held} held, {per_second}/s: stock takes {:.1} % of a core and {:.0} us per connection, \
+         {:.0}/s reached.",
+        median(Window::share),
+        median(Window::cost),
+        median(Window::reached),
+    );
+}
+
+fn print_memory(record: &Record) {
+    let module = &record.memory.module;
+    let each = module.mapped as f64 / module.capacity as f64;
+    println!(
+        "Shared memory of the module: {each:.0} bytes for each of {} allowed connections \
+         ({}), {:.0} of them resident with {} held;\n    \
+         the core takes {:.0} bytes for each connection.",
+        module.capacity,
+        if each <= MOST_BYTES {
+            format!("at most {MOST_BYTES}: reached")
+        } else {
+            format!("MORE than {MOST_BYTES}")
+        },
+        module.resident as f64 / module.capacity as f64,
+        module.held,
+        record.memory.core_per_connection
+    );
+}
+
+/// How far other processes were in the way.
+fn print_quiet(record: &Record) {
+    if record.clock == Clock::Ticks {
+        return;
+    }
+    let sum = |part: fn(&Window) -> u64| -> f64 {
+        record.samples.iter().map(|s| part(&s.window) as f64).sum()
+    };
+    println!(
+        "TCP main waited for its CPU {:.2} % of the time that it ran; load average at start {}.",
+        100.0 * sum(|window| window.wait_ns) / sum(|window| window.run_ns),
+        record.machine.load
+    );
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! One run of the benchmark.
+
+use std::env;
+
+use crate::Result;
+use crate::cpu::{Clock, Placement};
+use crate::generator::Order;
+use crate::machine;
+use crate::plan::{Plan, Progress, Rate, raise_descriptors};
+use crate::record::{HeldCheck, Memory, Record, Sample, Series, Versions};
+use crate::subject::{LIMIT, Subject};
+
+pub(crate) fn measure(quick: bool) -> Result<Record> {
+    let descriptors = raise_descriptors()?;
+    let machine = machine::describe(descriptors)?;
+    let stock = machine::kamailio_version(&program("STOCK_KAMAILIO")?)?;
+    let hooked = machine::kamailio_version(&program("HOOKED_KAMAILIO")?)?;
+    let placement = Placement::arrange()?;
+    let clock = Clock::detect();
+    let plan = Plan::new(quick, clock, descriptors)?;
+
+    let mut run = Run {
+        progress: Progress::start(&plan),
+        plan: &plan,
+        placement: &placement,
+        clock,
+        held: Vec::new(),
+        samples: Vec::new(),
+    };
+    let mut of_module = None;
+    for round in 0..plan.rounds {
+        of_module = Some(run.round(round)?);
+    }
+    run.progress.say("done");
+    let Run { held, samples, .. } = run;
+    let (module, memory) = of_module.ok_or("no rounds")?;
+    Ok(Record {
+        machine,
+        versions: Versions {
+            stock,
+            hooked,
+            module,
+        },
+        quick,
+        clock,
+        placement,
+        limit: LIMIT,
+        plan,
+        memory,
+        held,
+        samples,
+    })
+}
+
+/// A server that the Makefile has built.
+fn program(variable: &str) -> Result<String> {
+    env::var(variable).map_err(|_| {
+        format!("{variable} is not set: run `make bench-kamailio`, which sets it").into()
+    })
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    placement: &'a Placement,
+    clock: Clock,
+    progress: Progress,
+    held: Vec<HeldCheck>,
+    samples: Vec<Sample>,
+}
+
+impl Run<'_> {
+    /// Start the servers and measure them at each level; the module's version
+    /// and the memory at the highest level.
+    fn round(&mut self, round: usize) -> Result<(String, Memory)> {
+        self.say(round, "starting the servers");
+        let mut subjects = Plan::order(round)
+            .into_iter()
+            .map(|series| Subject::start(series, self.placement))
+            .collect::<Result<Vec<Subject>>>()?;
+        let mut core_memory = Vec::new();
+        for &level in &self.plan.levels {
+            self.say(round, &format!("opening {level} connections to each"));
+            for subject in &mut subjects {
+                self.held.push(subject.hold(level, round)?);
+            }
+            core_memory.push(find(&mut subjects, Series::Off).core_memory());
+            for repeat in 0..self.plan.repeats {
+                for rate in &self.plan.rates {
+                    self.say(round, &format!("{level} held, {}/s", rate.per_second));
+                    self.windows(&mut subjects, round, repeat, level, rate)?;
+                }
+            }
+        }
+        for subject in &subjects {
+            subject.verify()?;
+        }
+        let module = find(&mut subjects, Series::Module);
+        let taken = core_memory[core_memory.len() - 1] - core_memory[0];
+        let levels = &self.plan.levels;
+        let memory = Memory {
+            module: module.module_memory()?,
+            core_per_connection: taken as f64 / (levels[levels.len() - 1] - levels[0]) as f64,
+        };
+        Ok((module.module_version(), memory))
+    }
+
+    /// One window of each series.
+    fn windows(
+        &mut self,
+        subjects: &mut [Subject],
+        round: usize,
+        repeat: usize,
+        held: usize,
+        rate: &Rate,
+    ) -> Result<()> {
+        let order = Order::Churn {
+            per_second: rate.per_second,
+            warm_up: self.plan.warm_up,
+            window: rate.window,
+            clock: self.clock,
+        };
+        for series in Plan::order(round * self.plan.repeats + repeat) {
+            self.samples.push(Sample {
+                round,
+                repeat,
+                series,
+                held,
+                per_second: rate.per_second,
+                window: find(subjects, series).churn(&order)?,
+            });
+            self.progress.advance(self.plan.cost(rate));
+        }
+        Ok(())
+    }
+
+    fn say(&self, round: usize, what: &str) {
+        let rounds = self.plan.rounds;
+        self.progress
+            .say(&format!("round {} of {rounds}: {what}", round + 1));
+    }
+}
+
+fn find(subjects: &mut [Subject], series: Series) -> &mut Subject {
+    subjects
+        .iter_mut()
+        .find(|subject| subject.series == series)
+        .expect("every series has a subject")
+}

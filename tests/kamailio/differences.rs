@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Where our limit is meant to differ from the core's own. This is the whole
+//! list: everything else that is tested in every mode is the same.
+
+use crate::harness::{Client, Config, Via, in_own_network, proxy, source};
+use crate::ipv6;
+use crate::mode::Mode;
+
+/// Each difference in a sentence, and a function that tells whether a server of
+/// the given mode is as the sentence says of ours.
+macro_rules! differences {
+    ($($sentence:literal => $observe:ident,)*) => {
+        $(
+            #[doc = $sentence]
+            #[test]
+            fn $observe() {
+                assert!(observe::$observe(Mode::Module), "not so with the module: {}", $sentence);
+                assert!(!observe::$observe(Mode::Stock), "also so without: {}", $sentence);
+                assert!(!observe::$observe(Mode::Unused), "also so without: {}", $sentence);
+            }
+        )*
+    };
+}
+
+differences! {
+    "The addresses of an IPv6 /64 share one limit; the core limits each of them." =>
+        ipv6_network_shares_its_limit,
+    "A peer that comes as ::ffff:a.b.c.d is the IPv4 peer a.b.c.d; to the core it is another." =>
+        mapped_ipv4_is_ipv4,
+    "A client behind a PROXY is limited; the core stores the client but checks the proxy." =>
+        client_behind_proxy_is_limited,
+    "A rejection counts in the core's counter tcp.local_reject; the core's own do not." =>
+        rejection_is_counted,
+    "A source's rejections are one WARNING a minute; the core writes a CRITICAL for each." =>
+        rejections_are_one_warning,
+    "A negative limit is off; the core's own parameter cannot be negative." =>
+        limit_may_be_negative,
+}
+
+/// A limit of 0 is off; the core of 5.7 and before rejects everybody then.
+#[test]
+fn zero_is_off() {
+    assert!(observe::zero_is_off(Mode::Module));
+    for mode in [Mode::Stock, Mode::Unused] {
+        let is_off = mode.version() >= (5, 8);
+        assert_eq!(observe::zero_is_off(mode), is_off, "{mode:?}");
+    }
+}
+
+/// What a server of a mode does.
+mod observe {
+    use super::*;
+
+    pub(super) fn ipv6_network_shares_its_limit(mode: Mode) -> bool {
+        let mut shares = false;
+        in_own_network(|| {
+            let server = mode.config(1).any_address().start();
+            let _first = ipv6::open(&server, ipv6::address(1, 1)).expect("the first is admitted");
+            shares = ipv6::open(&server, ipv6::address(1, 2)).is_none();
+            assert!(ipv6::open(&server, ipv6::address(2, 1)).is_some());
+            mode.finish(server, &[]);
+        });
+        shares
+    }
+
+    pub(super) fn mapped_ipv4_is_ipv4(mode: Mode) -> bool {
+        let server = mode.config(1).any_address().start();
+        let _first = server.admit(Via::Tcp, source(0, 5, 1));
+        let second = ipv6::open(&server, source(0, 5, 1));
+        let is_rejected = second.is_none();
+        mode.finish(server, &[]);
+        is_rejected
+    }
+
+    pub(super) fn client_behind_proxy_is_limited(mode: Mode) -> bool {
+        let server = mode.config(1).core("tcp_accept_haproxy=yes").start();
+        let open = |port| {
+            let mut client = Client::connect(source(0, 9, 9), server.address(Via::Tcp));
+            let header = proxy::v1(([198, 51, 100, 1], port).into());
+            client
+                .send(&header)
+                .expect("a new connection can be written to");
+            client.is_admitted().then_some(client)
+        };
+        let _first = open(1).expect("the first is admitted");
+        let second = open(2);
+        let is_rejected = second.is_none();
+        mode.finish(server, &[]);
+        is_rejected
+    }
+
+    pub(super) fn rejection_is_counted(mode: Mode) -> bool {
+        let server = mode.config(1).start();
+        let _first = server.admit(Via::Tcp, source(0, 5, 1));
+        for _ in 0..3 {
+            server.reject(Via::Tcp, source(0, 5, 1));
+        }
+        // The server has closed the last one and may be about to count it; it
+        // has done so when it admits the next.
+        server.admit(Via::Tcp, source(0, 5, 2));
+        let counted = server.counter("tcp", "local_reject");
+        assert!(counted == 0 || counted == 3, "{counted}");
+        mode.finish(server, &[]);
+        counted == 3
+    }
+
+    pub(super) fn rejections_are_one_warning(mode: Mode) -> bool {
+        let server = mode.config(1).start();
+        let _first = server.admit(Via::Tcp, source(0, 5, 1));
+        for _ in 0..10 {
+            server.reject(Via::Tcp, source(0, 5, 1));
+        }
+        let log = mode.finish(server, &[]);
+        let lines = log.lines_with("127.0.5.1");
+        let warnings = lines
+            .iter()
+            .filter(|line| line.contains("WARNING:"))
+            .count();
+        let critical = lines
+            .iter()
+            .filter(|line| line.contains("CRITICAL:"))
+            .count();
+        match (warnings, critical) {
+            (1, 0) => true,
+            (0, 10) => false,
+            other => panic!("{other:?} lines of a level: {lines:?}"),
+        }
+    }
+
+    pub(super) fn limit_may_be_negative(mode: Mode) -> bool {
+        let config = match mode {
+            Mode::Module => Config::with_module().limit(-1),
+            Mode::Stock => Config::stock().core("tcp_accept_iplimit=-1"),
+            Mode::Unused => Config::hooked().core("tcp_accept_iplimit=-1"),
+        };
+        config.check().status.success()
+    }
+
+    pub(super) fn zero_is_off(mode: Mode) -> bool {
+        let server = mode.config(0).start();
+        let first = server.open(Via::Tcp, source(0, 5, 1));
+        let is_off = first.is_some();
+        if is_off {
+            let _held = server.admit_all(50, Via::Tcp, source(0, 5, 1));
+        }
+        mode.finish(server, &[]);
+        is_off
+    }
+}

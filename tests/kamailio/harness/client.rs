@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Clients: sockets bound to a source address of the test's choice.
+
+use std::io::{ErrorKind, Read, Result, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+};
+use openssl::ssl::SslStream;
+
+use super::tls;
+use super::wait::DEADLINE;
+
+/// How a client connects.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Via {
+    Tcp,
+    Tls,
+}
+
+/// One of the 16 million source addresses that every machine has.
+pub(crate) fn source(a: u8, b: u8, c: u8) -> IpAddr {
+    Ipv4Addr::new(127, a, b, c).into()
+}
+
+/// A connected socket.
+pub(crate) struct Client(Stream);
+
+enum Stream {
+    Tcp(TcpStream),
+    Tls(SslStream<TcpStream>),
+}
+
+impl Client {
+    /// Connects; whether the server admits it shows later.
+    #[track_caller]
+    pub(crate) fn connect(from: IpAddr, to: SocketAddr) -> Self {
+        let stream = connected(from, to);
+        Self(Stream::Tcp(stream.unwrap_or_else(|error| {
+            panic!("no connection from {from} to {to}: {error}")
+        })))
+    }
+
+    /// Goes through the TLS handshake; `None` if the server closed instead.
+    pub(crate) fn secure(self) -> Option<Self> {
+        let Stream::Tcp(stream) = self.0 else {
+            panic!("TLS within TLS");
+        };
+        Some(Self(Stream::Tls(tls::handshake(stream)?)))
+    }
+
+    /// Whether the server holds this connection: it answers a keep-alive, or
+    /// the connection is closed.
+    pub(crate) fn is_admitted(&mut self) -> bool {
+        // RFC 5626, 3.5.1: a double CRLF is answered by a single one.
+        match self.send(b"\r\n\r\n").and_then(|()| self.receive(2)) {
+            Ok(answer) if answer == b"\r\n" => true,
+            Ok(answer) => panic!("a strange answer to a keep-alive: {answer:?}"),
+            Err(error) if is_closed(error.kind()) => false,
+            Err(error) => panic!("neither answered nor closed: {error}"),
+        }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.0 {
+            Stream::Tcp(stream) => stream.write_all(bytes),
+            Stream::Tls(stream) => stream.write_all(bytes),
+        }
+    }
+
+    fn receive(&mut self, length: usize) -> Result<Vec<u8>> {
+        let mut answer = vec![0; length];
+        match &mut self.0 {
+            Stream::Tcp(stream) => stream.read_exact(&mut answer)?,
+            Stream::Tls(stream) => stream.read_exact(&mut answer)?,
+        }
+        Ok(answer)
+    }
+
+    /// Reads to the end of the stream: all that the server said until it
+    /// closed the connection.
+    #[track_caller]
+    pub(crate) fn read_until_closed(mut self) -> Vec<u8> {
+        let mut answer = Vec::new();
+        let end = match &mut self.0 {
+            Stream::Tcp(stream) => stream.read_to_end(&mut answer),
+            Stream::Tls(stream) => stream.read_to_end(&mut answer),
+        };
+        match end {
+            Ok(_) => answer,
+            Err(error) if is_closed(error.kind()) => answer,
+            Err(error) => panic!("the server did not close the connection: {error}"),
+        }
+    }
+
+    /// Closes with a RST instead of a FIN.
+    pub(crate) fn reset(self) {
+        let at_once = nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        setsockopt(self.tcp(), sockopt::Linger, &at_once).expect("SO_LINGER can be set");
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match &self.0 {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref(),
+        }
+    }
+}
+
+fn connected(from: IpAddr, to: SocketAddr) -> Result<TcpStream> {
+    let family = match from {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // The port is chosen at connect(), when the destination is known: more
+    // connections than there are ports for one source.
+    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+    let (socket_fd, from) = (
+        std::os::fd::AsRawFd::as_raw_fd(&socket),
+        SockaddrStorage::from(SocketAddr::new(from, 0)),
+    );
+    bind(socket_fd, &from)?;
+    connect(socket_fd, &SockaddrStorage::from(to))?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn is_closed(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
+}

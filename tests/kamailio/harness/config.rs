@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The configuration of a server, and how to run one with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use super::ports::free_port;
+use super::process::Process;
+use super::server::{Server, wait_until_ready};
+use super::{Log, Servers, tls};
+
+/// What every server of the tests has: few processes, no DNS, and no end for
+/// connections that take long to say something, as those of the tests may.
+const BASE: &str = r#"#!KAMAILIO
+debug=1
+children=1
+tcp_children=2
+dns=no
+rev_dns=no
+auto_aliases=no
+tcp_check_timer=0
+"#;
+
+/// Modules and parameters for RPC and for an answer to every request.
+const BASE_MODULES: &str = r#"
+loadmodule "kex.so"
+loadmodule "sl.so"
+loadmodule "counters.so"
+loadmodule "ctl.so"
+modparam("ctl", "binrpc", "unix:@DIR@/ctl.sock")
+loadmodule "jsonrpcs.so"
+modparam("jsonrpcs", "transport", 4)
+modparam("jsonrpcs", "dgram_socket", "@DIR@/rpc.sock")
+"#;
+
+/// Answers everything; a request to `close@` also ends its connection.
+const BASE_ROUTE: &str = r#"
+request_route {
+	if (uri =~ "^sip:close@") {
+		set_reply_close();
+	}
+	sl_send_reply("200", "OK");
+}
+"#;
+
+/// The configuration of a server that is not running yet.
+#[derive(Clone)]
+pub(crate) struct Config {
+    program: PathBuf,
+    module_path: String,
+    core: String,
+    modules: String,
+    route: String,
+    tls: bool,
+    any_address: bool,
+    megabytes: u32,
+    wrapper: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy)]
+pub(crate) struct Ports {
+    pub(super) tcp: u16,
+    pub(super) tls: u16,
+    pub(super) any_address: u16,
+}
+
+impl Config {
+    /// A server of `program` with modules from `module_path`.
+    pub(crate) fn new(program: &Path, module_path: &str) -> Self {
+        Self {
+            program: program.to_owned(),
+            module_path: module_path.to_owned(),
+            core: String::new(),
+            modules: String::new(),
+            route: BASE_ROUTE.to_owned(),
+            tls: false,
+            any_address: false,
+            megabytes: 64,
+            wrapper: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// The stock server, without our module.
+    pub(crate) fn stock() -> Self {
+        let servers = Servers::from_env();
+        Self::new(&servers.stock, &servers.module_path)
+    }
+
+    /// The server with the connection hooks, without our module.
+    pub(crate) fn hooked() -> Self {
+        let servers = Servers::from_env();
+        Self::new(&servers.hooked, &servers.module_path)
+    }
+
+    /// The server with the connection hooks and our module.
+    pub(crate) fn with_module() -> Self {
+        Self::hooked().module("tcp_conn_limit.so")
+    }
+
+    /// Sets a core parameter.
+    pub(crate) fn core(mut self, line: &str) -> Self {
+        self.core.push_str(line);
+        self.core.push('\n');
+        self
+    }
+
+    /// Loads a module: a name, or a path with a name.
+    pub(crate) fn module(mut self, name: &str) -> Self {
+        self.modules.push_str(&format!("loadmodule \"{name}\"\n"));
+        self
+    }
+
+    /// Sets a module parameter; `value` as in the file, a string with quotes.
+    pub(crate) fn modparam(mut self, module: &str, name: &str, value: &str) -> Self {
+        let line = format!("modparam(\"{module}\", \"{name}\", {value})\n");
+        self.modules.push_str(&line);
+        self
+    }
+
+    /// Sets a parameter of our module to a number.
+    pub(crate) fn param(self, name: &str, value: i64) -> Self {
+        self.modparam("tcp_conn_limit", name, &value.to_string())
+    }
+
+    /// The limit of our module.
+    pub(crate) fn limit(self, limit: i64) -> Self {
+        self.param("tcp_conn_limit", limit)
+    }
+
+    /// Replaces the routing script.
+    pub(crate) fn route(mut self, script: &str) -> Self {
+        self.route = script.to_owned();
+        self
+    }
+
+    /// Also listens for TLS.
+    pub(crate) fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Also listens on `[::]`, which takes IPv4 peers as `::ffff:a.b.c.d`.
+    pub(crate) fn any_address(mut self) -> Self {
+        self.any_address = true;
+        self
+    }
+
+    /// Shared memory, of which a connection takes about 17.5 KB.
+    pub(crate) fn shared_memory(mut self, megabytes: u32) -> Self {
+        self.megabytes = megabytes;
+        self
+    }
+
+    /// Runs the server by way of another program.
+    pub(crate) fn run_by(mut self, command: &[&str]) -> Self {
+        self.wrapper = command.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Sets an environment variable of the server.
+    pub(crate) fn environment(mut self, name: &str, value: &Path) -> Self {
+        self.environment
+            .push((name.to_owned(), value.display().to_string()));
+        self
+    }
+
+    /// Starts the server and waits until it answers.
+    #[track_caller]
+    pub(crate) fn start(self) -> Server {
+        // A few tries: a port that was free may be taken by the time the
+        // server binds it.
+        for _ in 0..5 {
+            let ports = Ports {
+                tcp: free_port(),
+                tls: free_port(),
+                any_address: free_port(),
+            };
+            match self.clone().start_on(ports) {
+                Ok(server) => return server,
+                Err(log) if log.contains("Address already in use") => {}
+                Err(log) => panic!("the server does not start:\n{log}"),
+            }
+        }
+        panic!("no free port found");
+    }
+
+    /// Starts the server on the given ports; its log if it ends instead.
+    pub(super) fn start_on(self, ports: Ports) -> Result<Server, Log> {
+        let (dir, command) = self.prepare(ports);
+        let mut process = Process::spawn(
+            &command,
+            &self.environment,
+            &dir.path().join("kamailio.log"),
+        );
+        match wait_until_ready(&mut process, dir.path()) {
+            Ok(()) => Ok(Server::new(process, dir, ports, self)),
+            Err(_) => Err(process.log()),
+        }
+    }
+
+    /// Expects the server to refuse to start; returns its log.
+    #[track_caller]
+    pub(crate) fn start_fails(self) -> Log {
+        let ports = Ports {
+            tcp: free_port(),
+            tls: free_port(),
+            any_address: free_port(),
+        };
+        let (dir, command) = self.prepare(ports);
+        let mut process = Process::spawn(
+            &command,
+            &self.environment,
+            &dir.path().join("kamailio.log"),
+        );
+        let status = wait_until_ready(&mut process, dir.path())
+            .expect_err("the server was to refuse to start");
+        assert!(
+            status.code().is_some_and(|code| code != 0),
+            "the server did not end by itself but with {status}"
+        );
+        process.log()
+    }
+
+    /// Lets `kamailio -c` check the configuration.
+    pub(crate) fn check(self) -> Output {
+        let ports = Ports {
+            tcp: free_port(),
+            tls: free_port(),
+            any_address: free_port(),
+        };
+        let (_dir, mut command) = self.prepare(ports);
+        command.push("-c".to_owned());
+        Command::new(&command[0])
+            .args(&command[1..])
+            .envs(self.environment)
+            .output()
+            .expect("the server can be run")
+    }
+
+    /// Writes the files of the server; the command that runs it.
+    fn prepare(&self, ports: Ports) -> (TempDir, Vec<String>) {
+        let dir = TempDir::with_prefix("tcp_conn_limit-").expect("a temporary directory");
+        let path = dir.path();
+        if self.tls {
+            tls::write_certificate(path);
+        }
+        let file = path.join("kamailio.cfg");
+        fs::write(&file, self.text(path, ports)).expect("the configuration can be written");
+
+        let mut command = self.wrapper.clone();
+        command.push(self.program.display().to_string());
+        // -DD -E: in the foreground, logging to standard error.
+        command.extend(["-DD", "-E", "-M", "8"].map(String::from));
+        command.extend(["-m".to_owned(), self.megabytes.to_string()]);
+        let pid_file = path.join("kamailio.pid");
+        for (option, value) in [
+            ("-f", &*file),
+            ("-w", path),
+            ("-Y", path),
+            ("-P", &pid_file),
+        ] {
+            command.extend([option.to_owned(), value.display().to_string()]);
+        }
+        (dir, command)
+    }
+
+    /// The text of the configuration file.
+    fn text(&self, dir: &Path, ports: Ports) -> String {
+        let mut text = BASE.to_owned();
+        text += &format!("listen=tcp:127.0.0.1:{}\n", ports.tcp);
+        if self.tls {
+            text += &format!("enable_tls=yes\nlisten=tls:127.0.0.1:{}\n", ports.tls);
+        }
+        if self.any_address {
+            text += &format!("listen=tcp:[::]:{}\n", ports.any_address);
+        }
+        text += &self.core;
+        text += &format!("mpath=\"{}\"\n", self.module_path);
+        text += BASE_MODULES;
+        if self.tls {
+            text += tls::MODULE;
+        }
+        text += &self.modules;
+        text += &self.route;
+        text.replace("@DIR@", &dir.display().to_string())
+    }
+}

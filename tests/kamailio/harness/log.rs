@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What a server wrote to its log.
+
+use std::fs;
+use std::path::Path;
+
+/// The log of a server, up to the moment it was read.
+pub(crate) struct Log(String);
+
+impl Log {
+    pub(super) fn read(path: &Path) -> Self {
+        let bytes = fs::read(path).expect("the log of the server is readable");
+        Self(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The lines that contain `text`.
+    pub(crate) fn lines_with(&self, text: &str) -> Vec<&str> {
+        self.0.lines().filter(|line| line.contains(text)).collect()
+    }
+
+    pub(crate) fn contains(&self, text: &str) -> bool {
+        self.0.contains(text)
+    }
+
+    /// Panics when something went wrong for the server that a test did not
+    /// announce in `expected`.
+    #[track_caller]
+    pub(crate) fn assert_clean_but_for(&self, expected: &[&str]) {
+        const TROUBLE: [&str; 4] = ["ERROR:", "CRITICAL:", "BUG:", "ALERT:"];
+        const OF_NO_CONCERN: [&str; 2] = [
+            // The core stops its processes one by one; TCP main, the last, may
+            // notice that the others are gone before it is its turn.
+            "receive_fd(): EOF on",
+            // The machine was too busy for the core's clock.
+            "local_timer_run(): backwards or still time",
+        ];
+        let unexpected: Vec<&str> = self
+            .0
+            .lines()
+            .filter(|line| TROUBLE.iter().any(|level| line.contains(level)))
+            .filter(|line| !OF_NO_CONCERN.iter().any(|text| line.contains(text)))
+            .filter(|line| !expected.iter().any(|text| line.contains(text)))
+            .collect();
+        assert!(
+            unexpected.is_empty(),
+            "unexpected in the log of the server:\n{}",
+            unexpected.join("\n")
+        );
+    }
+
+    /// The end of the log, for a person who looks at a failed test.
+    pub(super) fn tail(&self) -> String {
+        let lines: Vec<&str> = self.0.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+impl std::fmt::Display for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A real Kamailio of the test's own and real clients for it.
+//!
+//! Nothing here waits for a fixed time: a server is ready when it answers, a
+//! connection is admitted when it answers and rejected when it is closed, and
+//! everything else is polled for up to a deadline.
+
+mod client;
+mod config;
+mod log;
+mod netns;
+mod ports;
+mod process;
+pub(crate) mod proxy;
+mod rpc;
+mod server;
+pub(crate) mod servers;
+mod tls;
+mod wait;
+
+pub(crate) use client::{Client, Via, source};
+pub(crate) use config::Config;
+pub(crate) use log::Log;
+pub(crate) use netns::in_own_network;
+pub(crate) use ports::free_port;
+pub(crate) use server::{Server, number};
+pub(crate) use servers::{Servers, version};
+pub(crate) use wait::until;

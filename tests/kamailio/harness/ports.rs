@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Port numbers that nobody listens on.
+
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::process;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// Below the ports that the kernel gives to clients, so that no client of a
+/// test running beside this one can take them.
+const FIRST: u16 = 15_000;
+const COUNT: u16 = 17_000;
+
+static TAKEN: AtomicU16 = AtomicU16::new(0);
+
+/// A port that was free a moment ago. Another test program may still take it
+/// before the server does: see `Config::start`.
+pub(crate) fn free_port() -> u16 {
+    // Test programs that run at the same time start in different places.
+    let start = process::id() as u16 % COUNT;
+    loop {
+        let offset = TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + (start + offset % COUNT) % COUNT;
+        if is_free(port) {
+            return port;
+        }
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    // One after the other: the IPv6 one listens to IPv4 too.
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+        && TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok()
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The life of one server process and its children.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+use super::log::Log;
+use super::wait::{poll, until};
+
+/// A running server, which does not outlive this value.
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Runs `command` (program and arguments) with its output in `log`.
+    pub(crate) fn spawn(command: &[String], environment: &[(String, String)], log: &Path) -> Self {
+        let output = File::create(log).expect("the log file can be made");
+        // setpriv: the server gets SIGTERM when the thread that started it is
+        // gone, so nothing is left behind by a test program that was killed.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM", "--"])
+            .args(command)
+            .envs(environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a file can be shared"))
+            .stderr(output)
+            .process_group(0)
+            .spawn()
+            .expect("setpriv (Debian: util-linux) can be run");
+        Self {
+            child,
+            log: log.to_owned(),
+        }
+    }
+
+    pub(crate) fn log(&self) -> Log {
+        Log::read(&self.log)
+    }
+
+    /// How the process ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Asks the server to end and waits until it has.
+    pub(crate) fn terminate(&mut self) -> Option<ExitStatus> {
+        poll(|| {
+            // The children are the server's to stop. It is asked more than
+            // once because a signal is lost that comes while the main process
+            // is between looking for one and going to sleep (main.c:
+            // handle_sigs(), pause()).
+            let status = self.ended();
+            if status.is_none() {
+                kill(self.pid(), Signal::SIGTERM).expect("the server is there to be stopped");
+            }
+            status
+        })
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().expect("a pid is an int"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.terminate().is_none() {
+            eprintln!("the server does not stop: it is killed");
+        }
+        // Also when the server has ended: a child may have been left behind.
+        match killpg(self.pid(), Signal::SIGKILL) {
+            Ok(()) => until("the killed server is gone", || self.ended().is_some()),
+            Err(Errno::ESRCH) => {}
+            Err(error) => eprintln!("the server cannot be killed: {error}"),
+        }
+        if thread::panicking() {
+            eprintln!("--- end of the server's log ---\n{}", self.log().tail());
+        }
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Remote procedure calls: JSON over a datagram socket, and kamcmd.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Servers;
+use super::wait::DEADLINE;
+
+/// A procedure that answered with an error.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) code: i64,
+    pub(crate) message: String,
+}
+
+/// Calls a procedure of the server in `dir`. The outer error is that nobody
+/// answers, until the deadline or until `is_gone` says that nobody will.
+pub(super) fn call(
+    dir: &Path,
+    method: &str,
+    params: &Value,
+    is_gone: impl FnMut() -> bool,
+) -> io::Result<Result<Value, Fault>> {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let id = CALLS.fetch_add(1, Ordering::Relaxed);
+    // The server answers to the address that the request came from.
+    let own_path = dir.join(format!("rpc-client-{id}.sock"));
+    let socket = UnixDatagram::bind(&own_path)?;
+    let request = json!({"jsonrpc": "2.0", "method": method, "params": params, "id": id});
+    let answer = socket
+        .send_to(request.to_string().as_bytes(), dir.join("rpc.sock"))
+        .and_then(|_| receive(&socket, is_gone));
+    fs::remove_file(&own_path)?;
+
+    let mut answer = answer?;
+    let error = &answer["error"];
+    if error.is_null() {
+        return Ok(Ok(answer["result"].take()));
+    }
+    Ok(Err(Fault {
+        code: error["code"].as_i64().unwrap_or_default(),
+        message: error["message"].as_str().unwrap_or_default().to_owned(),
+    }))
+}
+
+fn receive(socket: &UnixDatagram, mut is_gone: impl FnMut() -> bool) -> io::Result<Value> {
+    // More than the largest datagram that jsonrpcs sends.
+    let mut buffer = vec![0; 1 << 17];
+    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+    let end = Instant::now() + DEADLINE;
+    loop {
+        match socket.recv(&mut buffer) {
+            Ok(length) => return Ok(serde_json::from_slice(&buffer[..length])?),
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+            Err(error) if is_gone() || Instant::now() > end => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// What kamcmd prints for a command.
+pub(super) fn kamcmd(dir: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(Servers::from_env().kamcmd)
+        .arg("-s")
+        .arg(format!("unix:{}", dir.join("ctl.sock").display()))
+        .args(arguments)
+        .output()
+        .expect("kamcmd can be run");
+    assert!(output.status.success(), "kamcmd {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("kamcmd prints text")
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A running server and what the tests ask of it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitStatus;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::config::Ports;
+use super::process::Process;
+use super::rpc::{self, Fault};
+use super::wait::{poll, until};
+use super::{Client, Config, Log, Via};
+
+/// Of the process that starts the others; it has no status.
+const MAIN_RANK: i64 = 0;
+
+/// A server that runs until this value is gone.
+pub(crate) struct Server {
+    // First, to be dropped first: the server uses the files in `dir`.
+    process: Process,
+    dir: TempDir,
+    ports: Ports,
+    config: Config,
+}
+
+/// Waits until the server answers; how it ended, if it ends instead.
+pub(super) fn wait_until_ready(process: &mut Process, dir: &Path) -> Result<(), ExitStatus> {
+    poll(|| {
+        if let Some(status) = process.ended() {
+            return Some(Err(status));
+        }
+        let is_gone = || process.ended().is_some();
+        let answer = rpc::call(dir, "core.psa", &json!([]), is_gone).ok()?;
+        let processes = answer.expect("the server lists its processes");
+        all_are_up(&processes).then_some(Ok(()))
+    })
+    .expect("the server is up or ends")
+}
+
+/// Whether every process of the server has been started. One that has only just
+/// been forked ignores the signal to end, and the server waits for it.
+fn all_are_up(processes: &Value) -> bool {
+    let processes = processes.as_array().expect("a list of processes");
+    let is_up = |process: &Value| process["rank"] == MAIN_RANK || process["status"] == 1;
+    processes.iter().all(is_up) && processes.iter().any(is_tcp_main)
+}
+
+/// The last process to be started.
+fn is_tcp_main(process: &Value) -> bool {
+    process["description"]
+        .as_str()
+        .is_some_and(|text| text.contains("tcp main"))
+}
+
+impl Server {
+    pub(super) fn new(process: Process, dir: TempDir, ports: Ports, config: Config) -> Self {
+        Self {
+            process,
+            dir,
+            ports,
+            config,
+        }
+    }
+
+    /// Where the server listens.
+    pub(crate) fn address(&self, via: Via) -> SocketAddr {
+        let port = match via {
+            Via::Tcp => self.ports.tcp,
+            Via::Tls => self.ports.tls,
+        };
+        (Ipv4Addr::LOCALHOST, port).into()
+    }
+
+    /// The address of the socket that listens on `[::]`, for a client of the
+    /// family of `from`.
+    pub(crate) fn any_address(&self, from: IpAddr) -> SocketAddr {
+        let host: IpAddr = match from {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        (host, self.ports.any_address).into()
+    }
+
+    /// A connection from `from`, or `None` if the server rejects it.
+    #[track_caller]
+    pub(crate) fn open(&self, via: Via, from: IpAddr) -> Option<Client> {
+        let client = Client::connect(from, self.address(via));
+        let mut client = match via {
+            Via::Tcp => client,
+            Via::Tls => client.secure()?,
+        };
+        client.is_admitted().then_some(client)
+    }
+
+    /// A connection that the server is to admit.
+    #[track_caller]
+    pub(crate) fn admit(&self, via: Via, from: IpAddr) -> Client {
+        let client = self.open(via, from);
+        client.unwrap_or_else(|| panic!("{from} was to be admitted ({via:?})"))
+    }
+
+    /// `count` connections that the server is to admit.
+    #[track_caller]
+    pub(crate) fn admit_all(&self, count: usize, via: Via, from: IpAddr) -> Vec<Client> {
+        (0..count).map(|_| self.admit(via, from)).collect()
+    }
+
+    /// A connection that the server is to reject.
+    #[track_caller]
+    pub(crate) fn reject(&self, via: Via, from: IpAddr) {
+        let client = self.open(via, from);
+        assert!(client.is_none(), "{from} was to be rejected ({via:?})");
+    }
+
+    /// Calls a procedure.
+    pub(crate) fn try_rpc(&self, method: &str, params: Value) -> Result<Value, Fault> {
+        rpc::call(self.dir.path(), method, &params, || false).expect("the server answers")
+    }
+
+    /// Calls a procedure that is to succeed.
+    #[track_caller]
+    pub(crate) fn rpc(&self, method: &str, params: Value) -> Value {
+        let answer = self.try_rpc(method, params);
+        answer.unwrap_or_else(|fault| panic!("{method}: {fault:?}"))
+    }
+
+    /// What kamcmd prints for a command.
+    pub(crate) fn kamcmd(&self, arguments: &[&str]) -> String {
+        rpc::kamcmd(self.dir.path(), arguments)
+    }
+
+    /// How many connections the core says it has.
+    pub(crate) fn connections(&self) -> u64 {
+        number(&self.rpc("core.tcp_info", json!([])), "opened_connections")
+    }
+
+    /// Waits until the core has `count` connections.
+    #[track_caller]
+    pub(crate) fn wait_for_connections(&self, count: u64) {
+        until(&format!("{count} connections"), || {
+            self.connections() == count
+        });
+    }
+
+    /// One number of `tcp_conn_limit.stats`.
+    #[track_caller]
+    pub(crate) fn stat(&self, name: &str) -> u64 {
+        number(&self.rpc("tcp_conn_limit.stats", json!([])), name)
+    }
+
+    /// How many connections the module counts for a source.
+    #[track_caller]
+    pub(crate) fn counted(&self, address: &str) -> u64 {
+        let source = self.rpc("tcp_conn_limit.get", json!([address]));
+        number(&source, "connections")
+    }
+
+    /// One of the server's counters.
+    #[track_caller]
+    pub(crate) fn counter(&self, group: &str, name: &str) -> u64 {
+        let value = self.rpc("cnt.get", json!([group, name]));
+        value
+            .as_u64()
+            .unwrap_or_else(|| panic!("no number: {value}"))
+    }
+
+    /// Panics when the module's counts are not those of the core.
+    #[track_caller]
+    pub(crate) fn assert_audit_clean(&self) {
+        let audit = self.rpc("tcp_conn_limit.audit", json!([]));
+        assert_eq!(audit["differences"], 0, "{audit}");
+        assert_eq!(audit["uncounted"], 0, "{audit}");
+        assert_eq!(audit["connections"], audit["counted"], "{audit}");
+    }
+
+    pub(crate) fn log(&self) -> Log {
+        self.process.log()
+    }
+
+    /// The process id of the TCP main process, which accepts.
+    pub(crate) fn tcp_main(&self) -> u64 {
+        let list = self.rpc("core.psa", json!([]));
+        let mut processes = list.as_array().expect("a list of processes").iter();
+        let process = processes.find(|process| is_tcp_main(process));
+        number(process.expect("TCP main runs"), "pid")
+    }
+
+    /// The directory that is the server's own.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Stops the server, which is to end well and without complaints other
+    /// than those `expected`.
+    #[track_caller]
+    pub(crate) fn stop(mut self, expected: &[&str]) -> Log {
+        self.end(expected)
+    }
+
+    /// Stops the server in the same way and starts it again on the same ports.
+    #[track_caller]
+    pub(crate) fn restart(mut self, expected: &[&str]) -> Self {
+        self.end(expected);
+        let again = self.config.clone().start_on(self.ports);
+        again.unwrap_or_else(|log| panic!("the server does not start again:\n{log}"))
+    }
+
+    #[track_caller]
+    fn end(&mut self, expected: &[&str]) -> Log {
+        let status = self.process.terminate();
+        let log = self.log();
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "the server was to end well when asked to: {status:?}"
+        );
+        log.assert_clean_but_for(expected);
+        log
+    }
+}
+
+/// A number in the answer of a procedure.
+#[track_caller]
+pub(crate) fn number(answer: &Value, name: &str) -> u64 {
+    let value = answer[name].as_u64();
+    value.unwrap_or_else(|| panic!("no number {name} in {answer}"))
+}

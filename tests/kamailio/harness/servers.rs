@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The programs under test, as `make -s env` names them.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the built servers, modules and tools are.
+pub(crate) struct Servers {
+    /// Kamailio as released.
+    pub(crate) stock: PathBuf,
+    /// Kamailio with the connection hooks.
+    pub(crate) hooked: PathBuf,
+    /// The value for `mpath`: the server's own modules and ours.
+    pub(crate) module_path: String,
+    /// The command line client for the ctl module.
+    pub(crate) kamcmd: PathBuf,
+}
+
+impl Servers {
+    pub(crate) fn from_env() -> Self {
+        Self {
+            stock: variable("STOCK_KAMAILIO").into(),
+            hooked: variable("HOOKED_KAMAILIO").into(),
+            module_path: variable("MODULE_PATH"),
+            kamcmd: variable("KAMCMD").into(),
+        }
+    }
+}
+
+fn variable(name: &str) -> String {
+    env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: `make test` and `make demo` set it"))
+}
+
+/// The first line of what the server says of its version.
+pub(crate) fn version_line(program: &Path) -> String {
+    let output = Command::new(program).arg("-v").output();
+    let output = output.expect("the server can be run").stdout;
+    let text = String::from_utf8(output).expect("the server tells its version in text");
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// The version of a server: major and minor number.
+pub(crate) fn version(program: &Path) -> (u32, u32) {
+    let line = version_line(program);
+    // version: kamailio 6.0.1 (x86_64/linux)
+    let numbers = line.split(' ').nth(2).and_then(|version| {
+        let mut numbers = version.split('.').map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    });
+    numbers.unwrap_or_else(|| panic!("no version in {line}"))
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! IPv6 sources, and IPv4 sources on an IPv6 socket.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::harness::{Client, Config, Server, Via, in_own_network, source};
+use crate::mode::{Mode, in_every_mode};
+
+in_every_mode!(one_address_is_limited);
+
+/// A host in one of many networks.
+pub(crate) fn address(net: u16, host: u16) -> IpAddr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, net, 0, 0, 0, host).into()
+}
+
+/// A connection to the socket that listens on `[::]`, or `None` if the server
+/// rejects it.
+#[track_caller]
+pub(crate) fn open(server: &Server, from: IpAddr) -> Option<Client> {
+    let mut client = Client::connect(from, server.any_address(from));
+    client.is_admitted().then_some(client)
+}
+
+#[track_caller]
+fn admit(server: &Server, from: IpAddr) -> Client {
+    open(server, from).unwrap_or_else(|| panic!("{from} was to be admitted"))
+}
+
+fn one_address_is_limited(mode: Mode) {
+    let localhost = IpAddr::from(Ipv6Addr::LOCALHOST);
+    let server = mode.config(3).any_address().start();
+    let _held = [(); 3].map(|()| admit(&server, localhost));
+    assert!(open(&server, localhost).is_none());
+    // Somebody else, of the other family.
+    admit(&server, source(0, 1, 1));
+    mode.finish(server, &[]);
+}
+
+#[test]
+fn each_network_has_its_own_limit() {
+    in_own_network(|| {
+        let server = Config::with_module().limit(2).any_address().start();
+        let mut held = Vec::new();
+        for net in 1..=200 {
+            held.push(admit(&server, address(net, 1)));
+            held.push(admit(&server, address(net, 2)));
+            assert!(open(&server, address(net, 3)).is_none());
+            assert!(open(&server, address(net, 1)).is_none());
+        }
+        assert_eq!(server.counted("2001:db8:0:7::"), 2);
+        assert_eq!(server.counted("2001:db8:0:7:1:2:3:4"), 2);
+        let top = server.rpc("tcp_conn_limit.top", serde_json::json!([1]));
+        let source = top[0]["source"].as_str().expect("a source");
+        assert!(
+            source.starts_with("2001:db8:0:") && source.ends_with("::/64"),
+            "{source}"
+        );
+        drop(held);
+        server.wait_for_connections(0);
+        admit(&server, address(7, 3));
+        Mode::Module.finish(server, &[]);
+    });
+}
+
+#[test]
+fn prefix_may_be_another() {
+    in_own_network(|| {
+        let config = Config::with_module().limit(1).any_address();
+
+        let server = config.clone().param("ipv6_prefix", 128).start();
+        let _held = [1, 2, 3].map(|host| admit(&server, address(1, host)));
+        assert!(open(&server, address(1, 2)).is_none());
+        assert_eq!(server.counted("2001:db8:0:1::2"), 1);
+        Mode::Module.finish(server, &[]);
+
+        let server = config.clone().param("ipv6_prefix", 32).start();
+        let _held = admit(&server, address(1, 1));
+        assert!(open(&server, address(0xffff, 2)).is_none());
+        Mode::Module.finish(server, &[]);
+
+        // All of global unicast, 2000::/3, without the old ::/8.
+        let server = config.param("ipv6_prefix", 3).start();
+        let _held = (
+            admit(&server, address(1, 1)),
+            admit(&server, Ipv6Addr::LOCALHOST.into()),
+        );
+        assert!(open(&server, address(2, 1)).is_none());
+        Mode::Module.finish(server, &[]);
+    });
+}
+
+#[test]
+fn mapped_ipv4_is_ipv4() {
+    let from = source(0, 6, 1);
+    let config = Config::with_module().limit(2).any_address();
+    let server = config.start();
+    let _held = (admit(&server, from), server.admit(Via::Tcp, from));
+    assert!(open(&server, from).is_none());
+    server.reject(Via::Tcp, from);
+    // IPv4 peers are not one IPv6 network.
+    admit(&server, source(0, 6, 2));
+    assert_eq!(server.counted("127.0.6.1"), 2);
+    assert_eq!(server.counted("::ffff:127.0.6.1"), 2);
+    Mode::Module.finish(server, &[]);
+}

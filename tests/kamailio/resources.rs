@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A rejected connection gives back everything that was spent on it.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use serde_json::json;
+
+use crate::harness::{Client, Config, Server, Via, number, proxy, source, until};
+use crate::mode::{Mode, in_every_mode};
+
+in_every_mode!(rejected_peers_cost_nothing);
+
+/// What a server holds: connections, TLS connections, bytes of shared memory,
+/// descriptors of the process that accepts.
+fn held(server: &Server) -> [u64; 4] {
+    let info = server.rpc("core.tcp_info", json!([]));
+    let memory = server.rpc("core.shmmem", json!([]));
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", server.tcp_main()))
+        .expect("the process runs")
+        .count();
+    [
+        number(&info, "opened_connections"),
+        number(&info, "opened_tls_connections"),
+        number(&memory, "used"),
+        descriptors as u64,
+    ]
+}
+
+/// Panics unless the server holds the same before and after `rejections`.
+#[track_caller]
+fn assert_costs_nothing(server: &Server, mut rejections: impl FnMut()) {
+    // The first may leave something for the next: a log time, a buffer.
+    rejections();
+    let before = held(server);
+    for _ in 0..100 {
+        rejections();
+    }
+    // The client sees the end of its connection before the server's books do.
+    until("the server holds what it held before", || {
+        held(server) == before
+    });
+}
+
+fn rejected_peers_cost_nothing(mode: Mode) {
+    let server = mode.config(2).tls().start();
+    let _held = (
+        server.admit(Via::Tcp, source(0, 8, 1)),
+        server.admit(Via::Tls, source(0, 8, 1)),
+    );
+    assert_costs_nothing(&server, || {
+        server.reject(Via::Tcp, source(0, 8, 1));
+        server.reject(Via::Tls, source(0, 8, 1));
+    });
+    mode.finish(server, &[]);
+}
+
+#[test]
+fn rejected_clients_of_a_proxy_cost_nothing() {
+    let config = Config::with_module().limit(2).tls();
+    let server = config.core("tcp_accept_haproxy=yes").start();
+    let open = |via, port| {
+        let mut client = Client::connect(source(0, 9, 9), server.address(via));
+        let header = proxy::v2((Ipv4Addr::new(198, 51, 100, 1), port).into());
+        client
+            .send(&header)
+            .expect("a new connection can be written to");
+        let mut client = match via {
+            Via::Tcp => client,
+            Via::Tls => client.secure()?,
+        };
+        client.is_admitted().then_some(client)
+    };
+    let _held = (
+        open(Via::Tcp, 1).expect("the first is admitted"),
+        open(Via::Tls, 2).expect("the second is admitted"),
+    );
+    assert_costs_nothing(&server, || {
+        assert!(open(Via::Tcp, 3).is_none());
+        assert!(open(Via::Tls, 4).is_none());
+    });
+    assert_eq!(server.counter("tcp", "local_reject"), 202);
+    assert_eq!(server.counted("198.51.100.1"), 2);
+    Mode::Module.finish(server, &[]);
+}

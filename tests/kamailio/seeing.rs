@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What an operator sees: RPC, counters, log.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Config, Log, Server, Via, number, source};
+use crate::mode::Mode;
+
+/// A server with limit 4 that has seen four sources: with 4, 3 and 1
+/// connections, the first also with 5 rejections, and one that is gone.
+fn busy(config: Config) -> (Server, Vec<Client>) {
+    let server = config.limit(4).start();
+    let mut held = server.admit_all(4, Via::Tcp, source(0, 4, 1));
+    held.extend(server.admit_all(1, Via::Tcp, source(0, 4, 2)));
+    held.extend(server.admit_all(3, Via::Tcp, source(0, 4, 3)));
+    for _ in 0..5 {
+        server.reject(Via::Tcp, source(0, 4, 1));
+    }
+    drop(server.admit(Via::Tcp, source(0, 4, 4)));
+    server.wait_for_connections(8);
+    (server, held)
+}
+
+#[test]
+fn stats_tell_all() {
+    let (server, _held) = busy(Config::with_module().core("tcp_max_connections=500"));
+    let mut stats = server.rpc("tcp_conn_limit.stats", json!([]));
+    let stats = stats.as_object_mut().expect("a struct");
+    let version = stats.remove("version");
+    assert!(
+        version
+            .as_ref()
+            .and_then(Value::as_str)
+            .is_some_and(|v| v.split('.').count() == 3),
+        "{version:?}"
+    );
+    let slots = stats.remove("slots").and_then(|n| n.as_u64());
+    assert!(slots >= Some(500), "{slots:?}");
+    let memory = stats.remove("memory").and_then(|n| n.as_u64());
+    assert!(memory > Some(0) && memory <= Some(500 * 256), "{memory:?}");
+    // A source that is gone may still have its slot.
+    let sources = stats.remove("sources").and_then(|n| n.as_u64());
+    assert!(sources == Some(3) || sources == Some(4), "{sources:?}");
+    let expected = json!({
+        "attached": "hooks", "limit": 4, "ipv4_prefix": 32, "ipv6_prefix": 64,
+        "capacity": 500, "connections": 8, "admitted": 9, "rejected": 5,
+        "errors": 0, "panics": 0, "table_full": 0, "bad_address": 0, "stale_token": 0,
+    });
+    assert_eq!(Value::Object(stats.clone()), expected);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn get_tells_of_one_source() {
+    let (server, _held) = busy(Config::with_module());
+    let get = |address: &str| server.rpc("tcp_conn_limit.get", json!([address]));
+    assert_eq!(
+        get("127.0.4.1"),
+        json!({"source": "127.0.4.1", "connections": 4, "limit": 4, "rejected": 5})
+    );
+    assert_eq!(
+        get("127.0.4.3"),
+        json!({"source": "127.0.4.3", "connections": 3, "limit": 4, "rejected": 0})
+    );
+    // Nobody has ever come from there.
+    assert_eq!(
+        get("10.1.2.3"),
+        json!({"source": "10.1.2.3", "connections": 0, "limit": 4, "rejected": 0})
+    );
+    assert_eq!(
+        get("2001:db8::77"),
+        json!({"source": "2001:db8::/64", "connections": 0, "limit": 4, "rejected": 0})
+    );
+    for bad in [
+        json!(["no address"]),
+        json!(["127.0.0"]),
+        json!([""]),
+        json!([]),
+    ] {
+        let fault = server
+            .try_rpc("tcp_conn_limit.get", bad.clone())
+            .expect_err("this is no address");
+        assert_eq!(fault.code, 400, "{bad}: {}", fault.message);
+    }
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn top_lists_the_largest_first() {
+    let (server, _held) = busy(Config::with_module());
+    let top = |parameters| server.rpc("tcp_conn_limit.top", parameters);
+    let first = json!({"source": "127.0.4.1", "connections": 4, "rejected": 5});
+    let second = json!({"source": "127.0.4.3", "connections": 3, "rejected": 0});
+    let third = json!({"source": "127.0.4.2", "connections": 1, "rejected": 0});
+    assert_eq!(top(json!([2])), json!([first, second]));
+    assert_eq!(top(json!([1])), json!([first]));
+    assert_eq!(top(json!([])), json!([first, second, third]));
+    for bad in [json!([0]), json!([-1]), json!([1_000_000])] {
+        let fault = server
+            .try_rpc("tcp_conn_limit.top", bad.clone())
+            .expect_err("so many cannot be listed");
+        assert_eq!(fault.code, 400, "{bad}: {}", fault.message);
+    }
+    // Ten without a number.
+    let _more: Vec<Client> = (10..30)
+        .map(|host| server.admit(Via::Tcp, source(0, 4, host)))
+        .collect();
+    assert_eq!(top(json!([])).as_array().map(Vec::len), Some(10));
+    assert_eq!(top(json!([1000])).as_array().map(Vec::len), Some(23));
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn nobody_is_nothing_to_list() {
+    let server = Config::with_module().start();
+    let top = server.rpc("tcp_conn_limit.top", json!([]));
+    assert_eq!(top, json!([]));
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn audit_compares_with_the_core() {
+    let (server, held) = busy(Config::with_module());
+    let audit = |server: &Server| server.rpc("tcp_conn_limit.audit", json!([]));
+    assert_eq!(
+        audit(&server),
+        json!({"connections": 8, "counted": 8, "uncounted": 0, "differences": 0, "list": []})
+    );
+    drop(held);
+    server.wait_for_connections(0);
+    assert_eq!(
+        audit(&server),
+        json!({"connections": 0, "counted": 0, "uncounted": 0, "differences": 0, "list": []})
+    );
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn counters_are_those_of_a_core_module() {
+    let (server, _held) = busy(Config::with_module().core("tcp_max_connections=500"));
+    for (name, value) in [
+        ("connections", 8),
+        ("admitted", 9),
+        ("rejected", 5),
+        ("errors", 0),
+        ("capacity", 500),
+    ] {
+        assert_eq!(server.counter("tcp_conn_limit", name), value, "{name}");
+        let line = server.kamcmd(&["cnt.get", "tcp_conn_limit", name]);
+        assert_eq!(line.trim(), value.to_string(), "{name}");
+    }
+    let all = server.kamcmd(&["stats.get_statistics", "tcp_conn_limit:"]);
+    for line in [
+        "tcp_conn_limit:connections = 8",
+        "tcp_conn_limit:rejected = 5",
+    ] {
+        assert!(all.contains(line), "{all}");
+    }
+    let sources = server.counter("tcp_conn_limit", "sources");
+    assert_eq!(sources, server.stat("sources"));
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn kamcmd_shows_the_commands() {
+    let (server, _held) = busy(Config::with_module());
+    let stats = server.kamcmd(&["tcp_conn_limit.stats"]);
+    assert!(stats.contains("connections: 8"), "{stats}");
+    let get = server.kamcmd(&["tcp_conn_limit.get", "127.0.4.1"]);
+    assert!(
+        get.contains("connections: 4") && get.contains("rejected: 5"),
+        "{get}"
+    );
+    let top = server.kamcmd(&["tcp_conn_limit.top", "2"]);
+    assert_eq!(top.matches("source:").count(), 2, "{top}");
+    let audit = server.kamcmd(&["tcp_conn_limit.audit"]);
+    assert!(audit.contains("differences: 0"), "{audit}");
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn prometheus_scrapes_the_counters() {
+    let config = Config::with_module()
+        .core("tcp_accept_no_cl=yes")
+        .module("xhttp.so")
+        .module("xhttp_prom.so")
+        .modparam("xhttp_prom", "xhttp_prom_stats", "\"tcp_conn_limit:\"")
+        .route(
+            "event_route[xhttp:request] {\n\
+             \tif (prom_check_uri()) {\n\t\tprom_dispatch();\n\t\treturn;\n\t}\n\
+             \txhttp_reply(\"404\", \"Not Found\", \"\", \"\");\n}\n\
+             request_route {\n\tsl_send_reply(\"200\", \"OK\");\n}\n",
+        );
+    let (server, _held) = busy(config);
+    let mut http = TcpStream::connect(server.address(Via::Tcp)).expect("a connection");
+    http.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .expect("a request can be sent");
+    let page = read_http_answer(&mut http);
+    // The scraper is a connection itself.
+    for (name, value) in [("connections", 9), ("admitted", 10), ("rejected", 5)] {
+        let line = format!("kamailio_tcp_conn_limit_{name} {value}");
+        assert!(page.contains(&line), "{line} is not in {page}");
+    }
+    Mode::Module.finish(server, &[]);
+}
+
+/// Reads the answer to one HTTP request.
+fn read_http_answer(http: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&answer);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("Content-Length: "))
+                .and_then(|length| length.parse().ok())
+                .expect("the answer tells its length");
+            if body.len() >= length {
+                return text.into_owned();
+            }
+        }
+        let length = http.read(&mut buffer).expect("the server answers");
+        assert!(length > 0, "the answer is cut off: {text}");
+        answer.extend(&buffer[..length]);
+    }
+}
+
+/// The lines about rejections.
+fn rejections(log: &Log) -> Vec<&str> {
+    log.lines_with("rejected connection from")
+}
+
+#[test]
+fn rejections_are_logged_once_for_each_source() {
+    let server = Config::with_module().limit(2).start();
+    let mut held = Vec::new();
+    for host in [1, 2] {
+        held.extend(server.admit_all(2, Via::Tcp, source(0, 4, host)));
+        for _ in 0..100 {
+            server.reject(Via::Tcp, source(0, 4, host));
+        }
+    }
+    assert_eq!(server.stat("rejected"), 200);
+    let pid = server.tcp_main();
+    let log = Mode::Module.finish(server, &[]);
+    let lines = rejections(&log);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, host) in lines.iter().zip([1, 2]) {
+        let text = format!("rejected connection from 127.0.4.{host}: 2 connections, limit 2");
+        assert!(line.contains(&text), "{line}");
+        assert!(
+            line.contains(&format!("({pid}) WARNING: tcp_conn_limit")),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn functions_of_the_library_run() {
+    let server = Config::with_module().limit(1).start();
+    let _held = server.admit(Via::Tcp, source(0, 4, 1));
+    server.reject(Via::Tcp, source(0, 4, 1));
+    let stats = server.rpc("tcp_conn_limit.stats", json!([]));
+    assert_eq!(number(&stats, "admitted"), 1);
+    assert_eq!(number(&stats, "rejected"), 1);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn functions_of_the_library_are_those_that_are_called() {
+    // The server, too, has a function tcp_connection_limit_srcip, and the
+    // dynamic linker prefers the server's. It tells whose functions it took.
+    // Not of a running server, which closes the linker's file and then uses the
+    // number for a socket.
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let output = Config::with_module()
+        .environment("LD_DEBUG", "bindings".as_ref())
+        .environment("LD_DEBUG_OUTPUT", &dir.path().join("bindings"))
+        .check();
+    assert!(output.status.success(), "{output:?}");
+    let mut bindings = String::new();
+    for file in fs::read_dir(dir.path()).expect("the directory is there") {
+        let path = file.expect("the directory can be read").path();
+        bindings += &fs::read_to_string(path).expect("the linker writes text");
+    }
+    let of_module: Vec<&str> = bindings
+        .lines()
+        .filter(|line| line.contains("/tcp_conn_limit.so [0] to "))
+        .collect();
+    for function in ["tcl_check", "tcl_opened", "tcl_closed"] {
+        let line = of_module
+            .iter()
+            .find(|line| line.ends_with(&format!("`{function}'")))
+            .unwrap_or_else(|| panic!("{function} is not among {of_module:#?}"));
+        assert!(line.contains("/libtcp_conn_limit.so [0]: "), "{line}");
+    }
+    let of_the_core = "`tcp_connection_limit_srcip'";
+    assert!(!of_module.iter().any(|line| line.ends_with(of_the_core)));
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The parameters of the module.
+
+use crate::harness::{Config, Server, Via, source};
+use crate::mode::Mode;
+
+/// Checks that the server admits `limit` connections of a source and tells so.
+#[track_caller]
+fn assert_limit(server: &Server, limit: usize) {
+    assert_eq!(server.stat("limit"), limit as u64);
+    let _held = server.admit_all(limit, Via::Tcp, source(0, 3, 1));
+    server.reject(Via::Tcp, source(0, 3, 1));
+}
+
+#[test]
+fn limit_is_by_default_that_of_the_core() {
+    let server = Config::with_module().core("tcp_accept_iplimit=3").start();
+    assert_limit(&server, 3);
+    Mode::Module.finish(server, &[]);
+
+    let server = Config::with_module().start();
+    assert_eq!(server.stat("limit"), 1024);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn limit_of_the_core_is_otherwise_unused() {
+    // With the core's own check the second connection would be rejected.
+    let config = Config::with_module().limit(5).core("tcp_accept_iplimit=1");
+    let server = config.start();
+    assert_limit(&server, 5);
+    let log = Mode::Module.finish(server, &[]);
+    assert!(!log.contains("CRITICAL: <core> [core/tcp_main.c"));
+
+    let server = Config::with_module()
+        .limit(0)
+        .core("tcp_accept_iplimit=1")
+        .start();
+    let _held = server.admit_all(20, Via::Tcp, source(0, 3, 1));
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn zero_and_negative_are_off_but_count() {
+    for limit in [0, -1, -1000] {
+        let server = Config::with_module().limit(limit).start();
+        let held = server.admit_all(30, Via::Tcp, source(0, 3, 1));
+        assert_eq!(server.counted("127.0.3.1"), 30);
+        assert_eq!(server.stat("connections"), 30);
+        assert_eq!(server.stat("rejected"), 0);
+        drop(held);
+        server.wait_for_connections(0);
+        assert_eq!(server.counted("127.0.3.1"), 0);
+        Mode::Module.finish(server, &[]);
+    }
+}
+
+#[test]
+fn ipv4_prefix_groups_addresses() {
+    let config = Config::with_module().limit(2);
+    let server = config.clone().param("ipv4_prefix", 24).start();
+    let _held = [1, 2].map(|host| server.admit(Via::Tcp, source(1, 1, host)));
+    for host in [1, 2, 3, 255] {
+        server.reject(Via::Tcp, source(1, 1, host));
+    }
+    server.admit(Via::Tcp, source(1, 2, 1));
+    let got = server.rpc("tcp_conn_limit.get", serde_json::json!(["127.1.1.77"]));
+    assert_eq!(got["source"], "127.1.1.0/24");
+    assert_eq!(got["connections"], 2);
+    assert_eq!(got["rejected"], 4);
+    assert_eq!(server.stat("ipv4_prefix"), 24);
+    let log = Mode::Module.finish(server, &[]);
+    let line = "rejected connection from 127.1.1.0/24: 2 connections, limit 2";
+    assert_eq!(log.lines_with(line).len(), 1);
+
+    let server = config.param("ipv4_prefix", 1).start();
+    let _held = [1, 2].map(|net| server.admit(Via::Tcp, source(net, 0, 1)));
+    server.reject(Via::Tcp, source(3, 0, 1));
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn configuration_check_passes() {
+    let output = Config::with_module()
+        .limit(5)
+        .param("ipv4_prefix", 24)
+        .param("ipv6_prefix", 56)
+        .check();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn configuration_check_finds_a_wrong_type() {
+    let config = Config::with_module();
+    let output = config
+        .modparam("tcp_conn_limit", "tcp_conn_limit", "\"many\"")
+        .check();
+    assert!(!output.status.success(), "{output:?}");
+}

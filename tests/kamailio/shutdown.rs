@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The end of a server with thousands of connections, and the one after it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::harness::{Client, Server, Via, source};
+use crate::mode::{Mode, in_every_mode};
+
+in_every_mode!(
+    shutdown_with_thousands_of_connections,
+    restart_with_thousands_of_connections,
+);
+
+/// One of these tests at a time: two have more connections than a process may
+/// have descriptors where the limit is 10,000 or so.
+fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    // A test that failed has nothing to do with the next.
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens 4,000 connections: the limit of 40 for each of 100 sources.
+fn fill(server: &Server) -> Vec<Client> {
+    let sources = (1..=100).map(|host| source(0, 10, host));
+    let held = sources.flat_map(|source| server.admit_all(40, Via::Tcp, source));
+    let held = held.collect();
+    assert_eq!(server.connections(), 4000);
+    server.reject(Via::Tcp, source(0, 10, 1));
+    held
+}
+
+fn shutdown_with_thousands_of_connections(mode: Mode) {
+    let _alone = alone();
+    // At its end the server lists the shared memory that nobody gave back.
+    let server = mode
+        .config(40)
+        .core("tcp_max_connections=5000\nmemlog=1\nmem_summary=8")
+        .shared_memory(160)
+        .start();
+    let held = fill(&server);
+    let log = mode.finish(server, &[]);
+    assert!(log.contains("Memory still-in-use summary (shm)"), "{log}");
+    assert!(!log.contains("tcpconn_new"), "a connection was not freed");
+    for client in held {
+        client.read_until_closed();
+    }
+}
+
+fn restart_with_thousands_of_connections(mode: Mode) {
+    let _alone = alone();
+    let server = mode
+        .config(40)
+        .core("tcp_max_connections=5000")
+        .shared_memory(160)
+        .start();
+    let held = fill(&server);
+    let server = mode.restart(server);
+    // The counts begin anew while the old clients are still there.
+    assert_eq!(server.connections(), 0);
+    let _again = fill(&server);
+    for client in held {
+        client.read_until_closed();
+    }
+    mode.finish(server, &[]);
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What makes the server refuse to start, and what it says then.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use object::{Object, ObjectSection, ObjectSymbol};
+use tempfile::TempDir;
+
+use crate::harness::{Config, Log, Servers};
+
+const MODULE: &str = "tcp_conn_limit.so";
+const LIBRARY: &str = "libtcp_conn_limit.so";
+
+/// Panics unless an ERROR line of the module has all of `texts`.
+#[track_caller]
+fn assert_error(log: &Log, texts: &[&str]) {
+    let told = log
+        .lines_with("ERROR: tcp_conn_limit")
+        .iter()
+        .any(|line| texts.iter().all(|text| line.contains(text)));
+    assert!(told, "no error line with {texts:?} in\n{log}");
+}
+
+/// The directory of our module.
+fn module_dir() -> PathBuf {
+    let path = Servers::from_env().module_path;
+    let mut dirs = path.split(':').map(PathBuf::from);
+    dirs.find(|dir| dir.join(MODULE).exists())
+        .unwrap_or_else(|| panic!("no {MODULE} in {path}"))
+}
+
+/// A directory with a copy of our module and its library.
+fn copy_of_module() -> TempDir {
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    for file in [MODULE, LIBRARY] {
+        fs::copy(module_dir().join(file), copy.path().join(file)).expect("a file can be copied");
+    }
+    copy
+}
+
+/// Our module in another directory, as loadmodule names it.
+fn module_in(dir: &Path) -> String {
+    dir.join(MODULE).display().to_string()
+}
+
+#[test]
+fn core_without_hooks() {
+    let log = Config::stock().module(MODULE).start_fails();
+    assert_error(&log, &["no connection hooks", "make patch"]);
+}
+
+#[test]
+fn core_with_hooks_of_another_abi() {
+    let servers = Servers::from_env();
+    let mut program = fs::read(&servers.hooked).expect("the server can be read");
+    let (place, abi) = abi_in(&program);
+    program[place..place + 4].copy_from_slice(&(abi + 6).to_ne_bytes());
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let copy = dir.path().join("kamailio");
+    fs::write(&copy, program).expect("the copy can be written");
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("the copy is ours");
+
+    let config = Config::new(&copy, &servers.module_path);
+    let log = config.module(MODULE).start_fails();
+    let (theirs, ours) = (format!("hooks ABI {}", abi + 6), format!("ABI {abi}"));
+    assert_error(&log, &[&theirs, &ours, "make patch"]);
+}
+
+/// The version of the hooks' ABI in a program, and where it stands in the file.
+fn abi_in(program: &[u8]) -> (usize, u32) {
+    let file = object::File::parse(program).expect("the server is an ELF file");
+    let symbol = file
+        .dynamic_symbols()
+        .find(|symbol| symbol.name() == Ok("ksr_tcp_conn_hooks_abi"))
+        .expect("the server with hooks tells their ABI");
+    let section = symbol.section_index().expect("it is defined");
+    let section = file.section_by_index(section).expect("it has a section");
+    let (start, _) = section.file_range().expect("it is in the file");
+    let place = (start + symbol.address() - section.address()) as usize;
+    let bytes = program[place..place + 4].try_into().expect("four bytes");
+    (place, u32::from_ne_bytes(bytes))
+}
+
+#[test]
+fn library_of_another_version() {
+    let copy = copy_of_module();
+    let library = copy.path().join(LIBRARY);
+    let version = env!("CARGO_PKG_VERSION");
+    // Of the same length.
+    let other = version.replace(|c: char| c.is_ascii_digit(), "9");
+    let mut bytes = fs::read(&library).expect("the library can be read");
+    let mut changed = 0;
+    let text = format!("{version}\0");
+    while let Some(place) = find(&bytes, text.as_bytes()) {
+        bytes[place..place + other.len()].copy_from_slice(other.as_bytes());
+        changed += 1;
+    }
+    assert!(changed > 0, "the library has no version");
+    fs::write(&library, bytes).expect("the copy can be written");
+
+    let log = Config::hooked()
+        .module(&module_in(copy.path()))
+        .start_fails();
+    assert_error(&log, &[&format!("library version {other}"), version]);
+}
+
+fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
+    bytes.windows(text.len()).position(|window| window == text)
+}
+
+#[test]
+fn parameter_out_of_range() {
+    for (name, value, range) in [
+        ("ipv4_prefix", 0, "1 to 32"),
+        ("ipv4_prefix", 33, "1 to 32"),
+        ("ipv4_prefix", -1, "1 to 32"),
+        ("ipv6_prefix", 0, "1 to 128"),
+        ("ipv6_prefix", 129, "1 to 128"),
+        ("ipv6_prefix", i64::from(i32::MIN), "1 to 128"),
+    ] {
+        let log = Config::with_module().param(name, value).start_fails();
+        assert_error(&log, &[name, &value.to_string(), range]);
+    }
+}
+
+#[test]
+fn parameter_of_the_wrong_type() {
+    for name in ["tcp_conn_limit", "ipv4_prefix", "ipv6_prefix"] {
+        let log = Config::with_module()
+            .modparam("tcp_conn_limit", name, "\"many\"")
+            .start_fails();
+        assert_error(&log, &[name, "\"many\"", "number"]);
+    }
+}
+
+#[test]
+fn no_shared_memory() {
+    // The server itself needs less than this, a table for so many connections
+    // needs more.
+    let log = Config::with_module()
+        .core("tcp_max_connections=50000000")
+        .run_by(&["prlimit", "--as=2000000000"])
+        .start_fails();
+    assert_error(&log, &["shared memory", "tcp_max_connections"]);
+}
+
+#[test]
+fn tcp_disabled() {
+    let log = Config::with_module().core("disable_tcp=yes").start_fails();
+    assert_error(&log, &["TCP is disabled"]);
+}
+
+#[test]
+fn loaded_twice() {
+    let copy = copy_of_module();
+    for again in [MODULE, &module_in(copy.path())] {
+        let log = Config::with_module().module(again).start_fails();
+        // Depending on its version, the core itself sees to this.
+        let texts = ["already", "same module twice"];
+        assert!(texts.iter().any(|text| log.contains(text)), "{log}");
+    }
+}

@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Runs the functions test_* of the script that sources this and calls run_tests,
+# each in a shell and an empty folder of its own.
+
+set -euo pipefail
+shopt -s inherit_errexit
+
+# shellcheck disable=SC2034 # for those who source this
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+
+: "${STOCK_KAMAILIO:?run make test}" "${HOOKED_KAMAILIO:?run make test}"
+
+# the project's make is to see the variables a test gives, no others
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL KAMAILIO_SRC DESTDIR MODULES_DIR
+
+# refused TEXT COMMAND...: COMMAND fails and says TEXT
+refused() {
+    local text=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        echo "not refused: $*"
+        return 1
+    fi
+    says "$text" echo "$output"
+}
+
+# says TEXT COMMAND...: COMMAND succeeds and says TEXT
+says() {
+    local text=$1 output
+    shift
+    output=$("$@" 2>&1)
+    if [[ $output != *"$text"* ]]; then
+        printf 'expected: %s\nfound:    %s\n' "$text" "$output"
+        return 1
+    fi
+}
+
+run_tests() {
+    local test folder result passed=0 failed=0
+    for test in $(compgen -A function test_); do
+        folder=$(mktemp -d)
+        set +e
+        (
+            set -e
+            cd "$folder"
+            "$test"
+        ) >"$folder.output" 2>&1
+        result=$?
+        set -e
+        if [ "$result" -eq 0 ]; then
+            echo "ok      $test"
+            passed=$((passed + 1))
+        else
+            echo "FAILED  $test"
+            sed 's/^/    /' "$folder.output"
+            failed=$((failed + 1))
+        fi
+        rm -rf "$folder" "$folder.output"
+    done
+    echo "${0##*/}: $passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+}

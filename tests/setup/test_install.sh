@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The module for a tree of one's own: built, installed, loaded, uninstalled.
+
+source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
+
+stock=${STOCK_KAMAILIO%/src/kamailio}
+hooked=${HOOKED_KAMAILIO%/src/kamailio}
+
+# project TARGET [VARIABLE=VALUE...]
+project() {
+    make -C "$root" "$@"
+}
+
+# loads FOLDER: the server takes a configuration with the module in FOLDER
+loads() {
+    cat >kamailio.cfg <<-EOF
+		#!KAMAILIO
+		listen=tcp:127.0.0.1:5060
+		loadmodule "tcp_conn_limit.so"
+		request_route { exit; }
+	EOF
+    env -u LD_LIBRARY_PATH "$HOOKED_KAMAILIO" -c -L "$1" -f "$PWD/kamailio.cfg"
+}
+
+files_below() {
+    find "$1" -type f | sort
+}
+
+test_an_installed_module_finds_its_library() {
+    local modules
+    files_below "$hooked" >before
+    project module KAMAILIO_SRC="$hooked"
+    project install KAMAILIO_SRC="$hooked" DESTDIR="$PWD/dest"
+    files_below "$hooked" | diff before - # nothing is written to the tree
+
+    modules=$(dirname "$(find dest -name tcp_conn_limit.so)")
+    [ "$modules" = dest/usr/local/lib64/kamailio/modules ]
+    says "$PWD/$modules/libtcp_conn_limit.so" ldd "$modules/tcp_conn_limit.so"
+    loads "$PWD/$modules"
+
+    project uninstall KAMAILIO_SRC="$hooked" DESTDIR="$PWD/dest"
+    [ -z "$(files_below dest)" ]
+    says "not there" project uninstall KAMAILIO_SRC="$hooked" DESTDIR="$PWD/dest"
+}
+
+test_another_folder_can_be_named() {
+    project module KAMAILIO_SRC="$hooked"
+    project install KAMAILIO_SRC="$hooked" DESTDIR="$PWD" MODULES_DIR=/opt/modules
+    loads "$PWD/opt/modules"
+}
+
+test_a_tree_without_hooks_is_refused() {
+    refused "make patch KAMAILIO_SRC=$stock" project module KAMAILIO_SRC="$stock"
+}
+
+test_a_tree_that_is_not_configured_is_refused() {
+    mkdir -p tree/src/core
+    cp "$hooked/src/Makefile.defs" tree/src/
+    cp "$hooked"/src/core/tcp_{main,conn_hooks}.[ch] tree/src/core/
+    refused "make cfg" project module KAMAILIO_SRC="$PWD/tree"
+    refused "make cfg" project install KAMAILIO_SRC="$PWD/tree"
+}
+
+test_what_was_not_built_is_not_installed() {
+    cp -a "$hooked" tree
+    refused "not built yet" project install KAMAILIO_SRC="$PWD/tree" DESTDIR="$PWD/dest"
+    [ ! -e dest ]
+}
+
+test_a_tarball_with_another_checksum_is_refused() {
+    mkdir -p project/kamailio-glue project/build/download
+    cp -r "$root/kamailio-glue/scripts" project/kamailio-glue/
+    echo "not a tarball" >project/build/download/kamailio_6.0.1.orig.tar.gz
+    refused "not the expected checksum" project/kamailio-glue/scripts/fetch.sh
+    [ -z "$(files_below project/build)" ]
+}
+
+run_tests
