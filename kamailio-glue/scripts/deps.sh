@@ -5,8 +5,9 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
+# netbase: the servers look up the number of TCP in /etc/protocols
 declare -A packages=(
-    [build]="bison ca-certificates flex gcc libc6-dev libssl-dev make patch pkgconf"
+    [build]="bison ca-certificates flex gcc libc6-dev libssl-dev make netbase patch pkgconf"
     [test]="iproute2 openssl sip-tester valgrind"
     [check]="clang-format libclang-dev shellcheck"
 )

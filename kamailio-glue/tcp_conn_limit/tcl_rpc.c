@@ -169,7 +169,8 @@ static int audit_walk(struct tcl_audit *audit)
 
 	TCPCONN_LOCK;
 	for(i = 0; i < TCP_ID_HASH_SIZE && ret == TCL_OK; i++) {
-		for(con = tcpconn_id_hash[i]; con && ret == TCL_OK; con = con->id_next) {
+		for(con = tcpconn_id_hash[i]; con && ret == TCL_OK;
+				con = con->id_next) {
 			if(con->initstate == S_CONN_ACCEPT)
 				ret = tcl_audit_connection(audit, con->rcv.src_ip.u.addr,
 						con->rcv.src_ip.len, con->hooks_token);

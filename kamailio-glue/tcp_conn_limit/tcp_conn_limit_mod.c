@@ -129,7 +129,8 @@ static int mod_init(void)
 		return -1;
 	if(tcl_hooks_attach() < 0)
 		return -1;
-	LM_INFO("limit %d connections of a source, tcp_accept_iplimit is not used\n",
+	LM_INFO("limit %d connections of a source, tcp_accept_iplimit is not "
+			"used\n",
 			config.limit);
 	return 0;
 }

@@ -5,10 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder in which cargo put the cdylib, `target/PROFILE`.
+/// The folder in which cargo put the cdylib that belongs to this test: its own.
 fn library_dir() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let dir = test.parent().unwrap().parent().unwrap();
+    let dir = test.parent().unwrap();
     let library = dir.join("libtcp_conn_limit.so");
     assert!(library.exists(), "{} is missing", library.display());
     dir.to_owned()
