@@ -12,8 +12,8 @@ in_every_mode!(
     restart_with_thousands_of_connections,
 );
 
-/// One of these tests at a time: two have more connections than a process may
-/// have descriptors where the limit is 10,000 or so.
+/// One of these tests at a time: each takes up to 8,000 descriptors, of which a
+/// process may have no more than 20,000 on some machines.
 fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     // A test that failed has nothing to do with the next.

@@ -4,12 +4,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use tempfile::TempDir;
 
 use super::ports::free_port;
-use super::process::Process;
+use super::process::{Process, server_command};
 use super::server::{Server, wait_until_ready};
 use super::{Log, Servers, tls};
 
@@ -237,9 +237,7 @@ impl Config {
         };
         let (_dir, mut command) = self.prepare(ports);
         command.push("-c".to_owned());
-        Command::new(&command[0])
-            .args(&command[1..])
-            .envs(self.environment)
+        server_command(&command, &self.environment)
             .output()
             .expect("the server can be run")
     }

@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -24,13 +25,12 @@ pub(crate) struct Process {
 impl Process {
     /// Runs `command` (program and arguments) with its output in `log`.
     pub(crate) fn spawn(command: &[String], environment: &[(String, String)], log: &Path) -> Self {
+        allow_all_descriptors();
         let output = File::create(log).expect("the log file can be made");
         // setpriv: the server gets SIGTERM when the thread that started it is
         // gone, so nothing is left behind by a test program that was killed.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "--"])
-            .args(command)
-            .envs(environment.iter().cloned())
+        let setpriv = ["setpriv", "--pdeathsig", "TERM", "--"].map(String::from);
+        let child = server_command(&[&setpriv, command].concat(), environment)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a file can be shared"))
             .stderr(output)
@@ -70,6 +70,26 @@ impl Process {
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().try_into().expect("a pid is an int"))
     }
+}
+
+/// A server that is to run with nothing of cargo's environment that matters to
+/// it.
+pub(super) fn server_command(command: &[String], environment: &[(String, String)]) -> Command {
+    let mut server = Command::new(&command[0]);
+    server
+        .args(&command[1..])
+        // Cargo points it to its own builds of the library, and the dynamic
+        // linker would prefer them to the one beside the module.
+        .env_remove("LD_LIBRARY_PATH")
+        .envs(environment.iter().cloned());
+    server
+}
+
+/// Allows this process and its server as many descriptors as they may have; the
+/// usual 1,024 are too few for thousands of connections.
+fn allow_all_descriptors() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit can be read");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("the limit can be raised to that");
 }
 
 impl Drop for Process {
