@@ -128,7 +128,7 @@ impl Generator {
             if waiting < before {
                 progress = Instant::now();
             } else {
-                check_stalled(progress, self.tcp_main)?;
+                check_stalled(progress)?;
                 thread::sleep(LOOK);
             }
         }
@@ -166,7 +166,7 @@ impl Generator {
             if gone > 0 || waiting.is_empty() {
                 progress = now;
             }
-            check_stalled(progress, self.tcp_main)?;
+            check_stalled(progress)?;
 
             let due = start + Duration::from_secs(1) * opened / per_second;
             if now >= due && waiting.len() < MOST_WAITING {
@@ -184,7 +184,7 @@ impl Generator {
 
         let end = Instant::now();
         while !waiting.is_empty() {
-            check_stalled(end, self.tcp_main)?;
+            check_stalled(end)?;
             self.drop_accepted(&mut waiting)?;
             thread::sleep(LOOK);
         }
@@ -271,10 +271,10 @@ fn sleep_until(deadline: Instant) {
     thread::sleep(deadline.saturating_duration_since(Instant::now()));
 }
 
-fn check_stalled(progress: Instant, tcp_main: u32) -> io::Result<()> {
+fn check_stalled(progress: Instant) -> io::Result<()> {
     if progress.elapsed() > STALLED {
         return Err(io::Error::other(format!(
-            "the server whose TCP main process is {tcp_main} has accepted nothing for {} s",
+            "the server has accepted nothing for {} s",
             STALLED.as_secs()
         )));
     }

@@ -125,20 +125,20 @@ fn print_noise(record: &Record, per_second: u32) {
         let module = record.values(Series::Module, held, per_second, metric);
         (
             Spread::of(&differences(&module, &means(&off, &again))),
-            Spread::of(&differences(&again, &off)).reach(),
+            Spread::of(&differences(&again, &off)),
         )
     };
     let (cost, cost_noise) = compare(Window::cost);
     let (share, share_noise) = compare(Window::share);
-    let verdict = if cost.median <= cost_noise {
-        "no difference beyond the spread of off"
+    let verdict = if cost.median <= cost_noise.reach() {
+        "no difference beyond the spread of off against itself"
     } else {
-        "MORE than the spread of off"
+        "MORE than the spread of off against itself"
     };
     println!(
-        "{held} held, {per_second}/s: module - off = {cost:+.2} us per connection, \
-         {share:+.3} % of a core;\n    \
-         off against itself: up to {cost_noise:.2} us, {share_noise:.3} %: {verdict}."
+        "{held} held, {per_second}/s: {verdict}.\n    \
+         module - off    = {cost:+.2} us per connection, {share:+.3} % of a core\n    \
+         off again - off = {cost_noise:+.2} us per connection, {share_noise:+.3} % of a core"
     );
 }
 
@@ -157,8 +157,8 @@ fn print_growth(record: &Record, per_second: u32) {
         "grows MORE than off"
     };
     println!(
-        "{} -> {} held, {per_second}/s: module {module:+.1} us per connection, \
-         off {off:+.1}: {verdict}. Stock {stock:+.1}.",
+        "{} -> {} held, {per_second}/s: module {verdict}.\n    \
+         module {module:+.1}, off {off:+.1}, stock {stock:+.1} us per connection",
         record.lowest(),
         record.highest()
     );
@@ -187,7 +187,7 @@ fn print_memory(record: &Record) {
          the core takes {:.0} bytes for each connection.",
         module.capacity,
         if each <= MOST_BYTES {
-            format!("at most {MOST_BYTES}: reached")
+            format!("not over {MOST_BYTES}")
         } else {
             format!("MORE than {MOST_BYTES}")
         },

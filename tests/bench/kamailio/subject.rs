@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::Result;
@@ -54,7 +55,7 @@ impl Subject {
 
     /// Hold `level` connections, and count them where they can be counted.
     pub(crate) fn hold(&mut self, level: usize, round: usize) -> Result<HeldCheck> {
-        let Held { up } = self.load.order(&Order::Hold(level))?;
+        let Held { up } = self.load(&Order::Hold(level))?;
         self.opened += (level - self.held) as u64;
         self.held = level;
         self.server.wait_for_connections(level as u64);
@@ -74,8 +75,11 @@ impl Subject {
 
     /// Measure one window of churn.
     pub(crate) fn churn(&mut self, order: &Order) -> Result<Window> {
-        let window: Window = self.load.order(order)?;
+        let window: Window = self.load(order)?;
         self.opened += window.opened;
+        if window.accepted == 0 {
+            return Err("a window without a new connection: the machine is too busy".into());
+        }
         if window.held_up != self.held {
             return Err(format!(
                 "{}: {} of {} held connections are gone",
@@ -88,6 +92,13 @@ impl Subject {
         // Until the churned ones are gone.
         self.server.wait_for_connections(self.held as u64);
         Ok(window)
+    }
+
+    fn load<A: DeserializeOwned>(&mut self, order: &Order) -> Result<A> {
+        self.load.order(order).map_err(|error| {
+            let series = self.series.name();
+            format!("{series}: {error}\n{}", self.server.log()).into()
+        })
     }
 
     /// Make sure that the server did what its series stands for.
