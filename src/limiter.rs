@@ -10,7 +10,7 @@ use crate::region::{Geometry, HOME_ROW, ROWS, Region, RegionError, Tally};
 use crate::rows::Rows;
 use crate::source::{Prefixes, Source};
 use crate::sync::{AtomicU64, Ordering};
-use crate::table::{ClaimError, Table};
+use crate::table::{ClaimError, Place, Table};
 
 /// A worker of the server, as a row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Token {
 /// A source that is at its limit or over it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rejection {
-    slot: usize,
+    place: Place,
     /// Its connections.
     pub connections: i32,
     /// Its limit.
@@ -190,7 +190,7 @@ impl Limiter {
             // not, another process replaced the source meanwhile, once a turn.
             if table.still_holds(place) {
                 return Err(Rejection {
-                    slot: place.slot,
+                    place,
                     connections,
                     limit,
                 });
@@ -204,7 +204,12 @@ impl Limiter {
     pub fn rejected(&self, worker: Worker, rejection: Rejection, now: u32) -> bool {
         // statistics
         self.tally(worker).rejected.fetch_add(1, Ordering::Relaxed);
-        let detail = self.table().detail(rejection.slot);
+        let detail = self.table().detail(rejection.place.slot);
+        let epoch = rejection.place.control.epoch();
+        if detail.epoch.swap(epoch, Ordering::Relaxed) != epoch {
+            detail.rejected.store(0, Ordering::Relaxed);
+            detail.logged_at.store(0, Ordering::Relaxed);
+        }
         detail.rejected.fetch_add(1, Ordering::Relaxed);
         let stamp = now.wrapping_add(1).max(1);
         let last = detail.logged_at.load(Ordering::Relaxed);

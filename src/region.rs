@@ -55,6 +55,9 @@ pub(crate) struct Bucket {
 pub(crate) struct Detail {
     /// [`Source::low`](crate::source::Source::low) of the source.
     pub(crate) low: AtomicU64,
+    /// Epoch of the slot to which the two numbers below belong: in another one
+    /// they count as zero. So a claim need not touch this cache line.
+    pub(crate) epoch: AtomicU32,
     /// Rejections since the source took the slot.
     pub(crate) rejected: AtomicU32,
     /// Host clock of the last logged rejection plus 1; 0: none yet.
@@ -288,7 +291,7 @@ mod tests {
     fn a_bucket_is_a_cache_line_and_a_slot_a_quarter() {
         assert_eq!(size_of::<Bucket>(), 64);
         assert_eq!(size_of::<Slot>(), 16);
-        assert_eq!(size_of::<Detail>(), 16);
+        assert_eq!(size_of::<Detail>(), 24);
     }
 
     #[test]

@@ -94,10 +94,16 @@ impl Limiter {
     fn report(&self, slot: usize) -> Option<SourceReport> {
         let table = self.table();
         let (source, place) = table.source_at(slot)?;
+        let detail = table.detail(slot);
+        // statistics
+        let rejected = if detail.epoch.load(Ordering::Relaxed) == place.control.epoch() {
+            detail.rejected.load(Ordering::Relaxed)
+        } else {
+            0
+        };
         let report = SourceReport {
             connections: self.rows().sum(slot).unsigned_abs(),
-            // statistics
-            rejected: table.detail(slot).rejected.load(Ordering::Relaxed),
+            rejected,
             source,
         };
         // else the numbers may be those of the source that replaced it

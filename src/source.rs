@@ -122,7 +122,18 @@ impl Source {
         }
     }
 
-    /// What the table's keyed hash is made of: all bits, and the family.
+    /// What the table's keyed hash is made of where family and
+    /// [`word`](Self::word) are all of a source.
+    #[inline]
+    pub(crate) fn short_hash_bytes(self) -> [u8; 9] {
+        let mut bytes = [0; 9];
+        bytes[..8].copy_from_slice(&self.word().to_le_bytes());
+        bytes[8] = self.family as u8;
+        bytes
+    }
+
+    /// What the table's keyed hash is made of otherwise: all bits, and the family.
+    #[inline]
     pub(crate) fn hash_bytes(self) -> [u8; 17] {
         let mut bytes = [0; 17];
         bytes[..16].copy_from_slice(&self.bits.to_le_bytes());
@@ -221,6 +232,7 @@ mod tests {
         assert_eq!(v4.word(), v6.word());
         assert_ne!(v4, v6);
         assert_ne!(v4.hash_bytes(), v6.hash_bytes());
+        assert_ne!(v4.short_hash_bytes(), v6.short_hash_bytes());
     }
 
     #[test]

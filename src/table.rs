@@ -183,9 +183,7 @@ impl<'a> Table<'a> {
     /// The slot of `source`.
     #[inline]
     pub(crate) fn find(self, source: Source) -> Option<Place> {
-        let [first, second] = self.buckets_of(source);
-        self.find_in(first, source)
-            .or_else(|| self.find_in(second, source))
+        self.find_in(self.buckets_of(source), source)
     }
 
     /// The Live slot of `source`, taken for it if it has none.
@@ -193,10 +191,7 @@ impl<'a> Table<'a> {
     pub(crate) fn find_or_claim(self, source: Source) -> Result<Place, ClaimError> {
         let buckets = self.buckets_of(source);
         for _ in 0..ATTEMPTS {
-            let found = self
-                .find_in(buckets[0], source)
-                .or_else(|| self.find_in(buckets[1], source));
-            let place = match found {
+            let place = match self.find_in(buckets, source) {
                 Some(place) if place.control.state() == State::Retiring => self.revive(place),
                 Some(place) => Some(place),
                 None => {
@@ -267,7 +262,12 @@ impl<'a> Table<'a> {
     #[inline]
     fn buckets_of(self, source: Source) -> [usize; 2] {
         let seed = self.region.header().seed;
-        let hash = SipHasher13::new_with_keys(seed[0], seed[1]).hash(&source.hash_bytes());
+        let hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
+        let hash = if self.one_word {
+            hasher.hash(&source.short_hash_bytes())
+        } else {
+            hasher.hash(&source.hash_bytes())
+        };
         let count = self.region.buckets().len() as u64;
         // from 32 random bits to 0..count by multiplication: D. Lemire, "Fast
         // random integer generation in an interval", 2019
@@ -280,14 +280,28 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// All eight slots are compared before anything is decided: both cache lines
+    /// are then fetched at once, and a processor cannot foresee which slot it is
+    /// anyway, so that a branch for each slot costs more than it spares.
     #[inline]
-    fn find_in(self, bucket: usize, source: Source) -> Option<Place> {
-        let slots = &self.region.buckets()[bucket].slots;
-        for (i, entry) in slots.iter().enumerate() {
+    fn find_in(self, buckets: [usize; 2], source: Source) -> Option<Place> {
+        let word = source.word();
+        let mut hits = 0u32;
+        for (b, bucket) in buckets.into_iter().enumerate() {
+            for (i, entry) in self.region.buckets()[bucket].slots.iter().enumerate() {
+                // Relaxed: a sieve, `has_key` looks again
+                let hit = entry.word.load(Ordering::Relaxed) == word;
+                hits |= u32::from(hit) << (b * SLOTS_PER_BUCKET + i);
+            }
+        }
+        while hits != 0 {
+            let i = hits.trailing_zeros() as usize;
+            hits &= hits - 1;
+            let slot = buckets[i / SLOTS_PER_BUCKET] * SLOTS_PER_BUCKET + i % SLOTS_PER_BUCKET;
+            let entry = self.slot(slot);
             // publish: what is read below belongs to this control word or to a
             // later one; if it is a later one, `still_holds` will say so
             let control = Control::load(&entry.control, Ordering::Acquire);
-            let slot = bucket * SLOTS_PER_BUCKET + i;
             if control.is_in_use() && self.has_key(slot, entry, control, source) {
                 return Some(Place { slot, control });
             }
@@ -360,12 +374,11 @@ impl<'a> Table<'a> {
         let claiming = from.stamped().claimed_for(source.family());
         self.exchange(slot, from, claiming)?;
         let entry = self.slot(slot);
-        let detail = self.detail(slot);
         // publish: made visible by the control word below
         entry.word.store(source.word(), Ordering::Relaxed);
-        detail.low.store(source.low(), Ordering::Relaxed);
-        detail.rejected.store(0, Ordering::Relaxed);
-        detail.logged_at.store(0, Ordering::Relaxed);
+        if !self.one_word {
+            self.detail(slot).low.store(source.low(), Ordering::Relaxed);
+        }
         let pending = claiming.with_state(State::Pending);
         // publish, and total order with the search that follows
         entry.control.swap(pending.0, Ordering::SeqCst);
