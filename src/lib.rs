@@ -21,7 +21,7 @@
 //!
 //! 1. [`source`]: who is counted.
 //! 2. [`limiter`]: check, opened, closed.
-//! 3. `table`: where a source is found, how it gets and loses its place.
+//! 3. `hash` and `table`: where a source is found, how it gets and loses its place.
 //! 4. `rows`: what its count is.
 //! 5. `region`: the memory all this lies in.
 //! 6. [`report`] and [`audit`]: what an operator asks.
@@ -46,6 +46,7 @@
 
 pub mod audit;
 pub mod ffi;
+mod hash;
 #[rustfmt::skip]
 mod host;
 pub mod limiter;

@@ -6,10 +6,11 @@
 
 use core::num::NonZeroU64;
 
+use crate::hash::SourceHash;
 use crate::region::{Geometry, HOME_ROW, ROWS, Region, RegionError, Tally};
 use crate::rows::Rows;
 use crate::source::{Prefixes, Source};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::table::{ClaimError, Place, Table};
 
 /// A worker of the server, as a row of the table.
@@ -94,7 +95,9 @@ pub struct StaleToken;
 /// The numbers since the start, over all workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Connections that were counted.
+    /// Connections that were counted. May fall short where several threads of a
+    /// process, or workers that share a row, open connections at the same moment;
+    /// Kamailio's TCP main opens one at a time.
     pub admitted: u64,
     /// Connections that were refused.
     pub rejected: u64,
@@ -124,8 +127,13 @@ pub const LOG_INTERVAL: u32 = 60;
 /// maker share.
 pub struct Limiter {
     region: Region,
+    hash: SourceHash,
     prefixes: Prefixes,
     max_connections: u32,
+    /// The slot in which this process last found a source. Who opens a connection
+    /// has just checked it, as a rule, so `opened` looks here first and need not
+    /// search again. A hint: whether the source is there is seen in the slot.
+    recent: AtomicU32,
 }
 
 impl Limiter {
@@ -155,8 +163,10 @@ impl Limiter {
         region.header().limit.store(limit, Ordering::Relaxed);
         Ok(Limiter {
             region,
+            hash: SourceHash::new(),
             prefixes,
             max_connections,
+            recent: AtomicU32::new(0),
         })
     }
 
@@ -184,6 +194,8 @@ impl Limiter {
         while let Some(place) = table.find(source) {
             let connections = self.rows().sum(place.slot);
             if connections < limit {
+                // Relaxed: a hint
+                self.recent.store(place.slot as u32, Ordering::Relaxed);
                 break;
             }
             // before refusing anybody: were they this source's connections? If
@@ -235,7 +247,13 @@ impl Limiter {
     pub fn opened(&self, worker: Worker, source: Source, limit: i32) -> Result<Token, NotCounted> {
         let (table, rows) = (self.table(), self.rows());
         loop {
-            let place = match table.find_or_claim(source) {
+            // Relaxed: a hint
+            let recent = self.recent.load(Ordering::Relaxed) as usize;
+            let found = match table.live_at(recent, source) {
+                Some(place) => Ok(place),
+                None => table.find_or_claim(source),
+            };
+            let place = match found {
                 Ok(place) => place,
                 Err(ClaimError::Full | ClaimError::Contended) => {
                     // statistics
@@ -256,8 +274,7 @@ impl Limiter {
                 rows.take_off(worker.0, place.slot);
                 return Err(NotCounted::OverLimit);
             }
-            // statistics
-            self.tally(worker).admitted.fetch_add(1, Ordering::Relaxed);
+            self.count_admitted(worker);
             return Ok(Token::new(place.slot, worker.0, place.control.epoch()));
         }
     }
@@ -338,12 +355,23 @@ impl Limiter {
 
     #[inline]
     pub(crate) fn table(&self) -> Table<'_> {
-        Table::new(&self.region, self.prefixes)
+        Table::new(&self.region, &self.hash, self.prefixes)
     }
 
     #[inline]
     pub(crate) fn rows(&self) -> Rows<'_> {
         Rows::new(&self.region)
+    }
+
+    /// Without the cost of an atomic addition, since this runs for every
+    /// connection: exact as long as no two calls for workers of one row overlap,
+    /// else it may miss one.
+    #[inline]
+    fn count_admitted(&self, worker: Worker) {
+        let admitted = &self.tally(worker).admitted;
+        // statistics
+        let before = admitted.load(Ordering::Relaxed);
+        admitted.store(before + 1, Ordering::Relaxed);
     }
 
     #[inline]

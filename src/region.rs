@@ -2,7 +2,7 @@
 //! [`Region`]: the shared mapping, its layout, and all pointer arithmetic.
 //!
 //! ```text
-//! Header                 hash seed, limit, rows written; a Tally per row
+//! Header                 limit, rows written; a Tally per row
 //! Bucket   × buckets     4 slots of 16 bytes: one cache line
 //! AtomicI32 × slots      × (ROWS − 1): the cells of every row but the home row
 //! Detail   × slots       what only a rejection or a report touches
@@ -78,8 +78,6 @@ pub(crate) struct Tally {
 /// The first bytes of the mapping.
 #[repr(C)]
 pub(crate) struct Header {
-    /// Key of the table's hash, drawn anew at each start.
-    pub(crate) seed: [u64; 2],
     /// Connections of a source; 0 or negative: off.
     pub(crate) limit: AtomicI32,
     /// Bit r: row r was written at least once.
@@ -145,28 +143,14 @@ impl Geometry {
     }
 }
 
-/// Why there is no region.
+/// Why there is no region: the system refused to map so many bytes.
 #[derive(Debug)]
-pub(crate) enum RegionError {
-    /// The system refused the mapping of so many bytes.
-    Map(usize, std::io::Error),
-    /// The system gave no random bytes for the seed.
-    Random(std::io::Error),
-}
+pub(crate) struct RegionError(usize, std::io::Error);
 
 impl fmt::Display for RegionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RegionError::Map(bytes, error) => {
-                write!(f, "cannot map {bytes} bytes of shared memory: {error}")
-            }
-            RegionError::Random(error) => {
-                write!(
-                    f,
-                    "cannot get random bytes for the seed of the hash: {error}"
-                )
-            }
-        }
+        let RegionError(bytes, error) = self;
+        write!(f, "cannot map {bytes} bytes of shared memory: {error}")
     }
 }
 
@@ -176,8 +160,8 @@ pub(crate) struct Region {
     geometry: Geometry,
 }
 
-// SAFETY: the mapping belongs to the Region alone; what it hands out are shared
-// references to atomics and to words that are never written after `create`.
+// SAFETY: the mapping belongs to the Region alone; all it hands out are shared
+// references to atomics.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
@@ -185,8 +169,6 @@ unsafe impl Sync for Region {}
 impl Region {
     pub(crate) fn create(geometry: Geometry) -> Result<Region, RegionError> {
         let bytes = geometry.bytes();
-        let mut seed = [0u64; 2];
-        random(&mut seed).map_err(RegionError::Random)?;
         // SAFETY: a new anonymous mapping touches no memory of anybody.
         let base = unsafe {
             libc::mmap(
@@ -199,15 +181,11 @@ impl Region {
             )
         };
         if base == libc::MAP_FAILED {
-            return Err(RegionError::Map(bytes, std::io::Error::last_os_error()));
+            return Err(RegionError(bytes, std::io::Error::last_os_error()));
         }
         let Some(base) = NonNull::new(base.cast::<u8>()) else {
-            return Err(RegionError::Map(bytes, std::io::ErrorKind::Other.into()));
+            return Err(RegionError(bytes, std::io::ErrorKind::Other.into()));
         };
-        let header = base.cast::<Header>().as_ptr();
-        // SAFETY: the mapping is page-aligned, larger than a Header, writable, and
-        // nobody else knows of it yet. All other fields are right as zero.
-        unsafe { (&raw mut (*header).seed).write(seed) };
         Ok(Region { base, geometry })
     }
 
@@ -218,8 +196,8 @@ impl Region {
 
     #[inline]
     pub(crate) fn header(&self) -> &Header {
-        // SAFETY: `create` mapped the header and wrote its plain words before this
-        // Region existed; all that changes later are atomics.
+        // SAFETY: the mapping begins with a Header, which consists of atomics, for
+        // which zeroed memory is valid.
         unsafe { self.base.cast::<Header>().as_ref() }
     }
 
@@ -267,18 +245,6 @@ impl Drop for Region {
         // SAFETY: base and length are those that mmap gave to `create`, and no
         // reference into the mapping outlives `self`.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.geometry.bytes()) };
-    }
-}
-
-fn random(words: &mut [u64; 2]) -> std::io::Result<()> {
-    let bytes = size_of_val(words);
-    // SAFETY: the pointer and the length are those of `words`; any bytes are
-    // valid u64. Up to 256 bytes come whole or not at all (getrandom(2)).
-    let got = unsafe { libc::getrandom(words.as_mut_ptr().cast(), bytes, 0) };
-    if usize::try_from(got) == Ok(bytes) {
-        Ok(())
-    } else {
-        Err(std::io::Error::last_os_error())
     }
 }
 
@@ -343,12 +309,5 @@ mod tests {
                 assert_eq!(cell.load(Ordering::Relaxed), -(row as i32));
             }
         }
-    }
-
-    #[test]
-    fn seeds_differ() {
-        let a = Region::create(Geometry::of_buckets(1)).unwrap();
-        let b = Region::create(Geometry::of_buckets(1)).unwrap();
-        assert_ne!(a.header().seed, b.header().seed);
     }
 }

@@ -39,17 +39,18 @@ pub struct Occupancy {
 impl Limiter {
     /// The source's numbers; zeros if it is not in the table.
     pub fn get(&self, source: Source) -> SourceReport {
-        let table = self.table();
-        table
-            .find(source)
-            .and_then(|place| self.report(place.slot))
-            // else it was replaced between the two look-ups
-            .filter(|report| report.source == source)
-            .unwrap_or(SourceReport {
-                connections: 0,
-                rejected: 0,
-                source,
-            })
+        while let Some(place) = self.table().find(source) {
+            match self.report(place.slot) {
+                Some(report) if report.source == source => return report,
+                // another process moved it between the two look-ups, once a turn
+                _ => continue,
+            }
+        }
+        SourceReport {
+            connections: 0,
+            rejected: 0,
+            source,
+        }
     }
 
     /// All sources that have connections, in no order.
@@ -93,20 +94,25 @@ impl Limiter {
 
     fn report(&self, slot: usize) -> Option<SourceReport> {
         let table = self.table();
-        let (source, place) = table.source_at(slot)?;
-        let detail = table.detail(slot);
-        // statistics
-        let rejected = if detail.epoch.load(Ordering::Relaxed) == place.control.epoch() {
-            detail.rejected.load(Ordering::Relaxed)
-        } else {
-            0
-        };
-        let report = SourceReport {
-            connections: self.rows().sum(slot).unsigned_abs(),
-            rejected,
-            source,
-        };
-        // else the numbers may be those of the source that replaced it
-        table.still_holds(place).then_some(report)
+        loop {
+            let (source, place) = table.source_at(slot)?;
+            let detail = table.detail(slot);
+            // statistics
+            let rejected = if detail.epoch.load(Ordering::Relaxed) == place.control.epoch() {
+                detail.rejected.load(Ordering::Relaxed)
+            } else {
+                0
+            };
+            let report = SourceReport {
+                connections: self.rows().sum(slot).unsigned_abs(),
+                rejected,
+                source,
+            };
+            // else the numbers may be those of a source that replaced it; each
+            // turn takes another process that wanted the slot just then
+            if table.still_holds(place) {
+                return Some(report);
+            }
+        }
     }
 }

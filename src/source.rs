@@ -54,6 +54,7 @@ impl Prefixes {
 
     /// Whether the upper half of an IPv6 address is all of a source. Then a
     /// [`Source`] is told by its family and its [`word`](Source::word) alone.
+    #[inline]
     pub fn fit_one_word(self) -> bool {
         self.v6 <= 64
     }
@@ -70,6 +71,7 @@ pub struct Source {
 impl Source {
     /// The source of an address in network byte order, 4 or 16 bytes. `None`
     /// for any other length.
+    #[inline]
     pub fn new(address: &[u8], prefixes: Prefixes) -> Option<Source> {
         if let Ok(octets) = <[u8; 4]>::try_from(address) {
             return Some(Source::v4(u32::from_be_bytes(octets), prefixes));
@@ -84,6 +86,7 @@ impl Source {
         })
     }
 
+    #[inline]
     fn v4(address: u32, prefixes: Prefixes) -> Source {
         Source {
             family: Family::V4,
@@ -101,11 +104,13 @@ impl Source {
     }
 
     /// IPv4 or IPv6.
+    #[inline]
     pub fn family(self) -> Family {
         self.family
     }
 
     /// IPv4: the address. IPv6: the upper half of the address.
+    #[inline]
     pub(crate) fn word(self) -> u64 {
         match self.family {
             Family::V4 => self.bits as u64,
@@ -115,30 +120,12 @@ impl Source {
 
     /// IPv4: 0. IPv6: the lower half of the address, which is 0 if
     /// [`Prefixes::fit_one_word`].
+    #[inline]
     pub(crate) fn low(self) -> u64 {
         match self.family {
             Family::V4 => 0,
             Family::V6 => self.bits as u64,
         }
-    }
-
-    /// What the table's keyed hash is made of where family and
-    /// [`word`](Self::word) are all of a source.
-    #[inline]
-    pub(crate) fn short_hash_bytes(self) -> [u8; 9] {
-        let mut bytes = [0; 9];
-        bytes[..8].copy_from_slice(&self.word().to_le_bytes());
-        bytes[8] = self.family as u8;
-        bytes
-    }
-
-    /// What the table's keyed hash is made of otherwise: all bits, and the family.
-    #[inline]
-    pub(crate) fn hash_bytes(self) -> [u8; 17] {
-        let mut bytes = [0; 17];
-        bytes[..16].copy_from_slice(&self.bits.to_le_bytes());
-        bytes[16] = self.family as u8;
-        bytes
     }
 
     /// The masked address in network byte order: 4 bytes or 16, rest zero.
@@ -231,8 +218,6 @@ mod tests {
         let (v4, v6) = (source("0.0.0.1", p), source("0:0:0:1::", p));
         assert_eq!(v4.word(), v6.word());
         assert_ne!(v4, v6);
-        assert_ne!(v4.hash_bytes(), v6.hash_bytes());
-        assert_ne!(v4.short_hash_bytes(), v6.short_hash_bytes());
     }
 
     #[test]

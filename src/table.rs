@@ -56,8 +56,7 @@
 
 #![forbid(unsafe_code)]
 
-use siphasher::sip::SipHasher13;
-
+use crate::hash::SourceHash;
 use crate::region::{Bucket, Detail, Region, SLOTS_PER_BUCKET, Slot};
 use crate::rows::Rows;
 use crate::source::{Family, Prefixes, Source};
@@ -167,15 +166,17 @@ pub(crate) enum ClaimError {
 pub(crate) struct Table<'a> {
     region: &'a Region,
     rows: Rows<'a>,
+    hash: &'a SourceHash,
     /// Whether family and word tell a source apart without its low half.
     one_word: bool,
 }
 
 impl<'a> Table<'a> {
-    pub(crate) fn new(region: &'a Region, prefixes: Prefixes) -> Table<'a> {
+    pub(crate) fn new(region: &'a Region, hash: &'a SourceHash, prefixes: Prefixes) -> Table<'a> {
         Table {
             region,
             rows: Rows::new(region),
+            hash,
             one_word: prefixes.fit_one_word(),
         }
     }
@@ -206,6 +207,17 @@ impl<'a> Table<'a> {
         Err(ClaimError::Contended)
     }
 
+    /// `slot`, if it is the Live slot of `source`.
+    #[inline]
+    pub(crate) fn live_at(self, slot: usize, source: Source) -> Option<Place> {
+        let bucket = self.region.buckets().get(slot / SLOTS_PER_BUCKET)?;
+        let entry = &bucket.slots[slot % SLOTS_PER_BUCKET];
+        // publish: as in `find_in`
+        let control = Control::load(&entry.control, Ordering::Acquire);
+        let is_it = control.state() == State::Live && self.has_key(slot, entry, control, source);
+        is_it.then_some(Place { slot, control })
+    }
+
     /// Whether the source of `place` still has the slot. Asked after adding to a
     /// cell, see the module's documentation.
     #[inline]
@@ -232,18 +244,21 @@ impl<'a> Table<'a> {
 
     /// The source whose slot `slot` is, if any.
     pub(crate) fn source_at(self, slot: usize) -> Option<(Source, Place)> {
-        let place = self.slot(slot);
-        // publish: the key that belongs to this control word, or a later one
-        let control = Control::load(&place.control, Ordering::Acquire);
-        if !control.is_in_use() {
-            return None;
+        let entry = self.slot(slot);
+        loop {
+            // publish: the key that belongs to this control word, or a later one
+            let control = Control::load(&entry.control, Ordering::Acquire);
+            if !control.is_in_use() {
+                return None;
+            }
+            // Acquire: the second look at the control word must not come before
+            let word = entry.word.load(Ordering::Acquire);
+            let low = self.detail(slot).low.load(Ordering::Acquire);
+            let place = Place { slot, control };
+            if self.still_holds(place) {
+                return Some((Source::from_words(control.family(), word, low), place));
+            }
         }
-        // Acquire: the second look at the control word must not come before
-        let word = place.word.load(Ordering::Acquire);
-        let low = self.detail(slot).low.load(Ordering::Acquire);
-        let place = Place { slot, control };
-        self.still_holds(place)
-            .then(|| (Source::from_words(control.family(), word, low), place))
     }
 
     pub(crate) fn slots(self) -> usize {
@@ -261,13 +276,7 @@ impl<'a> Table<'a> {
 
     #[inline]
     fn buckets_of(self, source: Source) -> [usize; 2] {
-        let seed = self.region.header().seed;
-        let hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
-        let hash = if self.one_word {
-            hasher.hash(&source.short_hash_bytes())
-        } else {
-            hasher.hash(&source.hash_bytes())
-        };
+        let hash = self.hash.of(source);
         let count = self.region.buckets().len() as u64;
         // from 32 random bits to 0..count by multiplication: D. Lemire, "Fast
         // random integer generation in an interval", 2019

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use rand::rngs::SmallRng;
@@ -24,6 +24,11 @@ impl Child {
         match unsafe { libc::fork() } {
             -1 => panic!("fork: {}", std::io::Error::last_os_error()),
             0 => {
+                // the harness would keep what the child says, and nobody would
+                // ever ask for it
+                set_hook(Box::new(|info| {
+                    let _ = writeln!(std::io::stderr(), "in a worker: {info}");
+                }));
                 let failed = catch_unwind(AssertUnwindSafe(work)).is_err();
                 // SAFETY: ends the process without running what belongs to the
                 // parent.

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`SourceHash`]: the keyed hash that spreads sources over the buckets.
+//!
+//! Simple tabulation: each byte of a source picks a random word from a table of
+//! its own, and the words are combined by exclusive or. Which addresses meet in a
+//! bucket depends on the tables alone, which are drawn anew at each start and
+//! never leave the server; so a peer who chooses his addresses cannot choose
+//! where they go. It takes a third of the time of SipHash-1-3.
+//!
+//! For any set of keys chosen without knowledge of the tables, two choices fill
+//! buckets as evenly with simple tabulation as with a truly random function, up to
+//! constants (S. Dahlgaard, M. B. T. Knudsen, E. Rotenberg, M. Thorup: "The power
+//! of two choices with simple tabulation", SODA 2016; the method: M. Pătraşcu, M.
+//! Thorup: "The power of simple tabulation hashing", JACM 59/3, 2012).
+
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::source::{Family, Source};
+
+/// One random word for each value of a byte.
+type Table = [u64; 256];
+
+/// The tables. Filled before the server forks and never written again, so all
+/// processes share their pages.
+pub(crate) struct SourceHash {
+    v4: Box<[Table; 4]>,
+    v6_upper: Box<[Table; 8]>,
+    v6_lower: Box<[Table; 8]>,
+}
+
+impl SourceHash {
+    /// Draws new tables. [`RandomState`] is keyed by the operating system's random
+    /// numbers; a hash of it that nobody sees is as good as a random word.
+    pub(crate) fn new() -> SourceHash {
+        let random = RandomState::new();
+        let mut drawn = 0u64;
+        let mut table = || {
+            core::array::from_fn(|_| {
+                drawn += 1;
+                random.hash_one(drawn)
+            })
+        };
+        SourceHash {
+            v4: Box::new(core::array::from_fn(|_| table())),
+            v6_upper: Box::new(core::array::from_fn(|_| table())),
+            v6_lower: Box::new(core::array::from_fn(|_| table())),
+        }
+    }
+
+    /// The hash of `source`: two independent halves of 32 bits.
+    #[inline]
+    pub(crate) fn of(&self, source: Source) -> u64 {
+        match source.family() {
+            Family::V4 => mix(&self.v4, (source.word() as u32).to_le_bytes()),
+            Family::V6 => {
+                let upper = mix(&self.v6_upper, source.word().to_le_bytes());
+                match source.low() {
+                    // the rule with prefixes up to 64 bits, and one hash for each
+                    // source with longer ones, too
+                    0 => upper,
+                    low => upper ^ mix(&self.v6_lower, low.to_le_bytes()),
+                }
+            }
+        }
+    }
+}
+
+#[inline]
+fn mix<const N: usize>(tables: &[Table; N], bytes: [u8; N]) -> u64 {
+    let words = tables.iter().zip(bytes);
+    words.fold(0, |hash, (table, byte)| hash ^ table[usize::from(byte)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Prefixes;
+
+    fn source(n: u32) -> Source {
+        Source::new(&n.to_be_bytes(), Prefixes::DEFAULT).unwrap()
+    }
+
+    #[test]
+    fn each_start_has_its_own() {
+        let (a, b) = (SourceHash::new(), SourceHash::new());
+        assert_eq!(a.of(source(1)), a.of(source(1)));
+        assert_ne!(a.of(source(1)), b.of(source(1)));
+    }
+
+    /// Neighbouring addresses, as an attacker has them, are spread evenly by both
+    /// halves: chi-square over 256 cells of 65,536 addresses.
+    #[test]
+    fn neighbours_are_spread() {
+        let hash = SourceHash::new();
+        for shift in [24, 56] {
+            let mut cells = [0f64; 256];
+            for n in 0..65_536 {
+                cells[(hash.of(source(0x0a00_0000 + n)) >> shift) as usize & 0xff] += 1.0;
+            }
+            let chi: f64 = cells.iter().map(|c| (c - 256.0).powi(2) / 256.0).sum();
+            // 255 degrees of freedom; tabulation is no more even than chance and
+            // may be less: a mean of 255, never near the 65,536 of one-sidedness
+            assert!(chi < 2_000.0, "{chi}");
+        }
+    }
+
+    #[test]
+    fn both_families_and_both_halves_count() {
+        let hash = SourceHash::new();
+        let wide = Prefixes::new(32, 128).unwrap();
+        let v6 = |low: u8| {
+            let mut octets = [0; 16];
+            octets[7] = 1;
+            octets[15] = low;
+            Source::new(&octets, wide).unwrap()
+        };
+        let hashes = [source(1), v6(0), v6(1), v6(2)].map(|s| hash.of(s));
+        for (i, a) in hashes.iter().enumerate() {
+            assert!(hashes[..i].iter().all(|b| a != b));
+        }
+    }
+}

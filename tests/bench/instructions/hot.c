@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Does one operation COUNT times, on sources in random order, for callgrind to
+ * count: hot OPERATION SOURCES COUNT. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tcp_conn_limit.h"
+
+#define LIMIT 2
+
+static void host_log(int32_t level, const char *line)
+{
+	(void)level;
+	(void)line;
+}
+
+static uint32_t host_now(void)
+{
+	return 1;
+}
+
+static const struct tcl_host host = {host_log, host_now};
+
+static void address(uint32_t n, uint8_t bytes[4])
+{
+	bytes[0] = 10 + (n >> 24);
+	bytes[1] = n >> 16;
+	bytes[2] = n >> 8;
+	bytes[3] = n;
+}
+
+enum operation
+{
+	NOTHING,
+	CHECK,
+	REJECT,
+	CYCLE,
+	NEW,
+	OPERATIONS
+};
+
+static const char *const names[OPERATIONS] = {
+		"nothing", "check", "reject", "cycle", "new"};
+
+/* 0, or 1 if the limiter answers as it should not */
+static int run(enum operation operation, const uint8_t bytes[4])
+{
+	switch(operation) {
+		case CHECK:
+			return tcl_check(bytes, 4) != 0;
+		case REJECT:
+			return tcl_check(bytes, 4) != 1;
+		case CYCLE:
+		case NEW:
+			return tcl_check(bytes, 4) != 0
+				   || tcl_closed(tcl_opened(bytes, 4)) != TCL_OK;
+		default:
+			return 0;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct tcl_config config = {0, LIMIT, 32, 64};
+	enum operation operation = 0;
+	char error[200];
+	uint8_t bytes[4];
+	uint32_t sources, count, i, random = 1;
+	int wrong = 0;
+
+	if(argc != 4)
+		return 2;
+	while(operation < OPERATIONS && strcmp(argv[1], names[operation]) != 0)
+		operation++;
+	sources = strtoul(argv[2], NULL, 10);
+	count = strtoul(argv[3], NULL, 10);
+	config.max_connections = sources * 2;
+	if(operation == OPERATIONS
+			|| tcl_init(&config, &host, error, sizeof(error)) != TCL_OK)
+		return 2;
+	for(i = 0; i < sources; i++) {
+		address(i, bytes);
+		wrong |= tcl_opened(bytes, 4) == 0;
+		if(operation == REJECT)
+			wrong |= tcl_opened(bytes, 4) == 0;
+	}
+	for(i = 0; i < count; i++) {
+		random = random * 1664525 + 1013904223;
+		address(operation == NEW ? sources + i : random % sources, bytes);
+		wrong |= run(operation, bytes);
+	}
+	return wrong;
+}

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Counts, by callgrind, the instructions and the cache misses of the hot path:
+# run.sh [LIBRARY_DIR]. They do not depend on the load of the machine, so they
+# guard against regressions: fails if an operation takes more than its budget.
+#
+# A budget is what was measured on x86-64 with rustc 1.96, plus the margin below
+# for other compilers and for the random hash key, which moves sources around.
+
+set -euo pipefail
+shopt -s inherit_errexit
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+root=$(cd "$here/../../.." && pwd -P)
+library=${1-$root/target/release}
+margin=20 # percent
+sources=35000
+count=40000
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+cc -std=c11 -O2 -Wall -Wextra -Werror -I "$root/include" "$here/hot.c" \
+    -L "$library" "-Wl,-rpath,$library" -ltcp_conn_limit -o "$work/hot"
+
+# events OPERATION COUNT: instructions and first-level data misses, read and write
+events() {
+    valgrind --tool=callgrind --cache-sim=yes --callgrind-out-file="$work/out" \
+        --D1=49152,12,64 "$work/hot" "$1" "$sources" "$2" 2>"$work/log" ||
+        { cat "$work/log" >&2; return 1; }
+    awk '
+        /^events:/ { for (i = 2; i <= NF; i++) column[$i] = i }
+        /^(summary|totals):/ { print $column["Ir"], $column["D1mr"] + $column["D1mw"]; exit }
+    ' "$work/out"
+}
+
+# Each operation is counted COUNT and 2 COUNT times; the difference is without
+# the start of the program, and the loop itself is taken off.
+per_operation() {
+    local once twice
+    read -ra once < <(events "$1" "$count")
+    read -ra twice < <(events "$1" $((2 * count)))
+    awk -v a="${once[0]}" -v b="${twice[0]}" -v c="${once[1]}" -v d="${twice[1]}" -v n="$count" \
+        'BEGIN { printf "%.1f %.2f\n", (b - a) / n, (d - c) / n }'
+}
+
+failed=0
+read -r loop_instructions loop_misses < <(per_operation nothing)
+printf '%-8s %14s %8s   %s\n' operation instructions budget 'cache misses (48 KiB, 12 ways)'
+while read -r operation budget; do
+    read -r instructions misses < <(per_operation "$operation")
+    verdict=$(awk -v i="$instructions" -v l="$loop_instructions" -v m="$misses" -v k="$loop_misses" \
+        -v b="$budget" -v p="$margin" -v o="$operation" 'BEGIN {
+            i -= l; m -= k
+            printf "%-8s %14.1f %8d   %.2f%s\n", o, i, b, m,
+                (i > b * (100 + p) / 100) ? "   OVER BUDGET" : ""
+        }')
+    printf '%s\n' "$verdict"
+    if [[ $verdict == *OVER* ]]; then
+        failed=1
+    fi
+done <"$here/budget"
+if [ "$failed" -ne 0 ]; then
+    echo "error: more than $margin % over budget (tests/bench/instructions/budget)" >&2
+    exit 1
+fi
