@@ -23,7 +23,10 @@ define targets
 Try it, on Debian with a Rust toolchain (builds in build/ and target/):
   make demo               see the module reject one greedy source
   make test               prove everything
+  make bench              measure the engine beside what could be used instead
   make bench-kamailio     measure what the limit costs
+  make bench-peers        compare with HAProxy, nginx, nftables (installs them)
+  make bench-profile      see how much of the user time the limit takes
   make -s env             print where the servers, modules and kamcmd are
 These take the sources of Kamailio from Debian, or with KAMAILIO_SRC=DIR from
 DIR, of which they build copies.
@@ -65,10 +68,35 @@ test:
 	cargo test
 	for test in tests/setup/test_*.sh; do "$$test"; done
 
+.PHONY: bench
+bench:
+	@$(with_servers)
+	BENCH_STOCK_MODULE=$$($(locked) tests/bench/engine/stock/build.sh "$$STOCK_KAMAILIO")
+	export BENCH_STOCK_MODULE
+	cargo bench --bench bench-engine -- $(ARGS)
+
 .PHONY: bench-kamailio
 bench-kamailio:
 	@$(with_servers)
 	cargo bench --bench bench-kamailio -- $(ARGS)
+
+.PHONY: bench-peers
+bench-peers:
+	@$(scripts)/deps.sh peers
+	$(with_servers)
+	cargo bench --bench bench-peers -- $(ARGS)
+
+.PHONY: bench-profile
+bench-profile:
+	@$(scripts)/deps.sh profile
+	$(with_servers)
+	cargo bench --bench bench-profile -- $(ARGS)
+
+.PHONY: bench-instructions
+bench-instructions:
+	@$(scripts)/deps.sh build test
+	cargo build --release --lib
+	tests/bench/instructions/run.sh
 
 .PHONY: status patch unpatch
 status patch unpatch:
@@ -92,7 +120,7 @@ lint:
 	    $$(find $(scripts) tests .ci -type f -perm -u+x)
 	tree=$$($(locked) $(scripts)/fetch.sh)
 	clang-format --dry-run -Werror --style="file:$$tree/.clang-format" \
-	    kamailio-glue/tcp_conn_limit/*.[ch]
+	    kamailio-glue/tcp_conn_limit/*.[ch] tests/bench/engine/stock/*.c
 
 .PHONY: generate
 generate:

@@ -10,6 +10,8 @@ declare -A packages=(
     [build]="bison ca-certificates flex gcc libc6-dev libssl-dev make netbase patch pkgconf"
     [test]="iproute2 openssl sip-tester valgrind"
     [check]="clang-format libclang-dev shellcheck"
+    [peers]="haproxy iproute2 libnginx-mod-stream nftables nginx-light"
+    [profile]="linux-perf"
 )
 
 if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then
@@ -55,6 +57,15 @@ fi
 install_packages() {
     "${install[@]}" || { apt-get update && "${install[@]}"; }
 }
+
+# Debian would start the services that it installs. Whoever has a policy for
+# that keeps it.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
 
 say "installing packages: ${missing[*]} ..."
 export DEBIAN_FRONTEND=noninteractive

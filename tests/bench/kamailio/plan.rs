@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -13,9 +12,6 @@ use crate::record::Series;
 
 /// Held connections of each step.
 const LEVELS: [usize; 4] = [1_000, 5_000, 10_000, 19_000];
-
-/// Descriptors that each process gets; Kamailio sizes tables by it.
-const DESCRIPTORS: u64 = 20_000;
 
 /// Descriptors of TCP main and of the generator besides the connections held:
 /// those of other processes, and churned connections not closed yet.
@@ -92,14 +88,6 @@ impl Plan {
         let cost: Duration = self.rates.iter().map(|rate| self.cost(rate)).sum();
         cost * windows as u32
     }
-}
-
-/// Raise the limit of descriptors, for this process and all that it starts.
-pub(crate) fn raise_descriptors() -> nix::Result<u64> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let descriptors = hard.min(DESCRIPTORS);
-    setrlimit(Resource::RLIMIT_NOFILE, descriptors, hard)?;
-    Ok(descriptors)
 }
 
 /// Progress on standard error, with the time left by what the windows so far

@@ -5,13 +5,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::cpu::{Clock, Placement};
 use crate::generator::Window;
+use crate::machine::Machine;
 use crate::plan::Plan;
 
 /// A server under measurement. `Off` and `OffAgain` are set up alike: how far
@@ -52,20 +52,6 @@ pub(crate) struct Record {
     pub(crate) memory: Memory,
     pub(crate) held: Vec<HeldCheck>,
     pub(crate) samples: Vec<Sample>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Machine {
-    pub(crate) date: String,
-    pub(crate) cpu: String,
-    pub(crate) cpus: usize,
-    pub(crate) hypervisor: bool,
-    pub(crate) kernel: String,
-    pub(crate) memory_mib: u64,
-    /// Limit of descriptors for each process.
-    pub(crate) descriptors: u64,
-    /// Load average of the last minute before the run.
-    pub(crate) load: f64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -126,13 +112,6 @@ impl Record {
         Ok(serde_json::from_str(&text)?)
     }
 
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        fs::write(path, text)
-            .map_err(|error| format!("cannot write {}: {error}", path.display()).into())
-    }
-
     pub(crate) fn lowest(&self) -> usize {
         self.plan.levels[0]
     }
@@ -154,26 +133,5 @@ impl Record {
             .filter(|s| s.series == series && s.held == held && s.per_second == per_second)
             .map(|s| metric(&s.window))
             .collect()
-    }
-}
-
-impl Window {
-    pub(crate) fn wall(&self) -> Duration {
-        Duration::from_nanos(self.wall_ns)
-    }
-
-    /// CPU of TCP main in per cent of a core.
-    pub(crate) fn share(&self) -> f64 {
-        100.0 * self.run_ns as f64 / self.wall_ns as f64
-    }
-
-    /// CPU of TCP main in microseconds for each accepted connection.
-    pub(crate) fn cost(&self) -> f64 {
-        self.run_ns as f64 / 1_000.0 / self.accepted as f64
-    }
-
-    /// Connections accepted in a second.
-    pub(crate) fn reached(&self) -> f64 {
-        self.accepted as f64 / self.wall().as_secs_f64()
     }
 }

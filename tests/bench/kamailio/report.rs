@@ -37,16 +37,7 @@ pub(crate) fn print(record: &Record) {
 }
 
 fn print_conditions(record: &Record) {
-    let machine = &record.machine;
-    println!(
-        "{} x {}{}, {} MiB, Linux {}, {}",
-        machine.cpus,
-        machine.cpu,
-        if machine.hypervisor { " (virtual)" } else { "" },
-        machine.memory_mib,
-        machine.kernel,
-        machine.date
-    );
+    println!("{}", record.machine);
     println!("off, stock: {}", record.versions.stock);
     println!(
         "module:     {} + hooks, tcp_conn_limit {}",
@@ -202,12 +193,9 @@ fn print_quiet(record: &Record) {
     if record.clock == Clock::Ticks {
         return;
     }
-    let sum = |part: fn(&Window) -> u64| -> f64 {
-        record.samples.iter().map(|s| part(&s.window) as f64).sum()
-    };
     println!(
         "TCP main waited for its CPU {:.2} % of the time that it ran; load average at start {}.",
-        100.0 * sum(|window| window.wait_ns) / sum(|window| window.run_ns),
+        Window::waited(record.samples.iter().map(|sample| &sample.window)),
         record.machine.load
     );
 }

@@ -7,10 +7,11 @@ use std::env;
 use crate::Result;
 use crate::cpu::{Clock, Placement};
 use crate::generator::Order;
-use crate::machine;
-use crate::plan::{Plan, Progress, Rate, raise_descriptors};
+use crate::kamailio::LIMIT;
+use crate::machine::{self, raise_descriptors};
+use crate::plan::{Plan, Progress, Rate};
 use crate::record::{HeldCheck, Memory, Record, Sample, Series, Versions};
-use crate::subject::{LIMIT, Subject};
+use crate::subject::Subject;
 
 pub(crate) fn measure(quick: bool) -> Result<Record> {
     let descriptors = raise_descriptors()?;
@@ -120,6 +121,7 @@ impl Run<'_> {
             warm_up: self.plan.warm_up,
             window: rate.window,
             clock: self.clock,
+            with_client: false,
         };
         for series in Plan::order(round * self.plan.repeats + repeat) {
             self.samples.push(Sample {

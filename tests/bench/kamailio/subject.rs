@@ -3,71 +3,49 @@
 //! A server under measurement with its load.
 
 use std::fs;
-use std::io;
-use std::net::Ipv4Addr;
 
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::Result;
 use crate::cpu::Placement;
-use crate::generator::{Held, Order, Window};
+use crate::generator::{Order, Window};
 use crate::harness::{Config, Server, Via, number};
-use crate::load::Load;
+use crate::kamailio;
+use crate::loaded::Loaded;
 use crate::record::{HeldCheck, ModuleMemory, Series};
-
-/// The limit of the series `stock` and `module`: the core's own default. No
-/// source comes near it, so no connection is rejected.
-pub(crate) const LIMIT: u32 = 1_024;
 
 const PAGE: u64 = 4096;
 
 pub(crate) struct Subject {
     pub(crate) series: Series,
+    // Before the server: it ends first.
+    loaded: Loaded,
     server: Server,
-    load: Load,
-    tcp_main: u32,
-    /// Sockets of TCP main without any connection.
-    other_sockets: usize,
-    held: usize,
-    /// Connections opened so far in all.
-    opened: u64,
 }
 
 impl Subject {
     pub(crate) fn start(series: Series, placement: &Placement) -> Result<Subject> {
         let server = config(series).start();
-        // TCP main is started last: it is there once it has taken a connection.
-        drop(server.admit(Via::Tcp, Ipv4Addr::LOCALHOST.into()));
-        server.wait_for_connections(0);
-        let tcp_main = pids(&server, "tcp main process")[0];
-        placement.pin_tcp_main(tcp_main)?;
+        let port = server.address(Via::Tcp).port();
         Ok(Subject {
             series,
-            load: Load::start(server.address(Via::Tcp).port(), tcp_main)?,
-            other_sockets: sockets(tcp_main)?,
-            tcp_main,
+            loaded: Loaded::start(port, server.tcp_main() as u32, placement)?,
             server,
-            held: 0,
-            opened: 1,
         })
     }
 
     /// Hold `level` connections, and count them where they can be counted.
     pub(crate) fn hold(&mut self, level: usize, round: usize) -> Result<HeldCheck> {
-        let Held { up } = self.load(&Order::Hold(level))?;
-        self.opened += (level - self.held) as u64;
-        self.held = level;
-        self.server.wait_for_connections(level as u64);
+        let up = self.loaded.hold(level);
         let check = HeldCheck {
             round,
             series: self.series,
             level,
-            sockets: up,
+            sockets: self.explain(up)?,
             tcp_info: self.server.connections() as usize,
-            descriptors: sockets(self.tcp_main)? - self.other_sockets,
+            descriptors: self.loaded.descriptors()?,
         };
-        if check.sockets != level || check.descriptors != level {
+        if check.tcp_info != level {
             return Err(format!("not {level} connections held: {check:?}").into());
         }
         Ok(check)
@@ -75,27 +53,16 @@ impl Subject {
 
     /// Measure one window of churn.
     pub(crate) fn churn(&mut self, order: &Order) -> Result<Window> {
-        let window: Window = self.load(order)?;
-        self.opened += window.opened;
-        if window.accepted == 0 {
-            return Err("a window without a new connection: the machine is too busy".into());
-        }
-        if window.held_up != self.held {
-            return Err(format!(
-                "{}: {} of {} held connections are gone",
-                self.series.name(),
-                self.held - window.held_up,
-                self.held
-            )
-            .into());
-        }
+        let window = self.loaded.churn(order);
+        let window = self.explain(window)?;
         // Until the churned ones are gone.
-        self.server.wait_for_connections(self.held as u64);
+        self.server.wait_for_connections(self.loaded.held() as u64);
         Ok(window)
     }
 
-    fn load<A: DeserializeOwned>(&mut self, order: &Order) -> Result<A> {
-        self.load.order(order).map_err(|error| {
+    /// Tell with an error which server it was and what that said.
+    fn explain<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| {
             let series = self.series.name();
             format!("{series}: {error}\n{}", self.server.log()).into()
         })
@@ -107,7 +74,8 @@ impl Subject {
             return Err(format!("{}: connections were rejected", self.series.name()).into());
         }
         if self.series == Series::Module {
-            for (name, expected) in [("admitted", self.opened), ("rejected", 0), ("errors", 0)] {
+            let opened = self.loaded.opened();
+            for (name, expected) in [("admitted", opened), ("rejected", 0), ("errors", 0)] {
                 let found = self.server.stat(name);
                 if found != expected {
                     return Err(format!("module: {name} is {found}, not {expected}").into());
@@ -129,7 +97,7 @@ impl Subject {
             capacity: self.server.stat("capacity"),
             mapped,
             resident: self.resident(mapped)?,
-            held: self.held,
+            held: self.loaded.held(),
         })
     }
 
@@ -142,7 +110,7 @@ impl Subject {
     /// any process of the server has touched.
     fn resident(&self, size: u64) -> Result<u64> {
         let mut resident = 0;
-        for pid in pids(&self.server, "") {
+        for pid in pids(&self.server) {
             let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
             resident += proportional_share(&smaps, size)
                 .ok_or_else(|| format!("no shared mapping of {size} bytes in process {pid}"))?;
@@ -152,42 +120,20 @@ impl Subject {
 }
 
 fn config(series: Series) -> Config {
-    let config = match series {
-        Series::Off | Series::OffAgain => Config::stock().core("tcp_accept_iplimit=0"),
-        Series::Stock => Config::stock().core(&format!("tcp_accept_iplimit={LIMIT}")),
-        Series::Module => Config::with_module().limit(LIMIT.into()),
-    };
-    config
-        .core("debug=0")
-        .core("tcp_max_connections=20000")
-        .core("tcp_connection_lifetime=86400")
-        // Closes connections on which no message has come for a while.
-        .core("tcp_check_timer=0")
-        .shared_memory(900)
+    match series {
+        Series::Off | Series::OffAgain => kamailio::off(),
+        Series::Stock => kamailio::stock(),
+        Series::Module => kamailio::module(),
+    }
 }
 
-/// The processes of a server whose description contains `what`.
-fn pids(server: &Server, what: &str) -> Vec<u32> {
+/// All processes of a server.
+fn pids(server: &Server) -> Vec<u32> {
     let list = server.rpc("core.psx", json!([]));
     let processes = list.as_array().into_iter().flatten();
     processes
-        .filter(|process| {
-            process["DSC"]
-                .as_str()
-                .is_some_and(|text| text.contains(what))
-        })
         .map(|process| number(process, "PID") as u32)
         .collect()
-}
-
-/// How many sockets a process has.
-fn sockets(pid: u32) -> io::Result<usize> {
-    let mut count = 0;
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        let target = fs::read_link(entry?.path())?;
-        count += usize::from(target.to_string_lossy().starts_with("socket:"));
-    }
-    Ok(count)
 }
 
 /// `Pss` in bytes of the shared mapping of `size` bytes in the text of a smaps

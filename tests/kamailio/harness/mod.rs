@@ -11,7 +11,7 @@ mod config;
 mod log;
 mod netns;
 mod ports;
-mod process;
+pub(crate) mod process;
 pub(crate) mod proxy;
 mod rpc;
 mod server;

@@ -2,13 +2,56 @@
 
 //! What the figures hold for.
 
+use std::fmt;
 use std::fs;
 use std::process::Command;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::utsname::uname;
+use serde::{Deserialize, Serialize};
 
-use crate::Result;
-use crate::record::Machine;
+use super::Result;
+
+/// Descriptors that each process gets; Kamailio sizes tables by it.
+const DESCRIPTORS: u64 = 20_000;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    pub(crate) date: String,
+    pub(crate) cpu: String,
+    pub(crate) cpus: usize,
+    pub(crate) hypervisor: bool,
+    pub(crate) kernel: String,
+    pub(crate) memory_mib: u64,
+    /// Limit of descriptors for each process.
+    pub(crate) descriptors: u64,
+    /// Load average of the last minute before the run.
+    pub(crate) load: f64,
+}
+
+/// In a line.
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} x {}{}, {} MiB, Linux {}, {}",
+            self.cpus,
+            self.cpu,
+            if self.hypervisor { " (virtual)" } else { "" },
+            self.memory_mib,
+            self.kernel,
+            self.date
+        )
+    }
+}
+
+/// Raise the limit of descriptors, for this process and all that it starts.
+pub(crate) fn raise_descriptors() -> nix::Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let descriptors = hard.min(DESCRIPTORS);
+    setrlimit(Resource::RLIMIT_NOFILE, descriptors, hard)?;
+    Ok(descriptors)
+}
 
 pub(crate) fn describe(descriptors: u64) -> Result<Machine> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
@@ -40,7 +83,8 @@ pub(crate) fn kamailio_version(binary: &str) -> Result<String> {
     first_line(binary, &["-v"])
 }
 
-fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
+/// The first line of what a program prints, on whichever output.
+pub(crate) fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program)
         .args(arguments)
         .output()
@@ -48,7 +92,12 @@ fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
     if !output.status.success() {
         return Err(format!("{program} {arguments:?}: {}", output.status).into());
     }
-    let text = String::from_utf8(output.stdout)?;
+    let text = if output.stdout.is_empty() {
+        output.stderr
+    } else {
+        output.stdout
+    };
+    let text = String::from_utf8(text)?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 

@@ -75,17 +75,17 @@ fn malformed(text: &str) -> io::Error {
     io::Error::other(format!("cannot read CPU time from {text:?}"))
 }
 
-/// Who runs where: the TCP main process under measurement alone on a CPU, all
+/// Who runs where: the server's process under measurement alone on a CPU, all
 /// else on the others.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Placement {
-    /// `None` on a machine with one CPU.
+    /// For the process under measurement; `None` on a machine with one CPU.
     pub(crate) tcp_main: Option<usize>,
     pub(crate) others: Vec<usize>,
 }
 
 impl Placement {
-    /// Take the last CPU that this process may use for TCP main and move this
+    /// Take the last CPU that this process may use for the server and move this
     /// process, and so all that it starts, to the others.
     pub(crate) fn arrange() -> nix::Result<Placement> {
         let allowed = sched_getaffinity(Pid::from_raw(0))?;
@@ -100,7 +100,7 @@ impl Placement {
         })
     }
 
-    pub(crate) fn pin_tcp_main(&self, pid: u32) -> nix::Result<()> {
+    pub(crate) fn pin_server(&self, pid: u32) -> nix::Result<()> {
         match self.tcp_main {
             Some(cpu) => pin(pid, &[cpu]),
             None => Ok(()),

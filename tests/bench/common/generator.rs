@@ -2,24 +2,27 @@
 
 //! The load generator: one process for each server, so that none needs more
 //! descriptors than the server itself. It obeys [`Order`]s, one JSON line each,
-//! and answers each with one JSON line; [`crate::load`] is the other end.
+//! and answers each with one JSON line; [`super::load`] is the other end.
 
 use std::collections::VecDeque;
+use std::fs::{self, File};
 use std::io::{self, BufRead, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::{Clock, CpuTime};
-use crate::listener::AcceptQueue;
+use super::cpu::{Clock, CpuTime};
+use super::listener::AcceptQueue;
 
 /// Sources of the connections that are held: one each, from here upwards.
 const HELD_SOURCES: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 0);
@@ -28,6 +31,9 @@ const HELD_SOURCES: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 0);
 const CHURN_SOURCES: Ipv4Addr = Ipv4Addr::new(127, 128, 0, 0);
 const CHURN_SOURCE_COUNT: u32 = 65_536;
 
+/// Source of the connections that are too many.
+const GREEDY_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 32, 0, 1);
+
 /// Most connections that wait to be accepted. Well below the server's backlog
 /// of 1,024, past which the kernel drops the attempt and repeats it after a
 /// second.
@@ -35,6 +41,9 @@ const MOST_WAITING: usize = 256;
 
 /// How often to look whether the server has accepted.
 const LOOK: Duration = Duration::from_micros(200);
+
+/// Longest wait for the rejection of a connection.
+const MOST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest time without any accept.
 const STALLED: Duration = Duration::from_secs(30);
@@ -50,7 +59,19 @@ pub(crate) enum Order {
         warm_up: Duration,
         window: Duration,
         clock: Clock,
+        /// Count the CPU time of the generator, too: what a packet filter does
+        /// runs on behalf of whoever sends the packet.
+        with_client: bool,
     },
+    /// Open more connections than the limit allows, from one source; answer
+    /// [`Greed`].
+    Greedy { connections: usize, limit: usize },
+}
+
+/// How the connections of one source fared.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Greed {
+    pub(crate) admitted: usize,
 }
 
 /// The connections that are held.
@@ -64,7 +85,8 @@ pub(crate) struct Held {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Window {
     pub(crate) wall_ns: u64,
-    /// CPU time of the server's TCP main process.
+    /// CPU time of the server's process that accepts; see also
+    /// [`Order::Churn::with_client`].
     pub(crate) run_ns: u64,
     /// Time which that process waited for its CPU.
     pub(crate) wait_ns: u64,
@@ -76,12 +98,44 @@ pub(crate) struct Window {
     pub(crate) held_up: usize,
 }
 
+impl Window {
+    pub(crate) fn wall(&self) -> Duration {
+        Duration::from_nanos(self.wall_ns)
+    }
+
+    /// CPU in per cent of a core.
+    pub(crate) fn share(&self) -> f64 {
+        100.0 * self.run_ns as f64 / self.wall_ns as f64
+    }
+
+    /// CPU in microseconds for each accepted connection.
+    pub(crate) fn cost(&self) -> f64 {
+        self.run_ns as f64 / 1_000.0 / self.accepted as f64
+    }
+
+    /// How long the process waited for its CPU, in per cent of the time that it
+    /// ran: how far others were in the way.
+    pub(crate) fn waited<'a>(windows: impl Iterator<Item = &'a Window>) -> f64 {
+        let (wait, run) = windows.fold((0, 0), |(wait, run), window| {
+            (wait + window.wait_ns, run + window.run_ns)
+        });
+        100.0 * wait as f64 / run as f64
+    }
+
+    /// Connections accepted in a second.
+    pub(crate) fn reached(&self) -> f64 {
+        self.accepted as f64 / self.wall().as_secs_f64()
+    }
+}
+
 /// Obey the orders on standard input until it ends.
-pub(crate) fn run(port: u16, tcp_main: u32) -> io::Result<()> {
+pub(crate) fn run(port: u16, server: u32) -> io::Result<()> {
+    join_network_of(server)?;
     let mut generator = Generator {
-        server: SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)),
-        tcp_main,
-        queue: AcceptQueue::of(tcp_main, port)?,
+        address: SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)),
+        server,
+        queue: AcceptQueue::of(server, port)?,
+        with_client: false,
         held: Vec::new(),
         churned: 0,
     };
@@ -94,7 +148,14 @@ pub(crate) fn run(port: u16, tcp_main: u32) -> io::Result<()> {
                 warm_up,
                 window,
                 clock,
-            } => serde_json::to_string(&generator.churn(per_second, warm_up, window, clock)?)?,
+                with_client,
+            } => {
+                generator.with_client = with_client;
+                serde_json::to_string(&generator.churn(per_second, warm_up, window, clock)?)?
+            }
+            Order::Greedy { connections, limit } => {
+                serde_json::to_string(&generator.greedy(connections, limit)?)?
+            }
         };
         writeln!(answers, "{answer}")?;
         answers.flush()?;
@@ -103,8 +164,10 @@ pub(crate) fn run(port: u16, tcp_main: u32) -> io::Result<()> {
 }
 
 struct Generator {
-    server: SockaddrIn,
-    tcp_main: u32,
+    address: SockaddrIn,
+    /// The process that accepts.
+    server: u32,
+    with_client: bool,
     queue: AcceptQueue,
     held: Vec<OwnedFd>,
     /// Connections churned so far: the next one's source follows from it.
@@ -135,6 +198,31 @@ impl Generator {
         Ok(Held {
             up: self.held_up()?,
         })
+    }
+
+    /// Open connections from one source, until as many are rejected as the
+    /// limit demands, or for a while.
+    fn greedy(&self, connections: usize, limit: usize) -> io::Result<Greed> {
+        let mut open = Vec::new();
+        for _ in 0..connections {
+            match self.open(u32::from(GREEDY_SOURCE)) {
+                Ok(fd) => open.push(fd),
+                // By the kernel, before the server knows.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) => return Err(error),
+            }
+            while self.queue.len()? > 0 {
+                thread::sleep(LOOK);
+            }
+        }
+        let start = Instant::now();
+        loop {
+            let admitted = up(&open)?;
+            if admitted <= limit || start.elapsed() > MOST_PATIENCE {
+                return Ok(Greed { admitted });
+            }
+            thread::sleep(LOOK);
+        }
     }
 
     /// Open connections at absolute points in time, a period apart, and close
@@ -199,8 +287,14 @@ impl Generator {
     }
 
     fn mark(&self, clock: Clock, accepted: u64) -> io::Result<Mark> {
+        let mut cpu = clock.read(self.server)?;
+        if self.with_client {
+            let own = clock.read(process::id())?;
+            cpu.run_ns += own.run_ns;
+            cpu.wait_ns += own.wait_ns;
+        }
         Ok(Mark {
-            cpu: clock.read(self.tcp_main)?,
+            cpu,
             at: Instant::now(),
             accepted,
         })
@@ -242,20 +336,12 @@ impl Generator {
         setsockopt(&fd, sockopt::Linger, &abort)?;
         let source = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::from(source), 0));
         bind(fd.as_raw_fd(), &source)?;
-        connect(fd.as_raw_fd(), &self.server)?;
+        connect(fd.as_raw_fd(), &self.address)?;
         Ok(fd)
     }
 
-    /// Held connections that are up: the server never writes, so there is
-    /// something to read only once it has closed one.
     fn held_up(&self) -> io::Result<usize> {
-        let mut fds: Vec<PollFd> = self
-            .held
-            .iter()
-            .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN))
-            .collect();
-        let ended = poll(&mut fds, PollTimeout::ZERO)?;
-        Ok(self.held.len() - ended as usize)
+        up(&self.held)
     }
 }
 
@@ -265,6 +351,26 @@ struct Mark {
     cpu: CpuTime,
     at: Instant,
     accepted: u64,
+}
+
+/// Connections that are up: the server never writes, so there is something to
+/// read only once it has closed one.
+fn up(connections: &[OwnedFd]) -> io::Result<usize> {
+    let mut fds: Vec<PollFd> = connections
+        .iter()
+        .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN))
+        .collect();
+    let ended = poll(&mut fds, PollTimeout::ZERO)?;
+    Ok(connections.len() - ended as usize)
+}
+
+/// A server may have a network namespace of its own.
+fn join_network_of(server: u32) -> io::Result<()> {
+    let theirs = format!("/proc/{server}/ns/net");
+    if fs::read_link(&theirs)? != fs::read_link("/proc/self/ns/net")? {
+        setns(File::open(theirs)?, CloneFlags::CLONE_NEWNET)?;
+    }
+    Ok(())
 }
 
 fn sleep_until(deadline: Instant) {

@@ -9,8 +9,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde::de::DeserializeOwned;
 
-use crate::Result;
-use crate::generator::Order;
+use super::Result;
+use super::generator::Order;
 
 pub(crate) struct Load {
     process: Child,
@@ -20,9 +20,9 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn start(port: u16, tcp_main: u32) -> Result<Load> {
+    pub(crate) fn start(port: u16, server: u32) -> Result<Load> {
         let mut process = Command::new(env::current_exe()?)
-            .args(["--generator", &port.to_string(), &tcp_main.to_string()])
+            .args(["--generator", &port.to_string(), &server.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -51,7 +51,7 @@ impl Drop for Load {
         // Closing its input tells the generator to end.
         self.orders = None;
         if let Err(error) = self.process.wait() {
-            eprintln!("bench-kamailio: a load generator: {error}");
+            eprintln!("a load generator: {error}");
         }
     }
 }

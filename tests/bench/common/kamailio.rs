@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The servers under load.
+
+use crate::harness::Config;
+
+/// The limit where there is one: the core's own default.
+pub(crate) const LIMIT: u32 = 1_024;
+
+/// The server as released, without a limit.
+pub(crate) fn off() -> Config {
+    for_load(Config::stock().core("tcp_accept_iplimit=0"))
+}
+
+/// The server as released, with its own limit.
+pub(crate) fn stock() -> Config {
+    for_load(Config::stock().core(&format!("tcp_accept_iplimit={LIMIT}")))
+}
+
+/// The server with hooks and our module.
+pub(crate) fn module() -> Config {
+    for_load(Config::with_module().limit(LIMIT.into()))
+}
+
+fn for_load(config: Config) -> Config {
+    config
+        .core("debug=0")
+        .core("tcp_max_connections=20000")
+        .core("tcp_connection_lifetime=86400")
+        // Closes connections on which no message has come for a while.
+        .core("tcp_check_timer=0")
+        .shared_memory(900)
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A server's process under measurement, with its load.
+
+use std::fs;
+use std::io;
+
+use super::Result;
+use super::cpu::Placement;
+use super::generator::{Greed, Held, Order, Window};
+use super::load::Load;
+use crate::harness::until;
+
+pub(crate) struct Loaded {
+    load: Load,
+    /// The process that accepts.
+    pid: u32,
+    /// Its sockets without any connection.
+    other_sockets: usize,
+    held: usize,
+    /// Connections opened so far in all.
+    opened: u64,
+}
+
+impl Loaded {
+    /// `pid` is the process that accepts on `port`; it has no connection yet.
+    pub(crate) fn start(port: u16, pid: u32, placement: &Placement) -> Result<Loaded> {
+        placement.pin_server(pid)?;
+        Ok(Loaded {
+            load: Load::start(port, pid)?,
+            other_sockets: sockets(pid)?,
+            pid,
+            held: 0,
+            opened: 0,
+        })
+    }
+
+    /// Hold `level` connections; how many the client has that are up. So many
+    /// the server has, too.
+    pub(crate) fn hold(&mut self, level: usize) -> Result<usize> {
+        let Held { up } = self.load.order(&Order::Hold(level))?;
+        self.opened += (level - self.held) as u64;
+        self.held = level;
+        if up != level {
+            return Err(format!("{up} connections are up, not {level}").into());
+        }
+        self.wait_for_held();
+        Ok(up)
+    }
+
+    /// Measure one window of churn.
+    pub(crate) fn churn(&mut self, order: &Order) -> Result<Window> {
+        let window: Window = self.load.order(order)?;
+        self.opened += window.opened;
+        if window.accepted == 0 {
+            return Err("a window without a new connection: the machine is too busy".into());
+        }
+        if window.held_up != self.held {
+            return Err(format!(
+                "{} of {} held connections are gone",
+                self.held - window.held_up,
+                self.held
+            )
+            .into());
+        }
+        self.wait_for_held();
+        Ok(window)
+    }
+
+    /// Let one source open `connections`; how many of them were admitted. `limit`
+    /// or fewer ends the wait for rejections.
+    pub(crate) fn greedy(&mut self, connections: usize, limit: usize) -> Result<usize> {
+        let Greed { admitted } = self.load.order(&Order::Greedy { connections, limit })?;
+        self.wait_for_held();
+        Ok(admitted)
+    }
+
+    /// Until the server has the held connections and no others.
+    fn wait_for_held(&self) {
+        until(&format!("{} connections held", self.held), || {
+            self.descriptors().is_ok_and(|count| count == self.held)
+        });
+    }
+
+    /// Sockets of the process that were not there at the start.
+    pub(crate) fn descriptors(&self) -> io::Result<usize> {
+        Ok(sockets(self.pid)?.saturating_sub(self.other_sockets))
+    }
+
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
+/// How many sockets a process has.
+fn sockets(pid: u32) -> io::Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        match fs::read_link(entry?.path()) {
+            Ok(target) => count += usize::from(target.to_string_lossy().starts_with("socket:")),
+            // Closed between the two looks.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}

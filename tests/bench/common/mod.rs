@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What the benchmarks on real servers share: the hold-and-churn load and what
+//! is measured under it.
+//!
+//! ```text
+//! loaded ── load ⇄ generator ── listener   a server's process with its load
+//! kamailio, machine, cpu, stats            set-up, conditions, figures
+//! cli, results                             the way in and the way out
+//! ```
+
+pub(crate) mod cli;
+pub(crate) mod cpu;
+pub(crate) mod generator;
+pub(crate) mod kamailio;
+pub(crate) mod listener;
+mod load;
+pub(crate) mod loaded;
+pub(crate) mod machine;
+pub(crate) mod results;
+pub(crate) mod stats;
+
+use std::error::Error;
+
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;

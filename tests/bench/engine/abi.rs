@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The engine as Kamailio sees it: the functions of its shared library.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::libc;
+use tcp_conn_limit::ffi::{TCL_OK, TCL_SOURCE_TEXT, tcl_config, tcl_source, tcl_stats};
+
+use crate::Result;
+use crate::operations::Subject;
+use crate::sources::address;
+
+/// `struct tcl_host` of include/tcl_host.h.
+#[repr(C)]
+struct Host {
+    log: unsafe extern "C" fn(i32, *const c_char),
+    now: unsafe extern "C" fn() -> u32,
+}
+
+type Init = unsafe extern "C" fn(*const tcl_config, *const Host, *mut c_char, usize) -> i32;
+
+pub(crate) struct Engine {
+    init: Init,
+    attach: extern "C" fn(u32),
+    check: unsafe extern "C" fn(*const u8, u32) -> c_int,
+    opened: unsafe extern "C" fn(*const u8, u32) -> u64,
+    closed: extern "C" fn(u64) -> i32,
+    get: unsafe extern "C" fn(*const u8, u32, *mut tcl_source) -> i32,
+    stats: unsafe extern "C" fn(*mut tcl_stats) -> i32,
+}
+
+impl Engine {
+    /// The library that cargo built beside this program.
+    pub(crate) fn load() -> Result<Engine> {
+        let path = std::env::current_exe()?.with_file_name("libtcp_conn_limit.so");
+        let name = CString::new(path.as_os_str().as_bytes())?;
+        // SAFETY: a valid string; the library's initialisers are those of Rust's
+        // standard library.
+        let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+        if library.is_null() {
+            return Err(dl_error());
+        }
+        // SAFETY: the types are those of the functions in include/tcp_conn_limit.h.
+        unsafe {
+            Ok(Engine {
+                init: symbol(library, c"tcl_init")?,
+                attach: symbol(library, c"tcl_attach")?,
+                check: symbol(library, c"tcl_check")?,
+                opened: symbol(library, c"tcl_opened")?,
+                closed: symbol(library, c"tcl_closed")?,
+                get: symbol(library, c"tcl_get")?,
+                stats: symbol(library, c"tcl_stats")?,
+            })
+        }
+    }
+
+    /// Makes the limiter, of which a process can have one.
+    pub(crate) fn init(&self, max_connections: u32, limit: i32) -> Result<()> {
+        let config = tcl_config {
+            max_connections: max_connections.try_into()?,
+            limit,
+            ipv4_prefix: 32,
+            ipv6_prefix: 64,
+        };
+        let mut error = [0; 256];
+        // SAFETY: valid pointers and the size of `error`; the functions of HOST
+        // are there until the process ends.
+        let code = unsafe { (self.init)(&config, &HOST, error.as_mut_ptr(), error.len()) };
+        if code == TCL_OK {
+            return Ok(());
+        }
+        // SAFETY: tcl_init() has written a string with its NUL.
+        let sentence = unsafe { CStr::from_ptr(error.as_ptr()) };
+        Err(format!("tcl_init: {}", sentence.to_string_lossy()).into())
+    }
+
+    /// A limiter for `max_connections` connections.
+    pub(crate) fn start(max_connections: u32, limit: i32) -> Result<Engine> {
+        let engine = Engine::load()?;
+        engine.init(max_connections, limit)?;
+        Ok(engine)
+    }
+
+    pub(crate) fn attach(&self, worker: u32) {
+        (self.attach)(worker);
+    }
+
+    /// The connections of source number `index`.
+    pub(crate) fn connections_of(&self, index: u32) -> Result<u32> {
+        let mut source = tcl_source {
+            text: [0; TCL_SOURCE_TEXT],
+            connections: 0,
+            rejected: 0,
+        };
+        // SAFETY: four bytes, and a valid place for the answer.
+        match unsafe { (self.get)(address(index).as_ptr(), 4, &mut source) } {
+            TCL_OK => Ok(source.connections),
+            code => Err(format!("tcl_get: {code}").into()),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Result<tcl_stats> {
+        // SAFETY: a struct of integers, for which zeros are valid.
+        let mut stats: tcl_stats = unsafe { std::mem::zeroed() };
+        // SAFETY: a valid place for the answer.
+        match unsafe { (self.stats)(&mut stats) } {
+            TCL_OK => Ok(stats),
+            code => Err(format!("tcl_stats: {code}").into()),
+        }
+    }
+}
+
+impl Subject for Engine {
+    #[inline]
+    fn check(&self, index: u32) -> bool {
+        // SAFETY: four bytes.
+        unsafe { (self.check)(address(index).as_ptr(), 4) != 0 }
+    }
+
+    #[inline]
+    fn opened(&self, index: u32) -> u64 {
+        // SAFETY: four bytes.
+        unsafe { (self.opened)(address(index).as_ptr(), 4) }
+    }
+
+    #[inline]
+    fn closed(&self, token: u64) -> bool {
+        (self.closed)(token) == TCL_OK
+    }
+
+    fn connections(&self) -> Result<u64> {
+        let stats = self.stats()?;
+        match stats.errors - stats.table_full {
+            0 => Ok(stats.connections),
+            errors => Err(format!("the engine counted {errors} errors").into()),
+        }
+    }
+
+    fn without_place(&self) -> Result<u64> {
+        Ok(self.stats()?.table_full)
+    }
+}
+
+static HOST: Host = Host {
+    log: ignore,
+    now: noon,
+};
+
+unsafe extern "C" fn ignore(_level: i32, _line: *const c_char) {}
+
+/// Time stands still: after the first rejection of a source, none is logged.
+unsafe extern "C" fn noon() -> u32 {
+    12 * 3_600
+}
+
+/// # Safety
+///
+/// `F` is the type of a pointer to the function of that name.
+unsafe fn symbol<F: Copy>(library: *mut c_void, name: &CStr) -> Result<F> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+    // SAFETY: a library that is never closed, and a valid string.
+    let address = unsafe { libc::dlsym(library, name.as_ptr()) };
+    if address.is_null() {
+        return Err(dl_error());
+    }
+    // SAFETY: a pointer to a function of type F, as the caller promises.
+    Ok(unsafe { std::mem::transmute_copy(&address) })
+}
+
+/// What went wrong in the last call of the dynamic linker.
+fn dl_error() -> Box<dyn std::error::Error> {
+    // SAFETY: no arguments; the answer is null or a string that is valid until
+    // the next call, and this process has one thread.
+    let text = unsafe {
+        let text = libc::dlerror();
+        if text.is_null() {
+            c"unknown error of the dynamic linker"
+        } else {
+            CStr::from_ptr(text)
+        }
+    };
+    text.to_string_lossy().into()
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! How far releases in one process delay checks of the same source in another:
+//! beside what one cache line takes from one to the other.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::abi::Engine;
+use crate::chain::chain;
+use crate::child::serve;
+use crate::operations::Subject;
+use crate::processes::{Flag, Work, together};
+use crate::shared::{self, Line};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Delay {
+    /// The one that checks and the one that releases.
+    pub(crate) cpus: [usize; 2],
+    pub(crate) releases: u32,
+}
+
+/// Nanoseconds each.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Figure {
+    pub(crate) check: f64,
+    pub(crate) check_beside_releases: f64,
+    /// From one process writing a cache line to the other one having read it.
+    pub(crate) transfer: f64,
+}
+
+impl Delay {
+    /// The child's side.
+    pub(crate) fn work(self) -> Result<()> {
+        let engine = Engine::start(self.releases, i32::MAX)?;
+        serve(|| {
+            let tokens: Vec<u64> = (0..self.releases).map(|_| engine.opened(0)).collect();
+            let release = || {
+                engine.attach(1);
+                for &token in &tokens {
+                    assert!(engine.closed(token));
+                }
+            };
+            let check = |index| u64::from(engine.check(index));
+            let (check, check_beside_releases) = self.alone_and_beside(check, release)?;
+            Ok(vec![Figure {
+                check,
+                check_beside_releases,
+                transfer: self.transfer()?,
+            }])
+        })?;
+        match engine.connections()? {
+            0 => Ok(()),
+            left => Err(format!("{left} connections are left").into()),
+        }
+    }
+
+    /// Two processes write the same line by turns, each when it has seen what
+    /// the other one wrote: two transfers a round.
+    fn transfer(&self) -> Result<f64> {
+        let rounds = u64::from(self.releases);
+        let line: &[Line] = shared::zeros(1)?;
+        let value = &line[0].0;
+        let play = |first: u64| -> Work<'_> {
+            Box::new(move |start| {
+                start.wait();
+                let start = Instant::now();
+                for round in 0..rounds {
+                    while value.load(Ordering::Acquire) != 2 * round + first {}
+                    value.store(2 * round + first + 1, Ordering::Release);
+                }
+                start.elapsed().as_nanos() as f64 / (2 * rounds) as f64
+            })
+        };
+        let times = together(vec![play(0), play(1)], &self.cpus)?;
+        Ok(times[0])
+    }
+
+    /// What a `step` takes while the other process does nothing, and while it
+    /// does `others`.
+    fn alone_and_beside(&self, step: impl Fn(u32) -> u64, others: impl Fn()) -> Result<(f64, f64)> {
+        let indices = vec![0; 1_000];
+        let idle = together(
+            vec![Box::new(|_| {
+                (0..100).map(|_| chain(&indices, &step)).sum::<f64>() / 100.0
+            })],
+            &self.cpus[..1],
+        )?;
+        let done = Flag::new()?;
+        let steps: Work<'_> = Box::new(|start| {
+            start.wait();
+            let (mut total, mut rounds) = (0.0, 0.0);
+            loop {
+                total += chain(&indices, &step);
+                rounds += 1.0;
+                if done.is_raised() {
+                    return total / rounds;
+                }
+            }
+        });
+        let others: Work<'_> = Box::new(|start| {
+            start.wait();
+            others();
+            done.raise();
+            0.0
+        });
+        let beside = together(vec![steps, others], &self.cpus)?;
+        Ok((idle[0], beside[0]))
+    }
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What a child process can be told to measure.
+
+use serde::{Deserialize, Serialize};
+
+use crate::operations::Operations;
+use crate::{Result, churn, delay, init, scaling};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Job {
+    Operations(Operations),
+    Churn(churn::Churn),
+    Init { connections: u32 },
+    Scaling(scaling::Scaling),
+    Delay(delay::Delay),
+}
+
+impl Job {
+    /// The child's side.
+    pub(crate) fn work(self) -> Result<()> {
+        match self {
+            Job::Operations(job) => job.work(),
+            Job::Churn(job) => job.work(),
+            Job::Init { connections } => init::work(connections),
+            Job::Scaling(job) => job.work(),
+            Job::Delay(job) => job.work(),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! bench-engine: what check, opened and closed cost, beside the least that a
+//! shared counter can cost and beside what a user could have instead. README.md,
+//! one folder up, says what is measured and how to read it.
+//!
+//! ```text
+//! main ─┬─ run ─┬─ plan                sizes, passes, steps
+//!       │       ├─ child ⇄ job         each subject in a process of its own:
+//!       │       │   ├─ operations      floor, engine (abi), locked maps (locked)
+//!       │       │   ├─ churn           the engine after millions of sources
+//!       │       │   ├─ init            what a table costs before it is used
+//!       │       │   └─ scaling, delay  the engine among processes (processes)
+//!       │       └─ stock               the core's function in a real server
+//!       ├─ record                      the JSON file
+//!       ├─ report                      the tables and what they say
+//!       └─ plot                        the SVG file
+//! ```
+//!
+//! Below the jobs: `chain` (the one loop that all figures come from), `sources`
+//! (who is asked for), `shared` (memory that processes share).
+
+mod abi;
+mod chain;
+mod child;
+mod churn;
+mod delay;
+mod floor;
+#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
+#[path = "../../kamailio/harness/mod.rs"]
+mod harness;
+mod init;
+mod job;
+mod locked;
+#[path = "../common/machine.rs"]
+mod machine;
+mod operations;
+mod plan;
+mod plot;
+mod processes;
+mod record;
+mod report;
+#[path = "../common/results.rs"]
+mod results;
+mod run;
+mod scaling;
+mod shared;
+mod sources;
+#[allow(dead_code, reason = "the other benchmarks use more of it")]
+#[path = "../common/stats.rs"]
+mod stats;
+mod stock;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use job::Job;
+use plan::Plan;
+use record::Record;
+
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "\
+usage: bench-engine [--quick | --plot-only]
+  --quick      a run of less than a minute, which shows that the benchmark works;
+               its results go to the target directory
+  --plot-only  print the tables and draw the plot again from the last results";
+
+/// What the command line asks for.
+enum Command {
+    Measure(Plan),
+    PlotOnly,
+    Work(Job),
+    Help,
+}
+
+fn main() -> ExitCode {
+    match arguments().and_then(obey) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-engine: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn arguments() -> Result<Command> {
+    use lexopt::Arg::Long;
+    use lexopt::ValueExt;
+
+    let mut command = Command::Measure(Plan::full());
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("quick") => command = Command::Measure(Plan::quick()),
+            Long("plot-only") => command = Command::PlotOnly,
+            Long("help") => command = Command::Help,
+            // Not for people: how the benchmark starts its children.
+            Long("job") => {
+                let job = parser.value()?.string()?;
+                command = Command::Work(serde_json::from_str(&job)?);
+            }
+            // cargo bench adds it for every benchmark.
+            Long("bench") => {}
+            other => return Err(format!("{}\n{USAGE}", other.unexpected()).into()),
+        }
+    }
+    Ok(command)
+}
+
+fn obey(command: Command) -> Result<()> {
+    match command {
+        Command::Help => println!("{USAGE}"),
+        Command::Work(job) => job.work()?,
+        Command::PlotOnly => show(&Record::read(&json(false))?, false)?,
+        Command::Measure(plan) => {
+            let quick = plan.quick;
+            let record = run::measure(plan)?;
+            results::write(&json(quick), &record)?;
+            show(&record, quick)?;
+        }
+    }
+    Ok(())
+}
+
+fn json(quick: bool) -> std::path::PathBuf {
+    results::folder("bench-engine", quick).join("engine.json")
+}
+
+fn show(record: &Record, quick: bool) -> Result<()> {
+    report::print(record);
+    let svg = json(quick).with_extension("svg");
+    plot::draw(record, &svg)?;
+    println!(
+        "\nresults: {}\nplot:    {}",
+        json(quick).display(),
+        svg.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Check, opened and closed on a table of sources with a connection each.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::abi::Engine;
+use crate::chain::chain;
+use crate::child::serve;
+use crate::floor::Floor;
+use crate::locked::LockedMap;
+use crate::sources::{Sources, is_greedy};
+
+/// Most connections of new sources that are open at a time.
+const MOST_NEW: u32 = 256;
+
+/// What counts connections, by the number of a source.
+pub(crate) trait Subject {
+    /// Whether the source is at its limit.
+    fn check(&self, index: u32) -> bool;
+    /// A token to release the connection.
+    fn opened(&self, index: u32) -> u64;
+    /// Whether the token was one.
+    fn closed(&self, token: u64) -> bool;
+    /// All connections; an error if anything went wrong since the start.
+    fn connections(&self) -> Result<u64>;
+    /// Connections since the start that found no place.
+    fn without_place(&self) -> Result<u64>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Variant {
+    Floor,
+    Engine,
+    Locked,
+    Striped,
+    Stock,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Operation {
+    /// One atomic addition.
+    Add,
+    CheckKnown,
+    CheckNew,
+    CheckAtLimit,
+    OpenedKnown,
+    OpenedNew,
+    ClosedKnown,
+    /// Check, opened, closed.
+    CycleKnown,
+    CycleNew,
+    /// A cycle for most, but one in ten is refused and one in ten new.
+    CycleMix,
+}
+
+/// Which sources there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Population {
+    /// All far below their limit.
+    Modest,
+    /// All at their limit.
+    AtLimit,
+    /// One in ten at its limit.
+    Mixed,
+}
+
+impl Population {
+    pub(crate) const ALL: [Population; 3] =
+        [Population::Modest, Population::AtLimit, Population::Mixed];
+
+    fn limit(self) -> i32 {
+        match self {
+            Population::Modest => 1_000_000,
+            Population::AtLimit => 1,
+            Population::Mixed => 2,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Operations {
+    pub(crate) variant: Variant,
+    pub(crate) population: Population,
+    pub(crate) sources: u32,
+    pub(crate) steps: u32,
+}
+
+/// What one operation took in one pass, in nanoseconds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Figure {
+    pub(crate) operation: Operation,
+    pub(crate) ns: f64,
+}
+
+/// What a pass says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Figure(Figure),
+    /// See [`Subject::without_place`].
+    WithoutPlace(u64),
+}
+
+impl Operations {
+    /// The child's side.
+    pub(crate) fn work(self) -> Result<()> {
+        let limit = self.population.limit();
+        let most = self.sources + self.most_new();
+        match self.variant {
+            Variant::Floor => self.serve_floor(&Floor::new(self.sources)?),
+            Variant::Engine => self.serve(&Engine::start(most, limit)?),
+            Variant::Locked => self.serve(&LockedMap::<1>::new(most, limit)?),
+            Variant::Striped => self.serve(&LockedMap::<64>::new(most, limit)?),
+            Variant::Stock => Err("the core's function is in a server of its own".into()),
+        }
+    }
+
+    fn serve_floor(&self, floor: &Floor) -> Result<()> {
+        let indices = Sources::new(self.sources).known(self.steps);
+        serve(|| {
+            chain(self.warm_up(&indices), |index| floor.add(index));
+            let ns = chain(&indices, |index| floor.add(index));
+            Ok(vec![Answer::Figure(Figure {
+                operation: Operation::Add,
+                ns,
+            })])
+        })
+    }
+
+    fn serve(&self, subject: &impl Subject) -> Result<()> {
+        let tokens = self.populate(subject);
+        let mut sources = Sources::new(self.sources);
+        serve(|| {
+            let figures = match self.population {
+                Population::Modest => self.modest(subject, &mut sources),
+                Population::AtLimit => self.at_limit(subject, &mut sources),
+                Population::Mixed => self.mixed(subject, &mut sources),
+            };
+            let mut answers: Vec<Answer> = figures.into_iter().map(Answer::Figure).collect();
+            answers.push(Answer::WithoutPlace(subject.without_place()?));
+            Ok(answers)
+        })?;
+        let found = subject.connections()?;
+        if found != tokens.len() as u64 {
+            return Err(format!("{found} connections counted, not {}", tokens.len()).into());
+        }
+        if !tokens.into_iter().all(|token| subject.closed(token)) {
+            return Err("a connection could not be released".into());
+        }
+        match subject.connections()? {
+            0 => Ok(()),
+            left => Err(format!("{left} connections counted when all are closed").into()),
+        }
+    }
+
+    /// Opens the connections that stay.
+    fn populate(&self, subject: &impl Subject) -> Vec<u64> {
+        let mut tokens = Vec::new();
+        for index in 0..self.sources {
+            tokens.push(subject.opened(index));
+            match self.population {
+                Population::Modest => {}
+                // the first rejection of each source is logged, no other
+                Population::AtLimit => assert!(subject.check(index)),
+                Population::Mixed if !is_greedy(index) => {}
+                Population::Mixed => {
+                    tokens.push(subject.opened(index));
+                    assert!(subject.check(index));
+                }
+            }
+        }
+        tokens
+    }
+
+    fn modest(&self, subject: &impl Subject, sources: &mut Sources) -> Vec<Figure> {
+        let steps = self.steps;
+        let known = sources.known(steps);
+        let check = |index| u64::from(subject.check(index));
+        let cycle = |index| cycle(subject, index);
+        let mut figures = Vec::new();
+        let mut add = |operation, ns| figures.push(Figure { operation, ns });
+
+        chain(self.warm_up(&known), cycle);
+        add(Operation::CycleKnown, chain(&known, cycle));
+        add(Operation::CheckKnown, chain(&known, check));
+
+        let mut tokens = Vec::with_capacity(known.len());
+        let opened = |index| {
+            let token = subject.opened(index);
+            tokens.push(token);
+            token
+        };
+        add(Operation::OpenedKnown, chain(&known, opened));
+        // in the order in which they were opened, which is random
+        let order: Vec<u32> = (0..steps).collect();
+        let closed = |i| u64::from(subject.closed(tokens[i as usize]));
+        add(Operation::ClosedKnown, chain(&order, closed));
+
+        add(Operation::CycleNew, chain(&sources.new_ones(steps), cycle));
+        add(Operation::CheckNew, chain(&sources.new_ones(steps), check));
+        add(
+            Operation::OpenedNew,
+            self.opened_new(subject, &sources.new_ones(steps)),
+        );
+        figures
+    }
+
+    /// Opens connections of new sources, a few at a time.
+    fn opened_new(&self, subject: &impl Subject, new: &[u32]) -> f64 {
+        let batch = self.most_new() as usize;
+        let mut tokens = Vec::with_capacity(batch);
+        let mut total = 0.0;
+        for indices in new.chunks(batch) {
+            let opened = |index| {
+                let token = subject.opened(index);
+                tokens.push(token);
+                token
+            };
+            total += chain(indices, opened) * indices.len() as f64;
+            for token in tokens.drain(..) {
+                subject.closed(token);
+            }
+        }
+        total / new.len() as f64
+    }
+
+    fn at_limit(&self, subject: &impl Subject, sources: &mut Sources) -> Vec<Figure> {
+        let known = sources.known(self.steps);
+        let check = |index| u64::from(subject.check(index));
+        chain(self.warm_up(&known), check);
+        vec![Figure {
+            operation: Operation::CheckAtLimit,
+            ns: chain(&known, check),
+        }]
+    }
+
+    fn mixed(&self, subject: &impl Subject, sources: &mut Sources) -> Vec<Figure> {
+        let mix = sources.mix(self.steps);
+        let known = sources.known(self.steps);
+        chain(self.warm_up(&known), |index| cycle(subject, index));
+        vec![Figure {
+            operation: Operation::CycleMix,
+            ns: chain(&mix, |index| cycle(subject, index)),
+        }]
+    }
+
+    /// How many connections of new sources there are at a time: few against the
+    /// others.
+    fn most_new(&self) -> u32 {
+        (self.sources / 16).clamp(1, MOST_NEW)
+    }
+
+    /// Steps before those that are measured: others had the caches meanwhile.
+    fn warm_up<'a>(&self, indices: &'a [u32]) -> &'a [u32] {
+        &indices[..indices.len().min(2 * self.sources as usize)]
+    }
+}
+
+/// What a connection goes through, unless it is refused.
+#[inline]
+pub(crate) fn cycle(subject: &impl Subject, index: u32) -> u64 {
+    if subject.check(index) {
+        return 1;
+    }
+    u64::from(subject.closed(subject.opened(index)))
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What is measured and how often.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// A quick run shows that the benchmark works, and no more.
+    pub(crate) quick: bool,
+    /// Sources with a connection each.
+    pub(crate) sizes: Vec<u32>,
+    /// How often everything is measured.
+    pub(crate) passes: u32,
+    /// Operations of which a pass takes the mean.
+    pub(crate) steps: u32,
+    /// Calls of the core's own function in a pass.
+    pub(crate) stock_calls: u32,
+    /// Sources that pass through the table one after the other, in blocks.
+    pub(crate) churn_blocks: u32,
+    pub(crate) churn_block: u32,
+    /// Connections that the table of the init measurement is made for.
+    pub(crate) init_connections: u32,
+}
+
+impl Plan {
+    pub(crate) fn full() -> Plan {
+        Plan {
+            quick: false,
+            sizes: vec![1_000, 10_000, 35_000, 100_000, 1_000_000],
+            passes: 9,
+            steps: 400_000,
+            stock_calls: 5,
+            churn_blocks: 10,
+            churn_block: 1_000_000,
+            init_connections: 1_000_000,
+        }
+    }
+
+    pub(crate) fn quick() -> Plan {
+        Plan {
+            quick: true,
+            sizes: vec![1_000, 35_000],
+            passes: 2,
+            steps: 20_000,
+            stock_calls: 2,
+            churn_blocks: 10,
+            churn_block: 20_000,
+            init_connections: 1_000_000,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What a run leaves behind: the JSON file, from which the tables and the plot
+//! are made.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::churn::Blocks;
+use crate::init::Start;
+use crate::machine::Machine;
+use crate::operations::{Operation, Variant};
+use crate::plan::Plan;
+use crate::scaling::{Counting, Spread};
+use crate::stats;
+use crate::{Result, delay};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) machine: Machine,
+    pub(crate) versions: Versions,
+    pub(crate) plan: Plan,
+    pub(crate) series: Vec<Series>,
+    pub(crate) without_place: Vec<WithoutPlace>,
+    pub(crate) churn: Vec<Blocks>,
+    pub(crate) init: Vec<Start>,
+    pub(crate) scaling: Vec<ScalingSeries>,
+    /// Empty on a machine with one CPU.
+    pub(crate) delay: Vec<delay::Figure>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Versions {
+    pub(crate) engine: String,
+    /// `None` if the core's function was left out.
+    pub(crate) stock: Option<String>,
+}
+
+/// What an operation took, pass by pass.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Series {
+    pub(crate) variant: Variant,
+    pub(crate) operation: Operation,
+    pub(crate) sources: u32,
+    pub(crate) ns: Vec<f64>,
+}
+
+/// How many of the engine's new sources found no place in a table in which all
+/// places but a few are taken by known ones.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WithoutPlace {
+    pub(crate) sources: u32,
+    pub(crate) connections: u64,
+}
+
+/// What a cycle took the slowest of several processes, pass by pass.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ScalingSeries {
+    pub(crate) counting: Counting,
+    pub(crate) spread: Spread,
+    pub(crate) processes: u32,
+    pub(crate) ns: Vec<f64>,
+}
+
+impl Record {
+    pub(crate) fn read(path: &Path) -> Result<Record> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    pub(crate) fn add(&mut self, variant: Variant, operation: Operation, sources: u32, ns: f64) {
+        let same = |s: &&mut Series| {
+            s.variant == variant && s.operation == operation && s.sources == sources
+        };
+        match self.series.iter_mut().find(same) {
+            Some(series) => series.ns.push(rounded(ns)),
+            None => self.series.push(Series {
+                variant,
+                operation,
+                sources,
+                ns: vec![rounded(ns)],
+            }),
+        }
+    }
+
+    pub(crate) fn add_scaling(
+        &mut self,
+        counting: Counting,
+        spread: Spread,
+        processes: u32,
+        ns: f64,
+    ) {
+        let same = |s: &&mut ScalingSeries| {
+            s.counting == counting && s.spread == spread && s.processes == processes
+        };
+        match self.scaling.iter_mut().find(same) {
+            Some(series) => series.ns.push(rounded(ns)),
+            None => self.scaling.push(ScalingSeries {
+                counting,
+                spread,
+                processes,
+                ns: vec![rounded(ns)],
+            }),
+        }
+    }
+
+    /// `None` if that was not measured.
+    pub(crate) fn spread(
+        &self,
+        variant: Variant,
+        operation: Operation,
+        sources: u32,
+    ) -> Option<stats::Spread> {
+        self.series
+            .iter()
+            .find(|s| s.variant == variant && s.operation == operation && s.sources == sources)
+            .map(|s| stats::Spread::of(&s.ns))
+    }
+
+    pub(crate) fn scaling_spread(
+        &self,
+        counting: Counting,
+        spread: Spread,
+        processes: u32,
+    ) -> Option<stats::Spread> {
+        self.scaling
+            .iter()
+            .find(|s| s.counting == counting && s.spread == spread && s.processes == processes)
+            .map(|s| stats::Spread::of(&s.ns))
+    }
+}
+
+/// To hundredths: what lies below is noise, and the file is read by people.
+fn rounded(ns: f64) -> f64 {
+    (ns * 100.0).round() / 100.0
+}

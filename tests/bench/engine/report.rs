@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The tables and what they say.
+
+use std::fmt;
+
+use crate::churn;
+use crate::operations::{Operation, Variant};
+use crate::record::Record;
+use crate::scaling::{self, Counting, Spread};
+use crate::stats;
+
+/// What is measured of each variant, as a reader knows it.
+const ROWS: [(&str, Variant, Operation); 29] = {
+    use Operation::*;
+    use Variant::*;
+    [
+        ("floor: one atomic addition", Floor, Add),
+        ("cycle, known source", Engine, CycleKnown),
+        ("cycle, new source", Engine, CycleNew),
+        ("cycle, mix", Engine, CycleMix),
+        ("check, known source", Engine, CheckKnown),
+        ("check, new source", Engine, CheckNew),
+        ("check, source at its limit", Engine, CheckAtLimit),
+        ("opened, known source", Engine, OpenedKnown),
+        ("opened, new source", Engine, OpenedNew),
+        ("closed", Engine, ClosedKnown),
+        ("locked map: cycle, known", Locked, CycleKnown),
+        ("locked map: cycle, new", Locked, CycleNew),
+        ("locked map: cycle, mix", Locked, CycleMix),
+        ("locked map: check, known", Locked, CheckKnown),
+        ("locked map: check, new", Locked, CheckNew),
+        ("locked map: check, at limit", Locked, CheckAtLimit),
+        ("locked map: opened, known", Locked, OpenedKnown),
+        ("locked map: opened, new", Locked, OpenedNew),
+        ("locked map: closed", Locked, ClosedKnown),
+        ("striped map: cycle, known", Striped, CycleKnown),
+        ("striped map: cycle, new", Striped, CycleNew),
+        ("striped map: cycle, mix", Striped, CycleMix),
+        ("striped map: check, known", Striped, CheckKnown),
+        ("striped map: check, new", Striped, CheckNew),
+        ("striped map: check, at limit", Striped, CheckAtLimit),
+        ("striped map: opened, known", Striped, OpenedKnown),
+        ("striped map: opened, new", Striped, OpenedNew),
+        ("striped map: closed", Striped, ClosedKnown),
+        ("stock: the core's function", Stock, CheckKnown),
+    ]
+};
+
+/// The sizes for which there are aims.
+const AIMED: [u32; 2] = [35_000, 1_000_000];
+
+/// A ratio of two medians and what it is to be at each of the sizes `AIMED`.
+struct Aim {
+    name: &'static str,
+    above: (Variant, Operation),
+    below: (Variant, Operation),
+    bounds: [Bound; 2],
+}
+
+#[derive(Clone, Copy)]
+enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+const AIMS: [Aim; 4] = [
+    Aim {
+        name: "full cycle, known source / floor",
+        above: (Variant::Engine, Operation::CycleKnown),
+        below: (Variant::Floor, Operation::Add),
+        bounds: [Bound::AtMost(2.0), Bound::AtMost(1.5)],
+    },
+    Aim {
+        name: "check alone, known source / floor",
+        above: (Variant::Engine, Operation::CheckKnown),
+        below: (Variant::Floor, Operation::Add),
+        bounds: [Bound::AtMost(1.3), Bound::AtMost(1.2)],
+    },
+    Aim {
+        name: "stock / check alone",
+        above: (Variant::Stock, Operation::CheckKnown),
+        below: (Variant::Engine, Operation::CheckKnown),
+        bounds: [Bound::AtLeast(10_000.0), Bound::AtLeast(1_000_000.0)],
+    },
+    Aim {
+        name: "locked map / full cycle",
+        above: (Variant::Locked, Operation::CycleKnown),
+        below: (Variant::Engine, Operation::CycleKnown),
+        bounds: [Bound::AtLeast(1.3), Bound::AtLeast(1.8)],
+    },
+];
+
+pub(crate) fn print(record: &Record) {
+    println!("{}", record.machine);
+    println!("tcp_conn_limit {}", record.versions.engine);
+    match &record.versions.stock {
+        Some(version) => println!("stock: {version}"),
+        None => println!("stock: left out (`make bench` builds what it needs)"),
+    }
+    print_table(record);
+    if record.plan.quick {
+        println!("\nA quick run: it shows that the benchmark works, its figures show nothing.");
+    }
+    print_without_place(record);
+    print_aims(record);
+    print_churn(record);
+    print_init(record);
+    print_scaling(record);
+    print_delay(record);
+}
+
+fn print_table(record: &Record) {
+    println!(
+        "\nNanoseconds, median (min..max) of {} passes of {} steps, by number of sources:",
+        record.plan.passes, record.plan.steps
+    );
+    print!("{:<30}", "");
+    for sources in &record.plan.sizes {
+        print!("{sources:>30}");
+    }
+    println!();
+    for (name, variant, operation) in ROWS {
+        print!("{name:<30}");
+        for &sources in &record.plan.sizes {
+            let cell = match record.spread(variant, operation, sources) {
+                Some(spread) if spread.median >= 10_000.0 => format!("{spread:.0}"),
+                Some(spread) => format!("{spread:.1}"),
+                None => "-".to_owned(),
+            };
+            print!("{cell:>30}");
+        }
+        println!();
+    }
+}
+
+/// Of sources that come while the table has as many as it is made for.
+fn print_without_place(record: &Record) {
+    println!("\nNew sources that found no place in a table that has all it is made for:");
+    for found in &record.without_place {
+        println!("{:>12} sources: {}", found.sources, found.connections);
+    }
+}
+
+fn print_aims(record: &Record) {
+    println!("\nRatios of the medians, by number of sources:");
+    print!("{:<36}", "");
+    for sources in &record.plan.sizes {
+        print!("{sources:>12}");
+    }
+    println!();
+    for aim in &AIMS {
+        print!("{:<36}", aim.name);
+        for &sources in &record.plan.sizes {
+            match aim.ratio(record, sources) {
+                Some(ratio) if ratio >= 100.0 => print!("{ratio:>12.0}"),
+                Some(ratio) => print!("{ratio:>12.2}"),
+                None => print!("{:>12}", "-"),
+            }
+        }
+        println!();
+    }
+    println!();
+    for aim in &AIMS {
+        for (sources, bound) in AIMED.into_iter().zip(aim.bounds) {
+            if let Some(ratio) = aim.ratio(record, sources) {
+                let what = format!("{}, {sources} sources", aim.name);
+                verdict(&what, bound.holds(ratio), &format!("{ratio:.2}, {bound}"));
+            }
+        }
+    }
+}
+
+impl Aim {
+    fn ratio(&self, record: &Record, sources: u32) -> Option<f64> {
+        let median =
+            |(variant, operation)| Some(record.spread(variant, operation, sources)?.median);
+        Some(median(self.above)? / median(self.below)?)
+    }
+}
+
+impl Bound {
+    fn holds(self, value: f64) -> bool {
+        match self {
+            Bound::AtMost(most) => value <= most,
+            Bound::AtLeast(least) => value >= least,
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bound::AtMost(most) => write!(f, "wanted at most {most}"),
+            Bound::AtLeast(least) => write!(f, "wanted at least {least}"),
+        }
+    }
+}
+
+fn verdict(what: &str, holds: bool, detail: &str) {
+    let word = if holds { "reached" } else { "NOT reached" };
+    println!("{word:<12} {what}: {detail}");
+}
+
+fn print_churn(record: &Record) {
+    let first = |ns: &[f64]| ns.first().copied().unwrap_or(f64::NAN);
+    let last = |ns: &[f64]| ns.last().copied().unwrap_or(f64::NAN);
+    let each = |of: &dyn Fn(&[f64]) -> f64| -> stats::Spread {
+        let values: Vec<f64> = record.churn.iter().map(|blocks| of(&blocks.ns)).collect();
+        stats::Spread::of(&values)
+    };
+    let change = each(&|ns| 100.0 * (last(ns) / first(ns) - 1.0));
+    println!(
+        "\nChurn: {} different sources through a table for {}, {} open at any time.",
+        u64::from(record.plan.churn_blocks) * u64::from(record.plan.churn_block),
+        churn::CAPACITY,
+        churn::HELD
+    );
+    println!(
+        "             first {}: {:.1} ns, last: {:.1} ns for check, opened, closed",
+        record.plan.churn_block,
+        each(&first),
+        each(&last)
+    );
+    verdict(
+        "cost of the last ones against the first",
+        change.median.abs() <= 5.0,
+        &format!("{change:+.1} %, wanted within 5 %"),
+    );
+    let miscounted: u64 = record.churn.iter().map(|blocks| blocks.miscounted).sum();
+    verdict(
+        "every source counted right",
+        miscounted == 0,
+        &format!("{miscounted} wrong"),
+    );
+    let full: u64 = record.churn.iter().map(|blocks| blocks.table_full).sum();
+    verdict(
+        "the table is never full",
+        full == 0,
+        &format!("full {full} times"),
+    );
+}
+
+fn print_init(record: &Record) {
+    let of = |value: &dyn Fn(&crate::init::Start) -> f64| -> stats::Spread {
+        let values: Vec<f64> = record.init.iter().map(value).collect();
+        stats::Spread::of(&values)
+    };
+    let ms = of(&|start| start.ms);
+    let pages = of(&|start| (start.resident / start.page) as f64);
+    let all = of(&|start| (start.mapped / start.page) as f64);
+    println!("\nInit for {} connections:", record.plan.init_connections);
+    verdict(
+        "time",
+        ms.median < 50.0,
+        &format!("{ms:.3} ms, wanted under 50"),
+    );
+    verdict(
+        "no page touched but the one with the header",
+        pages.max <= 1.0,
+        &format!("{:.0} of {:.0} pages", pages.max, all.max),
+    );
+}
+
+fn print_scaling(record: &Record) {
+    let most = record
+        .scaling
+        .iter()
+        .map(|series| series.processes)
+        .max()
+        .unwrap_or_default();
+    println!(
+        "\nSeveral processes, full cycles on a table with {} sources; nanoseconds for a cycle \
+         of the slowest process,\nand by what factor all of them together do more than one alone:",
+        scaling::SOURCES
+    );
+    let mut numbers: Vec<u32> = record.scaling.iter().map(|s| s.processes).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    print!("{:<50}", "");
+    for number in &numbers {
+        print!("{number:>30}");
+    }
+    println!();
+    for spread in Spread::ALL {
+        for counting in Counting::ALL {
+            print!(
+                "{:<50}",
+                format!("{}, {}", name(spread), describe(counting))
+            );
+            for &number in &numbers {
+                let cell = record
+                    .scaling_spread(counting, spread, number)
+                    .map_or("-".to_owned(), |ns| format!("{ns:.1}"));
+                let factor = factor(record, counting, spread, number)
+                    .map_or(String::new(), |factor| format!(" x{factor:.2}"));
+                print!("{:>30}", cell + &factor);
+            }
+            println!();
+        }
+    }
+    if most < 2 {
+        return;
+    }
+    for spread in [Spread::OneEach, Spread::Parts] {
+        if let Some(factor) = factor(record, Counting::Rows, spread, 2) {
+            verdict(
+                &format!("2 processes, rows, {}", name(spread)),
+                factor >= 1.9,
+                &format!("x{factor:.2}, wanted at least 1.9"),
+            );
+        }
+    }
+}
+
+fn name(spread: Spread) -> &'static str {
+    match spread {
+        Spread::Same => "all on one source",
+        Spread::OneEach => "each on one of its own",
+        Spread::Parts => "each on a part of all",
+    }
+}
+
+fn describe(counting: Counting) -> &'static str {
+    match counting {
+        Counting::Rows => "a row for each",
+        Counting::OneAtomic => "one atomic a source",
+        Counting::Bare => "bare atomics",
+    }
+}
+
+fn factor(record: &Record, counting: Counting, spread: Spread, processes: u32) -> Option<f64> {
+    let one = record.scaling_spread(counting, spread, 1)?;
+    let all = record.scaling_spread(counting, spread, processes)?;
+    Some(f64::from(processes) * one.median / all.median)
+}
+
+fn print_delay(record: &Record) {
+    if record.delay.is_empty() {
+        return;
+    }
+    let of = |value: &dyn Fn(&crate::delay::Figure) -> f64| -> stats::Spread {
+        let values: Vec<f64> = record.delay.iter().map(value).collect();
+        stats::Spread::of(&values)
+    };
+    println!("\nA process checks a source of which another one releases connections all the time:");
+    println!(
+        "             check {:.1} ns, beside releases {:.1} ns",
+        of(&|f| f.check),
+        of(&|f| f.check_beside_releases)
+    );
+    let delay = of(&|f| f.check_beside_releases - f.check);
+    let transfer = of(&|f| f.transfer);
+    verdict(
+        "releases delay a check by one transfer of a cache line at most",
+        delay.median <= transfer.median,
+        &format!("{delay:.1} ns, a transfer takes {transfer:.1} ns"),
+    );
+}

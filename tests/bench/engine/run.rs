@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! One run of the benchmark.
+
+use std::time::Instant;
+
+use crate::child::{Child, single};
+use crate::churn::Churn;
+use crate::delay::Delay;
+use crate::job::Job;
+use crate::operations::{Answer, Figure, Operation, Operations, Population, Variant};
+use crate::plan::Plan;
+use crate::record::{Record, Versions, WithoutPlace};
+use crate::scaling::{Counting, Scaling};
+use crate::stock::Stock;
+use crate::{Result, machine, processes, scaling, shared};
+
+pub(crate) fn measure(plan: Plan) -> Result<Record> {
+    let machine = machine::describe(machine::raise_descriptors()?)?;
+    let cpus = processes::cpus()?;
+    // All on the last CPU, which takes fewest interrupts as a rule.
+    processes::pin(&cpus[cpus.len() - 1..])?;
+    shared::small_pages_only()?;
+    let progress = Progress(Instant::now());
+
+    let most = plan.sizes.iter().max().copied().unwrap_or_default();
+    let stock = Stock::start(most)?;
+    if stock.is_none() {
+        progress.say("the core's own function is left out: `make bench` builds what it needs");
+    }
+    let mut run = Run {
+        progress,
+        record: Record {
+            machine,
+            versions: Versions {
+                engine: env!("CARGO_PKG_VERSION").to_owned(),
+                stock: stock.as_ref().map(|stock| stock.version.clone()),
+            },
+            plan: plan.clone(),
+            series: Vec::new(),
+            without_place: Vec::new(),
+            churn: Vec::new(),
+            init: Vec::new(),
+            scaling: Vec::new(),
+            delay: Vec::new(),
+        },
+        plan,
+    };
+    for sources in run.plan.sizes.clone() {
+        run.operations(sources, stock.as_ref())?;
+    }
+    run.init()?;
+    run.churn()?;
+    run.scaling(&cpus)?;
+    if let &[.., other, last] = &cpus[..] {
+        run.delay([last, other])?;
+    }
+    run.progress.say("done");
+    Ok(run.record)
+}
+
+/// What has its turn in a pass.
+enum Turn<'a> {
+    Child(Variant, Child),
+    Stock(&'a Stock),
+}
+
+struct Run {
+    plan: Plan,
+    progress: Progress,
+    record: Record,
+}
+
+impl Run {
+    /// Everything there is at one size, in turns.
+    fn operations(&mut self, sources: u32, stock: Option<&Stock>) -> Result<()> {
+        self.progress
+            .say(&format!("{sources} sources: filling the tables"));
+        let mut turns = Vec::new();
+        for (variant, population) in subjects() {
+            let job = Job::Operations(Operations {
+                variant,
+                population,
+                sources,
+                steps: self.plan.steps,
+            });
+            turns.push(Turn::Child(variant, Child::start(&job)?));
+        }
+        if let Some(stock) = stock {
+            stock.fill(sources)?;
+            turns.push(Turn::Stock(stock));
+        }
+        let mut without_place = 0;
+        for pass in 0..self.plan.passes {
+            self.say_pass(&format!("{sources} sources"), pass);
+            // Each is first once, so that no one always follows the same one.
+            turns.rotate_left(1);
+            without_place = 0;
+            for turn in &mut turns {
+                without_place += self.take(turn, sources)?;
+            }
+        }
+        self.record.without_place.push(WithoutPlace {
+            sources,
+            connections: without_place,
+        });
+        for turn in turns {
+            match turn {
+                Turn::Child(_, child) => child.finish()?,
+                Turn::Stock(stock) => stock.fill(0)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// How many connections found no place since the start.
+    fn take(&mut self, turn: &mut Turn<'_>, sources: u32) -> Result<u64> {
+        let mut without_place = 0;
+        match turn {
+            Turn::Child(variant, child) => {
+                for answer in child.pass()? {
+                    match answer {
+                        Answer::Figure(Figure { operation, ns }) => {
+                            self.record.add(*variant, operation, sources, ns);
+                        }
+                        Answer::WithoutPlace(number) => without_place = number,
+                    }
+                }
+            }
+            Turn::Stock(stock) => {
+                for ns in stock.pass(self.plan.stock_calls)? {
+                    let check = Operation::CheckKnown;
+                    self.record.add(Variant::Stock, check, sources, ns);
+                }
+            }
+        }
+        Ok(without_place)
+    }
+
+    fn init(&mut self) -> Result<()> {
+        self.progress.say("init");
+        let connections = self.plan.init_connections;
+        for _ in 0..self.plan.passes {
+            self.record.init.extend(single(&Job::Init { connections })?);
+        }
+        Ok(())
+    }
+
+    fn churn(&mut self) -> Result<()> {
+        let job = Job::Churn(Churn {
+            blocks: self.plan.churn_blocks,
+            block: self.plan.churn_block,
+        });
+        for pass in 0..self.plan.passes {
+            self.say_pass("churn", pass);
+            self.record.churn.extend(single(&job)?);
+        }
+        Ok(())
+    }
+
+    fn scaling(&mut self, cpus: &[usize]) -> Result<()> {
+        let mut children = Vec::new();
+        for counting in Counting::ALL {
+            let job = Job::Scaling(Scaling {
+                counting,
+                cpus: cpus.to_vec(),
+                steps: self.plan.steps,
+            });
+            children.push((counting, Child::start(&job)?));
+        }
+        for pass in 0..self.plan.passes {
+            self.say_pass("several processes", pass);
+            children.rotate_left(1);
+            for (counting, child) in &mut children {
+                for figure in child.pass()? {
+                    let scaling::Figure {
+                        spread,
+                        processes,
+                        ns,
+                    } = figure;
+                    self.record.add_scaling(*counting, spread, processes, ns);
+                }
+            }
+        }
+        for (_, child) in children {
+            child.finish()?;
+        }
+        Ok(())
+    }
+
+    fn delay(&mut self, cpus: [usize; 2]) -> Result<()> {
+        let job = Job::Delay(Delay {
+            cpus,
+            releases: self.plan.steps,
+        });
+        let mut child = Child::start(&job)?;
+        for pass in 0..self.plan.passes {
+            self.say_pass("checks beside releases", pass);
+            self.record.delay.extend(child.pass()?);
+        }
+        child.finish()
+    }
+
+    fn say_pass(&self, what: &str, pass: u32) {
+        let passes = self.plan.passes;
+        self.progress
+            .say(&format!("{what}: pass {} of {passes}", pass + 1));
+    }
+}
+
+/// All that have a process of their own.
+fn subjects() -> Vec<(Variant, Population)> {
+    let mut subjects = vec![(Variant::Floor, Population::Modest)];
+    for population in Population::ALL {
+        for variant in [Variant::Engine, Variant::Locked, Variant::Striped] {
+            subjects.push((variant, population));
+        }
+    }
+    subjects
+}
+
+/// On standard error.
+struct Progress(Instant);
+
+impl Progress {
+    fn say(&self, what: &str) {
+        let seconds = self.0.elapsed().as_secs();
+        eprintln!("[{}:{:02}] {what}", seconds / 60, seconds % 60);
+    }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Memory that a process shares with those it forks, in pages of 4 KiB for all
+//! subjects alike: shared memory gets no larger ones by default, private memory
+//! may, and then a locked map would be compared with better pages.
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use nix::libc;
+
+/// Types for which memory of zeros is a valid value.
+///
+/// # Safety
+///
+/// As it says.
+pub(crate) unsafe trait Zeroed {}
+
+/// A cache line with a counter.
+#[repr(align(64))]
+pub(crate) struct Line(pub(crate) AtomicU64);
+
+// SAFETY: an atomic integer and padding.
+unsafe impl Zeroed for Line {}
+// SAFETY: an atomic integer.
+unsafe impl Zeroed for AtomicU32 {}
+
+/// `count` zeros, which are there until the process ends.
+pub(crate) fn zeros<T: Zeroed + Sync>(count: usize) -> io::Result<&'static [T]> {
+    let bytes = map(count * size_of::<T>())?;
+    // SAFETY: the mapping is large enough, aligned to a page, never unmapped,
+    // and zeros are valid for T.
+    Ok(unsafe { std::slice::from_raw_parts(bytes.cast().as_ptr(), count) })
+}
+
+/// Values in shared memory, which are there until the process ends.
+pub(crate) fn place<T>(values: Vec<T>) -> io::Result<&'static [T]> {
+    let count = values.len();
+    let bytes = map(count * size_of::<T>())?.cast::<T>();
+    for (i, value) in values.into_iter().enumerate() {
+        // SAFETY: within the mapping, which is aligned to a page and which nobody
+        // else knows of.
+        unsafe { bytes.add(i).write(value) };
+    }
+    // SAFETY: all `count` values were written; never unmapped.
+    Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr(), count) })
+}
+
+fn map(bytes: usize) -> io::Result<NonNull<u8>> {
+    // SAFETY: a new anonymous mapping touches no memory of anybody.
+    let base = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if base == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(base.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
+/// No large pages for the private memory of this process and its children.
+pub(crate) fn small_pages_only() -> io::Result<()> {
+    // SAFETY: it takes integers and touches no memory.
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The table.
+
+use crate::common::generator::Window;
+use crate::run::Record;
+
+pub(crate) fn print(record: &Record) {
+    println!("{}", record.machine);
+    for version in &record.versions {
+        println!("{version}");
+    }
+    let plan = &record.plan;
+    println!(
+        "{} connections held, {} new ones a second from other sources, limit {} per source\n\
+         CPU of the process that accepts, in us per accepted connection ({:?});\n\
+         *: and of the client, on whose behalf the kernel does the limiter's work\n\
+         median (min..max) of {} windows of {:?}\n",
+        plan.held, plan.per_second, record.limit, record.clock, plan.windows, plan.window,
+    );
+    println!(
+        "  {:<31} {:<24} {:<24} {:<26} reached/s",
+        "limit", "off", "on", "on - off"
+    );
+    for cost in &record.costs {
+        println!(
+            "  {:<31} {:<24} {:<24} {:<26} {:.0}",
+            format!(
+                "{}{}",
+                cost.limiter,
+                if cost.with_client { " *" } else { "" }
+            ),
+            format!("{:.1}", cost.off),
+            format!("{:.1}", cost.on),
+            format!("{:+.1}", cost.limit),
+            cost.reached.median,
+        );
+    }
+    // The client shares its CPU with all else.
+    let servers = record
+        .samples
+        .iter()
+        .filter(|sample| !sample.series.is_in_kernel());
+    println!(
+        "\nThe servers (but for *) waited for their CPU {:.1} % of the time that they ran; \
+         load average at start {}.",
+        Window::waited(servers.map(|sample| &sample.window)),
+        record.machine.load
+    );
+    if record.quick {
+        println!("\nA quick run: it shows that the benchmark works, its figures show nothing.");
+    }
+}

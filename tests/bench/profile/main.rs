@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! bench-profile: which part of the user time of Kamailio's TCP main process
+//! the limit takes. README.md, one folder up, says what is counted.
+
+#[allow(dead_code, reason = "other benchmarks use more of it")]
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
+#[path = "../../kamailio/harness/mod.rs"]
+mod harness;
+mod perf;
+mod report;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use common::cpu::{Clock, Placement};
+use common::generator::{Order, Window};
+use common::loaded::Loaded;
+use common::machine::{self, Machine, raise_descriptors};
+use common::{Result, cli, kamailio, results};
+use harness::{Config, Servers, Via};
+use perf::{Frame, Recording, samples};
+
+const NAME: &str = "bench-profile";
+
+const USAGE: &str = "\
+usage: bench-profile [--quick]
+  --quick  some 20 seconds, which show that the benchmark works; its results go
+           to the target directory";
+
+const RATES: [u32; 2] = [85, 2_000];
+
+/// What a run leaves behind.
+#[derive(Debug, Serialize)]
+struct Record {
+    machine: Machine,
+    version: String,
+    quick: bool,
+    held: usize,
+    profiles: Vec<Profile>,
+}
+
+/// One server at one rate.
+#[derive(Debug, Serialize)]
+struct Profile {
+    limit: Limit,
+    per_second: u32,
+    /// Connections opened meanwhile.
+    connections: u64,
+    /// CPU time between two samples.
+    period: Duration,
+    /// Samples of TCP main in user mode.
+    user_samples: usize,
+    /// Of those, in the code of the limit, or in what that has called.
+    limit_samples: usize,
+}
+
+/// Whose limit.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Limit {
+    Stock,
+    Module,
+}
+
+impl Limit {
+    fn config(self) -> Config {
+        match self {
+            Limit::Stock => kamailio::stock(),
+            Limit::Module => kamailio::module(),
+        }
+    }
+
+    /// Time between two samples: the module needs less of it.
+    fn period(self) -> Duration {
+        match self {
+            Limit::Stock => Duration::from_millis(1),
+            Limit::Module => Duration::from_micros(50),
+        }
+    }
+
+    /// Whether a function is its own.
+    fn owns(self, frame: &Frame) -> bool {
+        match self {
+            Limit::Stock => frame.symbol == "tcp_connection_limit_srcip",
+            Limit::Module => {
+                frame.object.ends_with("tcp_conn_limit.so")
+                    || frame.symbol.starts_with("ksr_tcp_conn_")
+            }
+        }
+    }
+}
+
+impl Profile {
+    /// The limit's part of the user time, in per cent.
+    fn share(&self) -> f64 {
+        100.0 * self.limit_samples as f64 / self.user_samples as f64
+    }
+
+    /// The time that so many samples stand for, in microseconds for each
+    /// connection.
+    fn cost(&self, samples: usize) -> f64 {
+        samples as f64 * self.period.as_secs_f64() * 1e6 / self.connections as f64
+    }
+}
+
+fn main() -> ExitCode {
+    cli::run(NAME, USAGE, measure)
+}
+
+fn measure(option: Option<&str>) -> Result<()> {
+    let quick = cli::quick(option, USAGE)?;
+    let descriptors = raise_descriptors()?;
+    let machine = machine::describe(descriptors)?;
+    let version = machine::kamailio_version(&Servers::from_env().stock.to_string_lossy())?;
+    let placement = Placement::arrange()?;
+    let (held, seconds) = if quick { (1_000, 2) } else { (19_000, 20) };
+    let mut profiles = Vec::new();
+    for limit in [Limit::Stock, Limit::Module] {
+        profiles.extend(profile(limit, held, seconds, &placement)?);
+    }
+    let record = Record {
+        machine,
+        version,
+        quick,
+        held,
+        profiles,
+    };
+    let json = results::folder(NAME, quick).join("profile.json");
+    results::write(&json, &record)?;
+    report::print(&record);
+    println!("\nresults: {}", json.display());
+    Ok(())
+}
+
+/// Profile one server under load at each rate.
+fn profile(limit: Limit, held: usize, seconds: u64, placement: &Placement) -> Result<Vec<Profile>> {
+    eprintln!("{limit:?}: starting, {held} connections");
+    let server = limit.config().start();
+    let mut loaded = Loaded::start(
+        server.address(Via::Tcp).port(),
+        server.tcp_main() as u32,
+        placement,
+    )?;
+    loaded.hold(held)?;
+    let mut profiles = Vec::new();
+    for per_second in RATES {
+        eprintln!("{limit:?}: {per_second} new connections a second, {seconds} s");
+        let recording = Recording::start(loaded.pid(), server.dir(), limit.period())?;
+        let window: Window = loaded.churn(&Order::Churn {
+            per_second,
+            warm_up: Duration::from_millis(500),
+            window: Duration::from_secs(seconds),
+            clock: Clock::detect(),
+            with_client: false,
+        })?;
+        let text = recording.stop()?;
+        let in_limit = |stack: &Vec<Frame>| stack.iter().any(|frame| limit.owns(frame));
+        let profile = Profile {
+            limit,
+            per_second,
+            connections: window.opened,
+            period: limit.period(),
+            user_samples: samples(&text).count(),
+            limit_samples: samples(&text).filter(in_limit).count(),
+        };
+        if profile.limit_samples == 0 {
+            return Err(format!(
+                "{limit:?}: no sample in its code, of {}: too short, or names that are not known",
+                profile.user_samples
+            )
+            .into());
+        }
+        profiles.push(profile);
+    }
+    Ok(profiles)
+}

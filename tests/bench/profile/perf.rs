@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Sampling by perf.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::common::Result;
+use crate::harness::until;
+
+/// perf, looking at a process.
+pub(crate) struct Recording {
+    perf: Child,
+    file: PathBuf,
+}
+
+/// A function on the stack of a sample.
+pub(crate) struct Frame<'a> {
+    pub(crate) symbol: &'a str,
+    /// The executable or library.
+    pub(crate) object: &'a str,
+}
+
+impl Recording {
+    /// Sample the process after every `period` that it ran in user mode, with
+    /// the upper part of its stack: as much as holds the accept of a connection.
+    pub(crate) fn start(pid: u32, folder: &Path, period: Duration) -> Result<Recording> {
+        let file = folder.join("perf.data");
+        // perf's own clock is there on every machine, also a virtual one.
+        let perf = Command::new("perf")
+            .args(["record", "--quiet", "--event=cpu-clock:u"])
+            .args(["--call-graph=dwarf,1024", "--count"])
+            .arg(period.as_nanos().to_string())
+            .arg(format!("--pid={pid}"))
+            .arg("--output")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("cannot run perf (Debian: linux-perf): {error}"))?;
+        let recording = Recording { perf, file };
+        until("perf writes its file", || recording.file.exists());
+        Ok(recording)
+    }
+
+    /// End; the samples as text, for [`samples`].
+    pub(crate) fn stop(mut self) -> Result<String> {
+        kill(Pid::from_raw(self.perf.id() as i32), Signal::SIGINT)?;
+        self.perf.wait()?;
+        let output = Command::new("perf")
+            .args(["script", "--no-inline", "--fields=ip,sym,dso", "--input"])
+            .arg(&self.file)
+            .stderr(Stdio::inherit())
+            .output()?;
+        if !output.status.success() {
+            return Err(format!("perf script: {}", output.status).into());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        // Already waited for, unless the measurement has failed.
+        if matches!(self.perf.try_wait(), Ok(None)) && self.perf.kill().is_ok() {
+            until("perf is gone", || !matches!(self.perf.try_wait(), Ok(None)));
+        }
+    }
+}
+
+/// The stacks of the samples, the innermost function first. In the text, each
+/// has a line for each function and ends with an empty one.
+pub(crate) fn samples(text: &str) -> impl Iterator<Item = Vec<Frame<'_>>> {
+    text.split("\n\n")
+        .map(|sample| sample.lines().filter_map(frame).collect())
+        .filter(|stack: &Vec<Frame>| !stack.is_empty())
+}
+
+/// `    16395a __memcmp_evex_movbe (/usr/lib/x86_64-linux-gnu/libc.so.6)`
+fn frame(line: &str) -> Option<Frame<'_>> {
+    let (_address, rest) = line.trim().split_once(' ')?;
+    let (symbol, object) = rest.rsplit_once(" (")?;
+    Some(Frame {
+        symbol,
+        object: object.trim_end_matches(')'),
+    })
+}
