@@ -40,6 +40,7 @@ For your own Kamailio, the source tree in DIR:
   make uninstall KAMAILIO_SRC=DIR   [DESTDIR=] [MODULES_DIR=]
 
 For work on this project:
+  make bench-instructions  guard the hot path: instructions, cache misses
   make lint               rustfmt, clippy, shellcheck, clang-format
   make generate           write the generated sources anew
   make check-generated    compare them with what would be generated
