@@ -159,6 +159,10 @@ struct tcl_source {
    */
   uint32_t connections;
   /**
+   * Its limit; 0 or less: off.
+   */
+  int32_t limit;
+  /**
    * Rejections since it is in the table.
    */
   uint32_t rejected;

@@ -109,6 +109,8 @@ pub struct tcl_source {
     pub text: [c_char; TCL_SOURCE_TEXT],
     /// Its connections.
     pub connections: u32,
+    /// Its limit; 0 or less: off.
+    pub limit: i32,
     /// Rejections since it is in the table.
     pub rejected: u32,
 }
@@ -610,6 +612,7 @@ impl Global {
         tcl_source {
             text: self.text(report.source),
             connections: report.connections,
+            limit: self.limiter.limit(),
             rejected: report.rejected,
         }
     }

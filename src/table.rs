@@ -210,8 +210,7 @@ impl<'a> Table<'a> {
     /// `slot`, if it is the Live slot of `source`.
     #[inline]
     pub(crate) fn live_at(self, slot: usize, source: Source) -> Option<Place> {
-        let bucket = self.region.buckets().get(slot / SLOTS_PER_BUCKET)?;
-        let entry = &bucket.slots[slot % SLOTS_PER_BUCKET];
+        let entry = self.any_slot(slot)?;
         // publish: as in `find_in`
         let control = Control::load(&entry.control, Ordering::Acquire);
         let is_it = control.state() == State::Live && self.has_key(slot, entry, control, source);
@@ -229,17 +228,13 @@ impl<'a> Table<'a> {
     /// Whether `slot` exists and belongs to the source that took it in `epoch`.
     #[inline]
     pub(crate) fn in_use_since(self, slot: usize, epoch: u32) -> bool {
-        let Some(bucket) = self.region.buckets().get(slot / SLOTS_PER_BUCKET) else {
-            return false;
-        };
-        // Relaxed: a source with connections is not replaced, so for the holder
-        // of a token of this epoch nothing changes; for others it does not matter
-        // when they learn of a change.
-        let control = Control::load(
-            &bucket.slots[slot % SLOTS_PER_BUCKET].control,
-            Ordering::Relaxed,
-        );
-        control.is_in_use() && control.epoch() == epoch
+        self.any_slot(slot).is_some_and(|entry| {
+            // Relaxed: a source with connections is not replaced, so for the holder
+            // of a token of this epoch nothing changes; for others it does not
+            // matter when they learn of a change.
+            let control = Control::load(&entry.control, Ordering::Relaxed);
+            control.is_in_use() && control.epoch() == epoch
+        })
     }
 
     /// The source whose slot `slot` is, if any.
@@ -267,6 +262,13 @@ impl<'a> Table<'a> {
 
     pub(crate) fn detail(self, slot: usize) -> &'a Detail {
         &self.region.details()[slot]
+    }
+
+    /// The slot of a number that may come from outside.
+    #[inline]
+    fn any_slot(self, slot: usize) -> Option<&'a Slot> {
+        let bucket = self.region.buckets().get(slot / SLOTS_PER_BUCKET)?;
+        Some(&bucket.slots[slot % SLOTS_PER_BUCKET])
     }
 
     #[inline]

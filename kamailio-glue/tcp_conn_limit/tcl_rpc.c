@@ -95,7 +95,6 @@ static void rpc_get(rpc_t *rpc, void *c)
 	uint8_t address[16];
 	int length;
 	struct tcl_source source;
-	struct tcl_stats stats;
 	void *h;
 
 	if(rpc->scan(c, "S", &text) < 1) {
@@ -108,8 +107,7 @@ static void rpc_get(rpc_t *rpc, void *c)
 				text.s);
 		return;
 	}
-	if(tcl_get(address, length, &source) != TCL_OK
-			|| tcl_stats(&stats) != TCL_OK) {
+	if(tcl_get(address, length, &source) != TCL_OK) {
 		rpc->fault(c, 500, "the table cannot be read");
 		return;
 	}
@@ -118,8 +116,8 @@ static void rpc_get(rpc_t *rpc, void *c)
 		return;
 	}
 	rpc->struct_add(h, "sudu", "source", source.text, "connections",
-			(unsigned int)source.connections, "limit", stats.limit, "rejected",
-			(unsigned int)source.rejected);
+			(unsigned int)source.connections, "limit", (int)source.limit,
+			"rejected", (unsigned int)source.rejected);
 }
 
 static const char *top_doc[] = {

@@ -168,6 +168,7 @@ static void life_of_connections(void)
 	CHECK(tcl_check(b, 4) == 0);
 	CHECK(tcl_check(v6_host1, 16) == 0);
 	CHECK(source_now(a, 4).connections == 3 && source_now(a, 4).rejected == 3);
+	CHECK(source_now(a, 4).limit == 3);
 	/* a place that is freed is free */
 	CHECK(tcl_closed(t[0]) == TCL_OK);
 	CHECK(tcl_check(a, 4) == 0);

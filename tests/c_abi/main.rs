@@ -33,6 +33,8 @@ fn compile(into: &Path) -> PathBuf {
 
 fn run(command: &mut Command) {
     let output = command
+        // cargo's would find what `cargo build` left behind, which may be old
+        .env_remove("LD_LIBRARY_PATH")
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(

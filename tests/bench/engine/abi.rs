@@ -92,6 +92,7 @@ impl Engine {
         let mut source = tcl_source {
             text: [0; TCL_SOURCE_TEXT],
             connections: 0,
+            limit: 0,
             rejected: 0,
         };
         // SAFETY: four bytes, and a valid place for the answer.
