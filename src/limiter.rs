@@ -192,7 +192,7 @@ impl Limiter {
         }
         let table = self.table();
         while let Some(place) = table.find(source) {
-            let connections = self.rows().sum(place.slot);
+            let connections = self.rows().sum(place.slot, place.control.rows());
             if connections < limit {
                 // Relaxed: a hint
                 self.recent.store(place.slot as u32, Ordering::Relaxed);
@@ -200,7 +200,7 @@ impl Limiter {
             }
             // before refusing anybody: were they this source's connections? If
             // not, another process replaced the source meanwhile, once a turn.
-            if table.still_holds(place) {
+            if table.held(place).is_some() {
                 return Err(Rejection {
                     place,
                     connections,
@@ -249,9 +249,9 @@ impl Limiter {
         loop {
             // Relaxed: a hint
             let recent = self.recent.load(Ordering::Relaxed) as usize;
-            let found = match table.live_at(recent, source) {
+            let found = match table.live_at(recent, source, worker.0) {
                 Some(place) => Ok(place),
-                None => table.find_or_claim(source),
+                None => table.find_or_claim(source, worker.0),
             };
             let place = match found {
                 Ok(place) => place,
@@ -264,13 +264,13 @@ impl Limiter {
                 }
             };
             rows.add(worker.0, place.slot);
-            if !table.still_holds(place) {
+            let Some(place) = table.held(place) else {
                 // lost the slot to another source between find and add; each
                 // turn takes another process that claimed just then
                 rows.take_off(worker.0, place.slot);
                 continue;
-            }
-            if limit > 0 && rows.sum(place.slot) > limit {
+            };
+            if limit > 0 && rows.sum(place.slot, place.control.rows()) > limit {
                 rows.take_off(worker.0, place.slot);
                 return Err(NotCounted::OverLimit);
             }

@@ -2,7 +2,7 @@
 //! [`Region`]: the shared mapping, its layout, and all pointer arithmetic.
 //!
 //! ```text
-//! Header                 limit, rows written; a Tally per row
+//! Header                 limit; a Tally per row
 //! Bucket   × buckets     4 slots of 16 bytes: one cache line
 //! AtomicI32 × slots      × (ROWS − 1): the cells of every row but the home row
 //! Detail   × slots       what only a rejection or a report touches
@@ -27,7 +27,7 @@ pub(crate) const SLOTS_PER_BUCKET: usize = 4;
 
 /// Rows of cells. Workers beyond this number share rows, which costs contention
 /// and never a wrong count, since adding to a cell is atomic.
-pub(crate) const ROWS: usize = 8;
+pub(crate) const ROWS: usize = 4;
 
 /// The row whose cells lie in the slots themselves: the row of the worker that
 /// accepts the connections.
@@ -38,7 +38,7 @@ pub(crate) const HOME_ROW: usize = 0;
 pub(crate) struct Slot {
     /// [`Source::word`](crate::source::Source::word) of the source.
     pub(crate) word: AtomicU64,
-    /// State, family and generation, see [`crate::table`].
+    /// State, family, generation and rows in use, see [`crate::table`].
     pub(crate) control: AtomicU32,
     /// The source's cell in the home row.
     pub(crate) home_cell: AtomicI32,
@@ -80,20 +80,18 @@ pub(crate) struct Tally {
 pub(crate) struct Header {
     /// Connections of a source; 0 or negative: off.
     pub(crate) limit: AtomicI32,
-    /// Bit r: row r was written at least once.
-    pub(crate) rows_written: AtomicU32,
     pub(crate) tallies: [Tally; ROWS],
 }
 
 /// How many buckets serve how many connections.
 ///
 /// At the worst every connection is a source of its own. Buckets with four slots
-/// and two choices then hold 1.25 sources on average, and a bucket pair is full
-/// with a probability of 5·10⁻¹⁰ for each bucket (M. Mitzenmacher, "The power of
-/// two choices in randomized load balancing", 1996: the fluid limit
-/// `ds_i/dt = s_{i-1}² − s_i²` at t = 1.25). That is one start in 2,000 with a
-/// million connections, all of different sources; the limiter's policy for a
-/// full table covers it.
+/// and two choices then hold 1.1 sources on average. By the fluid limit of the
+/// process (M. Mitzenmacher, "The power of two choices in randomized load
+/// balancing", 1996; here with the rule of the table's `choose`, and with
+/// departures), a source that comes while all connections are in use, each by
+/// another source, finds both buckets full with a probability of 2·10⁻⁷; at four
+/// fifths of that, 3·10⁻⁹. The limiter's policy for a full table covers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     buckets: usize,
@@ -109,7 +107,7 @@ impl Geometry {
             return None;
         }
         // a few more, so that chance does not fill a tiny table
-        let buckets = u64::from(max_connections) * 4 / 5 + 16;
+        let buckets = u64::from(max_connections) * 10 / 11 + 16;
         Some(Geometry {
             buckets: usize::try_from(buckets).ok()?,
         })
@@ -295,7 +293,7 @@ mod tests {
         for detail in region.details() {
             detail.low.store(u64::MAX, Ordering::Relaxed);
         }
-        assert_eq!(region.header().rows_written.load(Ordering::Relaxed), 0);
+        assert_eq!(region.header().limit.load(Ordering::Relaxed), 0);
         assert_eq!(region.buckets().len(), 3);
         assert_eq!(region.details().len(), 12);
         for (i, bucket) in region.buckets().iter().enumerate() {

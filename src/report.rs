@@ -104,13 +104,13 @@ impl Limiter {
                 0
             };
             let report = SourceReport {
-                connections: self.rows().sum(slot).unsigned_abs(),
+                connections: self.rows().sum(slot, place.control.rows()).unsigned_abs(),
                 rejected,
                 source,
             };
             // else the numbers may be those of a source that replaced it; each
             // turn takes another process that wanted the slot just then
-            if table.still_holds(place) {
+            if table.held(place).is_some() {
                 return Some(report);
             }
         }

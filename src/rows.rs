@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Per-worker counts: each worker adds to the cells of its own row.
 //!
-//! A source's count is the sum of its cells over all rows. Readers take no lock
-//! and read only rows that were ever written, which is one as long as one
-//! process accepts all connections; that row's cells lie in the slots
-//! themselves, so the look-up has fetched them already.
+//! A source's count is the sum of its cells over the rows in which it was ever
+//! counted, which its slot names ([`RowSet`]). Readers take no lock. One process
+//! that accepts all connections makes that one row, and its cells lie in the slots
+//! themselves, so the look-up has fetched them already. Cells of other rows lie
+//! close together by row, so that workers with different sources do not meet.
 //!
 //! A connection is taken off the cell it was added to, by whichever process
 //! closes it: the token names the cell. Hence every cell for itself is the number
@@ -18,6 +19,19 @@
 
 use crate::region::{HOME_ROW, ROWS, Region, SLOTS_PER_BUCKET};
 use crate::sync::{AtomicI32, Ordering};
+
+/// Some of the rows, a bit for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowSet(pub(crate) u32);
+
+impl RowSet {
+    pub(crate) const ALL: RowSet = RowSet((1 << ROWS) - 1);
+    const HOME: RowSet = RowSet(1 << HOME_ROW);
+
+    pub(crate) fn of(row: usize) -> RowSet {
+        RowSet(1 << row)
+    }
+}
 
 /// The cells of all rows.
 #[derive(Clone, Copy)]
@@ -40,15 +54,9 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// One connection more in the cell of `row`.
+    /// One connection more in the cell of `row`, which the slot names.
     #[inline]
     pub(crate) fn add(self, row: usize, slot: usize) {
-        let written = &self.region.header().rows_written;
-        let bit = 1 << row;
-        // total order: the row is known as written before anything is in it
-        if written.load(Ordering::SeqCst) & bit == 0 {
-            written.fetch_or(bit, Ordering::SeqCst);
-        }
         // total order, see crate::sync: the caller looks at the control word next
         self.cell(row, slot).fetch_add(1, Ordering::SeqCst);
     }
@@ -65,16 +73,14 @@ impl<'a> Rows<'a> {
         false
     }
 
-    /// The source's connections: the sum over the rows that were ever written.
+    /// The source's connections in the rows of `set`.
     #[inline]
-    pub(crate) fn sum(self, slot: usize) -> i32 {
-        // total order, see crate::sync
-        let written = self.region.header().rows_written.load(Ordering::SeqCst);
-        if written & !(1 << HOME_ROW) == 0 {
+    pub(crate) fn sum(self, slot: usize, set: RowSet) -> i32 {
+        if set == RowSet::HOME {
             return self.read(HOME_ROW, slot);
         }
         (0..ROWS)
-            .filter(|row| written & (1 << row) != 0)
+            .filter(|row| set.0 & (1 << row) != 0)
             .map(|row| self.read(row, slot))
             .fold(0, i32::saturating_add)
     }
@@ -101,14 +107,15 @@ mod tests {
                 rows.add(row, 5);
             }
         }
-        assert_eq!(rows.sum(5), 36);
-        assert_eq!(rows.sum(4), 0);
+        assert_eq!(rows.sum(5, RowSet::ALL), 10);
+        assert_eq!(rows.sum(5, RowSet::of(2)), 3);
+        assert_eq!(rows.sum(4, RowSet::ALL), 0);
         for row in 0..ROWS {
             for _ in 0..=row {
                 assert!(rows.take_off(row, 5));
             }
             assert!(!rows.take_off(row, 5));
         }
-        assert_eq!(rows.sum(5), 0);
+        assert_eq!(rows.sum(5, RowSet::ALL), 0);
     }
 }

@@ -5,7 +5,8 @@
 //! slots, a source is in one of these eight slots or nowhere, for ever. So a
 //! look-up touches two cache lines at most, whatever went through the table
 //! before. Two choices keep the buckets evenly filled (Y. Azar et al., "Balanced
-//! allocations", 1994).
+//! allocations", 1994); a new source takes the second one only if the first has
+//! two sources with connections, so that few need a look at it.
 //!
 //! # A slot's life
 //!
@@ -25,10 +26,11 @@
 //! - **Retiring**: still the source's one slot, but somebody wants it. Who opens a
 //!   connection of the source makes it Live again.
 //!
-//! The control word also holds the family, an epoch that counts the claims, and a
-//! stamp that counts the attempts to take the slot. Stamp and epoch are never
-//! reset, so a process that was stopped for a while notices whatever happened to
-//! the slot meanwhile, unless it was exactly a multiple of 65,536 attempts.
+//! The control word also holds the family, an epoch that counts the claims, the
+//! rows in which the source was counted, and a stamp that counts the attempts to
+//! take the slot. Stamp and epoch are never reset, so a process that was stopped
+//! for a while notices whatever happened to the slot meanwhile, unless it was
+//! exactly a multiple of 4,096 attempts.
 //!
 //! # Why a source has one slot
 //!
@@ -41,12 +43,14 @@
 //!
 //! # Why a source with connections is not replaced
 //!
-//! To count a connection, a process adds to a cell and then checks that the
-//! control word is unchanged. To replace a source, a process makes it Retiring,
-//! checks that the cells are zero, and only then makes it Claiming. In the total
-//! order either the addition comes before the check of the cells, which sees it,
-//! or Retiring comes before the check of the control word, which sees that and
-//! takes the addition back.
+//! To count a connection, a process enters its row into the control word of the
+//! Live slot, adds to its cell there, and then checks that the slot is still Live
+//! and the same. To replace a source, a process makes it Retiring, checks that the
+//! cells of all rows entered are zero, and only then makes it Claiming. No row is
+//! entered meanwhile, since that takes a Live slot. In the total order either the
+//! addition comes before the check of the cells, which sees it, or Retiring comes
+//! before the check of the control word, which sees that and takes the addition
+//! back.
 //!
 //! # A process killed on the way
 //!
@@ -58,7 +62,7 @@
 
 use crate::hash::SourceHash;
 use crate::region::{Bucket, Detail, Region, SLOTS_PER_BUCKET, Slot};
-use crate::rows::Rows;
+use crate::rows::{RowSet, Rows};
 use crate::source::{Family, Prefixes, Source};
 use crate::sync::{AtomicU32, Ordering};
 
@@ -66,7 +70,11 @@ use crate::sync::{AtomicU32, Ordering};
 /// claims in the same two buckets at the same moment.
 const ATTEMPTS: u32 = 16;
 
-/// State, family, epoch and stamp of a slot, as one word.
+/// A bucket with fewer sources that have connections takes another one without
+/// a look at the second bucket.
+const FEW: usize = 2;
+
+/// State, family, epoch, rows and stamp of a slot, as one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Control(u32);
 
@@ -84,7 +92,9 @@ impl Control {
     const V6: u32 = 0b1000;
     const EPOCH_SHIFT: u32 = 4;
     const EPOCH_MASK: u32 = 0xfff;
-    const STAMP_SHIFT: u32 = 16;
+    const ROWS_SHIFT: u32 = 16;
+    const ROWS: u32 = RowSet::ALL.0 << Self::ROWS_SHIFT;
+    const STAMP_SHIFT: u32 = 20;
 
     #[inline]
     fn load(word: &AtomicU32, ordering: Ordering) -> Control {
@@ -125,15 +135,32 @@ impl Control {
         self.0 >> Self::EPOCH_SHIFT & Self::EPOCH_MASK
     }
 
+    /// The rows in which the source was counted since it took the slot.
+    #[inline]
+    pub(crate) fn rows(self) -> RowSet {
+        RowSet((self.0 & Self::ROWS) >> Self::ROWS_SHIFT)
+    }
+
     fn with_state(self, state: State) -> Control {
         Control(self.0 & !Self::STATE | state as u32)
+    }
+
+    #[inline]
+    fn with_row(self, row: usize) -> Control {
+        Control(self.0 | RowSet::of(row).0 << Self::ROWS_SHIFT)
+    }
+
+    /// Whether nothing but rows was entered between the two.
+    #[inline]
+    fn is_same_but_rows(self, other: Control) -> bool {
+        (self.0 ^ other.0) & !Self::ROWS == 0
     }
 
     fn stamped(self) -> Control {
         Control(self.0.wrapping_add(1 << Self::STAMP_SHIFT))
     }
 
-    /// Claimed for the next source, which is of `family`.
+    /// Claimed for the next source, which is of `family`, in no row yet.
     fn claimed_for(self, family: Family) -> Control {
         let stamp = self.0 >> Self::STAMP_SHIFT << Self::STAMP_SHIFT;
         let epoch = ((self.epoch() + 1) & Self::EPOCH_MASK) << Self::EPOCH_SHIFT;
@@ -187,17 +214,16 @@ impl<'a> Table<'a> {
         self.find_in(self.buckets_of(source), source)
     }
 
-    /// The Live slot of `source`, taken for it if it has none.
+    /// The Live slot of `source` with `row` entered, taken for it if it has none.
     #[inline]
-    pub(crate) fn find_or_claim(self, source: Source) -> Result<Place, ClaimError> {
+    pub(crate) fn find_or_claim(self, source: Source, row: usize) -> Result<Place, ClaimError> {
         let buckets = self.buckets_of(source);
         for _ in 0..ATTEMPTS {
             let place = match self.find_in(buckets, source) {
-                Some(place) if place.control.state() == State::Retiring => self.revive(place),
-                Some(place) => Some(place),
+                Some(place) => self.enter(place, row),
                 None => {
                     let victim = self.choose(buckets).ok_or(ClaimError::Full)?;
-                    self.claim(victim, source, buckets)
+                    self.claim(victim, source, row, buckets)
                 }
             };
             if let Some(place) = place {
@@ -207,22 +233,28 @@ impl<'a> Table<'a> {
         Err(ClaimError::Contended)
     }
 
-    /// `slot`, if it is the Live slot of `source`.
+    /// `slot`, if it is the Live slot of `source` with `row` entered.
     #[inline]
-    pub(crate) fn live_at(self, slot: usize, source: Source) -> Option<Place> {
+    pub(crate) fn live_at(self, slot: usize, source: Source, row: usize) -> Option<Place> {
         let entry = self.any_slot(slot)?;
         // publish: as in `find_in`
         let control = Control::load(&entry.control, Ordering::Acquire);
-        let is_it = control.state() == State::Live && self.has_key(slot, entry, control, source);
+        let is_it = control.state() == State::Live
+            && control.with_row(row) == control
+            && self.has_key(slot, entry, control, source);
         is_it.then_some(Place { slot, control })
     }
 
-    /// Whether the source of `place` still has the slot. Asked after adding to a
-    /// cell, see the module's documentation.
+    /// `place` as it is now, with the rows entered meanwhile, if its source still
+    /// has the slot. Asked after adding to a cell, see the module's documentation.
     #[inline]
-    pub(crate) fn still_holds(self, place: Place) -> bool {
+    pub(crate) fn held(self, place: Place) -> Option<Place> {
         // total order, see crate::sync
-        Control::load(&self.slot(place.slot).control, Ordering::SeqCst) == place.control
+        let control = Control::load(&self.slot(place.slot).control, Ordering::SeqCst);
+        let Place { slot, .. } = place;
+        control
+            .is_same_but_rows(place.control)
+            .then_some(Place { slot, control })
     }
 
     /// Whether `slot` exists and belongs to the source that took it in `epoch`.
@@ -250,7 +282,7 @@ impl<'a> Table<'a> {
             let word = entry.word.load(Ordering::Acquire);
             let low = self.detail(slot).low.load(Ordering::Acquire);
             let place = Place { slot, control };
-            if self.still_holds(place) {
+            if let Some(place) = self.held(place) {
                 return Some((Source::from_words(control.family(), word, low), place));
             }
         }
@@ -311,7 +343,7 @@ impl<'a> Table<'a> {
             let slot = buckets[i / SLOTS_PER_BUCKET] * SLOTS_PER_BUCKET + i % SLOTS_PER_BUCKET;
             let entry = self.slot(slot);
             // publish: what is read below belongs to this control word or to a
-            // later one; if it is a later one, `still_holds` will say so
+            // later one; if it is a later one, `held` will say so
             let control = Control::load(&entry.control, Ordering::Acquire);
             if control.is_in_use() && self.has_key(slot, entry, control, source) {
                 return Some(Place { slot, control });
@@ -329,15 +361,20 @@ impl<'a> Table<'a> {
                 || self.detail(slot).low.load(Ordering::Acquire) == source.low())
     }
 
-    /// The slot to claim: in the bucket with fewer sources that have connections,
-    /// a free one before one whose source has none.
+    /// The slot to claim: a free one before one whose source has no connections,
+    /// in the first bucket while that has few sources with connections, else in
+    /// the bucket with fewer.
     fn choose(self, buckets: [usize; 2]) -> Option<Place> {
-        let looks = buckets.map(|bucket| self.look(bucket));
-        let [first, second] = &looks;
-        let less = if second.busy < first.busy {
-            second
-        } else {
+        let first = self.look(buckets[0]);
+        let less = if first.busy < FEW {
             first
+        } else {
+            let second = self.look(buckets[1]);
+            if second.busy < first.busy {
+                second
+            } else {
+                first
+            }
         };
         less.free.or(less.idle)
     }
@@ -352,7 +389,7 @@ impl<'a> Table<'a> {
             let place = Place { slot, control };
             match control.state() {
                 State::Free => look.free = look.free.or(Some(place)),
-                State::Live | State::Retiring if self.rows.sum(slot) == 0 => {
+                State::Live | State::Retiring if self.rows.sum(slot, control.rows()) == 0 => {
                     look.idle = look.idle.or(Some(place));
                 }
                 _ => look.busy += 1,
@@ -361,7 +398,17 @@ impl<'a> Table<'a> {
         look
     }
 
-    /// Makes a Retiring slot Live again, for a new connection of its source.
+    /// Enters `row`, and makes a Retiring slot Live again.
+    #[inline]
+    fn enter(self, place: Place, row: usize) -> Option<Place> {
+        let live = place.control.with_state(State::Live).with_row(row);
+        if live == place.control {
+            return Some(place);
+        }
+        self.exchange(place.slot, place.control, live)
+    }
+
+    /// Makes a Retiring slot Live again.
     fn revive(self, place: Place) -> Option<Place> {
         let live = place.control.with_state(State::Live);
         self.exchange(place.slot, place.control, live)
@@ -369,20 +416,26 @@ impl<'a> Table<'a> {
 
     /// Takes the slot of `victim` for `source`. `None` if another process was
     /// faster or the victim is in use; then the source may have got a slot.
-    fn claim(self, victim: Place, source: Source, buckets: [usize; 2]) -> Option<Place> {
+    fn claim(
+        self,
+        victim: Place,
+        source: Source,
+        row: usize,
+        buckets: [usize; 2],
+    ) -> Option<Place> {
         let slot = victim.slot;
         let mut from = victim.control;
         if from.state() != State::Free {
             let retiring = from.stamped().with_state(State::Retiring);
             let place = self.exchange(slot, from, retiring)?;
-            if self.rows.sum(slot) != 0 {
+            if self.rows.sum(slot, retiring.rows()) != 0 {
                 // in use: Live again, unless its source was faster
                 self.revive(place);
                 return None;
             }
             from = retiring;
         }
-        let claiming = from.stamped().claimed_for(source.family());
+        let claiming = from.stamped().claimed_for(source.family()).with_row(row);
         self.exchange(slot, from, claiming)?;
         let entry = self.slot(slot);
         // publish: made visible by the control word below

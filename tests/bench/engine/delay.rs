@@ -16,6 +16,10 @@ use crate::operations::Subject;
 use crate::processes::{Flag, Work, together};
 use crate::shared::{self, Line};
 
+/// How many sources have their turn, each on a cache line of its own: how long a
+/// line is on its way also depends on where the processor keeps it.
+const PLACES: u32 = 32;
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Delay {
     /// The one that checks and the one that releases.
@@ -24,7 +28,7 @@ pub(crate) struct Delay {
 }
 
 /// Nanoseconds each.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) check: f64,
     pub(crate) check_beside_releases: f64,
@@ -37,19 +41,28 @@ impl Delay {
     pub(crate) fn work(self) -> Result<()> {
         let engine = Engine::start(self.releases, i32::MAX)?;
         serve(|| {
-            let tokens: Vec<u64> = (0..self.releases).map(|_| engine.opened(0)).collect();
-            let release = || {
-                engine.attach(1);
-                for &token in &tokens {
-                    assert!(engine.closed(token));
-                }
-            };
-            let check = |index| u64::from(engine.check(index));
-            let (check, check_beside_releases) = self.alone_and_beside(check, release)?;
+            let mut sum = Figure::default();
+            for source in 0..PLACES {
+                let tokens: Vec<u64> = (0..self.releases / PLACES)
+                    .map(|_| engine.opened(source))
+                    .collect();
+                let release = || {
+                    engine.attach(1);
+                    for &token in &tokens {
+                        assert!(engine.closed(token));
+                    }
+                };
+                let check = |index| u64::from(engine.check(index));
+                let (alone, beside) = self.alone_and_beside(source, check, release)?;
+                sum.check += alone;
+                sum.check_beside_releases += beside;
+            }
+            sum.transfer = self.transfer()?;
+            let mean = |sum| sum / f64::from(PLACES);
             Ok(vec![Figure {
-                check,
-                check_beside_releases,
-                transfer: self.transfer()?,
+                check: mean(sum.check),
+                check_beside_releases: mean(sum.check_beside_releases),
+                transfer: mean(sum.transfer),
             }])
         })?;
         match engine.connections()? {
@@ -58,19 +71,20 @@ impl Delay {
         }
     }
 
-    /// Two processes write the same line by turns, each when it has seen what
-    /// the other one wrote: two transfers a round.
+    /// Two processes write a line by turns, each when it has seen what the other
+    /// one wrote: two transfers a round. The sum over all places.
     fn transfer(&self) -> Result<f64> {
-        let rounds = u64::from(self.releases);
-        let line: &[Line] = shared::zeros(1)?;
-        let value = &line[0].0;
+        let rounds = u64::from(self.releases / PLACES);
+        let lines: &[Line] = shared::zeros(PLACES as usize)?;
         let play = |first: u64| -> Work<'_> {
             Box::new(move |start| {
                 start.wait();
                 let start = Instant::now();
-                for round in 0..rounds {
-                    while value.load(Ordering::Acquire) != 2 * round + first {}
-                    value.store(2 * round + first + 1, Ordering::Release);
+                for Line(value) in lines {
+                    for round in 0..rounds {
+                        while value.load(Ordering::Acquire) != 2 * round + first {}
+                        value.store(2 * round + first + 1, Ordering::Release);
+                    }
                 }
                 start.elapsed().as_nanos() as f64 / (2 * rounds) as f64
             })
@@ -81,8 +95,13 @@ impl Delay {
 
     /// What a `step` takes while the other process does nothing, and while it
     /// does `others`.
-    fn alone_and_beside(&self, step: impl Fn(u32) -> u64, others: impl Fn()) -> Result<(f64, f64)> {
-        let indices = vec![0; 1_000];
+    fn alone_and_beside(
+        &self,
+        source: u32,
+        step: impl Fn(u32) -> u64,
+        others: impl Fn(),
+    ) -> Result<(f64, f64)> {
+        let indices = vec![source; 1_000];
         let idle = together(
             vec![Box::new(|_| {
                 (0..100).map(|_| chain(&indices, &step)).sum::<f64>() / 100.0

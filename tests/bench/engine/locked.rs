@@ -1,61 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What a module in Kamailio's style would do: a hash map under a lock that
-//! processes share, or several such, each for a part of the sources.
-//!
-//! The entries are in private memory, since hashbrown's own allocator is not what
-//! this is about: one in shared memory would not be faster.
+//! What a module in Kamailio's style would do: a map under a lock that processes
+//! share, or several such, each for a part of the sources.
 
 use std::cell::UnsafeCell;
 use std::io;
 use std::mem::MaybeUninit;
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use nix::libc;
-use siphasher::sip::SipHasher13;
 
 use crate::Result;
+use crate::counts::{Counts, Key};
 use crate::operations::Subject;
 use crate::shared;
 use crate::sources::address;
 
-/// IPv4 as IPv4-mapped IPv6: one comparison tells a source.
-type Key = u128;
-
-struct Count {
-    key: Key,
-    connections: u32,
-}
-
 /// A lock and what it protects, on cache lines of their own.
 #[repr(align(128))]
-struct Stripe {
+struct Stripe<C> {
     mutex: UnsafeCell<libc::pthread_mutex_t>,
-    counts: UnsafeCell<HashTable<Count>>,
+    counts: UnsafeCell<C>,
 }
 
 // SAFETY: `counts` is used under the mutex only, see `with_stripe`.
-unsafe impl Sync for Stripe {}
+unsafe impl<C> Sync for Stripe<C> {}
 
 /// A map of `STRIPES` parts.
-pub(crate) struct LockedMap<const STRIPES: usize> {
-    stripes: &'static [Stripe],
-    keys: [u64; 2],
+pub(crate) struct LockedMap<C: 'static, const STRIPES: usize> {
+    stripes: &'static [Stripe<C>],
     limit: u32,
 }
 
-impl<const STRIPES: usize> LockedMap<STRIPES> {
+impl<C: Counts, const STRIPES: usize> LockedMap<C, STRIPES> {
     pub(crate) fn new(sources: u32, limit: i32) -> Result<Self> {
+        // a quarter more: the parts are not equally full, and no map is to grow
+        // while it is measured
+        let each = (sources as usize * 5 / 4) / STRIPES + 64;
+        let stripes: io::Result<Vec<_>> = (0..STRIPES).map(|_| Stripe::new(each)).collect();
         let map = LockedMap {
-            stripes: shared::place(
-                (0..STRIPES)
-                    // a quarter more: the parts are not equally full, and no map
-                    // is to grow while it is measured
-                    .map(|_| Stripe::new((sources as usize * 5 / 4) / STRIPES + 64))
-                    .collect(),
-            )?,
-            keys: [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908],
+            stripes: shared::place(stripes?)?,
             limit: limit.try_into()?,
         };
         for stripe in map.stripes {
@@ -66,10 +49,10 @@ impl<const STRIPES: usize> LockedMap<STRIPES> {
 
     /// Runs `work` on the part that `key` belongs to, under its lock.
     #[inline]
-    fn with_stripe<T>(&self, key: Key, work: impl FnOnce(&mut HashTable<Count>, u64) -> T) -> T {
-        let hash = self.hash(key);
-        // hashbrown takes the lowest bits for the place and the highest for the tag
-        let stripe = &self.stripes[(hash >> 40) as usize % STRIPES];
+    fn with_stripe<T>(&self, key: Key, work: impl FnOnce(&mut C, u64) -> T) -> T {
+        let hash = C::hash(key);
+        // bits that neither map takes for the place or the tag
+        let stripe = &self.stripes[(hash >> 34) as usize % STRIPES];
         // SAFETY: `init` has made the mutex.
         let code = unsafe { libc::pthread_mutex_lock(stripe.mutex.get()) };
         assert_eq!(code, 0, "pthread_mutex_lock");
@@ -80,20 +63,15 @@ impl<const STRIPES: usize> LockedMap<STRIPES> {
         assert_eq!(code, 0, "pthread_mutex_unlock");
         answer
     }
-
-    #[inline]
-    fn hash(&self, key: Key) -> u64 {
-        SipHasher13::new_with_keys(self.keys[0], self.keys[1]).hash(&key.to_le_bytes())
-    }
 }
 
-impl Stripe {
-    fn new(capacity: usize) -> Stripe {
-        Stripe {
+impl<C: Counts> Stripe<C> {
+    fn new(capacity: usize) -> io::Result<Stripe<C>> {
+        Ok(Stripe {
             // SAFETY: a C struct of integers; `init` makes a mutex of it.
             mutex: UnsafeCell::new(unsafe { MaybeUninit::zeroed().assume_init() }),
-            counts: UnsafeCell::new(HashTable::with_capacity(capacity)),
-        }
+            counts: UnsafeCell::new(C::new(capacity)?),
+        })
     }
 
     /// Makes the mutex, at its final place, one for several processes.
@@ -124,56 +102,30 @@ fn key(index: u32) -> Key {
     0xffff << 32 | Key::from(u32::from_be_bytes(address(index)))
 }
 
-impl<const STRIPES: usize> Subject for LockedMap<STRIPES> {
+impl<C: Counts, const STRIPES: usize> Subject for LockedMap<C, STRIPES> {
     #[inline]
     fn check(&self, index: u32) -> bool {
         let key = key(index);
-        let limit = self.limit;
-        self.with_stripe(key, |counts, hash| {
-            counts
-                .find(hash, |count| count.key == key)
-                .is_some_and(|count| count.connections >= limit)
-        })
+        self.with_stripe(key, |counts, hash| counts.get(hash, key)) >= self.limit
     }
 
     #[inline]
     fn opened(&self, index: u32) -> u64 {
         let key = key(index);
-        self.with_stripe(key, |counts, hash| {
-            let entry = counts.entry(hash, |count| count.key == key, |count| self.hash(count.key));
-            match entry {
-                Entry::Occupied(mut entry) => entry.get_mut().connections += 1,
-                Entry::Vacant(entry) => {
-                    entry.insert(Count {
-                        key,
-                        connections: 1,
-                    });
-                }
-            }
-        });
+        self.with_stripe(key, |counts, hash| counts.add(hash, key));
         index.into()
     }
 
     #[inline]
     fn closed(&self, token: u64) -> bool {
         let key = key(token as u32);
-        self.with_stripe(key, |counts, hash| {
-            let Ok(mut entry) = counts.find_entry(hash, |count| count.key == key) else {
-                return false;
-            };
-            entry.get_mut().connections -= 1;
-            if entry.get().connections == 0 {
-                entry.remove();
-            }
-            true
-        })
+        self.with_stripe(key, |counts, hash| counts.take_off(hash, key))
     }
 
     fn connections(&self) -> Result<u64> {
         let counts = self.stripes.iter().map(|stripe| {
             // SAFETY: this process has one thread, which holds no other reference.
-            let counts = unsafe { &*stripe.counts.get() };
-            counts.iter().map(|c| u64::from(c.connections)).sum::<u64>()
+            unsafe { &*stripe.counts.get() }.total()
         });
         Ok(counts.sum())
     }

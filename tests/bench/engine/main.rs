@@ -7,7 +7,8 @@
 //! ```text
 //! main ─┬─ run ─┬─ plan                sizes, passes, steps
 //!       │       ├─ child ⇄ job         each subject in a process of its own:
-//!       │       │   ├─ operations      floor, engine (abi), locked maps (locked)
+//!       │       │   ├─ operations      floor, engine (abi), locked maps (locked,
+//!       │       │   │                    counts)
 //!       │       │   ├─ churn           the engine after millions of sources
 //!       │       │   ├─ init            what a table costs before it is used
 //!       │       │   └─ scaling, delay  the engine among processes (processes)
@@ -24,6 +25,7 @@ mod abi;
 mod chain;
 mod child;
 mod churn;
+mod counts;
 mod delay;
 mod floor;
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]

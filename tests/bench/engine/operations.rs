@@ -8,6 +8,7 @@ use crate::Result;
 use crate::abi::Engine;
 use crate::chain::chain;
 use crate::child::serve;
+use crate::counts::{Chained, Open};
 use crate::floor::Floor;
 use crate::locked::LockedMap;
 use crate::sources::{Sources, is_greedy};
@@ -34,8 +35,12 @@ pub(crate) trait Subject {
 pub(crate) enum Variant {
     Floor,
     Engine,
+    /// A chained map in shared memory, one lock.
     Locked,
+    /// The same in 64 parts, each with a lock.
     Striped,
+    /// hashbrown in private memory, one lock.
+    Hashbrown,
     Stock,
 }
 
@@ -112,8 +117,9 @@ impl Operations {
         match self.variant {
             Variant::Floor => self.serve_floor(&Floor::new(self.sources)?),
             Variant::Engine => self.serve(&Engine::start(most, limit)?),
-            Variant::Locked => self.serve(&LockedMap::<1>::new(most, limit)?),
-            Variant::Striped => self.serve(&LockedMap::<64>::new(most, limit)?),
+            Variant::Locked => self.serve(&LockedMap::<Chained, 1>::new(most, limit)?),
+            Variant::Striped => self.serve(&LockedMap::<Chained, 64>::new(most, limit)?),
+            Variant::Hashbrown => self.serve(&LockedMap::<Open, 1>::new(most, limit)?),
             Variant::Stock => Err("the core's function is in a server of its own".into()),
         }
     }

@@ -34,7 +34,7 @@ struct Line {
 }
 
 /// Colours that are told apart by the colour-blind too.
-const LINES: [Line; 6] = [
+const LINES: [Line; 7] = [
     Line {
         name: "stock: check",
         variant: Variant::Stock,
@@ -54,6 +54,13 @@ const LINES: [Line; 6] = [
         variant: Variant::Striped,
         operation: Operation::CycleKnown,
         color: RGBColor(0, 158, 115),
+        width: 2,
+    },
+    Line {
+        name: "hashbrown, locked: cycle",
+        variant: Variant::Hashbrown,
+        operation: Operation::CycleKnown,
+        color: RGBColor(230, 159, 0),
         width: 2,
     },
     Line {

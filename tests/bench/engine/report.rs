@@ -11,7 +11,7 @@ use crate::scaling::{self, Counting, Spread};
 use crate::stats;
 
 /// What is measured of each variant, as a reader knows it.
-const ROWS: [(&str, Variant, Operation); 29] = {
+const ROWS: [(&str, Variant, Operation); 38] = {
     use Operation::*;
     use Variant::*;
     [
@@ -43,6 +43,15 @@ const ROWS: [(&str, Variant, Operation); 29] = {
         ("striped map: opened, known", Striped, OpenedKnown),
         ("striped map: opened, new", Striped, OpenedNew),
         ("striped map: closed", Striped, ClosedKnown),
+        ("hashbrown: cycle, known", Hashbrown, CycleKnown),
+        ("hashbrown: cycle, new", Hashbrown, CycleNew),
+        ("hashbrown: cycle, mix", Hashbrown, CycleMix),
+        ("hashbrown: check, known", Hashbrown, CheckKnown),
+        ("hashbrown: check, new", Hashbrown, CheckNew),
+        ("hashbrown: check, at limit", Hashbrown, CheckAtLimit),
+        ("hashbrown: opened, known", Hashbrown, OpenedKnown),
+        ("hashbrown: opened, new", Hashbrown, OpenedNew),
+        ("hashbrown: closed", Hashbrown, ClosedKnown),
         ("stock: the core's function", Stock, CheckKnown),
     ]
 };
@@ -64,7 +73,7 @@ enum Bound {
     AtLeast(f64),
 }
 
-const AIMS: [Aim; 4] = [
+const AIMS: [Aim; 5] = [
     Aim {
         name: "full cycle, known source / floor",
         above: (Variant::Engine, Operation::CycleKnown),
@@ -86,6 +95,12 @@ const AIMS: [Aim; 4] = [
     Aim {
         name: "locked map / full cycle",
         above: (Variant::Locked, Operation::CycleKnown),
+        below: (Variant::Engine, Operation::CycleKnown),
+        bounds: [Bound::AtLeast(1.3), Bound::AtLeast(1.8)],
+    },
+    Aim {
+        name: "hashbrown / full cycle",
+        above: (Variant::Hashbrown, Operation::CycleKnown),
         below: (Variant::Engine, Operation::CycleKnown),
         bounds: [Bound::AtLeast(1.3), Bound::AtLeast(1.8)],
     },
@@ -324,6 +339,7 @@ fn name(spread: Spread) -> &'static str {
 fn describe(counting: Counting) -> &'static str {
     match counting {
         Counting::Rows => "a row for each",
+        Counting::HomeRow => "rows, one of them the acceptor's",
         Counting::OneAtomic => "one atomic a source",
         Counting::Bare => "bare atomics",
     }

@@ -212,7 +212,12 @@ impl Run {
 fn subjects() -> Vec<(Variant, Population)> {
     let mut subjects = vec![(Variant::Floor, Population::Modest)];
     for population in Population::ALL {
-        for variant in [Variant::Engine, Variant::Locked, Variant::Striped] {
+        for variant in [
+            Variant::Engine,
+            Variant::Locked,
+            Variant::Striped,
+            Variant::Hashbrown,
+        ] {
             subjects.push((variant, population));
         }
     }

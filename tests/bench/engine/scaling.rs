@@ -21,8 +21,10 @@ pub(crate) const SOURCES: u32 = 35_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Counting {
-    /// Each in its own row.
+    /// Each in its own row, none of them the acceptor's.
     Rows,
+    /// Each in its own row, one of them the acceptor, whose row lies in the slots.
+    HomeRow,
     /// All in one row: one atomic for each source.
     OneAtomic,
     /// No engine: an atomic addition and a subtraction on a line for each source.
@@ -30,7 +32,12 @@ pub(crate) enum Counting {
 }
 
 impl Counting {
-    pub(crate) const ALL: [Counting; 3] = [Counting::Rows, Counting::OneAtomic, Counting::Bare];
+    pub(crate) const ALL: [Counting; 4] = [
+        Counting::Rows,
+        Counting::HomeRow,
+        Counting::OneAtomic,
+        Counting::Bare,
+    ];
 }
 
 /// Whose connections the processes count.
@@ -91,8 +98,9 @@ impl Scaling {
         let held: Vec<u64> = (0..SOURCES).map(|index| engine.opened(index)).collect();
         self.serve(|number, indices| {
             engine.attach(match self.counting {
-                Counting::Rows => number,
-                _ => 0,
+                Counting::Rows => number + 1,
+                Counting::HomeRow => number,
+                Counting::OneAtomic | Counting::Bare => 0,
             });
             chain(indices, |index| cycle(&engine, index))
         })?;

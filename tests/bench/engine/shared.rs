@@ -25,6 +25,8 @@ pub(crate) struct Line(pub(crate) AtomicU64);
 unsafe impl Zeroed for Line {}
 // SAFETY: an atomic integer.
 unsafe impl Zeroed for AtomicU32 {}
+// SAFETY: an atomic integer.
+unsafe impl Zeroed for AtomicU64 {}
 
 /// `count` zeros, which are there until the process ends.
 pub(crate) fn zeros<T: Zeroed + Sync>(count: usize) -> io::Result<&'static [T]> {

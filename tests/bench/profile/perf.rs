@@ -46,12 +46,13 @@ impl Recording {
         Ok(recording)
     }
 
-    /// End; the samples as text, for [`samples`].
+    /// End; the samples as text, for [`samples`]. With functions that the compiler
+    /// has inlined, as it does with the core's own limit.
     pub(crate) fn stop(mut self) -> Result<String> {
         kill(Pid::from_raw(self.perf.id() as i32), Signal::SIGINT)?;
         self.perf.wait()?;
         let output = Command::new("perf")
-            .args(["script", "--no-inline", "--fields=ip,sym,dso", "--input"])
+            .args(["script", "--inline", "--fields=ip,sym,dso", "--input"])
             .arg(&self.file)
             .stderr(Stdio::inherit())
             .output()?;
