@@ -59,7 +59,7 @@ mod generate {
             language: cbindgen::Language::C,
             header: Some(format!(
                 "/* SPDX-License-Identifier: GPL-2.0-or-later */\n/* {} */",
-                NOTICE.replace("SOURCE", "src/ffi.rs")
+                NOTICE.replace("SOURCE", "src/ffi")
             )),
             include_guard: Some("TCP_CONN_LIMIT_H".into()),
             includes: vec!["tcl_host.h".into()],
@@ -82,11 +82,21 @@ mod generate {
             },
             ..Default::default()
         };
-        cbindgen::Builder::new()
-            .with_src(root.join("src/ffi.rs"))
+        const SOURCES: [&str; 5] = [
+            "ffi.rs",
+            "ffi/control.rs",
+            "ffi/accept.rs",
+            "ffi/reports.rs",
+            "ffi/recount.rs",
+        ];
+        SOURCES
+            .into_iter()
+            .fold(cbindgen::Builder::new(), |builder, source| {
+                builder.with_src(root.join("src").join(source))
+            })
             .with_config(config)
             .generate()
-            .expect("cbindgen reads src/ffi.rs")
+            .expect("cbindgen reads src/ffi")
             .write_to_file(out.join("include/tcp_conn_limit.h"));
     }
 }

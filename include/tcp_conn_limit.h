@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Generated from src/ffi.rs by `make generate`; do not edit. */
+/* Generated from src/ffi by `make generate`; do not edit. */
 
 #ifndef TCP_CONN_LIMIT_H
 #define TCP_CONN_LIMIT_H
@@ -49,9 +49,69 @@ union sockaddr_union;
 #define TCL_EPANIC -6
 
 /**
+ * Another process loads rules at this moment.
+ */
+#define TCL_ELOCKED -7
+
+/**
+ * A rule or the file of rules is wrong; the sentence says where.
+ */
+#define TCL_ERULES -8
+
+/**
  * Bytes for a source as text, the NUL included.
  */
 #define TCL_SOURCE_TEXT 52
+
+/**
+ * Connections over the limit are refused.
+ */
+#define TCL_MODE_ENFORCE 0
+
+/**
+ * They are admitted, counted and logged.
+ */
+#define TCL_MODE_MONITOR 1
+
+/**
+ * Nothing is checked.
+ */
+#define TCL_MODE_OFF 2
+
+/**
+ * A connection for whose source the table has no place is admitted uncounted.
+ */
+#define TCL_ON_FULL_ADMIT 0
+
+/**
+ * It is refused.
+ */
+#define TCL_ON_FULL_REJECT 1
+
+/**
+ * Rank by connections.
+ */
+#define TCL_BY_CONNECTIONS 0
+
+/**
+ * Rank by rejections, and connections that would have been rejected.
+ */
+#define TCL_BY_REJECTED 1
+
+/**
+ * Rank by peak.
+ */
+#define TCL_BY_PEAK 2
+
+/**
+ * Sources that a suggestion lists.
+ */
+#define TCL_SUGGEST_SOURCES 10
+
+/**
+ * There is no such time.
+ */
+#define TCL_NEVER UINT32_MAX
 
 /**
  * A recount under way.
@@ -67,7 +127,7 @@ struct tcl_config {
    */
   int32_t max_connections;
   /**
-   * Connections of a source; 0 or less: off.
+   * Connections of a source without a rule; 0 or less: any number.
    */
   int32_t limit;
   /**
@@ -78,6 +138,14 @@ struct tcl_config {
    * Leading bits of an IPv6 address that make a source, 1 to 128.
    */
   int32_t ipv6_prefix;
+  /**
+   * `TCL_MODE_ENFORCE`, `TCL_MODE_MONITOR` or `TCL_MODE_OFF`.
+   */
+  int32_t mode;
+  /**
+   * `TCL_ON_FULL_ADMIT` or `TCL_ON_FULL_REJECT`.
+   */
+  int32_t on_full;
 };
 
 /**
@@ -93,13 +161,21 @@ struct tcl_stats {
    */
   uint64_t connections;
   /**
-   * Connections counted since the start.
+   * Connections counted since the start or the last reset, as all that follow.
    */
   uint64_t admitted;
   /**
-   * Connections refused since the start.
+   * Connections refused.
    */
   uint64_t rejected;
+  /**
+   * Connections that would have been refused, in monitor mode.
+   */
+  uint64_t would_reject;
+  /**
+   * Those of `rejected` for whose source the table had no place.
+   */
+  uint64_t full_rejected;
   /**
    * The sum of the four that follow.
    */
@@ -129,13 +205,33 @@ struct tcl_stats {
    */
   uint64_t memory;
   /**
+   * How often rules were loaded since the start.
+   */
+  uint64_t reloads;
+  /**
+   * Rejections that no line of the log tells one by one.
+   */
+  uint64_t log_suppressed;
+  /**
    * Connections the table is made for.
    */
   uint32_t capacity;
   /**
-   * Connections of a source; 0 or less: off.
+   * Rules in force.
+   */
+  uint32_t rules;
+  /**
+   * Connections of a source without a rule; 0 or less: any number.
    */
   int32_t limit;
+  /**
+   * `TCL_MODE_ENFORCE`, `TCL_MODE_MONITOR` or `TCL_MODE_OFF`.
+   */
+  int32_t mode;
+  /**
+   * `TCL_ON_FULL_ADMIT` or `TCL_ON_FULL_REJECT`.
+   */
+  int32_t on_full;
   /**
    * Leading bits of an IPv4 address that make a source.
    */
@@ -155,17 +251,120 @@ struct tcl_source {
    */
   char text[TCL_SOURCE_TEXT];
   /**
+   * Prefix of its rule; "default" if it has none.
+   */
+  char rule[TCL_SOURCE_TEXT];
+  /**
    * Its connections.
    */
   uint32_t connections;
   /**
-   * Its limit; 0 or less: off.
+   * Its limit; 0: none.
    */
   int32_t limit;
   /**
-   * Rejections since it is in the table.
+   * Rejections since it is in the table, or the last reset.
    */
   uint32_t rejected;
+  /**
+   * Connections that would have been rejected, in monitor mode.
+   */
+  uint32_t would_reject;
+  /**
+   * Most connections it had at a time: with 8 or more to the connection, else as
+   * `tcl_watch()` saw it.
+   */
+  uint32_t peak;
+  /**
+   * Seconds since `tcl_watch()` saw it first; `TCL_NEVER`.
+   */
+  uint32_t first_seen;
+  /**
+   * Seconds since `tcl_watch()` saw it last with connections; `TCL_NEVER`.
+   */
+  uint32_t last_seen;
+};
+
+/**
+ * A rule.
+ */
+struct tcl_rule {
+  /**
+   * Its prefix; "default" for the sources without a rule.
+   */
+  char prefix[TCL_SOURCE_TEXT];
+  /**
+   * Connections of a source; 0: any number.
+   */
+  int32_t limit;
+  /**
+   * Its sources with connections.
+   */
+  uint64_t sources;
+  /**
+   * Their connections.
+   */
+  uint64_t connections;
+  /**
+   * Rejections of its sources.
+   */
+  uint64_t rejected;
+  /**
+   * Connections that would have been rejected, in monitor mode.
+   */
+  uint64_t would_reject;
+};
+
+/**
+ * A source and its peak.
+ */
+struct tcl_peak {
+  /**
+   * Address, with the prefix length if that is shorter than an address.
+   */
+  char text[TCL_SOURCE_TEXT];
+  /**
+   * Most connections it had at a time.
+   */
+  uint32_t peak;
+};
+
+/**
+ * A limit that the peaks suggest.
+ */
+struct tcl_suggestion {
+  /**
+   * A rule's prefix; "default" for the sources without a rule.
+   */
+  char prefix[TCL_SOURCE_TEXT];
+  /**
+   * The limit now; 0: none.
+   */
+  int32_t limit;
+  /**
+   * Highest peak.
+   */
+  uint32_t highest;
+  /**
+   * 99 of 100 sources have no higher peak.
+   */
+  uint32_t p99;
+  /**
+   * Half as much again, at least 8.
+   */
+  int32_t proposed;
+  /**
+   * Sources that the table knows.
+   */
+  uint64_t sources;
+  /**
+   * Those with a peak above `proposed`.
+   */
+  uint64_t above;
+  /**
+   * The highest of these; the rest has an empty text.
+   */
+  struct tcl_peak list[TCL_SUGGEST_SOURCES];
 };
 
 /**
@@ -232,6 +431,63 @@ int32_t tcl_init(const struct tcl_config *config,
                  uintptr_t error_size);
 
 /**
+ * Puts rules in force, all at once: the `count` texts, then those in `file` (null:
+ * none). All others cease to be. If one is wrong, nothing has changed, and up to
+ * `error_size` bytes of a sentence that names the place, the text, the reason and
+ * the remedy are written to `error`, NUL included.
+ *
+ * Reads the file and allocates: not for the process that accepts connections.
+ *
+ * Returns `TCL_OK`, `TCL_ERULES`, `TCL_ELOCKED`, `TCL_EMEM`, `TCL_EARG` or
+ * `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `texts` is null or points to `count` pointers, each null or a string; `file` is
+ * null or a string; `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_rules_load(const char *const *texts,
+                       uint32_t count,
+                       const char *file,
+                       char *error,
+                       uintptr_t error_size);
+
+/**
+ * Changes the limit of sources without a rule; 0 or less: any number. Closes no
+ * connection; a source that is over it may open none until it fits.
+ *
+ * Returns `TCL_OK` or `TCL_EINIT`.
+ */
+int32_t tcl_set_limit(int32_t limit);
+
+/**
+ * Changes the mode.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ */
+int32_t tcl_set_mode(int32_t mode);
+
+/**
+ * Begins all statistics anew: totals, the rejections of sources and rules, and the
+ * peaks, which are then what each source has now. Counts of connections stay.
+ *
+ * Returns `TCL_OK` or `TCL_EINIT`.
+ */
+int32_t tcl_reset_stats(void);
+
+/**
+ * Samples the sources, and tells the host of rejections since the last call: the
+ * first of a source in `log_interval` seconds in a line of its own and by
+ * `rejected()`, the others in one line at the end of the interval.
+ *
+ * To be called once a second, always from the same process, which is none that
+ * accepts connections.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` if `log_interval` is 0, or `TCL_EINIT`.
+ */
+int32_t tcl_watch(uint32_t log_interval);
+
+/**
  * Tells the limiter which worker this process is: 0 for the one that accepts
  * connections, for the others any other number. To be called after each fork.
  */
@@ -240,9 +496,10 @@ void tcl_attach(uint32_t worker);
 /**
  * May the address, in network byte order, open one more connection?
  *
- * Returns 1 if its source is at the limit or over it: the connection is to be
- * closed; it was counted as rejected and, once per source and minute, logged.
- * Returns 0 to admit it.
+ * Returns 1 if its source is at its limit or over it, or has no place in the table
+ * and the policy is to refuse it: the connection is to be closed. Returns 0 to
+ * admit it, in monitor mode and with the mode off always. Either is counted; to log
+ * is `tcl_watch()`'s.
  *
  * # Safety
  *
@@ -275,8 +532,8 @@ int32_t tcl_closed(uint64_t token);
 /**
  * The core's own function, for whoever binds to this library by that name: 1 if
  * the source of `address` has `limit` connections or more, 0 if not, or if
- * `limit` is 0 or less. Counts a rejection and leaves the log to the caller, as
- * the core's function does.
+ * `limit` is 0 or less, whatever rules and mode. Counts a rejection in the
+ * totals alone and leaves the log to the caller, as the core's function does.
  *
  * Inside Kamailio this name means the core's function, since the dynamic linker
  * prefers the executable; the module calls `tcl_check()`.
@@ -312,7 +569,8 @@ int32_t tcl_stats(struct tcl_stats *stats);
 int32_t tcl_get(const uint8_t *address, uint32_t length, struct tcl_source *source);
 
 /**
- * Writes the up to `room` sources with most connections, most first.
+ * Writes the up to `room` first sources by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED`
+ * or `TCL_BY_PEAK`, highest first, none that has 0 of it.
  *
  * Returns how many, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
  *
@@ -320,7 +578,52 @@ int32_t tcl_get(const uint8_t *address, uint32_t length, struct tcl_source *sour
  *
  * `sources` is null or has room for `room` of them.
  */
-int32_t tcl_top(struct tcl_source *sources, uint32_t room);
+int32_t tcl_top(struct tcl_source *sources, uint32_t room, int32_t by);
+
+/**
+ * Writes the up to `room` sources in `prefix` (null: all) with most connections,
+ * most first, and how many with connections there are.
+ *
+ * Returns how many were written, or `TCL_EARG` (`prefix` is none: up to
+ * `error_size` bytes of a sentence are written to `error`), `TCL_EINIT` or
+ * `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `prefix` is null or a string; `sources` is null or has room for `room` of them;
+ * `total` is null or valid for writing; `error` is null or has room for
+ * `error_size` bytes.
+ */
+int32_t tcl_list(const char *prefix,
+                 struct tcl_source *sources,
+                 uint32_t room,
+                 uint64_t *total,
+                 char *error,
+                 uintptr_t error_size);
+
+/**
+ * Writes up to `room` rules with what their sources have, sorted by prefix, the
+ * sources without a rule last.
+ *
+ * Returns how many there are, whatever the room, or `TCL_EINIT` or `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `rules` is null or has room for `room` of them.
+ */
+int32_t tcl_rules(struct tcl_rule *rules, uint32_t room);
+
+/**
+ * Writes up to `room` suggestions, one for each rule, sorted by prefix, and one for
+ * the sources without a rule, which is the last.
+ *
+ * Returns how many there are, whatever the room, or `TCL_EINIT` or `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `suggestions` is null or has room for `room` of them.
+ */
+int32_t tcl_suggest(struct tcl_suggestion *suggestions, uint32_t room);
 
 /**
  * Begins a recount of about `connections` connections; null if there is no

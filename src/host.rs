@@ -5,6 +5,17 @@
 
 pub const TCL_LOG_ERROR: u32 = 0;
 pub const TCL_LOG_WARN: u32 = 1;
+pub const TCL_LOG_REJECTED: u32 = 2;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct tcl_event {
+    pub source: *const ::core::ffi::c_char,
+    pub rule: *const ::core::ffi::c_char,
+    pub connections: u32,
+    pub limit: i32,
+    pub rejected: u32,
+    pub would: i32,
+}
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct tcl_host {
@@ -12,4 +23,5 @@ pub struct tcl_host {
         unsafe extern "C" fn(level: i32, line: *const ::core::ffi::c_char),
     >,
     pub now: ::core::option::Option<unsafe extern "C" fn() -> u32>,
+    pub rejected: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
 }

@@ -23,9 +23,12 @@
 //! 2. [`limiter`]: check, opened, closed.
 //! 3. `hash` and `table`: where a source is found, how it gets and loses its place.
 //! 4. `rows`: what its count is.
-//! 5. `region`: the memory all this lies in.
-//! 6. [`report`] and [`audit`]: what an operator asks.
-//! 7. [`ffi`]: the C ABI; `host`: what the host offers to us; `sync`: atomics.
+//! 5. [`rules`] (pure) and `rulebook` (shared): which limit a source has.
+//! 6. [`settings`] and `details`: what can be changed, what is known of a source.
+//! 7. `region`: the memory all this lies in.
+//! 8. [`report`] and [`audit`]: what an operator asks; [`watch`]: what the
+//!    background process samples and logs.
+//! 9. [`ffi`]: the C ABI; `host`: what the host offers to us; `sync`: atomics.
 //!
 //! `unsafe` is in `region` and [`ffi`] only.
 //!
@@ -38,13 +41,13 @@
 //! 4. A source with connections is never replaced.
 //! 5. A process killed at any instruction leaves the table usable.
 //! 6. No operation blocks or takes a lock; `check`, `opened` and `closed` allocate
-//!    nothing and do no I/O but the log line for the first rejection of a source
-//!    in a minute.
+//!    nothing and do no I/O.
 //! 7. A panic admits the connection, is counted, and is logged once.
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 
 pub mod audit;
+mod details;
 pub mod ffi;
 mod hash;
 #[rustfmt::skip]
@@ -53,6 +56,10 @@ pub mod limiter;
 mod region;
 pub mod report;
 mod rows;
+mod rulebook;
+pub mod rules;
+pub mod settings;
 pub mod source;
 mod sync;
 mod table;
+pub mod watch;

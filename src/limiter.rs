@@ -6,9 +6,13 @@
 
 use core::num::NonZeroU64;
 
+use crate::details::{Details, Owner};
 use crate::hash::SourceHash;
 use crate::region::{Geometry, HOME_ROW, ROWS, Region, RegionError, Tally};
 use crate::rows::Rows;
+use crate::rulebook::{Busy, RuleId, Rulebook};
+use crate::rules::RuleSet;
+use crate::settings::{Mode, OnFull, Settings};
 use crate::source::{Prefixes, Source};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::table::{ClaimError, Place, Table};
@@ -69,14 +73,22 @@ impl Token {
     }
 }
 
-/// A source that is at its limit or over it.
+/// Why a connection is not to be admitted.
 #[derive(Clone, Copy, Debug)]
-pub struct Rejection {
-    place: Place,
-    /// Its connections.
-    pub connections: i32,
-    /// Its limit.
-    pub limit: i32,
+pub struct Rejection(Reason);
+
+#[derive(Clone, Copy, Debug)]
+enum Reason {
+    /// Its source is at its limit or over it.
+    Over {
+        owner: Owner,
+        connections: i32,
+        rule: RuleId,
+    },
+    /// Its source is at the limit that the caller brought along, or over it.
+    OverGiven,
+    /// The table has no place for its source.
+    Full,
 }
 
 /// Why a connection was not counted.
@@ -92,7 +104,7 @@ pub enum NotCounted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleToken;
 
-/// The numbers since the start, over all workers.
+/// The numbers since the start or the last reset, over all workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Connections that were counted. May fall short where several threads of a
@@ -101,6 +113,10 @@ pub struct Totals {
     pub admitted: u64,
     /// Connections that were refused.
     pub rejected: u64,
+    /// Connections that would have been refused, in monitor mode.
+    pub would_reject: u64,
+    /// Those of `rejected` for whose source the table had no place.
+    pub full_rejected: u64,
     /// Panics that were stopped at the C boundary.
     pub panics: u64,
     /// Connections admitted uncounted because the table had no place.
@@ -120,8 +136,24 @@ pub enum Fault {
     BadAddress,
 }
 
-/// Seconds between two logged rejections of a source.
-pub const LOG_INTERVAL: u32 = 60;
+/// From so many connections on, a source's peak is noted with each connection; what
+/// is below is sampled ([`crate::watch`]), so that the many sources with few
+/// connections do not pay for it.
+const BUSY: i32 = 8;
+
+/// A total and where each row counts it.
+type TotalField = (fn(&mut Totals) -> &mut u64, fn(&Tally) -> &AtomicU64);
+
+const TOTALS: [TotalField; 8] = [
+    (|t| &mut t.admitted, |t| &t.admitted),
+    (|t| &mut t.rejected, |t| &t.rejected),
+    (|t| &mut t.would_reject, |t| &t.would_reject),
+    (|t| &mut t.full_rejected, |t| &t.full_rejected),
+    (|t| &mut t.panics, |t| &t.panics),
+    (|t| &mut t.table_full, |t| &t.table_full),
+    (|t| &mut t.bad_address, |t| &t.bad_address),
+    (|t| &mut t.stale_token, |t| &t.stale_token),
+];
 
 /// Counts connections by source, in memory that all processes forked from its
 /// maker share.
@@ -160,7 +192,7 @@ impl Limiter {
         prefixes: Prefixes,
     ) -> Result<Limiter, RegionError> {
         let region = Region::create(geometry)?;
-        region.header().limit.store(limit, Ordering::Relaxed);
+        Settings::of(&region).set_limit(limit);
         Ok(Limiter {
             region,
             hash: SourceHash::new(),
@@ -170,22 +202,70 @@ impl Limiter {
         })
     }
 
-    /// May `source` open one more connection, by the configured limit?
+    /// May `source` open one more connection, by its rule or the configured limit?
     ///
     /// # Errors
     ///
-    /// [`Rejection`] if it may not.
+    /// [`Rejection`] if it may not; in monitor mode, too. What follows from it,
+    /// [`rejected`](Self::rejected) tells.
     #[inline]
     pub fn check(&self, source: Source) -> Result<(), Rejection> {
-        self.check_against(source, self.limit())
+        let settings = self.settings();
+        if settings.mode() == Mode::Off {
+            return Ok(());
+        }
+        let lowest = settings.lowest_limit().unwrap_or(i32::MAX);
+        if lowest == i32::MAX && settings.on_full() == OnFull::Admit {
+            return Ok(());
+        }
+        let table = self.table();
+        while let Some(place) = table.find(source) {
+            let connections = self.rows().sum(place.slot, place.control.rows());
+            if connections < lowest {
+                // Relaxed: a hint
+                self.recent.store(place.slot as u32, Ordering::Relaxed);
+                return Ok(());
+            }
+            if let Some(answer) = self.check_busy(source, place, connections) {
+                return answer;
+            }
+        }
+        if settings.on_full() == OnFull::Reject && !table.has_place(source) {
+            return Err(Rejection(Reason::Full));
+        }
+        Ok(())
     }
 
-    /// May `source` open one more connection, by `limit`?
+    /// The full check, for a source that has as many connections as the lowest
+    /// limit of all. `None` if another source took the place meanwhile.
+    #[cold]
+    fn check_busy(
+        &self,
+        source: Source,
+        place: Place,
+        connections: i32,
+    ) -> Option<Result<(), Rejection>> {
+        let owner = Owner::of(self.table(), source, place);
+        let detail = self.details().own(owner);
+        let (rule, limit) = self.rulebook().resolve_once(source, owner.tag, detail);
+        if limit <= 0 || connections < limit {
+            self.recent.store(place.slot as u32, Ordering::Relaxed);
+            return Some(Ok(()));
+        }
+        // before refusing anybody: were they this source's connections?
+        self.table().held(place)?;
+        Some(Err(Rejection(Reason::Over {
+            owner,
+            connections,
+            rule,
+        })))
+    }
+
+    /// May `source` open one more connection, by `limit`, whatever rules and mode?
     ///
     /// # Errors
     ///
     /// [`Rejection`] if it may not.
-    #[inline]
     pub fn check_against(&self, source: Source, limit: i32) -> Result<(), Rejection> {
         if limit <= 0 {
             return Ok(());
@@ -194,43 +274,52 @@ impl Limiter {
         while let Some(place) = table.find(source) {
             let connections = self.rows().sum(place.slot, place.control.rows());
             if connections < limit {
-                // Relaxed: a hint
-                self.recent.store(place.slot as u32, Ordering::Relaxed);
                 break;
             }
-            // before refusing anybody: were they this source's connections? If
-            // not, another process replaced the source meanwhile, once a turn.
+            // as in `check_busy`
             if table.held(place).is_some() {
-                return Err(Rejection {
-                    place,
-                    connections,
-                    limit,
-                });
+                return Err(Rejection(Reason::OverGiven));
             }
         }
         Ok(())
     }
 
-    /// Counts a rejection of [`check`](Self::check) by `worker`. Whether it is to
-    /// be logged: once per source and [`LOG_INTERVAL`]. `now` is in seconds.
-    pub fn rejected(&self, worker: Worker, rejection: Rejection, now: u32) -> bool {
-        // statistics
-        self.tally(worker).rejected.fetch_add(1, Ordering::Relaxed);
-        let detail = self.table().detail(rejection.place.slot);
-        let epoch = rejection.place.control.epoch();
-        if detail.epoch.swap(epoch, Ordering::Relaxed) != epoch {
-            detail.rejected.store(0, Ordering::Relaxed);
-            detail.logged_at.store(0, Ordering::Relaxed);
+    /// Counts a rejection by `worker`. Whether the connection is to be closed: not in
+    /// monitor mode, unless the caller brought the limit along.
+    pub fn rejected(&self, worker: Worker, Rejection(reason): Rejection) -> bool {
+        let close = self.mode() != Mode::Monitor || matches!(reason, Reason::OverGiven);
+        let tally = self.tally(worker);
+        // statistics, all of it
+        let count = |rejected: &AtomicU64, would_reject: &AtomicU64| {
+            let number = if close { rejected } else { would_reject };
+            number.fetch_add(1, Ordering::Relaxed);
+        };
+        count(&tally.rejected, &tally.would_reject);
+        match reason {
+            Reason::OverGiven => {}
+            Reason::Full if close => {
+                tally.full_rejected.fetch_add(1, Ordering::Relaxed);
+            }
+            Reason::Full => {}
+            Reason::Over {
+                owner,
+                connections,
+                rule,
+            } => {
+                let detail = self.details().own(owner);
+                let number = if close {
+                    &detail.rejected
+                } else {
+                    &detail.would_reject
+                };
+                number.fetch_add(1, Ordering::Relaxed);
+                let connections = connections.unsigned_abs();
+                detail.refused_at.store(connections, Ordering::Relaxed);
+                self.details().peak(owner, connections);
+                self.rulebook().count(rule, close);
+            }
         }
-        detail.rejected.fetch_add(1, Ordering::Relaxed);
-        let stamp = now.wrapping_add(1).max(1);
-        let last = detail.logged_at.load(Ordering::Relaxed);
-        (last == 0 || stamp.wrapping_sub(last) >= LOG_INTERVAL)
-            // of several processes one logs
-            && detail
-                .logged_at
-                .compare_exchange(last, stamp, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+        close
     }
 
     /// Counts a connection of `source` that `worker` opened.
@@ -263,7 +352,7 @@ impl Limiter {
                     return Err(NotCounted::TableFull);
                 }
             };
-            rows.add(worker.0, place.slot);
+            let in_row = rows.add(worker.0, place.slot);
             let Some(place) = table.held(place) else {
                 // lost the slot to another source between find and add; each
                 // turn takes another process that claimed just then
@@ -273,6 +362,9 @@ impl Limiter {
             if limit > 0 && rows.sum(place.slot, place.control.rows()) > limit {
                 rows.take_off(worker.0, place.slot);
                 return Err(NotCounted::OverLimit);
+            }
+            if in_row >= BUSY || !place.control.rows().is_one() {
+                self.note_peak(source, place, in_row);
             }
             self.count_admitted(worker);
             return Ok(Token::new(place.slot, worker.0, place.control.epoch()));
@@ -314,11 +406,75 @@ impl Limiter {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The configured limit.
-    #[inline]
+    /// The limit of sources without a rule; 0 or less: none.
     pub fn limit(&self) -> i32 {
-        // Relaxed: it stands alone
-        self.region.header().limit.load(Ordering::Relaxed)
+        self.settings().limit()
+    }
+
+    /// Changes the limit of sources without a rule. Closes no connection; a source
+    /// that is over it may open none until it fits.
+    pub fn set_limit(&self, limit: i32) {
+        self.settings().set_limit(limit);
+    }
+
+    /// What happens to a connection over the limit.
+    pub fn mode(&self) -> Mode {
+        self.settings().mode()
+    }
+
+    /// Changes the mode.
+    pub fn set_mode(&self, mode: Mode) {
+        self.settings().set_mode(mode);
+    }
+
+    /// What happens when the table is full.
+    pub fn on_full(&self) -> OnFull {
+        self.settings().on_full()
+    }
+
+    /// Changes what happens when the table is full.
+    pub fn set_on_full(&self, policy: OnFull) {
+        self.settings().set_on_full(policy);
+    }
+
+    /// Puts `rules` in force, all at once; all others cease to be.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`], and nothing has changed.
+    pub fn set_rules(&self, rules: &RuleSet) -> Result<(), Busy> {
+        self.rulebook().publish(rules)
+    }
+
+    /// How many rules are in force.
+    pub fn rules_len(&self) -> usize {
+        self.rulebook().len()
+    }
+
+    /// How often rules came into force.
+    pub fn rules_loaded(&self) -> u32 {
+        self.rulebook().generation()
+    }
+
+    /// Begins all statistics anew: totals, the rejections of sources and rules, and
+    /// peaks, which are then what each source has now. Counts of connections stay.
+    pub fn reset_stats(&self) {
+        let background = &self.region.header().background;
+        let sums = self.sums();
+        for ((_, pick), sum) in TOTALS.into_iter().zip(sums) {
+            // statistics: what is counted meanwhile comes after the reset
+            pick(&background.reset_at).store(sum, Ordering::Relaxed);
+        }
+        background.log_suppressed.store(0, Ordering::Relaxed);
+        background.resets.fetch_add(1, Ordering::Relaxed);
+        for slot in 0..self.table().slots() {
+            if let Some((source, place)) = self.table().source_at(slot) {
+                let connections = self.rows().sum(slot, place.control.rows());
+                let owner = Owner::of(self.table(), source, place);
+                self.details().reset(owner, connections.unsigned_abs());
+            }
+        }
+        self.rulebook().reset();
     }
 
     /// The configured prefixes.
@@ -336,21 +492,59 @@ impl Limiter {
         self.region.bytes()
     }
 
-    /// The numbers since the start.
+    /// The numbers since the start or the last reset.
     pub fn totals(&self) -> Totals {
-        let sum = |pick: fn(&Tally) -> &AtomicU64| {
+        let mut totals = Totals::default();
+        let reset_at = &self.region.header().background.reset_at;
+        for ((field, pick), sum) in TOTALS.into_iter().zip(self.sums()) {
+            // statistics
+            let before = pick(reset_at).load(Ordering::Relaxed);
+            *field(&mut totals) = sum.saturating_sub(before);
+        }
+        totals
+    }
+
+    /// The sums over all tallies, in the order of [`TOTALS`].
+    fn sums(&self) -> [u64; TOTALS.len()] {
+        TOTALS.map(|(_, pick)| {
             let tallies = self.region.header().tallies.iter();
             // statistics
             tallies.map(|t| pick(t).load(Ordering::Relaxed)).sum()
-        };
-        Totals {
-            admitted: sum(|t| &t.admitted),
-            rejected: sum(|t| &t.rejected),
-            panics: sum(|t| &t.panics),
-            table_full: sum(|t| &t.table_full),
-            bad_address: sum(|t| &t.bad_address),
-            stale_token: sum(|t| &t.stale_token),
-        }
+        })
+    }
+
+    /// How often the statistics were reset.
+    pub(crate) fn resets(&self) -> u32 {
+        let resets = &self.region.header().background.resets;
+        resets.load(Ordering::Relaxed)
+    }
+
+    /// The counter of rejections of which no line of the log tells one by one.
+    pub(crate) fn log_suppressed(&self) -> &AtomicU64 {
+        &self.region.header().background.log_suppressed
+    }
+
+    /// Notes that `source` at `place` has as many connections as now, which are
+    /// `at_least` so many.
+    #[cold]
+    fn note_peak(&self, source: Source, place: Place, at_least: i32) {
+        let sum = self.rows().sum(place.slot, place.control.rows());
+        let connections = sum.max(at_least);
+        let owner = Owner::of(self.table(), source, place);
+        self.details().peak(owner, connections.unsigned_abs());
+    }
+
+    #[inline]
+    pub(crate) fn settings(&self) -> Settings<'_> {
+        Settings::of(&self.region)
+    }
+
+    pub(crate) fn details(&self) -> Details<'_> {
+        Details::new(&self.region)
+    }
+
+    pub(crate) fn rulebook(&self) -> Rulebook<'_> {
+        Rulebook::new(&self.region)
     }
 
     #[inline]

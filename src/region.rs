@@ -2,10 +2,11 @@
 //! [`Region`]: the shared mapping, its layout, and all pointer arithmetic.
 //!
 //! ```text
-//! Header                 limit; a Tally per row
-//! Bucket   × buckets     4 slots of 16 bytes: one cache line
-//! AtomicI32 × slots      × (ROWS − 1): the cells of every row but the home row
-//! Detail   × slots       what only a rejection or a report touches
+//! Header                  settings; a Tally per row; which rules are in force
+//! Bucket    × buckets     4 slots of 16 bytes: one cache line
+//! AtomicI32 × slots       × (ROWS − 1): the cells of every row but the home row
+//! Detail    × slots       what only busy sources and reports touch
+//! RuleEntry × MAX_RULES   × 2: the rules in force, and those to come
 //! ```
 //!
 //! The mapping is anonymous and shared, made before the server forks, so every
@@ -20,6 +21,7 @@ use core::fmt;
 use core::mem::{align_of, size_of};
 use core::ptr::NonNull;
 
+use crate::rules::MAX_RULES;
 use crate::sync::{AtomicI32, AtomicU32, AtomicU64};
 
 /// Slots in a bucket: four of 16 bytes fill a cache line of 64 bytes.
@@ -50,18 +52,27 @@ pub(crate) struct Bucket {
     pub(crate) slots: [Slot; SLOTS_PER_BUCKET],
 }
 
-/// What a slot's source has beside its key and its count.
+/// What a slot's source has beside its key and its count, see [`crate::details`].
 #[repr(C)]
 pub(crate) struct Detail {
     /// [`Source::low`](crate::source::Source::low) of the source.
     pub(crate) low: AtomicU64,
-    /// Epoch of the slot to which the two numbers below belong: in another one
-    /// they count as zero. So a claim need not touch this cache line.
-    pub(crate) epoch: AtomicU32,
-    /// Rejections since the source took the slot.
+    /// A source and its rule, see [`crate::rulebook`].
+    pub(crate) rule: AtomicU64,
+    /// To whom all that follows belongs.
+    pub(crate) owner: AtomicU32,
+    /// Connections refused.
     pub(crate) rejected: AtomicU32,
-    /// Host clock of the last logged rejection plus 1; 0: none yet.
-    pub(crate) logged_at: AtomicU32,
+    /// Connections that would have been refused, in monitor mode.
+    pub(crate) would_reject: AtomicU32,
+    /// Its connections when one was last refused, or would have been.
+    pub(crate) refused_at: AtomicU32,
+    /// Most connections it had at a time.
+    pub(crate) peak: AtomicU32,
+    /// Host clock plus 1; 0: not yet.
+    pub(crate) first_seen: AtomicU32,
+    /// As above.
+    pub(crate) last_seen: AtomicU32,
 }
 
 /// The statistics of one row: its own cache lines, so that workers do not meet.
@@ -69,29 +80,81 @@ pub(crate) struct Detail {
 pub(crate) struct Tally {
     pub(crate) admitted: AtomicU64,
     pub(crate) rejected: AtomicU64,
+    pub(crate) would_reject: AtomicU64,
+    pub(crate) full_rejected: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) table_full: AtomicU64,
     pub(crate) bad_address: AtomicU64,
     pub(crate) stale_token: AtomicU64,
 }
 
+/// What every check reads and hardly anybody writes.
+#[repr(C, align(128))]
+pub(crate) struct Settings {
+    /// Connections of a source without a rule; 0 or negative: any number.
+    pub(crate) limit: AtomicI32,
+    /// The lowest limit of the rules in force; 0: none has one.
+    pub(crate) lowest_rule: AtomicI32,
+    /// See [`Mode`](crate::settings::Mode).
+    pub(crate) mode: AtomicU32,
+    /// See [`OnFull`](crate::settings::OnFull).
+    pub(crate) on_full: AtomicU32,
+    /// Counts the sets of rules; the lowest bit tells which half is in force.
+    pub(crate) rules_generation: AtomicU32,
+    /// Rules in each half.
+    pub(crate) rules_count: [AtomicU32; 2],
+}
+
+/// What only reports and the background process touch.
+#[repr(C, align(128))]
+pub(crate) struct Background {
+    /// Process that changes rules; 0: none.
+    pub(crate) rules_writer: AtomicU32,
+    /// Rejections that no line of the log tells of one by one.
+    pub(crate) log_suppressed: AtomicU64,
+    /// Rejections of sources without a rule.
+    pub(crate) default_rejected: AtomicU64,
+    /// Connections of sources without a rule that would have been rejected.
+    pub(crate) default_would_reject: AtomicU64,
+    /// How often the statistics were reset.
+    pub(crate) resets: AtomicU32,
+    /// What the tallies had in all at the last reset.
+    pub(crate) reset_at: Tally,
+}
+
 /// The first bytes of the mapping.
 #[repr(C)]
 pub(crate) struct Header {
-    /// Connections of a source; 0 or negative: off.
-    pub(crate) limit: AtomicI32,
+    pub(crate) settings: Settings,
+    pub(crate) background: Background,
     pub(crate) tallies: [Tally; ROWS],
+}
+
+/// A rule in force, see [`crate::rulebook`].
+#[repr(C)]
+pub(crate) struct RuleEntry {
+    pub(crate) upper: AtomicU64,
+    pub(crate) lower: AtomicU64,
+    /// Rejections of sources of this rule.
+    pub(crate) rejected: AtomicU64,
+    pub(crate) would_reject: AtomicU64,
+    /// Length, and family above it.
+    pub(crate) shape: AtomicU32,
+    /// Next shorter prefix around it, plus 1; 0: none.
+    pub(crate) parent: AtomicU32,
+    /// 0: unlimited.
+    pub(crate) limit: AtomicI32,
 }
 
 /// How many buckets serve how many connections.
 ///
 /// At the worst every connection is a source of its own. Buckets with four slots
-/// and two choices then hold 1.1 sources on average. By the fluid limit of the
+/// and two choices then hold 1.22 sources on average. By the fluid limit of the
 /// process (M. Mitzenmacher, "The power of two choices in randomized load
 /// balancing", 1996; here with the rule of the table's `choose`, and with
 /// departures), a source that comes while all connections are in use, each by
-/// another source, finds both buckets full with a probability of 2·10⁻⁷; at four
-/// fifths of that, 3·10⁻⁹. The limiter's policy for a full table covers it.
+/// another source, finds both buckets full with a probability of 1.3·10⁻⁶; at four
+/// fifths of that, 2·10⁻⁸. The limiter's policy for a full table covers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     buckets: usize,
@@ -107,7 +170,7 @@ impl Geometry {
             return None;
         }
         // a few more, so that chance does not fill a tiny table
-        let buckets = u64::from(max_connections) * 10 / 11 + 16;
+        let buckets = u64::from(max_connections) * 9 / 11 + 16;
         Some(Geometry {
             buckets: usize::try_from(buckets).ok()?,
         })
@@ -136,8 +199,13 @@ impl Geometry {
         (self.cells_at() + cells).next_multiple_of(align_of::<Detail>())
     }
 
+    fn rules_at(self) -> usize {
+        let end = self.details_at() + self.slots() * size_of::<Detail>();
+        end.next_multiple_of(align_of::<RuleEntry>())
+    }
+
     fn bytes(self) -> usize {
-        self.details_at() + self.slots() * size_of::<Detail>()
+        self.rules_at() + 2 * MAX_RULES * size_of::<RuleEntry>()
     }
 }
 
@@ -221,6 +289,16 @@ impl Region {
         unsafe { self.slice(self.geometry.details_at(), self.geometry.slots()) }
     }
 
+    /// Both halves of the rules.
+    pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {
+        let half = MAX_RULES * size_of::<RuleEntry>();
+        [0, half].map(|offset| {
+            // SAFETY: RuleEntry consists of atomics, for which zeroed memory is
+            // valid.
+            unsafe { self.slice(self.geometry.rules_at() + offset, MAX_RULES) }
+        })
+    }
+
     /// `count` items of type `T` from byte `at` on.
     ///
     /// # Safety
@@ -255,7 +333,7 @@ mod tests {
     fn a_bucket_is_a_cache_line_and_a_slot_a_quarter() {
         assert_eq!(size_of::<Bucket>(), 64);
         assert_eq!(size_of::<Slot>(), 16);
-        assert_eq!(size_of::<Detail>(), 24);
+        assert_eq!(size_of::<Detail>(), 48);
     }
 
     #[test]
@@ -263,7 +341,8 @@ mod tests {
         // below a thousand the header and the few extra buckets weigh more
         for connections in [1_000, 2_048, 35_000, 1_000_000, 100_000_000] {
             let geometry = Geometry::for_connections(connections).unwrap();
-            let each = geometry.bytes() as f64 / f64::from(connections);
+            // the rules' part is the same for any number of connections
+            let each = geometry.rules_at() as f64 / f64::from(connections);
             assert!(each <= 256.0, "{connections}: {each}");
         }
     }
@@ -293,7 +372,7 @@ mod tests {
         for detail in region.details() {
             detail.low.store(u64::MAX, Ordering::Relaxed);
         }
-        assert_eq!(region.header().limit.load(Ordering::Relaxed), 0);
+        assert_eq!(region.header().settings.limit.load(Ordering::Relaxed), 0);
         assert_eq!(region.buckets().len(), 3);
         assert_eq!(region.details().len(), 12);
         for (i, bucket) in region.buckets().iter().enumerate() {

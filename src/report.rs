@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What an operator asks for: one source, the busiest sources, how many.
+//! What an operator asks for: one source, the busiest sources, the rules, how many,
+//! and what limits would fit.
 //!
 //! All of it is read in the asking process, from the live table, without a lock:
 //! each line is right for the moment at which it was read.
@@ -9,20 +10,46 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, TryReserveError};
 
+use crate::details::{Numbers, Owner};
 use crate::limiter::Limiter;
+use crate::rules::RuleKey;
 use crate::source::Source;
-use crate::sync::Ordering;
+use crate::table::Place;
+
+pub use crate::details::seconds_since;
+pub use crate::rulebook::RuleReport;
 
 /// A source as it was at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceReport {
-    // first, since the derived order is by connections
-    /// Its connections.
-    pub connections: u32,
-    /// Rejections since it is in the table.
-    pub rejected: u32,
     /// Who it is.
     pub source: Source,
+    /// Its connections.
+    pub connections: u32,
+    /// Rejections since it is in the table or the last reset.
+    pub rejected: u32,
+    /// Connections that would have been rejected, in monitor mode.
+    pub would_reject: u32,
+    /// Its connections when one was last refused, or would have been; 0: none was.
+    pub refused_at: u32,
+    /// Most connections it had at a time: with 8 or more to the connection, else as
+    /// sampled by [`crate::watch`].
+    pub peak: u32,
+    /// When it was first sampled, for [`seconds_since`].
+    pub first_seen: u32,
+    /// When it was last sampled with connections, for [`seconds_since`].
+    pub last_seen: u32,
+}
+
+/// By what sources are ranked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Connections now.
+    Connections,
+    /// Rejections, and connections that would have been rejected.
+    Rejected,
+    /// Most connections at a time.
+    Peak,
 }
 
 /// The table as a whole.
@@ -36,47 +63,121 @@ pub struct Occupancy {
     pub slots: u64,
 }
 
+/// The sources of a rule, or those without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// `None`: the sources without a rule.
+    pub rule: Option<RuleReport>,
+    /// Those with connections.
+    pub sources: u64,
+    /// Their connections.
+    pub connections: u64,
+    /// Rejections.
+    pub rejected: u64,
+    /// Connections that would have been rejected, in monitor mode.
+    pub would_reject: u64,
+}
+
+/// A limit for the sources of a rule, or for those without one, from their peaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion {
+    /// `None`: the sources without a rule.
+    pub rule: Option<RuleKey>,
+    /// The rule's limit; 0: any number.
+    pub limit: Option<i32>,
+    /// Sources in the table.
+    pub sources: u64,
+    /// Highest peak.
+    pub highest: u32,
+    /// 99 of 100 sources have no higher peak.
+    pub p99: u32,
+    /// Half as much again, and no less than [`LEAST`].
+    pub proposed: u32,
+    /// Sources with a peak above `proposed`.
+    pub above: u64,
+    /// The highest of these.
+    pub list: Vec<(Source, u32)>,
+}
+
+/// The lowest limit that is proposed: so many connections are no sign of anything.
+pub const LEAST: u32 = 8;
+
+impl SourceReport {
+    fn new(source: Source, connections: u32, numbers: Numbers) -> SourceReport {
+        SourceReport {
+            source,
+            connections,
+            rejected: numbers.rejected,
+            would_reject: numbers.would_reject,
+            refused_at: numbers.refused_at,
+            // the sample may be older than the connection
+            peak: numbers.peak.max(connections),
+            first_seen: numbers.first_seen,
+            last_seen: numbers.last_seen,
+        }
+    }
+
+    fn rank(&self, by: By) -> u64 {
+        match by {
+            By::Connections => self.connections.into(),
+            By::Rejected => u64::from(self.rejected) + u64::from(self.would_reject),
+            By::Peak => self.peak.into(),
+        }
+    }
+}
+
 impl Limiter {
     /// The source's numbers; zeros if it is not in the table.
     pub fn get(&self, source: Source) -> SourceReport {
         while let Some(place) = self.table().find(source) {
             match self.report(place.slot) {
-                Some(report) if report.source == source => return report,
+                Some((report, _)) if report.source == source => return report,
                 // another process moved it between the two look-ups, once a turn
                 _ => continue,
             }
         }
-        SourceReport {
-            connections: 0,
-            rejected: 0,
-            source,
-        }
+        SourceReport::new(source, 0, Numbers::default())
+    }
+
+    /// Rule and limit of a source; a limit of 0 or less: any number.
+    pub fn rule_of(&self, source: Source) -> (Option<RuleKey>, i32) {
+        self.rulebook().describe(source)
     }
 
     /// All sources that have connections, in no order.
     pub fn sources(&self) -> impl Iterator<Item = SourceReport> + '_ {
-        (0..self.table().slots())
-            .filter_map(|slot| self.report(slot))
-            .filter(|report| report.connections > 0)
+        self.all().filter(|report| report.connections > 0)
     }
 
-    /// The `n` sources with most connections, most first.
+    /// All sources in the table, those that had connections once included.
+    fn all(&self) -> impl Iterator<Item = SourceReport> + '_ {
+        (0..self.table().slots()).filter_map(|slot| Some(self.report(slot)?.0))
+    }
+
+    /// The `n` first sources by `by` of those in `prefix`, highest first; none that
+    /// has 0 of it. And how many there are.
     ///
     /// # Errors
     ///
     /// If there is no memory for `n` reports.
-    pub fn top(&self, n: usize) -> Result<Vec<SourceReport>, TryReserveError> {
-        let n = n.min(self.table().slots());
-        let mut top = BinaryHeap::new();
-        top.try_reserve(n + 1)?;
-        for report in self.sources() {
-            top.push(Reverse(report));
-            if top.len() > n {
-                top.pop();
-            }
-        }
-        let sorted = top.into_sorted_vec();
-        Ok(sorted.into_iter().map(|Reverse(report)| report).collect())
+    pub fn top(
+        &self,
+        n: usize,
+        by: By,
+        prefix: Option<RuleKey>,
+    ) -> Result<(Vec<SourceReport>, u64), TryReserveError> {
+        let inside = |report: &SourceReport| {
+            prefix.is_none_or(|prefix| prefix.contains(RuleKey::from(report.source)))
+        };
+        let ranked = self.all().filter(inside);
+        let ranked = ranked.map(|report| (report.rank(by), report.source, report));
+        let mut found = 0;
+        let counted = ranked
+            .filter(|(rank, ..)| *rank > 0)
+            .inspect(|_| found += 1)
+            .map(|(rank, source, report)| Ranked(rank, source, report));
+        let top = highest(n.min(self.table().slots()), counted)?;
+        Ok((top.into_iter().map(|Ranked(_, _, r)| r).collect(), found))
     }
 
     /// Counts sources and connections.
@@ -92,27 +193,169 @@ impl Limiter {
         occupancy
     }
 
-    fn report(&self, slot: usize) -> Option<SourceReport> {
+    /// The rules, then the sources without one.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory.
+    pub fn groups(&self) -> Result<Vec<Group>, TryReserveError> {
+        let rules = self.rulebook().all()?;
+        let mut groups = Vec::new();
+        groups.try_reserve(rules.as_slice().len() + 1)?;
+        groups.extend(rules.as_slice().iter().map(|rule| Group {
+            rule: Some(*rule),
+            sources: 0,
+            connections: 0,
+            rejected: rule.rejected,
+            would_reject: rule.would_reject,
+        }));
+        let (rejected, would_reject) = self.rulebook().default_numbers();
+        let default = Group {
+            rule: None,
+            sources: 0,
+            connections: 0,
+            rejected,
+            would_reject,
+        };
+        let last = groups.len();
+        groups.push(default);
+        for report in self.sources() {
+            let group = &mut groups[rules.of(report.source).unwrap_or(last)];
+            group.sources += 1;
+            group.connections += u64::from(report.connections);
+        }
+        Ok(groups)
+    }
+
+    /// A limit for each rule, then for the sources without one, from the peaks of
+    /// the sources in the table; with up to `list` sources above it each.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory.
+    pub fn suggest(&self, list: usize) -> Result<Vec<Suggestion>, TryReserveError> {
+        let rules = self.rulebook().all()?;
+        let last = rules.as_slice().len();
+        // group and peak of each source
+        let mut peaks: Vec<(usize, u32)> = Vec::new();
+        for report in self.all().filter(|report| report.peak > 0) {
+            peaks.try_reserve(1)?;
+            peaks.push((rules.of(report.source).unwrap_or(last), report.peak));
+        }
+        peaks.sort_unstable();
+        let mut suggestions = Vec::new();
+        suggestions.try_reserve(last + 1)?;
+        let mut rest = &peaks[..];
+        for group in 0..=last {
+            let count = rest.partition_point(|(of, _)| *of == group);
+            let (own, others) = rest.split_at(count);
+            rest = others;
+            let p99 = percentile(own, 99);
+            let proposed = p99.saturating_mul(3).div_ceil(2).max(LEAST);
+            suggestions.push(Suggestion {
+                rule: rules.as_slice().get(group).map(|rule| rule.key),
+                limit: rules.as_slice().get(group).map(|rule| rule.limit),
+                sources: count as u64,
+                highest: own.last().map_or(0, |(_, peak)| *peak),
+                p99,
+                proposed,
+                above: own.iter().filter(|(_, peak)| *peak > proposed).count() as u64,
+                list: Vec::new(),
+            });
+        }
+        // one more walk, for the few that are above
+        for report in self.all() {
+            let suggestion = &mut suggestions[rules.of(report.source).unwrap_or(last)];
+            if report.peak > suggestion.proposed {
+                let above = &mut suggestion.list;
+                above.try_reserve(1)?;
+                let at = above.partition_point(|(_, peak)| *peak >= report.peak);
+                above.insert(at, (report.source, report.peak));
+                above.truncate(list);
+            }
+        }
+        Ok(suggestions)
+    }
+
+    /// The source in `slot`, and where it is.
+    pub(crate) fn report(&self, slot: usize) -> Option<(SourceReport, Place)> {
         let table = self.table();
         loop {
             let (source, place) = table.source_at(slot)?;
-            let detail = table.detail(slot);
-            // statistics
-            let rejected = if detail.epoch.load(Ordering::Relaxed) == place.control.epoch() {
-                detail.rejected.load(Ordering::Relaxed)
-            } else {
-                0
-            };
-            let report = SourceReport {
-                connections: self.rows().sum(slot, place.control.rows()).unsigned_abs(),
-                rejected,
-                source,
-            };
+            let connections = self.rows().sum(slot, place.control.rows());
+            let numbers = self.details().read(Owner::of(table, source, place));
+            let report = SourceReport::new(source, connections.unsigned_abs(), numbers);
             // else the numbers may be those of a source that replaced it; each
             // turn takes another process that wanted the slot just then
-            if table.held(place).is_some() {
-                return Some(report);
+            if let Some(place) = table.held(place) {
+                return Some((report, place));
             }
         }
+    }
+}
+
+/// Ordered by rank, then by source.
+struct Ranked(u64, Source, SourceReport);
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Ranked) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+
+impl Eq for Ranked {}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Ranked) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Ranked) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+/// The `n` highest of `items`, highest first, without keeping the others.
+fn highest<T: Ord>(n: usize, items: impl Iterator<Item = T>) -> Result<Vec<T>, TryReserveError> {
+    let mut top = BinaryHeap::new();
+    top.try_reserve(n + 1)?;
+    for item in items {
+        top.push(Reverse(item));
+        if top.len() > n {
+            top.pop();
+        }
+    }
+    let sorted = top.into_sorted_vec();
+    Ok(sorted.into_iter().map(|Reverse(item)| item).collect())
+}
+
+/// The lowest peak that so many per cent of the sources do not exceed (nearest
+/// rank); `sorted` by peak.
+fn percentile(sorted: &[(usize, u32)], percent: usize) -> u32 {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    rank.checked_sub(1).map_or(0, |at| sorted[at].1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_by_nearest_rank() {
+        let peaks = |n: u32| -> Vec<(usize, u32)> { (1..=n).map(|peak| (0, peak)).collect() };
+        assert_eq!(percentile(&peaks(0), 99), 0);
+        assert_eq!(percentile(&peaks(1), 99), 1);
+        assert_eq!(percentile(&peaks(99), 99), 99);
+        assert_eq!(percentile(&peaks(100), 99), 99);
+        assert_eq!(percentile(&peaks(200), 99), 198);
+    }
+
+    #[test]
+    fn the_highest_come_first() {
+        assert_eq!(highest(2, [3, 9, 1, 7].into_iter()).unwrap(), [9, 7]);
+        assert_eq!(highest(9, [3, 9].into_iter()).unwrap(), [9, 3]);
+        assert!(highest(0, [3, 9].into_iter()).unwrap().is_empty());
     }
 }

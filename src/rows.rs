@@ -31,6 +31,11 @@ impl RowSet {
     pub(crate) fn of(row: usize) -> RowSet {
         RowSet(1 << row)
     }
+
+    #[inline]
+    pub(crate) fn is_one(self) -> bool {
+        self.0.is_power_of_two()
+    }
 }
 
 /// The cells of all rows.
@@ -54,11 +59,13 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// One connection more in the cell of `row`, which the slot names.
+    /// One connection more in the cell of `row`, which the slot names; how many
+    /// there are then in this cell.
     #[inline]
-    pub(crate) fn add(self, row: usize, slot: usize) {
+    pub(crate) fn add(self, row: usize, slot: usize) -> i32 {
         // total order, see crate::sync: the caller looks at the control word next
-        self.cell(row, slot).fetch_add(1, Ordering::SeqCst);
+        let before = self.cell(row, slot).fetch_add(1, Ordering::SeqCst);
+        before.saturating_add(1)
     }
 
     /// One connection less. `false`, and nothing changed, if there was none.

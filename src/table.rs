@@ -233,6 +233,23 @@ impl<'a> Table<'a> {
         Err(ClaimError::Contended)
     }
 
+    /// 32 bits that tell `source` from others: all of an IPv4 address, of an IPv6
+    /// address a hash that no peer knows.
+    pub(crate) fn tag(self, source: Source) -> u32 {
+        match source.family() {
+            Family::V4 => source.word() as u32,
+            Family::V6 => {
+                let hash = self.hash.of(source);
+                (hash ^ hash >> 32) as u32
+            }
+        }
+    }
+
+    /// Whether there is a slot that `source`, which has none, could take.
+    pub(crate) fn has_place(self, source: Source) -> bool {
+        self.choose(self.buckets_of(source)).is_some()
+    }
+
     /// `slot`, if it is the Live slot of `source` with `row` entered.
     #[inline]
     pub(crate) fn live_at(self, slot: usize, source: Source, row: usize) -> Option<Place> {

@@ -4,12 +4,16 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Token, Worker};
+use tcp_conn_limit::report::Group;
+use tcp_conn_limit::rules::{Place, RuleSet};
 use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::watch::Watch;
 
 const WORKERS: u32 = 8;
 
@@ -36,6 +40,14 @@ impl Child {
             }
             pid => Child(pid),
         }
+    }
+
+    /// Killed at once, whatever it does; waited for when it is dropped, so that it
+    /// stays a while as what it is then, a process that has ended.
+    fn kill(&self) {
+        // SAFETY: a child of ours that was not waited for.
+        let killed = unsafe { libc::kill(self.0, libc::SIGKILL) };
+        assert_eq!(killed, 0);
     }
 
     fn join(self) {
@@ -214,4 +226,228 @@ fn closed_from_another_process() {
     ours.shutdown(std::net::Shutdown::Both).unwrap();
     closer.join();
     assert_eq!(limiter.get(source).connections, LIMIT as u32);
+}
+
+/// Networks 10.0.N.0/24 with a source each. Those with an even number may always have
+/// one more connection than [`HELD`], the others never, whichever set is in force:
+/// who mixes two sets, or takes the default, is wrong about some.
+const NETWORKS: u32 = 200;
+const HELD: u32 = 2;
+const DEFAULT: i32 = 1;
+
+fn of_network(n: u32) -> Source {
+    source(n << 8 | 1)
+}
+
+fn set(texts: impl Iterator<Item = String>) -> RuleSet {
+    let texts: Vec<String> = texts.collect();
+    let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+    for (text, number) in texts.iter().zip(1..) {
+        builder.add(Place::Modparam(number), text).unwrap();
+    }
+    builder.build().unwrap()
+}
+
+/// `[even, odd]` networks' limits, in two sets; in the second one all numbers are
+/// shifted by one and some networks have a shorter prefix's rule.
+const LIMITS: [[i32; 2]; 2] = [[100, 1], [200, 2]];
+
+fn two_sets() -> [RuleSet; 2] {
+    let rule = |n: u32, of: usize| format!("10.0.{n}.0/24={}", LIMITS[of][n as usize % 2]);
+    let first = set((0..NETWORKS).map(|n| rule(n, 0)));
+    let other = ["9.0.0.0/8=1".to_owned(), "10.0.0.0/16=unlimited".to_owned()];
+    let second = (0..NETWORKS).filter(|n| n % 14 != 0).map(|n| rule(n, 1));
+    [first, set(other.into_iter().chain(second))]
+}
+
+fn ready(limiter: &Limiter, sets: &[RuleSet; 2]) {
+    for n in 0..NETWORKS {
+        for _ in 0..HELD {
+            limiter.opened(Worker::ACCEPTOR, of_network(n), 0).unwrap();
+        }
+    }
+    limiter.set_rules(&sets[0]).unwrap();
+}
+
+/// Asks for one source after the other until `stop`.
+fn ask(limiter: &Limiter, worker: u32, stop: &AtomicBool) {
+    let me = Worker::new(worker);
+    let mut random = SmallRng::seed_from_u64(u64::from(worker));
+    let mut asked = 0;
+    while !stop.load(Ordering::Relaxed) || asked < 1_000 {
+        let n = random.random_range(0..NETWORKS);
+        let source = of_network(n);
+        let refused = limiter.check(source);
+        assert_eq!(refused.is_err(), n % 2 == 1, "network {n}");
+        if let Err(rejection) = refused {
+            assert!(limiter.rejected(me, rejection));
+        }
+        let (rule, limit) = limiter.rule_of(source);
+        let rule = rule.map(|key| key.to_string()).unwrap_or_default();
+        let own = format!("10.0.{n}.0/24");
+        let possible = [
+            (own.as_str(), LIMITS[0][n as usize % 2]),
+            (own.as_str(), LIMITS[1][n as usize % 2]),
+            ("10.0.0.0/16", 0),
+        ];
+        let possible = if n % 14 == 0 {
+            &possible[..]
+        } else {
+            &possible[..2]
+        };
+        assert!(
+            possible.contains(&(&rule, limit)),
+            "network {n}: {rule} {limit}"
+        );
+        asked += 1;
+    }
+}
+
+/// Rules as a report has them: prefix and limit.
+fn reported(limiter: &Limiter) -> Vec<(String, i32)> {
+    let rule = |group: &Group| group.rule.map(|rule| (rule.key.to_string(), rule.limit));
+    limiter.groups().unwrap().iter().filter_map(rule).collect()
+}
+
+fn listed(set: &RuleSet) -> Vec<(String, i32)> {
+    let rules = set.rules().iter();
+    rules
+        .map(|rule| (rule.key.to_string(), rule.limit))
+        .collect()
+}
+
+fn is_one_of(limiter: &Limiter, sets: &[RuleSet; 2]) -> bool {
+    let reported = reported(limiter);
+    sets.iter().any(|set| listed(set) == reported)
+}
+
+/// Loads one set after the other. Returns how often it could.
+fn reload(limiter: &Limiter, sets: &[RuleSet], rounds: usize) -> u32 {
+    let set = |round: usize| &sets[round % sets.len()];
+    let loaded = (0..rounds).filter(|round| limiter.set_rules(set(*round)).is_ok());
+    loaded.count() as u32
+}
+
+/// Who asks while rules change goes by the old set or the new one.
+#[test]
+fn rules_change_as_a_whole() {
+    const ROUNDS: usize = 10_000;
+    let (stop, loaded): (&AtomicBool, &AtomicU32) = (shared(), shared());
+    let limiter = Limiter::new(10_000, DEFAULT, Prefixes::DEFAULT).unwrap();
+    let sets = two_sets();
+    ready(&limiter, &sets);
+    let mut children: Vec<_> = (0..3)
+        .map(|worker| Child::start(|| ask(&limiter, worker, stop)))
+        .collect();
+    children.push(Child::start(|| {
+        while !stop.load(Ordering::Relaxed) {
+            assert!(is_one_of(&limiter, &sets));
+        }
+    }));
+    Child::start(|| {
+        loaded.store(reload(&limiter, &sets, ROUNDS), Ordering::Relaxed);
+    })
+    .join();
+    stop.store(true, Ordering::Relaxed);
+    join_all(children);
+    assert_eq!(
+        loaded.load(Ordering::Relaxed),
+        ROUNDS as u32,
+        "nobody else loads"
+    );
+    assert_eq!(limiter.rules_loaded(), ROUNDS as u32 + 1);
+    assert!(is_one_of(&limiter, &sets));
+}
+
+/// Two that load at once: one is told to try again, or one comes after the other.
+#[test]
+fn two_processes_load_rules() {
+    const ROUNDS: u32 = 2_000;
+    let (stop, busy): (&AtomicBool, &AtomicU32) = (shared(), shared());
+    let limiter = &Limiter::new(10_000, DEFAULT, Prefixes::DEFAULT).unwrap();
+    let sets = &two_sets();
+    ready(limiter, sets);
+    let readers = (0..2)
+        .map(|worker| Child::start(move || ask(limiter, worker, stop)))
+        .collect();
+    let writers = (0..2)
+        .map(|first| {
+            Child::start(move || {
+                let mut loaded = 0;
+                while loaded < ROUNDS {
+                    let now = reload(limiter, &sets[first..=first], 1);
+                    loaded += now;
+                    busy.fetch_add(1 - now, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    join_all(writers);
+    stop.store(true, Ordering::Relaxed);
+    join_all(readers);
+    assert_eq!(limiter.rules_loaded(), 2 * ROUNDS + 1, "all that succeeded");
+    assert!(busy.load(Ordering::Relaxed) > 0, "they never met");
+    assert!(is_one_of(limiter, sets));
+}
+
+/// A process that is killed while it loads rules leaves the old ones or the new
+/// ones in force, and the next one can load.
+#[test]
+fn a_writer_is_killed() {
+    let stop: &AtomicBool = shared();
+    let limiter = Limiter::new(10_000, DEFAULT, Prefixes::DEFAULT).unwrap();
+    let sets = two_sets();
+    ready(&limiter, &sets);
+    let readers = (0..2)
+        .map(|worker| Child::start(|| ask(&limiter, worker, stop)))
+        .collect();
+    let mut random = SmallRng::seed_from_u64(1);
+    for round in 0..300 {
+        let writer = Child::start(|| {
+            reload(&limiter, &sets, usize::MAX);
+        });
+        std::thread::sleep(Duration::from_micros(random.random_range(0..3_000)));
+        writer.kill();
+        // a signal takes its time
+        let mut tries = 0;
+        while let Err(busy) = limiter.set_rules(&sets[round % 2]) {
+            tries += 1;
+            assert!(tries < 1_000, "{round}: {busy}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(reported(&limiter), listed(&sets[round % 2]));
+    }
+    stop.store(true, Ordering::Relaxed);
+    join_all(readers);
+}
+
+/// Sources come and go and are sampled meanwhile: each is under its own rule.
+#[test]
+fn a_place_changes_hands_under_the_watch() {
+    let stop: &AtomicBool = shared();
+    let limiter = Limiter::new(1, 2, Prefixes::DEFAULT).unwrap();
+    let own = (0..=255).step_by(2).map(|n| format!("10.0.0.{n}=1"));
+    limiter.set_rules(&set(own)).unwrap();
+    let watches = (0..2)
+        .map(|_| {
+            Child::start(|| {
+                let mut watch = Watch::default();
+                for now in 0.. {
+                    watch.tick(&limiter, now, 1, &mut |_| {});
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut random = SmallRng::seed_from_u64(1);
+    for _ in 0..1_000_000 {
+        let n = random.random_range(0..256);
+        let token = limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
+        assert_eq!(limiter.check(source(n)).is_err(), n % 2 == 0, "{n}");
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    join_all(watches);
 }

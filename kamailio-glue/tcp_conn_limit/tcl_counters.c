@@ -12,9 +12,11 @@
  */
 
 #include <stddef.h>
+#include <string.h>
 
 #include "../../core/counters.h"
 #include "../../core/dprint.h"
+#include "../../core/timer.h"
 
 #include "tcl_counters.h"
 
@@ -23,22 +25,46 @@
 /* the counter's number is at this offset in struct tcl_stats */
 #define FIELD(name) ((void *)offsetof(struct tcl_stats, name))
 
+/* Each reading walks through the table, and whoever wants one counter mostly
+ * wants all of them. So what was read serves this process until the core's
+ * clock ticks, 16 times a second. */
+static const char *stats_now(void)
+{
+	static struct tcl_stats stats;
+	static ticks_t read_at;
+	static int is_read = 0;
+	ticks_t now = get_ticks_raw();
+
+	if(!is_read || now != read_at) {
+		if(tcl_stats(&stats) != TCL_OK)
+			memset(&stats, 0, sizeof(stats));
+		read_at = now;
+		is_read = 1;
+	}
+	return (const char *)&stats;
+}
+
 static counter_val_t read_u64(counter_handle_t handle, void *offset)
 {
-	struct tcl_stats stats;
-
-	if(tcl_stats(&stats) != TCL_OK)
-		return 0;
-	return (counter_val_t) * (uint64_t *)((char *)&stats + (size_t)offset);
+	return (counter_val_t) * (uint64_t *)(stats_now() + (size_t)offset);
 }
 
 static counter_val_t read_u32(counter_handle_t handle, void *offset)
 {
-	struct tcl_stats stats;
+	return (counter_val_t) * (uint32_t *)(stats_now() + (size_t)offset);
+}
 
-	if(tcl_stats(&stats) != TCL_OK)
-		return 0;
-	return (counter_val_t) * (uint32_t *)((char *)&stats + (size_t)offset);
+static counter_val_t read_i32(counter_handle_t handle, void *offset)
+{
+	return (counter_val_t) * (int32_t *)(stats_now() + (size_t)offset);
+}
+
+/* what is below 0 means the same as 0, and some exporters print it unsigned */
+static counter_val_t read_limit(counter_handle_t handle, void *offset)
+{
+	counter_val_t limit = read_i32(handle, offset);
+
+	return (limit > 0) ? limit : 0;
 }
 
 /* clang-format off */
@@ -51,11 +77,47 @@ static counter_def_t counters[] = {
 		"connections counted since the start"},
 	{0, "rejected", 0, read_u64, FIELD(rejected),
 		"connections rejected since the start, their source was at its limit"},
+	{0, "would_reject", 0, read_u64, FIELD(would_reject),
+		"connections since the start that were admitted only because the mode"
+		" was monitor"},
 	{0, "errors", 0, read_u64, FIELD(errors),
 		"connections admitted unchecked or uncounted since the start, and other"
 		" internal errors"},
+	{0, "panics", 0, read_u64, FIELD(panics),
+		"errors of the program that were stopped since the start"},
+	{0, "table_full", 0, read_u64, FIELD(table_full),
+		"connections admitted uncounted since the start, the table had no place"
+		" for their source"},
+	{0, "full_rejected", 0, read_u64, FIELD(full_rejected),
+		"connections rejected since the start, the table had no place for their"
+		" source"},
+	{0, "bad_address", 0, read_u64, FIELD(bad_address),
+		"calls since the start with an address that is none"},
+	{0, "stale_token", 0, read_u64, FIELD(stale_token),
+		"releases since the start of what is no connection"},
+	{0, "reloads", 0, read_u64, FIELD(reloads),
+		"reloads of the rules since the start"},
+	{0, "log_suppressed", 0, read_u64, FIELD(log_suppressed),
+		"rejections since the start that only a summary in the log tells of"},
+	{0, "rules", 0, read_u32, FIELD(rules),
+		"rules in force"},
+	{0, "limit", 0, read_limit, FIELD(limit),
+		"connections of a source for which no rule holds; 0: no limit"},
+	{0, "mode", 0, read_i32, FIELD(mode),
+		"0: enforce, 1: monitor, 2: off"},
+	{0, "on_full", 0, read_i32, FIELD(on_full),
+		"a source for which the table has no place is 0: admitted,"
+		" 1: rejected"},
+	{0, "ipv4_prefix", 0, read_i32, FIELD(ipv4_prefix),
+		"leading bits of an IPv4 address that make a source"},
+	{0, "ipv6_prefix", 0, read_i32, FIELD(ipv6_prefix),
+		"leading bits of an IPv6 address that make a source"},
 	{0, "capacity", 0, read_u32, FIELD(capacity),
 		"connections that the table is made for"},
+	{0, "slots", 0, read_u64, FIELD(slots),
+		"places for sources"},
+	{0, "memory", 0, read_u64, FIELD(memory),
+		"bytes of shared memory mapped; what was never used takes none"},
 	{0, 0, 0, 0, 0, 0}
 };
 /* clang-format on */

@@ -7,12 +7,34 @@
 /*!
  * \file
  * \brief tcp_conn_limit :: RPC commands
+ *
+ * They run in the process that was asked, never in TCP main.
  */
 
 #ifndef TCL_RPC_H
 #define TCL_RPC_H
 
+#include "../../core/rpc.h"
+
 /* 0, or -1 with a line in the log */
 int tcl_rpc_register(void);
+
+/* the commands that tell: stats, get, top, list, rules, suggest */
+extern rpc_export_t tcl_rpc_report[];
+
+/* the commands that change: reload, set_limit, set_mode, reset_stats */
+extern rpc_export_t tcl_rpc_control[];
+
+/* the recount: audit */
+extern rpc_export_t tcl_rpc_audit[];
+
+/* Adds a struct to the answer: 0, or -1 with a fault. */
+int tcl_rpc_add_struct(rpc_t *rpc, void *c, void **added);
+
+/* The answer has no room for what there is to tell. */
+void tcl_rpc_no_room(rpc_t *rpc, void *c);
+
+/* A function of the library returned the error. */
+void tcl_rpc_failed(rpc_t *rpc, void *c, int error);
 
 #endif /* TCL_RPC_H */

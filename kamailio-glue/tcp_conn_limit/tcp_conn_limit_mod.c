@@ -17,13 +17,20 @@
 
 #include "../../core/dprint.h"
 #include "../../core/globals.h"
+#include "../../core/kemi.h"
 #include "../../core/pt.h"
 #include "../../core/sr_module.h"
 #include "../../core/timer.h"
 
+#include "tcl_cfg.h"
 #include "tcl_counters.h"
 #include "tcl_hooks.h"
+#include "tcl_pv.h"
 #include "tcl_rpc.h"
+#include "tcl_rules.h"
+#include "tcl_script.h"
+#include "tcl_text.h"
+#include "tcl_watch.h"
 
 #include <tcp_conn_limit.h>
 
@@ -33,6 +40,9 @@ static int mod_init(void);
 static int child_init(int rank);
 static void mod_destroy(void);
 static int text_param(modparam_t type, void *value);
+static int number_param(modparam_t type, void *value);
+static int mode_param(modparam_t type, void *value);
+static int on_full_param(modparam_t type, void *value);
 
 /* stands for the core's tcp_accept_iplimit, which may be set after modparam() */
 #define LIMIT_OF_CORE INT_MIN
@@ -40,6 +50,8 @@ static int text_param(modparam_t type, void *value);
 static int limit = LIMIT_OF_CORE;
 static int ipv4_prefix = 32;
 static int ipv6_prefix = 64;
+static int on_full = TCL_ON_FULL_ADMIT;
+static str event_callback = STR_NULL;
 
 /* clang-format off */
 static param_export_t params[] = {
@@ -49,20 +61,34 @@ static param_export_t params[] = {
 	{"ipv4_prefix", PARAM_STRING | PARAM_USE_FUNC, text_param},
 	{"ipv6_prefix", PARAM_INT, &ipv6_prefix},
 	{"ipv6_prefix", PARAM_STRING | PARAM_USE_FUNC, text_param},
+	{"rule", PARAM_STRING | PARAM_USE_FUNC, tcl_rules_param},
+	{"rule", PARAM_INT | PARAM_USE_FUNC, number_param},
+	{"rules_file", PARAM_STRING, &tcl_rules_file},
+	{"rules_file", PARAM_INT | PARAM_USE_FUNC, number_param},
+	{"mode", PARAM_STRING | PARAM_USE_FUNC, mode_param},
+	{"mode", PARAM_INT | PARAM_USE_FUNC, number_param},
+	{"on_full", PARAM_STRING | PARAM_USE_FUNC, on_full_param},
+	{"on_full", PARAM_INT | PARAM_USE_FUNC, number_param},
+	{"log_interval", PARAM_INT, &tcl_cfg_start.log_interval},
+	{"log_interval", PARAM_STRING | PARAM_USE_FUNC, text_param},
+	{"log_level", PARAM_INT, &tcl_cfg_start.log_level},
+	{"log_level", PARAM_STRING | PARAM_USE_FUNC, text_param},
+	{"event_callback", PARAM_STR, &event_callback},
+	{"event_callback", PARAM_INT | PARAM_USE_FUNC, number_param},
 	{0, 0, 0}
 };
 
 struct module_exports exports = {
-	"tcp_conn_limit", /* module name */
-	DEFAULT_DLFLAGS,  /* dlopen flags */
-	0,                /* exported functions */
-	params,           /* exported parameters */
-	0,                /* RPC method exports */
-	0,                /* exported pseudo-variables */
-	0,                /* response handling function */
-	mod_init,         /* module initialization function */
-	child_init,       /* per-child init function */
-	mod_destroy       /* module destroy function */
+	"tcp_conn_limit",   /* module name */
+	DEFAULT_DLFLAGS,    /* dlopen flags */
+	tcl_script_exports, /* exported functions */
+	params,             /* exported parameters */
+	0,                  /* RPC method exports */
+	tcl_pv_exports,     /* exported pseudo-variables */
+	0,                  /* response handling function */
+	mod_init,           /* module initialization function */
+	child_init,         /* per-child init function */
+	mod_destroy         /* module destroy function */
 };
 /* clang-format on */
 
@@ -70,18 +96,57 @@ struct module_exports exports = {
 static int text_param(modparam_t type, void *value)
 {
 	LM_ERR("a parameter of tcp_conn_limit has the text \"%s\" as its value:"
-		   " tcp_conn_limit, ipv4_prefix and ipv6_prefix are numbers, to be"
-		   " written without quotes\n",
+		   " tcp_conn_limit, ipv4_prefix, ipv6_prefix, log_interval and"
+		   " log_level are numbers, to be written without quotes\n",
 			(char *)value);
 	return -1;
 }
 
+static int number_param(modparam_t type, void *value)
+{
+	LM_ERR("a parameter of tcp_conn_limit has the number %ld as its value:"
+		   " rule, rules_file, mode, on_full and event_callback are texts, to"
+		   " be written with quotes\n",
+			(long)value);
+	return -1;
+}
+
+static int mode_param(modparam_t type, void *value)
+{
+	str text = {value, strlen(value)};
+
+	tcl_cfg_start.mode = tcl_text_mode(&text);
+	if(tcl_cfg_start.mode < 0) {
+		LM_ERR("mode is \"%s\": " TCL_TEXT_MODES " is needed\n", text.s);
+		return -1;
+	}
+	return 0;
+}
+
+static int on_full_param(modparam_t type, void *value)
+{
+	str text = {value, strlen(value)};
+
+	on_full = tcl_text_on_full(&text);
+	if(on_full < 0) {
+		LM_ERR("on_full is \"%s\": " TCL_TEXT_ON_FULLS " is needed\n", text.s);
+		return -1;
+	}
+	return 0;
+}
+
 static void host_log(int32_t level, const char *line)
 {
-	if(level == TCL_LOG_ERROR)
-		LM_ERR("%s\n", line);
-	else
-		LM_WARN("%s\n", line);
+	switch(level) {
+		case TCL_LOG_ERROR:
+			LM_ERR("%s\n", line);
+			break;
+		case TCL_LOG_REJECTED:
+			LM_GEN1(cfg_get(tcp_conn_limit, tcl_cfg, log_level), "%s\n", line);
+			break;
+		default:
+			LM_WARN("%s\n", line);
+	}
 }
 
 static uint32_t host_now(void)
@@ -89,28 +154,27 @@ static uint32_t host_now(void)
 	return get_ticks();
 }
 
-static const struct tcl_host host = {.log = host_log, .now = host_now};
+static const struct tcl_host host = {
+		.log = host_log,
+		.now = host_now,
+		.rejected = tcl_watch_rejected,
+};
 
-static int mod_init(void)
+/* Makes the table. 0, or -1 with a line in the log. */
+static int make_limiter(void)
 {
 	struct tcl_config config;
 	char error[256];
 
-	if(strcmp(tcl_version(), TCL_VERSION) != 0) {
-		LM_ERR("library version %s (libtcp_conn_limit.so) does not fit module"
-			   " version %s (tcp_conn_limit.so): install both from one build\n",
-				tcl_version(), TCL_VERSION);
-		return -1;
-	}
-	if(tcl_hooks_usable() < 0)
-		return -1;
 	config.max_connections = tcp_max_connections;
-	config.limit = (limit == LIMIT_OF_CORE) ? ksr_tcp_accept_iplimit : limit;
+	config.limit = tcl_cfg_start.limit;
 	config.ipv4_prefix = ipv4_prefix;
 	config.ipv6_prefix = ipv6_prefix;
+	config.mode = tcl_cfg_start.mode;
+	config.on_full = on_full;
 	switch(tcl_init(&config, &host, error, sizeof(error))) {
 		case TCL_OK:
-			break;
+			return 0;
 		case TCL_EALREADY:
 			LM_ERR("the module is loaded already, from another path: keep one"
 				   " loadmodule line for it\n");
@@ -125,13 +189,43 @@ static int mod_init(void)
 					error);
 			return -1;
 	}
-	if(tcl_rpc_register() < 0 || tcl_counters_register() < 0)
+}
+
+static int load_rules(void)
+{
+	/* may hold the path of the file */
+	char error[1024] = "cannot load the rules";
+
+	if(tcl_rules_reload(error, sizeof(error)) == TCL_OK)
+		return 0;
+	LM_ERR("%s\n", error);
+	return -1;
+}
+
+static int mod_init(void)
+{
+	if(strcmp(tcl_version(), TCL_VERSION) != 0) {
+		LM_ERR("library version %s (libtcp_conn_limit.so) does not fit module"
+			   " version %s (tcp_conn_limit.so): install both from one build\n",
+				tcl_version(), TCL_VERSION);
+		return -1;
+	}
+	if(tcl_hooks_usable() < 0)
+		return -1;
+	tcl_cfg_start.limit =
+			(limit == LIMIT_OF_CORE) ? ksr_tcp_accept_iplimit : limit;
+	if(tcl_cfg_check() < 0 || make_limiter() < 0 || load_rules() < 0)
+		return -1;
+	if(tcl_cfg_declare() < 0 || tcl_rpc_register() < 0
+			|| tcl_counters_register() < 0
+			|| tcl_watch_register(&event_callback) < 0)
 		return -1;
 	if(tcl_hooks_attach() < 0)
 		return -1;
-	LM_INFO("limit %d connections of a source, tcp_accept_iplimit is not "
-			"used\n",
-			config.limit);
+	LM_INFO("limit %d connections of a source, %d rules, mode %s;"
+			" tcp_accept_iplimit is not used\n",
+			tcl_cfg_start.limit, tcl_rules(NULL, 0) - 1,
+			tcl_text_mode_name(tcl_cfg_start.mode));
 	return 0;
 }
 
@@ -139,6 +233,8 @@ static int child_init(int rank)
 {
 	/* the TCP main process is the one that accepts */
 	tcl_attach((rank == PROC_TCP_MAIN) ? 0 : 1 + process_no);
+	if(rank == PROC_MAIN)
+		return tcl_watch_start();
 	return 0;
 }
 
@@ -147,4 +243,11 @@ static int child_init(int rank)
 static void mod_destroy(void)
 {
 	tcl_hooks_detach();
+}
+
+/* The core calls this when it has loaded the module. */
+int mod_register(char *path, int *dlflags, void *p1, void *p2)
+{
+	sr_kemi_modules_add(tcl_script_kemi_exports);
+	return 0;
 }

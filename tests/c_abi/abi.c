@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,14 +40,23 @@ static const uint8_t v6_host1[16] = {
 static const uint8_t v6_host2[16] = {
 		0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2};
 
+/* for files of rules: the folder given as argument */
+static const char *folder;
+
 static int lines;
+static int32_t level;
 static char line[300];
+static int events;
+static struct tcl_event event;
+static char event_source[TCL_SOURCE_TEXT];
+static char event_rule[TCL_SOURCE_TEXT];
 static uint32_t clock_s = 100;
 
-static void host_log(int32_t level, const char *text)
+static void host_log(int32_t how, const char *text)
 {
-	CHECK(level == TCL_LOG_WARN);
+	CHECK(strchr(text, '\n') == NULL);
 	lines++;
+	level = how;
 	snprintf(line, sizeof(line), "%s", text);
 }
 
@@ -55,7 +65,24 @@ static uint32_t host_now(void)
 	return clock_s;
 }
 
-static const struct tcl_host host = {host_log, host_now};
+static void host_rejected(const struct tcl_event *of)
+{
+	events++;
+	event = *of;
+	snprintf(event_source, sizeof(event_source), "%s", of->source);
+	snprintf(event_rule, sizeof(event_rule), "%s", of->rule);
+}
+
+static const struct tcl_host host = {host_log, host_now, host_rejected};
+
+/* A second later; what was logged and sent in it. */
+static int watch(uint32_t log_interval)
+{
+	int before = lines;
+	clock_s++;
+	CHECK(tcl_watch(log_interval) == TCL_OK);
+	return lines - before;
+}
 
 static struct tcl_stats stats_now(void)
 {
@@ -71,11 +98,25 @@ static struct tcl_source source_now(const uint8_t *address, uint32_t length)
 	return source;
 }
 
+/* All is told, and the next rejection of any source is the first again. */
+static void next_interval(void)
+{
+	CHECK(tcl_watch(60) == TCL_OK);
+	clock_s += 120;
+	CHECK(tcl_watch(60) == TCL_OK);
+}
+
 static void before_init(void)
 {
 	union sockaddr_union su = {.sin.sin_family = AF_INET};
 	struct tcl_stats stats;
 	struct tcl_source source;
+	struct tcl_rule rule;
+	struct tcl_suggestion suggestion;
+	const char *text = "10.0.0.0/8=5";
+	uint64_t total;
+	char error[100];
+
 	CHECK(strcmp(tcl_version(), TCL_VERSION) == 0);
 	tcl_attach(3);
 	CHECK(tcl_check(a, 4) == 0);
@@ -85,7 +126,19 @@ static void before_init(void)
 	CHECK(tcp_connection_limit_srcip(&su, 1) == 0);
 	CHECK(tcl_stats(&stats) == TCL_EINIT);
 	CHECK(tcl_get(a, 4, &source) == TCL_EINIT);
-	CHECK(tcl_top(&source, 1) == TCL_EINIT);
+	CHECK(tcl_top(&source, 1, TCL_BY_CONNECTIONS) == TCL_EINIT);
+	CHECK(tcl_list(NULL, &source, 1, &total, error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_rules(&rule, 1) == TCL_EINIT && tcl_rules(NULL, 0) == TCL_EINIT);
+	CHECK(tcl_suggest(&suggestion, 1) == TCL_EINIT);
+	CHECK(tcl_suggest(NULL, 0) == TCL_EINIT);
+	CHECK(tcl_rules_load(&text, 1, NULL, error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_set_limit(1) == TCL_EINIT);
+	CHECK(tcl_set_mode(TCL_MODE_OFF) == TCL_EINIT);
+	CHECK(tcl_set_mode(99) == TCL_EINIT);
+	CHECK(tcl_reset_stats() == TCL_EINIT);
+	CHECK(tcl_watch(60) == TCL_EINIT && tcl_watch(0) == TCL_EINIT);
+	CHECK(lines == 0 && events == 0);
 	CHECK(tcl_audit_begin(1) == NULL);
 	CHECK(tcl_audit_connection(NULL, a, 4, 0) == TCL_EINIT);
 	CHECK(tcl_audit_compare(NULL) == TCL_EINIT);
@@ -95,14 +148,18 @@ static void before_init(void)
 
 static void bad_init(void)
 {
-	struct tcl_config good = {100, 3, 32, 64};
+	struct tcl_config good = {
+			100, 3, 32, 64, TCL_MODE_ENFORCE, TCL_ON_FULL_ADMIT};
 	struct tcl_config bad;
-	struct tcl_host no_clock = {host_log, NULL};
+	struct tcl_host no_clock = {host_log, NULL, host_rejected};
+	struct tcl_host no_events = {host_log, host_now, NULL};
 	char error[100];
 
 	CHECK(tcl_init(NULL, &host, error, sizeof(error)) == TCL_EARG);
 	CHECK(tcl_init(&good, NULL, error, sizeof(error)) == TCL_EARG);
 	CHECK(tcl_init(&good, &no_clock, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "a host function is missing") == 0);
+	CHECK(tcl_init(&good, &no_events, error, sizeof(error)) == TCL_EARG);
 	CHECK(strcmp(error, "a host function is missing") == 0);
 	CHECK(tcl_init(NULL, NULL, NULL, 0) == TCL_EARG);
 	CHECK(tcl_init(NULL, NULL, error, 1) == TCL_EARG && error[0] == 0);
@@ -120,6 +177,15 @@ static void bad_init(void)
 	bad.max_connections = 0;
 	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
 	CHECK(strcmp(error, "max_connections 0: must be 1 to 100000000") == 0);
+	bad = good;
+	bad.mode = 3;
+	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(strncmp(error, "mode 3", 6) == 0);
+	bad = good;
+	bad.on_full = -1;
+	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(strncmp(error, "on_full -1", 10) == 0);
+	CHECK(tcl_stats(&(struct tcl_stats){0}) == TCL_EINIT);
 }
 
 /* In a process of its own, since the limit on address space stays. */
@@ -129,7 +195,7 @@ static void no_memory(void)
 	int status;
 
 	if(pid == 0) {
-		struct tcl_config config = {50000000, 3, 32, 64};
+		struct tcl_config config = {50000000, 3, 32, 64, 0, 0};
 		struct rlimit limit = {1UL << 30, 1UL << 30};
 		char error[200];
 		CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
@@ -143,6 +209,70 @@ static void no_memory(void)
 	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
 }
 
+/* Sources until the table has no place for one more; that one. */
+static uint32_t fill(void)
+{
+	uint32_t n = 0;
+	for(;;) {
+		uint8_t address[4] = {10, 0, n >> 8, n & 0xff};
+		if(tcl_opened(address, 4) == 0)
+			return n;
+		CHECK(++n < 10000);
+	}
+}
+
+/* In processes of their own, since a process has one limiter. */
+static void full_table(int32_t mode, int32_t on_full)
+{
+	pid_t pid = fork();
+	int status;
+
+	if(pid == 0) {
+		struct tcl_config config = {1, 0, 32, 64, mode, on_full};
+		int rejects = mode == TCL_MODE_ENFORCE && on_full == TCL_ON_FULL_REJECT;
+		uint32_t n;
+		char expected[300];
+		CHECK(tcl_init(&config, &host, NULL, 0) == TCL_OK);
+		CHECK(stats_now().mode == mode && stats_now().on_full == on_full);
+		n = fill();
+		CHECK(stats_now().table_full == 1 && stats_now().rejected == 0);
+		CHECK(watch(60) == 0);
+		{
+			uint8_t address[4] = {10, 0, n >> 8, n & 0xff};
+			CHECK(tcl_check(address, 4) == rejects);
+			CHECK(tcl_check(address, 4) == rejects);
+			if(!rejects)
+				CHECK(tcl_opened(address, 4) == 0);
+		}
+		CHECK(stats_now().full_rejected == (rejects ? 2 : 0));
+		CHECK(stats_now().rejected == (rejects ? 2 : 0));
+		CHECK(stats_now().would_reject
+				== (on_full == TCL_ON_FULL_REJECT && mode == TCL_MODE_MONITOR
+								? 2
+								: 0));
+		CHECK(stats_now().table_full == (rejects ? 1 : 2));
+		CHECK(watch(60) == 0 && events == 0);
+		clock_s += 60;
+		CHECK(watch(60) == 1 && level == TCL_LOG_WARN && events == 0);
+		snprintf(expected, sizeof(expected),
+				"the table had no place for new sources: %d connections admitted "
+				"uncounted, %d rejected; raise tcp_max_connections",
+				rejects ? 1 : 2, rejects ? 2 : 0);
+		CHECK(strcmp(line, expected) == 0);
+		_exit(0);
+	}
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+static void full_tables(void)
+{
+	int32_t mode;
+	for(mode = TCL_MODE_ENFORCE; mode <= TCL_MODE_OFF; mode++) {
+		full_table(mode, TCL_ON_FULL_ADMIT);
+		full_table(mode, TCL_ON_FULL_REJECT);
+	}
+}
+
 static void life_of_connections(void)
 {
 	uint64_t t[3];
@@ -153,17 +283,30 @@ static void life_of_connections(void)
 		t[i] = tcl_opened(a, 4);
 		CHECK(t[i] != 0);
 	}
-	CHECK(lines == 0);
+	CHECK(watch(60) == 0);
 	CHECK(tcl_check(a, 4) == 1);
-	CHECK(lines == 1);
-	CHECK(strcmp(line, "rejected connection from 192.0.2.1: 3 connections, limit 3")
-			== 0);
-	/* the same source in another form, and no second line for it */
+	/* the same source in another form */
 	CHECK(tcl_check(a_mapped, 16) == 1);
-	CHECK(lines == 1);
-	clock_s += 60;
+	CHECK(lines == 0); /* to log is tcl_watch()'s */
+	CHECK(watch(60) == 1 && level == TCL_LOG_REJECTED);
+	CHECK(strcmp(line, "rejected connection from 192.0.2.1: 3 connections, limit 3, "
+					   "rule default")
+			== 0);
+	CHECK(events == 1 && event.would == 0);
+	CHECK(strcmp(event_source, "192.0.2.1") == 0);
+	CHECK(strcmp(event_rule, "default") == 0);
+	CHECK(event.connections == 3 && event.limit == 3 && event.rejected == 2);
+	CHECK(stats_now().log_suppressed == 1);
+	CHECK(watch(60) == 0);
 	CHECK(tcl_check(a, 4) == 1);
-	CHECK(lines == 2);
+	CHECK(watch(60) == 0);
+	CHECK(stats_now().log_suppressed == 2);
+	/* the end of the interval */
+	clock_s += 57;
+	CHECK(watch(60) == 1 && level == TCL_LOG_REJECTED && events == 1);
+	CHECK(strstr(line, "2 more from 192.0.2.1") != NULL);
+	CHECK(strstr(line, "0 from 0 other sources") != NULL);
+	CHECK(tcl_watch(0) == TCL_EARG);
 	/* others are not affected */
 	CHECK(tcl_check(b, 4) == 0);
 	CHECK(tcl_check(v6_host1, 16) == 0);
@@ -174,6 +317,7 @@ static void life_of_connections(void)
 	CHECK(tcl_check(a, 4) == 0);
 	t[0] = tcl_opened(a, 4);
 	CHECK(tcl_check(a, 4) == 1);
+	CHECK(watch(60) == 1 && events == 2 && event.rejected == 4);
 	for(i = 0; i < 3; i++)
 		CHECK(tcl_closed(t[i]) == TCL_OK);
 	CHECK(source_now(a, 4).connections == 0);
@@ -218,7 +362,9 @@ static void bad_addresses(void)
 	CHECK(tcl_get(NULL, 4, &source) == TCL_EARG);
 	CHECK(tcl_get(a, 4, NULL) == TCL_EARG);
 	CHECK(tcl_stats(NULL) == TCL_EARG);
-	CHECK(tcl_top(NULL, 1) == TCL_EARG);
+	CHECK(tcl_top(NULL, 1, TCL_BY_CONNECTIONS) == TCL_EARG);
+	CHECK(tcl_top(&source, 1, 3) == TCL_EARG);
+	CHECK(tcl_top(&source, 1, -1) == TCL_EARG);
 }
 
 static void the_cores_own_function(void)
@@ -240,7 +386,9 @@ static void the_cores_own_function(void)
 	CHECK(tcp_connection_limit_srcip(&v4, -1) == 0);
 	CHECK(tcp_connection_limit_srcip(&v6, 1) == 1);
 	CHECK(stats_now().rejected == rejected + 2);
-	CHECK(lines == before); /* the caller logs, as the core does */
+	/* the caller logs, as the core does */
+	CHECK(watch(60) == 0 && lines == before);
+	CHECK(source_now(b, 4).rejected == 0);
 	CHECK(tcl_closed(t) == TCL_OK && tcl_closed(t6) == TCL_OK);
 }
 
@@ -251,17 +399,301 @@ static void reports(void)
 	struct tcl_stats stats = stats_now();
 	int i;
 
-	CHECK(tcl_top(top, 5) == 2);
+	CHECK(tcl_top(top, 5, TCL_BY_CONNECTIONS) == 2);
 	CHECK(strcmp(top[0].text, "192.0.2.2") == 0 && top[0].connections == 2);
 	CHECK(strcmp(top[1].text, "192.0.2.1") == 0 && top[1].connections == 1);
-	CHECK(tcl_top(top, 1) == 1);
-	CHECK(tcl_top(top, 0) == 0);
+	CHECK(tcl_top(top, 1, TCL_BY_CONNECTIONS) == 1);
+	CHECK(tcl_top(top, 0, TCL_BY_CONNECTIONS) == 0);
 	CHECK(stats.sources == 2 && stats.connections == 3);
 	CHECK(stats.capacity == 100 && stats.limit == 3 && stats.slots >= 100);
 	CHECK(stats.ipv4_prefix == 32 && stats.ipv6_prefix == 64);
 	CHECK(stats.memory > 0 && stats.panics == 0 && stats.table_full == 0);
 	for(i = 0; i < 3; i++)
 		CHECK(tcl_closed(t[i]) == TCL_OK);
+}
+
+static void put_file(const char *path, const char *content, size_t size)
+{
+	FILE *file = fopen(path, "w");
+	CHECK(file != NULL && fwrite(content, 1, size, file) == size);
+	CHECK(fclose(file) == 0);
+}
+
+/* Loads one modparam and the file; the code, and its sentence in error. */
+static char error[400];
+static int32_t load(const char *text, const char *file)
+{
+	memset(error, 'x', sizeof(error));
+	return tcl_rules_load(&text, text != NULL, file, error, sizeof(error));
+}
+
+static void rules(void)
+{
+	const char *two[] = {"192.0.2.0/24 = 2", "2001:db8::/32=unlimited"};
+	const char *null[] = {"192.0.2.0/24=2", NULL};
+	struct tcl_rule found[4];
+	uint64_t t[2];
+	char small[8];
+	uint64_t reloads;
+	int before = events;
+
+	/* none yet, and none at the start */
+	CHECK(tcl_rules(NULL, 0) == 1 && stats_now().rules == 0);
+	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_OK);
+	CHECK(tcl_rules_load(NULL, 7, NULL, NULL, 0) == TCL_OK);
+	CHECK(tcl_rules(found, 4) == 1);
+	CHECK(strcmp(found[0].prefix, "default") == 0 && found[0].limit == 3);
+	reloads = stats_now().reloads;
+	CHECK(tcl_rules_load(two, 2, NULL, error, sizeof(error)) == TCL_OK);
+	CHECK(stats_now().reloads == reloads + 1 && stats_now().rules == 2);
+	t[0] = tcl_opened(a, 4);
+	t[1] = tcl_opened(a, 4);
+	CHECK(tcl_check(a, 4) == 1 && tcl_check(v6_host1, 16) == 0);
+	memset(found, 'x', sizeof(found));
+	CHECK(tcl_rules(found, 4) == 3);
+	CHECK(strcmp(found[0].prefix, "192.0.2.0/24") == 0 && found[0].limit == 2);
+	CHECK(found[0].sources == 1 && found[0].connections == 2);
+	CHECK(found[0].rejected == 1 && found[0].would_reject == 0);
+	CHECK(strcmp(found[1].prefix, "2001:db8::/32") == 0 && found[1].limit == 0);
+	CHECK(strcmp(found[2].prefix, "default") == 0 && found[2].limit == 3);
+	CHECK(found[3].prefix[0] == 'x');
+	memset(found, 'x', sizeof(found));
+	CHECK(tcl_rules(found, 1) == 3 && found[1].prefix[0] == 'x');
+	CHECK(tcl_rules(found, 0) == 3 && tcl_rules(NULL, 4) == 3);
+	CHECK(strcmp(source_now(a, 4).rule, "192.0.2.0/24") == 0);
+	CHECK(source_now(a, 4).limit == 2);
+	CHECK(strcmp(source_now(v6_host1, 16).rule, "2001:db8::/32") == 0);
+	CHECK(source_now(v6_host1, 16).limit == 0);
+	CHECK(watch(1) >= 1 && events == before + 1);
+	CHECK(strcmp(event_rule, "192.0.2.0/24") == 0 && event.limit == 2);
+
+	/* what is wrong, and where; nothing changes */
+	CHECK(tcl_rules_load(null, 2, NULL, error, sizeof(error)) == TCL_EARG);
+	CHECK(tcl_rules_load(null, 2, NULL, NULL, 0) == TCL_EARG);
+	CHECK(load("192.0.2.0/24=0", NULL) == TCL_ERULES);
+	CHECK(strstr(error, "modparam rule 1") && strstr(error, "`192.0.2.0/24=0`"));
+	CHECK(strstr(error, "a limit is at least 1"));
+	CHECK(load("192.0.2.1/24=5", NULL) == TCL_ERULES);
+	CHECK(strstr(error, "write 192.0.2.0/24"));
+	CHECK(load("2001:db8::/65=5", NULL) == TCL_ERULES);
+	CHECK(strstr(error, "ipv6_prefix"));
+	CHECK(load("", NULL) == TCL_ERULES);
+	CHECK(load("=", NULL) == TCL_ERULES);
+	CHECK(load("\xff\xfe=5", NULL) == TCL_ERULES);
+	CHECK(strstr(error, "modparam rule 1"));
+	two[1] = "192.0.2.0/24=7";
+	CHECK(tcl_rules_load(two, 2, NULL, error, sizeof(error)) == TCL_ERULES);
+	CHECK(strstr(error, "modparam rule 2") && strstr(error, "modparam rule 1"));
+	/* a small buffer: cut, with a NUL, and nothing beyond it */
+	memset(small, 'x', sizeof(small));
+	two[1] = "nonsense";
+	CHECK(tcl_rules_load(two, 2, NULL, small, 6) == TCL_ERULES);
+	CHECK(strcmp(small, "modpa") == 0 && small[6] == 'x');
+	memset(small, 'x', sizeof(small));
+	CHECK(tcl_rules_load(two, 2, NULL, small, 1) == TCL_ERULES && small[0] == 0);
+	CHECK(small[1] == 'x');
+	CHECK(tcl_rules_load(two, 2, NULL, small, 0) == TCL_ERULES && small[1] == 'x');
+	CHECK(tcl_rules_load(two, 2, NULL, NULL, 100) == TCL_ERULES);
+	CHECK(tcl_rules(NULL, 0) == 3 && stats_now().reloads == reloads + 1);
+	CHECK(tcl_check(a, 4) == 1);
+
+	/* a rule's numbers stay with its prefix */
+	CHECK(load("192.0.2.0/24=3", NULL) == TCL_OK);
+	CHECK(tcl_check(a, 4) == 0);
+	CHECK(tcl_rules(found, 4) == 2 && found[0].rejected == 2);
+	CHECK(tcl_closed(t[0]) == TCL_OK && tcl_closed(t[1]) == TCL_OK);
+}
+
+static void rules_in_a_file(void)
+{
+	static const char good[] = "# who\n\n 192.0.2.1 = 7 # a\r\n2001:db8::/32=9";
+	static const char nul[] = "10.0.0.1=5\n10.0.0.2=5\0\n";
+	static const char no_text[] = "10.0.0.1=5\n\n\xff\xfe=5\n";
+	static char many[65537 * 20];
+	char path[300], fifo[300], missing[300];
+	size_t size = 0;
+	uint32_t i;
+
+	snprintf(path, sizeof(path), "%s/rules", folder);
+	snprintf(fifo, sizeof(fifo), "%s/fifo", folder);
+	snprintf(missing, sizeof(missing), "%s/missing", folder);
+	put_file(path, good, sizeof(good) - 1);
+	CHECK(load("192.0.2.0/24=4", path) == TCL_OK);
+	CHECK(tcl_rules(NULL, 0) == 4);
+	CHECK(source_now(a, 4).limit == 7 && source_now(b, 4).limit == 4);
+	CHECK(source_now(v6_host1, 16).limit == 9);
+
+	CHECK(load(NULL, missing) == TCL_ERULES && strstr(error, missing));
+	CHECK(load(NULL, folder) == TCL_ERULES && strstr(error, folder));
+	CHECK(load(NULL, "") == TCL_ERULES);
+	/* nobody writes to it: not to wait for him */
+	alarm(20);
+	CHECK(mkfifo(fifo, 0600) == 0);
+	CHECK(load(NULL, fifo) == TCL_ERULES && strstr(error, fifo));
+	CHECK(load(NULL, "/dev/zero") == TCL_ERULES && strstr(error, "/dev/zero"));
+	alarm(0);
+	put_file(path, no_text, sizeof(no_text) - 1);
+	CHECK(load(NULL, path) == TCL_ERULES && strstr(error, path));
+	CHECK(strstr(error, "rules:3: ") && strstr(error, "UTF-8"));
+	put_file(path, nul, sizeof(nul) - 1);
+	CHECK(load(NULL, path) == TCL_ERULES && strstr(error, "rules:2: "));
+	put_file(path, "192.0.2.0/24=5\n", 15);
+	CHECK(load("192.0.2.0/24=4", path) == TCL_ERULES);
+	CHECK(strstr(error, "rules:1: ") && strstr(error, "modparam rule 1"));
+	put_file(path, "10.0.0.0/8=x", 12);
+	CHECK(load(NULL, path) == TCL_ERULES);
+	CHECK(strstr(error, "rules:1: `10.0.0.0/8=x`: "));
+	/* larger than any file of rules */
+	CHECK(truncate(path, (16 << 20) + 1) == 0);
+	CHECK(load(NULL, path) == TCL_ERULES && strstr(error, "16 MiB"));
+	/* as many as there can be, and one more */
+	for(i = 0; i < 65536; i++)
+		size += (size_t)sprintf(many + size, "10.0.%u.%u=1\n", i >> 8, i & 0xff);
+	put_file(path, many, size);
+	CHECK(load(NULL, path) == TCL_ERULES);
+	CHECK(strstr(error, "rules:65536: ") && strstr(error, "65535"));
+	CHECK(tcl_rules(NULL, 0) == 4 && source_now(a, 4).limit == 7);
+	size -= strlen("10.0.255.255=1\n");
+	put_file(path, many, size);
+	CHECK(load(NULL, path) == TCL_OK && tcl_rules(NULL, 0) == 65536);
+	put_file(path, "", 0);
+	CHECK(load(NULL, path) == TCL_OK && tcl_rules(NULL, 0) == 1);
+}
+
+/* A file that the server's user must not read. */
+static void rules_of_another_user(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if(pid == 0) {
+		char path[300];
+		snprintf(path, sizeof(path), "%s/secret", folder);
+		put_file(path, "10.0.0.0/8=5\n", 13);
+		CHECK(chmod(path, 0) == 0);
+		CHECK(geteuid() != 0 || setuid(65534) == 0);
+		CHECK(load(NULL, path) == TCL_ERULES && strstr(error, path));
+		CHECK(strstr(error, "the server's user must be able to"));
+		_exit(0);
+	}
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+static void modes_and_limits(void)
+{
+	uint64_t t[3] = {tcl_opened(a, 4), tcl_opened(a, 4), tcl_opened(a, 4)};
+	uint64_t rejected = stats_now().rejected;
+	int before, i;
+
+	next_interval();
+	before = events;
+	CHECK(tcl_check(a, 4) == 1);
+	CHECK(stats_now().rejected == rejected + 1);
+	CHECK(tcl_set_mode(-1) == TCL_EARG && tcl_set_mode(3) == TCL_EARG);
+	CHECK(stats_now().mode == TCL_MODE_ENFORCE);
+	CHECK(tcl_set_mode(TCL_MODE_MONITOR) == TCL_OK);
+	/* what happened is told, whatever the mode is now */
+	CHECK(watch(60) == 1 && strncmp(line, "rejected connection from ", 25) == 0);
+	CHECK(events == before + 1 && event.would == 0);
+	next_interval();
+	CHECK(tcl_check(a, 4) == 0 && tcl_check(a, 4) == 0);
+	CHECK(stats_now().mode == TCL_MODE_MONITOR);
+	CHECK(stats_now().would_reject == 2);
+	CHECK(stats_now().rejected == rejected + 1);
+	CHECK(source_now(a, 4).would_reject == 2);
+	CHECK(watch(60) == 1 && level == TCL_LOG_REJECTED);
+	CHECK(strcmp(line, "would reject connection from 192.0.2.1: 3 connections, "
+					   "limit 3, rule default")
+			== 0);
+	CHECK(events == before + 2 && event.would == 1);
+	CHECK(tcl_set_mode(TCL_MODE_OFF) == TCL_OK);
+	CHECK(tcl_check(a, 4) == 0 && stats_now().would_reject == 2);
+	CHECK(tcl_set_mode(TCL_MODE_ENFORCE) == TCL_OK);
+	CHECK(tcl_set_limit(4) == TCL_OK && stats_now().limit == 4);
+	CHECK(tcl_check(a, 4) == 0 && source_now(a, 4).limit == 4);
+	CHECK(tcl_set_limit(1) == TCL_OK && tcl_check(a, 4) == 1);
+	CHECK(tcl_set_limit(-7) == TCL_OK && tcl_check(a, 4) == 0);
+	CHECK(source_now(a, 4).limit == 0);
+	CHECK(tcl_rules(NULL, 0) == 1);
+	CHECK(tcl_set_limit(3) == TCL_OK);
+	for(i = 0; i < 3; i++)
+		CHECK(tcl_closed(t[i]) == TCL_OK);
+}
+
+static void resets(void)
+{
+	uint64_t t = tcl_opened(a, 4);
+	struct tcl_stats stats;
+	struct tcl_source source;
+
+	CHECK(stats_now().rejected > 0 && stats_now().errors > 0);
+	CHECK(tcl_reset_stats() == TCL_OK);
+	stats = stats_now();
+	CHECK(stats.admitted == 0 && stats.rejected == 0 && stats.would_reject == 0);
+	CHECK(stats.full_rejected == 0 && stats.errors == 0 && stats.panics == 0);
+	CHECK(stats.table_full == 0 && stats.bad_address == 0);
+	CHECK(stats.stale_token == 0 && stats.log_suppressed == 0);
+	CHECK(stats.connections == 1 && stats.sources == 1 && stats.limit == 3);
+	source = source_now(a, 4);
+	CHECK(source.rejected == 0 && source.would_reject == 0);
+	CHECK(source.connections == 1 && source.peak == 1);
+	CHECK(tcl_closed(t) == TCL_OK);
+}
+
+static void lists_and_suggestions(void)
+{
+	uint64_t t[14];
+	struct tcl_source list[5];
+	struct tcl_suggestion found[3];
+	const char *rule = "192.0.2.0/30=20";
+	uint64_t total = 77;
+	int i;
+
+	CHECK(tcl_set_limit(0) == TCL_OK);
+	CHECK(tcl_reset_stats() == TCL_OK);
+	for(i = 0; i < 12; i++)
+		CHECK((t[i] = tcl_opened(a, 4)) != 0);
+	t[12] = tcl_opened(b, 4);
+	t[13] = tcl_opened(v6_host1, 16);
+	clock_s += 10;
+	watch(60);
+	clock_s += 5;
+	CHECK(tcl_list(NULL, list, 5, &total, NULL, 0) == 3 && total == 3);
+	CHECK(strcmp(list[0].text, "192.0.2.1") == 0 && list[0].connections == 12);
+	CHECK(list[0].last_seen == 5 && list[0].first_seen >= 5);
+	CHECK(list[0].peak == 12 && list[0].limit == 0);
+	CHECK(tcl_list("192.0.2.0/24", list, 1, &total, NULL, 0) == 1 && total == 2);
+	CHECK(tcl_list("192.0.2.2", list, 5, NULL, NULL, 0) == 1);
+	CHECK(strcmp(list[0].text, "192.0.2.2") == 0);
+	CHECK(tcl_list("2001:db8::/32", list, 5, &total, NULL, 0) == 1 && total == 1);
+	CHECK(tcl_list("10.0.0.0/8", list, 5, &total, NULL, 0) == 0 && total == 0);
+	CHECK(tcl_list(NULL, list, 0, &total, NULL, 0) == 0 && total == 3);
+	/* no prefix */
+	CHECK(tcl_list("x", list, 5, &total, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "`x`") != NULL);
+	CHECK(tcl_list("", list, 5, &total, error, sizeof(error)) == TCL_EARG);
+	CHECK(tcl_list("10.0.0.1/8", list, 5, &total, error, 5) == TCL_EARG);
+	CHECK(strcmp(error, "`10.") == 0);
+	CHECK(tcl_list("10.0.0.0/33", list, 5, NULL, NULL, 0) == TCL_EARG);
+	CHECK(tcl_top(list, 5, TCL_BY_PEAK) == 3 && list[0].peak == 12);
+	CHECK(tcl_top(list, 5, TCL_BY_REJECTED) == 0);
+
+	CHECK(tcl_rules_load(&rule, 1, NULL, NULL, 0) == TCL_OK);
+	CHECK(tcl_suggest(NULL, 0) == 2 && tcl_suggest(NULL, 9) == 2);
+	memset(found, 'x', sizeof(found));
+	CHECK(tcl_suggest(found, 1) == 2 && found[1].prefix[0] == 'x');
+	CHECK(tcl_suggest(found, 3) == 2 && found[2].prefix[0] == 'x');
+	CHECK(strcmp(found[0].prefix, "192.0.2.0/30") == 0 && found[0].limit == 20);
+	CHECK(found[0].sources == 2 && found[0].highest == 12 && found[0].p99 == 12);
+	CHECK(found[0].proposed == 18 && found[0].above == 0);
+	CHECK(found[0].list[0].text[0] == 0 && found[0].list[0].peak == 0);
+	CHECK(strcmp(found[1].prefix, "default") == 0 && found[1].limit == 0);
+	CHECK(found[1].sources == 1 && found[1].highest == 1);
+	CHECK(found[1].proposed == 8 && found[1].list[9].text[0] == 0);
+	for(i = 0; i < 14; i++)
+		CHECK(tcl_closed(t[i]) == TCL_OK);
+	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_OK);
+	CHECK(tcl_set_limit(3) == TCL_OK);
 }
 
 static void audit(void)
@@ -309,14 +741,17 @@ static void another_process(void)
 	CHECK(source_now(b, 4).connections == 1);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	struct tcl_config config = {100, 3, 32, 64};
-	char error[100];
+	struct tcl_config config = {
+			100, 3, 32, 64, TCL_MODE_ENFORCE, TCL_ON_FULL_ADMIT};
 
+	CHECK(argc == 2);
+	folder = argv[1];
 	before_init();
 	bad_init();
 	no_memory();
+	full_tables();
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_OK);
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_EALREADY);
 	tcl_attach(0);
@@ -325,6 +760,12 @@ int main(void)
 	bad_addresses();
 	the_cores_own_function();
 	reports();
+	rules();
+	rules_in_a_file();
+	rules_of_another_user();
+	modes_and_limits();
+	resets();
+	lists_and_suggestions();
 	audit();
 	another_process();
 	return 0;

@@ -66,7 +66,8 @@ fn demo() -> Result<(), NotAsTold> {
     server.assert_audit_clean();
     expect("rejected in all", server.stat("rejected") as usize, 15)?;
 
-    println!("\nWhat the log says of the 15 rejections, once a minute at most:");
+    println!("\nWhat the log says of the 15 rejections, at first:");
+    server.wait_for_log(1, "rejected connection");
     let log = server.stop(&[]);
     let lines = log.lines_with("rejected connection");
     for line in &lines {

@@ -117,6 +117,10 @@ mod observe {
         for _ in 0..10 {
             server.reject(Via::Tcp, source(0, 5, 1));
         }
+        if mode == Mode::Module {
+            // Its process for this looks once a second.
+            server.wait_for_log(1, "127.0.5.1");
+        }
         let log = mode.finish(server, &[]);
         let lines = log.lines_with("127.0.5.1");
         let warnings = lines

@@ -70,9 +70,9 @@ fn ipv4_prefix_groups_addresses() {
     assert_eq!(got["connections"], 2);
     assert_eq!(got["rejected"], 4);
     assert_eq!(server.stat("ipv4_prefix"), 24);
-    let log = Mode::Module.finish(server, &[]);
     let line = "rejected connection from 127.1.1.0/24: 2 connections, limit 2";
-    assert_eq!(log.lines_with(line).len(), 1);
+    server.wait_for_log(1, line);
+    Mode::Module.finish(server, &[]);
 
     let server = config.param("ipv4_prefix", 1).start();
     let _held = [1, 2].map(|net| server.admit(Via::Tcp, source(net, 0, 1)));

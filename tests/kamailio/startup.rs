@@ -120,6 +120,11 @@ fn parameter_out_of_range() {
         ("ipv6_prefix", 0, "1 to 128"),
         ("ipv6_prefix", 129, "1 to 128"),
         ("ipv6_prefix", i64::from(i32::MIN), "1 to 128"),
+        ("log_interval", 0, "1 to 86400"),
+        ("log_interval", -1, "1 to 86400"),
+        ("log_interval", 86_401, "1 to 86400"),
+        ("log_level", -6, "-5 to 3"),
+        ("log_level", 4, "-5 to 3"),
     ] {
         let log = Config::with_module().param(name, value).start_fails();
         assert_error(&log, &[name, &value.to_string(), range]);
@@ -128,11 +133,33 @@ fn parameter_out_of_range() {
 
 #[test]
 fn parameter_of_the_wrong_type() {
-    for name in ["tcp_conn_limit", "ipv4_prefix", "ipv6_prefix"] {
-        let log = Config::with_module()
-            .modparam("tcp_conn_limit", name, "\"many\"")
-            .start_fails();
+    for name in [
+        "tcp_conn_limit",
+        "ipv4_prefix",
+        "ipv6_prefix",
+        "log_interval",
+        "log_level",
+    ] {
+        let log = Config::with_module().text_param(name, "many").start_fails();
         assert_error(&log, &[name, "\"many\"", "number"]);
+    }
+    for name in ["rule", "rules_file", "mode", "on_full", "event_callback"] {
+        let log = Config::with_module().param(name, 5).start_fails();
+        assert_error(&log, &[name, "5", "text"]);
+    }
+}
+
+#[test]
+fn parameter_of_an_unknown_word() {
+    for (name, word, known) in [
+        ("mode", "strict", ["enforce", "monitor", "off"].as_slice()),
+        ("mode", "", &["enforce", "monitor", "off"]),
+        ("mode", "Monitor", &["enforce", "monitor", "off"]),
+        ("on_full", "ignore", &["admit", "reject"]),
+        ("on_full", "", &["admit", "reject"]),
+    ] {
+        let log = Config::with_module().text_param(name, word).start_fails();
+        assert_error(&log, &[&[name, word], known].concat());
     }
 }
 

@@ -110,7 +110,7 @@ fn counts_are_right_in_a_storm() {
         peer.open.clear();
     }
     settle(&server, &mut peers);
-    assert_eq!(server.rpc("tcp_conn_limit.top", json!([1000])), json!([]));
+    assert_eq!(server.rpc("tcp_conn_limit.top", json!([400])), json!([]));
     // What the core says of a RST.
     Mode::Module.finish(server, &["core/tcp_read.c"]);
 }

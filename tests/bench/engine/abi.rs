@@ -6,7 +6,9 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::libc;
-use tcp_conn_limit::ffi::{TCL_OK, TCL_SOURCE_TEXT, tcl_config, tcl_source, tcl_stats};
+use tcp_conn_limit::ffi::{
+    TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_config, tcl_source, tcl_stats,
+};
 
 use crate::Result;
 use crate::operations::Subject;
@@ -17,6 +19,7 @@ use crate::sources::address;
 struct Host {
     log: unsafe extern "C" fn(i32, *const c_char),
     now: unsafe extern "C" fn() -> u32,
+    rejected: unsafe extern "C" fn(*const c_void),
 }
 
 type Init = unsafe extern "C" fn(*const tcl_config, *const Host, *mut c_char, usize) -> i32;
@@ -63,6 +66,8 @@ impl Engine {
             limit,
             ipv4_prefix: 32,
             ipv6_prefix: 64,
+            mode: TCL_MODE_ENFORCE,
+            on_full: TCL_ON_FULL_ADMIT,
         };
         let mut error = [0; 256];
         // SAFETY: valid pointers and the size of `error`; the functions of HOST
@@ -89,12 +94,8 @@ impl Engine {
 
     /// The connections of source number `index`.
     pub(crate) fn connections_of(&self, index: u32) -> Result<u32> {
-        let mut source = tcl_source {
-            text: [0; TCL_SOURCE_TEXT],
-            connections: 0,
-            limit: 0,
-            rejected: 0,
-        };
+        // SAFETY: a struct of integers, for which zeros are valid.
+        let mut source: tcl_source = unsafe { std::mem::zeroed() };
         // SAFETY: four bytes, and a valid place for the answer.
         match unsafe { (self.get)(address(index).as_ptr(), 4, &mut source) } {
             TCL_OK => Ok(source.connections),
@@ -147,14 +148,16 @@ impl Subject for Engine {
 static HOST: Host = Host {
     log: ignore,
     now: noon,
+    rejected: nobody,
 };
 
 unsafe extern "C" fn ignore(_level: i32, _line: *const c_char) {}
 
-/// Time stands still: after the first rejection of a source, none is logged.
 unsafe extern "C" fn noon() -> u32 {
     12 * 3_600
 }
+
+unsafe extern "C" fn nobody(_event: *const c_void) {}
 
 /// # Safety
 ///

@@ -20,7 +20,12 @@ static uint32_t host_now(void)
 	return 1;
 }
 
-static const struct tcl_host host = {host_log, host_now};
+static void host_rejected(const struct tcl_event *event)
+{
+	(void)event;
+}
+
+static const struct tcl_host host = {host_log, host_now, host_rejected};
 
 static void address(uint32_t n, uint8_t bytes[4])
 {
@@ -62,7 +67,8 @@ static int run(enum operation operation, const uint8_t bytes[4])
 
 int main(int argc, char **argv)
 {
-	struct tcl_config config = {0, LIMIT, 32, 64};
+	struct tcl_config config = {
+			.limit = LIMIT, .ipv4_prefix = 32, .ipv6_prefix = 64};
 	enum operation operation = 0;
 	char error[200];
 	uint8_t bytes[4];

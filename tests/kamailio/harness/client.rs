@@ -79,6 +79,31 @@ impl Client {
         Ok(answer)
     }
 
+    /// Sends a SIP request; the reason in the answer, which is to be a 200.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, user: &str) -> String {
+        let request = format!(
+            "OPTIONS sip:{user}@localhost SIP/2.0\r\n\
+             Via: SIP/2.0/TCP localhost;branch=z9hG4bK-1\r\n\
+             From: <sip:test@localhost>;tag=1\r\n\
+             To: <sip:{user}@localhost>\r\n\
+             Call-ID: 1@localhost\r\n\
+             CSeq: 1 OPTIONS\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        self.send(request.as_bytes())
+            .expect("an admitted connection can be written to");
+        let mut answer = Vec::new();
+        // The answer has no body.
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.extend(self.receive(1).expect("the server answers a request"));
+        }
+        let answer = String::from_utf8(answer).expect("SIP is text");
+        let reason = answer.lines().next().unwrap_or_default();
+        let reason = reason.strip_prefix("SIP/2.0 200 ");
+        reason.unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
     /// Reads to the end of the stream: all that the server said until it
     /// closed the connection.
     #[track_caller]

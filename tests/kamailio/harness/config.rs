@@ -34,6 +34,7 @@ loadmodule "ctl.so"
 modparam("ctl", "binrpc", "unix:@DIR@/ctl.sock")
 loadmodule "jsonrpcs.so"
 modparam("jsonrpcs", "transport", 4)
+modparam("jsonrpcs", "pretty_format", 0)
 modparam("jsonrpcs", "dgram_socket", "@DIR@/rpc.sock")
 "#;
 
@@ -47,6 +48,17 @@ request_route {
 }
 "#;
 
+/// Answers over HTTP: the counters to Prometheus, and procedure calls.
+const HTTP_ROUTE: &str = r#"
+event_route[xhttp:request] {
+	if (prom_check_uri()) {
+		prom_dispatch();
+	} else {
+		jsonrpc_dispatch();
+	}
+}
+"#;
+
 /// The configuration of a server that is not running yet.
 #[derive(Clone)]
 pub(crate) struct Config {
@@ -55,6 +67,7 @@ pub(crate) struct Config {
     core: String,
     modules: String,
     route: String,
+    files: Vec<(String, String)>,
     tls: bool,
     any_address: bool,
     megabytes: u32,
@@ -79,6 +92,7 @@ impl Config {
             core: String::new(),
             modules: String::new(),
             route: BASE_ROUTE.to_owned(),
+            files: Vec::new(),
             tls: false,
             any_address: false,
             megabytes: 64,
@@ -129,6 +143,29 @@ impl Config {
         self.modparam("tcp_conn_limit", name, &value.to_string())
     }
 
+    /// Sets a parameter of our module to a text.
+    pub(crate) fn text_param(self, name: &str, value: &str) -> Self {
+        self.modparam("tcp_conn_limit", name, &format!("\"{value}\""))
+    }
+
+    /// Gives our module a rule.
+    pub(crate) fn rule(self, rule: &str) -> Self {
+        self.text_param("rule", rule)
+    }
+
+    /// Gives our module a file of rules, `rules` in the server's directory.
+    pub(crate) fn rules_file(self, text: &str) -> Self {
+        self.file("rules", text)
+            .text_param("rules_file", "@DIR@/rules")
+    }
+
+    /// Puts a file into the server's directory, which `@DIR@` stands for in
+    /// the configuration.
+    pub(crate) fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
     /// The limit of our module.
     pub(crate) fn limit(self, limit: i64) -> Self {
         self.param("tcp_conn_limit", limit)
@@ -138,6 +175,24 @@ impl Config {
     pub(crate) fn route(mut self, script: &str) -> Self {
         self.route = script.to_owned();
         self
+    }
+
+    /// Adds a block to the routing script.
+    pub(crate) fn also_route(mut self, script: &str) -> Self {
+        self.route.push_str(script);
+        self
+    }
+
+    /// Also speaks HTTP: the counters of `groups` for Prometheus, and
+    /// procedure calls with answers of any length.
+    pub(crate) fn http(self, groups: &str) -> Self {
+        self.core("tcp_accept_no_cl=yes")
+            .module("xhttp.so")
+            .module("xhttp_prom.so")
+            .modparam("jsonrpcs", "transport", "5")
+            .modparam("xhttp_prom", "xhttp_prom_stats", &format!("\"{groups}\""))
+            .modparam("xhttp_prom", "xhttp_prom_buf_size", "65536")
+            .also_route(HTTP_ROUTE)
     }
 
     /// Also listens for TLS.
@@ -248,6 +303,9 @@ impl Config {
         let path = dir.path();
         if self.tls {
             tls::write_certificate(path);
+        }
+        for (name, text) in &self.files {
+            fs::write(path.join(name), text).expect("a file of the server can be written");
         }
         let file = path.join("kamailio.cfg");
         fs::write(&file, self.text(path, ports)).expect("the configuration can be written");

@@ -19,6 +19,13 @@ impl Log {
         self.0.lines().filter(|line| line.contains(text)).collect()
     }
 
+    /// The lines that the process `pid` wrote and that contain `text`.
+    pub(crate) fn lines_of(&self, pid: u64, text: &str) -> Vec<&str> {
+        let mut lines = self.lines_with(text);
+        lines.retain(|line| line.contains(&format!("({pid}) ")));
+        lines
+    }
+
     pub(crate) fn contains(&self, text: &str) -> bool {
         self.0.contains(text)
     }

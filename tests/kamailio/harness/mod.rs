@@ -8,6 +8,7 @@
 
 mod client;
 mod config;
+mod http;
 mod log;
 mod netns;
 mod ports;
@@ -24,6 +25,7 @@ pub(crate) use config::Config;
 pub(crate) use log::Log;
 pub(crate) use netns::in_own_network;
 pub(crate) use ports::free_port;
+pub(crate) use rpc::Fault;
 pub(crate) use server::{Server, number};
 pub(crate) use servers::{Servers, version};
 pub(crate) use wait::until;

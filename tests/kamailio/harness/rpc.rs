@@ -35,26 +35,34 @@ pub(super) fn call(
     // The server answers to the address that the request came from.
     let own_path = dir.join(format!("rpc-client-{id}.sock"));
     let socket = UnixDatagram::bind(&own_path)?;
-    let request = json!({"jsonrpc": "2.0", "method": method, "params": params, "id": id});
     let answer = socket
-        .send_to(request.to_string().as_bytes(), dir.join("rpc.sock"))
+        .send_to(request(method, params, id).as_bytes(), dir.join("rpc.sock"))
         .and_then(|_| receive(&socket, is_gone));
     fs::remove_file(&own_path)?;
 
-    let mut answer = answer?;
+    Ok(result(answer?))
+}
+
+/// A call in JSON.
+pub(super) fn request(method: &str, params: &Value, id: u32) -> String {
+    json!({"jsonrpc": "2.0", "method": method, "params": params, "id": id}).to_string()
+}
+
+/// What an answer says.
+pub(super) fn result(mut answer: Value) -> Result<Value, Fault> {
     let error = &answer["error"];
     if error.is_null() {
-        return Ok(Ok(answer["result"].take()));
+        return Ok(answer["result"].take());
     }
-    Ok(Err(Fault {
+    Err(Fault {
         code: error["code"].as_i64().unwrap_or_default(),
         message: error["message"].as_str().unwrap_or_default().to_owned(),
-    }))
+    })
 }
 
 fn receive(socket: &UnixDatagram, mut is_gone: impl FnMut() -> bool) -> io::Result<Value> {
-    // More than the largest datagram that jsonrpcs sends.
-    let mut buffer = vec![0; 1 << 17];
+    // More than the largest datagram that the kernel sends.
+    let mut buffer = vec![0; 1 << 18];
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     let end = Instant::now() + DEADLINE;
     loop {

@@ -2,6 +2,7 @@
 
 //! A running server and what the tests ask of it.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitStatus;
@@ -13,7 +14,7 @@ use super::config::Ports;
 use super::process::Process;
 use super::rpc::{self, Fault};
 use super::wait::{poll, until};
-use super::{Client, Config, Log, Via};
+use super::{Client, Config, Log, Via, http};
 
 /// Of the process that starts the others; it has no status.
 const MAIN_RANK: i64 = 0;
@@ -128,6 +129,37 @@ impl Server {
         answer.unwrap_or_else(|fault| panic!("{method}: {fault:?}"))
     }
 
+    /// Calls a procedure that is to fail.
+    #[track_caller]
+    pub(crate) fn fault(&self, method: &str, params: Value) -> Fault {
+        match self.try_rpc(method, params.clone()) {
+            Ok(answer) => panic!("{method} {params} was to fail: {answer}"),
+            Err(fault) => fault,
+        }
+    }
+
+    /// Calls a procedure over HTTP: for an answer of any length, and in another
+    /// process than [`try_rpc`](Self::try_rpc) does.
+    #[track_caller]
+    pub(crate) fn try_rpc_by_http(&self, method: &str, params: Value) -> Result<Value, Fault> {
+        let call = rpc::request(method, &params, 1);
+        let answer = http::post(self.address(Via::Tcp), "/RPC", &call);
+        rpc::result(serde_json::from_str(&answer).expect("an answer in JSON"))
+    }
+
+    /// Calls a procedure over HTTP that is to succeed.
+    #[track_caller]
+    pub(crate) fn rpc_by_http(&self, method: &str, params: Value) -> Value {
+        let answer = self.try_rpc_by_http(method, params);
+        answer.unwrap_or_else(|fault| panic!("{method}: {fault:?}"))
+    }
+
+    /// The counters as Prometheus gets them.
+    #[track_caller]
+    pub(crate) fn scrape(&self) -> String {
+        http::get(self.address(Via::Tcp), "/metrics")
+    }
+
     /// What kamcmd prints for a command.
     pub(crate) fn kamcmd(&self, arguments: &[&str]) -> String {
         rpc::kamcmd(self.dir.path(), arguments)
@@ -152,11 +184,30 @@ impl Server {
         number(&self.rpc("tcp_conn_limit.stats", json!([])), name)
     }
 
+    /// What the module knows of a source.
+    #[track_caller]
+    pub(crate) fn source(&self, address: &str) -> Value {
+        self.rpc("tcp_conn_limit.get", json!([address]))
+    }
+
     /// How many connections the module counts for a source.
     #[track_caller]
     pub(crate) fn counted(&self, address: &str) -> u64 {
-        let source = self.rpc("tcp_conn_limit.get", json!([address]));
-        number(&source, "connections")
+        number(&self.source(address), "connections")
+    }
+
+    /// What `tcp_conn_limit.rules` tells of a rule: a prefix, or `default`.
+    #[track_caller]
+    pub(crate) fn rule(&self, prefix: &str) -> Value {
+        let rules = self.rpc("tcp_conn_limit.rules", json!([]));
+        let mut list = rules.as_array().expect("a list of rules").iter();
+        let rule = list.find(|rule| rule["prefix"] == prefix).cloned();
+        rule.unwrap_or_else(|| panic!("no rule {prefix} in {rules}"))
+    }
+
+    /// Replaces the file that `Config::rules_file` made.
+    pub(crate) fn write_rules(&self, text: &str) {
+        fs::write(self.dir().join("rules"), text).expect("the rules can be written");
     }
 
     /// One of the server's counters.
@@ -181,12 +232,40 @@ impl Server {
         self.process.log()
     }
 
+    /// Waits until the log has `count` lines with `text`, and no more.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, count: usize, text: &str) {
+        let mut found = 0;
+        let is_there = poll(|| {
+            found = self.log().lines_with(text).len();
+            (found >= count).then_some(())
+        });
+        assert!(
+            is_there.is_some() && found == count,
+            "{found} lines instead of {count} with {text:?} in\n{}",
+            self.log()
+        );
+    }
+
     /// The process id of the TCP main process, which accepts.
     pub(crate) fn tcp_main(&self) -> u64 {
         let list = self.rpc("core.psa", json!([]));
         let mut processes = list.as_array().expect("a list of processes").iter();
         let process = processes.find(|process| is_tcp_main(process));
         number(process.expect("TCP main runs"), "pid")
+    }
+
+    /// What the process `pid` is for.
+    #[track_caller]
+    pub(crate) fn description(&self, pid: u64) -> String {
+        let list = self.rpc("core.psa", json!([]));
+        let mut processes = list.as_array().expect("a list of processes").iter();
+        let process = processes.find(|process| process["pid"] == pid);
+        let process = process.unwrap_or_else(|| panic!("no process {pid} in {list}"));
+        process["description"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// The directory that is the server's own.

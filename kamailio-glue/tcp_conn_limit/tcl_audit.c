@@ -1,0 +1,110 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ */
+
+/*!
+ * \file
+ * \brief tcp_conn_limit :: RPC command that recounts the connections
+ */
+
+#include "../../core/locking.h"
+#include "../../core/mem/mem.h"
+#include "../../core/tcp_conn.h"
+#include "../../core/tcp_info.h"
+
+#include "tcl_rpc.h"
+
+#include <tcp_conn_limit.h>
+
+/* differences that are listed; their number is told in full */
+#define AUDIT_LIST 100
+
+/* of core/tcp_main.c, which declares them in no header */
+extern gen_lock_t *tcpconn_lock;
+extern struct tcp_connection **tcpconn_id_hash;
+
+/* Feeds the accepted connections of the core to the audit. No connection can be
+ * opened or closed meanwhile, since that takes the lock as well. TCP main waits
+ * for this long if it needs the lock: one walk through the connections and one
+ * through the table. */
+static int audit_walk(struct tcl_audit *audit)
+{
+	struct tcp_connection *con;
+	int i;
+	int ret = TCL_OK;
+
+	TCPCONN_LOCK;
+	for(i = 0; i < TCP_ID_HASH_SIZE && ret == TCL_OK; i++) {
+		for(con = tcpconn_id_hash[i]; con && ret == TCL_OK;
+				con = con->id_next) {
+			if(con->initstate == S_CONN_ACCEPT)
+				ret = tcl_audit_connection(audit, con->rcv.src_ip.u.addr,
+						con->rcv.src_ip.len, con->hooks_token);
+		}
+	}
+	if(ret == TCL_OK)
+		ret = tcl_audit_compare(audit);
+	TCPCONN_UNLOCK;
+	return ret;
+}
+
+static void audit_answer(rpc_t *rpc, void *c, struct tcl_audit *audit)
+{
+	struct tcl_audit_sums sums;
+	struct tcl_difference *list;
+	int i, found;
+	void *h, *array, *item;
+
+	list = pkg_malloc(AUDIT_LIST * sizeof(*list));
+	if(list == NULL) {
+		rpc->fault(c, 500, "no memory for the answer");
+		return;
+	}
+	found = tcl_audit_result(audit, &sums, list, AUDIT_LIST);
+	if(found < 0 || rpc->add(c, "{", &h) < 0) {
+		rpc->fault(c, 500, "no memory for the answer");
+		pkg_free(list);
+		return;
+	}
+	rpc->struct_add(h, "JJJJ[", "connections",
+			(unsigned long long)sums.connections, "counted",
+			(unsigned long long)sums.counted, "uncounted",
+			(unsigned long long)sums.uncounted, "differences",
+			(unsigned long long)sums.differences, "list", &array);
+	for(i = 0; i < found; i++) {
+		if(rpc->array_add(array, "{", &item) < 0)
+			break;
+		rpc->struct_add(item, "suu", "source", list[i].text, "core",
+				(unsigned int)list[i].host, "counted",
+				(unsigned int)list[i].counted);
+	}
+	pkg_free(list);
+}
+
+static const char *audit_doc[] = {
+		"Recounts the connections in the core's table and compares, source by"
+		" source.",
+		0};
+
+static void rpc_audit(rpc_t *rpc, void *c)
+{
+	struct tcp_gen_info info;
+	struct tcl_audit *audit;
+
+	tcp_get_info(&info);
+	audit = tcl_audit_begin(info.tcp_connections_no);
+	if(audit == NULL || audit_walk(audit) != TCL_OK)
+		rpc->fault(c, 500, "no memory for the recount");
+	else
+		audit_answer(rpc, c, audit);
+	tcl_audit_end(audit);
+}
+
+/* clang-format off */
+rpc_export_t tcl_rpc_audit[] = {
+	{"tcp_conn_limit.audit", rpc_audit, audit_doc, 0},
+	{0, 0, 0, 0}
+};
+/* clang-format on */

@@ -1,0 +1,134 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ */
+
+/*!
+ * \file
+ * \brief tcp_conn_limit :: settings that can be changed while the server runs
+ *
+ * The variables of the cfg framework are the truth; the limiter is told when
+ * one changes. The framework calls back in each process when that process takes
+ * over the new values, and so each applies what is newest for it. That is not
+ * too much: of two changes in quick succession, the process that applies the
+ * older one last applies the newer one too, later. With CFG_CB_ONLY_ONCE the
+ * older one could stay.
+ */
+
+#include "../../core/cfg/cfg_ctx.h"
+#include "../../core/dprint.h"
+
+#include "tcl_cfg.h"
+
+#include <tcp_conn_limit.h>
+
+#define LOG_INTERVAL_MIN 1
+#define LOG_INTERVAL_MAX 86400
+
+static void apply_limit(str *group, str *name);
+static void apply_mode(str *group, str *name);
+
+struct cfg_group_tcp_conn_limit tcl_cfg_start = {
+		.mode = TCL_MODE_ENFORCE,
+		.log_interval = 60,
+		.log_level = L_WARN,
+};
+
+void *tcl_cfg = &tcl_cfg_start;
+
+/* clang-format off */
+static cfg_def_t definition[] = {
+	{"limit", CFG_VAR_INT, 0, 0, 0, apply_limit,
+		"Connections of a source for which no rule holds; 0 or less: no limit"},
+	{"mode", CFG_VAR_INT, TCL_MODE_ENFORCE, TCL_MODE_OFF, 0, apply_mode,
+		"0: enforce, 1: monitor (nothing is rejected, what would be is counted"
+		" and logged), 2: off"},
+	{"log_interval", CFG_VAR_INT | CFG_ATOMIC, LOG_INTERVAL_MIN,
+		LOG_INTERVAL_MAX, 0, 0,
+		"Seconds for which one line in the log tells of a source's rejections"},
+	{"log_level", CFG_VAR_INT | CFG_ATOMIC, L_MIN, L_MAX, 0, 0,
+		"Log level of lines about rejections"},
+	{0, 0, 0, 0, 0, 0, 0}
+};
+/* clang-format on */
+
+static str group_name = str_init("tcp_conn_limit");
+static str limit_name = str_init("limit");
+static str mode_name = str_init("mode");
+
+static cfg_ctx_t *context = NULL;
+
+static int set_limit(int limit)
+{
+	if(tcl_set_limit(limit) == TCL_OK)
+		return 0;
+	LM_ERR("cannot set the limit to %d\n", limit);
+	return -1;
+}
+
+static int set_mode(int mode)
+{
+	if(tcl_set_mode(mode) == TCL_OK)
+		return 0;
+	LM_ERR("cannot set the mode to %d\n", mode);
+	return -1;
+}
+
+static void apply_limit(str *group, str *name)
+{
+	(void)set_limit(cfg_get(tcp_conn_limit, tcl_cfg, limit));
+}
+
+static void apply_mode(str *group, str *name)
+{
+	(void)set_mode(cfg_get(tcp_conn_limit, tcl_cfg, mode));
+}
+
+static int in_range(const char *name, int value, int min, int max)
+{
+	if(value >= min && value <= max)
+		return 1;
+	LM_ERR("bad setting: %s is %d: a number from %d to %d is needed; correct"
+		   " the modparam\n",
+			name, value, min, max);
+	return 0;
+}
+
+int tcl_cfg_check(void)
+{
+	if(in_range("log_interval", tcl_cfg_start.log_interval, LOG_INTERVAL_MIN,
+			   LOG_INTERVAL_MAX)
+			&& in_range("log_level", tcl_cfg_start.log_level, L_MIN, L_MAX))
+		return 0;
+	return -1;
+}
+
+int tcl_cfg_declare(void)
+{
+	if(cfg_declare(group_name.s, definition, &tcl_cfg_start,
+			   cfg_sizeof(tcp_conn_limit), &tcl_cfg)
+					!= 0
+			|| cfg_register_ctx(&context, NULL) != 0) {
+		LM_ERR("cannot declare the configuration variables\n");
+		return -1;
+	}
+	return 0;
+}
+
+/* The framework first, so that nobody finds the old value there and puts it
+ * back; then the limiter, since this process may take over the new values only
+ * after its present work. */
+int tcl_cfg_set_limit(int limit)
+{
+	if(cfg_set_now_int(context, &group_name, NULL, &limit_name, limit) != 0)
+		return -1;
+	return set_limit(limit);
+}
+
+int tcl_cfg_set_mode(int mode)
+{
+	if(cfg_set_now_int(context, &group_name, NULL, &mode_name, mode) != 0)
+		return -1;
+	return set_mode(mode);
+}

@@ -1,0 +1,112 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ */
+
+/*!
+ * \file
+ * \brief tcp_conn_limit :: RPC commands that change something
+ */
+
+#include "../../core/dprint.h"
+#include "../../core/str.h"
+
+#include "tcl_cfg.h"
+#include "tcl_rpc.h"
+#include "tcl_rules.h"
+#include "tcl_text.h"
+
+#include <tcp_conn_limit.h>
+
+static const char *reload_doc[] = {
+		"Reads the file with the rules anew. If something is wrong there,"
+		" nothing changes.",
+		0};
+
+static void rpc_reload(rpc_t *rpc, void *c)
+{
+	/* may hold the path of the file */
+	char error[1024] = "";
+	int ret;
+	void *h;
+
+	ret = tcl_rules_reload(error, sizeof(error));
+	if(ret != TCL_OK && error[0] != '\0') {
+		/* some transports cut it short; and who did not ask may want to know */
+		LM_ERR("reload: %s\n", error);
+		rpc->fault(c, 500, "%s", error);
+	} else if(ret != TCL_OK) {
+		tcl_rpc_failed(rpc, c, ret);
+	} else if(tcl_rpc_add_struct(rpc, c, &h) == 0) {
+		/* the default limit is no rule */
+		rpc->struct_add(h, "d", "rules", tcl_rules(NULL, 0) - 1);
+	}
+}
+
+static const char *set_limit_doc[] = {
+		"Sets the limit of the sources for which no rule holds, until the"
+		" server ends. Parameter: the limit; 0 or less for none.",
+		0};
+
+static void rpc_set_limit(rpc_t *rpc, void *c)
+{
+	str text;
+	int limit;
+
+	/* Not as a number: some transports make 0 of what is none, and that would
+	 * take the limit away. */
+	if(rpc->scan(c, ".S", &text) < 1 || tcl_text_number(&text, &limit) < 0) {
+		rpc->fault(c, 400, "a limit is needed: a number, 0 for none");
+		return;
+	}
+	if(tcl_cfg_set_limit(limit) < 0)
+		rpc->fault(c, 500, "cannot set the limit; see the log");
+}
+
+static const char *set_mode_doc[] = {
+		"Sets the mode, until the server ends. Parameter: enforce, monitor or"
+		" off.",
+		0};
+
+static void rpc_set_mode(rpc_t *rpc, void *c)
+{
+	str text;
+	int mode;
+
+	if(rpc->scan(c, "S", &text) < 1) {
+		rpc->fault(c, 400, "a mode is needed: " TCL_TEXT_MODES);
+		return;
+	}
+	mode = tcl_text_mode(&text);
+	if(mode < 0) {
+		rpc->fault(c, 400, "%.*s is no mode: " TCL_TEXT_MODES " is needed",
+				text.len, text.s);
+		return;
+	}
+	if(tcl_cfg_set_mode(mode) < 0)
+		rpc->fault(c, 500, "cannot set the mode; see the log");
+}
+
+static const char *reset_stats_doc[] = {
+		"Sets what was counted since the start to 0, and the peak of each"
+		" source to its present connections.",
+		0};
+
+static void rpc_reset_stats(rpc_t *rpc, void *c)
+{
+	int ret = tcl_reset_stats();
+
+	if(ret != TCL_OK)
+		tcl_rpc_failed(rpc, c, ret);
+}
+
+/* clang-format off */
+rpc_export_t tcl_rpc_control[] = {
+	{"tcp_conn_limit.reload", rpc_reload, reload_doc, RPC_EXEC_DELTA},
+	{"tcp_conn_limit.set_limit", rpc_set_limit, set_limit_doc, 0},
+	{"tcp_conn_limit.set_mode", rpc_set_mode, set_mode_doc, 0},
+	{"tcp_conn_limit.reset_stats", rpc_reset_stats, reset_stats_doc, 0},
+	{0, 0, 0, 0}
+};
+/* clang-format on */

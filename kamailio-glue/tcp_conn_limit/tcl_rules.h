@@ -1,0 +1,28 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ */
+
+/*!
+ * \file
+ * \brief tcp_conn_limit :: the rules that the module parameters name
+ */
+
+#ifndef TCL_RULES_H
+#define TCL_RULES_H
+
+#include <stddef.h>
+
+#include "../../core/sr_module.h"
+
+/* Takes one more rule, while the configuration is read. */
+int tcl_rules_param(modparam_t type, void *value);
+
+/* Name of the file with rules, NULL if none */
+extern char *tcl_rules_file;
+
+/* Loads all: TCL_OK, or what tcl_rules_load() returns and tells. */
+int tcl_rules_reload(char *error, size_t error_size);
+
+#endif /* TCL_RULES_H */

@@ -1,0 +1,219 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ */
+
+/*!
+ * \file
+ * \brief tcp_conn_limit :: functions for scripts, native and KEMI
+ *
+ * They look and count nothing.
+ */
+
+#include <limits.h>
+
+#include "../../core/dprint.h"
+#include "../../core/mod_fix.h"
+#include "../../core/pvar.h"
+
+#include "tcl_cfg.h"
+#include "tcl_pv.h"
+#include "tcl_script.h"
+#include "tcl_text.h"
+
+/* what the core takes for true and false */
+#define YES 1
+#define NO -1
+
+/* 0, or -1 with a line in the log */
+static int find_source(const str *address, struct tcl_source *source)
+{
+	switch(tcl_text_source(address, source)) {
+		case TCL_OK:
+			return 0;
+		case TCL_EARG:
+			LM_ERR("%.*s is not an IPv4 or IPv6 address\n", address->len,
+					address->s);
+			return -1;
+		default:
+			LM_ERR("the table cannot be read\n");
+			return -1;
+	}
+}
+
+/* May the address open one more connection? */
+static int ki_check(sip_msg_t *msg, str *address)
+{
+	struct tcl_source source;
+
+	if(find_source(address, &source) < 0)
+		return NO;
+	if(cfg_get(tcp_conn_limit, tcl_cfg, mode) != TCL_MODE_ENFORCE
+			|| source.limit <= 0)
+		return YES;
+	return (source.connections < (uint32_t)source.limit) ? YES : NO;
+}
+
+/* KEMI has no unsigned numbers; a negative one means that something is wrong. */
+static int ki_number(uint32_t number)
+{
+	return (number > INT_MAX) ? INT_MAX : (int)number;
+}
+
+static int ki_connections(sip_msg_t *msg, str *address)
+{
+	struct tcl_source source;
+
+	if(find_source(address, &source) < 0)
+		return -1;
+	return ki_number(source.connections);
+}
+
+static int ki_limit(sip_msg_t *msg, str *address)
+{
+	struct tcl_source source;
+
+	if(find_source(address, &source) < 0)
+		return -1;
+	return (source.limit > 0) ? source.limit : 0;
+}
+
+static int ki_rejected(sip_msg_t *msg, str *address)
+{
+	struct tcl_source source;
+
+	if(find_source(address, &source) < 0)
+		return -1;
+	return ki_number(source.rejected);
+}
+
+static int ki_peak(sip_msg_t *msg, str *address)
+{
+	struct tcl_source source;
+
+	if(find_source(address, &source) < 0)
+		return -1;
+	return ki_number(source.peak);
+}
+
+static int w_check(sip_msg_t *msg, char *address_param, char *unused)
+{
+	str address;
+
+	if(fixup_get_svalue(msg, (gparam_t *)address_param, &address) < 0) {
+		LM_ERR("no value for the address\n");
+		return NO;
+	}
+	return ki_check(msg, &address);
+}
+
+static int w_get(
+		sip_msg_t *msg, char *address_param, char *name_param, char *result)
+{
+	str address, name;
+	struct tcl_source source;
+	pv_value_t value = {0};
+	int field;
+
+	if(fixup_get_svalue(msg, (gparam_t *)address_param, &address) < 0) {
+		LM_ERR("no value for the address\n");
+		return NO;
+	}
+	name.s = name_param;
+	name.len = strlen(name.s);
+	field = tcl_pv_field(&name);
+	if(field < 0 || find_source(&address, &source) < 0
+			|| tcl_pv_value(&source, field, &value) < 0)
+		return NO;
+	if(pv_set_spec_value(msg, (pv_spec_t *)result, 0, &value) < 0) {
+		LM_ERR("cannot set the variable\n");
+		return NO;
+	}
+	return YES;
+}
+
+/* The variable must be one that can be set. */
+static int fixup_result(void **param)
+{
+	char *name = *param;
+
+	if(fixup_pvar_null(param, 1) != 0) {
+		LM_ERR("%s is no variable\n", name);
+		return E_CFG;
+	}
+	if(((pv_spec_t *)*param)->setf == NULL) {
+		LM_ERR("%s cannot be set\n", name);
+		return E_CFG;
+	}
+	return 0;
+}
+
+static int fixup_get(void **param, int number)
+{
+	str name;
+
+	switch(number) {
+		case 1:
+			return fixup_spve_null(param, 1);
+		case 2:
+			/* stays the text that it is */
+			name.s = *param;
+			name.len = strlen(name.s);
+			return (tcl_pv_field(&name) < 0) ? E_CFG : 0;
+		default:
+			return fixup_result(param);
+	}
+}
+
+static int free_fixup_get(void **param, int number)
+{
+	switch(number) {
+		case 1:
+			return fixup_free_spve_null(param, 1);
+		case 2:
+			return 0;
+		default:
+			return fixup_free_pvar_null(param, 1);
+	}
+}
+
+/* clang-format off */
+cmd_export_t tcl_script_exports[] = {
+	{"tcp_conn_limit_check", (cmd_function)w_check, 1,
+		fixup_spve_null, fixup_free_spve_null, ANY_ROUTE},
+	{"tcp_conn_limit_get", (cmd_function)w_get, 3,
+		fixup_get, free_fixup_get, ANY_ROUTE},
+	{0, 0, 0, 0, 0, 0}
+};
+
+sr_kemi_t tcl_script_kemi_exports[] = {
+	{ str_init("tcp_conn_limit"), str_init("check"),
+		SR_KEMIP_INT, ki_check,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("connections"),
+		SR_KEMIP_INT, ki_connections,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("limit"),
+		SR_KEMIP_INT, ki_limit,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("rejected"),
+		SR_KEMIP_INT, ki_rejected,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("peak"),
+		SR_KEMIP_INT, ki_peak,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+
+	{ {0, 0}, {0, 0}, 0, NULL, { 0, 0, 0, 0, 0, 0 } }
+};
+/* clang-format on */

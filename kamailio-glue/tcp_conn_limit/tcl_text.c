@@ -1,0 +1,110 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ */
+
+/*!
+ * \file
+ * \brief tcp_conn_limit :: what operators write: addresses, numbers, words
+ */
+
+#include <arpa/inet.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tcl_text.h"
+
+/* the index is the number, NULL ends the list */
+static const char *const modes[] = {
+		[TCL_MODE_ENFORCE] = "enforce",
+		[TCL_MODE_MONITOR] = "monitor",
+		[TCL_MODE_OFF] = "off",
+		NULL,
+};
+
+static const char *const on_fulls[] = {
+		[TCL_ON_FULL_ADMIT] = "admit",
+		[TCL_ON_FULL_REJECT] = "reject",
+		NULL,
+};
+
+static const char *const bys[] = {
+		[TCL_BY_CONNECTIONS] = "connections",
+		[TCL_BY_REJECTED] = "rejected",
+		[TCL_BY_PEAK] = "peak",
+		NULL,
+};
+
+static int number_of(const char *const *words, const str *text)
+{
+	int i;
+
+	for(i = 0; words[i] != NULL; i++) {
+		if(text->len == (int)strlen(words[i])
+				&& strncmp(text->s, words[i], text->len) == 0)
+			return i;
+	}
+	return -1;
+}
+
+int tcl_text_mode(const str *text)
+{
+	return number_of(modes, text);
+}
+
+const char *tcl_text_mode_name(int mode)
+{
+	return modes[mode];
+}
+
+int tcl_text_on_full(const str *text)
+{
+	return number_of(on_fulls, text);
+}
+
+const char *tcl_text_on_full_name(int on_full)
+{
+	return on_fulls[on_full];
+}
+
+int tcl_text_by(const str *text)
+{
+	return number_of(bys, text);
+}
+
+int tcl_text_number(const str *text, int *number)
+{
+	char copy[24];
+	char *end;
+	long value;
+
+	if(text->len <= 0 || text->len >= (int)sizeof(copy))
+		return -1;
+	memcpy(copy, text->s, text->len);
+	copy[text->len] = '\0';
+	/* jsonrpcs makes a text of -1 as if it were unsigned */
+	value = (long)strtoul(copy, &end, 10);
+	if(*end != '\0' || value < INT_MIN || value > INT_MAX)
+		return -1;
+	*number = (int)value;
+	return 0;
+}
+
+int tcl_text_source(const str *text, struct tcl_source *source)
+{
+	/* the core's str2ip6() does not know ::ffff:192.0.2.1 */
+	char copy[INET6_ADDRSTRLEN];
+	uint8_t bytes[16];
+
+	if(text->len >= (int)sizeof(copy))
+		return TCL_EARG;
+	memcpy(copy, text->s, text->len);
+	copy[text->len] = '\0';
+	if(inet_pton(AF_INET, copy, bytes) == 1)
+		return tcl_get(bytes, 4, source);
+	if(inet_pton(AF_INET6, copy, bytes) == 1)
+		return tcl_get(bytes, 16, source);
+	return TCL_EARG;
+}

@@ -1,0 +1,132 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ */
+
+/*!
+ * \file
+ * \brief tcp_conn_limit :: the process that watches the table
+ */
+
+#include "../../core/action.h"
+#include "../../core/dprint.h"
+#include "../../core/fmsg.h"
+#include "../../core/kemi.h"
+#include "../../core/pt.h"
+#include "../../core/receive.h"
+#include "../../core/route.h"
+#include "../../core/sr_module.h"
+#include "../../core/timer_proc.h"
+
+#include "tcl_cfg.h"
+#include "tcl_watch.h"
+
+#define INTERVAL 1 /* seconds; tcl_watch() is made for this */
+
+/* The core's parser allows no _ in the first word: of tcp_conn_limit:rejected it
+ * leaves limit:rejected, without a complaint. */
+static str event_name = str_init("tcp-conn-limit:rejected");
+#define MANGLED_NAME "limit:rejected"
+
+/* what runs on an event: a route of the native script, a function of the KEMI
+ * script, both or none */
+static int event_route = -1;
+static str callback = STR_NULL;
+
+static const struct tcl_event *current = NULL;
+
+const struct tcl_event *tcl_watch_event(void)
+{
+	return current;
+}
+
+/* The core has come to this process's new values before each call, see
+ * fork_basic_timer(). */
+static void tick(unsigned int ticks, void *param)
+{
+	if(tcl_watch(cfg_get(tcp_conn_limit, tcl_cfg, log_interval)) != TCL_OK)
+		LM_ERR("cannot watch the table\n");
+}
+
+static void run_scripts(sip_msg_t *msg)
+{
+	struct run_act_ctx context;
+	sr_kemi_eng_t *engine;
+
+	if(event_route >= 0)
+		run_top_route(event_rt.rlist[event_route], msg, &context);
+	if(callback.len > 0) {
+		engine = sr_kemi_eng_get();
+		init_run_actions_ctx(&context);
+		if(sr_kemi_ctx_route(
+				   engine, &context, msg, EVENT_ROUTE, &callback, &event_name)
+				< 0)
+			LM_ERR("error in the function %.*s of the script\n", callback.len,
+					callback.s);
+	}
+}
+
+/* Whatever the script does, the next event shall find the same as this one. */
+void tcl_watch_rejected(const struct tcl_event *event)
+{
+	sip_msg_t *msg;
+	int route_type;
+
+	if(event_route < 0 && callback.len == 0)
+		return;
+	if(faked_msg_init() < 0) {
+		LM_ERR("no message for the event route\n");
+		return;
+	}
+	msg = faked_msg_next_clear();
+	route_type = get_route_type();
+	set_route_type(EVENT_ROUTE);
+	current = event;
+	run_scripts(msg);
+	current = NULL;
+	set_route_type(route_type);
+	ksr_msg_env_reset();
+}
+
+static int find_scripts(const str *event_callback)
+{
+	if(route_lookup(&event_rt, MANGLED_NAME) >= 0) {
+		LM_ERR("event_route[tcp_conn_limit:rejected] does not work: write"
+			   " event_route[%s]\n",
+				event_name.s);
+		return -1;
+	}
+	event_route = route_lookup(&event_rt, event_name.s);
+	if(event_callback->len > 0 && sr_kemi_eng_get() == NULL) {
+		LM_ERR("event_callback is \"%.*s\", but there is no KEMI script"
+			   " (cfgengine) that could have such a function\n",
+				event_callback->len, event_callback->s);
+		return -1;
+	}
+	callback = *event_callback;
+	return 0;
+}
+
+int tcl_watch_register(const str *event_callback)
+{
+	if(find_scripts(event_callback) < 0)
+		return -1;
+	if(register_basic_timers(1) < 0) {
+		LM_ERR("cannot register a process\n");
+		return -1;
+	}
+	return 0;
+}
+
+int tcl_watch_start(void)
+{
+	/* with a socket to TCP main, since the script may want to send */
+	if(fork_basic_timer(
+			   PROC_TIMER, "tcp_conn_limit watcher", 1, tick, NULL, INTERVAL)
+			< 0) {
+		LM_ERR("cannot start the process that watches the table\n");
+		return -1;
+	}
+	return 0;
+}

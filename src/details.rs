@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Details`]: what is known of a source beside its count: rejections, peak, when
+//! it was seen.
+//!
+//! A source's details lie on a cache line of their own, which a check of a source
+//! far from its limit does not touch. So a claim does not clear them either: they
+//! name their owner, a source and the epoch in which it took the slot, and whoever
+//! writes them first for a new owner clears them. All are statistics: an increment
+//! that comes while another process clears them may be lost.
+
+#![forbid(unsafe_code)]
+
+use crate::region::{Detail, Region};
+use crate::source::Source;
+use crate::sync::{AtomicU32, Ordering};
+use crate::table::{Place, Table};
+
+/// Whose details the details of a slot are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    slot: usize,
+    /// 32 bits that tell the source from others, see [`Table::tag`].
+    pub(crate) tag: u32,
+    /// Those, and the epoch.
+    mark: u32,
+}
+
+impl Owner {
+    /// `source` at `place`.
+    pub(crate) fn of(table: Table<'_>, source: Source, place: Place) -> Owner {
+        let tag = table.tag(source);
+        Owner {
+            slot: place.slot,
+            tag,
+            // an epoch has 12 bits
+            mark: tag ^ place.control.epoch() << 20,
+        }
+    }
+}
+
+/// The details of all slots.
+#[derive(Clone, Copy)]
+pub(crate) struct Details<'a> {
+    region: &'a Region,
+}
+
+/// The numbers of one source at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    pub(crate) rejected: u32,
+    pub(crate) would_reject: u32,
+    pub(crate) refused_at: u32,
+    pub(crate) peak: u32,
+    pub(crate) first_seen: u32,
+    pub(crate) last_seen: u32,
+}
+
+impl<'a> Details<'a> {
+    pub(crate) fn new(region: &'a Region) -> Details<'a> {
+        Details { region }
+    }
+
+    /// The details of `owner`, for writing.
+    pub(crate) fn own(self, owner: Owner) -> &'a Detail {
+        let detail = &self.region.details()[owner.slot];
+        // statistics, here and below
+        if detail.owner.load(Ordering::Relaxed) != owner.mark
+            && detail.owner.swap(owner.mark, Ordering::Relaxed) != owner.mark
+        {
+            for number in detail.numbers() {
+                number.store(0, Ordering::Relaxed);
+            }
+        }
+        detail
+    }
+
+    /// The numbers of `owner`; zeros if nobody has written any.
+    pub(crate) fn read(self, owner: Owner) -> Numbers {
+        let detail = &self.region.details()[owner.slot];
+        if detail.owner.load(Ordering::Relaxed) != owner.mark {
+            return Numbers::default();
+        }
+        let [
+            rejected,
+            would_reject,
+            refused_at,
+            peak,
+            first_seen,
+            last_seen,
+        ] = detail
+            .numbers()
+            .map(|number| number.load(Ordering::Relaxed));
+        Numbers {
+            rejected,
+            would_reject,
+            refused_at,
+            peak,
+            first_seen,
+            last_seen,
+        }
+    }
+
+    /// `owner` has `connections` at the time `now`.
+    pub(crate) fn sample(self, owner: Owner, connections: u32, now: u32) {
+        let detail = self.own(owner);
+        let stamp = stamp(now);
+        if detail.first_seen.load(Ordering::Relaxed) == 0 {
+            detail.first_seen.store(stamp, Ordering::Relaxed);
+        }
+        detail.last_seen.store(stamp, Ordering::Relaxed);
+        self.peak(owner, connections);
+    }
+
+    /// `owner` has `connections`: is this more than ever?
+    pub(crate) fn peak(self, owner: Owner, connections: u32) {
+        let peak = &self.own(owner).peak;
+        // the load spares the atomic maximum nearly always
+        if peak.load(Ordering::Relaxed) < connections {
+            peak.fetch_max(connections, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets the rejections of `owner`; its peak is what it has.
+    pub(crate) fn reset(self, owner: Owner, connections: u32) {
+        let detail = self.own(owner);
+        detail.rejected.store(0, Ordering::Relaxed);
+        detail.would_reject.store(0, Ordering::Relaxed);
+        detail.refused_at.store(0, Ordering::Relaxed);
+        detail.peak.store(connections, Ordering::Relaxed);
+    }
+}
+
+impl Detail {
+    fn numbers(&self) -> [&AtomicU32; 6] {
+        [
+            &self.rejected,
+            &self.would_reject,
+            &self.refused_at,
+            &self.peak,
+            &self.first_seen,
+            &self.last_seen,
+        ]
+    }
+}
+
+/// A time as it is kept: never 0, which means that there is none.
+fn stamp(now: u32) -> u32 {
+    now.wrapping_add(1).max(1)
+}
+
+/// Seconds from a time that was kept until `now`, both of the host clock; `None` if
+/// there is none.
+pub fn seconds_since(kept: u32, now: u32) -> Option<u32> {
+    (kept != 0).then(|| stamp(now).wrapping_sub(kept))
+}

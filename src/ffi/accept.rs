@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What runs for every connection, and the core's own function.
+
+use core::ffi::c_int;
+
+use super::memory::{bytes, read_sockaddr};
+use super::{Global, TCL_EINIT, TCL_ESTALE, TCL_OK, WORKER, guard, worker};
+use crate::limiter::{Fault, Token};
+use crate::source::Source;
+use crate::sync::Ordering;
+
+/// Kamailio's `union sockaddr_union`: a `struct sockaddr_in` or `sockaddr_in6`.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub union sockaddr_union {
+    family: libc::sa_family_t,
+    sin: libc::sockaddr_in,
+    sin6: libc::sockaddr_in6,
+}
+
+/// Tells the limiter which worker this process is: 0 for the one that accepts
+/// connections, for the others any other number. To be called after each fork.
+#[unsafe(no_mangle)]
+pub extern "C" fn tcl_attach(worker: u32) {
+    // Relaxed: it stands alone
+    WORKER.store(worker, Ordering::Relaxed);
+}
+
+/// May the address, in network byte order, open one more connection?
+///
+/// Returns 1 if its source is at its limit or over it, or has no place in the table
+/// and the policy is to refuse it: the connection is to be closed. Returns 0 to
+/// admit it, in monitor mode and with the mode off always. Either is counted; to log
+/// is `tcl_watch()`'s.
+///
+/// # Safety
+///
+/// `address` is null or points to `length` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_check(address: *const u8, length: u32) -> c_int {
+    guard(0, |global| {
+        // SAFETY: as the caller promises.
+        let Some(source) = (unsafe { global.source(address, length) }) else {
+            return 0;
+        };
+        match global.limiter.check(source) {
+            Ok(()) => 0,
+            Err(rejection) => global.limiter.rejected(worker(), rejection).into(),
+        }
+    })
+}
+
+/// Counts a connection of the address, in network byte order.
+///
+/// Returns a token for `tcl_closed()`, or 0 if the connection is not counted
+/// (there is no place for its source, or this is no address); then there is
+/// nothing to release.
+///
+/// # Safety
+///
+/// `address` is null or points to `length` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_opened(address: *const u8, length: u32) -> u64 {
+    guard(0, |global| {
+        // SAFETY: as the caller promises.
+        let Some(source) = (unsafe { global.source(address, length) }) else {
+            return 0;
+        };
+        global
+            .limiter
+            .opened(worker(), source, 0)
+            .map_or(0, Token::to_bits)
+    })
+}
+
+/// Takes off the connection that `token` was given for, from any process. A token
+/// is to be released once; 0 is no token and releases nothing.
+///
+/// Returns `TCL_OK`, or `TCL_ESTALE` if the token names no connection: nothing was
+/// changed, and it was counted as an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn tcl_closed(token: u64) -> i32 {
+    let Some(token) = Token::from_bits(token) else {
+        return TCL_OK;
+    };
+    guard(TCL_EINIT, |global| {
+        match global.limiter.closed(worker(), token) {
+            Ok(()) => TCL_OK,
+            Err(_) => TCL_ESTALE,
+        }
+    })
+}
+
+/// The core's own function, for whoever binds to this library by that name: 1 if
+/// the source of `address` has `limit` connections or more, 0 if not, or if
+/// `limit` is 0 or less, whatever rules and mode. Counts a rejection in the
+/// totals alone and leaves the log to the caller, as the core's function does.
+///
+/// Inside Kamailio this name means the core's function, since the dynamic linker
+/// prefers the executable; the module calls `tcl_check()`.
+///
+/// # Safety
+///
+/// `address` is null or points to a `struct sockaddr_in` or `sockaddr_in6`, as its
+/// family tells, or to another `struct sockaddr`, of which only the family is read.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcp_connection_limit_srcip(
+    address: *mut sockaddr_union,
+    limit: c_int,
+) -> c_int {
+    guard(0, |global| {
+        let mut octets = [0; 16];
+        // SAFETY: null, or as large as its family tells, as the caller promises.
+        let length = unsafe { read_sockaddr(address, &mut octets) };
+        let Some(source) = global.source_of(&octets[..length]) else {
+            return 0;
+        };
+        match global.limiter.check_against(source, limit) {
+            Ok(()) => 0,
+            Err(rejection) => {
+                global.limiter.rejected(worker(), rejection);
+                1
+            }
+        }
+    })
+}
+
+impl Global {
+    /// The source of an address; counts what is none.
+    ///
+    /// # Safety
+    ///
+    /// `address` is null or points to `length` bytes.
+    #[inline]
+    unsafe fn source(&self, address: *const u8, length: u32) -> Option<Source> {
+        // SAFETY: as the caller promises.
+        self.source_of(unsafe { bytes(address, length) })
+    }
+
+    #[inline]
+    fn source_of(&self, address: &[u8]) -> Option<Source> {
+        let source = Source::new(address, self.limiter.prefixes());
+        if source.is_none() {
+            self.limiter.note(worker(), Fault::BadAddress);
+        }
+        source
+    }
+}

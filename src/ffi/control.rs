@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Start, settings, and the background process.
+
+use core::ffi::{CStr, c_char};
+use core::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::panic::{catch_unwind, set_hook};
+use std::sync::{Mutex, PoisonError};
+
+use once_cell::sync::Lazy;
+
+use super::memory::{text, write_text};
+use super::{
+    DEFAULT, GLOBAL, Global, Line, TCL_EALREADY, TCL_EARG, TCL_EINIT, TCL_ELOCKED, TCL_EMEM,
+    TCL_EPANIC, TCL_ERULES, TCL_OK, guard, report_panic,
+};
+use crate::host::{TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
+use crate::limiter::Limiter;
+use crate::report::SourceReport;
+use crate::rules::{Place, RuleError, RuleSet};
+use crate::settings::{Mode, OnFull};
+use crate::source::Prefixes;
+use crate::watch::{Notice, Watch};
+
+/// Connections over the limit are refused.
+pub const TCL_MODE_ENFORCE: i32 = 0;
+/// They are admitted, counted and logged.
+pub const TCL_MODE_MONITOR: i32 = 1;
+/// Nothing is checked.
+pub const TCL_MODE_OFF: i32 = 2;
+
+/// A connection for whose source the table has no place is admitted uncounted.
+pub const TCL_ON_FULL_ADMIT: i32 = 0;
+/// It is refused.
+pub const TCL_ON_FULL_REJECT: i32 = 1;
+
+/// Bytes of a file of rules: as many rules as there can be, with much to say on each.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// What `tcl_init()` wants to know.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub struct tcl_config {
+    /// Connections the server allows, 1 to 100,000,000: sizes the table.
+    pub max_connections: i32,
+    /// Connections of a source without a rule; 0 or less: any number.
+    pub limit: i32,
+    /// Leading bits of an IPv4 address that make a source, 1 to 32.
+    pub ipv4_prefix: i32,
+    /// Leading bits of an IPv6 address that make a source, 1 to 128.
+    pub ipv6_prefix: i32,
+    /// `TCL_MODE_ENFORCE`, `TCL_MODE_MONITOR` or `TCL_MODE_OFF`.
+    pub mode: i32,
+    /// `TCL_ON_FULL_ADMIT` or `TCL_ON_FULL_REJECT`.
+    pub on_full: i32,
+}
+
+/// The version of the library, for the host to compare with `TCL_VERSION`.
+#[unsafe(no_mangle)]
+pub extern "C" fn tcl_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// Makes the limiter of this process and of all that it forks from now on.
+///
+/// On failure nothing is left behind, and up to `error_size` bytes of a sentence
+/// that names the value or the reason are written to `error`, NUL included.
+///
+/// Returns `TCL_OK`, `TCL_EARG`, `TCL_EALREADY` or `TCL_EMEM`.
+///
+/// # Safety
+///
+/// `config` and `host` are null or valid; the functions in `host` can be called
+/// until the process ends; `error` is null or has room for `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_init(
+    config: *const tcl_config,
+    host: *const tcl_host,
+    error: *mut c_char,
+    error_size: usize,
+) -> i32 {
+    let outcome = catch_unwind(|| {
+        // SAFETY: null or valid, as the caller promises.
+        let (config, host) = unsafe { (config.as_ref(), host.as_ref()) };
+        init(config, host)
+    })
+    .unwrap_or_else(|_| Err((TCL_EPANIC, "internal error: a panic was stopped".into())));
+    match outcome {
+        Ok(()) => TCL_OK,
+        Err((code, sentence)) => {
+            // SAFETY: null or as large as the caller promises.
+            unsafe { write_text(error, error_size, &sentence) };
+            code
+        }
+    }
+}
+
+fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), (i32, String)> {
+    let bad = |sentence: &str| (TCL_EARG, sentence.to_owned());
+    let config = config.ok_or_else(|| bad("no configuration"))?;
+    let host = host.ok_or_else(|| bad("no host functions"))?;
+    let (Some(log), Some(now), Some(rejected)) = (host.log, host.now, host.rejected) else {
+        return Err(bad("a host function is missing"));
+    };
+    let range = |name: &str, value: i32, most: i32| match u32::try_from(value) {
+        Ok(inside @ 1..) if value <= most => Ok(inside),
+        _ => Err((TCL_EARG, format!("{name} {value}: must be 1 to {most}"))),
+    };
+    let v4 = range("ipv4_prefix", config.ipv4_prefix, 32)?;
+    let v6 = range("ipv6_prefix", config.ipv6_prefix, 128)?;
+    let most = range("max_connections", config.max_connections, 100_000_000)?;
+    let unknown = |name: &str, value: i32| (TCL_EARG, format!("{name} {value}: unknown"));
+    let mode = Mode::from_number(config.mode).ok_or_else(|| unknown("mode", config.mode))?;
+    let on_full =
+        OnFull::from_number(config.on_full).ok_or_else(|| unknown("on_full", config.on_full))?;
+    let prefixes = Prefixes::new(v4, v6).ok_or_else(|| bad("prefixes out of range"))?;
+    let mut made = false;
+    GLOBAL.get_or_try_init(|| {
+        let limiter = Limiter::new(most, config.limit, prefixes).map_err(|e| (TCL_EMEM, e))?;
+        limiter.set_mode(mode);
+        limiter.set_on_full(on_full);
+        made = true;
+        Ok(Global {
+            limiter,
+            log,
+            now,
+            rejected,
+        })
+    })?;
+    if !made {
+        let sentence = "there is a limiter in this process already";
+        return Err((TCL_EALREADY, sentence.to_owned()));
+    }
+    // a cdylib has a standard library of its own, and so a hook of its own
+    set_hook(Box::new(report_panic));
+    Ok(())
+}
+
+/// Puts rules in force, all at once: the `count` texts, then those in `file` (null:
+/// none). All others cease to be. If one is wrong, nothing has changed, and up to
+/// `error_size` bytes of a sentence that names the place, the text, the reason and
+/// the remedy are written to `error`, NUL included.
+///
+/// Reads the file and allocates: not for the process that accepts connections.
+///
+/// Returns `TCL_OK`, `TCL_ERULES`, `TCL_ELOCKED`, `TCL_EMEM`, `TCL_EARG` or
+/// `TCL_EINIT`.
+///
+/// # Safety
+///
+/// `texts` is null or points to `count` pointers, each null or a string; `file` is
+/// null or a string; `error` is null or has room for `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_rules_load(
+    texts: *const *const c_char,
+    count: u32,
+    file: *const c_char,
+    error: *mut c_char,
+    error_size: usize,
+) -> i32 {
+    guard(TCL_EINIT, |global| {
+        let texts = match texts.is_null() {
+            true => &[],
+            // SAFETY: `count` pointers, as the caller promises.
+            false => unsafe { core::slice::from_raw_parts(texts, count as usize) },
+        };
+        let loaded = (|| {
+            let mut own = Vec::new();
+            for &one in texts {
+                // SAFETY: null or a string, as the caller promises.
+                own.push(unsafe { text(one) }.ok_or((TCL_EARG, "a rule is null".to_owned()))?);
+            }
+            // SAFETY: null or a string, as the caller promises.
+            load(&global.limiter, &own, unsafe { text(file) })
+        })();
+        match loaded {
+            Ok(()) => TCL_OK,
+            Err((code, sentence)) => {
+                // SAFETY: null or as large as the caller promises.
+                unsafe { write_text(error, error_size, &sentence) };
+                code
+            }
+        }
+    })
+}
+
+fn load(limiter: &Limiter, texts: &[&CStr], file: Option<&CStr>) -> Result<(), (i32, String)> {
+    let wrong = |error: RuleError| match error {
+        RuleError::NoMemory => (TCL_EMEM, error.to_string()),
+        RuleError::Wrong(sentence) => (TCL_ERULES, sentence),
+    };
+    let texts: Vec<_> = texts.iter().map(|text| text.to_string_lossy()).collect();
+    let name = file.map(CStr::to_string_lossy);
+    let content = match &name {
+        Some(name) => read(name).map_err(|sentence| (TCL_ERULES, sentence))?,
+        None => Vec::new(),
+    };
+    let mut rules = RuleSet::builder(limiter.prefixes());
+    for (number, text) in (1..).zip(&texts) {
+        rules.add(Place::Modparam(number), text).map_err(wrong)?;
+    }
+    if let Some(name) = &name {
+        rules.add_file(name, &content).map_err(wrong)?;
+    }
+    let rules = rules.build().map_err(wrong)?;
+    let busy = limiter.set_rules(&rules);
+    busy.map_err(|busy| (TCL_ELOCKED, busy.to_string()))
+}
+
+fn read(name: &str) -> Result<Vec<u8>, String> {
+    let cannot = |error| format!("cannot read {name}: {error}; the server's user must be able to");
+    // not to wait for the other end of what is no file
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(name).map_err(cannot)?;
+    if !file.metadata().map_err(cannot)?.is_file() {
+        return Err(format!("{name} is not a regular file"));
+    }
+    let mut content = Vec::new();
+    let mut limited = file.take(MOST_BYTES + 1);
+    limited.read_to_end(&mut content).map_err(cannot)?;
+    if content.len() as u64 > MOST_BYTES {
+        return Err(format!("{name} has more than {} MiB", MOST_BYTES >> 20));
+    }
+    Ok(content)
+}
+
+/// Changes the limit of sources without a rule; 0 or less: any number. Closes no
+/// connection; a source that is over it may open none until it fits.
+///
+/// Returns `TCL_OK` or `TCL_EINIT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn tcl_set_limit(limit: i32) -> i32 {
+    guard(TCL_EINIT, |global| {
+        global.limiter.set_limit(limit);
+        TCL_OK
+    })
+}
+
+/// Changes the mode.
+///
+/// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn tcl_set_mode(mode: i32) -> i32 {
+    guard(TCL_EINIT, |global| {
+        let Some(mode) = Mode::from_number(mode) else {
+            return TCL_EARG;
+        };
+        global.limiter.set_mode(mode);
+        TCL_OK
+    })
+}
+
+/// Begins all statistics anew: totals, the rejections of sources and rules, and the
+/// peaks, which are then what each source has now. Counts of connections stay.
+///
+/// Returns `TCL_OK` or `TCL_EINIT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn tcl_reset_stats() -> i32 {
+    guard(TCL_EINIT, |global| {
+        global.limiter.reset_stats();
+        TCL_OK
+    })
+}
+
+/// What the background process has told so far. Used in one process; the lock is
+/// for a host that does otherwise.
+static WATCH: Lazy<Mutex<Watch>> = Lazy::new(Mutex::default);
+
+/// Samples the sources, and tells the host of rejections since the last call: the
+/// first of a source in `log_interval` seconds in a line of its own and by
+/// `rejected()`, the others in one line at the end of the interval.
+///
+/// To be called once a second, always from the same process, which is none that
+/// accepts connections.
+///
+/// Returns `TCL_OK`, `TCL_EARG` if `log_interval` is 0, or `TCL_EINIT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn tcl_watch(log_interval: u32) -> i32 {
+    guard(TCL_EINIT, |global| {
+        if log_interval == 0 {
+            return TCL_EARG;
+        }
+        // a panic in the host's function leaves what was told half-told at worst
+        let mut watch = WATCH.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = global.now();
+        watch.tick(&global.limiter, now, log_interval, &mut |notice| {
+            global.tell(notice);
+        });
+        TCL_OK
+    })
+}
+
+impl Global {
+    fn tell(&self, notice: Notice) {
+        let prefixes = self.limiter.prefixes();
+        let mut line = Line::default();
+        let mut level = TCL_LOG_REJECTED;
+        // cut rather than fail, here and below
+        let _ = match &notice {
+            Notice::First { report, would } => return self.tell_first(report, *would),
+            Notice::Summary(summary) => {
+                let most = summary.most.display(prefixes);
+                write!(
+                    line,
+                    "in {} s {} more from {most}, {} from {} other sources",
+                    summary.seconds, summary.more, summary.more_of_others, summary.others
+                )
+            }
+            Notice::Full { admitted, rejected } => {
+                level = TCL_LOG_WARN;
+                write!(
+                    line,
+                    "the table had no place for new sources: {admitted} connections admitted \
+                     uncounted, {rejected} rejected; raise tcp_max_connections"
+                )
+            }
+        };
+        self.log(level, &line);
+    }
+
+    fn tell_first(&self, report: &SourceReport, would: bool) {
+        let (rule, limit) = self.limiter.rule_of(report.source);
+        // may have changed since
+        let limit = limit.max(0);
+        let source = self.text(report.source.display(self.limiter.prefixes()));
+        let rule = match rule {
+            Some(rule) => self.text(rule),
+            None => self.text(DEFAULT),
+        };
+        let connections = report.refused_at;
+        // SAFETY: `text` gives strings with their NUL.
+        let [source_text, rule_text] =
+            [&source, &rule].map(|text| unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy());
+        let mut line = Line::default();
+        let _ = write!(
+            line,
+            "{} connection from {source_text}: {connections} connections, limit {limit}, \
+             rule {rule_text}",
+            if would { "would reject" } else { "rejected" }
+        );
+        self.log(TCL_LOG_REJECTED, &line);
+        let event = tcl_event {
+            source: source.as_ptr(),
+            rule: rule.as_ptr(),
+            connections,
+            limit,
+            rejected: report.rejected.saturating_add(report.would_reject),
+            would: would.into(),
+        };
+        // SAFETY: callable until the process ends, as the host promised tcl_init;
+        // the event and its texts live until it returns.
+        unsafe { (self.rejected)(&event) };
+    }
+}

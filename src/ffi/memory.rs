@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What pointers from C are read and written by.
+
+use core::ffi::{CStr, c_char, c_int};
+
+use super::accept::sockaddr_union;
+use super::{TCL_EARG, TCL_OK};
+
+/// # Safety
+///
+/// `address` is null or points to `length` bytes that live as long as the result
+/// is used.
+#[inline]
+pub(super) unsafe fn bytes<'a>(address: *const u8, length: u32) -> &'a [u8] {
+    if address.is_null() {
+        return &[];
+    }
+    // SAFETY: as the caller promises.
+    unsafe { core::slice::from_raw_parts(address, length as usize) }
+}
+
+/// The octets of an IPv4 or IPv6 socket address; their number, 0 for others.
+///
+/// # Safety
+///
+/// `address` is null or points to a socket address as large as its family tells.
+pub(super) unsafe fn read_sockaddr(address: *const sockaddr_union, octets: &mut [u8; 16]) -> usize {
+    if address.is_null() {
+        return 0;
+    }
+    // SAFETY: every socket address begins with its family. Read unaligned and
+    // without a reference to the union: there may be fewer bytes than its size.
+    let family = unsafe { address.cast::<libc::sa_family_t>().read_unaligned() };
+    match c_int::from(family) {
+        libc::AF_INET => {
+            // SAFETY: a sockaddr_in, by its family.
+            let sin = unsafe { address.cast::<libc::sockaddr_in>().read_unaligned() };
+            octets[..4].copy_from_slice(&sin.sin_addr.s_addr.to_ne_bytes());
+            4
+        }
+        libc::AF_INET6 => {
+            // SAFETY: a sockaddr_in6, by its family.
+            let sin6 = unsafe { address.cast::<libc::sockaddr_in6>().read_unaligned() };
+            *octets = sin6.sin6_addr.s6_addr;
+            16
+        }
+        _ => 0,
+    }
+}
+
+/// # Safety
+///
+/// `to` is null or valid for writing.
+pub(super) unsafe fn put<T>(to: *mut T, value: T) -> i32 {
+    if to.is_null() {
+        return TCL_EARG;
+    }
+    // SAFETY: as the caller promises.
+    unsafe { to.write(value) };
+    TCL_OK
+}
+
+/// # Safety
+///
+/// `to` is null or has room for `size` bytes.
+pub(super) unsafe fn write_text(to: *mut c_char, size: usize, text: &str) {
+    if to.is_null() || size == 0 {
+        return;
+    }
+    let taken = text.len().min(size - 1);
+    // SAFETY: `taken` bytes and a NUL fit into `size`.
+    unsafe {
+        core::ptr::copy_nonoverlapping(text.as_ptr(), to.cast(), taken);
+        to.add(taken).write(0);
+    }
+}
+
+/// The string at `text`; `None` for null.
+///
+/// # Safety
+///
+/// `text` is null or points to a string that lives as long as the result is used.
+pub(super) unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
+    // SAFETY: a string, as the caller promises.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}

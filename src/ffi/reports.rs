@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What an operator asks.
+
+use core::ffi::c_char;
+
+use super::memory::{bytes, put, text, write_text};
+use super::{DEFAULT, Global, TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_SOURCE_TEXT, guard};
+use crate::report::{By, SourceReport, seconds_since};
+use crate::rules::{RuleKey, prefix as parse_prefix};
+use crate::source::{Family, Source};
+use crate::sync::Ordering;
+
+/// Rank by connections.
+pub const TCL_BY_CONNECTIONS: i32 = 0;
+/// Rank by rejections, and connections that would have been rejected.
+pub const TCL_BY_REJECTED: i32 = 1;
+/// Rank by peak.
+pub const TCL_BY_PEAK: i32 = 2;
+
+/// Sources that a suggestion lists.
+pub const TCL_SUGGEST_SOURCES: usize = 10;
+
+/// There is no such time.
+pub const TCL_NEVER: u32 = u32::MAX;
+
+/// The table as a whole.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub struct tcl_stats {
+    /// Sources with connections.
+    pub sources: u64,
+    /// Their connections.
+    pub connections: u64,
+    /// Connections counted since the start or the last reset, as all that follow.
+    pub admitted: u64,
+    /// Connections refused.
+    pub rejected: u64,
+    /// Connections that would have been refused, in monitor mode.
+    pub would_reject: u64,
+    /// Those of `rejected` for whose source the table had no place.
+    pub full_rejected: u64,
+    /// The sum of the four that follow.
+    pub errors: u64,
+    /// Panics that were stopped.
+    pub panics: u64,
+    /// Connections admitted uncounted because the table had no place.
+    pub table_full: u64,
+    /// Calls with an address that is neither IPv4 nor IPv6.
+    pub bad_address: u64,
+    /// Releases of a token that names no connection.
+    pub stale_token: u64,
+    /// Places for sources.
+    pub slots: u64,
+    /// Bytes of shared memory mapped; what was never used takes no memory.
+    pub memory: u64,
+    /// How often rules were loaded since the start.
+    pub reloads: u64,
+    /// Rejections that no line of the log tells one by one.
+    pub log_suppressed: u64,
+    /// Connections the table is made for.
+    pub capacity: u32,
+    /// Rules in force.
+    pub rules: u32,
+    /// Connections of a source without a rule; 0 or less: any number.
+    pub limit: i32,
+    /// `TCL_MODE_ENFORCE`, `TCL_MODE_MONITOR` or `TCL_MODE_OFF`.
+    pub mode: i32,
+    /// `TCL_ON_FULL_ADMIT` or `TCL_ON_FULL_REJECT`.
+    pub on_full: i32,
+    /// Leading bits of an IPv4 address that make a source.
+    pub ipv4_prefix: i32,
+    /// Leading bits of an IPv6 address that make a source.
+    pub ipv6_prefix: i32,
+}
+
+/// A source.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct tcl_source {
+    /// Address, with the prefix length if that is shorter than an address.
+    pub text: [c_char; TCL_SOURCE_TEXT],
+    /// Prefix of its rule; "default" if it has none.
+    pub rule: [c_char; TCL_SOURCE_TEXT],
+    /// Its connections.
+    pub connections: u32,
+    /// Its limit; 0: none.
+    pub limit: i32,
+    /// Rejections since it is in the table, or the last reset.
+    pub rejected: u32,
+    /// Connections that would have been rejected, in monitor mode.
+    pub would_reject: u32,
+    /// Most connections it had at a time: with 8 or more to the connection, else as
+    /// `tcl_watch()` saw it.
+    pub peak: u32,
+    /// Seconds since `tcl_watch()` saw it first; `TCL_NEVER`.
+    pub first_seen: u32,
+    /// Seconds since `tcl_watch()` saw it last with connections; `TCL_NEVER`.
+    pub last_seen: u32,
+}
+
+/// A rule.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub struct tcl_rule {
+    /// Its prefix; "default" for the sources without a rule.
+    pub prefix: [c_char; TCL_SOURCE_TEXT],
+    /// Connections of a source; 0: any number.
+    pub limit: i32,
+    /// Its sources with connections.
+    pub sources: u64,
+    /// Their connections.
+    pub connections: u64,
+    /// Rejections of its sources.
+    pub rejected: u64,
+    /// Connections that would have been rejected, in monitor mode.
+    pub would_reject: u64,
+}
+
+/// A source and its peak.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct tcl_peak {
+    /// Address, with the prefix length if that is shorter than an address.
+    pub text: [c_char; TCL_SOURCE_TEXT],
+    /// Most connections it had at a time.
+    pub peak: u32,
+}
+
+/// A limit that the peaks suggest.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub struct tcl_suggestion {
+    /// A rule's prefix; "default" for the sources without a rule.
+    pub prefix: [c_char; TCL_SOURCE_TEXT],
+    /// The limit now; 0: none.
+    pub limit: i32,
+    /// Highest peak.
+    pub highest: u32,
+    /// 99 of 100 sources have no higher peak.
+    pub p99: u32,
+    /// Half as much again, at least 8.
+    pub proposed: i32,
+    /// Sources that the table knows.
+    pub sources: u64,
+    /// Those with a peak above `proposed`.
+    pub above: u64,
+    /// The highest of these; the rest has an empty text.
+    pub list: [tcl_peak; TCL_SUGGEST_SOURCES],
+}
+
+/// The table as a whole, counted now.
+///
+/// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+///
+/// # Safety
+///
+/// `stats` is null or valid for writing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_stats(stats: *mut tcl_stats) -> i32 {
+    guard(TCL_EINIT, |global| {
+        let limiter = &global.limiter;
+        let (totals, occupancy) = (limiter.totals(), limiter.occupancy());
+        let errors = totals.panics + totals.table_full + totals.bad_address + totals.stale_token;
+        let length = |family| i32::from(limiter.prefixes().length(family));
+        let value = tcl_stats {
+            sources: occupancy.sources,
+            connections: occupancy.connections,
+            admitted: totals.admitted,
+            rejected: totals.rejected,
+            would_reject: totals.would_reject,
+            full_rejected: totals.full_rejected,
+            errors,
+            panics: totals.panics,
+            table_full: totals.table_full,
+            bad_address: totals.bad_address,
+            stale_token: totals.stale_token,
+            slots: occupancy.slots,
+            memory: limiter.bytes() as u64,
+            // the first time is the start
+            reloads: limiter.rules_loaded().saturating_sub(1).into(),
+            log_suppressed: limiter.log_suppressed().load(Ordering::Relaxed),
+            capacity: limiter.max_connections(),
+            rules: limiter.rules_len() as u32,
+            limit: limiter.limit(),
+            mode: limiter.mode() as i32,
+            on_full: limiter.on_full() as i32,
+            ipv4_prefix: length(Family::V4),
+            ipv6_prefix: length(Family::V6),
+        };
+        // SAFETY: null or valid, as the caller promises.
+        unsafe { put(stats, value) }
+    })
+}
+
+/// The source of an address in network byte order; zeros if it has no place.
+///
+/// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+///
+/// # Safety
+///
+/// `address` is null or points to `length` bytes; `source` is null or valid for
+/// writing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_get(address: *const u8, length: u32, source: *mut tcl_source) -> i32 {
+    guard(TCL_EINIT, |global| {
+        // SAFETY: as the caller promises.
+        let bytes = unsafe { bytes(address, length) };
+        let Some(key) = Source::new(bytes, global.limiter.prefixes()) else {
+            return TCL_EARG;
+        };
+        let value = global.describe(&global.limiter.get(key));
+        // SAFETY: null or valid, as the caller promises.
+        unsafe { put(source, value) }
+    })
+}
+
+/// Writes the up to `room` first sources by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED`
+/// or `TCL_BY_PEAK`, highest first, none that has 0 of it.
+///
+/// Returns how many, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+///
+/// # Safety
+///
+/// `sources` is null or has room for `room` of them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_top(sources: *mut tcl_source, room: u32, by: i32) -> i32 {
+    guard(TCL_EINIT, |global| {
+        let by = match by {
+            TCL_BY_CONNECTIONS => By::Connections,
+            TCL_BY_REJECTED => By::Rejected,
+            TCL_BY_PEAK => By::Peak,
+            _ => return TCL_EARG,
+        };
+        // SAFETY: as the caller promises.
+        unsafe { global.rank(sources, room, by, None) }.0
+    })
+}
+
+/// Writes the up to `room` sources in `prefix` (null: all) with most connections,
+/// most first, and how many with connections there are.
+///
+/// Returns how many were written, or `TCL_EARG` (`prefix` is none: up to
+/// `error_size` bytes of a sentence are written to `error`), `TCL_EINIT` or
+/// `TCL_EMEM`.
+///
+/// # Safety
+///
+/// `prefix` is null or a string; `sources` is null or has room for `room` of them;
+/// `total` is null or valid for writing; `error` is null or has room for
+/// `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_list(
+    prefix: *const c_char,
+    sources: *mut tcl_source,
+    room: u32,
+    total: *mut u64,
+    error: *mut c_char,
+    error_size: usize,
+) -> i32 {
+    guard(TCL_EINIT, |global| {
+        // SAFETY: null or a string, as the caller promises.
+        let prefix = match unsafe { text(prefix) } {
+            None => None,
+            Some(prefix) => {
+                match parse_prefix(&prefix.to_string_lossy(), global.limiter.prefixes()) {
+                    Ok(prefix) => Some(prefix),
+                    Err(sentence) => {
+                        // SAFETY: null or as large as the caller promises.
+                        unsafe { write_text(error, error_size, &sentence) };
+                        return TCL_EARG;
+                    }
+                }
+            }
+        };
+        // SAFETY: as the caller promises.
+        let (written, found) = unsafe { global.rank(sources, room, By::Connections, prefix) };
+        // SAFETY: null or valid, as the caller promises; null is no error.
+        let _ = unsafe { put(total, found) };
+        written
+    })
+}
+
+/// Writes up to `room` rules with what their sources have, sorted by prefix, the
+/// sources without a rule last.
+///
+/// Returns how many there are, whatever the room, or `TCL_EINIT` or `TCL_EMEM`.
+///
+/// # Safety
+///
+/// `rules` is null or has room for `room` of them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_rules(rules: *mut tcl_rule, room: u32) -> i32 {
+    guard(TCL_EINIT, |global| {
+        let limiter = &global.limiter;
+        if rules.is_null() || room == 0 {
+            return number(limiter.rules_len() + 1);
+        }
+        let Ok(groups) = limiter.groups() else {
+            return TCL_EMEM;
+        };
+        for (i, group) in groups.iter().take(room as usize).enumerate() {
+            let value = tcl_rule {
+                prefix: global.prefix_text(group.rule.map(|rule| rule.key)),
+                limit: group
+                    .rule
+                    .map_or_else(|| limiter.limit().max(0), |rule| rule.limit),
+                sources: group.sources,
+                connections: group.connections,
+                rejected: group.rejected,
+                would_reject: group.would_reject,
+            };
+            // SAFETY: fewer than `room`, and there is room for so many, as the
+            // caller promises.
+            unsafe { rules.add(i).write(value) };
+        }
+        number(groups.len())
+    })
+}
+
+/// Writes up to `room` suggestions, one for each rule, sorted by prefix, and one for
+/// the sources without a rule, which is the last.
+///
+/// Returns how many there are, whatever the room, or `TCL_EINIT` or `TCL_EMEM`.
+///
+/// # Safety
+///
+/// `suggestions` is null or has room for `room` of them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_suggest(suggestions: *mut tcl_suggestion, room: u32) -> i32 {
+    guard(TCL_EINIT, |global| {
+        let limiter = &global.limiter;
+        if suggestions.is_null() || room == 0 {
+            return number(limiter.rules_len() + 1);
+        }
+        let Ok(found) = limiter.suggest(TCL_SUGGEST_SOURCES) else {
+            return TCL_EMEM;
+        };
+        for (i, suggestion) in found.iter().take(room as usize).enumerate() {
+            let mut list = [tcl_peak {
+                text: [0; TCL_SOURCE_TEXT],
+                peak: 0,
+            }; TCL_SUGGEST_SOURCES];
+            for (to, (source, peak)) in list.iter_mut().zip(&suggestion.list) {
+                to.text = global.text(source.display(limiter.prefixes()));
+                to.peak = *peak;
+            }
+            let value = tcl_suggestion {
+                prefix: global.prefix_text(suggestion.rule),
+                limit: suggestion.limit.unwrap_or_else(|| limiter.limit()).max(0),
+                highest: suggestion.highest,
+                p99: suggestion.p99,
+                proposed: i32::try_from(suggestion.proposed).unwrap_or(i32::MAX),
+                sources: suggestion.sources,
+                above: suggestion.above,
+                list,
+            };
+            // SAFETY: fewer than `room`, and there is room for so many, as the
+            // caller promises.
+            unsafe { suggestions.add(i).write(value) };
+        }
+        number(found.len())
+    })
+}
+
+impl Global {
+    /// Writes the first sources by `by`, and says how many, or a code, and how many
+    /// there are.
+    ///
+    /// # Safety
+    ///
+    /// `sources` is null or has room for `room` of them.
+    unsafe fn rank(
+        &self,
+        sources: *mut tcl_source,
+        room: u32,
+        by: By,
+        prefix: Option<RuleKey>,
+    ) -> (i32, u64) {
+        if sources.is_null() {
+            return (TCL_EARG, 0);
+        }
+        let Ok((top, found)) = self.limiter.top(room as usize, by, prefix) else {
+            return (TCL_EMEM, 0);
+        };
+        for (i, report) in top.iter().enumerate() {
+            // SAFETY: `top` has at most `room` reports, and there is room for so
+            // many, as the caller promises.
+            unsafe { sources.add(i).write(self.describe(report)) };
+        }
+        (number(top.len()), found)
+    }
+
+    fn describe(&self, report: &SourceReport) -> tcl_source {
+        let (rule, limit) = self.limiter.rule_of(report.source);
+        let now = self.now();
+        let ago = |kept| seconds_since(kept, now).unwrap_or(TCL_NEVER);
+        tcl_source {
+            text: self.text(report.source.display(self.limiter.prefixes())),
+            rule: self.prefix_text(rule),
+            connections: report.connections,
+            limit: limit.max(0),
+            rejected: report.rejected,
+            would_reject: report.would_reject,
+            peak: report.peak,
+            first_seen: ago(report.first_seen),
+            last_seen: ago(report.last_seen),
+        }
+    }
+
+    fn prefix_text(&self, rule: Option<RuleKey>) -> [c_char; TCL_SOURCE_TEXT] {
+        match rule {
+            Some(rule) => self.text(rule),
+            None => self.text(DEFAULT),
+        }
+    }
+}
+
+fn number(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

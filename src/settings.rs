@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What an operator can change while the server runs: limit, mode; and what is
+//! done when the table is full.
+//!
+//! Each is one word in shared memory, read by every check and stored by whichever
+//! process was told to change it. They stand alone: a check that runs meanwhile
+//! goes by the old value or the new one.
+
+#![forbid(unsafe_code)]
+
+use crate::region::Region;
+use crate::sync::Ordering;
+
+/// What happens to a connection over the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is refused.
+    #[default]
+    Enforce = 0,
+    /// It is admitted, and counted as one that would have been refused.
+    Monitor = 1,
+    /// Nothing is checked. Connections are counted, so that the limit can be
+    /// enforced again at any time.
+    Off = 2,
+}
+
+impl Mode {
+    /// The mode of this number.
+    pub fn from_number(number: i32) -> Option<Mode> {
+        match number {
+            0 => Some(Mode::Enforce),
+            1 => Some(Mode::Monitor),
+            2 => Some(Mode::Off),
+            _ => None,
+        }
+    }
+}
+
+/// What happens to a connection for whose source the table has no place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// It is admitted and not counted.
+    #[default]
+    Admit = 0,
+    /// It is refused.
+    Reject = 1,
+}
+
+impl OnFull {
+    /// The policy of this number.
+    pub fn from_number(number: i32) -> Option<OnFull> {
+        match number {
+            0 => Some(OnFull::Admit),
+            1 => Some(OnFull::Reject),
+            _ => None,
+        }
+    }
+}
+
+/// The settings in shared memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings<'a>(&'a crate::region::Settings);
+
+impl<'a> Settings<'a> {
+    #[inline]
+    pub(crate) fn of(region: &'a Region) -> Settings<'a> {
+        Settings(&region.header().settings)
+    }
+
+    #[inline]
+    pub(crate) fn limit(self) -> i32 {
+        // Relaxed here and below: they stand alone
+        self.0.limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_limit(self, limit: i32) {
+        self.0.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// A word that this module never writes reads as the default.
+    #[inline]
+    pub(crate) fn mode(self) -> Mode {
+        Mode::from_number(self.0.mode.load(Ordering::Relaxed) as i32).unwrap_or_default()
+    }
+
+    pub(crate) fn set_mode(self, mode: Mode) {
+        self.0.mode.store(mode as u32, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn on_full(self) -> OnFull {
+        OnFull::from_number(self.0.on_full.load(Ordering::Relaxed) as i32).unwrap_or_default()
+    }
+
+    pub(crate) fn set_on_full(self, policy: OnFull) {
+        self.0.on_full.store(policy as u32, Ordering::Relaxed);
+    }
+
+    /// No source with fewer connections is at its limit, whatever its rule.
+    /// `None` if no source has a limit.
+    #[inline]
+    pub(crate) fn lowest_limit(self) -> Option<i32> {
+        let rule = self.0.lowest_rule.load(Ordering::Relaxed);
+        let limit = self.limit();
+        match (limit > 0, rule > 0) {
+            (true, true) => Some(limit.min(rule)),
+            (true, false) => Some(limit),
+            (false, true) => Some(rule),
+            (false, false) => None,
+        }
+    }
+}

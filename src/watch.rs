@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Watch`]: what a background process does once a second, so that the process
+//! that accepts connections need not: sample the sources, and tell of rejections.
+//!
+//! A rejection only adds to numbers in shared memory. The watch compares them with
+//! what it has told already. So no rejection is lost, however many there are, no
+//! queue can be full, and the log cannot be flooded:
+//!
+//! - of each source, the first rejection in an interval is told ([`Notice::First`]),
+//!   of [`MOST_FIRST`] sources at the most;
+//! - all others are told in one summary at the end of the interval
+//!   ([`Notice::Summary`]).
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+
+use crate::details::Owner;
+use crate::limiter::Limiter;
+use crate::report::SourceReport;
+use crate::source::Source;
+use crate::sync::Ordering;
+
+/// Sources whose first rejection in an interval is told.
+pub const MOST_FIRST: u32 = 100;
+
+/// Rejected sources that are remembered with what was told of them. Of more, nothing
+/// is told; the totals have their rejections.
+const MOST_KNOWN: usize = 65_536;
+
+/// Slots looked at in one tick: some milliseconds. A larger table takes several.
+const SLOTS_A_TICK: usize = 524_288;
+
+/// What is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The first rejection of a source in an interval.
+    First {
+        /// The source.
+        report: SourceReport,
+        /// It would have been one, but for monitor mode.
+        would: bool,
+    },
+    /// The end of an interval in which there were more.
+    Summary(Summary),
+    /// In the last interval the table had no place for new sources.
+    Full {
+        /// Connections of theirs that were admitted uncounted.
+        admitted: u64,
+        /// Those that were rejected.
+        rejected: u64,
+    },
+}
+
+/// Rejections that were not told one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The source that has most of them.
+    pub most: Source,
+    /// How many it has.
+    pub more: u64,
+    /// How many other sources there are.
+    pub others: u64,
+    /// How many these have.
+    pub more_of_others: u64,
+    /// Seconds that the interval was long.
+    pub seconds: u32,
+}
+
+/// What was told of a source.
+struct Known {
+    /// Whose numbers the two below are: slot, epoch of the slot, number of resets.
+    /// If that changes, the numbers have begun anew.
+    of: (usize, u32, u32),
+    /// Its rejections that are told, or counted in `more`.
+    rejected: u32,
+    would_reject: u32,
+    /// When the first of an interval was told; `None`: not yet.
+    told: Option<u32>,
+    /// Those not told, in this interval.
+    more: u64,
+}
+
+/// The memory of the background process. One process has one.
+#[derive(Default)]
+pub struct Watch {
+    known: HashMap<Source, Known>,
+    next_slot: usize,
+    /// When the interval began; `None` before the first tick.
+    since: Option<u32>,
+    first_told: u32,
+    /// Where the first lines of this interval had run out: the next one begins
+    /// there, so that it is not always the same sources that have none.
+    ran_out_at: Option<usize>,
+    /// Connections without a place that are told, and after how many resets.
+    full_told: (u64, u64, u32),
+}
+
+impl Watch {
+    /// Looks at the sources, or at the next part of a large table. `now` is the host
+    /// clock, `interval` the seconds between two summaries.
+    pub fn tick(
+        &mut self,
+        limiter: &Limiter,
+        now: u32,
+        interval: u32,
+        tell: &mut dyn FnMut(Notice),
+    ) {
+        let since = *self.since.get_or_insert(now);
+        let slots = limiter.table().slots();
+        for _ in 0..slots.min(SLOTS_A_TICK) {
+            self.look(limiter, self.next_slot, now, interval, tell);
+            self.next_slot = (self.next_slot + 1) % slots;
+        }
+        let seconds = now.wrapping_sub(since);
+        if seconds >= interval {
+            self.end_interval(limiter, seconds, now, interval, tell);
+            self.since = Some(now);
+        }
+    }
+
+    fn look(
+        &mut self,
+        limiter: &Limiter,
+        slot: usize,
+        now: u32,
+        interval: u32,
+        tell: &mut dyn FnMut(Notice),
+    ) {
+        let Some((report, place)) = limiter.report(slot) else {
+            return;
+        };
+        if report.connections > 0 {
+            let owner = Owner::of(limiter.table(), report.source, place);
+            limiter.details().sample(owner, report.connections, now);
+        }
+        if report.rejected == 0 && report.would_reject == 0 {
+            return;
+        }
+        let of = (slot, place.control.epoch(), limiter.resets());
+        if !self.known.contains_key(&report.source)
+            && (self.known.len() >= MOST_KNOWN || self.known.try_reserve(1).is_err())
+        {
+            return;
+        }
+        let known = self.known.entry(report.source).or_insert(Known {
+            of,
+            rejected: 0,
+            would_reject: 0,
+            told: None,
+            more: 0,
+        });
+        if known.of != of {
+            (known.of, known.rejected, known.would_reject) = (of, 0, 0);
+        }
+        // fewer than before: they were reset just now
+        let rejected = report.rejected.saturating_sub(known.rejected);
+        let would_reject = report.would_reject.saturating_sub(known.would_reject);
+        (known.rejected, known.would_reject) = (report.rejected, report.would_reject);
+        let mut more = u64::from(rejected) + u64::from(would_reject);
+        if more == 0 {
+            return;
+        }
+        let due = known
+            .told
+            .is_none_or(|told| now.wrapping_sub(told) >= interval);
+        if due && self.first_told < MOST_FIRST {
+            self.first_told += 1;
+            known.told = Some(now);
+            tell(Notice::First {
+                report,
+                would: rejected == 0,
+            });
+            more -= 1;
+        } else if due {
+            self.ran_out_at.get_or_insert(slot);
+        }
+        known.more += more;
+        // statistics
+        limiter.log_suppressed().fetch_add(more, Ordering::Relaxed);
+    }
+
+    fn end_interval(
+        &mut self,
+        limiter: &Limiter,
+        seconds: u32,
+        now: u32,
+        interval: u32,
+        tell: &mut dyn FnMut(Notice),
+    ) {
+        let silent = self.known.iter().filter(|(_, known)| known.more > 0);
+        if let Some((source, most)) = silent.clone().max_by_key(|(_, known)| known.more) {
+            let (sources, sum) =
+                silent.fold((0, 0), |(n, sum), (_, known)| (n + 1, sum + known.more));
+            tell(Notice::Summary(Summary {
+                most: *source,
+                more: most.more,
+                others: sources - 1,
+                more_of_others: sum - most.more,
+                seconds,
+            }));
+        }
+        // A source is remembered for as long as its next rejection would be one of
+        // this interval, or its numbers could be taken for new ones.
+        self.known.retain(|source, known| {
+            known.more = 0;
+            let recent = known
+                .told
+                .is_some_and(|told| now.wrapping_sub(told) < interval);
+            recent
+                || limiter
+                    .report(known.of.0)
+                    .is_some_and(|(report, _)| report.source == *source)
+        });
+        self.first_told = 0;
+        if let Some(slot) = self.ran_out_at.take() {
+            self.next_slot = slot;
+        }
+        let totals = limiter.totals();
+        let resets = limiter.resets();
+        let (told_admitted, told_rejected) = match self.full_told {
+            (admitted, rejected, at) if at == resets => (admitted, rejected),
+            _ => (0, 0),
+        };
+        // fewer than before: they were reset just now
+        let admitted = totals.table_full.saturating_sub(told_admitted);
+        let rejected = totals.full_rejected.saturating_sub(told_rejected);
+        self.full_told = (totals.table_full, totals.full_rejected, resets);
+        if admitted > 0 || rejected > 0 {
+            tell(Notice::Full { admitted, rejected });
+        }
+    }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What the settings say of a table that is full. The table of a server has
+//! places for more sources than it can have connections, so none is ever full
+//! here: what happens then is tested on the engine.
+
+use serde_json::json;
+
+use crate::harness::{Config, Via, number, source};
+use crate::mode::Mode;
+
+#[test]
+fn policy_is_the_operators_choice() {
+    for (config, policy) in [
+        (Config::with_module(), "admit"),
+        (
+            Config::with_module().text_param("on_full", "admit"),
+            "admit",
+        ),
+        (
+            Config::with_module().text_param("on_full", "reject"),
+            "reject",
+        ),
+    ] {
+        let server = config.limit(2).start();
+        let stats = server.rpc("tcp_conn_limit.stats", json!([]));
+        assert_eq!(stats["on_full"], policy);
+        // A place there is, so nothing differs.
+        let _held = server.admit_all(2, Via::Tcp, source(90, 0, 1));
+        server.reject(Via::Tcp, source(90, 0, 1));
+        assert_eq!(server.stat("full_rejected"), 0);
+        Mode::Module.finish(server, &[]);
+    }
+}
+
+/// As many sources as there can be connections, again and again.
+#[test]
+fn table_of_a_full_server_is_not_full() {
+    let server = Config::with_module()
+        .text_param("on_full", "reject")
+        .core("tcp_max_connections=100")
+        .start();
+    for round in 0..20 {
+        let held: Vec<_> = (0..100)
+            .map(|host| server.admit(Via::Tcp, source(91, round, host)))
+            .collect();
+        assert_eq!(server.connections(), 100);
+        drop(held);
+        server.wait_for_connections(0);
+    }
+    let stats = server.rpc("tcp_conn_limit.stats", json!([]));
+    for name in ["table_full", "full_rejected", "errors"] {
+        assert_eq!(number(&stats, name), 0, "{name}");
+    }
+    assert!(number(&stats, "slots") >= 100);
+    Mode::Module.finish(server, &[]);
+}

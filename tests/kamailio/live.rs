@@ -1,0 +1,570 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Changes while the server runs: no restart, and no count lost.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Config, Fault, Server, Via, number, source, until};
+use crate::mode::Mode;
+
+/// Two prefixes of the tests.
+const RULES: &str = "127.31.0.0/16=2\n127.32.0.0/16=3\n";
+
+fn with_rules() -> Config {
+    Config::with_module().limit(5).rules_file(RULES)
+}
+
+#[track_caller]
+fn reload(server: &Server, rules: &str) {
+    server.write_rules(rules);
+    server.rpc("tcp_conn_limit.reload", json!([]));
+}
+
+/// Checks that the source has places for exactly `places` more connections.
+#[track_caller]
+fn take_all(server: &Server, from: IpAddr, places: usize) -> Vec<Client> {
+    let held = server.admit_all(places, Via::Tcp, from);
+    server.reject(Via::Tcp, from);
+    held
+}
+
+#[track_caller]
+fn assert_held(server: &Server, from: IpAddr, count: u64, held: &mut [Client]) {
+    assert_eq!(server.counted(&from.to_string()), count);
+    for client in held {
+        assert!(client.is_admitted(), "a connection of {from} was closed");
+    }
+}
+
+#[test]
+fn reload_changes_limits_and_keeps_counts() {
+    let server = with_rules().start();
+    let from = source(31, 0, 1);
+    let mut held = take_all(&server, from, 2);
+    assert_eq!(server.stat("reloads"), 0);
+
+    // Higher.
+    reload(&server, "127.31.0.0/16=4\n127.32.0.0/16=3\n");
+    assert_eq!(server.stat("reloads"), 1);
+    assert_held(&server, from, 2, &mut held);
+    held.extend(take_all(&server, from, 2));
+
+    // Lower than the count: nothing is closed, nothing is admitted.
+    reload(&server, "127.31.0.0/16=1\n");
+    assert_held(&server, from, 4, &mut held);
+    take_all(&server, from, 0);
+    held.truncate(1);
+    server.wait_for_connections(1);
+    take_all(&server, from, 0);
+    held.clear();
+    server.wait_for_connections(0);
+    held.extend(take_all(&server, from, 1));
+
+    // Another rule for the same source, and none.
+    reload(&server, "127.31.0.0/16=1\n127.31.0.1=3\n");
+    assert_held(&server, from, 1, &mut held);
+    assert_eq!(server.source("127.31.0.1")["rule"], "127.31.0.1");
+    held.extend(take_all(&server, from, 2));
+    reload(&server, "# all default\n");
+    assert_held(&server, from, 3, &mut held);
+    assert_eq!(server.source("127.31.0.1")["rule"], "default");
+    held.extend(take_all(&server, from, 2));
+    reload(&server, "127.31.0.1=unlimited\n");
+    held.extend(server.admit_all(20, Via::Tcp, from));
+    assert_held(&server, from, 25, &mut held);
+    assert_eq!(server.stat("reloads"), 5);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn reload_for_sources_that_come_later() {
+    let server = with_rules().start();
+    reload(&server, "127.31.0.0/16=3\n");
+    let _held = take_all(&server, source(31, 0, 1), 3);
+    let _held = take_all(&server, source(32, 0, 1), 5);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn reload_keeps_the_parameters() {
+    let server = with_rules().rule("127.33.0.0/16=1").start();
+    reload(&server, "127.31.0.0/16=4\n");
+    assert_eq!(server.stat("rules"), 2);
+    let _held = take_all(&server, source(33, 0, 1), 1);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn reload_without_a_file() {
+    let server = Config::with_module().rule("127.33.0.0/16=1").start();
+    let answer = server.rpc("tcp_conn_limit.reload", json!([]));
+    assert_eq!(answer, json!({"rules": 1}));
+    let _held = take_all(&server, source(33, 0, 1), 1);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn reload_not_too_often() {
+    // As the core has it for all commands that read something anew.
+    let server = with_rules().core("rpc_exec_delta=3600").start();
+    reload(&server, "127.31.0.0/16=4\n");
+    server.write_rules("127.31.0.0/16=9\n");
+    server.fault("tcp_conn_limit.reload", json!([]));
+    assert_eq!(server.source("127.31.0.1")["limit"], 4);
+    Mode::Module.finish(server, &["is limited by delta"]);
+}
+
+#[test]
+fn error_in_the_file_leaves_the_old_rules() {
+    let server = with_rules().rule("127.33.0.0/16=1").start();
+    let from = source(31, 0, 1);
+    let mut held = take_all(&server, from, 2);
+    for (rules, place, text) in [
+        (
+            "127.31.0.0/16=9\n127.32.0.0/16=zero\n",
+            "/rules:2",
+            "127.32.0.0/16=zero",
+        ),
+        (
+            "\n\n# three\n127.31.0.1/16=9\n",
+            "/rules:4",
+            "127.31.0.1/16=9",
+        ),
+        ("127.31.0.0/16=0\n", "/rules:1", "127.31.0.0/16=0"),
+        (
+            "127.31.0.0/16=9\n127.31.0.0/16=8",
+            "/rules:2",
+            "127.31.0.0/16=8",
+        ),
+        // A parameter has it already.
+        (
+            "127.31.0.0/16=9\n127.33.0.0/16=9\n",
+            "/rules:2",
+            "127.33.0.0/16=9",
+        ),
+    ] {
+        server.write_rules(rules);
+        let fault = server.fault("tcp_conn_limit.reload", json!([]));
+        for part in [place, text] {
+            assert!(fault.message.contains(part), "{part} is not in {fault:?}");
+        }
+        assert_eq!(server.stat("rules"), 3);
+        assert_eq!(server.source("127.31.0.1")["limit"], 2);
+        take_all(&server, from, 0);
+    }
+    assert_eq!(server.stat("reloads"), 0);
+    // And once it is mended:
+    reload(&server, "127.31.0.0/16=3\n");
+    held.extend(take_all(&server, from, 1));
+    // No file at all.
+    std::fs::remove_file(server.dir().join("rules")).expect("the file is there");
+    let fault = server.fault("tcp_conn_limit.reload", json!([]));
+    assert!(fault.message.contains("No such file"), "{fault:?}");
+    take_all(&server, from, 0);
+    assert_held(&server, from, 3, &mut held);
+    // The log may tell it, too.
+    Mode::Module.finish(server, &["/rules", "tcp_conn_limit"]);
+}
+
+#[test]
+fn rules_tell_what_each_does() {
+    let server = with_rules().start();
+    let mut held = take_all(&server, source(31, 0, 1), 2);
+    held.extend(take_all(&server, source(31, 0, 2), 2));
+    held.extend(server.admit_all(1, Via::Tcp, source(31, 0, 3)));
+    held.extend(take_all(&server, source(33, 0, 1), 5));
+    for _ in 0..3 {
+        server.reject(Via::Tcp, source(31, 0, 2));
+    }
+    let expected = |first_limit| {
+        json!([
+            {"prefix": "127.31.0.0/16", "limit": first_limit, "sources": 3, "connections": 5,
+                "rejected": 5, "would_reject": 0},
+            {"prefix": "127.32.0.0/16", "limit": 3, "sources": 0, "connections": 0,
+                "rejected": 0, "would_reject": 0},
+            {"prefix": "default", "limit": 5, "sources": 1, "connections": 5,
+                "rejected": 1, "would_reject": 0},
+        ])
+    };
+    let rules = |server: &Server| server.rpc("tcp_conn_limit.rules", json!([]));
+    assert_eq!(sorted(rules(&server)), expected(2));
+    // Kept for a prefix that stays, also with another limit.
+    reload(&server, "127.32.0.0/16=3\n127.31.0.0/16=3\n");
+    assert_eq!(sorted(rules(&server)), expected(3));
+    // And for the default, when a rule takes its source.
+    reload(&server, "127.33.0.0/16=unlimited\n127.31.0.0/16=3\n");
+    let default = server.rule("default");
+    assert_eq!(number(&default, "sources"), 0, "{default}");
+    assert_eq!(number(&default, "rejected"), 1, "{default}");
+    let new = server.rule("127.33.0.0/16");
+    assert_eq!(
+        new,
+        json!({"prefix": "127.33.0.0/16", "limit": 0, "sources": 1, "connections": 5,
+            "rejected": 0, "would_reject": 0})
+    );
+    assert_eq!(number(&server.rule("127.31.0.0/16"), "rejected"), 5);
+    let shown = server.kamcmd(&["tcp_conn_limit.rules"]);
+    assert!(shown.contains("prefix: 127.33.0.0/16"), "{shown}");
+    Mode::Module.finish(server, &[]);
+}
+
+/// Rules in the order of their prefixes, the default last.
+#[track_caller]
+fn sorted(mut rules: Value) -> Value {
+    let list = rules.as_array_mut().expect("a list of rules");
+    assert_eq!(list.last().expect("the default")["prefix"], "default");
+    list.sort_by_key(|rule| rule["prefix"].as_str().map(ToOwned::to_owned));
+    rules
+}
+
+#[test]
+fn set_limit_closes_nothing() {
+    let server = Config::with_module().limit(5).start();
+    let from = source(34, 0, 1);
+    let set = |limit: i32| server.rpc("tcp_conn_limit.set_limit", json!([limit]));
+    let mut held = take_all(&server, from, 5);
+    set(3);
+    assert_eq!(server.stat("limit"), 3);
+    assert_eq!(server.source("127.34.0.1")["limit"], 3);
+    assert_held(&server, from, 5, &mut held);
+    for left in [5, 4, 3] {
+        held.truncate(left);
+        server.wait_for_connections(left as u64);
+        take_all(&server, from, 0);
+    }
+    held.truncate(2);
+    server.wait_for_connections(2);
+    held.extend(take_all(&server, from, 1));
+    set(4);
+    held.extend(take_all(&server, from, 1));
+    for off in [0, -1] {
+        set(off);
+        held.extend(server.admit_all(10, Via::Tcp, from));
+        assert_eq!(server.source("127.34.0.1")["limit"], 0);
+    }
+    set(24);
+    take_all(&server, from, 0);
+    assert_held(&server, from, 24, &mut held);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn set_limit_leaves_the_rules() {
+    let server = with_rules().start();
+    server.rpc("tcp_conn_limit.set_limit", json!([1]));
+    let _held = [
+        take_all(&server, source(31, 0, 1), 2),
+        take_all(&server, source(40, 0, 1), 1),
+    ];
+    Mode::Module.finish(server, &[]);
+}
+
+/// The value of a variable of the group as cfg_rpc tells it.
+#[track_caller]
+fn configured(server: &Server, name: &str) -> Value {
+    server.rpc("cfg.get", json!(["tcp_conn_limit", name]))
+}
+
+#[track_caller]
+fn set_now(server: &Server, name: &str, value: i32) {
+    server.rpc("cfg.set_now_int", json!(["tcp_conn_limit", name, value]));
+}
+
+#[test]
+fn cfg_framework_changes_limit_and_mode() {
+    let server = Config::with_module()
+        .module("cfg_rpc.so")
+        .limit(2)
+        .param("log_interval", 5)
+        .param("log_level", 1)
+        .start();
+    for (name, value) in [
+        ("limit", 2),
+        ("mode", 0),
+        ("log_interval", 5),
+        ("log_level", 1),
+    ] {
+        assert_eq!(configured(&server, name), value, "{name}");
+    }
+    let from = source(34, 0, 1);
+    let mut held = take_all(&server, from, 2);
+
+    set_now(&server, "limit", 3);
+    until("the limit is 3", || server.stat("limit") == 3);
+    held.extend(take_all(&server, from, 1));
+
+    set_now(&server, "mode", 1);
+    until("the mode is monitor", || mode(&server) == "monitor");
+    held.extend(server.admit_all(2, Via::Tcp, from));
+    set_now(&server, "mode", 2);
+    until("the mode is off", || mode(&server) == "off");
+    held.extend(server.admit_all(2, Via::Tcp, from));
+    set_now(&server, "mode", 0);
+    until("the mode is enforce", || mode(&server) == "enforce");
+    take_all(&server, from, 0);
+
+    // There is one truth.
+    server.rpc("tcp_conn_limit.set_limit", json!([9]));
+    assert_eq!(configured(&server, "limit"), 9);
+    server.rpc("tcp_conn_limit.set_mode", json!(["monitor"]));
+    assert_eq!(configured(&server, "mode"), 1);
+    assert_held(&server, from, 7, &mut held);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn cfg_framework_knows_the_ranges() {
+    let server = Config::with_module().module("cfg_rpc.so").start();
+    for (name, wrong) in [
+        ("mode", -1),
+        ("mode", 3),
+        ("log_interval", 0),
+        ("log_interval", 86_401),
+        ("log_level", -6),
+        ("log_level", 4),
+    ] {
+        let before = configured(&server, name);
+        server.fault("cfg.set_now_int", json!(["tcp_conn_limit", name, wrong]));
+        assert_eq!(configured(&server, name), before);
+    }
+    for name in ["limit", "mode", "log_interval", "log_level"] {
+        let help = server.kamcmd(&["cfg.help", "tcp_conn_limit", name]);
+        let first = help.lines().next().unwrap_or_default();
+        assert!(
+            first.len() > 10 && !first.starts_with("(parameter"),
+            "{help}"
+        );
+    }
+    // What the core says of a value out of range.
+    Mode::Module.finish(server, &["cfg"]);
+}
+
+/// The mode that the server says it is in.
+fn mode(server: &Server) -> Value {
+    server.rpc("tcp_conn_limit.stats", json!([]))["mode"].clone()
+}
+
+#[test]
+fn set_mode_changes_it_at_once() {
+    let server = Config::with_module().limit(2).start();
+    let from = source(34, 0, 1);
+    let set = |mode: &str| server.rpc("tcp_conn_limit.set_mode", json!([mode]));
+    let mut held = take_all(&server, from, 2);
+    assert_eq!(mode(&server), "enforce");
+    for new in ["monitor", "off"] {
+        set(new);
+        assert_eq!(mode(&server), new);
+        held.extend(server.admit_all(3, Via::Tcp, from));
+    }
+    set("enforce");
+    assert_eq!(mode(&server), "enforce");
+    take_all(&server, from, 0);
+    assert_held(&server, from, 8, &mut held);
+    assert_eq!(server.stat("rejected"), 2);
+    assert_eq!(server.stat("would_reject"), 3);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn reset_stats_forgets_what_was() {
+    let server = with_rules().start();
+    let (greedy, big) = (source(31, 0, 1), source(40, 0, 1));
+    let mut held = take_all(&server, greedy, 2);
+    server.rpc("tcp_conn_limit.set_limit", json!([20]));
+    let mut many = server.admit_all(12, Via::Tcp, big);
+    many.truncate(3);
+    server.wait_for_connections(5);
+    assert_eq!(number(&server.source("127.40.0.1"), "peak"), 12);
+    server.rpc("tcp_conn_limit.set_mode", json!(["monitor"]));
+    held.push(server.admit(Via::Tcp, greedy));
+    server.rpc("tcp_conn_limit.set_mode", json!(["enforce"]));
+    assert_eq!(server.stat("admitted"), 15);
+
+    server.rpc("tcp_conn_limit.reset_stats", json!([]));
+    let stats = server.rpc("tcp_conn_limit.stats", json!([]));
+    for name in [
+        "admitted",
+        "rejected",
+        "would_reject",
+        "errors",
+        "full_rejected",
+    ] {
+        assert_eq!(number(&stats, name), 0, "{name}");
+    }
+    // What is, is not what was.
+    assert_eq!(number(&stats, "connections"), 6);
+    assert_eq!(number(&stats, "rules"), 2);
+    let greedy_one = server.source("127.31.0.1");
+    for (name, value) in [("rejected", 0), ("would_reject", 0), ("connections", 3)] {
+        assert_eq!(number(&greedy_one, name), value, "{name}");
+    }
+    assert_eq!(number(&server.source("127.40.0.1"), "peak"), 3);
+    let rule = server.rule("127.31.0.0/16");
+    for (name, value) in [("rejected", 0), ("would_reject", 0), ("connections", 3)] {
+        assert_eq!(number(&rule, name), value, "{name}");
+    }
+
+    // Counting goes on from there.
+    server.reject(Via::Tcp, greedy);
+    assert_eq!(server.stat("rejected"), 1);
+    assert_eq!(number(&server.source("127.31.0.1"), "rejected"), 1);
+    assert_eq!(number(&server.rule("127.31.0.0/16"), "rejected"), 1);
+    many.extend(server.admit_all(7, Via::Tcp, big));
+    assert_eq!(number(&server.source("127.40.0.1"), "peak"), 10);
+    assert_eq!(server.stat("admitted"), 7);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn restart_reads_the_configuration() {
+    let server = with_rules().start();
+    server.rpc("tcp_conn_limit.set_limit", json!([1]));
+    server.rpc("tcp_conn_limit.set_mode", json!(["off"]));
+    let server = Mode::Module.restart(server);
+    assert_eq!(server.stat("limit"), 5);
+    assert_eq!(mode(&server), "enforce");
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn wrong_arguments_are_told() {
+    let server = with_rules().start();
+    for (command, arguments, told) in [
+        ("set_limit", json!([]), ""),
+        ("set_limit", json!(["many"]), ""),
+        ("set_mode", json!([]), "monitor"),
+        ("set_mode", json!(["strict"]), "monitor"),
+        ("set_mode", json!(["strict"]), "strict"),
+        ("set_mode", json!([""]), "monitor"),
+        ("top", json!([0]), "1 to 400"),
+        ("top", json!([401]), "1 to 400"),
+        ("top", json!([5, "size"]), "peak"),
+        ("top", json!([5, "size"]), "size"),
+        ("list", json!(["127.0.0"]), "127.0.0"),
+        ("list", json!(["127.0.0.0/33"]), "127.0.0.0/33"),
+        ("list", json!(["127.0.0.1/8"]), "127.0.0.1/8"),
+        ("list", json!([""]), ""),
+        ("get", json!(["localhost"]), "localhost"),
+        ("get", json!([]), "address"),
+    ] {
+        let method = format!("tcp_conn_limit.{command}");
+        let fault = server.fault(&method, arguments.clone());
+        assert_eq!(fault.code, 400, "{command} {arguments}: {fault:?}");
+        assert!(
+            !fault.message.is_empty() && fault.message.contains(told),
+            "{command} {arguments}: {fault:?}"
+        );
+    }
+    assert_eq!(server.stat("limit"), 5);
+    assert_eq!(mode(&server), "enforce");
+    Mode::Module.finish(server, &[]);
+}
+
+/// A hundred reloads while connections of a hundred sources come and go.
+#[test]
+fn reload_storm() {
+    const RELOADS: u64 = 100;
+    let server = Config::with_module()
+        .limit(5)
+        .rules_file(RULES)
+        .core("tcp_max_connections=4000")
+        .shared_memory(128)
+        .start();
+    let is_over = AtomicBool::new(false);
+    let rounds = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for worker in 0..4 {
+            let (server, is_over, rounds) = (&server, &is_over, &rounds);
+            scope.spawn(move || {
+                let mut held = Vec::new();
+                let mut round = 0usize;
+                while !is_over.load(Ordering::Relaxed) || round < 200 {
+                    let from = source(30 + worker, 0, (round % 25) as u8 + 1);
+                    // The limits of all rules are between these two.
+                    let open: Vec<Client> =
+                        (0..6).filter_map(|_| server.open(Via::Tcp, from)).collect();
+                    assert!(open.len() < 6, "{from}: more than any limit");
+                    held.extend(open);
+                    if held.len() > 60 {
+                        held.drain(..30);
+                    }
+                    round += 1;
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for n in 1..=RELOADS {
+            reload(
+                &server,
+                &match n % 3 {
+                    0 => "127.31.0.0/16=2\n127.32.0.0/16=3\n".to_owned(),
+                    1 => (1..=25)
+                        .map(|host| format!("127.31.0.{host}=4\n"))
+                        .collect(),
+                    _ => "127.0.0.0/8=4\n127.33.0.0/24=1\n".to_owned(),
+                },
+            );
+            if n % 10 == 0 {
+                server.assert_audit_clean();
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(server.stat("reloads"), RELOADS);
+    assert!(rounds.load(Ordering::Relaxed) >= 800);
+    server.wait_for_connections(0);
+    server.assert_audit_clean();
+    assert_eq!(server.stat("connections"), 0);
+    let rules = server.rpc("tcp_conn_limit.rules", json!([]));
+    for rule in rules.as_array().expect("a list of rules") {
+        assert_eq!(number(rule, "connections"), 0, "{rule}");
+        assert_eq!(number(rule, "sources"), 0, "{rule}");
+    }
+    // The rules of the last reload hold.
+    reload(&server, RULES);
+    let _held = [
+        take_all(&server, source(31, 0, 1), 2),
+        take_all(&server, source(32, 0, 1), 3),
+        take_all(&server, source(30, 0, 1), 5),
+    ];
+    Mode::Module.finish(server, &[]);
+}
+
+/// In three processes at a time: some may be told to wait, and what is in force
+/// in the end is whole.
+#[test]
+fn reloads_at_the_same_time() {
+    let server = with_rules()
+        .rule("127.33.0.0/16=1")
+        // Who asks by HTTP is a client, too.
+        .rule("127.0.0.1=unlimited")
+        .http("tcp_conn_limit:")
+        .start();
+    let done = AtomicU32::new(0);
+    let check = |answer: Result<Value, Fault>| match answer {
+        Ok(_) => _ = done.fetch_add(1, Ordering::Relaxed),
+        Err(fault) => assert!(fault.message.contains("loads rules"), "{fault:?}"),
+    };
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    check(server.try_rpc_by_http("tcp_conn_limit.reload", json!([])));
+                }
+            });
+        }
+        for _ in 0..100 {
+            check(server.try_rpc("tcp_conn_limit.reload", json!([])));
+        }
+    });
+    let done = done.into_inner();
+    assert!(done > 0);
+    assert_eq!(server.stat("reloads"), u64::from(done));
+    assert_eq!(server.stat("rules"), 4);
+    let _held = take_all(&server, source(31, 0, 1), 2);
+    Mode::Module.finish(server, &["loads rules"]);
+}

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What the log says of rejections: enough, never much, and never from the
+//! process that accepts.
+
+use serde_json::json;
+
+use crate::harness::{Client, Config, Log, Server, Via, source, until};
+use crate::mode::Mode;
+
+/// Of the first rejection of a source in an interval.
+const FIRST: &str = "rejected connection from ";
+/// Of the others in the interval.
+const SUMMARY: &str = " more from ";
+
+/// Longer than any test.
+const A_DAY: i64 = 86_400;
+
+/// Takes a source's one place and is rejected `times`.
+#[track_caller]
+fn be_rejected(server: &Server, c: u8, host: u8, times: u32) -> Client {
+    let from = source(70, c, host);
+    let held = server.admit(Via::Tcp, from);
+    for _ in 0..times {
+        server.reject(Via::Tcp, from);
+    }
+    held
+}
+
+/// How many rejections the log tells of: one for each first line, and those
+/// that the summaries sum up as "N more from S, M from K other sources".
+#[track_caller]
+fn told(log: &Log) -> u64 {
+    let first = log.lines_with(FIRST).len() as u64;
+    let summaries = log.lines_with(SUMMARY);
+    first + summaries.iter().map(|line| summed_up(line)).sum::<u64>()
+}
+
+/// The rejections that a summary is for.
+#[track_caller]
+fn summed_up(line: &str) -> u64 {
+    let number = |text: &str| -> u64 {
+        let digits = text.rsplit(' ').next().unwrap_or_default();
+        digits.parse().unwrap_or_else(|_| panic!("{line}"))
+    };
+    let (before, after) = line.split_once(SUMMARY).expect("a summary");
+    let others = after
+        .split_once(" from ")
+        .map_or(0, |(others, _)| number(others));
+    number(before) + others
+}
+
+#[test]
+fn first_line_tells_all() {
+    let server = Config::with_module()
+        .limit(3)
+        .rule("127.70.0.0/16=1")
+        .any_address()
+        .start();
+    let _held = (
+        be_rejected(&server, 0, 1, 1),
+        server.admit_all(3, Via::Tcp, source(71, 0, 1)),
+    );
+    server.reject(Via::Tcp, source(71, 0, 1));
+    server.wait_for_log(1, "from 127.70.0.1: 1 connections, limit 1");
+    server.wait_for_log(1, "from 127.71.0.1: 3 connections, limit 3");
+    let log = Mode::Module.finish(server, &[]);
+    let of_rule = log.lines_with(&format!("{FIRST}127.70.0.1"))[0];
+    assert!(of_rule.contains("127.70.0.0/16"), "{of_rule}");
+    let of_default = log.lines_with(&format!("{FIRST}127.71.0.1"))[0];
+    assert!(of_default.contains("default"), "{of_default}");
+    for line in [of_rule, of_default] {
+        assert!(line.contains("WARNING: tcp_conn_limit"), "{line}");
+    }
+}
+
+#[test]
+fn every_rejection_is_told_once() {
+    let server = Config::with_module()
+        .limit(1)
+        .param("log_interval", 2)
+        .start();
+    let _held = (
+        be_rejected(&server, 0, 1, 30),
+        be_rejected(&server, 0, 2, 5),
+        be_rejected(&server, 0, 3, 1),
+    );
+    assert_eq!(server.stat("rejected"), 36);
+    until("the log tells of 36", || told(&server.log()) >= 36);
+    // Then there is nothing more to say, however many intervals go by.
+    let before = server.log().lines_with("tcp_conn_limit").len();
+    let _other = be_rejected(&server, 1, 1, 2);
+    until("the log tells of 38", || told(&server.log()) >= 38);
+    let log = Mode::Module.finish(server, &[]);
+    assert_eq!(told(&log), 38);
+    // Of the other: its first line and its summary.
+    let after = log.lines_with("tcp_conn_limit").len();
+    assert!(after <= before + 2, "{before} {after}\n{log}");
+    // A source is named in full, however the intervals fell.
+    let lines = log.lines_with(SUMMARY);
+    assert!(lines[0].contains(" more from 127.70."), "{lines:?}");
+}
+
+#[test]
+fn summary_names_the_worst_and_counts_the_others() {
+    let server = Config::with_module()
+        .module("cfg_rpc.so")
+        .limit(1)
+        .param("log_interval", A_DAY)
+        .start();
+    let _held = (
+        be_rejected(&server, 0, 1, 5),
+        be_rejected(&server, 0, 2, 11),
+        be_rejected(&server, 0, 3, 3),
+        be_rejected(&server, 0, 4, 1),
+    );
+    for host in 1..=4 {
+        server.wait_for_log(1, &format!("{FIRST}127.70.0.{host}:"));
+    }
+    // Now it ends.
+    server.rpc(
+        "cfg.set_now_int",
+        json!(["tcp_conn_limit", "log_interval", 1]),
+    );
+    server.wait_for_log(1, SUMMARY);
+    let log = Mode::Module.finish(server, &[]);
+    let summary = log.lines_with(SUMMARY)[0];
+    let expected = "10 more from 127.70.0.2, 6 from 2 other sources";
+    assert!(summary.contains(expected), "{summary}");
+    assert_eq!(told(&log), 20);
+}
+
+#[test]
+fn silence_within_the_interval() {
+    let server = Config::with_module()
+        .limit(1)
+        .param("log_interval", A_DAY)
+        .start();
+    let _held = be_rejected(&server, 0, 1, 1);
+    server.wait_for_log(1, FIRST);
+    for round in 2..=4 {
+        // The watcher has been there after each of these.
+        let _other = be_rejected(&server, 0, round, 1);
+        for _ in 0..50 {
+            server.reject(Via::Tcp, source(70, 0, 1));
+        }
+        server.wait_for_log(1, &format!("{FIRST}127.70.0.{round}:"));
+        server.wait_for_log(1, &format!("{FIRST}127.70.0.1:"));
+    }
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn flood_of_many_sources() {
+    const SOURCES: u32 = 300;
+    const TIMES: u32 = 15;
+    let server = Config::with_module()
+        .limit(1)
+        .param("log_interval", 3)
+        .start();
+    let _held: Vec<Client> = (0..SOURCES)
+        .map(|n| be_rejected(&server, (n / 250) as u8, (n % 250) as u8, TIMES))
+        .collect();
+    let all = u64::from(SOURCES * TIMES);
+    assert_eq!(server.stat("rejected"), all);
+    until("the log tells of all", || told(&server.log()) >= all);
+    let suppressed = server.stat("log_suppressed");
+    let pid = server.tcp_main();
+    let log = Mode::Module.finish(server, &[]);
+    assert_eq!(told(&log), all);
+    // At most 100 and a summary for each interval.
+    let (first, summaries) = (log.lines_with(FIRST).len(), log.lines_with(SUMMARY).len());
+    assert!(first >= 100, "{first}");
+    assert!(first <= 100 * (summaries + 1), "{first} {summaries}");
+    assert!(first + summaries < 1000, "{first} {summaries}");
+    assert_eq!(suppressed, all - first as u64);
+    assert_all_by_watcher(&log, pid);
+}
+
+#[test]
+fn flood_of_one_source() {
+    let server = Config::with_module()
+        .limit(1)
+        .param("log_interval", 2)
+        .start();
+    let _held = be_rejected(&server, 0, 1, 5000);
+    until("the log tells of all", || told(&server.log()) >= 5000);
+    let pid = server.tcp_main();
+    let log = Mode::Module.finish(server, &[]);
+    assert_eq!(told(&log), 5000);
+    let lines = log.lines_with("127.70.0.1");
+    // Two for each interval of 2 seconds.
+    assert!(lines.len() <= 20, "{lines:#?}");
+    assert_all_by_watcher(&log, pid);
+}
+
+/// Checks that the process that accepts wrote none of our lines, and that one
+/// process wrote all of them.
+#[track_caller]
+fn assert_all_by_watcher(log: &Log, tcp_main: u64) {
+    let mut lines = log.lines_with(FIRST);
+    lines.extend(log.lines_with(SUMMARY));
+    assert!(!lines.is_empty());
+    assert_eq!(log.lines_of(tcp_main, "connection from"), [""; 0]);
+    assert_eq!(log.lines_of(tcp_main, SUMMARY), [""; 0]);
+    let pid = |line: &str| {
+        let (_, rest) = line.split_once('(').expect("a line tells its process");
+        rest.split_once(')')
+            .expect("which is a number")
+            .0
+            .to_owned()
+    };
+    let watcher = pid(lines[0]);
+    assert!(lines.iter().all(|line| pid(line) == watcher), "{lines:#?}");
+}
+
+#[test]
+fn monitor_mode_tells_the_same() {
+    let server = Config::with_module()
+        .text_param("mode", "monitor")
+        .limit(1)
+        .param("log_interval", 2)
+        .start();
+    let _held = server.admit_all(31, Via::Tcp, source(70, 0, 1));
+    let told = |log: &Log| -> u64 {
+        let first = log
+            .lines_with("would reject connection from 127.70.0.1")
+            .len() as u64;
+        let summaries = log.lines_with(SUMMARY);
+        first + summaries.iter().map(|line| summed_up(line)).sum::<u64>()
+    };
+    until("the log tells of 30", || told(&server.log()) >= 30);
+    let log = Mode::Module.finish(server, &[]);
+    assert_eq!(told(&log), 30);
+    assert!(log.lines_with(FIRST).is_empty());
+}
+
+/// Lets a test know that the watcher has dealt with a source's rejection.
+const MARK: &str = r#"
+event_route[tcp-conn-limit:rejected] {
+	$sht(seen=>$tcp_conn_limit(source)) = 1;
+}
+"#;
+
+fn with_mark() -> Config {
+    Config::with_module()
+        .module("cfg_rpc.so")
+        .module("pv.so")
+        .module("htable.so")
+        .modparam("htable", "htable", "\"seen=>size=4;\"")
+        .also_route(MARK)
+}
+
+#[track_caller]
+fn wait_for_mark(server: &Server, address: &str) {
+    until("the watcher has seen it", || {
+        server
+            .try_rpc("htable.get", json!(["seen", address]))
+            .is_ok()
+    });
+}
+
+#[test]
+fn log_level_is_the_operators_choice() {
+    // With debug=1 the log has notices, but no infos.
+    for (level, written) in [(-1, Some("ERROR")), (1, Some("NOTICE")), (2, None)] {
+        let server = with_mark().limit(1).param("log_level", level).start();
+        let _held = be_rejected(&server, 0, 1, 1);
+        wait_for_mark(&server, "127.70.0.1");
+        if let Some(name) = written {
+            server.wait_for_log(1, &format!("{name}: tcp_conn_limit"));
+        }
+        let log = Mode::Module.finish(server, &[FIRST]);
+        let lines = log.lines_with(FIRST);
+        assert_eq!(lines.len(), usize::from(written.is_some()), "{lines:?}");
+        if let Some(name) = written {
+            assert!(lines[0].contains(&format!("{name}: tcp_conn_limit")));
+        }
+    }
+}
+
+#[test]
+fn log_level_may_change() {
+    let server = with_mark().limit(1).param("log_level", 3).start();
+    let mut held = vec![be_rejected(&server, 0, 1, 1)];
+    wait_for_mark(&server, "127.70.0.1");
+    server.rpc("cfg.set_now_int", json!(["tcp_conn_limit", "log_level", 0]));
+    held.push(be_rejected(&server, 0, 2, 1));
+    server.wait_for_log(1, &format!("{FIRST}127.70.0.2"));
+    let log = Mode::Module.finish(server, &[]);
+    assert_eq!(log.lines_with(&format!("{FIRST}127.70.0.1")), [""; 0]);
+}

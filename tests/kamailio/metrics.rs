@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What Prometheus gets, and what the ready alerts and the ready dashboard make
+//! of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Config, Server, Via, number, source};
+use crate::mode::Mode;
+
+const MONITORING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kamailio-glue/monitoring");
+const PREFIX: &str = "kamailio_tcp_conn_limit_";
+
+/// The metrics of a scrape.
+#[track_caller]
+fn metrics(server: &Server) -> BTreeMap<String, f64> {
+    let page = server.scrape();
+    let lines = page.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            // name[{labels}] value [time]
+            let (name, rest) = line.split_once(' ').unwrap_or_else(|| panic!("{line}"));
+            let name = name.split('{').next().unwrap_or_default();
+            let value = rest.split(' ').next().and_then(|value| value.parse().ok());
+            let value = value.unwrap_or_else(|| panic!("no number in {line}"));
+            (name.to_owned(), value)
+        })
+        .collect()
+}
+
+/// A server on which everything has happened that its counters count.
+fn eventful() -> (Server, Vec<Client>) {
+    let server = Config::with_module()
+        .limit(4)
+        .core("tcp_max_connections=500")
+        .http("all")
+        .rules_file("127.60.0.0/16=2\n")
+        .start();
+    let mut held = server.admit_all(4, Via::Tcp, source(61, 0, 1));
+    held.extend(server.admit_all(2, Via::Tcp, source(60, 0, 1)));
+    for _ in 0..5 {
+        server.reject(Via::Tcp, source(60, 0, 1));
+    }
+    // It tells of the mode that it finds.
+    server.wait_for_log(1, "rejected connection from 127.60.0.1");
+    server.rpc("tcp_conn_limit.set_mode", json!(["monitor"]));
+    held.extend(server.admit_all(3, Via::Tcp, source(60, 0, 1)));
+    server.rpc("tcp_conn_limit.reload", json!([]));
+    server.rpc("tcp_conn_limit.reload", json!([]));
+    (server, held)
+}
+
+#[test]
+fn scrape_has_every_counter() {
+    let (server, _held) = eventful();
+    let metrics = metrics(&server);
+    let metric = |name: &str| {
+        let value = metrics.get(&format!("{PREFIX}{name}"));
+        *value.unwrap_or_else(|| panic!("no {PREFIX}{name} in {metrics:#?}"))
+    };
+    for (name, value) in [
+        // The scraper is a connection, and a source, itself.
+        ("connections", 10.0),
+        ("sources", 3.0),
+        ("admitted", 10.0),
+        ("rejected", 5.0),
+        ("would_reject", 3.0),
+        ("errors", 0.0),
+        ("panics", 0.0),
+        ("table_full", 0.0),
+        ("full_rejected", 0.0),
+        ("bad_address", 0.0),
+        ("stale_token", 0.0),
+        ("reloads", 2.0),
+        ("capacity", 500.0),
+        ("rules", 1.0),
+        ("limit", 4.0),
+        ("mode", 1.0),
+        ("on_full", 0.0),
+    ] {
+        assert_eq!(metric(name), value, "{name}");
+    }
+    let stats = server.rpc("tcp_conn_limit.stats", json!([]));
+    for name in ["slots", "memory"] {
+        assert_eq!(metric(name), number(&stats, name) as f64, "{name}");
+    }
+    // The watcher may be about to count some.
+    assert!(metric("log_suppressed") <= number(&stats, "log_suppressed") as f64);
+    // The same as kamcmd and others get them.
+    assert_eq!(server.counter("tcp_conn_limit", "would_reject"), 3);
+    assert_eq!(server.counter("tcp_conn_limit", "reloads"), 2);
+    let all = server.kamcmd(&["stats.get_statistics", "tcp_conn_limit:"]);
+    assert!(all.contains("tcp_conn_limit:rules = 1"), "{all}");
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn counters_explain_themselves() {
+    let (server, _held) = eventful();
+    let names = server.rpc("cnt.var_list", json!(["tcp_conn_limit"]));
+    let names = names.as_array().expect("a list of counters");
+    assert!(names.len() >= 20, "{names:?}");
+    let documented = monitoring("metrics.md");
+    for name in names {
+        let help = server.rpc("cnt.help", json!(["tcp_conn_limit", name]));
+        let help = help.as_str().unwrap_or_default();
+        assert!(help.len() > 10, "{name}: {help}");
+        let name = name.as_str().expect("a name");
+        let row = format!("| `{PREFIX}{name}` | ");
+        assert!(documented.contains(&row), "no row for {name}");
+    }
+    let rows = documented.lines().filter(|line| line.starts_with("| `"));
+    assert_eq!(rows.count(), names.len(), "rows for what is no counter");
+    Mode::Module.finish(server, &[]);
+}
+
+/// The names of metrics in a query.
+fn named(query: &str) -> BTreeSet<String> {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    query
+        .split(|c| !is_of_name(c))
+        .filter(|word| word.starts_with("kamailio_"))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// All queries in a dashboard, which may have panels within panels.
+fn queries<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("expr").and_then(Value::as_str));
+            fields.values().for_each(|field| queries(field, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| queries(item, found)),
+        _ => {}
+    }
+}
+
+#[track_caller]
+fn monitoring(file: &str) -> String {
+    let path = format!("{MONITORING}/{file}");
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[track_caller]
+fn assert_scraped(wanted: &BTreeSet<String>) {
+    let ours = wanted.iter().filter(|name| name.starts_with(PREFIX));
+    assert!(ours.count() > 3, "too few are ours: {wanted:?}");
+    let (server, _held) = eventful();
+    let metrics = metrics(&server);
+    for name in wanted {
+        assert!(
+            metrics.contains_key(name),
+            "{name} is not among {:#?}",
+            metrics.keys()
+        );
+    }
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn dashboard_asks_for_what_is_there() {
+    let dashboard: Value =
+        serde_json::from_str(&monitoring("grafana.json")).expect("the dashboard is JSON");
+    assert!(dashboard["title"].is_string());
+    let panels = dashboard["panels"].as_array().expect("panels");
+    assert!(panels.len() > 3);
+    for panel in panels {
+        assert!(panel["title"].is_string(), "{panel}");
+    }
+    let mut found = Vec::new();
+    queries(&dashboard, &mut found);
+    for query in &found {
+        assert!(!named(query).is_empty(), "{query}");
+    }
+    assert_scraped(&found.iter().flat_map(|query| named(query)).collect());
+}
+
+#[test]
+fn alerts_ask_for_what_is_there() {
+    let alerts = monitoring("alerts.yml");
+    let lines = alerts.lines().filter(|line| !line.trim().starts_with('#'));
+    let mut wanted = BTreeSet::new();
+    for line in lines {
+        wanted.extend(named(line));
+    }
+    assert!(alerts.contains("alert:") && alerts.contains("expr:"));
+    assert_scraped(&wanted);
+    // A table that is full needs somebody's attention.
+    assert!(
+        wanted.contains(&format!("{PREFIX}table_full")),
+        "{wanted:?}"
+    );
+}

@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Limits of prefixes: which rule a source has, where rules are written, and
+//! what is wrong with a rule.
+
+use std::net::IpAddr;
+
+use serde_json::json;
+
+use crate::harness::{Client, Config, Log, Server, Via, in_own_network, number, proxy, source};
+use crate::ipv6;
+use crate::mode::Mode;
+
+/// Checks that exactly `limit` connections of a source are admitted and that
+/// `rule` is the reason.
+#[track_caller]
+fn assert_limit(server: &Server, from: IpAddr, limit: usize, rule: &str) -> Vec<Client> {
+    let held = server.admit_all(limit, Via::Tcp, from);
+    server.reject(Via::Tcp, from);
+    assert_known(server, from, limit, rule);
+    held
+}
+
+/// Checks what the module tells of a source.
+#[track_caller]
+fn assert_known(server: &Server, from: IpAddr, limit: usize, rule: &str) {
+    let known = server.source(&from.to_string());
+    assert_eq!(known["rule"], rule, "{known}");
+    assert_eq!(known["limit"], limit, "{known}");
+}
+
+#[test]
+fn longest_prefix_wins() {
+    // Not in the order of their lengths.
+    let server = Config::with_module()
+        .limit(6)
+        .any_address()
+        .rule("127.20.0.0/16=4")
+        .rule("127.20.1.7=1")
+        .rule("127.0.0.0/8=5")
+        .rule("127.20.1.0/24=2")
+        .start();
+    assert_eq!(server.stat("rules"), 4);
+    let _held = [
+        assert_limit(&server, source(19, 255, 255), 5, "127.0.0.0/8"),
+        assert_limit(&server, source(21, 0, 0), 5, "127.0.0.0/8"),
+        assert_limit(&server, source(20, 0, 1), 4, "127.20.0.0/16"),
+        assert_limit(&server, source(20, 2, 0), 4, "127.20.0.0/16"),
+        assert_limit(&server, source(20, 255, 255), 4, "127.20.0.0/16"),
+        assert_limit(&server, source(20, 1, 0), 2, "127.20.1.0/24"),
+        assert_limit(&server, source(20, 1, 6), 2, "127.20.1.0/24"),
+        assert_limit(&server, source(20, 1, 8), 2, "127.20.1.0/24"),
+        assert_limit(&server, source(20, 1, 7), 1, "127.20.1.7"),
+    ];
+    // Each source has the limit for itself, and who has no rule the default.
+    let localhost = "::1".parse().expect("an address");
+    let _default = [(); 6].map(|()| ipv6::open(&server, localhost).expect("within the limit"));
+    assert!(ipv6::open(&server, localhost).is_none());
+    assert_known(&server, localhost, 6, "default");
+    // Nobody need be there to be told his rule.
+    assert_known(&server, source(20, 1, 99), 2, "127.20.1.0/24");
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn rule_of_all_is_the_shortest() {
+    let server = Config::with_module()
+        .limit(5)
+        .any_address()
+        .rule("0.0.0.0/0=2")
+        .rule("127.20.0.0/16=3")
+        .start();
+    let _held = [
+        assert_limit(&server, source(1, 1, 1), 2, "0.0.0.0/0"),
+        assert_limit(&server, source(20, 1, 1), 3, "127.20.0.0/16"),
+    ];
+    // Of all IPv4.
+    assert_known(&server, "::1".parse().expect("an address"), 5, "default");
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn unlimited_passes_the_default() {
+    let balancer = source(21, 0, 1);
+    let server = Config::with_module()
+        .limit(2)
+        .rule("127.21.0.1=unlimited")
+        .rule("127.21.1.0/24=unlimited")
+        .rule("127.21.1.9=3")
+        .start();
+    let _held = [
+        server.admit_all(100, Via::Tcp, balancer),
+        server.admit_all(50, Via::Tcp, source(21, 1, 1)),
+        assert_limit(&server, source(21, 1, 9), 3, "127.21.1.9"),
+        assert_limit(&server, source(21, 0, 2), 2, "default"),
+    ];
+    assert_known(&server, balancer, 0, "127.21.0.1");
+    assert_eq!(server.counted("127.21.0.1"), 100);
+    assert_eq!(number(&server.source("127.21.0.1"), "rejected"), 0);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn rules_hold_without_a_default() {
+    for limit in [0, -1] {
+        let server = Config::with_module()
+            .limit(limit)
+            .rule("127.21.0.0/16=2")
+            .start();
+        let _held = [
+            server.admit_all(30, Via::Tcp, source(22, 0, 1)),
+            assert_limit(&server, source(21, 0, 1), 2, "127.21.0.0/16"),
+        ];
+        assert_known(&server, source(22, 0, 1), 0, "default");
+        Mode::Module.finish(server, &[]);
+    }
+}
+
+#[test]
+fn largest_limit_is_a_limit() {
+    let server = Config::with_module().rule("127.21.0.1=2147483647").start();
+    server.admit(Via::Tcp, source(21, 0, 1));
+    assert_known(&server, source(21, 0, 1), 2_147_483_647, "127.21.0.1");
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn ipv6_prefixes() {
+    in_own_network(|| {
+        let server = Config::with_module()
+            .limit(9)
+            .any_address()
+            .rule("2001:db8::/32=4")
+            .rule("2001:DB8:0:100::/56=2")
+            .rule("2001:db8:0:107::/64=1")
+            .rule("2001:db8:0:200::/56=unlimited")
+            .rule("127.0.0.0/8=3")
+            .start();
+        let mut held = Vec::new();
+        for (net, limit, rule) in [
+            (0x007, 4, "2001:db8::/32"),
+            (0x1ff, 2, "2001:db8:0:100::/56"),
+            (0x100, 2, "2001:db8:0:100::/56"),
+            (0x107, 1, "2001:db8:0:107::/64"),
+        ] {
+            // The network is the source, whatever its hosts.
+            for host in 1..=limit {
+                held.push(ipv6::open(&server, ipv6::address(net, host)).expect("within it"));
+            }
+            let another = ipv6::address(net, limit + 1);
+            assert!(ipv6::open(&server, another).is_none(), "{another}");
+            assert_known(&server, another, limit.into(), rule);
+        }
+        for host in 1..=20 {
+            held.push(ipv6::open(&server, ipv6::address(0x2aa, host)).expect("no limit"));
+        }
+        // An IPv4 peer of a [::] socket has the rule of its IPv4 address.
+        let mapped = source(23, 0, 1);
+        for _ in 0..3 {
+            held.push(ipv6::open(&server, mapped).expect("within the limit"));
+        }
+        assert!(ipv6::open(&server, mapped).is_none());
+        assert_known(&server, mapped, 3, "127.0.0.0/8");
+        server.wait_for_log(
+            1,
+            "from 2001:db8:0:107::/64: 1 connections, limit 1, rule 2001:db8:0:107::/64",
+        );
+        Mode::Module.finish(server, &[]);
+    });
+}
+
+#[test]
+fn client_behind_a_proxy_has_its_own_rule() {
+    let balancer = source(25, 0, 1);
+    let server = Config::with_module()
+        .core("tcp_accept_haproxy=yes")
+        .limit(3)
+        .rule("127.25.0.1=1")
+        .rule("198.51.100.0/24=2")
+        .start();
+    let open = |host: u8, port| {
+        let mut client = Client::connect(balancer, server.address(Via::Tcp));
+        let header = proxy::v2(([198, 51, 100, host], port).into());
+        client
+            .send(&header)
+            .expect("a new connection can be written to");
+        client.is_admitted().then_some(client)
+    };
+    let _held: Vec<Client> = (1..=5)
+        .flat_map(|host| [open(host, 1), open(host, 2)])
+        .map(|client| client.expect("within the limit of the client"))
+        .collect();
+    assert!(open(1, 3).is_none());
+    assert_known(
+        &server,
+        "198.51.100.1".parse().expect("an address"),
+        2,
+        "198.51.100.0/24",
+    );
+    // The balancer has none for itself.
+    assert_eq!(server.counted("127.25.0.1"), 0);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn rules_of_grouped_sources() {
+    let server = Config::with_module()
+        .limit(4)
+        .param("ipv4_prefix", 24)
+        .rule("127.24.0.0/16=2")
+        .rule("127.24.7.0/24=1")
+        .start();
+    let _held = [1, 2].map(|host| server.admit(Via::Tcp, source(24, 1, host)));
+    server.reject(Via::Tcp, source(24, 1, 3));
+    let _one = server.admit(Via::Tcp, source(24, 7, 1));
+    server.reject(Via::Tcp, source(24, 7, 2));
+    assert_known(&server, source(24, 7, 3), 1, "127.24.7.0/24");
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn file_with_comments() {
+    let server = Config::with_module()
+        .limit(5)
+        .rules_file(
+            "# The whole office.\n\
+             \n\
+             127.22.0.0/16 = 3   # each desk\n\
+             127.22.1.1=unlimited# the balancer\n\
+             \t127.22.2.0/24\t=\t1\t\n\
+             \x20  # 127.22.0.0/16=4\n\
+             \t\n\
+             2001:db8::/32 =2\n\
+             127.22.3.3= 2",
+        )
+        .rule("127.22.9.0/24=4")
+        .start();
+    assert_eq!(server.stat("rules"), 6);
+    let _held = [
+        assert_limit(&server, source(22, 0, 1), 3, "127.22.0.0/16"),
+        server.admit_all(30, Via::Tcp, source(22, 1, 1)),
+        assert_limit(&server, source(22, 2, 2), 1, "127.22.2.0/24"),
+        // The last line has no end.
+        assert_limit(&server, source(22, 3, 3), 2, "127.22.3.3"),
+        // A parameter beside the file.
+        assert_limit(&server, source(22, 9, 1), 4, "127.22.9.0/24"),
+        assert_limit(&server, source(23, 0, 1), 5, "default"),
+    ];
+    assert_known(&server, ipv6::address(1, 1), 2, "2001:db8::/32");
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn file_without_rules() {
+    for text in ["", "\n", "# none yet"] {
+        let server = Config::with_module().limit(2).rules_file(text).start();
+        assert_eq!(server.stat("rules"), 0);
+        let _held = assert_limit(&server, source(22, 0, 1), 2, "default");
+        Mode::Module.finish(server, &[]);
+    }
+}
+
+/// The rules of a large site: 10,000 networks of 127.0.0.0/8, with limits of 1
+/// to 3.
+fn ten_thousand() -> String {
+    let rule = |n: u32| format!("127.{}.{}.0/24={}\n", 40 + n / 250, n % 250, 1 + n % 3);
+    (0..10_000).map(rule).collect()
+}
+
+#[test]
+fn ten_thousand_rules() {
+    let server = Config::with_module()
+        .limit(5)
+        .rules_file(&ten_thousand())
+        .start();
+    assert_eq!(server.stat("rules"), 10_000);
+    let mut held = Vec::new();
+    for n in [0, 1, 2, 249, 250, 4_999, 7_777, 9_998, 9_999] {
+        let (a, b) = (40 + n / 250, n % 250);
+        let rule = format!("127.{a}.{b}.0/24");
+        let from = source(a as u8, b as u8, 99);
+        held.push(assert_limit(&server, from, (1 + n % 3) as usize, &rule));
+    }
+    held.push(assert_limit(&server, source(80, 0, 1), 5, "default"));
+    // All of them again, with connections there.
+    server.write_rules(&ten_thousand().replace("127.40.0.0/24=1", "127.40.0.0/24=2"));
+    server.rpc("tcp_conn_limit.reload", json!([]));
+    assert_eq!(server.stat("rules"), 10_000);
+    held.push(server.admit_all(1, Via::Tcp, source(40, 0, 99)));
+    server.reject(Via::Tcp, source(40, 0, 99));
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn long_lists_of_rules_are_cut() {
+    let server = Config::with_module()
+        .limit(5)
+        .rules_file(&ten_thousand())
+        .start();
+    // One of the last, for the others have nothing to tell.
+    let prefix = "127.79.248.0/24";
+    let _held = assert_limit(&server, source(79, 248, 1), 3, prefix);
+    let used = json!({"prefix": prefix, "limit": 3, "sources": 1, "connections": 3,
+        "rejected": 1, "would_reject": 0});
+    assert_eq!(server.rule(prefix), used);
+    let rules = server.rpc("tcp_conn_limit.rules", json!([]));
+    let rules = rules.as_array().expect("a list");
+    assert_eq!(rules.len(), 500);
+    assert_eq!(rules[499]["prefix"], "default");
+    let shown = server.kamcmd(&["tcp_conn_limit.rules"]);
+    assert_eq!(shown.matches("prefix:").count(), 500);
+    assert!(shown.contains(prefix), "{shown}");
+    let shown = server.kamcmd(&["tcp_conn_limit.suggest"]);
+    assert_eq!(shown.matches("prefix:").count(), 100);
+    assert!(shown.contains(prefix), "{shown}");
+    Mode::Module.finish(server, &[]);
+}
+
+/// Panics unless an ERROR line of the module has all of `texts`.
+#[track_caller]
+fn assert_told(log: &Log, texts: &[&str]) {
+    let told = log
+        .lines_with("ERROR: tcp_conn_limit")
+        .iter()
+        .any(|line| texts.iter().all(|text| line.contains(text)));
+    assert!(told, "no error line with {texts:?} in\n{log}");
+}
+
+/// Rules that are none, each with what is to be told beside its place and text.
+const WRONG: [(&str, &[&str]); 25] = [
+    // Malformed.
+    ("127.0.0.0/8", &[]),
+    ("127.0.0.0/8=", &[]),
+    ("=3", &[]),
+    ("=", &[]),
+    ("127.0.0.0/8=many", &[]),
+    ("127.0.0.0/8=3 4", &[]),
+    ("127.0.0.0/8=3=4", &[]),
+    ("127.0.0.0/8=+3", &[]),
+    ("127.0.0.0/8=2147483648", &["2147483647"]),
+    ("127.0.0.0/8=99999999999999999999", &["2147483647"]),
+    ("127.0.0/8=3", &[]),
+    ("127.0.0.256=3", &[]),
+    ("127.0.0.0/33=3", &[]),
+    ("127.0.0.0/=3", &[]),
+    ("127.0.0.0/-1=3", &[]),
+    ("2001:db8::/129=3", &[]),
+    ("2001:db8:::/32=3", &[]),
+    ("localhost=3", &[]),
+    // Well formed, but not meant.
+    ("127.0.0.1/8=3", &["127.0.0.0/8"]),
+    ("2001:db8::1/32=3", &["2001:db8::/32"]),
+    ("127.0.0.0/8=0", &["at least 1", "unlimited", "firewall"]),
+    ("127.0.0.0/8=-5", &["at least 1", "unlimited", "firewall"]),
+    ("::ffff:127.0.0.1=3", &["IPv4"]),
+    ("::ffff:127.0.0.0/104=3", &["IPv4"]),
+    // A part of a source.
+    ("2001:db8::/65=3", &["ipv6_prefix", "64"]),
+];
+
+#[test]
+fn wrong_parameter() {
+    for (rule, texts) in WRONG {
+        let log = Config::with_module()
+            .rule("10.1.0.0/16=3")
+            .rule(rule)
+            .start_fails();
+        assert_told(&log, &[&["modparam rule 2", rule], texts].concat());
+    }
+}
+
+#[test]
+fn wrong_line_of_the_file() {
+    for (rule, texts) in WRONG {
+        let file = format!("# one\n10.1.0.0/16=3\n\n{rule} # this\n10.2.0.0/16=3\n");
+        let log = Config::with_module().rules_file(&file).start_fails();
+        assert_told(&log, &[&["/rules:4", rule], texts].concat());
+    }
+}
+
+#[test]
+fn rule_within_an_ipv4_source() {
+    let config = Config::with_module().param("ipv4_prefix", 24);
+    for rule in ["127.0.0.0/25=3", "127.0.0.1=3"] {
+        let log = config.clone().rule(rule).start_fails();
+        assert_told(&log, &["modparam rule 1", rule, "ipv4_prefix", "24"]);
+        let log = config.clone().rules_file(rule).start_fails();
+        assert_told(&log, &["/rules:1", rule, "ipv4_prefix", "24"]);
+    }
+}
+
+#[test]
+fn rule_that_is_there_already() {
+    let config = Config::with_module();
+    let log = config
+        .clone()
+        .rule("127.1.0.0/16=3")
+        .rule("127.2.0.0/16=3")
+        .rule("127.1.0.0/16=4")
+        .start_fails();
+    assert_told(&log, &["modparam rule 3", "127.1.0.0/16=4"]);
+
+    let log = config
+        .clone()
+        .rules_file("127.1.0.0/16=3\n127.2.0.0/16=3\n127.2.0.0/16 = 3\n")
+        .start_fails();
+    assert_told(&log, &["/rules:3", "127.2.0.0/16 = 3"]);
+
+    // Between the two, in other words.
+    let log = config
+        .clone()
+        .rule("2001:db8:0::/48=3")
+        .rules_file("# one\n2001:0DB8::/48=unlimited\n")
+        .start_fails();
+    assert_told(&log, &["/rules:2", "2001:0DB8::/48=unlimited"]);
+
+    let log = config
+        .rule("127.0.0.1=3")
+        .rule("127.0.0.1/32=3")
+        .start_fails();
+    assert_told(&log, &["modparam rule 2", "127.0.0.1/32=3"]);
+}
+
+#[test]
+fn file_that_is_not_there() {
+    let log = Config::with_module()
+        .text_param("rules_file", "@DIR@/nowhere")
+        .start_fails();
+    assert_told(&log, &["/nowhere", "No such file"]);
+    // Or is none.
+    let log = Config::with_module()
+        .text_param("rules_file", "@DIR@")
+        .start_fails();
+    assert_told(&log, &["not a regular file"]);
+}
+
+#[test]
+fn too_many_rules() {
+    let rule = |n: u32| {
+        format!(
+            "10.{}.{}.{}={}\n",
+            n >> 16,
+            n >> 8 & 255,
+            n & 255,
+            1 + n % 9
+        )
+    };
+    let most: String = (0..65_535).map(rule).collect();
+    let server = Config::with_module().rules_file(&most).start();
+    assert_eq!(server.stat("rules"), 65_535);
+    assert_known(
+        &server,
+        "10.0.255.254".parse().expect("an address"),
+        6,
+        "10.0.255.254",
+    );
+    Mode::Module.finish(server, &[]);
+
+    let log = Config::with_module()
+        .rules_file(&(most + "127.0.0.1=3\n"))
+        .start_fails();
+    assert_told(&log, &["65535"]);
+}

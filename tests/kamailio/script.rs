@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What a routing script can ask and do: in Kamailio's own language and in
+//! JavaScript, by KEMI.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Config, Server, Via, source, until};
+use crate::mode::Mode;
+
+/// Longer than any test.
+const A_DAY: i64 = 86_400;
+
+/// Modules for a script that keeps something: `$sht(rejected=>KEY)`.
+fn with_table(config: Config) -> Config {
+    config
+        .module("pv.so")
+        .module("xlog.so")
+        .module("htable.so")
+        .modparam("htable", "htable", "\"rejected=>size=8;\"")
+}
+
+fn native() -> Config {
+    with_table(Config::with_module())
+        .limit(4)
+        .rule("127.81.0.0/16=2")
+        .param("log_interval", A_DAY)
+}
+
+/// Answers with what it is asked for, or `none`.
+const NATIVE: &str = r#"
+request_route {
+	$var(answer) = "none";
+	switch ($rU) {
+		case "me":
+			$var(answer) = $tcp_conn_limit(source) + " " + $tcp_conn_limit(connections) + " "
+				+ $tcp_conn_limit(limit) + " " + $tcp_conn_limit(rejected) + " "
+				+ $tcp_conn_limit(would_reject) + " " + $tcp_conn_limit(peak) + " "
+				+ $tcp_conn_limit(rule);
+			break;
+		case "check":
+			if (tcp_conn_limit_check("127.81.0.1")) {
+				$var(answer) = "yes";
+			} else {
+				$var(answer) = "no";
+			}
+			break;
+		case "check-me":
+			if (tcp_conn_limit_check("$si")) {
+				$var(answer) = "yes";
+			} else {
+				$var(answer) = "no";
+			}
+			break;
+		case "check-nobody":
+			if (tcp_conn_limit_check("$rU")) {
+				$var(answer) = "yes";
+			}
+			break;
+		case "get":
+			tcp_conn_limit_get("127.81.0.1", "connections", "$var(n)");
+			tcp_conn_limit_get("127.81.0.1", "limit", "$var(limit)");
+			tcp_conn_limit_get("127.81.0.1", "rejected", "$var(rejected)");
+			tcp_conn_limit_get("127.81.0.1", "rule", "$var(rule)");
+			tcp_conn_limit_get("127.81.0.1", "source", "$var(source)");
+			$var(answer) = $var(source) + " " + $var(n) + " " + $var(limit) + " " + $var(rejected)
+				+ " " + $var(rule);
+			break;
+		case "get-nobody":
+			if (tcp_conn_limit_get("nobody", "connections", "$var(n)")) {
+				$var(answer) = "yes";
+			}
+			break;
+	}
+	sl_send_reply("200", "$var(answer)");
+}
+"#;
+
+#[test]
+fn variables_of_the_message() {
+    let server = native().route(NATIVE).start();
+    let mut held = server.admit_all(3, Via::Tcp, source(80, 0, 1));
+    // Source, connections, limit, rejected, would_reject, rule.
+    let me = |client: &mut Client| {
+        let answer = client.ask("me");
+        let mut words: Vec<String> = answer.split(' ').map(ToOwned::to_owned).collect();
+        // The peak of so few is what was seen once a second.
+        let peak: u32 = words.remove(5).parse().expect("a number");
+        assert!(peak <= 4, "{answer}");
+        words.join(" ")
+    };
+    assert_eq!(me(&mut held[0]), "127.80.0.1 3 4 0 0 default");
+    held.push(server.admit(Via::Tcp, source(80, 0, 1)));
+    server.reject(Via::Tcp, source(80, 0, 1));
+    assert_eq!(me(&mut held[3]), "127.80.0.1 4 4 1 0 default");
+    // A source with a rule, in monitor mode.
+    server.rpc("tcp_conn_limit.set_mode", json!(["monitor"]));
+    let mut other = server.admit_all(3, Via::Tcp, source(81, 0, 1));
+    assert_eq!(me(&mut other[1]), "127.81.0.1 3 2 0 1 127.81.0.0/16");
+    assert_eq!(me(&mut held[1]), "127.80.0.1 4 4 1 0 default");
+    // No limit is 0.
+    server.rpc("tcp_conn_limit.set_limit", json!([-1]));
+    assert_eq!(me(&mut held[0]), "127.80.0.1 4 0 1 0 default");
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn functions_with_an_address() {
+    let server = native().route(NATIVE).start();
+    let mut asker = server.admit(Via::Tcp, source(80, 0, 1));
+    assert_eq!(asker.ask("get"), "127.81.0.1 0 2 0 127.81.0.0/16");
+    assert_eq!(asker.ask("check"), "yes");
+    let held = server.admit_all(2, Via::Tcp, source(81, 0, 1));
+    assert_eq!(asker.ask("check"), "no");
+    assert_eq!(asker.ask("get"), "127.81.0.1 2 2 0 127.81.0.0/16");
+    // To ask counts nothing.
+    assert_eq!(server.stat("rejected"), 0);
+    server.reject(Via::Tcp, source(81, 0, 1));
+    assert_eq!(asker.ask("get"), "127.81.0.1 2 2 1 127.81.0.0/16");
+    drop(held);
+    server.wait_for_connections(1);
+    assert_eq!(asker.ask("check"), "yes");
+    assert_eq!(asker.ask("check-me"), "yes");
+    let mut more = server.admit_all(3, Via::Tcp, source(80, 0, 1));
+    assert_eq!(more[2].ask("check-me"), "no");
+    assert_eq!(asker.ask("check-nobody"), "none");
+    assert_eq!(asker.ask("get-nobody"), "none");
+    // The log may tell that these are no addresses.
+    Mode::Module.finish(server, &["tcp_conn_limit"]);
+}
+
+#[test]
+fn unknown_names_are_found_at_the_start() {
+    for script in [
+        "request_route {\n\t$var(x) = $tcp_conn_limit(nothing);\n}\n",
+        "request_route {\n\ttcp_conn_limit_get(\"127.0.0.1\", \"nothing\", \"$var(x)\");\n}\n",
+        "request_route {\n\ttcp_conn_limit_get(\"127.0.0.1\", \"limit\", \"text\");\n}\n",
+    ] {
+        native().route(script).start_fails();
+    }
+}
+
+/// What the script put into the table for a source; waits until it is there.
+#[track_caller]
+fn noted(server: &Server, key: &str) -> Value {
+    let mut found = Value::Null;
+    until(&format!("the script has noted {key}"), || {
+        let answer = server.try_rpc("htable.get", json!(["rejected", key]));
+        answer.is_ok_and(|answer| {
+            found = answer["item"]["value"].clone();
+            true
+        })
+    });
+    found
+}
+
+/// Notes each event: how often, what, and by which process.
+const NATIVE_EVENT: &str = r#"
+event_route[tcp-conn-limit:rejected] {
+	$sht(rejected=>$tcp_conn_limit(source)) = $tcp_conn_limit(source) + " "
+		+ $tcp_conn_limit(connections) + " " + $tcp_conn_limit(limit) + " "
+		+ $tcp_conn_limit(rule);
+	$var(times) = "times-" + $tcp_conn_limit(source);
+	$var(pid) = "pid-" + $tcp_conn_limit(source);
+	$sht(rejected=>$var(pid)) = $pp;
+	xlog("L_NOTICE", "event of $tcp_conn_limit(source)\n");
+}
+"#;
+
+/// The same in JavaScript, with a request route like the one above.
+const JAVASCRIPT: &str = r#"
+function ksr_request_route() {
+	var limit = KSR.tcp_conn_limit;
+	var user = KSR.pv.get("$rU");
+	var answer = "none";
+	if (user == "me") {
+		answer = ["source", "connections", "limit", "rejected", "rule"].map(function (name) {
+			return KSR.pv.get("$tcp_conn_limit(" + name + ")");
+		}).join(" ");
+	} else if (user == "check") {
+		answer = limit.check("127.81.0.1") > 0 ? "yes" : "no";
+	} else if (user == "check-nobody") {
+		answer = limit.check("nobody") > 0 ? "yes" : "no";
+	} else if (user == "get") {
+		answer = [limit.connections("127.81.0.1"), limit.limit("127.81.0.1"),
+			limit.rejected("127.81.0.1"), limit.peak("127.81.0.1")].join(" ");
+	}
+	KSR.sl.send_reply(200, answer);
+	return 1;
+}
+
+function on_rejected(name) {
+	var source = KSR.pv.get("$tcp_conn_limit(source)");
+	var text = ["source", "connections", "limit", "rule"].map(function (name) {
+		return KSR.pv.get("$tcp_conn_limit(" + name + ")");
+	}).join(" ");
+	KSR.htable.sht_sets("rejected", source, text);
+	KSR.htable.sht_seti("rejected", "pid-" + source, KSR.pv.get("$pp"));
+	KSR.notice("event of " + source + "\n");
+	return 1;
+}
+"#;
+
+fn javascript() -> Config {
+    native()
+        .file("script.js", JAVASCRIPT)
+        .module("app_jsdt.so")
+        .modparam("app_jsdt", "load", "\"@DIR@/script.js\"")
+        .text_param("event_callback", "on_rejected")
+        .route("cfgengine \"jsdt\"\n")
+}
+
+#[test]
+fn javascript_asks_the_same() {
+    let server = javascript().start();
+    let mut asker = server.admit(Via::Tcp, source(80, 0, 1));
+    assert_eq!(asker.ask("me"), "127.80.0.1 1 4 0 default");
+    assert_eq!(asker.ask("check"), "yes");
+    let mut held = server.admit_all(2, Via::Tcp, source(81, 0, 1));
+    assert_eq!(asker.ask("check"), "no");
+    server.reject(Via::Tcp, source(81, 0, 1));
+    assert_eq!(held[0].ask("me"), "127.81.0.1 2 2 1 127.81.0.0/16");
+    let get = asker.ask("get");
+    assert!(get.starts_with("2 2 1 "), "{get}");
+    // A peak that is exact.
+    server.rpc("tcp_conn_limit.set_mode", json!(["off"]));
+    held.extend(server.admit_all(7, Via::Tcp, source(81, 0, 1)));
+    assert_eq!(asker.ask("get"), "9 2 1 9");
+    assert_eq!(asker.ask("check-nobody"), "no");
+    Mode::Module.finish(server, &["tcp_conn_limit"]);
+}
+
+/// Rejects two sources many times and checks that each is noted once, in the
+/// process that is made for it.
+#[track_caller]
+fn assert_events(server: Server) {
+    let mut held = server.admit_all(4, Via::Tcp, source(80, 0, 1));
+    held.extend(server.admit_all(2, Via::Tcp, source(81, 0, 1)));
+    for _ in 0..20 {
+        server.reject(Via::Tcp, source(80, 0, 1));
+        server.reject(Via::Tcp, source(81, 0, 1));
+    }
+    assert_eq!(noted(&server, "127.80.0.1"), "127.80.0.1 4 4 default");
+    assert_eq!(noted(&server, "127.81.0.1"), "127.81.0.1 2 2 127.81.0.0/16");
+    let tcp_main = server.tcp_main();
+    for address in ["127.80.0.1", "127.81.0.1"] {
+        let pid = noted(&server, &format!("pid-{address}"));
+        let pid = pid.as_u64().expect("a pid");
+        assert_ne!(pid, tcp_main);
+        let description = server.description(pid);
+        assert!(description.contains("tcp_conn_limit"), "{description}");
+    }
+    // Once within the interval: the watcher has been there again when it has
+    // noted a third.
+    held.extend(server.admit_all(4, Via::Tcp, source(80, 0, 3)));
+    for host in [1, 3] {
+        server.reject(Via::Tcp, source(80, 0, host));
+    }
+    noted(&server, "127.80.0.3");
+    let log = Mode::Module.finish(server, &[]);
+    for address in ["127.80.0.1", "127.81.0.1", "127.80.0.3"] {
+        let events = log.lines_with(&format!("event of {address}"));
+        assert_eq!(events.len(), 1, "{events:?}");
+    }
+    assert_eq!(log.lines_of(tcp_main, "event of"), [""; 0]);
+}
+
+#[test]
+fn event_route_runs_once_for_each_source() {
+    assert_events(native().route(NATIVE).also_route(NATIVE_EVENT).start());
+}
+
+#[test]
+fn event_callback_runs_once_for_each_source() {
+    assert_events(javascript().start());
+}
+
+#[test]
+fn event_route_runs_again_in_the_next_interval() {
+    let server = native()
+        .param("log_interval", 1)
+        .also_route(NATIVE_EVENT)
+        .start();
+    let _held = server.admit_all(4, Via::Tcp, source(80, 0, 1));
+    until("three events", || {
+        server.reject(Via::Tcp, source(80, 0, 1));
+        server.log().lines_with("event of 127.80.0.1").len() == 3
+    });
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn event_route_in_monitor_mode() {
+    let server = native()
+        .text_param("mode", "monitor")
+        .also_route(NATIVE_EVENT)
+        .start();
+    let _held = server.admit_all(6, Via::Tcp, source(80, 0, 1));
+    // The count is that of the moment.
+    let noted = noted(&server, "127.80.0.1");
+    let expected = [4, 5, 6].map(|count| format!("127.80.0.1 {count} 4 default"));
+    assert!(expected.iter().any(|text| noted == *text), "{noted}");
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn event_route_of_a_network() {
+    let server = native()
+        .param("ipv4_prefix", 24)
+        .also_route(NATIVE_EVENT)
+        .start();
+    let _held: Vec<Client> = (1..=4)
+        .map(|host| server.admit(Via::Tcp, source(80, 0, host)))
+        .collect();
+    server.reject(Via::Tcp, source(80, 0, 5));
+    let network = "127.80.0.0/24";
+    assert_eq!(noted(&server, network), "127.80.0.0/24 4 4 default");
+    Mode::Module.finish(server, &[]);
+}
+
+/// As many events as first lines in the log: a hundred for an interval.
+#[test]
+fn events_cannot_flood() {
+    let server = native().also_route(NATIVE_EVENT).limit(1).start();
+    let held: Vec<Client> = (0..150)
+        .map(|host| {
+            let client = server.admit(Via::Tcp, source(80, 1, host));
+            server.reject(Via::Tcp, source(80, 1, host));
+            client
+        })
+        .collect();
+    until("a hundred events", || {
+        server.log().lines_with("event of").len() >= 100
+    });
+    until("the watcher has seen all", || {
+        server.stat("log_suppressed") == 50
+    });
+    let log = Mode::Module.finish(server, &[]);
+    assert_eq!(log.lines_with("event of").len(), 100);
+    assert_eq!(log.lines_with("rejected connection from").len(), 100);
+    drop(held);
+}
+
+#[test]
+fn event_route_of_another_name() {
+    // The core reads limit:rejected, and would never say so.
+    let script = NATIVE_EVENT.replace("tcp-conn-limit:", "tcp_conn_limit:");
+    let log = native().also_route(&script).start_fails();
+    assert!(
+        log.contains("write event_route[tcp-conn-limit:rejected]"),
+        "{log}"
+    );
+}
+
+#[test]
+fn callback_without_a_script() {
+    let config = native().text_param("event_callback", "on_rejected");
+    let log = config.start_fails();
+    let lines = log.lines_with("ERROR: tcp_conn_limit");
+    assert!(
+        lines[0].contains("on_rejected") && lines[0].contains("KEMI"),
+        "{log}"
+    );
+}

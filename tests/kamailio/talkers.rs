@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Who has most connections, who was rejected most, and what is known of one
+//! source.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Config, Server, Via, number, source, until};
+use crate::mode::Mode;
+
+/// Three sources, each the first in something: the first has most connections,
+/// the second was rejected most, the third had the highest peak.
+fn three() -> (Server, Vec<Client>) {
+    let server = Config::with_module()
+        .limit(10)
+        .rule("127.50.0.2=11")
+        .rule("127.51.0.3=12")
+        .start();
+    let mut held = server.admit_all(10, Via::Tcp, source(50, 0, 1));
+    let mut second = server.admit_all(11, Via::Tcp, source(50, 0, 2));
+    let mut third = server.admit_all(12, Via::Tcp, source(51, 0, 3));
+    for (host, times) in [(1, 1), (2, 6)] {
+        for _ in 0..times {
+            server.reject(Via::Tcp, source(50, 0, host));
+        }
+    }
+    for _ in 0..3 {
+        server.reject(Via::Tcp, source(51, 0, 3));
+    }
+    second.truncate(1);
+    third.truncate(2);
+    server.wait_for_connections(13);
+    held.extend(second);
+    held.extend(third);
+    (server, held)
+}
+
+const FIRST: &str = "127.50.0.1";
+const SECOND: &str = "127.50.0.2";
+const THIRD: &str = "127.51.0.3";
+
+/// The sources that a list names, in its order.
+#[track_caller]
+fn names(list: &Value) -> Vec<&str> {
+    let list = list.as_array().expect("a list").iter();
+    list.map(|source| source["source"].as_str().expect("a source"))
+        .collect()
+}
+
+#[test]
+fn top_by_each_key() {
+    let (server, _held) = three();
+    for (arguments, expected) in [
+        (json!([]), &[FIRST, THIRD, SECOND][..]),
+        (json!([10]), &[FIRST, THIRD, SECOND]),
+        (json!([10, "connections"]), &[FIRST, THIRD, SECOND]),
+        (json!([2, "connections"]), &[FIRST, THIRD]),
+        (json!([10, "rejected"]), &[SECOND, THIRD, FIRST]),
+        (json!([1, "rejected"]), &[SECOND]),
+        (json!([10, "peak"]), &[THIRD, SECOND, FIRST]),
+        (json!([1, "peak"]), &[THIRD]),
+        (json!([400, "peak"]), &[THIRD, SECOND, FIRST]),
+    ] {
+        let top = server.rpc("tcp_conn_limit.top", arguments.clone());
+        assert_eq!(names(&top), expected, "{arguments}: {top}");
+    }
+    let shown = server.kamcmd(&["tcp_conn_limit.top", "1", "rejected"]);
+    assert!(shown.contains(SECOND) && !shown.contains(FIRST), "{shown}");
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn each_source_is_told_in_full() {
+    let (server, _held) = three();
+    let expected = [
+        (FIRST, 10, 10, "default", 10, 1),
+        (SECOND, 1, 11, SECOND, 11, 6),
+        (THIRD, 2, 12, THIRD, 12, 3),
+    ];
+    until("the watcher has seen all", || {
+        expected
+            .iter()
+            .all(|(name, ..)| number(&server.source(name), "last_seen") > 0)
+    });
+    for (name, connections, limit, rule, peak, rejected) in expected {
+        let mut told = server.source(name);
+        let top = server.rpc("tcp_conn_limit.top", json!([10]));
+        let (list, _) = listed(&server, json!([name]));
+        let mut others = top.as_array().expect("a list").iter().chain(&list);
+        for time in ["first_seen", "last_seen"] {
+            assert!(told[time].take().is_u64(), "{time}");
+        }
+        assert_eq!(
+            told,
+            json!({"source": name, "connections": connections, "limit": limit, "rule": rule,
+                "peak": peak, "rejected": rejected, "would_reject": 0,
+                "first_seen": null, "last_seen": null})
+        );
+        // The same in each list.
+        let of_source = others.by_ref().filter(|other| other["source"] == name);
+        let mut count = 0;
+        for other in of_source {
+            for (key, value) in told.as_object().expect("a struct") {
+                if !value.is_null() {
+                    assert_eq!(&other[key], value, "{key}: {other}");
+                }
+            }
+            assert!(number(other, "first_seen") <= number(other, "last_seen"));
+            count += 1;
+        }
+        assert_eq!(count, 2, "{name} is once in each list");
+    }
+    Mode::Module.finish(server, &[]);
+}
+
+/// What `tcp_conn_limit.list` shows, and how many sources it says there are.
+#[track_caller]
+fn listed(server: &Server, arguments: Value) -> (Vec<Value>, u64) {
+    let answer = server.rpc("tcp_conn_limit.list", arguments);
+    let list = answer["list"].as_array();
+    let list = list.unwrap_or_else(|| panic!("no list in {answer}"));
+    (list.clone(), number(&answer, "total"))
+}
+
+#[test]
+fn list_of_a_prefix() {
+    let (server, _held) = three();
+    for (arguments, expected) in [
+        (json!([]), &[FIRST, THIRD, SECOND][..]),
+        (json!(["127.0.0.0/8"]), &[FIRST, THIRD, SECOND]),
+        (json!(["0.0.0.0/0"]), &[FIRST, THIRD, SECOND]),
+        (json!(["127.50.0.0/16"]), &[FIRST, SECOND]),
+        (json!(["127.51.0.0/16"]), &[THIRD]),
+        (json!(["127.50.0.2"]), &[SECOND]),
+        (json!(["127.50.0.2/31"]), &[SECOND]),
+        (json!(["127.52.0.0/16"]), &[]),
+        (json!(["2001:db8::/32"]), &[]),
+        (json!(["::/0"]), &[]),
+    ] {
+        let (list, total) = listed(&server, arguments.clone());
+        assert_eq!(names(&Value::Array(list)), expected, "{arguments}");
+        assert_eq!(total, expected.len() as u64, "{arguments}");
+    }
+    let shown = server.kamcmd(&["tcp_conn_limit.list", "127.51.0.0/16"]);
+    assert!(shown.contains(THIRD) && !shown.contains(FIRST), "{shown}");
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn long_lists_are_cut() {
+    let server = Config::with_module()
+        .core("tcp_max_connections=3000")
+        .shared_memory(128)
+        .http("tcp_conn_limit:")
+        .start();
+    let mut held: Vec<Client> = (0..1100)
+        .map(|n| server.admit(Via::Tcp, source(52, (n / 250) as u8, (n % 250) as u8)))
+        .collect();
+    held.extend(server.admit_all(2, Via::Tcp, source(53, 0, 1)));
+    for arguments in [json!([]), json!(["127.0.0.0/8"])] {
+        let (list, total) = listed(&server, arguments);
+        assert_eq!((list.len(), total), (400, 1101));
+        assert_eq!(list[0]["source"], "127.53.0.1");
+    }
+    let top = server.rpc("tcp_conn_limit.top", json!([400, "peak"]));
+    assert_eq!(names(&top).len(), 400);
+    assert_eq!(names(&top)[0], "127.53.0.1");
+    // By each way: kamcmd, and HTTP, whose asker is a source, too.
+    let shown = server.kamcmd(&["tcp_conn_limit.list"]);
+    assert_eq!(shown.matches("source:").count(), 400);
+    let answer = server.rpc_by_http("tcp_conn_limit.list", json!([]));
+    assert_eq!(answer["total"], 1102);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn peak_is_exact_from_eight_connections() {
+    let server = Config::with_module().limit(40).start();
+    for (host, count) in [(1, 8), (2, 9), (3, 33)] {
+        // Up and down between two looks of the watcher.
+        drop(server.admit_all(count, Via::Tcp, source(54, 0, host)));
+        server.wait_for_connections(0);
+        let told = server.source(&format!("127.54.0.{host}"));
+        assert_eq!(number(&told, "peak"), count as u64, "{told}");
+        assert_eq!(number(&told, "connections"), 0, "{told}");
+    }
+    // A lower one later changes nothing, a higher one does.
+    drop(server.admit_all(8, Via::Tcp, source(54, 0, 2)));
+    server.wait_for_connections(0);
+    assert_eq!(number(&server.source("127.54.0.2"), "peak"), 9);
+    drop(server.admit_all(11, Via::Tcp, source(54, 0, 2)));
+    server.wait_for_connections(0);
+    assert_eq!(number(&server.source("127.54.0.2"), "peak"), 11);
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
+fn peak_of_few_connections_is_sampled() {
+    let server = Config::with_module().start();
+    let mut held = server.admit_all(5, Via::Tcp, source(54, 0, 1));
+    let last_seen = || number(&server.source("127.54.0.1"), "last_seen");
+    let before = last_seen();
+    until("the watcher has seen 5", || last_seen() > before);
+    held.clear();
+    server.wait_for_connections(0);
+    assert_eq!(number(&server.source("127.54.0.1"), "peak"), 5);
+    Mode::Module.finish(server, &[]);
+}
+
+/// A process that does not run until this value is gone.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(pid: u64) -> Self {
+        let pid = Pid::from_raw(pid.try_into().expect("a pid is an int"));
+        kill(pid, Signal::SIGSTOP).expect("the process is the server's");
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill(self.0, Signal::SIGCONT).expect("the process is there");
+    }
+}
+
+#[test]
+fn answers_take_nothing_from_tcp_main() {
+    let (server, _held) = three();
+    let stopped = Stopped::new(server.tcp_main());
+    for (command, arguments) in [
+        ("stats", json!([])),
+        ("get", json!([FIRST])),
+        ("top", json!([10, "peak"])),
+        ("list", json!(["127.0.0.0/8"])),
+        ("rules", json!([])),
+        ("suggest", json!([])),
+        ("reload", json!([])),
+        ("set_limit", json!([11])),
+        ("set_mode", json!(["enforce"])),
+    ] {
+        server.rpc(&format!("tcp_conn_limit.{command}"), arguments);
+    }
+    assert_eq!(server.counter("tcp_conn_limit", "connections"), 13);
+    // Nor does the log.
+    for name in [FIRST, SECOND, THIRD] {
+        server.wait_for_log(1, &format!("rejected connection from {name}:"));
+    }
+    drop(stopped);
+    // What was set holds.
+    server.admit(Via::Tcp, source(50, 0, 1));
+    Mode::Module.finish(server, &[]);
+}
+
+fn unix_time() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("it is after 1970").as_secs()
+}
+
+#[test]
+fn first_and_last_seen() {
+    let server = Config::with_module().start();
+    let get = |name| number(&server.source("127.54.0.1"), name);
+    assert_eq!((get("first_seen"), get("last_seen")), (0, 0));
+    let before = unix_time();
+    let held = server.admit(Via::Tcp, source(54, 0, 1));
+    until("the watcher has seen it", || get("first_seen") > 0);
+    let first = get("first_seen");
+    // Kamailio's clock counts whole ticks, and the two are read one after the
+    // other.
+    assert!(first + 2 >= before && first <= unix_time() + 2, "{first}");
+    until("the watcher has seen it again", || {
+        get("last_seen") > first + 1
+    });
+    assert!(get("first_seen").abs_diff(first) <= 1);
+    drop(held);
+    server.wait_for_connections(0);
+    // It was there a moment ago, and that does not change any more.
+    let last = get("last_seen");
+    assert!(last <= unix_time() + 2 && last > first, "{first} {last}");
+    until("time goes by", || unix_time() > last + 2);
+    assert!(get("last_seen") <= last + 1);
+    Mode::Module.finish(server, &[]);
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What an operator asks for, compared with a plain look at every source.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use proptest::prelude::*;
+use tcp_conn_limit::limiter::{Limiter, Worker};
+use tcp_conn_limit::report::{By, LEAST};
+use tcp_conn_limit::rules::{Place, RuleSet, prefix};
+use tcp_conn_limit::settings::Mode;
+use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::watch::Watch;
+
+const NETS: [&str; 8] = [
+    "10.0.0.0/8",
+    "10.0.0.0/28",
+    "10.0.0.8/29",
+    "10.0.0.9",
+    "0.0.0.0/0",
+    "2001:db8::/32",
+    "2001:db8:0:4::/62",
+    "2001:db8:0:5::/64",
+];
+
+fn net(text: &str) -> IpNet {
+    text.parse()
+        .unwrap_or_else(|_| IpNet::from(text.parse::<IpAddr>().unwrap()))
+}
+
+fn address(v6: bool, n: u8) -> IpAddr {
+    match v6 {
+        false => Ipv4Addr::new(10, 0, 0, n).into(),
+        true => Ipv6Addr::new(0x2001, 0xdb8, 0, n.into(), 0, 0, 0, 0).into(),
+    }
+}
+
+fn source(address: IpAddr) -> Source {
+    match address {
+        IpAddr::V4(a) => Source::new(&a.octets(), Prefixes::DEFAULT),
+        IpAddr::V6(a) => Source::new(&a.octets(), Prefixes::DEFAULT),
+    }
+    .unwrap()
+}
+
+fn load(limiter: &Limiter, texts: &[String]) {
+    let mut builder = RuleSet::builder(limiter.prefixes());
+    for (text, number) in texts.iter().zip(1..) {
+        builder.add(Place::Modparam(number), text).unwrap();
+    }
+    limiter.set_rules(&builder.build().unwrap()).unwrap();
+}
+
+/// What a source is put through.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    peak: u32,
+    /// Of these, so many stay.
+    stay: u32,
+    rejected: u32,
+    would_reject: u32,
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    let peak = prop_oneof![4 => 1..12u32, 1 => 12..60u32];
+    (peak, any::<u32>(), 0..4u32, 0..4u32).prop_map(|(peak, stay, rejected, would_reject)| Life {
+        peak,
+        stay: stay % (peak + 1),
+        rejected,
+        would_reject,
+    })
+}
+
+fn lives() -> impl Strategy<Value = BTreeMap<(bool, u8), Life>> {
+    proptest::collection::btree_map((any::<bool>(), 0..40u8), life(), 0..50)
+}
+
+/// What a look at every source finds.
+struct Plain {
+    sources: Vec<(IpAddr, Life)>,
+    rules: Vec<IpNet>,
+}
+
+impl Plain {
+    fn rule(&self, address: IpAddr) -> Option<IpNet> {
+        let around = self.rules.iter().filter(|net| net.contains(&address));
+        around.max_by_key(|net| net.prefix_len()).copied()
+    }
+
+    fn of(&self, rule: Option<IpNet>) -> impl Iterator<Item = &(IpAddr, Life)> {
+        self.sources
+            .iter()
+            .filter(move |(address, _)| self.rule(*address) == rule)
+    }
+
+    fn sum(&self, rule: Option<IpNet>, number: fn(&Life) -> u32) -> u64 {
+        self.of(rule).map(|(_, life)| u64::from(number(life))).sum()
+    }
+}
+
+/// Each source has its peak, is rejected then, and keeps what stays.
+fn live(limiter: &Limiter, watch: &mut Watch, lives: &BTreeMap<(bool, u8), Life>) {
+    let mut tokens = Vec::new();
+    for (&(v6, n), life) in lives {
+        let source = source(address(v6, n));
+        let tokens_of: Vec<_> = (0..life.peak)
+            .map(|_| limiter.opened(Worker::ACCEPTOR, source, 0).unwrap())
+            .collect();
+        for (mode, times) in [
+            (Mode::Enforce, life.rejected),
+            (Mode::Monitor, life.would_reject),
+        ] {
+            limiter.set_mode(mode);
+            for _ in 0..times {
+                let rejection = limiter.check(source).unwrap_err();
+                let close = limiter.rejected(Worker::ACCEPTOR, rejection);
+                assert_eq!(close, mode == Mode::Enforce);
+            }
+        }
+        tokens.push((tokens_of, life.stay));
+    }
+    // peaks below 8 are sampled
+    watch.tick(limiter, 1, 60, &mut |_| {});
+    for (tokens, stay) in tokens {
+        for token in tokens.into_iter().skip(stay as usize) {
+            limiter.closed(Worker::ACCEPTOR, token).unwrap();
+        }
+    }
+}
+
+fn compare(limiter: &Limiter, plain: &Plain) {
+    let mut rules: Vec<Option<IpNet>> = plain.rules.iter().copied().map(Some).collect();
+    rules.push(None);
+    let groups = limiter.groups().unwrap();
+    let suggestions = limiter.suggest(10).unwrap();
+    assert_eq!(
+        (groups.len(), suggestions.len()),
+        (rules.len(), rules.len())
+    );
+    for (i, rule) in rules.into_iter().enumerate() {
+        let text = |net: IpNet| match net.prefix_len() == net.max_prefix_len() {
+            true => net.addr().to_string(),
+            false => net.to_string(),
+        };
+        let group = &groups[i];
+        let key = group.rule.map(|rule| rule.key.to_string());
+        assert_eq!(key, rule.map(text));
+        assert_eq!(group.rule.map(|rule| rule.limit), rule.map(|_| 1));
+        let with = plain.of(rule).filter(|(_, life)| life.stay > 0).count();
+        assert_eq!(group.sources, with as u64);
+        assert_eq!(group.connections, plain.sum(rule, |life| life.stay));
+        assert_eq!(group.rejected, plain.sum(rule, |life| life.rejected));
+        assert_eq!(
+            group.would_reject,
+            plain.sum(rule, |life| life.would_reject)
+        );
+
+        let suggestion = &suggestions[i];
+        assert_eq!(suggestion.rule.map(|key| key.to_string()), rule.map(text));
+        assert_eq!(suggestion.limit, rule.map(|_| 1));
+        let mut peaks: Vec<u32> = plain.of(rule).map(|(_, life)| life.peak).collect();
+        peaks.sort();
+        assert_eq!(suggestion.sources, peaks.len() as u64);
+        assert_eq!(suggestion.highest, peaks.last().copied().unwrap_or(0));
+        // the lowest peak that at least 99 per cent do not exceed
+        let p99 = peaks
+            .iter()
+            .copied()
+            .find(|p| peaks.iter().filter(|q| *q <= p).count() * 100 >= peaks.len() * 99);
+        assert_eq!(suggestion.p99, p99.unwrap_or(0));
+        let proposed = (f64::from(suggestion.p99) * 1.5).ceil() as u32;
+        assert_eq!(suggestion.proposed, proposed.max(LEAST));
+        let mut above: Vec<u32> = peaks;
+        above.retain(|peak| *peak > suggestion.proposed);
+        assert_eq!(suggestion.above, above.len() as u64);
+        above.reverse();
+        above.truncate(10);
+        let listed: Vec<u32> = suggestion.list.iter().map(|(_, peak)| *peak).collect();
+        assert_eq!(listed, above);
+        for (listed, peak) in &suggestion.list {
+            let life = plain
+                .of(rule)
+                .find(|(address, _)| source(*address) == *listed);
+            assert_eq!(life.unwrap().1.peak, *peak);
+        }
+    }
+    for (by, rank) in [
+        (By::Connections, (|life| life.stay) as fn(&Life) -> u32),
+        (By::Rejected, |life| life.rejected + life.would_reject),
+        (By::Peak, |life| life.peak),
+    ] {
+        for place in [
+            None,
+            Some("10.0.0.8/29"),
+            Some("10.0.0.9"),
+            Some("2001:db8::/32"),
+            Some("::/0"),
+        ] {
+            let key = place.map(|text| prefix(text, limiter.prefixes()).unwrap());
+            let inside = |a: &IpAddr| place.is_none_or(|text| net(text).contains(a));
+            let mut ranks: Vec<u32> = plain
+                .sources
+                .iter()
+                .filter(|(address, _)| inside(address))
+                .map(|(_, life)| rank(life))
+                .filter(|rank| *rank > 0)
+                .collect();
+            ranks.sort_by(|a, b| b.cmp(a));
+            let all = ranks.len() as u64;
+            for n in [0, 1, 7, 1_000_000] {
+                let (top, found) = limiter.top(n, by, key).unwrap();
+                assert_eq!(found, all);
+                let expected: Vec<u32> = ranks.iter().copied().take(n).collect();
+                let top: Vec<u32> = top
+                    .iter()
+                    .map(|report| {
+                        let of = |(a, _): &&(IpAddr, Life)| source(*a) == report.source;
+                        let (address, life) = plain.sources.iter().find(of).unwrap();
+                        assert!(inside(address));
+                        assert_eq!(report.connections, life.stay);
+                        assert_eq!(report.peak, life.peak);
+                        assert_eq!(report.rejected, life.rejected);
+                        assert_eq!(report.would_reject, life.would_reject);
+                        rank(life)
+                    })
+                    .collect();
+                assert_eq!(top, expected, "{by:?} {place:?} {n}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn as_a_look_at_every_source(
+        lives in lives(),
+        rules in proptest::sample::subsequence(NETS.to_vec(), 0..=NETS.len()),
+    ) {
+        let limiter = Limiter::new(500, 1, Prefixes::DEFAULT).unwrap();
+        let texts: Vec<String> = rules.iter().map(|net| format!("{net}=1")).collect();
+        load(&limiter, &texts);
+        let mut rules: Vec<IpNet> = rules.into_iter().map(net).collect();
+        rules.sort_by_key(|net| (net.network(), net.prefix_len()));
+        let plain = Plain {
+            sources: lives.iter().map(|(&(v6, n), life)| (address(v6, n), *life)).collect(),
+            rules,
+        };
+        live(&limiter, &mut Watch::default(), &lives);
+        compare(&limiter, &plain);
+    }
+}
+
+fn many(limiter: &Limiter, peaks: impl Iterator<Item = u32>) {
+    for (n, peak) in peaks.enumerate() {
+        let source = source(Ipv4Addr::from_bits(0x0b00_0000 + n as u32).into());
+        for _ in 0..peak {
+            limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
+        }
+    }
+}
+
+/// Enough sources that some are above what is proposed, and more than are listed.
+#[test]
+fn the_highest_few_are_listed() {
+    let limiter = Limiter::new(50_000, 0, Prefixes::DEFAULT).unwrap();
+    many(
+        &limiter,
+        (0..2_000).map(|n| if n % 130 == 7 { 100 + n / 130 } else { 3 }),
+    );
+    let suggestions = limiter.suggest(10).unwrap();
+    let [default] = &suggestions[..] else {
+        panic!("{suggestions:?}");
+    };
+    assert_eq!((default.rule, default.limit), (None, None));
+    assert_eq!((default.sources, default.highest), (2_000, 115));
+    assert_eq!((default.p99, default.proposed, default.above), (3, 8, 16));
+    let peaks: Vec<u32> = default.list.iter().map(|(_, peak)| *peak).collect();
+    assert_eq!(peaks, (106..=115).rev().collect::<Vec<_>>());
+    assert!(limiter.suggest(0).unwrap()[0].list.is_empty());
+}
+
+#[test]
+fn what_nobody_has_is_zero() {
+    let limiter = Limiter::new(10, 5, Prefixes::DEFAULT).unwrap();
+    load(&limiter, &["10.0.0.0/8=unlimited".to_owned()]);
+    for suggestion in limiter.suggest(10).unwrap() {
+        assert_eq!((suggestion.sources, suggestion.above), (0, 0));
+        assert_eq!((suggestion.highest, suggestion.p99), (0, 0));
+        assert_eq!(suggestion.proposed, LEAST);
+        assert_eq!(suggestion.limit, suggestion.rule.map(|_| 0));
+    }
+    assert_eq!(limiter.top(10, By::Peak, None).unwrap(), (vec![], 0));
+    let totals: u64 = limiter.groups().unwrap().iter().map(|g| g.sources).sum();
+    assert_eq!(totals, 0);
+}
+
+/// The sources without a rule have their rejections, not those of rules that are
+/// gone, nor those that belong to no source.
+#[test]
+fn rejections_of_rules_that_are_gone_are_nobodys() {
+    let limiter = Limiter::new(10, 1, Prefixes::DEFAULT).unwrap();
+    load(&limiter, &["10.0.0.0/8=1".to_owned()]);
+    let reject = |address: [u8; 4]| {
+        let source = source(Ipv4Addr::from_octets(address).into());
+        limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
+        let rejection = limiter.check(source).unwrap_err();
+        limiter.rejected(Worker::ACCEPTOR, rejection);
+    };
+    reject([10, 0, 0, 1]);
+    reject([11, 0, 0, 1]);
+    let rejected = || -> Vec<u64> {
+        let groups = limiter.groups().unwrap();
+        groups.iter().map(|group| group.rejected).collect()
+    };
+    assert_eq!(rejected(), [1, 1]);
+    // the prefix stays, with another limit
+    load(
+        &limiter,
+        &["9.0.0.0/8=1".to_owned(), "10.0.0.0/8=2".to_owned()],
+    );
+    assert_eq!(rejected(), [0, 1, 1]);
+    load(&limiter, &["9.0.0.0/8=1".to_owned()]);
+    assert_eq!(rejected(), [0, 1]);
+    load(&limiter, &["10.0.0.0/8=1".to_owned()]);
+    assert_eq!(rejected(), [0, 1]);
+}

@@ -1,0 +1,549 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the background process samples and tells, with a clock of the test's own.
+
+use tcp_conn_limit::limiter::{Limiter, Token, Worker};
+use tcp_conn_limit::report::seconds_since;
+use tcp_conn_limit::settings::{Mode, OnFull};
+use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::watch::{MOST_FIRST, Notice, Summary, Watch};
+
+const INTERVAL: u32 = 60;
+
+fn source(n: u32) -> Source {
+    let address = [&[10], &n.to_be_bytes()[1..]].concat();
+    Source::new(&address, Prefixes::DEFAULT).unwrap()
+}
+
+fn open(limiter: &Limiter, n: u32) -> Token {
+    limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap()
+}
+
+/// One more connection of source `n`, which is one too many.
+fn reject(limiter: &Limiter, n: u32) {
+    let rejection = limiter.check(source(n)).unwrap_err();
+    limiter.rejected(Worker::ACCEPTOR, rejection);
+}
+
+/// A limiter, its watch, and what was told.
+struct Scene {
+    limiter: Limiter,
+    watch: Watch,
+    now: u32,
+}
+
+impl Scene {
+    /// Limit 1; the sources 0 to `sources` − 1 are at it.
+    fn new(sources: u32) -> Scene {
+        Scene::at(0, sources)
+    }
+
+    fn at(now: u32, sources: u32) -> Scene {
+        let limiter = Limiter::new(sources.max(10), 1, Prefixes::DEFAULT).unwrap();
+        for n in 0..sources {
+            open(&limiter, n);
+        }
+        let mut scene = Scene {
+            limiter,
+            watch: Watch::default(),
+            now,
+        };
+        assert_eq!(scene.tick(), []);
+        scene
+    }
+
+    /// A second later.
+    fn tick(&mut self) -> Vec<Notice> {
+        let mut told = Vec::new();
+        let mut tell = |notice| told.push(notice);
+        self.watch
+            .tick(&self.limiter, self.now, INTERVAL, &mut tell);
+        self.now = self.now.wrapping_add(1);
+        told
+    }
+
+    /// What is told in the next `seconds`.
+    fn run(&mut self, seconds: u32) -> Vec<Notice> {
+        (0..seconds).flat_map(|_| self.tick()).collect()
+    }
+}
+
+/// Which source's first rejection this is.
+fn first(notice: &Notice) -> Option<Source> {
+    match notice {
+        Notice::First { report, .. } => Some(report.source),
+        _ => None,
+    }
+}
+
+/// Who has most, how many, others, and theirs.
+fn summary(notice: &Notice) -> Option<(Source, u64, u64, u64)> {
+    match *notice {
+        Notice::Summary(Summary {
+            most,
+            more,
+            others,
+            more_of_others,
+            ..
+        }) => Some((most, more, others, more_of_others)),
+        _ => None,
+    }
+}
+
+#[test]
+fn the_first_rejection_is_told_at_once_and_the_others_at_the_end() {
+    let mut scene = Scene::new(2);
+    for _ in 0..5 {
+        reject(&scene.limiter, 0);
+    }
+    let told = scene.tick();
+    let [
+        Notice::First {
+            report,
+            would: false,
+        },
+    ] = &told[..]
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!((report.source, report.connections), (source(0), 1));
+    assert_eq!((report.rejected, report.would_reject), (5, 0));
+    assert_eq!(report.refused_at, 1);
+    for _ in 0..2 {
+        reject(&scene.limiter, 0);
+        reject(&scene.limiter, 1);
+    }
+    let told = scene.tick();
+    assert_eq!(told.len(), 1);
+    assert_eq!(first(&told[0]), Some(source(1)));
+    assert_eq!(scene.run(57), []);
+    let told = scene.tick();
+    let Some(Notice::Summary(end)) = told.first() else {
+        panic!("{told:?}");
+    };
+    // 5 and 2 of source 0, 2 of source 1, less a first line each
+    assert_eq!((end.most, end.more), (source(0), 6));
+    assert_eq!((end.others, end.more_of_others), (1, 1));
+    assert_eq!(end.seconds, INTERVAL);
+    assert_eq!(told.len(), 1);
+    // and nothing of it again
+    assert_eq!(scene.run(3 * INTERVAL), []);
+}
+
+#[test]
+fn a_steady_attack_is_a_first_line_and_a_summary_in_each_interval() {
+    for start in [0, 1_000, u32::MAX - 100] {
+        let mut scene = Scene::at(start, 1);
+        let mut told = Vec::new();
+        for _ in 0..10 * INTERVAL {
+            reject(&scene.limiter, 0);
+            told.extend(scene.tick());
+        }
+        let firsts = told.iter().filter_map(first).count();
+        let more: u64 = told.iter().filter_map(summary).map(|s| s.1).sum();
+        assert_eq!(firsts, 10, "from {start}");
+        assert_eq!(told.iter().filter_map(summary).count(), 10);
+        // those after the last summary are still to be told
+        let rest = (10 * INTERVAL) as usize - firsts - more as usize;
+        assert!(rest <= INTERVAL as usize, "{rest}");
+        assert!(
+            told.iter()
+                .filter_map(summary)
+                .all(|s| s.0 == source(0) && s.2 == 0)
+        );
+    }
+}
+
+/// The clock may be at any second, and jump.
+#[test]
+fn a_clock_that_jumps() {
+    let mut scene = Scene::new(1);
+    reject(&scene.limiter, 0);
+    assert_eq!(scene.tick().len(), 1);
+    reject(&scene.limiter, 0);
+    scene.now += 1_000;
+    let told = scene.tick();
+    assert_eq!(told.iter().filter_map(first).count(), 1);
+    assert_eq!(told.iter().filter_map(summary).count(), 0);
+    reject(&scene.limiter, 0);
+    assert_eq!(scene.run(59), []);
+    let told = scene.tick();
+    assert_eq!(
+        told.iter().filter_map(summary).next(),
+        Some((source(0), 1, 0, 0))
+    );
+}
+
+#[test]
+fn only_so_many_first_lines() {
+    let sources = MOST_FIRST + 50;
+    let mut scene = Scene::new(sources);
+    for n in 0..sources {
+        for _ in 0..=n {
+            reject(&scene.limiter, n);
+        }
+    }
+    let told = scene.tick();
+    assert_eq!(told.len(), MOST_FIRST as usize);
+    assert!(told.iter().all(|notice| first(notice).is_some()));
+    let told = scene.run(INTERVAL - 1);
+    assert_eq!(told.len(), 1);
+    let (most, more, others, more_of_others) = summary(&told[0]).unwrap();
+    let all = u64::from(sources * (sources + 1) / 2 - MOST_FIRST);
+    assert_eq!(more + more_of_others, all);
+    // the last has most, less 1 if it had a line
+    assert!(most == source(sources - 1) || more == u64::from(sources - 1));
+    assert!(more >= u64::from(sources - 1));
+    // source 0 has no other rejection if it had a line
+    assert!(others == u64::from(sources - 1) || others == u64::from(sources - 2));
+    // and as many in the next interval
+    for n in 0..sources {
+        reject(&scene.limiter, n);
+    }
+    let told = scene.tick();
+    assert_eq!(told.iter().filter_map(first).count(), MOST_FIRST as usize);
+}
+
+#[test]
+fn in_monitor_mode_all_is_told_as_well() {
+    let mut scene = Scene::new(1);
+    scene.limiter.set_mode(Mode::Monitor);
+    reject(&scene.limiter, 0);
+    reject(&scene.limiter, 0);
+    let told = scene.tick();
+    let [
+        Notice::First {
+            report,
+            would: true,
+        },
+    ] = &told[..]
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!((report.rejected, report.would_reject), (0, 2));
+    let told = scene.run(INTERVAL);
+    assert_eq!(
+        told.iter().filter_map(summary).next(),
+        Some((source(0), 1, 0, 0))
+    );
+    scene.limiter.set_mode(Mode::Off);
+    assert!(scene.limiter.check(source(0)).is_ok());
+    assert_eq!(scene.run(2 * INTERVAL), []);
+}
+
+/// What was told is forgotten with the statistics, not what is rejected afterwards.
+#[test]
+fn a_reset_hides_no_rejection() {
+    for (before, after) in [(5, 5), (5, 7), (5, 3), (1, 1)] {
+        let mut scene = Scene::new(1);
+        for _ in 0..before {
+            reject(&scene.limiter, 0);
+        }
+        assert_eq!(scene.tick().len(), 1);
+        scene.limiter.reset_stats();
+        for _ in 0..after {
+            reject(&scene.limiter, 0);
+        }
+        let told = scene.run(2 * INTERVAL);
+        let firsts = told.iter().filter_map(first).count() as u64;
+        let more: u64 = told.iter().filter_map(summary).map(|s| s.1 + s.3).sum();
+        assert_eq!(
+            firsts + more,
+            before - 1 + after,
+            "{before}, reset, {after}"
+        );
+    }
+}
+
+/// The mode of the rejection is told, not that of the moment when it is told.
+#[test]
+fn the_mode_changes_before_it_is_told() {
+    let mut scene = Scene::new(2);
+    reject(&scene.limiter, 0);
+    scene.limiter.set_mode(Mode::Monitor);
+    reject(&scene.limiter, 1);
+    let told = scene.tick();
+    let mut would: Vec<_> = told
+        .iter()
+        .map(|notice| match notice {
+            Notice::First { report, would } => (report.source, *would),
+            _ => panic!("{told:?}"),
+        })
+        .collect();
+    would.sort();
+    assert_eq!(would, [(source(0), false), (source(1), true)]);
+}
+
+#[test]
+fn a_reset_alone_tells_nothing() {
+    let mut scene = Scene::new(1);
+    reject(&scene.limiter, 0);
+    assert_eq!(scene.tick().len(), 1);
+    scene.limiter.reset_stats();
+    assert_eq!(scene.run(3 * INTERVAL), []);
+}
+
+/// In the tiny table other sources take the slot of a source that is gone.
+#[test]
+fn a_source_that_is_replaced_is_told_with_all_it_had() {
+    let mut scene = Scene::new(0);
+    let token = open(&scene.limiter, 0);
+    for _ in 0..5 {
+        reject(&scene.limiter, 0);
+    }
+    assert_eq!(scene.tick().len(), 1);
+    scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    // others, each at its limit and rejected once, until all slots were taken
+    let slots = scene.limiter.occupancy().slots as u32;
+    let mut firsts = 0;
+    let mut others = 0;
+    for n in 1..=slots * 4 {
+        let token = open(&scene.limiter, n);
+        if n.is_multiple_of(slots / 8) {
+            reject(&scene.limiter, n);
+            others += 1;
+            firsts += scene.tick().iter().filter_map(first).count();
+        }
+        scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    assert_eq!(scene.limiter.get(source(0)).rejected, 0, "it was replaced");
+    assert_eq!(firsts, others);
+    let told = scene.run(INTERVAL);
+    let found: Vec<_> = told.iter().filter_map(summary).collect();
+    assert_eq!(found, [(source(0), 4, 0, 0)]);
+}
+
+/// One first line in an interval, wherever in the table the source is.
+#[test]
+fn a_source_that_comes_back_has_no_second_first_line() {
+    let mut scene = Scene::new(0);
+    let token = open(&scene.limiter, 0);
+    reject(&scene.limiter, 0);
+    assert_eq!(scene.tick().len(), 1);
+    scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    let slots = scene.limiter.occupancy().slots as u32;
+    for n in 1..=slots * 4 {
+        let token = open(&scene.limiter, n);
+        scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    // some that stay, so that it gets another slot
+    for n in 1..=slots / 8 {
+        open(&scene.limiter, n);
+    }
+    open(&scene.limiter, 0);
+    reject(&scene.limiter, 0);
+    let told = scene.tick();
+    assert_eq!(told.iter().filter_map(first).count(), 0, "{told:?}");
+    let told = scene.run(INTERVAL);
+    assert_eq!(
+        told.iter().filter_map(summary).next(),
+        Some((source(0), 1, 0, 0))
+    );
+}
+
+/// The same slot again, with as many rejections as were told before.
+#[test]
+fn a_source_that_comes_back_to_its_slot_is_counted_anew() {
+    let mut scene = Scene::new(0);
+    let slots = scene.limiter.occupancy().slots as u32;
+    for n in 1..=slots * 4 {
+        let token = open(&scene.limiter, n);
+        scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    let token = open(&scene.limiter, 0);
+    reject(&scene.limiter, 0);
+    assert_eq!(scene.tick().len(), 1);
+    scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    for n in 1..=slots * 4 {
+        let token = open(&scene.limiter, n);
+        scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    open(&scene.limiter, 0);
+    reject(&scene.limiter, 0);
+    let told = scene.run(INTERVAL);
+    let lines = told.iter().filter_map(first).count() as u64;
+    let more: u64 = told.iter().filter_map(summary).map(|s| s.1 + s.3).sum();
+    assert_eq!(lines + more, 1, "{told:?}");
+}
+
+#[test]
+fn peaks_below_eight_are_sampled_and_from_eight_on_exact() {
+    let mut scene = Scene::new(0);
+    scene.limiter.set_limit(0);
+    let hold = |scene: &Scene, n, count| -> Vec<Token> {
+        (0..count).map(|_| open(&scene.limiter, n)).collect()
+    };
+    let release = |scene: &Scene, tokens: Vec<Token>| {
+        for token in tokens {
+            scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+        }
+    };
+    // nobody looked
+    for connections in [1, 7] {
+        let tokens = hold(&scene, 1, connections);
+        release(&scene, tokens);
+        assert_eq!(scene.limiter.get(source(1)).peak, 0);
+    }
+    for connections in [8, 9, 500] {
+        let tokens = hold(&scene, 2, connections);
+        release(&scene, tokens);
+        assert_eq!(scene.limiter.get(source(2)).peak, connections);
+    }
+    // a lower one later changes nothing
+    let tokens = hold(&scene, 2, 20);
+    release(&scene, tokens);
+    assert_eq!(scene.limiter.get(source(2)).peak, 500);
+    // sampled; 7 between two ticks are not seen, but now they are
+    let mut tokens = hold(&scene, 3, 5);
+    scene.tick();
+    tokens.extend(hold(&scene, 3, 2));
+    assert_eq!(scene.limiter.get(source(3)).peak, 7, "at least what it has");
+    release(&scene, tokens);
+    scene.tick();
+    assert_eq!(scene.limiter.get(source(3)).peak, 5);
+    // to the present count
+    let tokens = hold(&scene, 2, 3);
+    scene.limiter.reset_stats();
+    release(&scene, tokens);
+    assert_eq!(scene.limiter.get(source(2)).peak, 3);
+    assert_eq!(scene.limiter.get(source(3)).peak, 0);
+}
+
+/// Workers in several rows: the source's connections count, not those of a row.
+#[test]
+fn peaks_are_exact_over_all_rows() {
+    let limiter = Limiter::new(100, 0, Prefixes::DEFAULT).unwrap();
+    let mut tokens = Vec::new();
+    for worker in [0, 1, 2] {
+        for _ in 0..4 {
+            let token = limiter.opened(Worker::new(worker), source(1), 0).unwrap();
+            tokens.push(token);
+        }
+    }
+    for token in tokens {
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    assert_eq!(limiter.get(source(1)).peak, 12);
+}
+
+#[test]
+fn sources_are_seen_first_and_last() {
+    for start in [0, 5_000, u32::MAX - 13] {
+        let mut scene = Scene::at(start, 0);
+        let seen = |scene: &Scene| {
+            let report = scene.limiter.get(source(1));
+            let now = scene.now.wrapping_sub(1); // of the last tick
+            [report.first_seen, report.last_seen].map(|kept| seconds_since(kept, now))
+        };
+        let token = open(&scene.limiter, 1);
+        assert_eq!(seen(&scene), [None, None]);
+        scene.tick();
+        assert_eq!(seen(&scene), [Some(0), Some(0)]);
+        scene.run(10);
+        assert_eq!(seen(&scene), [Some(10), Some(0)], "from {start}");
+        scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+        scene.run(20);
+        assert_eq!(seen(&scene), [Some(30), Some(20)], "from {start}");
+        scene.limiter.reset_stats();
+        assert_eq!(seen(&scene), [Some(30), Some(20)]);
+        // it comes back to its slot
+        open(&scene.limiter, 1);
+        scene.tick();
+        assert_eq!(seen(&scene), [Some(31), Some(0)]);
+    }
+}
+
+/// Sources, each with a connection, until one has no place.
+fn fill(limiter: &Limiter) -> u32 {
+    (1_000..)
+        .find(|n| limiter.opened(Worker::ACCEPTOR, source(*n), 0).is_err())
+        .unwrap()
+}
+
+#[test]
+fn a_full_table_is_told_at_the_end_of_the_interval() {
+    let mut scene = Scene::new(0);
+    let outside = fill(&scene.limiter);
+    for _ in 0..4 {
+        assert!(scene.limiter.check(source(outside)).is_ok());
+        assert!(
+            scene
+                .limiter
+                .opened(Worker::ACCEPTOR, source(outside), 0)
+                .is_err()
+        );
+    }
+    let told = scene.run(INTERVAL);
+    let admitted = |admitted| Notice::Full {
+        admitted,
+        rejected: 0,
+    };
+    let rejected = |rejected| Notice::Full {
+        admitted: 0,
+        rejected,
+    };
+    assert_eq!(told, [admitted(5)]);
+    scene.limiter.set_on_full(OnFull::Reject);
+    for _ in 0..3 {
+        reject(&scene.limiter, outside);
+    }
+    let told = scene.run(INTERVAL);
+    assert_eq!(told, [rejected(3)]);
+    assert_eq!(scene.run(2 * INTERVAL), []);
+    // in other modes they are admitted, whatever the policy
+    for mode in [Mode::Monitor, Mode::Off] {
+        scene.limiter.set_mode(mode);
+        if let Err(rejection) = scene.limiter.check(source(outside)) {
+            assert!(!scene.limiter.rejected(Worker::ACCEPTOR, rejection));
+        }
+        assert!(
+            scene
+                .limiter
+                .opened(Worker::ACCEPTOR, source(outside), 0)
+                .is_err()
+        );
+        assert_eq!(scene.run(INTERVAL), [admitted(1)], "{mode:?}");
+    }
+    scene.limiter.set_mode(Mode::Enforce);
+    // a reset hides none
+    for (before, after) in [(4, 2), (4, 6), (4, 4)] {
+        for _ in 0..before {
+            reject(&scene.limiter, outside);
+        }
+        assert_eq!(scene.run(INTERVAL), [rejected(before)]);
+        scene.limiter.reset_stats();
+        for _ in 0..after {
+            reject(&scene.limiter, outside);
+        }
+        assert_eq!(scene.run(INTERVAL), [rejected(after)]);
+    }
+}
+
+/// A table that is looked at in several ticks: all are told nevertheless.
+#[test]
+fn a_large_table_takes_several_ticks() {
+    let limiter = Limiter::new(400_000, 1, Prefixes::DEFAULT).unwrap();
+    let mut watch = Watch::default();
+    for n in 0..50 {
+        open(&limiter, n);
+        reject(&limiter, n);
+    }
+    let mut told = Vec::new();
+    for now in 0..3 {
+        watch.tick(&limiter, now, INTERVAL, &mut |notice| told.push(notice));
+    }
+    let mut sources: Vec<_> = told.iter().filter_map(first).collect();
+    sources.sort();
+    assert_eq!(sources, (0..50).map(source).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_interval_of_another_length() {
+    let mut scene = Scene::new(1);
+    let mut told = Vec::new();
+    for now in 0..20 {
+        reject(&scene.limiter, 0);
+        let mut tell = |notice| told.push(notice);
+        scene.watch.tick(&scene.limiter, 100 + now, 1, &mut tell);
+    }
+    assert_eq!(told.iter().filter_map(first).count(), 20, "one a second");
+}
