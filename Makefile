@@ -44,6 +44,8 @@ For work on this project:
   make lint               rustfmt, clippy, shellcheck, clang-format
   make generate           write the generated sources anew
   make check-generated    compare them with what would be generated
+  make readme             write the module's README anew from its DocBook
+  make check-readme       compare it with what would be generated
   make clean              remove build/ and target/
 endef
 
@@ -138,6 +140,11 @@ check-generated:
 	for file in src/host.rs include/tcp_conn_limit.h; do
 	    diff -u "$$file" "$$dir/$$file" || { echo "$$file: run 'make generate'" >&2; exit 1; }
 	done
+
+.PHONY: readme check-readme
+readme check-readme:
+	@$(scripts)/deps.sh docs
+	$(locked) $(scripts)/readme.sh $(if $(filter check-readme,$@),--check)
 
 .PHONY: clean
 clean:

@@ -10,6 +10,7 @@ declare -A packages=(
     [build]="bison ca-certificates flex gcc libc6-dev libssl-dev make netbase patch pkgconf"
     [test]="iproute2 openssl sip-tester valgrind"
     [check]="clang-format libclang-dev shellcheck"
+    [docs]="docbook-xml docbook-xsl libxml2-utils lynx make xsltproc"
     [peers]="haproxy iproute2 libnginx-mod-stream nftables nginx-light"
     [profile]="linux-perf"
 )
