@@ -201,7 +201,8 @@ struct tcl_stats {
    */
   uint64_t slots;
   /**
-   * Bytes of shared memory mapped; what was never used takes no memory.
+   * Bytes of shared memory mapped for sources; rules have 6 MB beside it. A page
+   * takes memory when it is first touched, also by a report.
    */
   uint64_t memory;
   /**
@@ -354,7 +355,7 @@ struct tcl_suggestion {
    */
   int32_t proposed;
   /**
-   * Sources that the table knows.
+   * Sources in the table whose peak was seen.
    */
   uint64_t sources;
   /**

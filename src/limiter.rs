@@ -487,9 +487,10 @@ impl Limiter {
         self.max_connections
     }
 
-    /// Bytes of shared memory mapped; what was never used takes no memory.
-    pub fn bytes(&self) -> usize {
-        self.region.bytes()
+    /// Bytes of shared memory mapped for sources; rules have 6 MB beside it. A page
+    /// takes memory when it is first touched, also by a report.
+    pub fn table_bytes(&self) -> usize {
+        self.region.table_bytes()
     }
 
     /// The numbers since the start or the last reset.

@@ -11,7 +11,7 @@
 //!
 //! The mapping is anonymous and shared, made before the server forks, so every
 //! process inherits it. It is not reserved in advance: a page takes memory when
-//! it is first written, and an all-zero page is a valid, empty part of the
+//! it is first read or written, and an all-zero page is a valid, empty part of the
 //! table, so that creating a region touches the header alone.
 //!
 //! The size follows from the number of connections the host allows, see
@@ -255,9 +255,9 @@ impl Region {
         Ok(Region { base, geometry })
     }
 
-    /// Bytes of address space; what was never written takes no memory.
-    pub(crate) fn bytes(&self) -> usize {
-        self.geometry.bytes()
+    /// Bytes of address space for sources, without those for rules.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.geometry.rules_at()
     }
 
     #[inline]

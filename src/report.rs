@@ -85,7 +85,7 @@ pub struct Suggestion {
     pub rule: Option<RuleKey>,
     /// The rule's limit; 0: any number.
     pub limit: Option<i32>,
-    /// Sources in the table.
+    /// Sources in the table whose peak was seen.
     pub sources: u64,
     /// Highest peak.
     pub highest: u32,

@@ -252,10 +252,15 @@ impl<'a> Rulebook<'a> {
         let settings = &self.region.header().settings;
         // Relaxed: only who holds the lock stores it
         let generation = settings.rules_generation.load(Ordering::Relaxed);
-        // 0 as 16 bits stands for unused memory; the halves take turns all the same
         let mut next = generation.wrapping_add(1);
         if next as u16 == 0 {
+            // 0 as 16 bits stands for unused memory; the halves take turns all the
+            // same. What details keep must not be taken for that of a generation
+            // to come.
             next = next.wrapping_add(2);
+            for detail in self.region.details() {
+                detail.rule.store(0, Ordering::Relaxed);
+            }
         }
         let (old, new) = (self.half(generation), self.half(next));
         for (entry, rule) in new.entries.iter().zip(rules.rules()) {

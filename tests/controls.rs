@@ -342,3 +342,38 @@ fn a_place_that_comes_round_keeps_nothing() {
         limiter.closed(Worker::ACCEPTOR, token).unwrap();
     }
 }
+
+/// The generation of the rules in force is kept in few bits.
+#[test]
+fn rules_change_more_often_than_a_number_tells() {
+    let sets = [
+        ["10.0.0.1=1", "11.0.0.0/8=7"],
+        // the other way round: the first rule is not for 10.0.0.1
+        ["10.0.0.0=1", "10.0.0.1=100"],
+    ]
+    .map(|texts| {
+        let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+        for (text, number) in texts.iter().zip(1..) {
+            builder.add(Place::Modparam(number), text).unwrap();
+        }
+        builder.build().unwrap()
+    });
+    let limiter = Limiter::new(10, 5, Prefixes::DEFAULT).unwrap();
+    limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
+    let refused = || limiter.check(source(1)).is_err();
+    // beyond 16 bits, looked at each time
+    for round in 0..70_000 {
+        limiter.set_rules(&sets[round % 2]).unwrap();
+        assert_eq!(refused(), round % 2 == 0, "{round}");
+    }
+    // and not looked at in between
+    for loads in 65_532..=65_538 {
+        limiter.set_rules(&sets[0]).unwrap();
+        assert!(refused());
+        for _ in 1..loads {
+            limiter.set_rules(&sets[0]).unwrap();
+        }
+        limiter.set_rules(&sets[1]).unwrap();
+        assert!(!refused(), "after {loads}");
+    }
+}

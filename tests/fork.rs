@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -13,7 +13,7 @@ use tcp_conn_limit::limiter::{Limiter, NotCounted, Token, Worker};
 use tcp_conn_limit::report::Group;
 use tcp_conn_limit::rules::{Place, RuleSet};
 use tcp_conn_limit::source::{Prefixes, Source};
-use tcp_conn_limit::watch::Watch;
+use tcp_conn_limit::watch::{Notice, Watch};
 
 const WORKERS: u32 = 8;
 
@@ -331,7 +331,7 @@ fn reload(limiter: &Limiter, sets: &[RuleSet], rounds: usize) -> u32 {
 /// Who asks while rules change goes by the old set or the new one.
 #[test]
 fn rules_change_as_a_whole() {
-    const ROUNDS: usize = 10_000;
+    const ROUNDS: usize = 5_000;
     let (stop, loaded): (&AtomicBool, &AtomicU32) = (shared(), shared());
     let limiter = Limiter::new(10_000, DEFAULT, Prefixes::DEFAULT).unwrap();
     let sets = two_sets();
@@ -402,7 +402,7 @@ fn a_writer_is_killed() {
         .map(|worker| Child::start(|| ask(&limiter, worker, stop)))
         .collect();
     let mut random = SmallRng::seed_from_u64(1);
-    for round in 0..300 {
+    for round in 0..150 {
         let writer = Child::start(|| {
             reload(&limiter, &sets, usize::MAX);
         });
@@ -421,33 +421,113 @@ fn a_writer_is_killed() {
     join_all(readers);
 }
 
-/// Sources come and go and are sampled meanwhile: each is under its own rule.
+/// A watch in a process of its own, which ticks until it is told to stop, and once
+/// more.
+fn watching(limiter: &Limiter, interval: u32, stop: &AtomicBool, mut tell: impl FnMut(Notice)) {
+    let mut watch = Watch::default();
+    let mut last = false;
+    for now in 0.. {
+        watch.tick(limiter, now, interval, &mut tell);
+        if last {
+            break;
+        }
+        last = stop.load(Ordering::Acquire);
+    }
+}
+
+/// Sources come and go and are sampled meanwhile: each is under its own rule. Who
+/// samples is killed now and then.
 #[test]
 fn a_place_changes_hands_under_the_watch() {
     let stop: &AtomicBool = shared();
     let limiter = Limiter::new(1, 2, Prefixes::DEFAULT).unwrap();
     let own = (0..=255).step_by(2).map(|n| format!("10.0.0.{n}=1"));
     limiter.set_rules(&set(own)).unwrap();
-    let watches = (0..2)
-        .map(|_| {
-            Child::start(|| {
-                let mut watch = Watch::default();
-                for now in 0.. {
-                    watch.tick(&limiter, now, 1, &mut |_| {});
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
+    let mut random = SmallRng::seed_from_u64(1);
+    for _ in 0..100 {
+        // killed where it is dropped
+        let _watches = [(); 2].map(|()| Child::start(|| watching(&limiter, 1, stop, |_| {})));
+        for _ in 0..10_000 {
+            let n = random.random_range(0..256);
+            let token = limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
+            assert_eq!(limiter.check(source(n)).is_err(), n % 2 == 0, "{n}");
+            limiter.closed(Worker::ACCEPTOR, token).unwrap();
+        }
+    }
+}
+
+/// However fast they come: each rejection is told in a line of its own or counted in
+/// a summary.
+#[test]
+fn every_rejection_is_told() {
+    const SOURCES: u32 = 300;
+    let (stop, told): (&AtomicBool, &AtomicU64) = (shared(), shared());
+    let limiter = Limiter::new(1_000, 1, Prefixes::DEFAULT).unwrap();
+    for n in 0..SOURCES {
+        limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
+    }
+    let watch = Child::start(|| {
+        watching(&limiter, 1, stop, |notice| {
+            let lines = match notice {
+                Notice::First { .. } => 1,
+                Notice::Summary(summary) => summary.more + summary.more_of_others,
+                Notice::Full { .. } => panic!("{notice:?}"),
+            };
+            told.fetch_add(lines, Ordering::Relaxed);
+        });
+    });
+    let acceptors = (0..3)
+        .map(|worker| {
+            let limiter = &limiter;
+            Child::start(move || {
+                let mut random = SmallRng::seed_from_u64(u64::from(worker));
+                for _ in 0..100_000 {
+                    let n = random.random_range(0..SOURCES);
+                    let rejection = limiter.check(source(n)).unwrap_err();
+                    limiter.rejected(Worker::new(worker), rejection);
                 }
             })
         })
         .collect();
-    let mut random = SmallRng::seed_from_u64(1);
-    for _ in 0..1_000_000 {
-        let n = random.random_range(0..256);
-        let token = limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
-        assert_eq!(limiter.check(source(n)).is_err(), n % 2 == 0, "{n}");
-        limiter.closed(Worker::ACCEPTOR, token).unwrap();
-    }
+    join_all(acceptors);
+    stop.store(true, Ordering::Release);
+    watch.join();
+    assert_eq!(limiter.totals().rejected, 300_000);
+    assert_eq!(told.load(Ordering::Relaxed), 300_000);
+    assert_eq!(limiter.groups().unwrap()[0].rejected, 300_000);
+}
+
+/// Statistics begin anew while they are counted, by several at once.
+#[test]
+fn statistics_are_reset_among_processes() {
+    const REJECTIONS: u64 = 50_000;
+    let stop: &AtomicBool = shared();
+    let limiter = Limiter::new(100, 1, Prefixes::DEFAULT).unwrap();
+    limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
+    let reject = |worker: u32| {
+        let rejection = limiter.check(source(1)).unwrap_err();
+        limiter.rejected(Worker::new(worker), rejection);
+    };
+    let acceptors = (0..2)
+        .map(|worker| Child::start(|| (0..REJECTIONS).for_each(|_| reject(worker))))
+        .collect();
+    let resetting = (0..2)
+        .map(|_| {
+            Child::start(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    limiter.reset_stats();
+                    assert!(limiter.totals().rejected <= 2 * REJECTIONS);
+                    assert_eq!(limiter.get(source(1)).connections, 1);
+                }
+            })
+        })
+        .collect();
+    join_all(acceptors);
     stop.store(true, Ordering::Relaxed);
-    join_all(watches);
+    join_all(resetting);
+    limiter.reset_stats();
+    (0..7).for_each(|_| reject(0));
+    assert_eq!(limiter.totals().rejected, 7);
+    assert_eq!(limiter.get(source(1)).rejected, 7);
+    assert_eq!(limiter.groups().unwrap()[0].rejected, 7);
 }

@@ -3,10 +3,13 @@
 
 use core::ffi::{CStr, c_char};
 use core::fmt::Write as _;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{catch_unwind, set_hook};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use once_cell::sync::Lazy;
@@ -193,8 +196,8 @@ fn load(limiter: &Limiter, texts: &[&CStr], file: Option<&CStr>) -> Result<(), (
     };
     let texts: Vec<_> = texts.iter().map(|text| text.to_string_lossy()).collect();
     let name = file.map(CStr::to_string_lossy);
-    let content = match &name {
-        Some(name) => read(name).map_err(|sentence| (TCL_ERULES, sentence))?,
+    let content = match file {
+        Some(file) => read(file).map_err(|sentence| (TCL_ERULES, sentence))?,
         None => Vec::new(),
     };
     let mut rules = RuleSet::builder(limiter.prefixes());
@@ -209,12 +212,15 @@ fn load(limiter: &Limiter, texts: &[&CStr], file: Option<&CStr>) -> Result<(), (
     busy.map_err(|busy| (TCL_ELOCKED, busy.to_string()))
 }
 
-fn read(name: &str) -> Result<Vec<u8>, String> {
+fn read(file: &CStr) -> Result<Vec<u8>, String> {
+    let path = Path::new(OsStr::from_bytes(file.to_bytes()));
+    let name = path.to_string_lossy();
+    let name = name.escape_debug();
     let cannot = |error| format!("cannot read {name}: {error}; the server's user must be able to");
     // not to wait for the other end of what is no file
     let mut options = File::options();
     options.read(true).custom_flags(libc::O_NONBLOCK);
-    let file = options.open(name).map_err(cannot)?;
+    let file = options.open(path).map_err(cannot)?;
     if !file.metadata().map_err(cannot)?.is_file() {
         return Err(format!("{name} is not a regular file"));
     }

@@ -51,7 +51,8 @@ pub struct tcl_stats {
     pub stale_token: u64,
     /// Places for sources.
     pub slots: u64,
-    /// Bytes of shared memory mapped; what was never used takes no memory.
+    /// Bytes of shared memory mapped for sources; rules have 6 MB beside it. A page
+    /// takes memory when it is first touched, also by a report.
     pub memory: u64,
     /// How often rules were loaded since the start.
     pub reloads: u64,
@@ -142,7 +143,7 @@ pub struct tcl_suggestion {
     pub p99: u32,
     /// Half as much again, at least 8.
     pub proposed: i32,
-    /// Sources that the table knows.
+    /// Sources in the table whose peak was seen.
     pub sources: u64,
     /// Those with a peak above `proposed`.
     pub above: u64,
@@ -177,7 +178,7 @@ pub unsafe extern "C" fn tcl_stats(stats: *mut tcl_stats) -> i32 {
             bad_address: totals.bad_address,
             stale_token: totals.stale_token,
             slots: occupancy.slots,
-            memory: limiter.bytes() as u64,
+            memory: limiter.table_bytes() as u64,
             // the first time is the start
             reloads: limiter.rules_loaded().saturating_sub(1).into(),
             log_suppressed: limiter.log_suppressed().load(Ordering::Relaxed),

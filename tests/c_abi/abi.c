@@ -311,7 +311,14 @@ static void life_of_connections(void)
 	CHECK(tcl_check(b, 4) == 0);
 	CHECK(tcl_check(v6_host1, 16) == 0);
 	CHECK(source_now(a, 4).connections == 3 && source_now(a, 4).rejected == 3);
-	CHECK(source_now(a, 4).limit == 3);
+	CHECK(source_now(a, 4).limit == 3 && source_now(a, 4).last_seen == 0);
+	CHECK(source_now(a, 4).first_seen > 60 && source_now(a, 4).peak == 3);
+	/* of one that was never here there is only what holds for it */
+	CHECK(strcmp(source_now(b, 4).text, "192.0.2.2") == 0);
+	CHECK(strcmp(source_now(b, 4).rule, "default") == 0);
+	CHECK(source_now(b, 4).limit == 3 && source_now(b, 4).connections == 0);
+	CHECK(source_now(b, 4).first_seen == TCL_NEVER);
+	CHECK(source_now(b, 4).last_seen == TCL_NEVER);
 	/* a place that is freed is free */
 	CHECK(tcl_closed(t[0]) == TCL_OK);
 	CHECK(tcl_check(a, 4) == 0);

@@ -178,6 +178,28 @@ fn flood_of_many_sources() {
 }
 
 #[test]
+fn every_source_has_its_turn() {
+    let server = Config::with_module()
+        .limit(1)
+        .param("log_interval", 1)
+        .start();
+    let sources = 1..=150;
+    let _held: Vec<Client> = sources
+        .clone()
+        .map(|host| server.admit(Via::Tcp, source(70, 0, host)))
+        .collect();
+    until("each has had a line", || {
+        for host in sources.clone() {
+            server.reject(Via::Tcp, source(70, 0, host));
+        }
+        let log = server.log();
+        let mut hosts = sources.clone();
+        hosts.all(|host| log.contains(&format!("{FIRST}127.70.0.{host}:")))
+    });
+    Mode::Module.finish(server, &[]);
+}
+
+#[test]
 fn flood_of_one_source() {
     let server = Config::with_module()
         .limit(1)

@@ -76,6 +76,21 @@ fn off_admits_all_and_counts() {
 }
 
 #[test]
+fn log_tells_what_happened_not_the_mode_of_later() {
+    let server = Config::with_module().limit(1).start();
+    let set = |mode: &str| server.rpc("tcp_conn_limit.set_mode", json!([mode]));
+    let mut held = vec![server.admit(Via::Tcp, source(40, 0, 1))];
+    server.reject(Via::Tcp, source(40, 0, 1));
+    set("monitor");
+    held.extend(server.admit_all(2, Via::Tcp, source(40, 0, 2)));
+    set("enforce");
+    server.wait_for_log(1, "would reject connection from 127.40.0.2: ");
+    server.wait_for_log(1, "rejected connection from 127.40.0.1: ");
+    let log = Mode::Module.finish(server, &[]);
+    assert_eq!(log.lines_with("connection from").len(), 2);
+}
+
+#[test]
 fn enforce_is_the_default() {
     for config in [
         Config::with_module(),

@@ -299,7 +299,7 @@ fn long_lists_of_rules_are_cut() {
         .start();
     // One of the last, for the others have nothing to tell.
     let prefix = "127.79.248.0/24";
-    let _held = assert_limit(&server, source(79, 248, 1), 3, prefix);
+    let held = assert_limit(&server, source(79, 248, 1), 3, prefix);
     let used = json!({"prefix": prefix, "limit": 3, "sources": 1, "connections": 3,
         "rejected": 1, "would_reject": 0});
     assert_eq!(server.rule(prefix), used);
@@ -313,6 +313,12 @@ fn long_lists_of_rules_are_cut() {
     let shown = server.kamcmd(&["tcp_conn_limit.suggest"]);
     assert_eq!(shown.matches("prefix:").count(), 100);
     assert!(shown.contains(prefix), "{shown}");
+    // Still to be told when nobody is there any more.
+    drop(held);
+    server.wait_for_connections(0);
+    let rule = server.rule(prefix);
+    assert_eq!(number(&rule, "sources"), 0, "{rule}");
+    assert_eq!(number(&rule, "rejected"), 1, "{rule}");
     Mode::Module.finish(server, &[]);
 }
 

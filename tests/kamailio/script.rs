@@ -123,6 +123,11 @@ fn functions_with_an_address() {
     assert_eq!(asker.ask("check-me"), "yes");
     let mut more = server.admit_all(3, Via::Tcp, source(80, 0, 1));
     assert_eq!(more[2].ask("check-me"), "no");
+    // May it: in the other modes everybody may.
+    for mode in ["monitor", "off"] {
+        server.rpc("tcp_conn_limit.set_mode", json!([mode]));
+        assert_eq!(more[2].ask("check-me"), "yes");
+    }
     assert_eq!(asker.ask("check-nobody"), "none");
     assert_eq!(asker.ask("get-nobody"), "none");
     // The log may tell that these are no addresses.
@@ -226,6 +231,9 @@ fn javascript_asks_the_same() {
     server.rpc("tcp_conn_limit.set_mode", json!(["off"]));
     held.extend(server.admit_all(7, Via::Tcp, source(81, 0, 1)));
     assert_eq!(asker.ask("get"), "9 2 1 9");
+    held.truncate(3);
+    server.wait_for_connections(4);
+    assert_eq!(asker.ask("get"), "3 2 1 9");
     assert_eq!(asker.ask("check-nobody"), "no");
     Mode::Module.finish(server, &["tcp_conn_limit"]);
 }

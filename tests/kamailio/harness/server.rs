@@ -25,7 +25,8 @@ pub(crate) struct Server {
     process: Process,
     dir: TempDir,
     ports: Ports,
-    config: Config,
+    // Boxed, for it is large and seldom used.
+    config: Box<Config>,
 }
 
 /// Waits until the server answers; how it ended, if it ends instead.
@@ -63,7 +64,7 @@ impl Server {
             process,
             dir,
             ports,
-            config,
+            config: Box::new(config),
         }
     }
 
@@ -284,7 +285,7 @@ impl Server {
     #[track_caller]
     pub(crate) fn restart(mut self, expected: &[&str]) -> Self {
         self.end(expected);
-        let again = self.config.clone().start_on(self.ports);
+        let again = Config::clone(&self.config).start_on(self.ports);
         again.unwrap_or_else(|log| panic!("the server does not start again:\n{log}"))
     }
 
