@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use super::{Result, generator};
+use super::{Result, acceptor, generator};
 
 /// What the command line asks for.
 enum Command {
@@ -14,6 +14,10 @@ enum Command {
     Generate {
         port: u16,
         server: u32,
+    },
+    /// Nor this: a server that accepts and closes.
+    Accept {
+        limit: usize,
     },
     Help,
 }
@@ -31,6 +35,7 @@ pub(crate) fn run(
             Ok(())
         }
         Ok(Command::Generate { port, server }) => generator::run(port, server).map_err(Into::into),
+        Ok(Command::Accept { limit }) => acceptor::run(limit).map_err(Into::into),
         Ok(Command::Measure(option)) => measure(option.as_deref()),
         Err(error) => Err(format!("{error}\n{usage}").into()),
     };
@@ -58,6 +63,11 @@ fn command() -> Result<Command> {
                 command = Command::Generate {
                     port: parser.value()?.parse()?,
                     server: parser.value()?.parse()?,
+                }
+            }
+            Long("acceptor") => {
+                command = Command::Accept {
+                    limit: parser.value()?.parse()?,
                 }
             }
             Long(option) if matches!(command, Command::Measure(None)) => {

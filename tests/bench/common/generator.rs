@@ -13,11 +13,13 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, bind, connect, recv, setsockopt,
+    socket, sockopt,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +34,7 @@ const CHURN_SOURCES: Ipv4Addr = Ipv4Addr::new(127, 128, 0, 0);
 const CHURN_SOURCE_COUNT: u32 = 65_536;
 
 /// Source of the connections that are too many.
-const GREEDY_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 32, 0, 1);
+pub(super) const GREEDY_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 32, 0, 1);
 
 /// Most connections that wait to be accepted. Well below the server's backlog
 /// of 1,024, past which the kernel drops the attempt and repeats it after a
@@ -66,6 +68,29 @@ pub(crate) enum Order {
     /// Open more connections than the limit allows, from one source; answer
     /// [`Greed`].
     Greedy { connections: usize, limit: usize },
+    /// Hold that many more, all of one source; answer [`Held`].
+    HoldOfOne(usize),
+    /// As [`Order::Churn`], with all connections from that source.
+    Flood { pace: Pace, end: End },
+}
+
+/// How fast connections are opened, and what is measured of it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Pace {
+    pub(crate) per_second: u32,
+    pub(crate) warm_up: Duration,
+    pub(crate) window: Duration,
+    pub(crate) clock: Clock,
+}
+
+/// When a client closes its end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum End {
+    /// As soon as the server has accepted.
+    Accepted,
+    /// When the server has closed: it rejects. Closing earlier would spare the
+    /// server a part of that.
+    Rejected,
 }
 
 /// How the connections of one source fared.
@@ -90,7 +115,8 @@ pub(crate) struct Window {
     pub(crate) run_ns: u64,
     /// Time which that process waited for its CPU.
     pub(crate) wait_ns: u64,
-    /// Connections which the server accepted in the window.
+    /// Connections which the server accepted in the window, or rejected, with
+    /// [`End::Rejected`].
     pub(crate) accepted: u64,
     /// Connections opened by this order in all, warm-up and end included.
     pub(crate) opened: u64,
@@ -151,10 +177,21 @@ pub(crate) fn run(port: u16, server: u32) -> io::Result<()> {
                 with_client,
             } => {
                 generator.with_client = with_client;
-                serde_json::to_string(&generator.churn(per_second, warm_up, window, clock)?)?
+                let pace = Pace {
+                    per_second,
+                    warm_up,
+                    window,
+                    clock,
+                };
+                serde_json::to_string(&generator.churn(pace, None)?)?
             }
             Order::Greedy { connections, limit } => {
                 serde_json::to_string(&generator.greedy(connections, limit)?)?
+            }
+            Order::HoldOfOne(count) => serde_json::to_string(&generator.hold_of_one(count)?)?,
+            Order::Flood { pace, end } => {
+                generator.with_client = false;
+                serde_json::to_string(&generator.churn(pace, Some(end))?)?
             }
         };
         writeln!(answers, "{answer}")?;
@@ -177,11 +214,20 @@ struct Generator {
 impl Generator {
     /// Open connections until `count` are held and accepted.
     fn hold(&mut self, count: usize) -> io::Result<Held> {
+        self.hold_from(count, |nth| u32::from(HELD_SOURCES) + nth as u32)
+    }
+
+    /// Open `count` more, of one source.
+    fn hold_of_one(&mut self, count: usize) -> io::Result<Held> {
+        self.hold_from(self.held.len() + count, |_| u32::from(GREEDY_SOURCE))
+    }
+
+    fn hold_from(&mut self, count: usize, source: impl Fn(usize) -> u32) -> io::Result<Held> {
         let mut progress = Instant::now();
         let mut waiting = 0;
         while self.held.len() < count || waiting > 0 {
             if self.held.len() < count && waiting < MOST_WAITING {
-                let source = u32::from(HELD_SOURCES) + self.held.len() as u32;
+                let source = source(self.held.len());
                 self.held.push(self.open(source)?);
                 waiting += 1;
                 continue;
@@ -226,15 +272,17 @@ impl Generator {
     }
 
     /// Open connections at absolute points in time, a period apart, and close
-    /// each as soon as the server has accepted it. A server which cannot keep
-    /// up is offered what it takes.
-    fn churn(
-        &mut self,
-        per_second: u32,
-        warm_up: Duration,
-        window: Duration,
-        clock: Clock,
-    ) -> io::Result<Window> {
+    /// each as soon as the server has accepted it: of many sources, or of one,
+    /// to be closed as `flood` says. A server which cannot keep up is offered
+    /// what it takes.
+    fn churn(&mut self, pace: Pace, flood: Option<End>) -> io::Result<Window> {
+        let Pace {
+            per_second,
+            warm_up,
+            window,
+            clock,
+        } = pace;
+        let end_of_each = flood.unwrap_or(End::Accepted);
         let start = Instant::now();
         let mut progress = start;
         let mut opened: u32 = 0;
@@ -249,7 +297,7 @@ impl Generator {
             if now >= start + warm_up + window {
                 break self.mark(clock, accepted)?;
             }
-            let gone = self.drop_accepted(&mut waiting)?;
+            let gone = self.drop_ended(&mut waiting, end_of_each)?;
             accepted += gone;
             if gone > 0 || waiting.is_empty() {
                 progress = now;
@@ -258,7 +306,10 @@ impl Generator {
 
             let due = start + Duration::from_secs(1) * opened / per_second;
             if now >= due && waiting.len() < MOST_WAITING {
-                waiting.push_back(self.open_churned()?);
+                waiting.push_back(match flood {
+                    None => self.open_churned()?,
+                    Some(_) => self.open(u32::from(GREEDY_SOURCE))?,
+                });
                 opened += 1;
             } else if waiting.is_empty() {
                 sleep_until(due.min(start + warm_up + window));
@@ -273,7 +324,7 @@ impl Generator {
         let end = Instant::now();
         while !waiting.is_empty() {
             check_stalled(end)?;
-            self.drop_accepted(&mut waiting)?;
+            self.drop_ended(&mut waiting, end_of_each)?;
             thread::sleep(LOOK);
         }
         Ok(Window {
@@ -300,15 +351,18 @@ impl Generator {
         })
     }
 
-    /// Close those of `waiting` that the server has accepted, which it does in
-    /// the order of their opening.
-    fn drop_accepted(&self, waiting: &mut VecDeque<OwnedFd>) -> io::Result<u64> {
+    /// Close those of `waiting` that the server has accepted, or closed. It
+    /// accepts in the order of their opening.
+    fn drop_ended(&self, waiting: &mut VecDeque<OwnedFd>, end: End) -> io::Result<u64> {
         if waiting.is_empty() {
             return Ok(0);
         }
-        let accepted = waiting.len().saturating_sub(self.queue.len()?);
-        waiting.drain(..accepted);
-        Ok(accepted as u64)
+        let ended = match end {
+            End::Accepted => waiting.len().saturating_sub(self.queue.len()?),
+            End::Rejected => closed_by_server(waiting)?,
+        };
+        waiting.drain(..ended);
+        Ok(ended as u64)
     }
 
     fn open_churned(&mut self) -> io::Result<OwnedFd> {
@@ -362,6 +416,19 @@ fn up(connections: &[OwnedFd]) -> io::Result<usize> {
         .collect();
     let ended = poll(&mut fds, PollTimeout::ZERO)?;
     Ok(connections.len() - ended as usize)
+}
+
+/// How many of `connections`, from the first, the server has closed.
+fn closed_by_server(connections: &VecDeque<OwnedFd>) -> io::Result<usize> {
+    for (nth, fd) in connections.iter().enumerate() {
+        match recv(fd.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT) {
+            Ok(0) | Err(Errno::ECONNRESET) => {}
+            Err(Errno::EAGAIN) => return Ok(nth),
+            Ok(_) => return Err(io::Error::other("the server said something")),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(connections.len())
 }
 
 /// A server may have a network namespace of its own.

@@ -22,6 +22,18 @@ pub(crate) fn module() -> Config {
     for_load(Config::with_module().limit(LIMIT.into()))
 }
 
+/// The same with all that an operator can have besides: rules, monitor mode,
+/// and metrics to be fetched over HTTP.
+pub(crate) fn module_with_controls(rules: &str) -> Config {
+    for_load(
+        Config::with_module()
+            .limit(LIMIT.into())
+            .rules_file(rules)
+            .text_param("mode", "monitor")
+            .http("tcp_conn_limit:"),
+    )
+}
+
 fn for_load(config: Config) -> Config {
     config
         .core("debug=0")

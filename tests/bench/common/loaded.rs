@@ -48,7 +48,19 @@ impl Loaded {
         Ok(up)
     }
 
-    /// Measure one window of churn.
+    /// Hold `count` more, all of one source.
+    pub(crate) fn hold_of_one(&mut self, count: usize) -> Result<()> {
+        let Held { up } = self.load.order(&Order::HoldOfOne(count))?;
+        self.opened += count as u64;
+        self.held += count;
+        if up != self.held {
+            return Err(format!("{up} connections are up, not {}", self.held).into());
+        }
+        self.wait_for_held();
+        Ok(())
+    }
+
+    /// Measure one window of churn, or of a flood.
     pub(crate) fn churn(&mut self, order: &Order) -> Result<Window> {
         let window: Window = self.load.order(order)?;
         self.opened += window.opened;

@@ -5,10 +5,12 @@
 //!
 //! ```text
 //! loaded ── load ⇄ generator ── listener   a server's process with its load
+//! acceptor                                 the least that a server can do
 //! kamailio, machine, cpu, stats            set-up, conditions, figures
 //! cli, results                             the way in and the way out
 //! ```
 
+pub(crate) mod acceptor;
 pub(crate) mod cli;
 pub(crate) mod cpu;
 pub(crate) mod generator;

@@ -5,17 +5,21 @@
 //! and how to read it.
 //!
 //! ```text
-//! main ─┬─ run ─┬─ plan      what, how often, in which order
-//!       │       └─ subject   a server with its load
-//!       ├─ record            the JSON file
-//!       ├─ report            the tables and what they say
-//!       └─ plot              the SVG file
-//! common                     the load, the CPU time, the machine
+//! main ─┬─ run ─┬─ plan                 what, how often, in which order
+//!       │       ├─ subject ─┬─ rules    a server with its load
+//!       │       │           └─ scraper
+//!       │       └─ flood                a server with a source at its limit
+//!       ├─ record                       the JSON file
+//!       ├─ report ── flood_report       the tables and what they say
+//!       └─ plot                         the SVG file
+//! common                                the load, the CPU time, the machine
 //! ```
 
 #[allow(dead_code, reason = "other benchmarks use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
+mod flood;
+mod flood_report;
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 #[path = "../../kamailio/harness/mod.rs"]
 mod harness;
@@ -23,13 +27,15 @@ mod plan;
 mod plot;
 mod record;
 mod report;
+mod rules;
 mod run;
+mod scraper;
 mod subject;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use common::{Result, cli, cpu, generator, kamailio, loaded, machine, results, stats};
+use common::{Result, acceptor, cli, cpu, generator, kamailio, loaded, machine, results, stats};
 use record::Record;
 
 const USAGE: &str = "\

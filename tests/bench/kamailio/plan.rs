@@ -8,10 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::cpu::Clock;
-use crate::record::Series;
+use crate::generator::Pace;
+use crate::kamailio::LIMIT;
+use crate::record::{Flooded, Series};
 
 /// Held connections of each step.
 const LEVELS: [usize; 4] = [1_000, 5_000, 10_000, 19_000];
+
+/// Connections held besides those of the source that floods, and what that
+/// offers each second.
+const FLOOD_HELD: usize = 9_000;
+const FLOOD_PER_SECOND: u32 = 10_000;
 
 /// Descriptors of TCP main and of the generator besides the connections held:
 /// those of other processes, and churned connections not closed yet.
@@ -25,6 +32,17 @@ pub(crate) struct Rate {
     pub(crate) window: Duration,
 }
 
+impl Rate {
+    pub(crate) fn pace(&self, warm_up: Duration, clock: Clock) -> Pace {
+        Pace {
+            per_second: self.per_second,
+            warm_up,
+            window: self.window,
+            clock,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
     /// A round starts all servers anew.
@@ -35,6 +53,21 @@ pub(crate) struct Plan {
     pub(crate) rates: Vec<Rate>,
     /// Churn before each window that is not measured.
     pub(crate) warm_up: Duration,
+    pub(crate) flood: FloodPlan,
+}
+
+/// One source at its limit that keeps connecting.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FloodPlan {
+    /// A round starts all servers anew.
+    pub(crate) rounds: usize,
+    /// Windows of each server in each round.
+    pub(crate) repeats: usize,
+    /// Connections held of other sources.
+    pub(crate) held: usize,
+    /// Connections held of the one source: as many as it may have.
+    pub(crate) of_one: usize,
+    pub(crate) rate: Rate,
 }
 
 impl Plan {
@@ -48,12 +81,19 @@ impl Plan {
         levels.dedup();
         // A tick is 10 ms: the fewer, longer windows hold some 20 of them.
         let (rounds, repeats, slow, fast) = match (quick, clock) {
-            (true, _) => (1, 2, 1_000, 1_000),
-            (false, Clock::Schedstat) => (4, 2, 4_000, 2_000),
-            (false, Clock::Ticks) => (1, 2, 22_000, 8_000),
+            (true, _) => (1, 2, 700, 500),
+            (false, Clock::Schedstat) => (5, 2, 3_000, 1_500),
+            (false, Clock::Ticks) => (1, 2, 20_000, 7_000),
         };
+        let (flood_rounds, flood_repeats, flood) = match (quick, clock) {
+            (true, _) => (1, 2, 500),
+            (false, Clock::Schedstat) => (2, 4, 2_000),
+            (false, Clock::Ticks) => (1, 4, 4_000),
+        };
+        let mut flood_held = FLOOD_HELD.min(most.saturating_sub(LIMIT as usize));
         if quick {
             levels = vec![levels[0], levels[levels.len() - 1]];
+            flood_held = flood_held.min(LEVELS[0]);
         }
         let rate = |per_second, window| Rate {
             per_second,
@@ -64,17 +104,35 @@ impl Plan {
             repeats,
             levels,
             rates: vec![rate(85, slow), rate(2_000, fast)],
-            warm_up: Duration::from_millis(if quick { 200 } else { 500 }),
+            warm_up: Duration::from_millis(if quick { 100 } else { 300 }),
+            flood: FloodPlan {
+                rounds: flood_rounds,
+                repeats: flood_repeats,
+                held: flood_held,
+                of_one: LIMIT as usize,
+                rate: rate(FLOOD_PER_SECOND, flood),
+            },
         })
     }
 
-    /// The series in the order of turn number `turn`. Over four turns, each
-    /// series stands once in each place and follows each other one once, so
+    /// The series in the order of turn number `turn`. Over ten turns, each
+    /// series stands twice in each place and follows each other one twice, so
     /// that drift of the machine and what the one before has left in its caches
     /// hit all alike.
-    pub(crate) fn order(turn: usize) -> [Series; 4] {
+    pub(crate) fn order(turn: usize) -> [Series; 5] {
+        const FIRST: [usize; 5] = [0, 1, 4, 2, 3];
+        let mut order = FIRST.map(|place| Series::ALL[(place + turn) % 5]);
+        if turn % 10 >= 5 {
+            order.reverse();
+        }
+        order
+    }
+
+    /// The servers of the flood in the order of turn number `turn`: over four
+    /// turns, each stands once in each place and follows each other one once.
+    pub(crate) fn flood_order(turn: usize) -> [Flooded; 4] {
         const TURNS: [[usize; 4]; 4] = [[0, 1, 3, 2], [1, 2, 0, 3], [2, 3, 1, 0], [3, 0, 2, 1]];
-        TURNS[turn % TURNS.len()].map(|place| Series::ALL[place])
+        TURNS[turn % TURNS.len()].map(|place| Flooded::ALL[place])
     }
 
     /// Expected time of one window.
@@ -86,7 +144,8 @@ impl Plan {
     fn total_cost(&self) -> Duration {
         let windows = self.rounds * self.levels.len() * self.repeats * Series::ALL.len();
         let cost: Duration = self.rates.iter().map(|rate| self.cost(rate)).sum();
-        cost * windows as u32
+        let flood = self.flood.rounds * self.flood.repeats * Flooded::ALL.len();
+        cost * windows as u32 + self.cost(&self.flood.rate) * flood as u32
     }
 }
 

@@ -39,7 +39,7 @@ struct Line {
     labelled: bool,
 }
 
-const LINES: [Line; 3] = [
+const LINES: [Line; 4] = [
     Line {
         name: "stock limit",
         series: &[Series::Stock],
@@ -53,7 +53,7 @@ const LINES: [Line; 3] = [
         series: &[Series::Off, Series::OffAgain],
         color: RGBColor(150, 150, 150),
         width: 4,
-        aside: -3,
+        aside: -4,
         labelled: false,
     },
     Line {
@@ -61,8 +61,16 @@ const LINES: [Line; 3] = [
         series: &[Series::Module],
         color: RGBColor(0, 114, 178),
         width: 2,
-        aside: 3,
+        aside: 0,
         labelled: true,
+    },
+    Line {
+        name: "tcp_conn_limit, all controls",
+        series: &[Series::Controls],
+        color: RGBColor(0, 158, 115),
+        width: 1,
+        aside: 4,
+        labelled: false,
     },
 ];
 
@@ -102,7 +110,7 @@ fn kamailio_version(record: &Record) -> &str {
 }
 
 fn draw_legend(root: &Area) -> Result<()> {
-    for (line, x) in LINES.iter().zip([14, 150, 270]) {
+    for (line, x) in LINES.iter().zip([14, 150, 270, 430]) {
         let y = 47;
         root.draw(&PathElement::new(
             vec![(x, y), (x + 26, y)],

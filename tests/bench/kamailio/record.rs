@@ -13,6 +13,7 @@ use crate::cpu::{Clock, Placement};
 use crate::generator::Window;
 use crate::machine::Machine;
 use crate::plan::Plan;
+use crate::stats::Spread;
 
 /// A server under measurement. `Off` and `OffAgain` are set up alike: how far
 /// they differ is what this machine cannot tell apart.
@@ -23,11 +24,18 @@ pub(crate) enum Series {
     Stock,
     OffAgain,
     Module,
+    /// The module with rules and in monitor mode, its metrics fetched.
+    Controls,
 }
 
 impl Series {
-    pub(crate) const ALL: [Series; 4] =
-        [Series::Off, Series::Stock, Series::OffAgain, Series::Module];
+    pub(crate) const ALL: [Series; 5] = [
+        Series::Off,
+        Series::Stock,
+        Series::OffAgain,
+        Series::Module,
+        Series::Controls,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -35,6 +43,33 @@ impl Series {
             Series::Stock => "stock",
             Series::OffAgain => "off again",
             Series::Module => "module",
+            Series::Controls => "module, all controls",
+        }
+    }
+}
+
+/// A server to which one source opens more connections than it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Flooded {
+    /// Nothing but accept and close.
+    Bare,
+    /// Without a limit: it admits them, and the client closes.
+    Off,
+    Stock,
+    Module,
+}
+
+impl Flooded {
+    pub(crate) const ALL: [Flooded; 4] =
+        [Flooded::Bare, Flooded::Off, Flooded::Stock, Flooded::Module];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Flooded::Bare => "bare",
+            Flooded::Off => "off",
+            Flooded::Stock => "stock",
+            Flooded::Module => "module",
         }
     }
 }
@@ -52,6 +87,9 @@ pub(crate) struct Record {
     pub(crate) memory: Memory,
     pub(crate) held: Vec<HeldCheck>,
     pub(crate) samples: Vec<Sample>,
+    /// Of the series with all controls, one for each round.
+    pub(crate) scrapes: Vec<Scrapes>,
+    pub(crate) flood: Vec<FloodSample>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,6 +143,37 @@ pub(crate) struct Sample {
     pub(crate) window: Window,
 }
 
+/// How the metrics of a server were fetched.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Scrapes {
+    pub(crate) count: usize,
+    /// From the first to the last.
+    pub(crate) seconds: f64,
+    /// Size of an answer's body.
+    pub(crate) bytes: usize,
+    /// From the request to the end of the answer.
+    pub(crate) milliseconds: Spread,
+}
+
+/// One window of one server in the flood.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FloodSample {
+    pub(crate) round: usize,
+    pub(crate) repeat: usize,
+    pub(crate) server: Flooded,
+    /// What the server says to have rejected, warm-up and end of the window
+    /// included: the module's counter; stock's log, since it counts nothing.
+    pub(crate) rejected: u64,
+    /// Lines in the server's log since its window before.
+    pub(crate) lines: usize,
+    /// Of those, by TCP main.
+    pub(crate) lines_of_tcp_main: usize,
+    /// The first of these; if there is none, the first of all.
+    pub(crate) first_line: Option<String>,
+    #[serde(flatten)]
+    pub(crate) window: Window,
+}
+
 impl Record {
     pub(crate) fn read(path: &Path) -> Result<Record> {
         let text = fs::read_to_string(path)
@@ -133,5 +202,10 @@ impl Record {
             .filter(|s| s.series == series && s.held == held && s.per_second == per_second)
             .map(|s| metric(&s.window))
             .collect()
+    }
+
+    /// The windows of `server` in the flood.
+    pub(crate) fn flood_of(&self, server: Flooded) -> impl Iterator<Item = &FloodSample> {
+        self.flood.iter().filter(move |s| s.server == server)
     }
 }

@@ -3,15 +3,18 @@
 //! The tables and what they say.
 
 use crate::cpu::Clock;
+use crate::flood_report;
 use crate::generator::Window;
 use crate::record::{Record, Series};
+use crate::rules::RULES;
 use crate::stats::{Spread, differences, means};
 
 /// The variants as a reader knows them, each with the series that show it.
-const VARIANTS: [(&str, &[Series]); 3] = [
+const VARIANTS: [(&str, &[Series]); 4] = [
     ("off", &[Series::Off, Series::OffAgain]),
     ("stock", &[Series::Stock]),
     ("module", &[Series::Module]),
+    ("controls", &[Series::Controls]),
 ];
 
 /// Most shared memory that the module may take for each allowed connection.
@@ -23,15 +26,18 @@ pub(crate) fn print(record: &Record) {
     for rate in &record.plan.rates {
         print_table(record, rate.per_second);
     }
+    flood_report::print_table(record);
     println!();
     if record.quick {
         println!("A quick run: it shows that the benchmark works, its figures show nothing.");
     }
     for rate in &record.plan.rates {
-        print_noise(record, rate.per_second);
+        print_noise(record, Series::Module, rate.per_second);
+        print_noise(record, Series::Controls, rate.per_second);
         print_growth(record, rate.per_second);
         print_stock(record, rate.per_second);
     }
+    flood_report::print_verdicts(record);
     print_memory(record);
     print_quiet(record);
 }
@@ -46,6 +52,18 @@ fn print_conditions(record: &Record) {
     println!(
         "limit {} per source in stock and module, none in off",
         record.limit
+    );
+    let scrapes: usize = record.scrapes.iter().map(|scrapes| scrapes.count).sum();
+    let seconds: f64 = record.scrapes.iter().map(|scrapes| scrapes.seconds).sum();
+    let medians: Vec<f64> = record
+        .scrapes
+        .iter()
+        .map(|scrapes| scrapes.milliseconds.median)
+        .collect();
+    println!(
+        "controls:   module, all controls: {RULES} rules, mode monitor, {scrapes} scrapes in \
+         {seconds:.0} s, of {:.0} ms each",
+        Spread::of(&medians).median
     );
     match record.placement.tcp_main {
         Some(cpu) => println!(
@@ -85,7 +103,7 @@ fn print_held(record: &Record) {
 fn print_table(record: &Record, per_second: u32) {
     println!("\nCPU of TCP main at {per_second} new connections a second, median (min..max):");
     println!(
-        "     held  variant  reached/s  {:<24}us per connection",
+        "     held  variant   reached/s  {:<24}us per connection",
         "% of a core"
     );
     for &held in &record.plan.levels {
@@ -98,7 +116,7 @@ fn print_table(record: &Record, per_second: u32) {
                 Spread::of(&values)
             };
             println!(
-                "  {held:>7}  {name:<7}  {:>9.1}  {:<24}{:.1}",
+                "  {held:>7}  {name:<8}  {:>9.1}  {:<24}{:.1}",
                 spread(Window::reached).median,
                 format!("{:.2}", spread(Window::share)),
                 spread(Window::cost),
@@ -107,13 +125,13 @@ fn print_table(record: &Record, per_second: u32) {
     }
 }
 
-/// The module against off, and off against itself.
-fn print_noise(record: &Record, per_second: u32) {
+/// A series of the module against off, and off against itself.
+fn print_noise(record: &Record, series: Series, per_second: u32) {
     let held = record.highest();
     let compare = |metric: fn(&Window) -> f64| {
         let off = record.values(Series::Off, held, per_second, metric);
         let again = record.values(Series::OffAgain, held, per_second, metric);
-        let module = record.values(Series::Module, held, per_second, metric);
+        let module = record.values(series, held, per_second, metric);
         (
             Spread::of(&differences(&module, &means(&off, &again))),
             Spread::of(&differences(&again, &off)),
@@ -126,11 +144,13 @@ fn print_noise(record: &Record, per_second: u32) {
     } else {
         "MORE than the spread of off against itself"
     };
-    println!(
-        "{held} held, {per_second}/s: {verdict}.\n    \
-         module - off    = {cost:+.2} us per connection, {share:+.3} % of a core\n    \
-         off again - off = {cost_noise:+.2} us per connection, {share_noise:+.3} % of a core"
-    );
+    let name = series.name();
+    println!("{held} held, {per_second}/s, {name}: {verdict}.");
+    let line = |what: String, cost: Spread, share: Spread| {
+        println!("    {what:<26} = {cost:+.2} us per connection, {share:+.3} % of a core");
+    };
+    line(format!("{name} - off"), cost, share);
+    line("off again - off".to_owned(), cost_noise, share_noise);
 }
 
 /// From the lowest level to the highest.
@@ -140,18 +160,24 @@ fn print_growth(record: &Record, per_second: u32) {
         differences(&at(record.highest()), &at(record.lowest()))
     };
     let module = Spread::of(&growth(Series::Module));
+    let controls = Spread::of(&growth(Series::Controls));
     let off = Spread::of(&[growth(Series::Off), growth(Series::OffAgain)].concat());
     let stock = Spread::of(&growth(Series::Stock));
-    let verdict = if module.median <= off.max {
-        "grows no more than off"
-    } else {
-        "grows MORE than off"
+    let verdict = |growth: Spread| {
+        if growth.median <= off.max {
+            "grows no more than off"
+        } else {
+            "grows MORE than off"
+        }
     };
     println!(
-        "{} -> {} held, {per_second}/s: module {verdict}.\n    \
-         module {module:+.1}, off {off:+.1}, stock {stock:+.1} us per connection",
+        "{} -> {} held, {per_second}/s: module {}, with all controls it {}.\n    \
+         module {module:+.1}, with all controls {controls:+.1}, off {off:+.1},\n    \
+         stock {stock:+.1} us per connection",
         record.lowest(),
-        record.highest()
+        record.highest(),
+        verdict(module),
+        verdict(controls),
     );
 }
 
@@ -193,9 +219,12 @@ fn print_quiet(record: &Record) {
     if record.clock == Clock::Ticks {
         return;
     }
+    let of_flood = record.flood.iter().map(|sample| &sample.window);
+    let windows = record.samples.iter().map(|sample| &sample.window);
+    let windows = windows.chain(of_flood);
     println!(
         "TCP main waited for its CPU {:.2} % of the time that it ran; load average at start {}.",
-        Window::waited(record.samples.iter().map(|sample| &sample.window)),
+        Window::waited(windows),
         record.machine.load
     );
 }

@@ -6,11 +6,12 @@ use std::env;
 
 use crate::Result;
 use crate::cpu::{Clock, Placement};
+use crate::flood::Flood;
 use crate::generator::Order;
 use crate::kamailio::LIMIT;
 use crate::machine::{self, raise_descriptors};
 use crate::plan::{Plan, Progress, Rate};
-use crate::record::{HeldCheck, Memory, Record, Sample, Series, Versions};
+use crate::record::{FloodSample, HeldCheck, Memory, Record, Sample, Scrapes, Series, Versions};
 use crate::subject::Subject;
 
 pub(crate) fn measure(quick: bool) -> Result<Record> {
@@ -29,13 +30,24 @@ pub(crate) fn measure(quick: bool) -> Result<Record> {
         clock,
         held: Vec::new(),
         samples: Vec::new(),
+        scrapes: Vec::new(),
+        flood: Vec::new(),
     };
     let mut of_module = None;
     for round in 0..plan.rounds {
         of_module = Some(run.round(round)?);
     }
+    for round in 0..plan.flood.rounds {
+        run.flood(round)?;
+    }
     run.progress.say("done");
-    let Run { held, samples, .. } = run;
+    let Run {
+        held,
+        samples,
+        scrapes,
+        flood,
+        ..
+    } = run;
     let (module, memory) = of_module.ok_or("no rounds")?;
     Ok(Record {
         machine,
@@ -52,6 +64,8 @@ pub(crate) fn measure(quick: bool) -> Result<Record> {
         memory,
         held,
         samples,
+        scrapes,
+        flood,
     })
 }
 
@@ -69,6 +83,8 @@ struct Run<'a> {
     progress: Progress,
     held: Vec<HeldCheck>,
     samples: Vec<Sample>,
+    scrapes: Vec<Scrapes>,
+    flood: Vec<FloodSample>,
 }
 
 impl Run<'_> {
@@ -94,7 +110,8 @@ impl Run<'_> {
                 }
             }
         }
-        for subject in &subjects {
+        for subject in &mut subjects {
+            self.scrapes.extend(subject.scrapes()?);
             subject.verify()?;
         }
         let module = find(&mut subjects, Series::Module);
@@ -133,6 +150,31 @@ impl Run<'_> {
                 window: find(subjects, series).churn(&order)?,
             });
             self.progress.advance(self.plan.cost(rate));
+        }
+        Ok(())
+    }
+
+    /// Start the servers and let one source flood them in turns.
+    fn flood(&mut self, round: usize) -> Result<()> {
+        let plan = &self.plan.flood;
+        let say = |progress: &Progress, what: &str| {
+            let (round, rounds) = (round + 1, plan.rounds);
+            progress.say(&format!("flood, round {round} of {rounds}: {what}"));
+        };
+        say(&self.progress, "starting the servers");
+        let mut servers = Vec::new();
+        for server in Plan::flood_order(round) {
+            servers.push(Flood::start(server, plan, self.placement)?);
+        }
+        for repeat in 0..plan.repeats {
+            say(&self.progress, &format!("{}/s", plan.rate.per_second));
+            for server in Plan::flood_order(round * plan.repeats + repeat) {
+                let flood = servers.iter_mut().find(|flood| flood.server == server);
+                let flood = flood.expect("every server was started");
+                let pace = plan.rate.pace(self.plan.warm_up, self.clock);
+                self.flood.push(flood.window(round, repeat, pace)?);
+                self.progress.advance(self.plan.cost(&plan.rate));
+            }
         }
         Ok(())
     }

@@ -12,24 +12,40 @@ use crate::generator::{Order, Window};
 use crate::harness::{Config, Server, Via, number};
 use crate::kamailio;
 use crate::loaded::Loaded;
-use crate::record::{HeldCheck, ModuleMemory, Series};
+use crate::record::{HeldCheck, ModuleMemory, Scrapes, Series};
+use crate::rules;
+use crate::scraper::Scraper;
 
 const PAGE: u64 = 4096;
+
+/// A source of the load, and the rule for it in the series with all controls.
+const SOURCE_WITH_RULE: (&str, &str) = ("127.64.0.1", "127.64.0.0/24");
 
 pub(crate) struct Subject {
     pub(crate) series: Series,
     // Before the server: it ends first.
     loaded: Loaded,
+    /// In the series with all controls, until it has ended.
+    scraper: Option<Scraper>,
+    /// Connections that the scraper has opened.
+    of_scraper: u64,
     server: Server,
 }
 
 impl Subject {
     pub(crate) fn start(series: Series, placement: &Placement) -> Result<Subject> {
         let server = config(series).start();
-        let port = server.address(Via::Tcp).port();
+        let address = server.address(Via::Tcp);
+        // First: its connection is none of the load's.
+        let scraper = match series {
+            Series::Controls => Some(Scraper::start(address)?),
+            Series::Off | Series::OffAgain | Series::Stock | Series::Module => None,
+        };
         Ok(Subject {
             series,
-            loaded: Loaded::start(port, server.tcp_main() as u32, placement)?,
+            loaded: Loaded::start(address.port(), server.tcp_main() as u32, placement)?,
+            of_scraper: u64::from(scraper.is_some()),
+            scraper,
             server,
         })
     }
@@ -42,7 +58,7 @@ impl Subject {
             series: self.series,
             level,
             sockets: self.explain(up)?,
-            tcp_info: self.server.connections() as usize,
+            tcp_info: (self.server.connections() - self.of_scraper) as usize,
             descriptors: self.loaded.descriptors()?,
         };
         if check.tcp_info != level {
@@ -56,7 +72,8 @@ impl Subject {
         let window = self.loaded.churn(order);
         let window = self.explain(window)?;
         // Until the churned ones are gone.
-        self.server.wait_for_connections(self.loaded.held() as u64);
+        self.server
+            .wait_for_connections(self.loaded.held() as u64 + self.of_scraper);
         Ok(window)
     }
 
@@ -73,16 +90,38 @@ impl Subject {
         if self.server.log().contains("hit the limit") {
             return Err(format!("{}: connections were rejected", self.series.name()).into());
         }
-        if self.series == Series::Module {
-            let opened = self.loaded.opened();
-            for (name, expected) in [("admitted", opened), ("rejected", 0), ("errors", 0)] {
-                let found = self.server.stat(name);
-                if found != expected {
-                    return Err(format!("module: {name} is {found}, not {expected}").into());
-                }
+        let expected: &[(&str, u64)] = match self.series {
+            Series::Off | Series::OffAgain | Series::Stock => &[],
+            Series::Module => &[("rules", 0)],
+            Series::Controls => &[("rules", rules::RULES as u64), ("would_reject", 0)],
+        };
+        if expected.is_empty() {
+            return Ok(());
+        }
+        let opened = self.loaded.opened() + self.of_scraper;
+        let expected = expected.iter().copied();
+        for (name, expected) in
+            expected.chain([("admitted", opened), ("rejected", 0), ("errors", 0)])
+        {
+            let found = self.server.stat(name);
+            if found != expected {
+                let series = self.series.name();
+                return Err(format!("{series}: {name} is {found}, not {expected}").into());
+            }
+        }
+        if self.series == Series::Controls {
+            let (source, rule) = SOURCE_WITH_RULE;
+            let found = self.server.source(source);
+            if found["rule"] != rule {
+                return Err(format!("the rule of {source} is not {rule}: {found}").into());
             }
         }
         Ok(())
+    }
+
+    /// End the scrapes, if the series has any; how they went.
+    pub(crate) fn scrapes(&mut self) -> Result<Option<Scrapes>> {
+        self.scraper.take().map(Scraper::finish).transpose()
     }
 
     pub(crate) fn module_version(&self) -> String {
@@ -124,6 +163,7 @@ fn config(series: Series) -> Config {
         Series::Off | Series::OffAgain => kamailio::off(),
         Series::Stock => kamailio::stock(),
         Series::Module => kamailio::module(),
+        Series::Controls => kamailio::module_with_controls(&rules::file()),
     }
 }
 
