@@ -531,6 +531,9 @@ impl Limiter {
     fn note_peak(&self, source: Source, place: Place, at_least: i32) {
         let sum = self.rows().sum(place.slot, place.control.rows());
         let connections = sum.max(at_least);
+        if connections < BUSY {
+            return;
+        }
         let owner = Owner::of(self.table(), source, place);
         self.details().peak(owner, connections.unsigned_abs());
     }

@@ -135,7 +135,7 @@ impl Subject {
         Ok(ModuleMemory {
             capacity: self.server.stat("capacity"),
             mapped,
-            resident: self.resident(mapped)?,
+            resident: self.resident(mapped + RULES)?,
             held: self.loaded.held(),
         })
     }
@@ -157,6 +157,10 @@ impl Subject {
         Ok(resident)
     }
 }
+
+/// Bytes that the module maps for rules, behind those for sources: two sets of the
+/// most there can be.
+const RULES: u64 = 2 * 65_535 * 48;
 
 fn config(series: Series) -> Config {
     match series {
