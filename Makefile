@@ -8,13 +8,13 @@ scripts := kamailio-glue/scripts
 # two set-ups in one folder would disturb each other
 locked := mkdir -p build; flock --close build/lock
 
-export KAMAILIO_SRC DESTDIR MODULES_DIR
+export KAMAILIO_SRC DESTDIR MODULES_DIR PACKAGE_DIR KAMAILIO_VERSION
 
 # the servers that tests, benches and the demo run
 define with_servers
 assignments=$$($(locked) $(scripts)/env.sh)
 eval "$$assignments"
-export STOCK_KAMAILIO HOOKED_KAMAILIO MODULE_PATH KAMCMD
+export STOCK_KAMAILIO HOOKED_KAMAILIO MODULE_PATH STOCK_MODULE_PATH KAMCMD
 endef
 
 need_tree = $(if $(KAMAILIO_SRC),,$(error $@ needs KAMAILIO_SRC=DIR, a Kamailio source tree))
@@ -38,6 +38,10 @@ For your own Kamailio, the source tree in DIR:
   make           KAMAILIO_SRC=DIR   build the module for it
   make install   KAMAILIO_SRC=DIR   [DESTDIR=] [MODULES_DIR=]
   make uninstall KAMAILIO_SRC=DIR   [DESTDIR=] [MODULES_DIR=]
+
+For a Kamailio of packages, the source tree of which is in DIR:
+  make package-module KAMAILIO_SRC=DIR   the module in a folder [PACKAGE_DIR=]
+  make package-deb    KAMAILIO_SRC=DIR   a Debian package of it [PACKAGE_DIR=]
 
 For work on this project:
   make bench-instructions  guard the hot path: instructions, cache misses
@@ -66,7 +70,7 @@ demo:
 
 .PHONY: test
 test:
-	@$(scripts)/deps.sh build test
+	@$(scripts)/deps.sh build package test
 	$(with_servers)
 	cargo test
 	for test in tests/setup/test_*.sh; do "$$test"; done
@@ -97,7 +101,7 @@ bench-profile:
 
 .PHONY: bench-instructions
 bench-instructions:
-	@$(scripts)/deps.sh build test
+	@$(scripts)/deps.sh build package test
 	cargo build --release --lib
 	tests/bench/instructions/run.sh
 
@@ -113,6 +117,16 @@ module:
 .PHONY: install uninstall
 install uninstall:
 	@$(need_tree)$(scripts)/install.sh $@ "$$KAMAILIO_SRC"
+
+.PHONY: package-module
+package-module:
+	@$(need_tree)$(scripts)/deps.sh build
+	$(locked) $(scripts)/package.sh module "$$KAMAILIO_SRC"
+
+.PHONY: package-deb
+package-deb:
+	@$(need_tree)$(scripts)/deps.sh build package
+	$(locked) $(scripts)/package.sh deb "$$KAMAILIO_SRC"
 
 .PHONY: lint
 lint:

@@ -11,6 +11,8 @@ fn main() {
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libtcp_conn_limit.so");
     // hardening: relocations are resolved at load time and made read-only
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,relro,-z,now");
+    // never unloaded: the host's calls may lead here (src/interpose.rs)
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     #[cfg(feature = "generate")]
     generate::all();
 }
@@ -82,10 +84,11 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 5] = [
+        const SOURCES: [&str; 6] = [
             "ffi.rs",
             "ffi/control.rs",
             "ffi/accept.rs",
+            "ffi/interpose.rs",
             "ffi/reports.rs",
             "ffi/recount.rs",
         ];

@@ -59,6 +59,11 @@ union sockaddr_union;
 #define TCL_ERULES -8
 
 /**
+ * The functions of this executable cannot be replaced; the sentence says why.
+ */
+#define TCL_EINTERPOSE -9
+
+/**
  * Bytes for a source as text, the NUL included.
  */
 #define TCL_SOURCE_TEXT 52
@@ -177,7 +182,7 @@ struct tcl_stats {
    */
   uint64_t full_rejected;
   /**
-   * The sum of the four that follow.
+   * The sum of the five that follow.
    */
   uint64_t errors;
   /**
@@ -185,7 +190,9 @@ struct tcl_stats {
    */
   uint64_t panics;
   /**
-   * Connections admitted uncounted because the table had no place.
+   * Connections admitted uncounted because the table had no place, or, where
+   * functions are replaced, because the descriptor is beyond the limit of open
+   * files that was in force at `tcl_interpose_activate()`, or beyond a million.
    */
   uint64_t table_full;
   /**
@@ -196,6 +203,11 @@ struct tcl_stats {
    * Releases of a token that names no connection.
    */
   uint64_t stale_token;
+  /**
+   * Descriptors that were given to a new connection while they were still
+   * counted: a close was not seen. The old connection was taken off then.
+   */
+  uint64_t descriptor_reused;
   /**
    * Places for sources.
    */
@@ -545,6 +557,54 @@ int32_t tcl_closed(uint64_t token);
  * family tells, or to another `struct sockaddr`, of which only the family is read.
  */
 int tcp_connection_limit_srcip(union sockaddr_union *address, int limit);
+
+/**
+ * Whether the functions by which this executable accepts and closes connections can
+ * be replaced. Changes nothing.
+ *
+ * Returns `TCL_OK`, `TCL_EALREADY` if they are replaced, `TCL_EINIT`, or
+ * `TCL_EINTERPOSE`: up to `error_size` bytes of a sentence that says what is missing
+ * or not known are written to `error`, NUL included.
+ *
+ * # Safety
+ *
+ * `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_interpose_find(char *error, uintptr_t error_size);
+
+/**
+ * Replaces, in this process and all that it forks from now on, the functions by
+ * which the executable accepts and closes connections; they do what they did until
+ * `tcl_interpose_activate()`. To be called while the process has one thread.
+ *
+ * Returns as `tcl_interpose_find()`; unless it is `TCL_OK`, nothing has changed.
+ *
+ * # Safety
+ *
+ * `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_interpose_attach(char *error, uintptr_t error_size);
+
+/**
+ * From here on this process counts the connections that its executable accepts, and
+ * rejects those over the limit: they are closed and `accept()` fails with `EAGAIN`,
+ * without waiting, also where the listening socket blocks. To be called in the one
+ * process that accepts, when it has the number of open files that it will be
+ * allowed.
+ *
+ * Returns `TCL_OK`, `TCL_EINTERPOSE` if nothing is attached, `TCL_EINIT` or
+ * `TCL_EMEM`.
+ */
+int32_t tcl_interpose_activate(void);
+
+/**
+ * Takes back, in this process, what `tcl_interpose_attach()` has replaced, and takes
+ * off what it has counted. Nothing to do is no error.
+ *
+ * Returns `TCL_OK`, `TCL_EINIT`, or `TCL_EINTERPOSE` if somebody else has replaced
+ * the functions since: theirs stay, and can go on calling ours.
+ */
+int32_t tcl_interpose_detach(void);
 
 /**
  * The table as a whole, counted now.

@@ -9,8 +9,9 @@
 //!   no token, nothing found.
 //! - All functions may be called from any thread of any process that was forked
 //!   after `tcl_init`; `tcl_watch` always from the same process. None blocks or
-//!   waits for a lock. Those that run for every connection (`accept`) allocate
-//!   nothing.
+//!   waits for a lock, except that `tcl_interpose_` functions wait for each other.
+//!   Those that run for every connection (`accept`, and what `interpose`
+//!   puts in place of the C library's functions) allocate nothing.
 //! - Pointers may be null: an input that is null is no address or text, an output
 //!   that is
 //!   null is not written, and the function says so. Pointers that are not null
@@ -21,12 +22,14 @@
 
 mod accept;
 mod control;
+mod interpose;
 mod memory;
 mod recount;
 mod reports;
 
 pub use accept::*;
 pub use control::*;
+pub use interpose::*;
 pub use recount::*;
 pub use reports::*;
 
@@ -59,6 +62,8 @@ pub const TCL_EPANIC: i32 = -6;
 pub const TCL_ELOCKED: i32 = -7;
 /// A rule or the file of rules is wrong; the sentence says where.
 pub const TCL_ERULES: i32 = -8;
+/// The functions of this executable cannot be replaced; the sentence says why.
+pub const TCL_EINTERPOSE: i32 = -9;
 
 /// Bytes for a source as text, the NUL included.
 pub const TCL_SOURCE_TEXT: usize = 52;

@@ -17,6 +17,10 @@
 //!                                                       └─────────────────────┘
 //! ```
 //!
+//! A core without hooks calls nobody, so `interpose` takes the place of the C
+//! library's functions through which it accepts and closes, and makes the same three
+//! calls.
+//!
 //! # Reading order
 //!
 //! 1. [`source`]: who is counted.
@@ -28,9 +32,10 @@
 //! 7. `region`: the memory all this lies in.
 //! 8. [`report`] and [`audit`]: what an operator asks; [`watch`]: what the
 //!    background process samples and logs.
-//! 9. [`ffi`]: the C ABI; `host`: what the host offers to us; `sync`: atomics.
+//! 9. `interpose`: the way to a host without hooks.
+//! 10. [`ffi`]: the C ABI; `host`: what the host offers to us; `sync`: atomics.
 //!
-//! `unsafe` is in `region` and [`ffi`] only.
+//! `unsafe` is in `region`, `interpose` and [`ffi`] only.
 //!
 //! # Invariants
 //!
@@ -52,6 +57,7 @@ pub mod ffi;
 mod hash;
 #[rustfmt::skip]
 mod host;
+mod interpose;
 pub mod limiter;
 mod region;
 pub mod report;

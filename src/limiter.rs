@@ -125,6 +125,9 @@ pub struct Totals {
     pub bad_address: u64,
     /// Releases of a token that names no connection.
     pub stale_token: u64,
+    /// Descriptors that came back while they were still counted, see
+    /// `interpose`.
+    pub descriptor_reused: u64,
 }
 
 /// What went wrong, for [`Limiter::note`].
@@ -134,6 +137,11 @@ pub enum Fault {
     Panic,
     /// See [`Totals::bad_address`].
     BadAddress,
+    /// See [`Totals::descriptor_reused`].
+    DescriptorReused,
+    /// A connection was admitted whose descriptor has no place: counted with those
+    /// in [`Totals::table_full`].
+    Uncounted,
 }
 
 /// From so many connections on, a source's peak is noted with each connection; what
@@ -144,7 +152,7 @@ const BUSY: i32 = 8;
 /// A total and where each row counts it.
 type TotalField = (fn(&mut Totals) -> &mut u64, fn(&Tally) -> &AtomicU64);
 
-const TOTALS: [TotalField; 8] = [
+const TOTALS: [TotalField; 9] = [
     (|t| &mut t.admitted, |t| &t.admitted),
     (|t| &mut t.rejected, |t| &t.rejected),
     (|t| &mut t.would_reject, |t| &t.would_reject),
@@ -153,6 +161,7 @@ const TOTALS: [TotalField; 8] = [
     (|t| &mut t.table_full, |t| &t.table_full),
     (|t| &mut t.bad_address, |t| &t.bad_address),
     (|t| &mut t.stale_token, |t| &t.stale_token),
+    (|t| &mut t.descriptor_reused, |t| &t.descriptor_reused),
 ];
 
 /// Counts connections by source, in memory that all processes forked from its
@@ -401,6 +410,8 @@ impl Limiter {
         let counter = match fault {
             Fault::Panic => &tally.panics,
             Fault::BadAddress => &tally.bad_address,
+            Fault::DescriptorReused => &tally.descriptor_reused,
+            Fault::Uncounted => &tally.table_full,
         };
         // statistics
         counter.fetch_add(1, Ordering::Relaxed);

@@ -86,6 +86,7 @@ pub(crate) struct Tally {
     pub(crate) table_full: AtomicU64,
     pub(crate) bad_address: AtomicU64,
     pub(crate) stale_token: AtomicU64,
+    pub(crate) descriptor_reused: AtomicU64,
 }
 
 /// What every check reads and hardly anybody writes.

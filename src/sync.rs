@@ -34,4 +34,6 @@ compile_error!(
      a lock inside an atomic would not be shared between Kamailio's processes"
 );
 
-pub(crate) use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+pub(crate) use core::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};

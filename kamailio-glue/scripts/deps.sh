@@ -8,9 +8,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # netbase: the servers look up the number of TCP in /etc/protocols
 declare -A packages=(
     [build]="bison ca-certificates flex gcc libc6-dev libssl-dev make netbase patch pkgconf"
-    [test]="iproute2 openssl sip-tester valgrind"
+    [test]="iproute2 lintian openssl sip-tester valgrind"
     [check]="clang-format libclang-dev shellcheck"
     [docs]="docbook-xml docbook-xsl libxml2-utils lynx make xsltproc"
+    [package]="debhelper dpkg-dev"
     [peers]="haproxy iproute2 libnginx-mod-stream nftables nginx-light"
     [profile]="linux-perf"
 )

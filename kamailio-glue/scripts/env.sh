@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Prints, as shell assignments, where the servers, their modules and kamcmd
-# are; builds what is missing first.
+# are; builds what is missing first. STOCK_MODULE_PATH has our module as it is
+# built for a server without hooks, MODULE_PATH as for one with them.
 
 exec 3>&1 1>&2
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -17,9 +18,11 @@ out=$build/$(tree_id "$tree")
 
 "$glue/scripts/servers.sh" "$tree" "$out"
 "$glue/scripts/module.sh" "$out/hooked" "$out/module"
+"$glue/scripts/module.sh" "$out/stock" "$out/module-stock"
 
 printf '%s=%q\n' >&3 \
     STOCK_KAMAILIO "$out/stock/src/kamailio" \
     HOOKED_KAMAILIO "$out/hooked/src/kamailio" \
     MODULE_PATH "$out/stock/src/modules:$out/module" \
+    STOCK_MODULE_PATH "$out/stock/src/modules:$out/module-stock" \
     KAMCMD "$out/stock/utils/kamcmd/kamcmd"

@@ -4,9 +4,7 @@
 # where the tree is.
 #
 # Debian 12 has too old a Kamailio and Debian 13 the right one; hence a private
-# configuration of apt, for a suite that the machine itself need not know. It
-# leaves the machine's lists, cache and sources as they are. The archive's
-# address, proxies and the like are the machine's own.
+# configuration of apt, for a suite that the machine itself need not know.
 #
 # What protects what: apt checks the suite's signature against Debian's keys
 # and the tarball against the suite's signed lists. The checksum below, also for
@@ -14,11 +12,11 @@
 # this project was made with.
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 
 suite=trixie
 version=6.0.1
 sha256=8c1d61b4c14706dc2748d37b1ad4055397276205a94e0bd70e39fd98c4753d01
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 tree=$build/source/kamailio-$version
 tarball=$build/download/kamailio_$version.orig.tar.gz
@@ -28,22 +26,6 @@ if [ -f "$tree.done" ]; then
     printf '%s\n' "$tree"
     exit
 fi
-
-os_release() {
-    if [ -f /etc/os-release ]; then
-        sed -n "s/^$1=//p" /etc/os-release | tr -d '"'
-    fi
-}
-
-# The machine's addresses of the Debian archive; apt reads its own sources best.
-archives() {
-    local release
-    for release in "$(os_release VERSION_CODENAME)" stable oldstable testing unstable sid; do
-        # shellcheck disable=SC2016 # apt expands it
-        apt-get indextargets --no-release-info --format '$(REPO_URI)' \
-            'Created-By: Packages' 'Component: main' "Release: $release"
-    done | grep -v '^cdrom:' | awk '!seen[$0]++'
-}
 
 # download ARCHIVE: fails if the suite's Kamailio cannot be had there
 download() {
@@ -74,24 +56,14 @@ verify() {
 }
 
 if [ ! -f "$tarball" ]; then
-    if [ "$(os_release ID)" != debian ] || [ ! -f "$keyring" ]; then
+    if ! on_debian; then
         fail "Kamailio's sources are fetched from Debian's archive, on Debian only; $instead"
     fi
     say "[1/5] fetching kamailio_$version.orig.tar.gz from Debian's archive ..."
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
-    chmod 755 "$work" # apt downloads as a user of its own
-    mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "${tarball%/*}"
-    cat >"$work/apt.conf" <<-EOF
-		Dir::Etc::SourceList "$work/sources.list";
-		Dir::Etc::SourceParts "/dev/null";
-		Dir::State::Lists "$work/lists";
-		Dir::Cache "$work/cache";
-		APT::Default-Release "";
-		#clear APT::Update::Pre-Invoke;
-		#clear APT::Update::Post-Invoke;
-		#clear APT::Update::Post-Invoke-Success;
-	EOF
+    private_apt "$work"
+    mkdir -p "${tarball%/*}"
     logged "$build/download/fetch.log" "fetching Kamailio's sources" download_from_any
 fi
 

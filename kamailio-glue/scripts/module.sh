@@ -11,10 +11,7 @@ tree=$(tree_path "$1")
 out=${2-$(user_module "$tree")}
 
 abi=$(tree_hooks_abi "$tree")
-if [ -z "$abi" ]; then
-    fail "no connection hooks in $tree: run 'make patch KAMAILIO_SRC=$tree', then build and install that Kamailio"
-fi
-if [ "$abi" != "$(hooks_abi "$hooks_patch")" ]; then
+if [ -n "$abi" ] && [ "$abi" != "$(hooks_abi "$hooks_patch")" ]; then
     fail "the hooks in $tree have ABI $abi, the module is made for ABI $(hooks_abi "$hooks_patch"): see 'make status KAMAILIO_SRC=$tree'"
 fi
 if [ ! -f "$tree/src/config.mak" ]; then
@@ -29,4 +26,9 @@ cp -p --remove-destination "$root/target/release/libtcp_conn_limit.so" "$out/"
 logged "$out/module.log" "building the module" \
     make -C "$mirrored" "$optimised" TCL_LIBDIR=../../.. TCL_INCDIR=../../../include
 cp -p --remove-destination "$mirrored/tcp_conn_limit.so" "$out/"
-say "module for Kamailio $(tree_version "$tree"): ${out#"$root/"}/tcp_conn_limit.so"
+if [ -n "$abi" ]; then
+    kind="with the connection hooks"
+else
+    kind="as released, whose calls it takes (attach \"interpose\")"
+fi
+say "module for Kamailio $(tree_version "$tree") $kind: ${out#"$root/"}/tcp_conn_limit.so"

@@ -14,6 +14,7 @@
 #include "../../core/tcp_conn.h"
 #include "../../core/tcp_info.h"
 
+#include "tcl_hooks.h"
 #include "tcl_rpc.h"
 
 #include <tcp_conn_limit.h>
@@ -25,13 +26,36 @@
 extern gen_lock_t *tcpconn_lock;
 extern struct tcp_connection **tcpconn_id_hash;
 
-/* Feeds the accepted connections of the core to the audit. No connection can be
- * opened or closed meanwhile, since that takes the lock as well. TCP main waits
- * for this long if it needs the lock: one walk through the connections and one
- * through the table. */
+/* Whom the connection was counted for: with hooks the client, else the peer,
+ * which is another one if a header of the PROXY protocol named the client. */
+static const struct ip_addr *counted_for(const struct tcp_connection *con)
+{
+	if(tcl_attach_by_hooks() || con->cinfo.src_ip.af == 0)
+		return &con->rcv.src_ip;
+	return &con->cinfo.src_ip;
+}
+
+static uint64_t token_of(const struct tcp_connection *con)
+{
+#ifdef TCL_WITH_HOOKS
+	/* a core without hooks has no such member, whatever the module was built
+	 * for */
+	if(tcl_attach_by_hooks())
+		return con->hooks_token;
+#endif
+	return 1; /* none is uncounted by intent */
+}
+
+/* Feeds the accepted connections of the core to the audit. With hooks no
+ * connection can be opened or closed meanwhile, since that takes the lock as
+ * well. Without, it is counted from accept() to close(), which is a moment more
+ * than the core has it in its table; so a difference that is gone when asked
+ * again is none. TCP main waits for this long if it needs the lock: one walk
+ * through the connections and one through the table. */
 static int audit_walk(struct tcl_audit *audit)
 {
 	struct tcp_connection *con;
+	const struct ip_addr *source;
 	int i;
 	int ret = TCL_OK;
 
@@ -39,9 +63,11 @@ static int audit_walk(struct tcl_audit *audit)
 	for(i = 0; i < TCP_ID_HASH_SIZE && ret == TCL_OK; i++) {
 		for(con = tcpconn_id_hash[i]; con && ret == TCL_OK;
 				con = con->id_next) {
-			if(con->initstate == S_CONN_ACCEPT)
-				ret = tcl_audit_connection(audit, con->rcv.src_ip.u.addr,
-						con->rcv.src_ip.len, con->hooks_token);
+			if(!(con->flags & F_CONN_PASSIVE))
+				continue;
+			source = counted_for(con);
+			ret = tcl_audit_connection(
+					audit, source->u.addr, source->len, token_of(con));
 		}
 	}
 	if(ret == TCL_OK)

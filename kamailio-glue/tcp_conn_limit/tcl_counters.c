@@ -95,6 +95,8 @@ static counter_def_t counters[] = {
 		"calls since the start with an address that is none"},
 	{0, "stale_token", 0, read_u64, FIELD(stale_token),
 		"releases since the start of what is no connection"},
+	{0, "descriptor_reused", 0, read_u64, FIELD(descriptor_reused),
+		"descriptors since the start that came back while they were counted"},
 	{0, "reloads", 0, read_u64, FIELD(reloads),
 		"reloads of the rules since the start"},
 	{0, "log_suppressed", 0, read_u64, FIELD(log_suppressed),

@@ -6,14 +6,23 @@
 
 /*!
  * \file
- * \brief tcp_conn_limit :: between the hooks of the core and the limiter
+ * \brief tcp_conn_limit :: attached to the hooks of a patched core
+ *
+ * The core asks the limiter and keeps its token with each connection.
  */
 
 #include "../../core/dprint.h"
-#include "../../core/globals.h"
 #include "../../core/ip_addr.h"
 
 #include "tcl_hooks.h"
+
+#define TCL_REMEDY                                                      \
+	"run make patch KAMAILIO_SRC=DIR in the folder of tcp_conn_limit, " \
+	"then build the server and the module anew; or set attach to "      \
+	"\"interpose\""
+
+#ifdef TCL_WITH_HOOKS
+
 #include "../../core/tcp_conn_hooks.h"
 
 #include <tcp_conn_limit.h>
@@ -22,10 +31,6 @@
  * is missing, instead of failing in the dynamic linker. */
 #pragma weak ksr_tcp_conn_hooks_abi
 #pragma weak ksr_tcp_conn_hooks_register
-
-#define TCL_REMEDY                                                      \
-	"run make patch KAMAILIO_SRC=DIR in the folder of tcp_conn_limit, " \
-	"then build the server and the module anew"
 
 static int hook_check(const struct ip_addr *src)
 {
@@ -50,18 +55,15 @@ static const ksr_tcp_conn_hooks_t hooks = {
 		.closed = hook_closed,
 };
 
-/* the core calls the module's destroy function also after a failed start */
-static int attached = 0;
-
-int tcl_hooks_usable(void)
+int tcl_hooks_present(void)
 {
-	if(tcp_disable) {
-		LM_ERR("TCP is disabled (disable_tcp, or no TCP listener), so there are"
-			   " no connections to limit: enable TCP or do not load this"
-			   " module\n");
-		return -1;
-	}
-	if(&ksr_tcp_conn_hooks_abi == NULL || ksr_tcp_conn_hooks_register == NULL) {
+	return &ksr_tcp_conn_hooks_abi != NULL
+		   && ksr_tcp_conn_hooks_register != NULL;
+}
+
+static int usable(void)
+{
+	if(!tcl_hooks_present()) {
 		LM_ERR("this server has no connection hooks: " TCL_REMEDY "\n");
 		return -1;
 	}
@@ -74,20 +76,56 @@ int tcl_hooks_usable(void)
 	return 0;
 }
 
-int tcl_hooks_attach(void)
+static int attach(void)
 {
 	if(ksr_tcp_conn_hooks_register(&hooks) != 0) {
 		LM_ERR("another module has registered its connection hooks already:"
 			   " load only one of them\n");
 		return -1;
 	}
-	attached = 1;
 	return 0;
 }
 
-void tcl_hooks_detach(void)
+static void detach(void)
 {
-	if(attached)
-		(void)ksr_tcp_conn_hooks_register(NULL);
-	attached = 0;
+	(void)ksr_tcp_conn_hooks_register(NULL);
 }
+
+#else /* TCL_WITH_HOOKS */
+
+int tcl_hooks_present(void)
+{
+	return 0;
+}
+
+static int usable(void)
+{
+	LM_ERR("this module was built for a server that has no connection hooks:"
+		   " " TCL_REMEDY "\n");
+	return -1;
+}
+
+static int attach(void)
+{
+	return -1;
+}
+
+static void detach(void)
+{
+}
+
+#endif /* TCL_WITH_HOOKS */
+
+/* the core calls them in the process that accepts */
+static int in_tcp_main(void)
+{
+	return 0;
+}
+
+const struct tcl_way tcl_hooks = {
+		.name = "hooks",
+		.usable = usable,
+		.attach = attach,
+		.in_tcp_main = in_tcp_main,
+		.detach = detach,
+};

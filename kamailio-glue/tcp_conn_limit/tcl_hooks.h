@@ -6,28 +6,24 @@
 
 /*!
  * \file
- * \brief tcp_conn_limit :: between the hooks of the core and the limiter
+ * \brief tcp_conn_limit :: attached to the hooks of a patched core
  */
 
 #ifndef TCL_HOOKS_H
 #define TCL_HOOKS_H
 
-/* where the core comes without hooks, say so in words that help */
+#include "tcl_attach.h"
+
+/* a tree without the hooks gives a module that cannot use any */
 #if defined(__has_include)
-#if !__has_include("../../core/tcp_conn_hooks.h")
-#error "this Kamailio tree has no connection hooks: run make patch KAMAILIO_SRC=DIR in the folder of tcp_conn_limit, then build the server and the module anew"
+#if __has_include("../../core/tcp_conn_hooks.h")
+#define TCL_WITH_HOOKS
 #endif
 #endif
 
-#include <stdint.h>
+extern const struct tcl_way tcl_hooks;
 
-/* Says in the log why not, and returns -1, if the core cannot serve us. */
-int tcl_hooks_usable(void);
-
-/* From here on the core asks the limiter. 0, or -1 with a line in the log. */
-int tcl_hooks_attach(void);
-
-/* From here on the core does not ask in this process any more. */
-void tcl_hooks_detach(void);
+/* Does the running core have hooks that this module knows how to use? */
+int tcl_hooks_present(void);
 
 #endif /* TCL_HOOKS_H */

@@ -16,6 +16,13 @@
 
 #include "../../core/rpc.h"
 
+/* 5.6 and older have another name for the one, and no limit on how often a
+ * command runs */
+#if VERSIONVAL < 5007000
+#define RPC_RET_ARRAY RET_ARRAY
+#define RPC_EXEC_DELTA 0
+#endif
+
 /* 0, or -1 with a line in the log */
 int tcl_rpc_register(void);
 

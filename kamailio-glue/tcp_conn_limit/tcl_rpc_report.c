@@ -15,6 +15,7 @@
 #include "../../core/mem/mem.h"
 #include "../../core/str.h"
 
+#include "tcl_attach.h"
 #include "tcl_rpc.h"
 #include "tcl_text.h"
 
@@ -49,7 +50,7 @@ static void rpc_stats(rpc_t *rpc, void *c)
 	if(tcl_rpc_add_struct(rpc, c, &h) < 0)
 		return;
 	rpc->struct_add(h, "ssssddddd", "version", tcl_version(), "attached",
-			"hooks", "mode", tcl_text_mode_name(s.mode), "on_full",
+			tcl_attach_name(), "mode", tcl_text_mode_name(s.mode), "on_full",
 			tcl_text_on_full_name(s.on_full), "limit", (int)s.limit, "rules",
 			(int)s.rules, "ipv4_prefix", (int)s.ipv4_prefix, "ipv6_prefix",
 			(int)s.ipv6_prefix, "capacity", (int)s.capacity);
@@ -57,9 +58,10 @@ static void rpc_stats(rpc_t *rpc, void *c)
 			(ull)s.memory, "sources", (ull)s.sources, "connections",
 			(ull)s.connections, "admitted", (ull)s.admitted, "rejected",
 			(ull)s.rejected, "would_reject", (ull)s.would_reject);
-	rpc->struct_add(h, "JJJJJ", "errors", (ull)s.errors, "panics",
+	rpc->struct_add(h, "JJJJJJ", "errors", (ull)s.errors, "panics",
 			(ull)s.panics, "table_full", (ull)s.table_full, "bad_address",
-			(ull)s.bad_address, "stale_token", (ull)s.stale_token);
+			(ull)s.bad_address, "stale_token", (ull)s.stale_token,
+			"descriptor_reused", (ull)s.descriptor_reused);
 	rpc->struct_add(h, "JJJ", "full_rejected", (ull)s.full_rejected, "reloads",
 			(ull)s.reloads, "log_suppressed", (ull)s.log_suppressed);
 }

@@ -22,9 +22,10 @@
 #include "../../core/sr_module.h"
 #include "../../core/timer.h"
 
+#include "tcl_attach.h"
 #include "tcl_cfg.h"
+#include "tcl_core.h"
 #include "tcl_counters.h"
-#include "tcl_hooks.h"
 #include "tcl_pv.h"
 #include "tcl_rpc.h"
 #include "tcl_rules.h"
@@ -55,6 +56,8 @@ static str event_callback = STR_NULL;
 
 /* clang-format off */
 static param_export_t params[] = {
+	{"attach", PARAM_STRING | PARAM_USE_FUNC, tcl_attach_param},
+	{"attach", PARAM_INT | PARAM_USE_FUNC, number_param},
 	{"tcp_conn_limit", PARAM_INT, &limit},
 	{"tcp_conn_limit", PARAM_STRING | PARAM_USE_FUNC, text_param},
 	{"ipv4_prefix", PARAM_INT, &ipv4_prefix},
@@ -105,8 +108,8 @@ static int text_param(modparam_t type, void *value)
 static int number_param(modparam_t type, void *value)
 {
 	LM_ERR("a parameter of tcp_conn_limit has the number %ld as its value:"
-		   " rule, rules_file, mode, on_full and event_callback are texts, to"
-		   " be written with quotes\n",
+		   " attach, rule, rules_file, mode, on_full and event_callback are"
+		   " texts, to be written with quotes\n",
 			(long)value);
 	return -1;
 }
@@ -210,22 +213,20 @@ static int mod_init(void)
 				tcl_version(), TCL_VERSION);
 		return -1;
 	}
-	if(tcl_hooks_usable() < 0)
-		return -1;
-	tcl_cfg_start.limit =
-			(limit == LIMIT_OF_CORE) ? ksr_tcp_accept_iplimit : limit;
-	if(tcl_cfg_check() < 0 || make_limiter() < 0 || load_rules() < 0)
+	tcl_cfg_start.limit = (limit == LIMIT_OF_CORE) ? tcl_core_limit() : limit;
+	if(tcl_cfg_check() < 0 || make_limiter() < 0 || tcl_attach_choose() < 0
+			|| load_rules() < 0)
 		return -1;
 	if(tcl_cfg_declare() < 0 || tcl_rpc_register() < 0
 			|| tcl_counters_register() < 0
 			|| tcl_watch_register(&event_callback) < 0)
 		return -1;
-	if(tcl_hooks_attach() < 0)
+	if(tcl_attach_begin() < 0)
 		return -1;
-	LM_INFO("limit %d connections of a source, %d rules, mode %s;"
-			" tcp_accept_iplimit is not used\n",
+	LM_INFO("limit %d connections of a source, %d rules, mode %s, attached by"
+			" %s; tcp_accept_iplimit is not used\n",
 			tcl_cfg_start.limit, tcl_rules(NULL, 0) - 1,
-			tcl_text_mode_name(tcl_cfg_start.mode));
+			tcl_text_mode_name(tcl_cfg_start.mode), tcl_attach_name());
 	return 0;
 }
 
@@ -233,16 +234,21 @@ static int child_init(int rank)
 {
 	/* the TCP main process is the one that accepts */
 	tcl_attach((rank == PROC_TCP_MAIN) ? 0 : 1 + process_no);
-	if(rank == PROC_MAIN)
-		return tcl_watch_start();
-	return 0;
+	switch(rank) {
+		case PROC_MAIN:
+			return tcl_watch_start();
+		case PROC_TCP_MAIN:
+			return tcl_attach_in_tcp_main();
+		default:
+			return 0;
+	}
 }
 
 /* Runs in the main process before the core removes the connections that are
  * left, see destroy_tcp(): nobody needs their counts any more. */
 static void mod_destroy(void)
 {
-	tcl_hooks_detach();
+	tcl_attach_end();
 }
 
 /* The core calls this when it has loaded the module. */

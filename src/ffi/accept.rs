@@ -40,13 +40,7 @@ pub extern "C" fn tcl_attach(worker: u32) {
 pub unsafe extern "C" fn tcl_check(address: *const u8, length: u32) -> c_int {
     guard(0, |global| {
         // SAFETY: as the caller promises.
-        let Some(source) = (unsafe { global.source(address, length) }) else {
-            return 0;
-        };
-        match global.limiter.check(source) {
-            Ok(()) => 0,
-            Err(rejection) => global.limiter.rejected(worker(), rejection).into(),
-        }
+        global.refuses(unsafe { bytes(address, length) }).into()
     })
 }
 
@@ -63,13 +57,7 @@ pub unsafe extern "C" fn tcl_check(address: *const u8, length: u32) -> c_int {
 pub unsafe extern "C" fn tcl_opened(address: *const u8, length: u32) -> u64 {
     guard(0, |global| {
         // SAFETY: as the caller promises.
-        let Some(source) = (unsafe { global.source(address, length) }) else {
-            return 0;
-        };
-        global
-            .limiter
-            .opened(worker(), source, 0)
-            .map_or(0, Token::to_bits)
+        global.opened(unsafe { bytes(address, length) })
     })
 }
 
@@ -126,17 +114,29 @@ pub unsafe extern "C" fn tcp_connection_limit_srcip(
 }
 
 impl Global {
-    /// The source of an address; counts what is none.
-    ///
-    /// # Safety
-    ///
-    /// `address` is null or points to `length` bytes.
+    /// Is the address refused one more connection? Counts it if it is.
     #[inline]
-    unsafe fn source(&self, address: *const u8, length: u32) -> Option<Source> {
-        // SAFETY: as the caller promises.
-        self.source_of(unsafe { bytes(address, length) })
+    pub(super) fn refuses(&self, address: &[u8]) -> bool {
+        let Some(source) = self.source_of(address) else {
+            return false;
+        };
+        match self.limiter.check(source) {
+            Ok(()) => false,
+            Err(rejection) => self.limiter.rejected(worker(), rejection),
+        }
     }
 
+    /// Counts a connection of the address; its token, 0 if it is not counted.
+    #[inline]
+    pub(super) fn opened(&self, address: &[u8]) -> u64 {
+        let Some(source) = self.source_of(address) else {
+            return 0;
+        };
+        let opened = self.limiter.opened(worker(), source, 0);
+        opened.map_or(0, Token::to_bits)
+    }
+
+    /// The source of an address; counts what is none.
     #[inline]
     fn source_of(&self, address: &[u8]) -> Option<Source> {
         let source = Source::new(address, self.limiter.prefixes());

@@ -39,16 +39,21 @@ pub struct tcl_stats {
     pub would_reject: u64,
     /// Those of `rejected` for whose source the table had no place.
     pub full_rejected: u64,
-    /// The sum of the four that follow.
+    /// The sum of the five that follow.
     pub errors: u64,
     /// Panics that were stopped.
     pub panics: u64,
-    /// Connections admitted uncounted because the table had no place.
+    /// Connections admitted uncounted because the table had no place, or, where
+    /// functions are replaced, because the descriptor is beyond the limit of open
+    /// files that was in force at `tcl_interpose_activate()`, or beyond a million.
     pub table_full: u64,
     /// Calls with an address that is neither IPv4 nor IPv6.
     pub bad_address: u64,
     /// Releases of a token that names no connection.
     pub stale_token: u64,
+    /// Descriptors that were given to a new connection while they were still
+    /// counted: a close was not seen. The old connection was taken off then.
+    pub descriptor_reused: u64,
     /// Places for sources.
     pub slots: u64,
     /// Bytes of shared memory mapped for sources; rules have 6 MB beside it. A page
@@ -163,7 +168,11 @@ pub unsafe extern "C" fn tcl_stats(stats: *mut tcl_stats) -> i32 {
     guard(TCL_EINIT, |global| {
         let limiter = &global.limiter;
         let (totals, occupancy) = (limiter.totals(), limiter.occupancy());
-        let errors = totals.panics + totals.table_full + totals.bad_address + totals.stale_token;
+        let errors = totals.panics
+            + totals.table_full
+            + totals.bad_address
+            + totals.stale_token
+            + totals.descriptor_reused;
         let length = |family| i32::from(limiter.prefixes().length(family));
         let value = tcl_stats {
             sources: occupancy.sources,
@@ -177,6 +186,7 @@ pub unsafe extern "C" fn tcl_stats(stats: *mut tcl_stats) -> i32 {
             table_full: totals.table_full,
             bad_address: totals.bad_address,
             stale_token: totals.stale_token,
+            descriptor_reused: totals.descriptor_reused,
             slots: occupancy.slots,
             memory: limiter.table_bytes() as u64,
             // the first time is the start

@@ -144,6 +144,10 @@ static void before_init(void)
 	CHECK(tcl_audit_compare(NULL) == TCL_EINIT);
 	CHECK(tcl_audit_result(NULL, NULL, NULL, 0) == TCL_EINIT);
 	tcl_audit_end(NULL);
+	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_interpose_activate() == TCL_EINIT);
+	CHECK(tcl_interpose_detach() == TCL_EINIT);
 }
 
 static void bad_init(void)
@@ -640,6 +644,7 @@ static void resets(void)
 	CHECK(stats.full_rejected == 0 && stats.errors == 0 && stats.panics == 0);
 	CHECK(stats.table_full == 0 && stats.bad_address == 0);
 	CHECK(stats.stale_token == 0 && stats.log_suppressed == 0);
+	CHECK(stats.descriptor_reused == 0);
 	CHECK(stats.connections == 1 && stats.sources == 1 && stats.limit == 3);
 	source = source_now(a, 4);
 	CHECK(source.rejected == 0 && source.would_reject == 0);
@@ -748,6 +753,19 @@ static void another_process(void)
 	CHECK(source_now(b, 4).connections == 1);
 }
 
+/* This program accepts nothing, so there is nothing to replace; how it is done is
+ * in tests/interpose. */
+static void nothing_to_interpose(void)
+{
+	CHECK(tcl_interpose_find(NULL, 0) == TCL_EINTERPOSE);
+	CHECK(tcl_interpose_find(error, 5) == TCL_EINTERPOSE);
+	CHECK(strcmp(error, "the ") == 0);
+	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_EINTERPOSE);
+	CHECK(strstr(error, "does not call accept") != NULL);
+	CHECK(tcl_interpose_activate() == TCL_EINTERPOSE);
+	CHECK(tcl_interpose_detach() == TCL_OK);
+}
+
 int main(int argc, char **argv)
 {
 	struct tcl_config config = {
@@ -775,5 +793,6 @@ int main(int argc, char **argv)
 	lists_and_suggestions();
 	audit();
 	another_process();
+	nothing_to_interpose();
 	return 0;
 }

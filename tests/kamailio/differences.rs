@@ -7,15 +7,15 @@ use crate::harness::{Client, Config, Via, in_own_network, proxy, source};
 use crate::ipv6;
 use crate::mode::Mode;
 
-/// Each difference in a sentence, and a function that tells whether a server of
-/// the given mode is as the sentence says of ours.
+/// Each difference in a sentence, a function that tells whether a server of the
+/// given mode is as the sentence says of ours, and the modes that are so.
 macro_rules! differences {
-    ($($sentence:literal => $observe:ident,)*) => {
+    ($($sentence:literal => $observe:ident $modes:tt,)*) => {
         $(
             #[doc = $sentence]
             #[test]
             fn $observe() {
-                assert_only_with_module(observe::$observe);
+                assert_only_in(&$modes, observe::$observe);
             }
         )*
     };
@@ -23,36 +23,44 @@ macro_rules! differences {
 
 differences! {
     "A peer that comes as ::ffff:a.b.c.d is the IPv4 peer a.b.c.d; to the core it is another." =>
-        mapped_ipv4_is_ipv4,
-    "A client behind a PROXY is limited; the core stores the client but checks the proxy." =>
-        client_behind_proxy_is_limited,
-    "A rejection counts in the core's counter tcp.local_reject; the core's own do not." =>
-        rejection_is_counted,
+        mapped_ipv4_is_ipv4 [Mode::Module, Mode::Interposed],
     "A source's rejections are one WARNING a minute; the core writes a CRITICAL for each." =>
-        rejections_are_one_warning,
+        rejections_are_one_warning [Mode::Module, Mode::Interposed],
     "A negative limit is off; the core's own parameter cannot be negative." =>
-        limit_may_be_negative,
+        limit_may_be_negative [Mode::Module, Mode::Interposed],
+    "A client behind a PROXY is limited; the core stores the client but checks the proxy, and \
+     without hooks the proxy is what is counted." =>
+        client_behind_proxy_is_limited [Mode::Module],
+    "A rejection counts in the core's counter tcp.local_reject; the core's own do not, and of \
+     those that are made before the core gets the connection it knows nothing." =>
+        rejection_is_counted [Mode::Module],
+    "Without hooks the connections of a proxy are its own." =>
+        proxy_is_throttled_by_its_clients [Mode::Interposed],
 }
 
 /// The addresses of an IPv6 /64 share one limit; the core limits each of them.
 #[test]
 fn ipv6_network_shares_its_limit() {
-    in_own_network(|| assert_only_with_module(observe::ipv6_network_shares_its_limit));
+    in_own_network(|| {
+        assert_only_in(
+            &[Mode::Module, Mode::Interposed],
+            observe::ipv6_network_shares_its_limit,
+        );
+    });
 }
 
 /// A limit of 0 is off; the core of 5.7 and before rejects everybody then.
 #[test]
 fn zero_is_off() {
-    assert!(observe::zero_is_off(Mode::Module));
-    for mode in [Mode::Stock, Mode::Unused] {
-        let is_off = mode.version() >= (5, 8);
+    for mode in Mode::all() {
+        let is_off = mode.has_module() || mode.version() >= (5, 8);
         assert_eq!(observe::zero_is_off(mode), is_off, "{mode:?}");
     }
 }
 
-fn assert_only_with_module(observe: fn(Mode) -> bool) {
-    for mode in [Mode::Module, Mode::Stock, Mode::Unused] {
-        assert_eq!(observe(mode), mode == Mode::Module, "{mode:?}");
+fn assert_only_in(modes: &[Mode], observe: fn(Mode) -> bool) {
+    for mode in Mode::all() {
+        assert_eq!(observe(mode), modes.contains(&mode), "{mode:?}");
     }
 }
 
@@ -79,21 +87,33 @@ mod observe {
         is_rejected
     }
 
-    pub(super) fn client_behind_proxy_is_limited(mode: Mode) -> bool {
-        let server = mode.config(1).core("tcp_accept_haproxy=yes").start();
-        let open = |port| {
+    /// Whether the second connection of a proxy is rejected, with a limit of 1.
+    fn second_is_rejected(mode: Mode, config: Config, clients: [u8; 2]) -> bool {
+        let server = config.core("tcp_accept_haproxy=yes").start();
+        let open = |host| {
             let mut client = Client::connect(source(0, 9, 9), server.address(Via::Tcp));
-            let header = proxy::v1(([198, 51, 100, 1], port).into());
+            let header = proxy::v1(([198, 51, 100, host], 5060).into());
             client
                 .send(&header)
                 .expect("a new connection can be written to");
             client.is_admitted().then_some(client)
         };
-        let _first = open(1).expect("the first is admitted");
-        let second = open(2);
-        let is_rejected = second.is_none();
+        let _first = open(clients[0]).expect("the first is admitted");
+        let is_rejected = open(clients[1]).is_none();
         mode.finish(server, &[]);
         is_rejected
+    }
+
+    pub(super) fn client_behind_proxy_is_limited(mode: Mode) -> bool {
+        let mut config = mode.config(1);
+        if mode.has_module() {
+            config = config.rule("127.0.9.9=unlimited");
+        }
+        second_is_rejected(mode, config, [1, 1])
+    }
+
+    pub(super) fn proxy_is_throttled_by_its_clients(mode: Mode) -> bool {
+        second_is_rejected(mode, mode.config(1), [1, 2])
     }
 
     pub(super) fn rejection_is_counted(mode: Mode) -> bool {
@@ -117,7 +137,7 @@ mod observe {
         for _ in 0..10 {
             server.reject(Via::Tcp, source(0, 5, 1));
         }
-        if mode == Mode::Module {
+        if mode.has_module() {
             // Its process for this looks once a second.
             server.wait_for_log(1, "127.0.5.1");
         }
@@ -140,7 +160,7 @@ mod observe {
 
     pub(super) fn limit_may_be_negative(mode: Mode) -> bool {
         let config = match mode {
-            Mode::Module => Config::with_module().limit(-1),
+            Mode::Module | Mode::Interposed => mode.with_module().limit(-1),
             Mode::Stock => Config::stock().core("tcp_accept_iplimit=-1"),
             Mode::Unused => Config::hooked().core("tcp_accept_iplimit=-1"),
         };

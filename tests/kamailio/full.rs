@@ -6,21 +6,19 @@
 
 use serde_json::json;
 
-use crate::harness::{Config, Via, number, source};
-use crate::mode::Mode;
+use crate::harness::{Via, number, source};
+use crate::mode::{Mode, attached_either_way};
 
-#[test]
-fn policy_is_the_operators_choice() {
+attached_either_way!(
+    policy_is_the_operators_choice,
+    table_of_a_full_server_is_not_full,
+);
+
+fn policy_is_the_operators_choice(mode: Mode) {
     for (config, policy) in [
-        (Config::with_module(), "admit"),
-        (
-            Config::with_module().text_param("on_full", "admit"),
-            "admit",
-        ),
-        (
-            Config::with_module().text_param("on_full", "reject"),
-            "reject",
-        ),
+        (mode.with_module(), "admit"),
+        (mode.with_module().text_param("on_full", "admit"), "admit"),
+        (mode.with_module().text_param("on_full", "reject"), "reject"),
     ] {
         let server = config.limit(2).start();
         let stats = server.rpc("tcp_conn_limit.stats", json!([]));
@@ -29,14 +27,14 @@ fn policy_is_the_operators_choice() {
         let _held = server.admit_all(2, Via::Tcp, source(90, 0, 1));
         server.reject(Via::Tcp, source(90, 0, 1));
         assert_eq!(server.stat("full_rejected"), 0);
-        Mode::Module.finish(server, &[]);
+        mode.finish(server, &[]);
     }
 }
 
 /// As many sources as there can be connections, again and again.
-#[test]
-fn table_of_a_full_server_is_not_full() {
-    let server = Config::with_module()
+fn table_of_a_full_server_is_not_full(mode: Mode) {
+    let server = mode
+        .with_module()
         .text_param("on_full", "reject")
         .core("tcp_max_connections=100")
         .start();
@@ -53,5 +51,5 @@ fn table_of_a_full_server_is_not_full() {
         assert_eq!(number(&stats, name), 0, "{name}");
     }
     assert!(number(&stats, "slots") >= 100);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }

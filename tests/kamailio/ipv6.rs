@@ -4,10 +4,15 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::harness::{Client, Config, Server, Via, in_own_network, source};
-use crate::mode::{Mode, in_every_mode};
+use crate::harness::{Client, Server, Via, in_own_network, source};
+use crate::mode::{Mode, attached_either_way, in_every_mode};
 
 in_every_mode!(one_address_is_limited);
+attached_either_way!(
+    each_network_has_its_own_limit,
+    prefix_may_be_another,
+    mapped_ipv4_is_ipv4,
+);
 
 /// A host in one of many networks.
 pub(crate) fn address(net: u16, host: u16) -> IpAddr {
@@ -37,10 +42,9 @@ fn one_address_is_limited(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-#[test]
-fn each_network_has_its_own_limit() {
+fn each_network_has_its_own_limit(mode: Mode) {
     in_own_network(|| {
-        let server = Config::with_module().limit(2).any_address().start();
+        let server = mode.with_module().limit(2).any_address().start();
         let mut held = Vec::new();
         for net in 1..=200 {
             held.push(admit(&server, address(net, 1)));
@@ -59,25 +63,24 @@ fn each_network_has_its_own_limit() {
         drop(held);
         server.wait_for_connections(0);
         admit(&server, address(7, 3));
-        Mode::Module.finish(server, &[]);
+        mode.finish(server, &[]);
     });
 }
 
-#[test]
-fn prefix_may_be_another() {
+fn prefix_may_be_another(mode: Mode) {
     in_own_network(|| {
-        let config = Config::with_module().limit(1).any_address();
+        let config = mode.with_module().limit(1).any_address();
 
         let server = config.clone().param("ipv6_prefix", 128).start();
         let _held = [1, 2, 3].map(|host| admit(&server, address(1, host)));
         assert!(open(&server, address(1, 2)).is_none());
         assert_eq!(server.counted("2001:db8:0:1::2"), 1);
-        Mode::Module.finish(server, &[]);
+        mode.finish(server, &[]);
 
         let server = config.clone().param("ipv6_prefix", 32).start();
         let _held = admit(&server, address(1, 1));
         assert!(open(&server, address(0xffff, 2)).is_none());
-        Mode::Module.finish(server, &[]);
+        mode.finish(server, &[]);
 
         // All of global unicast, 2000::/3, without the old ::/8.
         let server = config.param("ipv6_prefix", 3).start();
@@ -86,14 +89,13 @@ fn prefix_may_be_another() {
             admit(&server, Ipv6Addr::LOCALHOST.into()),
         );
         assert!(open(&server, address(2, 1)).is_none());
-        Mode::Module.finish(server, &[]);
+        mode.finish(server, &[]);
     });
 }
 
-#[test]
-fn mapped_ipv4_is_ipv4() {
+fn mapped_ipv4_is_ipv4(mode: Mode) {
     let from = source(0, 6, 1);
-    let config = Config::with_module().limit(2).any_address();
+    let config = mode.with_module().limit(2).any_address();
     let server = config.start();
     let _held = (admit(&server, from), server.admit(Via::Tcp, from));
     assert!(open(&server, from).is_none());
@@ -102,5 +104,5 @@ fn mapped_ipv4_is_ipv4() {
     admit(&server, source(0, 6, 2));
     assert_eq!(server.counted("127.0.6.1"), 2);
     assert_eq!(server.counted("::ffff:127.0.6.1"), 2);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }

@@ -9,13 +9,33 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Config, Fault, Server, Via, number, source, until};
-use crate::mode::Mode;
+use crate::mode::{Mode, attached_either_way};
+
+attached_either_way!(
+    reload_changes_limits_and_keeps_counts,
+    reload_for_sources_that_come_later,
+    reload_keeps_the_parameters,
+    reload_without_a_file,
+    reload_not_too_often,
+    error_in_the_file_leaves_the_old_rules,
+    rules_tell_what_each_does,
+    set_limit_closes_nothing,
+    set_limit_leaves_the_rules,
+    cfg_framework_changes_limit_and_mode,
+    cfg_framework_knows_the_ranges,
+    set_mode_changes_it_at_once,
+    reset_stats_forgets_what_was,
+    restart_reads_the_configuration,
+    wrong_arguments_are_told,
+    reload_storm,
+    reloads_at_the_same_time,
+);
 
 /// Two prefixes of the tests.
 const RULES: &str = "127.31.0.0/16=2\n127.32.0.0/16=3\n";
 
-fn with_rules() -> Config {
-    Config::with_module().limit(5).rules_file(RULES)
+fn with_rules(mode: Mode) -> Config {
+    mode.with_module().limit(5).rules_file(RULES)
 }
 
 #[track_caller]
@@ -40,9 +60,8 @@ fn assert_held(server: &Server, from: IpAddr, count: u64, held: &mut [Client]) {
     }
 }
 
-#[test]
-fn reload_changes_limits_and_keeps_counts() {
-    let server = with_rules().start();
+fn reload_changes_limits_and_keeps_counts(mode: Mode) {
+    let server = with_rules(mode).start();
     let from = source(31, 0, 1);
     let mut held = take_all(&server, from, 2);
     assert_eq!(server.stat("reloads"), 0);
@@ -77,50 +96,45 @@ fn reload_changes_limits_and_keeps_counts() {
     held.extend(server.admit_all(20, Via::Tcp, from));
     assert_held(&server, from, 25, &mut held);
     assert_eq!(server.stat("reloads"), 5);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn reload_for_sources_that_come_later() {
-    let server = with_rules().start();
+fn reload_for_sources_that_come_later(mode: Mode) {
+    let server = with_rules(mode).start();
     reload(&server, "127.31.0.0/16=3\n");
     let _held = take_all(&server, source(31, 0, 1), 3);
     let _held = take_all(&server, source(32, 0, 1), 5);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn reload_keeps_the_parameters() {
-    let server = with_rules().rule("127.33.0.0/16=1").start();
+fn reload_keeps_the_parameters(mode: Mode) {
+    let server = with_rules(mode).rule("127.33.0.0/16=1").start();
     reload(&server, "127.31.0.0/16=4\n");
     assert_eq!(server.stat("rules"), 2);
     let _held = take_all(&server, source(33, 0, 1), 1);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn reload_without_a_file() {
-    let server = Config::with_module().rule("127.33.0.0/16=1").start();
+fn reload_without_a_file(mode: Mode) {
+    let server = mode.with_module().rule("127.33.0.0/16=1").start();
     let answer = server.rpc("tcp_conn_limit.reload", json!([]));
     assert_eq!(answer, json!({"rules": 1}));
     let _held = take_all(&server, source(33, 0, 1), 1);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn reload_not_too_often() {
+fn reload_not_too_often(mode: Mode) {
     // As the core has it for all commands that read something anew.
-    let server = with_rules().core("rpc_exec_delta=3600").start();
+    let server = with_rules(mode).core("rpc_exec_delta=3600").start();
     reload(&server, "127.31.0.0/16=4\n");
     server.write_rules("127.31.0.0/16=9\n");
     server.fault("tcp_conn_limit.reload", json!([]));
     assert_eq!(server.source("127.31.0.1")["limit"], 4);
-    Mode::Module.finish(server, &["is limited by delta"]);
+    mode.finish(server, &["is limited by delta"]);
 }
 
-#[test]
-fn error_in_the_file_leaves_the_old_rules() {
-    let server = with_rules().rule("127.33.0.0/16=1").start();
+fn error_in_the_file_leaves_the_old_rules(mode: Mode) {
+    let server = with_rules(mode).rule("127.33.0.0/16=1").start();
     let from = source(31, 0, 1);
     let mut held = take_all(&server, from, 2);
     for (rules, place, text) in [
@@ -167,12 +181,11 @@ fn error_in_the_file_leaves_the_old_rules() {
     take_all(&server, from, 0);
     assert_held(&server, from, 3, &mut held);
     // The log may tell it, too.
-    Mode::Module.finish(server, &["/rules", "tcp_conn_limit"]);
+    mode.finish(server, &["/rules", "tcp_conn_limit"]);
 }
 
-#[test]
-fn rules_tell_what_each_does() {
-    let server = with_rules().start();
+fn rules_tell_what_each_does(mode: Mode) {
+    let server = with_rules(mode).start();
     let mut held = take_all(&server, source(31, 0, 1), 2);
     held.extend(take_all(&server, source(31, 0, 2), 2));
     held.extend(server.admit_all(1, Via::Tcp, source(31, 0, 3)));
@@ -209,7 +222,7 @@ fn rules_tell_what_each_does() {
     assert_eq!(number(&server.rule("127.31.0.0/16"), "rejected"), 5);
     let shown = server.kamcmd(&["tcp_conn_limit.rules"]);
     assert!(shown.contains("prefix: 127.33.0.0/16"), "{shown}");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
 /// Rules in the order of their prefixes, the default last.
@@ -221,9 +234,8 @@ fn sorted(mut rules: Value) -> Value {
     rules
 }
 
-#[test]
-fn set_limit_closes_nothing() {
-    let server = Config::with_module().limit(5).start();
+fn set_limit_closes_nothing(mode: Mode) {
+    let server = mode.with_module().limit(5).start();
     let from = source(34, 0, 1);
     let set = |limit: i32| server.rpc("tcp_conn_limit.set_limit", json!([limit]));
     let mut held = take_all(&server, from, 5);
@@ -249,18 +261,17 @@ fn set_limit_closes_nothing() {
     set(24);
     take_all(&server, from, 0);
     assert_held(&server, from, 24, &mut held);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn set_limit_leaves_the_rules() {
-    let server = with_rules().start();
+fn set_limit_leaves_the_rules(mode: Mode) {
+    let server = with_rules(mode).start();
     server.rpc("tcp_conn_limit.set_limit", json!([1]));
     let _held = [
         take_all(&server, source(31, 0, 1), 2),
         take_all(&server, source(40, 0, 1), 1),
     ];
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
 /// The value of a variable of the group as cfg_rpc tells it.
@@ -274,9 +285,9 @@ fn set_now(server: &Server, name: &str, value: i32) {
     server.rpc("cfg.set_now_int", json!(["tcp_conn_limit", name, value]));
 }
 
-#[test]
-fn cfg_framework_changes_limit_and_mode() {
-    let server = Config::with_module()
+fn cfg_framework_changes_limit_and_mode(mode: Mode) {
+    let server = mode
+        .with_module()
         .module("cfg_rpc.so")
         .limit(2)
         .param("log_interval", 5)
@@ -298,13 +309,13 @@ fn cfg_framework_changes_limit_and_mode() {
     held.extend(take_all(&server, from, 1));
 
     set_now(&server, "mode", 1);
-    until("the mode is monitor", || mode(&server) == "monitor");
+    until("the mode is monitor", || mode_of(&server) == "monitor");
     held.extend(server.admit_all(2, Via::Tcp, from));
     set_now(&server, "mode", 2);
-    until("the mode is off", || mode(&server) == "off");
+    until("the mode is off", || mode_of(&server) == "off");
     held.extend(server.admit_all(2, Via::Tcp, from));
     set_now(&server, "mode", 0);
-    until("the mode is enforce", || mode(&server) == "enforce");
+    until("the mode is enforce", || mode_of(&server) == "enforce");
     take_all(&server, from, 0);
 
     // There is one truth.
@@ -313,12 +324,11 @@ fn cfg_framework_changes_limit_and_mode() {
     server.rpc("tcp_conn_limit.set_mode", json!(["monitor"]));
     assert_eq!(configured(&server, "mode"), 1);
     assert_held(&server, from, 7, &mut held);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn cfg_framework_knows_the_ranges() {
-    let server = Config::with_module().module("cfg_rpc.so").start();
+fn cfg_framework_knows_the_ranges(mode: Mode) {
+    let server = mode.with_module().module("cfg_rpc.so").start();
     for (name, wrong) in [
         ("mode", -1),
         ("mode", 3),
@@ -341,38 +351,36 @@ fn cfg_framework_knows_the_ranges() {
         assert!(told, "{help}");
     }
     // What the core says of a value out of range.
-    Mode::Module.finish(server, &["cfg"]);
+    mode.finish(server, &["cfg"]);
 }
 
 /// The mode that the server says it is in.
-fn mode(server: &Server) -> Value {
+fn mode_of(server: &Server) -> Value {
     server.rpc("tcp_conn_limit.stats", json!([]))["mode"].clone()
 }
 
-#[test]
-fn set_mode_changes_it_at_once() {
-    let server = Config::with_module().limit(2).start();
+fn set_mode_changes_it_at_once(mode: Mode) {
+    let server = mode.with_module().limit(2).start();
     let from = source(34, 0, 1);
     let set = |mode: &str| server.rpc("tcp_conn_limit.set_mode", json!([mode]));
     let mut held = take_all(&server, from, 2);
-    assert_eq!(mode(&server), "enforce");
+    assert_eq!(mode_of(&server), "enforce");
     for new in ["monitor", "off"] {
         set(new);
-        assert_eq!(mode(&server), new);
+        assert_eq!(mode_of(&server), new);
         held.extend(server.admit_all(3, Via::Tcp, from));
     }
     set("enforce");
-    assert_eq!(mode(&server), "enforce");
+    assert_eq!(mode_of(&server), "enforce");
     take_all(&server, from, 0);
     assert_held(&server, from, 8, &mut held);
     assert_eq!(server.stat("rejected"), 2);
     assert_eq!(server.stat("would_reject"), 3);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn reset_stats_forgets_what_was() {
-    let server = with_rules().start();
+fn reset_stats_forgets_what_was(mode: Mode) {
+    let server = with_rules(mode).start();
     let (greedy, big) = (source(31, 0, 1), source(40, 0, 1));
     let mut held = take_all(&server, greedy, 2);
     server.rpc("tcp_conn_limit.set_limit", json!([20]));
@@ -417,23 +425,21 @@ fn reset_stats_forgets_what_was() {
     many.extend(server.admit_all(7, Via::Tcp, big));
     assert_eq!(number(&server.source("127.40.0.1"), "peak"), 10);
     assert_eq!(server.stat("admitted"), 7);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn restart_reads_the_configuration() {
-    let server = with_rules().start();
+fn restart_reads_the_configuration(mode: Mode) {
+    let server = with_rules(mode).start();
     server.rpc("tcp_conn_limit.set_limit", json!([1]));
     server.rpc("tcp_conn_limit.set_mode", json!(["off"]));
-    let server = Mode::Module.restart(server);
+    let server = mode.restart(server);
     assert_eq!(server.stat("limit"), 5);
-    assert_eq!(mode(&server), "enforce");
-    Mode::Module.finish(server, &[]);
+    assert_eq!(mode_of(&server), "enforce");
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn wrong_arguments_are_told() {
-    let server = with_rules().start();
+fn wrong_arguments_are_told(mode: Mode) {
+    let server = with_rules(mode).start();
     for (command, arguments, told) in [
         ("set_limit", json!([]), ""),
         ("set_limit", json!(["many"]), ""),
@@ -461,15 +467,15 @@ fn wrong_arguments_are_told() {
         );
     }
     assert_eq!(server.stat("limit"), 5);
-    assert_eq!(mode(&server), "enforce");
-    Mode::Module.finish(server, &[]);
+    assert_eq!(mode_of(&server), "enforce");
+    mode.finish(server, &[]);
 }
 
 /// A hundred reloads while connections of a hundred sources come and go.
-#[test]
-fn reload_storm() {
+fn reload_storm(mode: Mode) {
     const RELOADS: u64 = 100;
-    let server = Config::with_module()
+    let server = mode
+        .with_module()
         .limit(5)
         .rules_file(RULES)
         .core("tcp_max_connections=4000")
@@ -510,7 +516,7 @@ fn reload_storm() {
                 },
             );
             if n % 10 == 0 {
-                server.assert_audit_clean();
+                mode.assert_audit_clean(&server);
             }
         }
         is_over.store(true, Ordering::Relaxed);
@@ -518,7 +524,7 @@ fn reload_storm() {
     assert_eq!(server.stat("reloads"), RELOADS);
     assert!(rounds.load(Ordering::Relaxed) >= 800);
     server.wait_for_connections(0);
-    server.assert_audit_clean();
+    mode.assert_audit_clean(&server);
     assert_eq!(server.stat("connections"), 0);
     let rules = server.rpc("tcp_conn_limit.rules", json!([]));
     for rule in rules.as_array().expect("a list of rules") {
@@ -532,14 +538,13 @@ fn reload_storm() {
         take_all(&server, source(32, 0, 1), 3),
         take_all(&server, source(30, 0, 1), 5),
     ];
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
 /// In three processes at a time: some may be told to wait, and what is in force
 /// in the end is whole.
-#[test]
-fn reloads_at_the_same_time() {
-    let server = with_rules()
+fn reloads_at_the_same_time(mode: Mode) {
+    let server = with_rules(mode)
         .rule("127.33.0.0/16=1")
         // Who asks by HTTP is a client, too.
         .rule("127.0.0.1=unlimited")
@@ -567,5 +572,5 @@ fn reloads_at_the_same_time() {
     assert_eq!(server.stat("reloads"), u64::from(done));
     assert_eq!(server.stat("rules"), 4);
     let _held = take_all(&server, source(31, 0, 1), 2);
-    Mode::Module.finish(server, &["loading rules"]);
+    mode.finish(server, &["loading rules"]);
 }

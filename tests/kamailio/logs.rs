@@ -6,7 +6,20 @@
 use serde_json::json;
 
 use crate::harness::{Client, Config, Log, Server, Via, source, until};
-use crate::mode::Mode;
+use crate::mode::{Mode, attached_either_way};
+
+attached_either_way!(
+    first_line_tells_all,
+    every_rejection_is_told_once,
+    summary_names_the_worst_and_counts_the_others,
+    silence_within_the_interval,
+    flood_of_many_sources,
+    every_source_has_its_turn,
+    flood_of_one_source,
+    monitor_mode_tells_the_same,
+    log_level_is_the_operators_choice,
+    log_level_may_change,
+);
 
 /// Of the first rejection of a source in an interval.
 const FIRST: &str = "rejected connection from ";
@@ -50,9 +63,9 @@ fn summed_up(line: &str) -> u64 {
     number(before) + others
 }
 
-#[test]
-fn first_line_tells_all() {
-    let server = Config::with_module()
+fn first_line_tells_all(mode: Mode) {
+    let server = mode
+        .with_module()
         .limit(3)
         .rule("127.70.0.0/16=1")
         .any_address()
@@ -64,7 +77,7 @@ fn first_line_tells_all() {
     server.reject(Via::Tcp, source(71, 0, 1));
     server.wait_for_log(1, "from 127.70.0.1: 1 connections, limit 1");
     server.wait_for_log(1, "from 127.71.0.1: 3 connections, limit 3");
-    let log = Mode::Module.finish(server, &[]);
+    let log = mode.finish(server, &[]);
     let of_rule = log.lines_with(&format!("{FIRST}127.70.0.1"))[0];
     assert!(of_rule.contains("127.70.0.0/16"), "{of_rule}");
     let of_default = log.lines_with(&format!("{FIRST}127.71.0.1"))[0];
@@ -74,12 +87,8 @@ fn first_line_tells_all() {
     }
 }
 
-#[test]
-fn every_rejection_is_told_once() {
-    let server = Config::with_module()
-        .limit(1)
-        .param("log_interval", 2)
-        .start();
+fn every_rejection_is_told_once(mode: Mode) {
+    let server = mode.with_module().limit(1).param("log_interval", 2).start();
     let _held = (
         be_rejected(&server, 0, 1, 30),
         be_rejected(&server, 0, 2, 5),
@@ -91,7 +100,7 @@ fn every_rejection_is_told_once() {
     let before = server.log().lines_with("tcp_conn_limit").len();
     let _other = be_rejected(&server, 1, 1, 2);
     until("the log tells of 38", || told(&server.log()) >= 38);
-    let log = Mode::Module.finish(server, &[]);
+    let log = mode.finish(server, &[]);
     assert_eq!(told(&log), 38);
     // Of the other: its first line and its summary.
     let after = log.lines_with("tcp_conn_limit").len();
@@ -101,9 +110,9 @@ fn every_rejection_is_told_once() {
     assert!(lines[0].contains(" more from 127.70."), "{lines:?}");
 }
 
-#[test]
-fn summary_names_the_worst_and_counts_the_others() {
-    let server = Config::with_module()
+fn summary_names_the_worst_and_counts_the_others(mode: Mode) {
+    let server = mode
+        .with_module()
         .module("cfg_rpc.so")
         .limit(1)
         .param("log_interval", A_DAY)
@@ -123,16 +132,16 @@ fn summary_names_the_worst_and_counts_the_others() {
         json!(["tcp_conn_limit", "log_interval", 1]),
     );
     server.wait_for_log(1, SUMMARY);
-    let log = Mode::Module.finish(server, &[]);
+    let log = mode.finish(server, &[]);
     let summary = log.lines_with(SUMMARY)[0];
     let expected = "10 more from 127.70.0.2, 6 from 2 other sources";
     assert!(summary.contains(expected), "{summary}");
     assert_eq!(told(&log), 20);
 }
 
-#[test]
-fn silence_within_the_interval() {
-    let server = Config::with_module()
+fn silence_within_the_interval(mode: Mode) {
+    let server = mode
+        .with_module()
         .limit(1)
         .param("log_interval", A_DAY)
         .start();
@@ -147,17 +156,13 @@ fn silence_within_the_interval() {
         server.wait_for_log(1, &format!("{FIRST}127.70.0.{round}:"));
         server.wait_for_log(1, &format!("{FIRST}127.70.0.1:"));
     }
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn flood_of_many_sources() {
+fn flood_of_many_sources(mode: Mode) {
     const SOURCES: u32 = 300;
     const TIMES: u32 = 15;
-    let server = Config::with_module()
-        .limit(1)
-        .param("log_interval", 3)
-        .start();
+    let server = mode.with_module().limit(1).param("log_interval", 3).start();
     let _held: Vec<Client> = (0..SOURCES)
         .map(|n| be_rejected(&server, (n / 250) as u8, (n % 250) as u8, TIMES))
         .collect();
@@ -166,7 +171,7 @@ fn flood_of_many_sources() {
     until("the log tells of all", || told(&server.log()) >= all);
     let suppressed = server.stat("log_suppressed");
     let pid = server.tcp_main();
-    let log = Mode::Module.finish(server, &[]);
+    let log = mode.finish(server, &[]);
     assert_eq!(told(&log), all);
     // At most 100 and a summary for each interval.
     let (first, summaries) = (log.lines_with(FIRST).len(), log.lines_with(SUMMARY).len());
@@ -177,12 +182,8 @@ fn flood_of_many_sources() {
     assert_all_by_watcher(&log, pid);
 }
 
-#[test]
-fn every_source_has_its_turn() {
-    let server = Config::with_module()
-        .limit(1)
-        .param("log_interval", 1)
-        .start();
+fn every_source_has_its_turn(mode: Mode) {
+    let server = mode.with_module().limit(1).param("log_interval", 1).start();
     let sources = 1..=150;
     let _held: Vec<Client> = sources
         .clone()
@@ -196,19 +197,15 @@ fn every_source_has_its_turn() {
         let mut hosts = sources.clone();
         hosts.all(|host| log.contains(&format!("{FIRST}127.70.0.{host}:")))
     });
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn flood_of_one_source() {
-    let server = Config::with_module()
-        .limit(1)
-        .param("log_interval", 2)
-        .start();
+fn flood_of_one_source(mode: Mode) {
+    let server = mode.with_module().limit(1).param("log_interval", 2).start();
     let _held = be_rejected(&server, 0, 1, 5000);
     until("the log tells of all", || told(&server.log()) >= 5000);
     let pid = server.tcp_main();
-    let log = Mode::Module.finish(server, &[]);
+    let log = mode.finish(server, &[]);
     assert_eq!(told(&log), 5000);
     let lines = log.lines_with("127.70.0.1");
     // Two for each interval of 2 seconds.
@@ -236,9 +233,9 @@ fn assert_all_by_watcher(log: &Log, tcp_main: u64) {
     assert!(lines.iter().all(|line| pid(line) == watcher), "{lines:#?}");
 }
 
-#[test]
-fn monitor_mode_tells_the_same() {
-    let server = Config::with_module()
+fn monitor_mode_tells_the_same(mode: Mode) {
+    let server = mode
+        .with_module()
         .text_param("mode", "monitor")
         .limit(1)
         .param("log_interval", 2)
@@ -252,7 +249,7 @@ fn monitor_mode_tells_the_same() {
         first + summaries.iter().map(|line| summed_up(line)).sum::<u64>()
     };
     until("the log tells of 30", || told(&server.log()) >= 30);
-    let log = Mode::Module.finish(server, &[]);
+    let log = mode.finish(server, &[]);
     assert_eq!(told(&log), 30);
     assert!(log.lines_with(FIRST).is_empty());
 }
@@ -264,8 +261,8 @@ event_route[tcp-conn-limit:rejected] {
 }
 "#;
 
-fn with_mark() -> Config {
-    Config::with_module()
+fn with_mark(mode: Mode) -> Config {
+    mode.with_module()
         .module("cfg_rpc.so")
         .module("pv.so")
         .module("htable.so")
@@ -282,17 +279,16 @@ fn wait_for_mark(server: &Server, address: &str) {
     });
 }
 
-#[test]
-fn log_level_is_the_operators_choice() {
+fn log_level_is_the_operators_choice(mode: Mode) {
     // With debug=1 the log has notices, but no infos.
     for (level, written) in [(-1, Some("ERROR")), (1, Some("NOTICE")), (2, None)] {
-        let server = with_mark().limit(1).param("log_level", level).start();
+        let server = with_mark(mode).limit(1).param("log_level", level).start();
         let _held = be_rejected(&server, 0, 1, 1);
         wait_for_mark(&server, "127.70.0.1");
         if let Some(name) = written {
             server.wait_for_log(1, &format!("{name}: tcp_conn_limit"));
         }
-        let log = Mode::Module.finish(server, &[FIRST]);
+        let log = mode.finish(server, &[FIRST]);
         let lines = log.lines_with(FIRST);
         assert_eq!(lines.len(), usize::from(written.is_some()), "{lines:?}");
         if let Some(name) = written {
@@ -301,14 +297,13 @@ fn log_level_is_the_operators_choice() {
     }
 }
 
-#[test]
-fn log_level_may_change() {
-    let server = with_mark().limit(1).param("log_level", 3).start();
+fn log_level_may_change(mode: Mode) {
+    let server = with_mark(mode).limit(1).param("log_level", 3).start();
     let mut held = vec![be_rejected(&server, 0, 1, 1)];
     wait_for_mark(&server, "127.70.0.1");
     server.rpc("cfg.set_now_int", json!(["tcp_conn_limit", "log_level", 0]));
     held.push(be_rejected(&server, 0, 2, 1));
     server.wait_for_log(1, &format!("{FIRST}127.70.0.2"));
-    let log = Mode::Module.finish(server, &[]);
+    let log = mode.finish(server, &[]);
     assert_eq!(log.lines_with(&format!("{FIRST}127.70.0.1")), [""; 0]);
 }

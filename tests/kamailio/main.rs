@@ -8,6 +8,7 @@ mod mode;
 
 mod differences;
 mod full;
+mod interpose;
 mod ipv6;
 mod limit;
 mod live;

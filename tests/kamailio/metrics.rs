@@ -8,8 +8,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Config, Server, Via, number, source};
-use crate::mode::Mode;
+use crate::harness::{Client, Server, Via, number, source};
+use crate::mode::{Mode, attached_either_way};
+
+attached_either_way!(scrape_has_every_counter, counters_explain_themselves,);
 
 const MONITORING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kamailio-glue/monitoring");
 const PREFIX: &str = "kamailio_tcp_conn_limit_";
@@ -33,8 +35,9 @@ fn metrics(server: &Server) -> BTreeMap<String, f64> {
 }
 
 /// A server on which everything has happened that its counters count.
-fn eventful() -> (Server, Vec<Client>) {
-    let server = Config::with_module()
+fn eventful(mode: Mode) -> (Server, Vec<Client>) {
+    let server = mode
+        .with_module()
         .limit(4)
         .core("tcp_max_connections=500")
         .http("all")
@@ -54,9 +57,8 @@ fn eventful() -> (Server, Vec<Client>) {
     (server, held)
 }
 
-#[test]
-fn scrape_has_every_counter() {
-    let (server, _held) = eventful();
+fn scrape_has_every_counter(mode: Mode) {
+    let (server, _held) = eventful(mode);
     let metrics = metrics(&server);
     let metric = |name: &str| {
         let value = metrics.get(&format!("{PREFIX}{name}"));
@@ -75,6 +77,7 @@ fn scrape_has_every_counter() {
         ("full_rejected", 0.0),
         ("bad_address", 0.0),
         ("stale_token", 0.0),
+        ("descriptor_reused", 0.0),
         ("reloads", 2.0),
         ("capacity", 500.0),
         ("rules", 1.0),
@@ -95,12 +98,11 @@ fn scrape_has_every_counter() {
     assert_eq!(server.counter("tcp_conn_limit", "reloads"), 2);
     let all = server.kamcmd(&["stats.get_statistics", "tcp_conn_limit:"]);
     assert!(all.contains("tcp_conn_limit:rules = 1"), "{all}");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn counters_explain_themselves() {
-    let (server, _held) = eventful();
+fn counters_explain_themselves(mode: Mode) {
+    let (server, _held) = eventful(mode);
     let names = server.rpc("cnt.var_list", json!(["tcp_conn_limit"]));
     let names = names.as_array().expect("a list of counters");
     assert!(names.len() >= 20, "{names:?}");
@@ -115,7 +117,7 @@ fn counters_explain_themselves() {
     }
     let rows = documented.lines().filter(|line| line.starts_with("| `"));
     assert_eq!(rows.count(), names.len(), "rows for what is no counter");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
 /// The names of metrics in a query.
@@ -150,7 +152,7 @@ fn monitoring(file: &str) -> String {
 fn assert_scraped(wanted: &BTreeSet<String>) {
     let ours = wanted.iter().filter(|name| name.starts_with(PREFIX));
     assert!(ours.count() > 3, "too few are ours: {wanted:?}");
-    let (server, _held) = eventful();
+    let (server, _held) = eventful(Mode::Module);
     let metrics = metrics(&server);
     for name in wanted {
         assert!(

@@ -4,12 +4,22 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Config, Server, Via, number, source};
-use crate::mode::Mode;
+use crate::harness::{Client, Server, Via, number, source};
+use crate::mode::{Mode, attached_either_way};
 
-#[test]
-fn monitor_admits_all_and_tells() {
-    let server = Config::with_module()
+attached_either_way!(
+    monitor_admits_all_and_tells,
+    off_admits_all_and_counts,
+    log_tells_what_happened_not_the_mode_of_later,
+    enforce_is_the_default,
+    suggest_proposes_limits,
+    suggest_lists_the_ten_highest,
+    suggest_with_nobody_there,
+);
+
+fn monitor_admits_all_and_tells(mode: Mode) {
+    let server = mode
+        .with_module()
         .text_param("mode", "monitor")
         .limit(2)
         .rule("127.41.0.0/16=1")
@@ -42,7 +52,7 @@ fn monitor_admits_all_and_tells() {
     let told = "would reject connection from ";
     server.wait_for_log(1, &format!("{told}127.40.0.1: "));
     server.wait_for_log(1, &format!("{told}127.41.0.1: "));
-    let log = Mode::Module.finish(server, &[]);
+    let log = mode.finish(server, &[]);
     let line = log.lines_with(&format!("{told}127.41.0.1: "))[0];
     for text in ["WARNING: tcp_conn_limit", "limit 1", "127.41.0.0/16"] {
         assert!(line.contains(text), "{line}");
@@ -51,9 +61,9 @@ fn monitor_admits_all_and_tells() {
     assert!(log.lines_with("127.40.0.2").is_empty());
 }
 
-#[test]
-fn off_admits_all_and_counts() {
-    let server = Config::with_module()
+fn off_admits_all_and_counts(mode: Mode) {
+    let server = mode
+        .with_module()
         .text_param("mode", "off")
         .limit(2)
         .rule("127.41.0.0/16=1")
@@ -72,12 +82,11 @@ fn off_admits_all_and_counts() {
     server.wait_for_connections(1);
     held.push(server.admit(Via::Tcp, source(40, 0, 1)));
     server.reject(Via::Tcp, source(40, 0, 1));
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn log_tells_what_happened_not_the_mode_of_later() {
-    let server = Config::with_module().limit(1).start();
+fn log_tells_what_happened_not_the_mode_of_later(mode: Mode) {
+    let server = mode.with_module().limit(1).start();
     let set = |mode: &str| server.rpc("tcp_conn_limit.set_mode", json!([mode]));
     let mut held = vec![server.admit(Via::Tcp, source(40, 0, 1))];
     server.reject(Via::Tcp, source(40, 0, 1));
@@ -86,15 +95,14 @@ fn log_tells_what_happened_not_the_mode_of_later() {
     set("enforce");
     server.wait_for_log(1, "would reject connection from 127.40.0.2: ");
     server.wait_for_log(1, "rejected connection from 127.40.0.1: ");
-    let log = Mode::Module.finish(server, &[]);
+    let log = mode.finish(server, &[]);
     assert_eq!(log.lines_with("connection from").len(), 2);
 }
 
-#[test]
-fn enforce_is_the_default() {
+fn enforce_is_the_default(mode: Mode) {
     for config in [
-        Config::with_module(),
-        Config::with_module().text_param("mode", "enforce"),
+        mode.with_module(),
+        mode.with_module().text_param("mode", "enforce"),
     ] {
         let server = config.limit(1).start();
         let stats = server.rpc("tcp_conn_limit.stats", json!([]));
@@ -102,7 +110,7 @@ fn enforce_is_the_default() {
         let _held = server.admit(Via::Tcp, source(40, 0, 1));
         server.reject(Via::Tcp, source(40, 0, 1));
         assert_eq!(server.stat("would_reject"), 0);
-        Mode::Module.finish(server, &[]);
+        mode.finish(server, &[]);
     }
 }
 
@@ -117,9 +125,9 @@ fn suggestion(server: &Server, prefix: &str) -> Value {
         .clone()
 }
 
-#[test]
-fn suggest_proposes_limits() {
-    let server = Config::with_module()
+fn suggest_proposes_limits(mode: Mode) {
+    let server = mode
+        .with_module()
         .text_param("mode", "monitor")
         .limit(2)
         .rule("127.42.0.0/16=3")
@@ -161,12 +169,12 @@ fn suggest_proposes_limits() {
     server.rpc("tcp_conn_limit.set_mode", json!(["enforce"]));
     let _held = server.admit_all(14, Via::Tcp, source(40, 1, 1));
     server.reject(Via::Tcp, source(40, 1, 1));
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn suggest_lists_the_ten_highest() {
-    let server = Config::with_module()
+fn suggest_lists_the_ten_highest(mode: Mode) {
+    let server = mode
+        .with_module()
         .text_param("mode", "monitor")
         .core("tcp_max_connections=3000")
         .shared_memory(128)
@@ -193,17 +201,16 @@ fn suggest_lists_the_ten_highest() {
         .map(|n| json!({"source": format!("127.45.0.{n}"), "peak": 12 + n}))
         .collect();
     assert_eq!(default["list"], Value::Array(expected));
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn suggest_with_nobody_there() {
-    let server = Config::with_module().limit(7).start();
+fn suggest_with_nobody_there(mode: Mode) {
+    let server = mode.with_module().limit(7).start();
     let all = server.rpc("tcp_conn_limit.suggest", json!([]));
     assert_eq!(
         all,
         json!([{"prefix": "default", "limit": 7, "sources": 0, "highest": 0, "p99": 0,
             "proposed": 8, "above": 0, "list": []}])
     );
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }

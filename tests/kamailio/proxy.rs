@@ -5,13 +5,15 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::harness::{Client, Config, Server, Via, proxy, source};
-use crate::mode::{Mode, in_every_mode};
+use crate::mode::{Mode, in_every_mode, when_interposed};
 
 in_every_mode!(
     proxy_is_not_throttled_by_its_clients,
     proxy_itself_is_limited,
     refused_headers_leave_nothing_behind,
 );
+
+when_interposed!(peer_is_limited);
 
 /// Where the proxy connects from.
 fn the_proxy() -> IpAddr {
@@ -42,8 +44,18 @@ fn config(config: Config) -> Config {
     config.core("tcp_accept_haproxy=yes")
 }
 
+/// The same with what an operator is to do for the proxy: where our module takes
+/// the calls of the core, a rule.
+fn ready_for_the_proxy(mode: Mode) -> Config {
+    let config = config(mode.config(2));
+    if mode == Mode::Interposed {
+        return config.rule(&format!("{}=unlimited", the_proxy()));
+    }
+    config
+}
+
 fn proxy_is_not_throttled_by_its_clients(mode: Mode) {
-    let server = config(mode.config(2)).start();
+    let server = ready_for_the_proxy(mode).start();
     let _held: Vec<Client> = (1..=12)
         .map(|host| admit(&server, &proxy::v1(client(host, 5060))))
         .collect();
@@ -64,7 +76,7 @@ fn proxy_itself_is_limited(mode: Mode) {
 }
 
 fn refused_headers_leave_nothing_behind(mode: Mode) {
-    let server = config(mode.config(2)).start();
+    let server = ready_for_the_proxy(mode).start();
     // No length, no family, no address, version 2 with no known command.
     let refused: [&[u8]; 4] = [
         b"PROXY\r\n\r\n",
@@ -133,4 +145,18 @@ fn a_client_with_and_without_proxy_is_the_same() {
     server.reject(Via::Tcp, direct);
     assert_eq!(server.counted(&direct.to_string()), 2);
     Mode::Module.finish(server, &[]);
+}
+
+fn peer_is_limited(mode: Mode) {
+    let server = config(mode.config(2)).start();
+    server.wait_for_log(1, "WARNING: tcp_conn_limit");
+    let _held = [1, 2].map(|host| admit(&server, &proxy::v1(client(host, 5060))));
+    assert!(open(&server, &proxy::v1(client(3, 5060))).is_none());
+    assert_eq!(server.counted(&the_proxy().to_string()), 2);
+    assert_eq!(server.counted("198.51.100.1"), 0);
+    let log = mode.finish(server, &[]);
+    let told = log.lines_with("tcp_accept_haproxy")[0];
+    for text in ["WARNING: tcp_conn_limit", "rule", "=unlimited"] {
+        assert!(told.contains(text), "{told}");
+    }
 }

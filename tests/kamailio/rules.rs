@@ -9,7 +9,27 @@ use serde_json::json;
 
 use crate::harness::{Client, Config, Log, Server, Via, in_own_network, number, proxy, source};
 use crate::ipv6;
-use crate::mode::Mode;
+use crate::mode::{Mode, attached_either_way};
+
+attached_either_way!(
+    longest_prefix_wins,
+    rule_of_all_is_the_shortest,
+    unlimited_passes_the_default,
+    rules_hold_without_a_default,
+    largest_limit_is_a_limit,
+    ipv6_prefixes,
+    rules_of_grouped_sources,
+    file_with_comments,
+    file_without_rules,
+    ten_thousand_rules,
+    long_lists_of_rules_are_cut,
+    wrong_parameter,
+    wrong_line_of_the_file,
+    rule_within_an_ipv4_source,
+    rule_that_is_there_already,
+    file_that_is_not_there,
+    too_many_rules,
+);
 
 /// Checks that exactly `limit` connections of a source are admitted and that
 /// `rule` is the reason.
@@ -29,10 +49,10 @@ fn assert_known(server: &Server, from: IpAddr, limit: usize, rule: &str) {
     assert_eq!(known["limit"], limit, "{known}");
 }
 
-#[test]
-fn longest_prefix_wins() {
+fn longest_prefix_wins(mode: Mode) {
     // Not in the order of their lengths.
-    let server = Config::with_module()
+    let server = mode
+        .with_module()
         .limit(6)
         .any_address()
         .rule("127.20.0.0/16=4")
@@ -59,12 +79,12 @@ fn longest_prefix_wins() {
     assert_known(&server, localhost, 6, "default");
     // Nobody need be there to be told his rule.
     assert_known(&server, source(20, 1, 99), 2, "127.20.1.0/24");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn rule_of_all_is_the_shortest() {
-    let server = Config::with_module()
+fn rule_of_all_is_the_shortest(mode: Mode) {
+    let server = mode
+        .with_module()
         .limit(5)
         .any_address()
         .rule("0.0.0.0/0=2")
@@ -76,13 +96,13 @@ fn rule_of_all_is_the_shortest() {
     ];
     // Of all IPv4.
     assert_known(&server, "::1".parse().expect("an address"), 5, "default");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn unlimited_passes_the_default() {
+fn unlimited_passes_the_default(mode: Mode) {
     let balancer = source(21, 0, 1);
-    let server = Config::with_module()
+    let server = mode
+        .with_module()
         .limit(2)
         .rule("127.21.0.1=unlimited")
         .rule("127.21.1.0/24=unlimited")
@@ -97,13 +117,13 @@ fn unlimited_passes_the_default() {
     assert_known(&server, balancer, 0, "127.21.0.1");
     assert_eq!(server.counted("127.21.0.1"), 100);
     assert_eq!(number(&server.source("127.21.0.1"), "rejected"), 0);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn rules_hold_without_a_default() {
+fn rules_hold_without_a_default(mode: Mode) {
     for limit in [0, -1] {
-        let server = Config::with_module()
+        let server = mode
+            .with_module()
             .limit(limit)
             .rule("127.21.0.0/16=2")
             .start();
@@ -112,22 +132,21 @@ fn rules_hold_without_a_default() {
             assert_limit(&server, source(21, 0, 1), 2, "127.21.0.0/16"),
         ];
         assert_known(&server, source(22, 0, 1), 0, "default");
-        Mode::Module.finish(server, &[]);
+        mode.finish(server, &[]);
     }
 }
 
-#[test]
-fn largest_limit_is_a_limit() {
-    let server = Config::with_module().rule("127.21.0.1=2147483647").start();
+fn largest_limit_is_a_limit(mode: Mode) {
+    let server = mode.with_module().rule("127.21.0.1=2147483647").start();
     server.admit(Via::Tcp, source(21, 0, 1));
     assert_known(&server, source(21, 0, 1), 2_147_483_647, "127.21.0.1");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn ipv6_prefixes() {
+fn ipv6_prefixes(mode: Mode) {
     in_own_network(|| {
-        let server = Config::with_module()
+        let server = mode
+            .with_module()
             .limit(9)
             .any_address()
             .rule("2001:db8::/32=4")
@@ -165,7 +184,7 @@ fn ipv6_prefixes() {
             1,
             "from 2001:db8:0:107::/64: 1 connections, limit 1, rule 2001:db8:0:107::/64",
         );
-        Mode::Module.finish(server, &[]);
+        mode.finish(server, &[]);
     });
 }
 
@@ -202,9 +221,9 @@ fn client_behind_a_proxy_has_its_own_rule() {
     Mode::Module.finish(server, &[]);
 }
 
-#[test]
-fn rules_of_grouped_sources() {
-    let server = Config::with_module()
+fn rules_of_grouped_sources(mode: Mode) {
+    let server = mode
+        .with_module()
         .limit(4)
         .param("ipv4_prefix", 24)
         .rule("127.24.0.0/16=2")
@@ -215,12 +234,12 @@ fn rules_of_grouped_sources() {
     let _one = server.admit(Via::Tcp, source(24, 7, 1));
     server.reject(Via::Tcp, source(24, 7, 2));
     assert_known(&server, source(24, 7, 3), 1, "127.24.7.0/24");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn file_with_comments() {
-    let server = Config::with_module()
+fn file_with_comments(mode: Mode) {
+    let server = mode
+        .with_module()
         .limit(5)
         .rules_file(
             "# The whole office.\n\
@@ -247,16 +266,15 @@ fn file_with_comments() {
         assert_limit(&server, source(23, 0, 1), 5, "default"),
     ];
     assert_known(&server, ipv6::address(1, 1), 2, "2001:db8::/32");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn file_without_rules() {
+fn file_without_rules(mode: Mode) {
     for text in ["", "\n", "# none yet"] {
-        let server = Config::with_module().limit(2).rules_file(text).start();
+        let server = mode.with_module().limit(2).rules_file(text).start();
         assert_eq!(server.stat("rules"), 0);
         let _held = assert_limit(&server, source(22, 0, 1), 2, "default");
-        Mode::Module.finish(server, &[]);
+        mode.finish(server, &[]);
     }
 }
 
@@ -267,9 +285,9 @@ fn ten_thousand() -> String {
     (0..10_000).map(rule).collect()
 }
 
-#[test]
-fn ten_thousand_rules() {
-    let server = Config::with_module()
+fn ten_thousand_rules(mode: Mode) {
+    let server = mode
+        .with_module()
         .limit(5)
         .rules_file(&ten_thousand())
         .start();
@@ -288,12 +306,12 @@ fn ten_thousand_rules() {
     assert_eq!(server.stat("rules"), 10_000);
     held.push(server.admit_all(1, Via::Tcp, source(40, 0, 99)));
     server.reject(Via::Tcp, source(40, 0, 99));
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn long_lists_of_rules_are_cut() {
-    let server = Config::with_module()
+fn long_lists_of_rules_are_cut(mode: Mode) {
+    let server = mode
+        .with_module()
         .limit(5)
         .rules_file(&ten_thousand())
         .start();
@@ -319,7 +337,7 @@ fn long_lists_of_rules_are_cut() {
     let rule = server.rule(prefix);
     assert_eq!(number(&rule, "sources"), 0, "{rule}");
     assert_eq!(number(&rule, "rejected"), 1, "{rule}");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
 /// Panics unless an ERROR line of the module has all of `texts`.
@@ -364,10 +382,10 @@ const WRONG: [(&str, &[&str]); 25] = [
     ("2001:db8::/65=3", &["ipv6_prefix", "64"]),
 ];
 
-#[test]
-fn wrong_parameter() {
+fn wrong_parameter(mode: Mode) {
     for (rule, texts) in WRONG {
-        let log = Config::with_module()
+        let log = mode
+            .with_module()
             .rule("10.1.0.0/16=3")
             .rule(rule)
             .start_fails();
@@ -375,18 +393,16 @@ fn wrong_parameter() {
     }
 }
 
-#[test]
-fn wrong_line_of_the_file() {
+fn wrong_line_of_the_file(mode: Mode) {
     for (rule, texts) in WRONG {
         let file = format!("# one\n10.1.0.0/16=3\n\n{rule} # this\n10.2.0.0/16=3\n");
-        let log = Config::with_module().rules_file(&file).start_fails();
+        let log = mode.with_module().rules_file(&file).start_fails();
         assert_told(&log, &[&["/rules:4", rule], texts].concat());
     }
 }
 
-#[test]
-fn rule_within_an_ipv4_source() {
-    let config = Config::with_module().param("ipv4_prefix", 24);
+fn rule_within_an_ipv4_source(mode: Mode) {
+    let config = mode.with_module().param("ipv4_prefix", 24);
     for rule in ["127.0.0.0/25=3", "127.0.0.1=3"] {
         let log = config.clone().rule(rule).start_fails();
         assert_told(&log, &["modparam rule 1", rule, "ipv4_prefix", "24"]);
@@ -395,9 +411,8 @@ fn rule_within_an_ipv4_source() {
     }
 }
 
-#[test]
-fn rule_that_is_there_already() {
-    let config = Config::with_module();
+fn rule_that_is_there_already(mode: Mode) {
+    let config = mode.with_module();
     let log = config
         .clone()
         .rule("127.1.0.0/16=3")
@@ -427,21 +442,21 @@ fn rule_that_is_there_already() {
     assert_told(&log, &["modparam rule 2", "127.0.0.1/32=3"]);
 }
 
-#[test]
-fn file_that_is_not_there() {
-    let log = Config::with_module()
+fn file_that_is_not_there(mode: Mode) {
+    let log = mode
+        .with_module()
         .text_param("rules_file", "@DIR@/nowhere")
         .start_fails();
     assert_told(&log, &["/nowhere", "No such file"]);
     // Or is none.
-    let log = Config::with_module()
+    let log = mode
+        .with_module()
         .text_param("rules_file", "@DIR@")
         .start_fails();
     assert_told(&log, &["not a regular file"]);
 }
 
-#[test]
-fn too_many_rules() {
+fn too_many_rules(mode: Mode) {
     let rule = |n: u32| {
         format!(
             "10.{}.{}.{}={}\n",
@@ -452,7 +467,7 @@ fn too_many_rules() {
         )
     };
     let most: String = (0..65_535).map(rule).collect();
-    let server = Config::with_module().rules_file(&most).start();
+    let server = mode.with_module().rules_file(&most).start();
     assert_eq!(server.stat("rules"), 65_535);
     assert_known(
         &server,
@@ -460,9 +475,10 @@ fn too_many_rules() {
         6,
         "10.0.255.254",
     );
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 
-    let log = Config::with_module()
+    let log = mode
+        .with_module()
         .rules_file(&(most + "127.0.0.1=3\n"))
         .start_fails();
     assert_told(&log, &["65535"]);

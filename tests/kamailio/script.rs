@@ -6,7 +6,22 @@
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Config, Server, Via, source, until};
-use crate::mode::Mode;
+use crate::mode::{Mode, attached_either_way};
+
+attached_either_way!(
+    variables_of_the_message,
+    functions_with_an_address,
+    unknown_names_are_found_at_the_start,
+    javascript_asks_the_same,
+    event_route_runs_once_for_each_source,
+    event_callback_runs_once_for_each_source,
+    event_route_runs_again_in_the_next_interval,
+    event_route_in_monitor_mode,
+    event_route_of_a_network,
+    events_cannot_flood,
+    event_route_of_another_name,
+    callback_without_a_script,
+);
 
 /// Longer than any test.
 const A_DAY: i64 = 86_400;
@@ -20,8 +35,8 @@ fn with_table(config: Config) -> Config {
         .modparam("htable", "htable", "\"rejected=>size=8;\"")
 }
 
-fn native() -> Config {
-    with_table(Config::with_module())
+fn native(mode: Mode) -> Config {
+    with_table(mode.with_module())
         .limit(4)
         .rule("127.81.0.0/16=2")
         .param("log_interval", A_DAY)
@@ -76,9 +91,8 @@ request_route {
 }
 "#;
 
-#[test]
-fn variables_of_the_message() {
-    let server = native().route(NATIVE).start();
+fn variables_of_the_message(mode: Mode) {
+    let server = native(mode).route(NATIVE).start();
     let mut held = server.admit_all(3, Via::Tcp, source(80, 0, 1));
     // Source, connections, limit, rejected, would_reject, rule.
     let me = |client: &mut Client| {
@@ -101,12 +115,11 @@ fn variables_of_the_message() {
     // No limit is 0.
     server.rpc("tcp_conn_limit.set_limit", json!([-1]));
     assert_eq!(me(&mut held[0]), "127.80.0.1 4 0 1 0 default");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn functions_with_an_address() {
-    let server = native().route(NATIVE).start();
+fn functions_with_an_address(mode: Mode) {
+    let server = native(mode).route(NATIVE).start();
     let mut asker = server.admit(Via::Tcp, source(80, 0, 1));
     assert_eq!(asker.ask("get"), "127.81.0.1 0 2 0 127.81.0.0/16");
     assert_eq!(asker.ask("check"), "yes");
@@ -131,17 +144,16 @@ fn functions_with_an_address() {
     assert_eq!(asker.ask("check-nobody"), "none");
     assert_eq!(asker.ask("get-nobody"), "none");
     // The log may tell that these are no addresses.
-    Mode::Module.finish(server, &["tcp_conn_limit"]);
+    mode.finish(server, &["tcp_conn_limit"]);
 }
 
-#[test]
-fn unknown_names_are_found_at_the_start() {
+fn unknown_names_are_found_at_the_start(mode: Mode) {
     for script in [
         "request_route {\n\t$var(x) = $tcp_conn_limit(nothing);\n}\n",
         "request_route {\n\ttcp_conn_limit_get(\"127.0.0.1\", \"nothing\", \"$var(x)\");\n}\n",
         "request_route {\n\ttcp_conn_limit_get(\"127.0.0.1\", \"limit\", \"text\");\n}\n",
     ] {
-        native().route(script).start_fails();
+        native(mode).route(script).start_fails();
     }
 }
 
@@ -206,8 +218,8 @@ function on_rejected(name) {
 }
 "#;
 
-fn javascript() -> Config {
-    native()
+fn javascript(mode: Mode) -> Config {
+    native(mode)
         .file("script.js", JAVASCRIPT)
         .module("app_jsdt.so")
         .modparam("app_jsdt", "load", "\"@DIR@/script.js\"")
@@ -215,9 +227,8 @@ fn javascript() -> Config {
         .route("cfgengine \"jsdt\"\n")
 }
 
-#[test]
-fn javascript_asks_the_same() {
-    let server = javascript().start();
+fn javascript_asks_the_same(mode: Mode) {
+    let server = javascript(mode).start();
     let mut asker = server.admit(Via::Tcp, source(80, 0, 1));
     assert_eq!(asker.ask("me"), "127.80.0.1 1 4 0 default");
     assert_eq!(asker.ask("check"), "yes");
@@ -235,13 +246,13 @@ fn javascript_asks_the_same() {
     server.wait_for_connections(4);
     assert_eq!(asker.ask("get"), "3 2 1 9");
     assert_eq!(asker.ask("check-nobody"), "no");
-    Mode::Module.finish(server, &["tcp_conn_limit"]);
+    mode.finish(server, &["tcp_conn_limit"]);
 }
 
 /// Rejects two sources many times and checks that each is noted once, in the
 /// process that is made for it.
 #[track_caller]
-fn assert_events(server: Server) {
+fn assert_events(mode: Mode, server: Server) {
     let mut held = server.admit_all(4, Via::Tcp, source(80, 0, 1));
     held.extend(server.admit_all(2, Via::Tcp, source(81, 0, 1)));
     for _ in 0..20 {
@@ -265,7 +276,7 @@ fn assert_events(server: Server) {
         server.reject(Via::Tcp, source(80, 0, host));
     }
     noted(&server, "127.80.0.3");
-    let log = Mode::Module.finish(server, &[]);
+    let log = mode.finish(server, &[]);
     for address in ["127.80.0.1", "127.81.0.1", "127.80.0.3"] {
         let events = log.lines_with(&format!("event of {address}"));
         assert_eq!(events.len(), 1, "{events:?}");
@@ -273,19 +284,19 @@ fn assert_events(server: Server) {
     assert_eq!(log.lines_of(tcp_main, "event of"), [""; 0]);
 }
 
-#[test]
-fn event_route_runs_once_for_each_source() {
-    assert_events(native().route(NATIVE).also_route(NATIVE_EVENT).start());
+fn event_route_runs_once_for_each_source(mode: Mode) {
+    assert_events(
+        mode,
+        native(mode).route(NATIVE).also_route(NATIVE_EVENT).start(),
+    );
 }
 
-#[test]
-fn event_callback_runs_once_for_each_source() {
-    assert_events(javascript().start());
+fn event_callback_runs_once_for_each_source(mode: Mode) {
+    assert_events(mode, javascript(mode).start());
 }
 
-#[test]
-fn event_route_runs_again_in_the_next_interval() {
-    let server = native()
+fn event_route_runs_again_in_the_next_interval(mode: Mode) {
+    let server = native(mode)
         .param("log_interval", 1)
         .also_route(NATIVE_EVENT)
         .start();
@@ -294,12 +305,11 @@ fn event_route_runs_again_in_the_next_interval() {
         server.reject(Via::Tcp, source(80, 0, 1));
         server.log().lines_with("event of 127.80.0.1").len() == 3
     });
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn event_route_in_monitor_mode() {
-    let server = native()
+fn event_route_in_monitor_mode(mode: Mode) {
+    let server = native(mode)
         .text_param("mode", "monitor")
         .also_route(NATIVE_EVENT)
         .start();
@@ -308,12 +318,11 @@ fn event_route_in_monitor_mode() {
     let noted = noted(&server, "127.80.0.1");
     let expected = [4, 5, 6].map(|count| format!("127.80.0.1 {count} 4 default"));
     assert!(expected.iter().any(|text| noted == *text), "{noted}");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn event_route_of_a_network() {
-    let server = native()
+fn event_route_of_a_network(mode: Mode) {
+    let server = native(mode)
         .param("ipv4_prefix", 24)
         .also_route(NATIVE_EVENT)
         .start();
@@ -323,13 +332,12 @@ fn event_route_of_a_network() {
     server.reject(Via::Tcp, source(80, 0, 5));
     let network = "127.80.0.0/24";
     assert_eq!(noted(&server, network), "127.80.0.0/24 4 4 default");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
 /// As many events as first lines in the log: a hundred for an interval.
-#[test]
-fn events_cannot_flood() {
-    let server = native().also_route(NATIVE_EVENT).limit(1).start();
+fn events_cannot_flood(mode: Mode) {
+    let server = native(mode).also_route(NATIVE_EVENT).limit(1).start();
     let held: Vec<Client> = (0..150)
         .map(|host| {
             let client = server.admit(Via::Tcp, source(80, 1, host));
@@ -343,26 +351,24 @@ fn events_cannot_flood() {
     until("the watcher has seen all", || {
         server.stat("log_suppressed") == 50
     });
-    let log = Mode::Module.finish(server, &[]);
+    let log = mode.finish(server, &[]);
     assert_eq!(log.lines_with("event of").len(), 100);
     assert_eq!(log.lines_with("rejected connection from").len(), 100);
     drop(held);
 }
 
-#[test]
-fn event_route_of_another_name() {
+fn event_route_of_another_name(mode: Mode) {
     // The core reads limit:rejected, and would never say so.
     let script = NATIVE_EVENT.replace("tcp-conn-limit:", "tcp_conn_limit:");
-    let log = native().also_route(&script).start_fails();
+    let log = native(mode).also_route(&script).start_fails();
     assert!(
         log.contains("write event_route[tcp-conn-limit:rejected]"),
         "{log}"
     );
 }
 
-#[test]
-fn callback_without_a_script() {
-    let config = native().text_param("event_callback", "on_rejected");
+fn callback_without_a_script(mode: Mode) {
+    let config = native(mode).text_param("event_callback", "on_rejected");
     let log = config.start_fails();
     let lines = log.lines_with("ERROR: tcp_conn_limit");
     assert!(

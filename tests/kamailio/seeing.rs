@@ -7,7 +7,18 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Config, Server, Via, number, source};
-use crate::mode::Mode;
+use crate::mode::{Mode, attached_either_way};
+
+attached_either_way!(
+    stats_tell_all,
+    get_tells_of_one_source,
+    top_lists_the_largest_first,
+    nobody_is_nothing_to_list,
+    audit_compares_with_the_core,
+    counters_are_those_of_a_core_module,
+    kamcmd_shows_the_commands,
+    functions_of_the_library_run,
+);
 
 /// A server with limit 4 that has seen four sources: with 4, 3 and 1
 /// connections, the first also with 5 rejections, and one that is gone.
@@ -24,9 +35,8 @@ fn busy(config: Config) -> (Server, Vec<Client>) {
     (server, held)
 }
 
-#[test]
-fn stats_tell_all() {
-    let (server, _held) = busy(Config::with_module().core("tcp_max_connections=500"));
+fn stats_tell_all(mode: Mode) {
+    let (server, _held) = busy(mode.with_module().core("tcp_max_connections=500"));
     let mut stats = server.rpc("tcp_conn_limit.stats", json!([]));
     let stats = stats.as_object_mut().expect("a struct");
     let version = stats.remove("version");
@@ -50,14 +60,15 @@ fn stats_tell_all() {
     let suppressed = stats.remove("log_suppressed").and_then(|n| n.as_u64());
     assert!(suppressed <= Some(4), "{suppressed:?}");
     let expected = json!({
-        "attached": "hooks", "limit": 4, "ipv4_prefix": 32, "ipv6_prefix": 64,
+        "attached": mode.attached(), "limit": 4, "ipv4_prefix": 32, "ipv6_prefix": 64,
         "capacity": 500, "connections": 8, "admitted": 9, "rejected": 5,
         "errors": 0, "panics": 0, "table_full": 0, "bad_address": 0, "stale_token": 0,
+        "descriptor_reused": 0,
         "mode": "enforce", "on_full": "admit", "rules": 0, "would_reject": 0,
         "full_rejected": 0, "reloads": 0,
     });
     assert_eq!(Value::Object(stats.clone()), expected);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
 /// What is told of a source of these tests, but for what the watcher has seen
@@ -80,9 +91,8 @@ fn without_sampled(mut source: Value) -> Value {
     source
 }
 
-#[test]
-fn get_tells_of_one_source() {
-    let (server, _held) = busy(Config::with_module());
+fn get_tells_of_one_source(mode: Mode) {
+    let (server, _held) = busy(mode.with_module());
     let get = |address: &str| without_sampled(server.source(address));
     assert_eq!(get("127.0.4.1"), told("127.0.4.1", 4, 5));
     assert_eq!(get("127.0.4.3"), told("127.0.4.3", 3, 0));
@@ -98,12 +108,11 @@ fn get_tells_of_one_source() {
         let fault = server.fault("tcp_conn_limit.get", bad.clone());
         assert_eq!(fault.code, 400, "{bad}: {}", fault.message);
     }
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn top_lists_the_largest_first() {
-    let (server, _held) = busy(Config::with_module());
+fn top_lists_the_largest_first(mode: Mode) {
+    let (server, _held) = busy(mode.with_module());
     let top = |parameters| -> Vec<Value> {
         let top = server.rpc("tcp_conn_limit.top", parameters);
         let list = top.as_array().expect("a list").iter().cloned();
@@ -125,20 +134,18 @@ fn top_lists_the_largest_first() {
         .collect();
     assert_eq!(top(json!([])).len(), 10);
     assert_eq!(top(json!([400])).len(), 23);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn nobody_is_nothing_to_list() {
-    let server = Config::with_module().start();
+fn nobody_is_nothing_to_list(mode: Mode) {
+    let server = mode.with_module().start();
     let top = server.rpc("tcp_conn_limit.top", json!([]));
     assert_eq!(top, json!([]));
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn audit_compares_with_the_core() {
-    let (server, held) = busy(Config::with_module());
+fn audit_compares_with_the_core(mode: Mode) {
+    let (server, held) = busy(mode.with_module());
     let audit = |server: &Server| server.rpc("tcp_conn_limit.audit", json!([]));
     assert_eq!(
         audit(&server),
@@ -150,12 +157,11 @@ fn audit_compares_with_the_core() {
         audit(&server),
         json!({"connections": 0, "counted": 0, "uncounted": 0, "differences": 0, "list": []})
     );
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn counters_are_those_of_a_core_module() {
-    let (server, _held) = busy(Config::with_module().core("tcp_max_connections=500"));
+fn counters_are_those_of_a_core_module(mode: Mode) {
+    let (server, _held) = busy(mode.with_module().core("tcp_max_connections=500"));
     for (name, value) in [
         ("connections", 8),
         ("admitted", 9),
@@ -176,12 +182,11 @@ fn counters_are_those_of_a_core_module() {
     }
     let sources = server.counter("tcp_conn_limit", "sources");
     assert_eq!(sources, server.stat("sources"));
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn kamcmd_shows_the_commands() {
-    let (server, _held) = busy(Config::with_module());
+fn kamcmd_shows_the_commands(mode: Mode) {
+    let (server, _held) = busy(mode.with_module());
     let stats = server.kamcmd(&["tcp_conn_limit.stats"]);
     assert!(stats.contains("connections: 8"), "{stats}");
     let get = server.kamcmd(&["tcp_conn_limit.get", "127.0.4.1"]);
@@ -193,18 +198,17 @@ fn kamcmd_shows_the_commands() {
     assert_eq!(top.matches("source:").count(), 2, "{top}");
     let audit = server.kamcmd(&["tcp_conn_limit.audit"]);
     assert!(audit.contains("differences: 0"), "{audit}");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn functions_of_the_library_run() {
-    let server = Config::with_module().limit(1).start();
+fn functions_of_the_library_run(mode: Mode) {
+    let server = mode.with_module().limit(1).start();
     let _held = server.admit(Via::Tcp, source(0, 4, 1));
     server.reject(Via::Tcp, source(0, 4, 1));
     let stats = server.rpc("tcp_conn_limit.stats", json!([]));
     assert_eq!(number(&stats, "admitted"), 1);
     assert_eq!(number(&stats, "rejected"), 1);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
 #[test]

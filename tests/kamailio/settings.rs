@@ -2,8 +2,17 @@
 
 //! The parameters of the module.
 
-use crate::harness::{Config, Server, Via, source};
-use crate::mode::Mode;
+use crate::harness::{Server, Via, source};
+use crate::mode::{Mode, attached_either_way};
+
+attached_either_way!(
+    limit_is_by_default_that_of_the_core,
+    limit_of_the_core_is_otherwise_unused,
+    zero_and_negative_are_off_but_count,
+    ipv4_prefix_groups_addresses,
+    configuration_check_passes,
+    configuration_check_finds_a_wrong_type,
+);
 
 /// Checks that the server admits `limit` connections of a source and tells so.
 #[track_caller]
@@ -13,38 +22,36 @@ fn assert_limit(server: &Server, limit: usize) {
     server.reject(Via::Tcp, source(0, 3, 1));
 }
 
-#[test]
-fn limit_is_by_default_that_of_the_core() {
-    let server = Config::with_module().core("tcp_accept_iplimit=3").start();
+fn limit_is_by_default_that_of_the_core(mode: Mode) {
+    let server = mode.with_module().core("tcp_accept_iplimit=3").start();
     assert_limit(&server, 3);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 
-    let server = Config::with_module().start();
+    let server = mode.with_module().start();
     assert_eq!(server.stat("limit"), 1024);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn limit_of_the_core_is_otherwise_unused() {
+fn limit_of_the_core_is_otherwise_unused(mode: Mode) {
     // With the core's own check the second connection would be rejected.
-    let config = Config::with_module().limit(5).core("tcp_accept_iplimit=1");
+    let config = mode.with_module().limit(5).core("tcp_accept_iplimit=1");
     let server = config.start();
     assert_limit(&server, 5);
-    let log = Mode::Module.finish(server, &[]);
+    let log = mode.finish(server, &[]);
     assert!(!log.contains("CRITICAL: <core> [core/tcp_main.c"));
 
-    let server = Config::with_module()
+    let server = mode
+        .with_module()
         .limit(0)
         .core("tcp_accept_iplimit=1")
         .start();
     let _held = server.admit_all(20, Via::Tcp, source(0, 3, 1));
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn zero_and_negative_are_off_but_count() {
+fn zero_and_negative_are_off_but_count(mode: Mode) {
     for limit in [0, -1, -1000] {
-        let server = Config::with_module().limit(limit).start();
+        let server = mode.with_module().limit(limit).start();
         let held = server.admit_all(30, Via::Tcp, source(0, 3, 1));
         assert_eq!(server.counted("127.0.3.1"), 30);
         assert_eq!(server.stat("connections"), 30);
@@ -52,13 +59,12 @@ fn zero_and_negative_are_off_but_count() {
         drop(held);
         server.wait_for_connections(0);
         assert_eq!(server.counted("127.0.3.1"), 0);
-        Mode::Module.finish(server, &[]);
+        mode.finish(server, &[]);
     }
 }
 
-#[test]
-fn ipv4_prefix_groups_addresses() {
-    let config = Config::with_module().limit(2);
+fn ipv4_prefix_groups_addresses(mode: Mode) {
+    let config = mode.with_module().limit(2);
     let server = config.clone().param("ipv4_prefix", 24).start();
     let _held = [1, 2].map(|host| server.admit(Via::Tcp, source(1, 1, host)));
     for host in [1, 2, 3, 255] {
@@ -72,17 +78,17 @@ fn ipv4_prefix_groups_addresses() {
     assert_eq!(server.stat("ipv4_prefix"), 24);
     let line = "rejected connection from 127.1.1.0/24: 2 connections, limit 2";
     server.wait_for_log(1, line);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 
     let server = config.param("ipv4_prefix", 1).start();
     let _held = [1, 2].map(|net| server.admit(Via::Tcp, source(net, 0, 1)));
     server.reject(Via::Tcp, source(3, 0, 1));
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn configuration_check_passes() {
-    let output = Config::with_module()
+fn configuration_check_passes(mode: Mode) {
+    let output = mode
+        .with_module()
         .limit(5)
         .param("ipv4_prefix", 24)
         .param("ipv6_prefix", 56)
@@ -90,9 +96,8 @@ fn configuration_check_passes() {
     assert!(output.status.success(), "{output:?}");
 }
 
-#[test]
-fn configuration_check_finds_a_wrong_type() {
-    let config = Config::with_module();
+fn configuration_check_finds_a_wrong_type(mode: Mode) {
+    let config = mode.with_module();
     let output = config
         .modparam("tcp_conn_limit", "tcp_conn_limit", "\"many\"")
         .check();

@@ -47,12 +47,6 @@ fn module_in(dir: &Path) -> String {
 }
 
 #[test]
-fn core_without_hooks() {
-    let log = Config::stock().module(MODULE).start_fails();
-    assert_error(&log, &["no connection hooks", "make patch"]);
-}
-
-#[test]
 fn core_with_hooks_of_another_abi() {
     let servers = Servers::from_env();
     let mut program = fs::read(&servers.hooked).expect("the server can be read");
@@ -143,7 +137,14 @@ fn parameter_of_the_wrong_type() {
         let log = Config::with_module().text_param(name, "many").start_fails();
         assert_error(&log, &[name, "\"many\"", "number"]);
     }
-    for name in ["rule", "rules_file", "mode", "on_full", "event_callback"] {
+    for name in [
+        "attach",
+        "rule",
+        "rules_file",
+        "mode",
+        "on_full",
+        "event_callback",
+    ] {
         let log = Config::with_module().param(name, 5).start_fails();
         assert_error(&log, &[name, "5", "text"]);
     }
@@ -152,7 +153,9 @@ fn parameter_of_the_wrong_type() {
 #[test]
 fn parameter_of_an_unknown_word() {
     for (name, word, known) in [
-        ("mode", "strict", ["enforce", "monitor", "off"].as_slice()),
+        ("attach", "patch", ["auto", "hooks", "interpose"].as_slice()),
+        ("attach", "", &["auto", "hooks", "interpose"]),
+        ("mode", "strict", &["enforce", "monitor", "off"]),
         ("mode", "", &["enforce", "monitor", "off"]),
         ("mode", "Monitor", &["enforce", "monitor", "off"]),
         ("on_full", "ignore", &["admit", "reject"]),

@@ -8,8 +8,10 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use crate::harness::{Client, Config, Server, Via, source};
-use crate::mode::Mode;
+use crate::harness::{Client, Server, Via, source};
+use crate::mode::{Mode, attached_either_way};
+
+attached_either_way!(counts_are_right_in_a_storm,);
 
 const STEPS: usize = 20_000;
 const SOURCES: usize = 300;
@@ -62,10 +64,10 @@ impl Peer {
 }
 
 /// Waits until the server has noticed every close and compares all counts.
-fn settle(server: &Server, peers: &mut [Peer]) {
+fn settle(mode: Mode, server: &Server, peers: &mut [Peer]) {
     let open: usize = peers.iter().map(|peer| peer.open.len()).sum();
     server.wait_for_connections(open as u64);
-    server.assert_audit_clean();
+    mode.assert_audit_clean(server);
     assert_eq!(server.stat("connections"), open as u64);
     for peer in peers {
         let counted = server.counted(&peer.address.to_string());
@@ -74,9 +76,9 @@ fn settle(server: &Server, peers: &mut [Peer]) {
     }
 }
 
-#[test]
-fn counts_are_right_in_a_storm() {
-    let server = Config::with_module()
+fn counts_are_right_in_a_storm(mode: Mode) {
+    let server = mode
+        .with_module()
         .limit(LIMIT as i64)
         .core("tcp_max_connections=4000")
         .tls()
@@ -98,10 +100,10 @@ fn counts_are_right_in_a_storm() {
         }
         if step % 500 == 0 {
             // In the middle of it, with closes on their way.
-            server.assert_audit_clean();
+            mode.assert_audit_clean(&server);
         }
         if step % 5000 == 0 {
-            settle(&server, &mut peers);
+            settle(mode, &server, &mut peers);
         }
     }
     assert!(server.stat("rejected") > 100, "the limit was not reached");
@@ -109,8 +111,8 @@ fn counts_are_right_in_a_storm() {
     for peer in &mut peers {
         peer.open.clear();
     }
-    settle(&server, &mut peers);
+    settle(mode, &server, &mut peers);
     assert_eq!(server.rpc("tcp_conn_limit.top", json!([400])), json!([]));
     // What the core says of a RST.
-    Mode::Module.finish(server, &["core/tcp_read.c"]);
+    mode.finish(server, &["core/tcp_read.c"]);
 }

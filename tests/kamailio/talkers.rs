@@ -9,13 +9,25 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Config, Server, Via, number, source, until};
-use crate::mode::Mode;
+use crate::harness::{Client, Server, Via, number, source, until};
+use crate::mode::{Mode, attached_either_way};
+
+attached_either_way!(
+    top_by_each_key,
+    each_source_is_told_in_full,
+    list_of_a_prefix,
+    long_lists_are_cut,
+    peak_is_exact_from_eight_connections,
+    peak_of_few_connections_is_sampled,
+    answers_take_nothing_from_tcp_main,
+    first_and_last_seen,
+);
 
 /// Three sources, each the first in something: the first has most connections,
 /// the second was rejected most, the third had the highest peak.
-fn three() -> (Server, Vec<Client>) {
-    let server = Config::with_module()
+fn three(mode: Mode) -> (Server, Vec<Client>) {
+    let server = mode
+        .with_module()
         .limit(10)
         .rule("127.50.0.2=11")
         .rule("127.51.0.3=12")
@@ -51,9 +63,8 @@ fn names(list: &Value) -> Vec<&str> {
         .collect()
 }
 
-#[test]
-fn top_by_each_key() {
-    let (server, _held) = three();
+fn top_by_each_key(mode: Mode) {
+    let (server, _held) = three(mode);
     for (arguments, expected) in [
         (json!([]), &[FIRST, THIRD, SECOND][..]),
         (json!([10]), &[FIRST, THIRD, SECOND]),
@@ -70,12 +81,11 @@ fn top_by_each_key() {
     }
     let shown = server.kamcmd(&["tcp_conn_limit.top", "1", "rejected"]);
     assert!(shown.contains(SECOND) && !shown.contains(FIRST), "{shown}");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn each_source_is_told_in_full() {
-    let (server, _held) = three();
+fn each_source_is_told_in_full(mode: Mode) {
+    let (server, _held) = three(mode);
     let expected = [
         (FIRST, 10, 10, "default", 10, 1),
         (SECOND, 1, 11, SECOND, 11, 6),
@@ -114,7 +124,7 @@ fn each_source_is_told_in_full() {
         }
         assert_eq!(count, 2, "{name} is once in each list");
     }
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
 /// What `tcp_conn_limit.list` shows, and how many sources it says there are.
@@ -126,9 +136,8 @@ fn listed(server: &Server, arguments: Value) -> (Vec<Value>, u64) {
     (list.clone(), number(&answer, "total"))
 }
 
-#[test]
-fn list_of_a_prefix() {
-    let (server, _held) = three();
+fn list_of_a_prefix(mode: Mode) {
+    let (server, _held) = three(mode);
     for (arguments, expected) in [
         (json!([]), &[FIRST, THIRD, SECOND][..]),
         (json!(["127.0.0.0/8"]), &[FIRST, THIRD, SECOND]),
@@ -147,12 +156,12 @@ fn list_of_a_prefix() {
     }
     let shown = server.kamcmd(&["tcp_conn_limit.list", "127.51.0.0/16"]);
     assert!(shown.contains(THIRD) && !shown.contains(FIRST), "{shown}");
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn long_lists_are_cut() {
-    let server = Config::with_module()
+fn long_lists_are_cut(mode: Mode) {
+    let server = mode
+        .with_module()
         .core("tcp_max_connections=3000")
         .shared_memory(128)
         .http("tcp_conn_limit:")
@@ -174,12 +183,11 @@ fn long_lists_are_cut() {
     assert_eq!(shown.matches("source:").count(), 400);
     let answer = server.rpc_by_http("tcp_conn_limit.list", json!([]));
     assert_eq!(answer["total"], 1102);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn peak_is_exact_from_eight_connections() {
-    let server = Config::with_module().limit(40).start();
+fn peak_is_exact_from_eight_connections(mode: Mode) {
+    let server = mode.with_module().limit(40).start();
     for (host, count) in [(1, 8), (2, 9), (3, 33)] {
         // Up and down between two looks of the watcher.
         drop(server.admit_all(count, Via::Tcp, source(54, 0, host)));
@@ -195,12 +203,11 @@ fn peak_is_exact_from_eight_connections() {
     drop(server.admit_all(11, Via::Tcp, source(54, 0, 2)));
     server.wait_for_connections(0);
     assert_eq!(number(&server.source("127.54.0.2"), "peak"), 11);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
-#[test]
-fn peak_of_few_connections_is_sampled() {
-    let server = Config::with_module().start();
+fn peak_of_few_connections_is_sampled(mode: Mode) {
+    let server = mode.with_module().start();
     let mut held = server.admit_all(5, Via::Tcp, source(54, 0, 1));
     let last_seen = || number(&server.source("127.54.0.1"), "last_seen");
     let before = last_seen();
@@ -208,7 +215,7 @@ fn peak_of_few_connections_is_sampled() {
     held.clear();
     server.wait_for_connections(0);
     assert_eq!(number(&server.source("127.54.0.1"), "peak"), 5);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
 /// A process that does not run until this value is gone.
@@ -228,9 +235,8 @@ impl Drop for Stopped {
     }
 }
 
-#[test]
-fn answers_take_nothing_from_tcp_main() {
-    let (server, _held) = three();
+fn answers_take_nothing_from_tcp_main(mode: Mode) {
+    let (server, _held) = three(mode);
     let stopped = Stopped::new(server.tcp_main());
     for (command, arguments) in [
         ("stats", json!([])),
@@ -253,7 +259,7 @@ fn answers_take_nothing_from_tcp_main() {
     drop(stopped);
     // What was set holds.
     server.admit(Via::Tcp, source(50, 0, 1));
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }
 
 fn unix_time() -> u64 {
@@ -261,9 +267,8 @@ fn unix_time() -> u64 {
     now.expect("it is after 1970").as_secs()
 }
 
-#[test]
-fn first_and_last_seen() {
-    let server = Config::with_module().start();
+fn first_and_last_seen(mode: Mode) {
+    let server = mode.with_module().start();
     let get = |name| number(&server.source("127.54.0.1"), name);
     assert_eq!((get("first_seen"), get("last_seen")), (0, 0));
     let before = unix_time();
@@ -284,5 +289,5 @@ fn first_and_last_seen() {
     assert!(last <= unix_time() + 2 && last > first, "{first} {last}");
     until("time goes by", || unix_time() > last + 2);
     assert!(get("last_seen") <= last + 1);
-    Mode::Module.finish(server, &[]);
+    mode.finish(server, &[]);
 }

@@ -50,8 +50,18 @@ test_another_folder_can_be_named() {
     loads "$PWD/opt/modules"
 }
 
-test_a_tree_without_hooks_is_refused() {
-    refused "make patch KAMAILIO_SRC=$stock" project module KAMAILIO_SRC="$stock"
+test_a_tree_without_hooks_gives_a_module_that_interposes() {
+    files_below "$stock" >before
+    says 'attach "interpose"' project module KAMAILIO_SRC="$stock"
+    files_below "$stock" | diff before -
+    project install KAMAILIO_SRC="$stock" DESTDIR="$PWD" MODULES_DIR=/modules
+    loads "$PWD/modules"
+}
+
+test_hooks_of_another_abi_are_refused() {
+    cp -a "$hooked" tree
+    sed -i 's/^\(#define KSR_TCP_CONN_HOOKS_ABI\).*/\1 99/' tree/src/core/tcp_conn_hooks.h
+    refused "ABI 99" project module KAMAILIO_SRC="$PWD/tree"
 }
 
 test_a_tree_that_is_not_configured_is_refused() {

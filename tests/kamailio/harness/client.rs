@@ -43,6 +43,12 @@ impl Client {
         })))
     }
 
+    /// Connects, unless nobody listens there.
+    pub(crate) fn try_connect(from: IpAddr, to: SocketAddr) -> Option<Self> {
+        let stream = connected(from, to).ok()?;
+        Some(Self(Stream::Tcp(stream)))
+    }
+
     /// Goes through the TLS handshake; `None` if the server closed instead.
     pub(crate) fn secure(self) -> Option<Self> {
         let Stream::Tcp(stream) = self.0 else {

@@ -118,6 +118,14 @@ impl Config {
         Self::hooked().module("tcp_conn_limit.so")
     }
 
+    /// The server as released and our module, which takes its calls.
+    pub(crate) fn interposed() -> Self {
+        let servers = Servers::from_env();
+        Self::new(&servers.stock, &servers.stock_module_path)
+            .module("tcp_conn_limit.so")
+            .text_param("attach", "interpose")
+    }
+
     /// Sets a core parameter.
     pub(crate) fn core(mut self, line: &str) -> Self {
         self.core.push_str(line);

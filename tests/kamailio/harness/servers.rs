@@ -14,6 +14,8 @@ pub(crate) struct Servers {
     pub(crate) hooked: PathBuf,
     /// The value for `mpath`: the server's own modules and ours.
     pub(crate) module_path: String,
+    /// The same with ours built for the server as released.
+    pub(crate) stock_module_path: String,
     /// The command line client for the ctl module.
     pub(crate) kamcmd: PathBuf,
 }
@@ -24,6 +26,7 @@ impl Servers {
             stock: variable("STOCK_KAMAILIO").into(),
             hooked: variable("HOOKED_KAMAILIO").into(),
             module_path: variable("MODULE_PATH"),
+            stock_module_path: variable("STOCK_MODULE_PATH"),
             kamcmd: variable("KAMCMD").into(),
         }
     }

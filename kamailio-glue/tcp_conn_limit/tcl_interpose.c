@@ -1,0 +1,112 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ */
+
+/*!
+ * \file
+ * \brief tcp_conn_limit :: in a core without hooks, instead of accept and close
+ *
+ * The library does it; here is what the core must be like for it.
+ */
+
+#include "../../core/dprint.h"
+#include "../../core/globals.h"
+#include "../../core/poll_types.h"
+#include "../../core/ver.h"
+
+#include "tcl_core.h"
+#include "tcl_interpose.h"
+
+#include <tcp_conn_limit.h>
+
+/* of the core, while it does not count for itself */
+static int core_limit;
+
+/* Told only once that somebody wants to connect, TCP main goes on until
+ * accept() says that there is nobody. After many rejections in a row it says so
+ * while others wait, for TCP main to do its other work. */
+static int tells_again(enum poll_types method)
+{
+	return method != POLL_EPOLL_ET && method != POLL_SIGIO_RT;
+}
+
+static int core_fits(void)
+{
+	if(!tcl_core_limit_has_off()) {
+		LM_ERR("attach \"interpose\" does not work with Kamailio %s: its own"
+			   " limit, which counts for each connection, cannot be switched"
+			   " off (tcp_accept_iplimit 0 rejects everybody); use the"
+			   " connection hooks instead: run make patch KAMAILIO_SRC=DIR"
+			   " (core-hooks.patch) in the folder of tcp_conn_limit, then build"
+			   " the server and the module anew\n",
+				ver_version);
+		return 0;
+	}
+	if(!tells_again(tcp_poll_method)) {
+		LM_ERR("attach \"interpose\" does not work with tcp_poll_method %s,"
+			   " which tells only once of those who want to connect: set it to"
+			   " epoll_lt, or remove it\n",
+				poll_method_name(tcp_poll_method));
+		return 0;
+	}
+	return 1;
+}
+
+static int usable(void)
+{
+	char error[256] = "unknown";
+
+	if(!core_fits())
+		return -1;
+	if(tcl_interpose_find(error, sizeof(error)) != TCL_OK) {
+		LM_ERR("attach \"interpose\" does not work with this server: %s\n",
+				error);
+		return -1;
+	}
+	if(tcl_core_speaks_proxy())
+		LM_WARN("tcp_accept_haproxy is on: with attach \"interpose\" the proxy"
+				" is limited and counted, not its clients; if it is to have no"
+				" limit: modparam(\"tcp_conn_limit\", \"rule\","
+				" \"ADDRESS-OF-THE-PROXY=unlimited\")\n");
+	return 0;
+}
+
+static int attach(void)
+{
+	char error[256] = "unknown";
+
+	if(tcl_interpose_attach(error, sizeof(error)) != TCL_OK) {
+		LM_ERR("cannot take the server's calls of accept() and close(): %s\n",
+				error);
+		return -1;
+	}
+	core_limit = tcl_core_limit();
+	tcl_core_set_limit(0);
+	return 0;
+}
+
+static int in_tcp_main(void)
+{
+	if(tcl_interpose_activate() == TCL_OK)
+		return 0;
+	LM_ERR("cannot count connections: no memory to note their descriptors\n");
+	return -1;
+}
+
+static void detach(void)
+{
+	if(tcl_interpose_detach() != TCL_OK)
+		LM_WARN("accept() or close() of the server was taken by somebody else,"
+				" too: left as it is\n");
+	tcl_core_set_limit(core_limit);
+}
+
+const struct tcl_way tcl_interpose = {
+		.name = "interpose",
+		.usable = usable,
+		.attach = attach,
+		.in_tcp_main = in_tcp_main,
+		.detach = detach,
+};

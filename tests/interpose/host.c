@@ -1,0 +1,821 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A host without hooks: accepts connections on the loopback interface, with the
+ * functions by which it does so replaced. It looks at its slots itself, by a way of
+ * its own.
+ *
+ * BY_DLOPEN: the library is no part of the program, which gets it as Kamailio gets
+ * the library of a module. TAKES_ADDRESS: the program also calls functions by their
+ * addresses. ACCEPT4: it accepts by accept4(). */
+
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tcp_conn_limit.h"
+
+#define CHECK(condition)                                                  \
+	do {                                                                  \
+		if(!(condition)) {                                                \
+			fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, \
+					#condition, errno);                                   \
+			exit(1);                                                      \
+		}                                                                 \
+	} while(0)
+
+#ifdef BY_DLOPEN
+#define FUNCTIONS(X)          \
+	X(tcl_init)               \
+	X(tcl_stats)              \
+	X(tcl_get)                \
+	X(tcl_set_limit)          \
+	X(tcl_interpose_find)     \
+	X(tcl_interpose_attach)   \
+	X(tcl_interpose_activate) \
+	X(tcl_interpose_detach)
+#define DECLARE(name) static __typeof__(name) *name##_found;
+#define FIND(name)                        \
+	name##_found = dlsym(library, #name); \
+	CHECK(name##_found != NULL);
+FUNCTIONS(DECLARE)
+
+static void find_library(const char *path)
+{
+	void *library = dlopen(path, RTLD_NOW);
+	if(library == NULL)
+		fprintf(stderr, "%s\n", dlerror());
+	CHECK(library != NULL);
+	FUNCTIONS(FIND)
+}
+
+#define tcl_init tcl_init_found
+/* not the struct of this name */
+#define tcl_stats(to) tcl_stats_found(to)
+#define tcl_get tcl_get_found
+#define tcl_set_limit tcl_set_limit_found
+#define tcl_interpose_find tcl_interpose_find_found
+#define tcl_interpose_attach tcl_interpose_attach_found
+#define tcl_interpose_activate tcl_interpose_activate_found
+#define tcl_interpose_detach tcl_interpose_detach_found
+#else
+static void find_library(const char *path)
+{
+	(void)path;
+}
+#endif
+
+#ifdef TAKES_ADDRESS
+static int (*volatile close_it)(int);
+static int (*volatile accept_it)(int, struct sockaddr *, socklen_t *);
+#else
+#define close_it close
+#define accept_it accept
+#endif
+
+static int accept_one(int listener, struct sockaddr *address, socklen_t *length)
+{
+#ifdef ACCEPT4
+	int fd = accept4(listener, address, length, SOCK_CLOEXEC);
+	CHECK(fd < 0 || (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+	return fd;
+#else
+	return accept_it(listener, address, length);
+#endif
+}
+
+/* --- the slots, and how their pages are protected --- */
+
+#define MOST_SLOTS 16
+
+static struct slots
+{
+	int count;
+	uintptr_t *at[MOST_SLOTS];
+	uintptr_t content[MOST_SLOTS];
+	char protection[MOST_SLOTS][5];
+} at_first;
+
+static void protection_of(uintptr_t *at, char *to)
+{
+	char line[512];
+	uintptr_t start, end;
+	FILE *maps = fopen("/proc/self/maps", "r");
+
+	CHECK(maps != NULL);
+	strcpy(to, "none");
+	while(fgets(line, sizeof(line), maps) != NULL) {
+		char protection[5];
+		CHECK(sscanf(line, "%lx-%lx %4s", &start, &end, protection) == 3);
+		if((uintptr_t)at >= start && (uintptr_t)at < end)
+			strcpy(to, protection);
+	}
+	fclose(maps);
+}
+
+static void look_at_table(struct slots *slots, const ElfW(Rela) * table,
+		size_t size, const ElfW(Sym) * symbols, const char *strings,
+		uintptr_t base)
+{
+	size_t i;
+
+	for(i = 0; i < size / sizeof(*table); i++) {
+		const char *name =
+				strings + symbols[ELF64_R_SYM(table[i].r_info)].st_name;
+		uintptr_t *at = (uintptr_t *)(base + table[i].r_offset);
+		if(strcmp(name, "accept") != 0 && strcmp(name, "accept4") != 0
+				&& strcmp(name, "close") != 0)
+			continue;
+		CHECK(slots->count < MOST_SLOTS);
+		slots->at[slots->count] = at;
+		slots->content[slots->count] = *at;
+		protection_of(at, slots->protection[slots->count]);
+		slots->count++;
+	}
+}
+
+static int look_at_executable(struct dl_phdr_info *info, size_t size, void *to)
+{
+	const ElfW(Dyn) * entry;
+	const ElfW(Sym) *symbols = NULL;
+	const char *strings = NULL;
+	const ElfW(Rela) *jumps = NULL, *others = NULL;
+	size_t jumps_size = 0, others_size = 0;
+
+	(void)size;
+	for(entry = _DYNAMIC; entry->d_tag != DT_NULL; entry++) {
+		switch(entry->d_tag) {
+			case DT_SYMTAB:
+				symbols = (void *)entry->d_un.d_ptr;
+				break;
+			case DT_STRTAB:
+				strings = (void *)entry->d_un.d_ptr;
+				break;
+			case DT_JMPREL:
+				jumps = (void *)entry->d_un.d_ptr;
+				break;
+			case DT_PLTRELSZ:
+				jumps_size = entry->d_un.d_val;
+				break;
+			case DT_RELA:
+				others = (void *)entry->d_un.d_ptr;
+				break;
+			case DT_RELASZ:
+				others_size = entry->d_un.d_val;
+				break;
+		}
+	}
+	look_at_table(to, jumps, jumps_size, symbols, strings, info->dlpi_addr);
+	look_at_table(to, others, others_size, symbols, strings, info->dlpi_addr);
+	return 1;
+}
+
+static struct slots slots_now(void)
+{
+	struct slots slots;
+
+	memset(&slots, 0, sizeof(slots));
+	dl_iterate_phdr(look_at_executable, &slots);
+	return slots;
+}
+
+static void slots_are_as_at_first(void)
+{
+	struct slots now = slots_now();
+	CHECK(memcmp(&now, &at_first, sizeof(now)) == 0);
+}
+
+static void slots_are_changed(void)
+{
+	struct slots now = slots_now();
+	int i;
+
+	CHECK(now.count == at_first.count);
+	for(i = 0; i < now.count; i++) {
+		CHECK(now.content[i] != at_first.content[i]);
+		CHECK(strcmp(now.protection[i], at_first.protection[i]) == 0);
+	}
+}
+
+/* --- the limiter --- */
+
+static void host_log(int32_t level, const char *text)
+{
+	fprintf(stderr, "log %d: %s\n", level, text);
+	CHECK(!"nothing to log");
+}
+
+static uint32_t host_now(void)
+{
+	return 1;
+}
+
+static void host_rejected(const struct tcl_event *event)
+{
+	(void)event;
+}
+
+static const struct tcl_host functions = {host_log, host_now, host_rejected};
+
+static struct tcl_stats stats(void)
+{
+	struct tcl_stats now;
+	CHECK(tcl_stats(&now) == TCL_OK);
+	return now;
+}
+
+static int count_of(int host)
+{
+	const uint8_t address[4] = {127, 0, 0, host};
+	struct tcl_source source;
+
+	CHECK(tcl_get(address, 4, &source) == TCL_OK);
+	return source.connections;
+}
+
+/* --- connections --- */
+
+static int listener;
+static struct sockaddr_in where;
+
+static void start_listener(void)
+{
+	socklen_t length = sizeof(where);
+
+	listener = socket(AF_INET, SOCK_STREAM, 0); /* it blocks */
+	where.sin_family = AF_INET;
+	where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	CHECK(bind(listener, (struct sockaddr *)&where, sizeof(where)) == 0);
+	CHECK(listen(listener, 128) == 0);
+	CHECK(getsockname(listener, (struct sockaddr *)&where, &length) == 0);
+}
+
+/* A client at 127.0.0.HOST, connected when this returns. Its descriptor is none
+ * that accept() gives, so that only accepted ones are in the way of each other. */
+static int client(int host)
+{
+	struct sockaddr_in from = {.sin_family = AF_INET};
+	const struct linger at_once = {1, 0}; /* leaves no TIME_WAIT behind */
+	int low = socket(AF_INET, SOCK_STREAM, 0);
+	int fd = fcntl(low, F_DUPFD, 500);
+
+	CHECK(low >= 0 && fd >= 0);
+	syscall(SYS_close, low);
+	from.sin_addr.s_addr = htonl(0x7f000000 + host);
+	CHECK(bind(fd, (struct sockaddr *)&from, sizeof(from)) == 0);
+	CHECK(connect(fd, (struct sockaddr *)&where, sizeof(where)) == 0);
+	CHECK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once))
+			== 0);
+	return fd;
+}
+
+/* The other side has closed it. */
+static int is_closed(int fd)
+{
+	char byte;
+	ssize_t got = recv(fd, &byte, 1, MSG_DONTWAIT);
+	return got == 0 || (got < 0 && errno == ECONNRESET);
+}
+
+static void drop(int fd)
+{
+	CHECK(syscall(SYS_close, fd) == 0);
+}
+
+static int accepted(void)
+{
+	int fd = accept_one(listener, NULL, NULL);
+	CHECK(fd >= 0);
+	return fd;
+}
+
+static int nothing_accepted(void)
+{
+	errno = 0;
+	return accept_one(listener, NULL, NULL) == -1 && errno == EAGAIN;
+}
+
+/* --- the tests: the limit is 3 --- */
+
+static void in_a_child(void (*work)(int), int argument)
+{
+	int status;
+	pid_t child = fork();
+
+	CHECK(child >= 0);
+	if(child == 0) {
+		work(argument);
+		_exit(0);
+	}
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
+/* From here on the system does not allow that pages get this protection. */
+static void not_allowed(int protection)
+{
+	struct sock_filter steps[] = {
+			BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+					offsetof(struct seccomp_data, nr)),
+			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 3),
+			BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+					offsetof(struct seccomp_data, args[2])),
+			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, protection, 0, 1),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = {sizeof(steps) / sizeof(steps[0]), steps};
+
+	CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
+}
+
+static int is_read_only(const struct slots *slots)
+{
+	int i;
+
+	for(i = 0; i < slots->count; i++) {
+		if(slots->protection[i][1] == '-')
+			return 1;
+	}
+	return 0;
+}
+
+/* All or nothing. */
+static void child_must_not_protect(int protection)
+{
+	struct slots now;
+	char error[300] = "";
+
+	not_allowed(protection);
+	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_OK);
+	if(!is_read_only(&at_first)) {
+		CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_OK);
+		return;
+	}
+	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_EINTERPOSE);
+	CHECK(strstr(error, "cannot make the page") != NULL);
+	CHECK(strstr(error, "Operation not permitted") != NULL);
+	now = slots_now();
+	CHECK(memcmp(now.content, at_first.content, sizeof(now.content)) == 0);
+	/* what cannot be made read-only again, stays writable */
+	CHECK(is_read_only(&now) == ((protection & PROT_WRITE) != 0));
+	CHECK(tcl_interpose_activate() == TCL_EINTERPOSE);
+	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_OK);
+}
+
+static int close_of_another(int fd)
+{
+	return syscall(SYS_close, fd);
+}
+
+static void write_slot(int slot, uintptr_t content)
+{
+	size_t size = sysconf(_SC_PAGESIZE);
+	void *page = (void *)((uintptr_t)at_first.at[slot] & -size);
+	int sealed = at_first.protection[slot][1] == '-';
+
+	if(sealed)
+		CHECK(mprotect(page, size, PROT_READ | PROT_WRITE) == 0);
+	*at_first.at[slot] = content;
+	if(sealed)
+		CHECK(mprotect(page, size, PROT_READ) == 0);
+}
+
+/* Who comes after us keeps what he has put into a slot; when he has gone, we can
+ * go, too. */
+static void child_is_not_the_last(int slot)
+{
+	const uintptr_t other = (uintptr_t)close_of_another;
+	struct slots ours = slots_now(), now;
+	int i;
+
+	write_slot(slot, other);
+	CHECK(tcl_interpose_detach() == TCL_EINTERPOSE);
+	now = slots_now();
+	for(i = 0; i < now.count; i++)
+		CHECK(now.content[i] == (i == slot ? other : at_first.content[i]));
+	CHECK(tcl_interpose_attach(NULL, 0) == TCL_EALREADY);
+	write_slot(slot, ours.content[slot]);
+	CHECK(tcl_interpose_detach() == TCL_OK);
+	slots_are_as_at_first();
+}
+
+static void passes_on_until_activated(void)
+{
+	int fds[5], clients[5], i;
+
+	for(i = 0; i < 5; i++) {
+		clients[i] = client(2);
+		fds[i] = accepted();
+	}
+	CHECK(stats().connections == 0);
+	for(i = 0; i < 5; i++) {
+		CHECK(close_it(fds[i]) == 0);
+		drop(clients[i]);
+	}
+	errno = 0;
+	CHECK(close_it(-1) == -1 && errno == EBADF);
+}
+
+static void counts_and_rejects(void)
+{
+	int fds[3], clients[3], late, i;
+
+	for(i = 0; i < 3; i++) {
+		clients[i] = client(2);
+		fds[i] = accepted();
+		CHECK(count_of(2) == i + 1);
+	}
+	late = client(2);
+	CHECK(nothing_accepted()); /* and does not wait */
+	CHECK(is_closed(late) && !is_closed(clients[0]));
+	CHECK(stats().rejected == 1 && stats().admitted == 3);
+	drop(late);
+	/* others are none of its business */
+	late = client(3);
+	i = accepted();
+	CHECK(count_of(3) == 1);
+	CHECK(close_it(i) == 0 && count_of(3) == 0);
+	drop(late);
+	/* a place is free again at once; a second close is none */
+	CHECK(close_it(fds[0]) == 0);
+	CHECK(count_of(2) == 2);
+	errno = 0;
+	CHECK(close_it(fds[0]) == -1 && errno == EBADF);
+	CHECK(count_of(2) == 2);
+	drop(clients[0]);
+	clients[0] = client(2);
+	fds[0] = accepted();
+	CHECK(count_of(2) == 3);
+	for(i = 0; i < 3; i++) {
+		drop(clients[i]);
+		CHECK(close_it(fds[i]) == 0);
+	}
+	CHECK(stats().connections == 0 && stats().errors == 0);
+}
+
+/* Those behind a rejected connection are served in the same call, up to a number. */
+static void goes_on_after_rejections(void)
+{
+	struct sockaddr_storage from;
+	struct sockaddr_in *from_in = (struct sockaddr_in *)&from;
+	socklen_t length;
+	uint64_t before;
+	int fds[3], clients[24], i;
+
+	for(i = 0; i < 3; i++) {
+		clients[i] = client(2);
+		fds[i] = accepted();
+	}
+	before = stats().rejected;
+	/* two that are rejected, and one that is not: it gets the right address */
+	clients[3] = client(2);
+	clients[4] = client(2);
+	clients[5] = client(3);
+	memset(&from, 0xaa, sizeof(from));
+	length = sizeof(from);
+	i = accept_one(listener, (struct sockaddr *)&from, &length);
+	CHECK(i >= 0 && length == sizeof(*from_in));
+	CHECK(from_in->sin_addr.s_addr == htonl(0x7f000003));
+	CHECK(stats().rejected == before + 2);
+	CHECK(is_closed(clients[3]) && is_closed(clients[4]));
+	CHECK(!is_closed(clients[5]));
+	CHECK(close_it(i) == 0);
+	for(i = 3; i < 6; i++)
+		drop(clients[i]);
+	/* too little room: cut, with the true length */
+	clients[3] = client(3);
+	memset(&from, 0xaa, sizeof(from));
+	length = 4;
+	i = accept_one(listener, (struct sockaddr *)&from, &length);
+	CHECK(i >= 0 && length == sizeof(*from_in));
+	CHECK(from_in->sin_family == AF_INET);
+	CHECK(from_in->sin_addr.s_addr == 0xaaaaaaaa);
+	CHECK(close_it(i) == 0);
+	drop(clients[3]);
+	/* a flood: not more than sixteen in one call */
+	for(i = 3; i < 23; i++)
+		clients[i] = client(2);
+	clients[23] = client(3);
+	before = stats().rejected;
+	CHECK(nothing_accepted());
+	CHECK(stats().rejected == before + 16);
+	i = accepted();
+	CHECK(stats().rejected == before + 20 && count_of(3) == 1);
+	CHECK(close_it(i) == 0);
+	for(i = 3; i < 24; i++)
+		drop(clients[i]);
+	for(i = 0; i < 3; i++) {
+		drop(clients[i]);
+		CHECK(close_it(fds[i]) == 0);
+	}
+	CHECK(stats().connections == 0 && stats().errors == 0);
+}
+
+static void child_closes(int fd)
+{
+	CHECK(close_it(fd) == 0);
+}
+
+static void child_accepts(int fd)
+{
+	int i;
+
+	(void)fd;
+	for(i = 0; i < 5; i++)
+		CHECK(close_it(accepted()) == 0);
+}
+
+static void child_detaches(int fd)
+{
+	(void)fd;
+	CHECK(tcl_interpose_detach() == TCL_OK);
+	slots_are_as_at_first();
+}
+
+/* A child that accepts for itself: the tokens that it has inherited are its
+ * parent's. Its limit of files is raised when it is too late. */
+static void child_counts(int fd)
+{
+	struct rlimit limit;
+	rlim_t high;
+	int clients[2], one, beyond;
+
+	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	high = limit.rlim_cur;
+	limit.rlim_cur = 100;
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	CHECK(tcl_interpose_activate() == TCL_OK);
+	limit.rlim_cur = high;
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	CHECK(close_it(fd) == 0);
+	CHECK(count_of(2) == 1);
+	clients[0] = client(4);
+	one = accepted();
+	CHECK(count_of(4) == 1 && stats().errors == 0);
+	while(open("/dev/null", O_RDONLY) < 150)
+		;
+	clients[1] = client(4);
+	beyond = accepted();
+	CHECK(beyond > 150 && count_of(4) == 1);
+	CHECK(stats().errors == 1 && stats().table_full == 1);
+	CHECK(close_it(beyond) == 0 && count_of(4) == 1);
+	CHECK(close_it(one) == 0 && count_of(4) == 0);
+	drop(clients[0]);
+	drop(clients[1]);
+}
+
+static void only_here(void)
+{
+	int fd, others[5], one = client(2), i, status;
+	pid_t child;
+
+	fd = accepted();
+	in_a_child(child_closes, fd);
+	in_a_child(child_detaches, fd);
+	CHECK(count_of(2) == 1);
+	slots_are_changed();
+	/* not even where the memory is ours */
+	child = vfork();
+	if(child == 0) {
+		close_it(fd);
+		_exit(0);
+	}
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+	CHECK(count_of(2) == 1);
+	for(i = 0; i < 5; i++)
+		others[i] = client(2);
+	in_a_child(child_accepts, fd);
+	CHECK(count_of(2) == 1);
+	for(i = 0; i < 5; i++)
+		drop(others[i]);
+	in_a_child(child_counts, fd);
+	CHECK(count_of(2) == 1);
+	drop(one);
+	CHECK(close_it(fd) == 0 && count_of(2) == 0);
+}
+
+/* Closed by a way that is not seen. */
+static void heals(void)
+{
+	uint64_t errors = stats().errors;
+	int clients[3], fds[3], i;
+
+	for(i = 0; i < 3; i++) {
+		clients[i] = client(2);
+		fds[i] = accepted();
+	}
+	drop(fds[1]);
+	CHECK(count_of(2) == 3); /* nobody can know */
+	drop(clients[1]);
+	clients[1] = client(2);
+	i = accepted();
+	CHECK(i == fds[1] && count_of(2) == 3);
+	CHECK(stats().descriptor_reused == 1 && stats().errors == errors + 1);
+	for(i = 0; i < 3; i++) {
+		drop(clients[i]);
+		CHECK(close_it(fds[i]) == 0);
+	}
+	CHECK(stats().connections == 0 && stats().stale_token == 0);
+}
+
+/* Sockets and files of others are passed on. */
+static void other_families(void)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	socklen_t length = sizeof(in6);
+	uint64_t admitted = stats().admitted;
+	int pipes[2], local, near, far, i;
+
+	CHECK(pipe(pipes) == 0);
+	CHECK(close_it(pipes[0]) == 0 && close_it(pipes[1]) == 0);
+	/* an abstract name */
+	snprintf(un.sun_path + 1, sizeof(un.sun_path) - 1, "tcl-%d", getpid());
+	local = socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK(bind(local, (struct sockaddr *)&un, sizeof(un)) == 0);
+	CHECK(listen(local, 8) == 0);
+	for(i = 0; i < 5; i++) {
+		near = socket(AF_UNIX, SOCK_STREAM, 0);
+		CHECK(connect(near, (struct sockaddr *)&un, sizeof(un)) == 0);
+		far = accept_one(local, NULL, NULL);
+		CHECK(far >= 0);
+		if(i % 2)
+			CHECK(close_it(far) == 0);
+	}
+	CHECK(stats().connections == 0 && stats().admitted == admitted);
+	/* an IPv4 peer of an IPv6 socket is an IPv4 source */
+	local = socket(AF_INET6, SOCK_STREAM, 0);
+	if(local < 0 || bind(local, (struct sockaddr *)&in6, sizeof(in6)) != 0) {
+		CHECK(errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL);
+		return; /* a machine without IPv6 */
+	}
+	CHECK(listen(local, 8) == 0);
+	CHECK(getsockname(local, (struct sockaddr *)&in6, &length) == 0);
+	in.sin_addr.s_addr = htonl(0x7f000007);
+	near = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK(bind(near, (struct sockaddr *)&in, sizeof(in)) == 0);
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	in.sin_port = in6.sin6_port;
+	CHECK(connect(near, (struct sockaddr *)&in, sizeof(in)) == 0);
+	length = sizeof(in6);
+	far = accept_one(local, (struct sockaddr *)&in6, &length);
+	CHECK(far >= 0 && length == sizeof(in6) && in6.sin6_family == AF_INET6);
+	CHECK(IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr));
+	CHECK(count_of(7) == 1);
+	CHECK(close_it(far) == 0 && count_of(7) == 0);
+}
+
+/* Against a count of our own. */
+static void many_at_random(int steps)
+{
+	enum
+	{
+		HOSTS = 8
+	};
+	struct
+	{
+		int client, fd;
+	} open[HOSTS][3];
+	int count[HOSTS] = {0}, step, host, which;
+	uint64_t rejected = stats().rejected, errors = stats().errors;
+
+	srandom(1);
+	for(step = 0; step < steps; step++) {
+		host = random() % HOSTS;
+		if(random() % 5 < 3) {
+			int one = client(100 + host);
+			if(count[host] == 3) {
+				CHECK(nothing_accepted());
+				rejected++;
+				drop(one);
+			} else {
+				open[host][count[host]].client = one;
+				open[host][count[host]++].fd = accepted();
+			}
+		} else if(count[host] > 0) {
+			which = random() % count[host];
+			CHECK(close_it(open[host][which].fd) == 0);
+			drop(open[host][which].client);
+			open[host][which] = open[host][--count[host]];
+		}
+		CHECK(count_of(100 + host) == count[host]);
+	}
+	CHECK(stats().rejected == rejected && stats().errors == errors);
+	for(host = 0; host < HOSTS; host++) {
+		while(count[host] > 0) {
+			CHECK(close_it(open[host][--count[host]].fd) == 0);
+			drop(open[host][count[host]].client);
+		}
+	}
+	CHECK(stats().connections == 0);
+}
+
+static void takes_off_what_it_counted(void)
+{
+	uint64_t admitted;
+	int fds[2], clients[2], i;
+
+	for(i = 0; i < 2; i++) {
+		clients[i] = client(2);
+		fds[i] = accepted();
+	}
+	CHECK(count_of(2) == 2);
+	CHECK(tcl_interpose_detach() == TCL_OK);
+	slots_are_as_at_first();
+	CHECK(stats().connections == 0 && stats().stale_token == 0);
+	admitted = stats().admitted;
+	for(i = 0; i < 2; i++) {
+		CHECK(close_it(fds[i]) == 0);
+		drop(clients[i]);
+		clients[i] = client(2);
+		fds[i] = accepted();
+	}
+	CHECK(stats().admitted == admitted);
+	for(i = 0; i < 2; i++) {
+		CHECK(close_it(fds[i]) == 0);
+		drop(clients[i]);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct tcl_config config = {.max_connections = 1000,
+			.limit = 3,
+			.ipv4_prefix = 32,
+			.ipv6_prefix = 64};
+	char error[300] = "";
+
+	CHECK(argc == 3);
+	alarm(60); /* whatever waits, waits no longer */
+	find_library(argv[1]);
+	start_listener();
+	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_interpose_activate() == TCL_EINIT);
+	CHECK(tcl_init(&config, &functions, error, sizeof(error)) == TCL_OK);
+
+	at_first = slots_now();
+	CHECK(at_first.count >= 2);
+	CHECK(tcl_interpose_detach() == TCL_OK);
+	CHECK(tcl_interpose_activate() == TCL_EINTERPOSE);
+	if(tcl_interpose_find(error, sizeof(error)) != TCL_OK)
+		fprintf(stderr, "%s\n", error);
+	CHECK(tcl_interpose_find(NULL, 0) == TCL_OK);
+	slots_are_as_at_first();
+	in_a_child(child_must_not_protect, PROT_READ | PROT_WRITE);
+	in_a_child(child_must_not_protect, PROT_READ);
+	if(tcl_interpose_attach(error, sizeof(error)) != TCL_OK)
+		fprintf(stderr, "%s\n", error);
+	slots_are_changed();
+#ifdef TAKES_ADDRESS
+	/* from here on; it keeps them beyond the end */
+	close_it = close;
+	accept_it = accept;
+#endif
+	CHECK(tcl_interpose_attach(NULL, 0) == TCL_EALREADY);
+	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_EALREADY);
+	CHECK(strstr(error, "already") != NULL);
+
+	in_a_child(child_is_not_the_last, 0);
+	in_a_child(child_is_not_the_last, at_first.count - 1);
+	passes_on_until_activated();
+	CHECK(tcl_interpose_activate() == TCL_OK);
+	CHECK(tcl_interpose_activate() == TCL_OK);
+	counts_and_rejects();
+	goes_on_after_rejections();
+	only_here();
+	heals();
+	other_families();
+	many_at_random(atoi(argv[2]));
+	slots_are_changed();
+	takes_off_what_it_counted();
+
+	/* and all over again, now that the dynamic linker has seen the calls */
+	at_first = slots_now();
+	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_OK);
+	passes_on_until_activated();
+	CHECK(tcl_interpose_activate() == TCL_OK);
+	many_at_random(100);
+	CHECK(tcl_interpose_detach() == TCL_OK);
+	slots_are_as_at_first();
+	CHECK(tcl_interpose_detach() == TCL_OK);
+	return 0;
+}

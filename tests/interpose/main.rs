@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Programs in C, linked in all the ways that make a difference, whose `accept` and
+//! `close` are replaced. They accept real connections; see `host.c`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// The cdylib that belongs to this test, where cargo put it.
+fn library() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let library = test.with_file_name("libtcp_conn_limit.so");
+    assert!(library.exists(), "{} is missing", library.display());
+    library
+}
+
+struct Program {
+    dir: TempDir,
+}
+
+impl Program {
+    fn compile(source: &str, flags: &[&str]) -> Program {
+        let dir = tempfile::tempdir().unwrap();
+        let program = Program { dir };
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let library = library();
+        let folder = library.parent().unwrap();
+        let mut command = Command::new("cc");
+        command
+            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-g", "-O1"])
+            .arg("-I")
+            .arg(root.join("include"))
+            .args(flags.iter().filter(|flag| !flag.starts_with("-Wl")))
+            .arg(root.join("tests/interpose").join(source))
+            .args(flags.iter().filter(|flag| flag.starts_with("-Wl")))
+            .arg("-o")
+            .arg(program.path());
+        if !flags.contains(&"-DBY_DLOPEN") {
+            command
+                .arg("-L")
+                .arg(folder)
+                .arg(format!("-Wl,-rpath,{}", folder.display()))
+                .arg("-ltcp_conn_limit");
+        }
+        run(&mut command);
+        program
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("program")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.path());
+        command
+            // cargo's would find what `cargo build` left behind, which may be old
+            .env_remove("LD_LIBRARY_PATH")
+            .env_remove("LD_BIND_NOW");
+        command
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+}
+
+/// Runs the host with its slots resolved at the first call, and at the start.
+fn host(flags: &[&str], steps: u32) {
+    let program = Program::compile("host.c", flags);
+    let command = || {
+        let mut command = program.command();
+        command.arg(library()).arg(steps.to_string());
+        command
+    };
+    run(&mut command());
+    run(command().env("LD_BIND_NOW", "1"));
+}
+
+/// Not for leaks: what a process counts in stays until it ends.
+#[test]
+fn under_valgrind() {
+    let program = Program::compile("host.c", &[NOW]);
+    let mut command = Command::new("valgrind");
+    command.arg("--error-exitcode=99").arg(program.path());
+    run(command
+        .env_remove("LD_LIBRARY_PATH")
+        .arg(library())
+        .arg("50"));
+}
+
+const NOW: &str = "-Wl,-z,now,-z,relro";
+const LAZY: &str = "-Wl,-z,lazy,-z,relro";
+const NOT_SEALED: &str = "-Wl,-z,lazy,-z,norelro";
+
+#[test]
+fn as_the_compiler_likes_it() {
+    host(&[], 20_000);
+}
+
+#[test]
+fn bound_at_the_start_and_read_only() {
+    host(&[NOW], 500);
+}
+
+#[test]
+fn bound_at_the_first_call() {
+    host(&[LAZY], 500);
+    host(&[NOT_SEALED], 500);
+}
+
+#[test]
+fn without_a_procedure_linkage_table() {
+    for binding in [NOW, LAZY, NOT_SEALED] {
+        host(&["-fno-plt", binding], 100);
+    }
+}
+
+#[test]
+fn at_a_fixed_address() {
+    for binding in [NOW, LAZY, NOT_SEALED] {
+        host(&["-no-pie", "-fno-pie", binding], 100);
+    }
+    host(&["-no-pie", "-fno-pie", "-fno-plt"], 100);
+}
+
+/// At a fixed address, that of a function is then the executable's own jump to it.
+#[test]
+fn called_by_their_addresses() {
+    for binding in [NOW, LAZY] {
+        host(&["-DTAKES_ADDRESS", binding], 100);
+        host(&["-DTAKES_ADDRESS", "-no-pie", "-fno-pie", binding], 100);
+        host(&["-DTAKES_ADDRESS", "-fno-plt", binding], 100);
+    }
+}
+
+#[test]
+fn with_accept4() {
+    for binding in [NOW, LAZY] {
+        host(&["-DACCEPT4", binding], 100);
+    }
+}
+
+#[test]
+fn with_a_library_that_is_loaded_later() {
+    for binding in [NOW, LAZY] {
+        host(&["-DBY_DLOPEN", binding], 100);
+        host(&["-DBY_DLOPEN", "-no-pie", "-fno-pie", binding], 100);
+        let flags = ["-DBY_DLOPEN", "-DTAKES_ADDRESS", "-no-pie", "-fno-pie"];
+        host(&[&flags[..], &[binding]].concat(), 100);
+    }
+}
+
+#[test]
+fn what_is_not_known_is_refused_by_name() {
+    for (flags, word) in [
+        (&["-DNO_ACCEPT"][..], "accept"),
+        (&["-DNO_CLOSE"], "close"),
+        (&["-DCLOSE_OF_ITS_OWN"], "close"),
+        (&["-DCLOSE_IN_DATA"], "relocation of type"),
+        (&["-DCLOSE_IN_DATA", "-fno-plt", NOW], "relocation of type"),
+    ] {
+        let program = Program::compile("refused.c", flags);
+        run(program.command().arg(word));
+    }
+}

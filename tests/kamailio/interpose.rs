@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! How our module is attached, and what there is to see of it when it takes the
+//! calls of a server as released. That it limits and counts the same then is
+//! seen by the other tests, which run with either way.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Config, Log, Server, Servers, Via, free_port, number, source, until};
+use crate::mode::{Mode, in_every_mode, when_interposed};
+
+in_every_mode!(burst_is_cut_to_the_limit, stops_under_load);
+
+when_interposed!(
+    way_is_found_or_chosen,
+    hooks_that_are_not_there,
+    poll_methods_that_tell_only_once,
+    poll_methods_that_tell_again,
+    copies_that_workers_close_do_not_count,
+    sockets_of_other_modules_are_not_limited,
+    http_counts_as_with_hooks,
+);
+
+const MODULE: &str = "tcp_conn_limit.so";
+
+/// The server as released with our module as it was built for the server with
+/// the hooks.
+fn stock_with_module_for_hooks() -> Config {
+    Config::stock().module(MODULE)
+}
+
+/// The server as released with our module as it was built for it, which is to
+/// find out by itself how it is attached.
+fn stock_with_module() -> Config {
+    let servers = Servers::from_env();
+    Config::new(&servers.stock, &servers.stock_module_path).module(MODULE)
+}
+
+/// The server with the hooks and our module as it was built for the server as
+/// released.
+fn hooked_with_module_for_stock() -> Config {
+    let servers = Servers::from_env();
+    Config::new(&servers.hooked, &servers.stock_module_path).module(MODULE)
+}
+
+fn attached(server: &Server) -> Value {
+    server.rpc("tcp_conn_limit.stats", json!([]))["attached"].clone()
+}
+
+fn way_is_found_or_chosen(_: Mode) {
+    let attach = |config: Config, way| config.text_param("attach", way);
+    for (config, way, is_told) in [
+        (Config::with_module(), "hooks", false),
+        (attach(Config::with_module(), "auto"), "hooks", false),
+        (attach(Config::with_module(), "hooks"), "hooks", false),
+        (
+            attach(Config::with_module(), "interpose"),
+            "interpose",
+            false,
+        ),
+        (stock_with_module(), "interpose", true),
+        (attach(stock_with_module(), "auto"), "interpose", true),
+        (attach(stock_with_module(), "interpose"), "interpose", false),
+        (stock_with_module_for_hooks(), "interpose", true),
+        (hooked_with_module_for_stock(), "interpose", true),
+    ] {
+        let server = config.limit(3).core("tcp_accept_iplimit=1").start();
+        assert_eq!(attached(&server), way);
+        let mut held = server.admit_all(3, Via::Tcp, source(100, 0, 1));
+        server.reject(Via::Tcp, source(100, 0, 1));
+        assert_eq!(server.counted("127.100.0.1"), 3);
+        held.pop();
+        server.wait_for_connections(2);
+        held.extend(server.admit_all(1, Via::Tcp, source(100, 0, 1)));
+        server.reject(Via::Tcp, source(100, 0, 1));
+        let mode = match way {
+            "hooks" => Mode::Module,
+            _ => Mode::Interposed,
+        };
+        let log = mode.finish(server, &[]);
+        let notices = log.lines_with("NOTICE: tcp_conn_limit");
+        assert_eq!(notices.len(), usize::from(is_told), "{notices:?}");
+    }
+}
+
+/// Panics unless an ERROR line of the module has all of `texts`.
+#[track_caller]
+fn assert_error(log: &Log, texts: &[&str]) {
+    let lines = log.lines_with("ERROR: tcp_conn_limit");
+    let told = lines
+        .iter()
+        .any(|line| texts.iter().all(|text| line.contains(text)));
+    assert!(told, "no error line with {texts:?} in\n{log}");
+}
+
+fn hooks_that_are_not_there(_: Mode) {
+    for config in [
+        stock_with_module_for_hooks(),
+        stock_with_module(),
+        hooked_with_module_for_stock(),
+    ] {
+        let log = config.text_param("attach", "hooks").start_fails();
+        assert_error(&log, &["no connection hooks", "make patch"]);
+    }
+}
+
+fn poll_methods_that_tell_only_once(mode: Mode) {
+    for method in ["epoll_et", "sigio_rt"] {
+        let line = format!("tcp_poll_method={method}");
+        let log = mode.with_module().core(&line).start_fails();
+        assert_error(&log, &[method, "tcp_poll_method", "epoll_lt"]);
+        // It is nothing to the hooks.
+        let server = Config::with_module().core(&line).limit(1).start();
+        let _held = server.admit(Via::Tcp, source(100, 0, 1));
+        server.reject(Via::Tcp, source(100, 0, 1));
+        Mode::Module.finish(server, &[]);
+    }
+}
+
+fn poll_methods_that_tell_again(mode: Mode) {
+    for method in ["epoll_lt", "poll", "select"] {
+        let config = mode.with_module().limit(2);
+        let server = config.core(&format!("tcp_poll_method={method}")).start();
+        // Many in one call of accept().
+        burst(&server, 2);
+        let _other = server.admit_all(2, Via::Tcp, source(100, 0, 2));
+        mode.finish(server, &[]);
+    }
+}
+
+/// Where the core's own limit cannot be switched off.
+#[test]
+fn version_that_cannot_be_interposed_on() {
+    if !Mode::all().contains(&Mode::Interposed) {
+        for config in [stock_with_module(), Config::interposed()] {
+            let log = config.start_fails();
+            assert_error(&log, &["tcp_accept_iplimit", "core-hooks.patch"]);
+        }
+    }
+}
+
+/// Whether the server has not closed the connection, on which it says nothing.
+fn is_open(stream: &mut TcpStream) -> bool {
+    let mut client = [0];
+    stream
+        .set_nonblocking(true)
+        .expect("a socket can be made not to wait");
+    match stream.read(&mut client) {
+        Ok(0) => false,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+        other => panic!("a strange answer to nothing: {other:?}"),
+    }
+}
+
+/// Connects 400 times at the same time, from 127.0.0.1; `limit` are to be
+/// admitted.
+#[track_caller]
+fn burst(server: &Server, limit: usize) {
+    let mut streams: Vec<TcpStream> = thread::scope(|scope| {
+        let connect = || -> Vec<TcpStream> {
+            let connect = |_| TcpStream::connect(server.address(Via::Tcp));
+            (0..50)
+                .map(connect)
+                .map(|stream| stream.expect("a connection to the server"))
+                .collect()
+        };
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(connect)).collect();
+        let done = threads.into_iter().map(|thread| thread.join());
+        done.flat_map(|streams| streams.expect("no thread panics"))
+            .collect()
+    });
+    until("all others are closed", || {
+        streams.retain_mut(is_open);
+        streams.len() <= limit
+    });
+    assert_eq!(streams.len(), limit);
+    assert_eq!(server.connections(), limit as u64);
+    drop(streams);
+    server.wait_for_connections(0);
+}
+
+fn burst_is_cut_to_the_limit(mode: Mode) {
+    let server = mode.config(40).start();
+    for _ in 0..5 {
+        burst(&server, 40);
+    }
+    if mode.has_module() {
+        assert_eq!(server.stat("rejected"), 5 * 360);
+        assert_eq!(server.stat("admitted"), 5 * 40);
+    }
+    mode.finish(server, &[]);
+}
+
+/// The server ends while clients come and go.
+fn stops_under_load(mode: Mode) {
+    let server = mode.config(20).start();
+    let address = server.address(Via::Tcp);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for worker in 1..=4 {
+            let is_over = &is_over;
+            scope.spawn(move || {
+                let mut held = Vec::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    // Nobody listens when the server has ended.
+                    let Some(stream) = Client::try_connect(source(101, 0, worker), address) else {
+                        break;
+                    };
+                    held.push(stream);
+                    if held.len() > 30 {
+                        held.drain(..15);
+                    }
+                }
+            });
+        }
+        until("there is load", || server.connections() >= 20);
+        // What the core says of connections that end with it.
+        let log = server.stop(&["core/"]);
+        is_over.store(true, Ordering::Relaxed);
+        assert!(!log.contains("ERROR: tcp_conn_limit"), "{log}");
+    });
+}
+
+/// How many descriptors the process has open.
+fn descriptors(pid: u64) -> usize {
+    let list = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd"));
+    list.expect("the process runs").count()
+}
+
+/// The processes that read from connections.
+fn workers(server: &Server) -> Vec<u64> {
+    let list = server.rpc("core.psa", json!([]));
+    let processes = list.as_array().expect("a list of processes").iter();
+    processes
+        .filter(|process| {
+            let description = process["description"].as_str();
+            description.is_some_and(|text| text.contains("tcp receiver"))
+        })
+        .map(|process| number(process, "pid"))
+        .collect()
+}
+
+/// A worker has a copy of the descriptor while it reads, and closes that when it
+/// gives the connection back.
+fn copies_that_workers_close_do_not_count(mode: Mode) {
+    let server = mode.with_module().limit(8).start();
+    let workers = workers(&server);
+    let open = || workers.iter().map(|&pid| descriptors(pid)).sum::<usize>();
+    let before = open();
+    let mut held = server.admit_all(8, Via::Tcp, source(102, 0, 1));
+    assert!(open() > before, "no worker has a copy");
+    // After some seconds without anything to read.
+    until("the workers have closed their copies", || open() <= before);
+    for _ in 0..2 {
+        assert_eq!(server.counted("127.102.0.1"), 8);
+        server.reject(Via::Tcp, source(102, 0, 1));
+        for client in &mut held {
+            assert!(client.is_admitted());
+        }
+    }
+    assert_eq!(server.stat("errors"), 0);
+    mode.finish(server, &[]);
+}
+
+/// Other modules accept connections in processes of their own.
+fn sockets_of_other_modules_are_not_limited(mode: Mode) {
+    let [binary, json] = [free_port(), free_port()];
+    let socket = |port| format!("\"tcp:127.0.0.1:{port}\"");
+    let server = mode
+        .with_module()
+        .limit(2)
+        // Datagrams and TCP.
+        .modparam("jsonrpcs", "transport", "12")
+        .modparam("jsonrpcs", "tcp_socket", &socket(json))
+        .modparam("ctl", "binrpc", &socket(binary))
+        .start();
+    let _own = server.admit_all(2, Via::Tcp, source(0, 0, 1));
+    server.reject(Via::Tcp, source(0, 0, 1));
+    let connect = |port| {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        TcpStream::connect(address).expect("a connection to the module")
+    };
+
+    let mut held = [(); 10].map(|()| connect(binary));
+    let kamcmd = Command::new(Servers::from_env().kamcmd)
+        .args(["-s", &format!("tcp:127.0.0.1:{binary}"), "core.uptime"])
+        .output()
+        .expect("kamcmd can be run");
+    assert!(kamcmd.status.success(), "{kamcmd:?}");
+    // Those that came before it have been accepted by now.
+    assert!(held.iter_mut().all(is_open));
+
+    for _ in 0..10 {
+        let mut stream = connect(json);
+        let request = br#"{"jsonrpc": "2.0", "method": "core.uptime", "id": 1}"#;
+        stream.write_all(request).expect("a request can be sent");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .expect("an answer in text");
+        assert!(answer.contains("result"), "{answer}");
+    }
+
+    assert_eq!(server.counted("127.0.0.1"), 2);
+    assert_eq!(server.stat("admitted"), 2);
+    assert_eq!(server.stat("rejected"), 1);
+    mode.finish(server, &[]);
+}
+
+fn http_counts_as_with_hooks(_: Mode) {
+    for config in [Config::with_module(), Config::interposed()] {
+        let server = config.limit(1).http("tcp_conn_limit:").start();
+        let page = server.scrape();
+        assert!(
+            page.contains("kamailio_tcp_conn_limit_connections 1"),
+            "{page}"
+        );
+        server.wait_for_connections(0);
+        server.rpc_by_http("tcp_conn_limit.stats", json!([]));
+        server.wait_for_connections(0);
+        assert_eq!(server.stat("admitted"), 2);
+        assert_eq!(server.stat("rejected"), 0);
+        server.stop(&[]);
+    }
+}
