@@ -8,7 +8,18 @@ source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 : "${KAMCMD:?run make test}"
 
 scripts=$root/kamailio-glue/scripts
-port=5098
+
+# A port at which nobody listens
+free_port() {
+    local port
+    for port in {15098..15198}; do
+        if ! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            echo "$port"
+            return
+        fi
+    done
+    return 1
+}
 
 # rpc COMMAND...: what the server answers
 rpc() {
@@ -61,7 +72,8 @@ start() {
 }
 
 test_a_packaged_server_is_limited() {
-    local descriptors=() descriptor
+    local descriptors=() descriptor port
+    port=$(free_port)
     eval "$("$scripts/packaged.sh")"
     "$scripts/module.sh" "$PACKAGED_SRC" "$PWD/module"
     start
