@@ -12,6 +12,7 @@
  */
 
 #include <limits.h>
+#include <stddef.h>
 
 #include "../../core/dprint.h"
 #include "../../core/mod_fix.h"
@@ -55,19 +56,32 @@ static int ki_check(sip_msg_t *msg, str *address)
 	return (source.connections < (uint32_t)source.limit) ? YES : NO;
 }
 
-/* KEMI has no unsigned numbers; a negative one means that something is wrong. */
-static int ki_number(uint32_t number)
+/* One of the source's unsigned numbers. KEMI has none of these; a negative one means
+ * that something is wrong. */
+static int ki_number(const str *address, size_t member)
 {
+	struct tcl_source source;
+	uint32_t number;
+
+	if(find_source(address, &source) < 0)
+		return -1;
+	number = *(uint32_t *)((char *)&source + member);
 	return (number > INT_MAX) ? INT_MAX : (int)number;
 }
 
 static int ki_connections(sip_msg_t *msg, str *address)
 {
-	struct tcl_source source;
+	return ki_number(address, offsetof(struct tcl_source, connections));
+}
 
-	if(find_source(address, &source) < 0)
-		return -1;
-	return ki_number(source.connections);
+static int ki_rejected(sip_msg_t *msg, str *address)
+{
+	return ki_number(address, offsetof(struct tcl_source, rejected));
+}
+
+static int ki_peak(sip_msg_t *msg, str *address)
+{
+	return ki_number(address, offsetof(struct tcl_source, peak));
 }
 
 static int ki_limit(sip_msg_t *msg, str *address)
@@ -77,24 +91,6 @@ static int ki_limit(sip_msg_t *msg, str *address)
 	if(find_source(address, &source) < 0)
 		return -1;
 	return (source.limit > 0) ? source.limit : 0;
-}
-
-static int ki_rejected(sip_msg_t *msg, str *address)
-{
-	struct tcl_source source;
-
-	if(find_source(address, &source) < 0)
-		return -1;
-	return ki_number(source.rejected);
-}
-
-static int ki_peak(sip_msg_t *msg, str *address)
-{
-	struct tcl_source source;
-
-	if(find_source(address, &source) < 0)
-		return -1;
-	return ki_number(source.peak);
 }
 
 static int w_check(sip_msg_t *msg, char *address_param, char *unused)

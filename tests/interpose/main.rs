@@ -2,18 +2,14 @@
 //! Programs in C, linked in all the ways that make a difference, whose `accept` and
 //! `close` are replaced. They accept real connections; see `host.c`.
 
+#[path = "../c_program.rs"]
+mod c_program;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use c_program::{library, run};
 use tempfile::TempDir;
-
-/// The cdylib that belongs to this test, where cargo put it.
-fn library() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let library = test.with_file_name("libtcp_conn_limit.so");
-    assert!(library.exists(), "{} is missing", library.display());
-    library
-}
 
 struct Program {
     dir: TempDir,
@@ -53,25 +49,9 @@ impl Program {
 
     fn command(&self) -> Command {
         let mut command = Command::new(self.path());
-        command
-            // cargo's would find what `cargo build` left behind, which may be old
-            .env_remove("LD_LIBRARY_PATH")
-            .env_remove("LD_BIND_NOW");
+        command.env_remove("LD_BIND_NOW");
         command
     }
-}
-
-fn run(command: &mut Command) {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
 }
 
 /// Runs the host with its slots resolved at the first call, and at the start.
@@ -92,10 +72,7 @@ fn under_valgrind() {
     let program = Program::compile("host.c", &[NOW]);
     let mut command = Command::new("valgrind");
     command.arg("--error-exitcode=99").arg(program.path());
-    run(command
-        .env_remove("LD_LIBRARY_PATH")
-        .arg(library())
-        .arg("50"));
+    run(command.arg(library()).arg("50"));
 }
 
 const NOW: &str = "-Wl,-z,now,-z,relro";

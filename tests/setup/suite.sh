@@ -14,6 +14,22 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 # the project's make is to see the variables a test gives, no others
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL KAMAILIO_SRC DESTDIR MODULES_DIR
 
+# project TARGET [VARIABLE=VALUE...]
+project() {
+    make -C "$root" "$@"
+}
+
+# loads SERVER FOLDER: the server takes a configuration with the module in FOLDER
+loads() {
+    cat >kamailio.cfg <<-EOF
+		#!KAMAILIO
+		listen=tcp:127.0.0.1:5060
+		loadmodule "tcp_conn_limit.so"
+		request_route { exit; }
+	EOF
+    env -u LD_LIBRARY_PATH "$1" -c -L "$2" -f "$PWD/kamailio.cfg"
+}
+
 # refused TEXT COMMAND...: COMMAND fails and says TEXT
 refused() {
     local text=$1 output

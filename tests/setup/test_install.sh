@@ -7,22 +7,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 stock=${STOCK_KAMAILIO%/src/kamailio}
 hooked=${HOOKED_KAMAILIO%/src/kamailio}
 
-# project TARGET [VARIABLE=VALUE...]
-project() {
-    make -C "$root" "$@"
-}
-
-# loads FOLDER: the server takes a configuration with the module in FOLDER
-loads() {
-    cat >kamailio.cfg <<-EOF
-		#!KAMAILIO
-		listen=tcp:127.0.0.1:5060
-		loadmodule "tcp_conn_limit.so"
-		request_route { exit; }
-	EOF
-    env -u LD_LIBRARY_PATH "$HOOKED_KAMAILIO" -c -L "$1" -f "$PWD/kamailio.cfg"
-}
-
 files_below() {
     find "$1" -type f | sort
 }
@@ -37,7 +21,7 @@ test_an_installed_module_finds_its_library() {
     modules=$(dirname "$(find dest -name tcp_conn_limit.so)")
     [ "$modules" = dest/usr/local/lib64/kamailio/modules ]
     says "$PWD/$modules/libtcp_conn_limit.so" ldd "$modules/tcp_conn_limit.so"
-    loads "$PWD/$modules"
+    loads "$HOOKED_KAMAILIO" "$PWD/$modules"
 
     project uninstall KAMAILIO_SRC="$hooked" DESTDIR="$PWD/dest"
     [ -z "$(files_below dest)" ]
@@ -47,7 +31,7 @@ test_an_installed_module_finds_its_library() {
 test_another_folder_can_be_named() {
     project module KAMAILIO_SRC="$hooked"
     project install KAMAILIO_SRC="$hooked" DESTDIR="$PWD" MODULES_DIR=/opt/modules
-    loads "$PWD/opt/modules"
+    loads "$HOOKED_KAMAILIO" "$PWD/opt/modules"
 }
 
 test_a_tree_without_hooks_gives_a_module_that_interposes() {
@@ -55,7 +39,7 @@ test_a_tree_without_hooks_gives_a_module_that_interposes() {
     says 'attach "interpose"' project module KAMAILIO_SRC="$stock"
     files_below "$stock" | diff before -
     project install KAMAILIO_SRC="$stock" DESTDIR="$PWD" MODULES_DIR=/modules
-    loads "$PWD/modules"
+    loads "$HOOKED_KAMAILIO" "$PWD/modules"
 }
 
 test_hooks_of_another_abi_are_refused() {

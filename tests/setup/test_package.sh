@@ -12,22 +12,6 @@ stock=${STOCK_KAMAILIO%/src/kamailio}
 package="kamailio-tcp-conn-limit-module"
 modules=usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/kamailio/modules
 
-# project TARGET [VARIABLE=VALUE...]
-project() {
-    make -C "$root" "$@"
-}
-
-# loads FOLDER: the stock server takes a configuration with the module in FOLDER
-loads() {
-    cat >kamailio.cfg <<-EOF
-		#!KAMAILIO
-		listen=tcp:127.0.0.1:5060
-		loadmodule "tcp_conn_limit.so"
-		request_route { exit; }
-	EOF
-    env -u LD_LIBRARY_PATH "$STOCK_KAMAILIO" -c -L "$1" -f "$PWD/kamailio.cfg"
-}
-
 # a package kamailio that holds nothing, of the version $1
 empty_kamailio() {
     mkdir -p empty/DEBIAN
@@ -58,7 +42,7 @@ package_for() {
 test_the_folder_has_what_the_server_needs() {
     project package-module KAMAILIO_SRC="$stock" PACKAGE_DIR="$PWD/out"
     [ "$(cd out && echo *)" = "README libtcp_conn_limit.so tcp_conn_limit.so" ]
-    loads "$PWD/out"
+    loads "$STOCK_KAMAILIO" "$PWD/out"
 }
 
 test_the_package_is_for_one_version() {
@@ -72,7 +56,7 @@ test_the_package_is_for_one_version() {
     in_root --purge "$package"
 
     in_root --install kamailio-6.0.1-1.deb "$package"_*.deb
-    loads "$PWD/root/$modules"
+    loads "$STOCK_KAMAILIO" "$PWD/root/$modules"
     in_root --purge "$package"
     [ ! -e "root/$modules" ]
 }
