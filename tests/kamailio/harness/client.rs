@@ -10,8 +10,8 @@ use nix::sys::socket::{
 };
 use openssl::ssl::SslStream;
 
+use super::stream::Stream;
 use super::tls;
-use super::wait::DEADLINE;
 
 /// How a client connects.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,11 +26,11 @@ pub(crate) fn source(a: u8, b: u8, c: u8) -> IpAddr {
 }
 
 /// A connected socket.
-pub(crate) struct Client(Stream);
+pub(crate) struct Client(Layer);
 
-enum Stream {
-    Tcp(TcpStream),
-    Tls(SslStream<TcpStream>),
+enum Layer {
+    Tcp(Stream),
+    Tls(SslStream<Stream>),
 }
 
 impl Client {
@@ -38,7 +38,7 @@ impl Client {
     #[track_caller]
     pub(crate) fn connect(from: IpAddr, to: SocketAddr) -> Self {
         let stream = connected(from, to);
-        Self(Stream::Tcp(stream.unwrap_or_else(|error| {
+        Self(Layer::Tcp(stream.unwrap_or_else(|error| {
             panic!("no connection from {from} to {to}: {error}")
         })))
     }
@@ -46,15 +46,15 @@ impl Client {
     /// Connects, unless nobody listens there.
     pub(crate) fn try_connect(from: IpAddr, to: SocketAddr) -> Option<Self> {
         let stream = connected(from, to).ok()?;
-        Some(Self(Stream::Tcp(stream)))
+        Some(Self(Layer::Tcp(stream)))
     }
 
     /// Goes through the TLS handshake; `None` if the server closed instead.
     pub(crate) fn secure(self) -> Option<Self> {
-        let Stream::Tcp(stream) = self.0 else {
+        let Layer::Tcp(stream) = self.0 else {
             panic!("TLS within TLS");
         };
-        Some(Self(Stream::Tls(tls::handshake(stream)?)))
+        Some(Self(Layer::Tls(tls::handshake(stream)?)))
     }
 
     /// Whether the server holds this connection: it answers a keep-alive, or
@@ -71,16 +71,16 @@ impl Client {
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<()> {
         match &mut self.0 {
-            Stream::Tcp(stream) => stream.write_all(bytes),
-            Stream::Tls(stream) => stream.write_all(bytes),
+            Layer::Tcp(stream) => stream.write_all(bytes),
+            Layer::Tls(stream) => stream.write_all(bytes),
         }
     }
 
     fn receive(&mut self, length: usize) -> Result<Vec<u8>> {
         let mut answer = vec![0; length];
         match &mut self.0 {
-            Stream::Tcp(stream) => stream.read_exact(&mut answer)?,
-            Stream::Tls(stream) => stream.read_exact(&mut answer)?,
+            Layer::Tcp(stream) => stream.read_exact(&mut answer)?,
+            Layer::Tls(stream) => stream.read_exact(&mut answer)?,
         }
         Ok(answer)
     }
@@ -116,8 +116,8 @@ impl Client {
     pub(crate) fn read_until_closed(mut self) -> Vec<u8> {
         let mut answer = Vec::new();
         let end = match &mut self.0 {
-            Stream::Tcp(stream) => stream.read_to_end(&mut answer),
-            Stream::Tls(stream) => stream.read_to_end(&mut answer),
+            Layer::Tcp(stream) => stream.read_to_end(&mut answer),
+            Layer::Tls(stream) => stream.read_to_end(&mut answer),
         };
         match end {
             Ok(_) => answer,
@@ -137,13 +137,13 @@ impl Client {
 
     fn tcp(&self) -> &TcpStream {
         match &self.0 {
-            Stream::Tcp(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref(),
+            Layer::Tcp(stream) => stream.socket(),
+            Layer::Tls(stream) => stream.get_ref().socket(),
         }
     }
 }
 
-fn connected(from: IpAddr, to: SocketAddr) -> Result<TcpStream> {
+fn connected(from: IpAddr, to: SocketAddr) -> Result<Stream> {
     let family = match from {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
@@ -159,10 +159,8 @@ fn connected(from: IpAddr, to: SocketAddr) -> Result<TcpStream> {
     bind(socket_fd, &from)?;
     connect(socket_fd, &SockaddrStorage::from(to))?;
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(DEADLINE))?;
-    stream.set_write_timeout(Some(DEADLINE))?;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Stream::with_deadline(stream)
 }
 
 fn is_closed(kind: ErrorKind) -> bool {

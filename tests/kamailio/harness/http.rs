@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::wait::DEADLINE;
+use super::stream::Stream;
 
 /// What a Prometheus server would get.
 #[track_caller]
@@ -22,9 +22,8 @@ pub(super) fn post(server: SocketAddr, path: &str, body: &str) -> String {
 /// Sends one request; the body of the answer.
 #[track_caller]
 fn request(server: SocketAddr, what: &str, body: &str) -> String {
-    let mut http = TcpStream::connect(server).expect("a connection to the server");
-    http.set_read_timeout(Some(DEADLINE))
-        .expect("a time to wait can be set");
+    let socket = TcpStream::connect(server).expect("a connection to the server");
+    let mut http = Stream::with_deadline(socket).expect("a time to wait can be set");
     let length = body.len();
     let request = format!(
         "{what} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
@@ -36,7 +35,7 @@ fn request(server: SocketAddr, what: &str, body: &str) -> String {
 }
 
 #[track_caller]
-fn read_answer(http: &mut TcpStream) -> String {
+fn read_answer(http: &mut Stream) -> String {
     let mut answer = Vec::new();
     let mut buffer = vec![0; 1 << 16];
     let end_of_head = loop {
@@ -60,7 +59,7 @@ fn read_answer(http: &mut TcpStream) -> String {
 }
 
 #[track_caller]
-fn read_more(http: &mut TcpStream, buffer: &mut [u8], answer: &mut Vec<u8>) {
+fn read_more(http: &mut Stream, buffer: &mut [u8], answer: &mut Vec<u8>) {
     let length = http.read(buffer).expect("the server answers");
     assert!(length > 0, "the answer is cut off");
     answer.extend(&buffer[..length]);

@@ -17,6 +17,7 @@ pub(crate) mod proxy;
 mod rpc;
 mod server;
 pub(crate) mod servers;
+mod stream;
 mod tls;
 mod wait;
 

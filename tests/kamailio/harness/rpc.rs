@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Servers;
+use super::stream::uninterrupted;
 use super::wait::DEADLINE;
 
 /// A procedure that answered with an error.
@@ -66,7 +67,7 @@ fn receive(socket: &UnixDatagram, mut is_gone: impl FnMut() -> bool) -> io::Resu
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     let end = Instant::now() + DEADLINE;
     loop {
-        match socket.recv(&mut buffer) {
+        match uninterrupted(|| socket.recv(&mut buffer)) {
             Ok(length) => return Ok(serde_json::from_slice(&buffer[..length])?),
             Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
             Err(error) if is_gone() || Instant::now() > end => return Err(error),

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::TcpStream;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -15,6 +14,8 @@ use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use openssl::ssl::{Error, HandshakeError, SslConnector, SslMethod, SslStream, SslVerifyMode};
 use openssl::x509::{X509, X509NameBuilder};
+
+use super::stream::Stream;
 
 /// What the server needs to know. Its default method is TLS 1.0, which OpenSSL
 /// no longer speaks.
@@ -59,7 +60,7 @@ pub(super) fn write_certificate(dir: &Path) {
 }
 
 /// The client's side of a handshake; `None` if the server closed instead.
-pub(super) fn handshake(stream: TcpStream) -> Option<SslStream<TcpStream>> {
+pub(super) fn handshake(stream: Stream) -> Option<SslStream<Stream>> {
     match CONNECTOR.connect("localhost", stream) {
         Ok(stream) => Some(stream),
         Err(HandshakeError::Failure(failed)) if is_closed(failed.error()) => None,
