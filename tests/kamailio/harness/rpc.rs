@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Servers;
-use super::stream::uninterrupted;
 use super::wait::DEADLINE;
 
 /// A procedure that answered with an error.
@@ -67,13 +66,19 @@ fn receive(socket: &UnixDatagram, mut is_gone: impl FnMut() -> bool) -> io::Resu
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     let end = Instant::now() + DEADLINE;
     loop {
-        match uninterrupted(|| socket.recv(&mut buffer)) {
+        match socket.recv(&mut buffer) {
             Ok(length) => return Ok(serde_json::from_slice(&buffer[..length])?),
-            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+            Err(error) if !is_passing(error.kind()) => return Err(error),
             Err(error) if is_gone() || Instant::now() > end => return Err(error),
             Err(_) => {}
         }
     }
+}
+
+/// Whether a call has not failed: its time is over, or a stop of the process has
+/// interrupted it, see [`Stream`](super::stream::Stream).
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// What kamcmd prints for a command.
