@@ -22,7 +22,12 @@ pub(crate) fn module() -> Config {
     for_load(Config::with_module().limit(LIMIT.into()))
 }
 
-/// The same with all that an operator can have besides: rules, monitor mode,
+/// The server as released and our module, which takes its calls.
+pub(crate) fn interposed() -> Config {
+    for_load(Config::interposed().limit(LIMIT.into()))
+}
+
+/// The server with hooks and our module, with all that an operator can have besides: rules, monitor mode,
 /// and metrics to be fetched over HTTP.
 pub(crate) fn module_with_controls(rules: &str) -> Config {
     for_load(

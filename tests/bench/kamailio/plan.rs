@@ -82,7 +82,7 @@ impl Plan {
         // A tick is 10 ms: the fewer, longer windows hold some 20 of them.
         let (rounds, repeats, slow, fast) = match (quick, clock) {
             (true, _) => (1, 2, 700, 500),
-            (false, Clock::Schedstat) => (5, 2, 3_000, 1_500),
+            (false, Clock::Schedstat) => (4, 3, 3_000, 1_500),
             (false, Clock::Ticks) => (1, 2, 20_000, 7_000),
         };
         let (flood_rounds, flood_repeats, flood) = match (quick, clock) {
@@ -115,17 +115,13 @@ impl Plan {
         })
     }
 
-    /// The series in the order of turn number `turn`. Over ten turns, each
-    /// series stands twice in each place and follows each other one twice, so
-    /// that drift of the machine and what the one before has left in its caches
-    /// hit all alike.
-    pub(crate) fn order(turn: usize) -> [Series; 5] {
-        const FIRST: [usize; 5] = [0, 1, 4, 2, 3];
-        let mut order = FIRST.map(|place| Series::ALL[(place + turn) % 5]);
-        if turn % 10 >= 5 {
-            order.reverse();
-        }
-        order
+    /// The series in the order of turn number `turn`. Over six turns, each
+    /// series stands once in each place and follows each other one once, so that
+    /// drift of the machine and what the one before has left in its caches hit
+    /// all alike.
+    pub(crate) fn order(turn: usize) -> [Series; 6] {
+        const FIRST: [usize; 6] = [0, 5, 1, 4, 2, 3];
+        FIRST.map(|place| Series::ALL[(place + turn) % 6])
     }
 
     /// The servers of the flood in the order of turn number `turn`: over four

@@ -39,7 +39,7 @@ struct Line {
     labelled: bool,
 }
 
-const LINES: [Line; 4] = [
+const LINES: [Line; 5] = [
     Line {
         name: "stock limit",
         series: &[Series::Stock],
@@ -63,6 +63,14 @@ const LINES: [Line; 4] = [
         width: 2,
         aside: 0,
         labelled: true,
+    },
+    Line {
+        name: "interposed",
+        series: &[Series::Interposed],
+        color: RGBColor(204, 121, 167),
+        width: 1,
+        aside: -2,
+        labelled: false,
     },
     Line {
         name: "tcp_conn_limit, all controls",
@@ -110,7 +118,7 @@ fn kamailio_version(record: &Record) -> &str {
 }
 
 fn draw_legend(root: &Area) -> Result<()> {
-    for (line, x) in LINES.iter().zip([14, 150, 270, 430]) {
+    for (line, x) in LINES.iter().zip([14, 140, 250, 395, 515]) {
         let y = 47;
         root.draw(&PathElement::new(
             vec![(x, y), (x + 26, y)],

@@ -24,16 +24,19 @@ pub(crate) enum Series {
     Stock,
     OffAgain,
     Module,
+    /// The module in the server as released.
+    Interposed,
     /// The module with rules and in monitor mode, its metrics fetched.
     Controls,
 }
 
 impl Series {
-    pub(crate) const ALL: [Series; 5] = [
+    pub(crate) const ALL: [Series; 6] = [
         Series::Off,
         Series::Stock,
         Series::OffAgain,
         Series::Module,
+        Series::Interposed,
         Series::Controls,
     ];
 
@@ -43,6 +46,7 @@ impl Series {
             Series::Stock => "stock",
             Series::OffAgain => "off again",
             Series::Module => "module",
+            Series::Interposed => "module, interposed",
             Series::Controls => "module, all controls",
         }
     }

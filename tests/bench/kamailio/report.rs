@@ -10,10 +10,11 @@ use crate::rules::RULES;
 use crate::stats::{Spread, differences, means};
 
 /// The variants as a reader knows them, each with the series that show it.
-const VARIANTS: [(&str, &[Series]); 4] = [
+const VARIANTS: [(&str, &[Series]); 5] = [
     ("off", &[Series::Off, Series::OffAgain]),
     ("stock", &[Series::Stock]),
     ("module", &[Series::Module]),
+    ("interposed", &[Series::Interposed]),
     ("controls", &[Series::Controls]),
 ];
 
@@ -32,8 +33,10 @@ pub(crate) fn print(record: &Record) {
         println!("A quick run: it shows that the benchmark works, its figures show nothing.");
     }
     for rate in &record.plan.rates {
-        print_noise(record, Series::Module, rate.per_second);
-        print_noise(record, Series::Controls, rate.per_second);
+        for series in [Series::Module, Series::Interposed, Series::Controls] {
+            print_noise(record, series, rate.per_second);
+        }
+        print_ways(record, rate.per_second);
         print_growth(record, rate.per_second);
         print_stock(record, rate.per_second);
     }
@@ -44,15 +47,12 @@ pub(crate) fn print(record: &Record) {
 
 fn print_conditions(record: &Record) {
     println!("{}", record.machine);
-    println!("off, stock: {}", record.versions.stock);
+    println!("off, stock, interposed: {}", record.versions.stock);
     println!(
-        "module:     {} + hooks, tcp_conn_limit {}",
+        "module, controls:        {} + hooks, tcp_conn_limit {}",
         record.versions.hooked, record.versions.module
     );
-    println!(
-        "limit {} per source in stock and module, none in off",
-        record.limit
-    );
+    println!("limit {} per source, none in off", record.limit);
     let scrapes: usize = record.scrapes.iter().map(|scrapes| scrapes.count).sum();
     let seconds: f64 = record.scrapes.iter().map(|scrapes| scrapes.seconds).sum();
     let medians: Vec<f64> = record
@@ -61,7 +61,7 @@ fn print_conditions(record: &Record) {
         .map(|scrapes| scrapes.milliseconds.median)
         .collect();
     println!(
-        "controls:   module, all controls: {RULES} rules, mode monitor, {scrapes} scrapes in \
+        "controls: {RULES} rules, mode monitor, {scrapes} scrapes in \
          {seconds:.0} s, of {:.0} ms each",
         Spread::of(&medians).median
     );
@@ -103,7 +103,7 @@ fn print_held(record: &Record) {
 fn print_table(record: &Record, per_second: u32) {
     println!("\nCPU of TCP main at {per_second} new connections a second, median (min..max):");
     println!(
-        "     held  variant   reached/s  {:<24}us per connection",
+        "     held  variant     reached/s  {:<24}us per connection",
         "% of a core"
     );
     for &held in &record.plan.levels {
@@ -116,7 +116,7 @@ fn print_table(record: &Record, per_second: u32) {
                 Spread::of(&values)
             };
             println!(
-                "  {held:>7}  {name:<8}  {:>9.1}  {:<24}{:.1}",
+                "  {held:>7}  {name:<10}  {:>9.1}  {:<24}{:.1}",
                 spread(Window::reached).median,
                 format!("{:.2}", spread(Window::share)),
                 spread(Window::cost),
@@ -153,6 +153,18 @@ fn print_noise(record: &Record, series: Series, per_second: u32) {
     line("off again - off".to_owned(), cost_noise, share_noise);
 }
 
+/// The two ways into the core against each other.
+fn print_ways(record: &Record, per_second: u32) {
+    let held = record.highest();
+    let costs = |series| record.values(series, held, per_second, Window::cost);
+    let difference = differences(&costs(Series::Interposed), &costs(Series::Module));
+    println!(
+        "    {:<26} = {:+.2} us per connection",
+        "interposed - hooks",
+        Spread::of(&difference)
+    );
+}
+
 /// From the lowest level to the highest.
 fn print_growth(record: &Record, per_second: u32) {
     let growth = |series| {
@@ -160,6 +172,7 @@ fn print_growth(record: &Record, per_second: u32) {
         differences(&at(record.highest()), &at(record.lowest()))
     };
     let module = Spread::of(&growth(Series::Module));
+    let interposed = Spread::of(&growth(Series::Interposed));
     let controls = Spread::of(&growth(Series::Controls));
     let off = Spread::of(&[growth(Series::Off), growth(Series::OffAgain)].concat());
     let stock = Spread::of(&growth(Series::Stock));
@@ -171,12 +184,15 @@ fn print_growth(record: &Record, per_second: u32) {
         }
     };
     println!(
-        "{} -> {} held, {per_second}/s: module {}, with all controls it {}.\n    \
-         module {module:+.1}, with all controls {controls:+.1}, off {off:+.1},\n    \
+        "{} -> {} held, {per_second}/s: module {}, interposed it {},\n    \
+         with all controls it {}.\n    \
+         module {module:+.1}, interposed {interposed:+.1}, with all controls {controls:+.1},\n    \
+         off {off:+.1}, \
          stock {stock:+.1} us per connection",
         record.lowest(),
         record.highest(),
         verdict(module),
+        verdict(interposed),
         verdict(controls),
     );
 }

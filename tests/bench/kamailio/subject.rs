@@ -39,7 +39,11 @@ impl Subject {
         // First: its connection is none of the load's.
         let scraper = match series {
             Series::Controls => Some(Scraper::start(address)?),
-            Series::Off | Series::OffAgain | Series::Stock | Series::Module => None,
+            Series::Off
+            | Series::OffAgain
+            | Series::Stock
+            | Series::Module
+            | Series::Interposed => None,
         };
         Ok(Subject {
             series,
@@ -92,7 +96,7 @@ impl Subject {
         }
         let expected: &[(&str, u64)] = match self.series {
             Series::Off | Series::OffAgain | Series::Stock => &[],
-            Series::Module => &[("rules", 0)],
+            Series::Module | Series::Interposed => &[("rules", 0)],
             Series::Controls => &[("rules", rules::RULES as u64), ("would_reject", 0)],
         };
         if expected.is_empty() {
@@ -167,6 +171,7 @@ fn config(series: Series) -> Config {
         Series::Off | Series::OffAgain => kamailio::off(),
         Series::Stock => kamailio::stock(),
         Series::Module => kamailio::module(),
+        Series::Interposed => kamailio::interposed(),
         Series::Controls => kamailio::module_with_controls(&rules::file()),
     }
 }
