@@ -82,7 +82,7 @@ impl Plan {
         // A tick is 10 ms: the fewer, longer windows hold some 20 of them.
         let (rounds, repeats, slow, fast) = match (quick, clock) {
             (true, _) => (1, 2, 700, 500),
-            (false, Clock::Schedstat) => (4, 3, 3_000, 1_500),
+            (false, Clock::Schedstat) => (3, 2, 3_000, 1_500),
             (false, Clock::Ticks) => (1, 2, 20_000, 7_000),
         };
         let (flood_rounds, flood_repeats, flood) = match (quick, clock) {
