@@ -186,21 +186,27 @@ pub(crate) fn is_attached() -> bool {
     changed.is_some()
 }
 
-/// From here on this process counts what it accepts.
+/// Files of a process that are no connections it has accepted: what it listens on, a
+/// channel for each worker, whatever else it has open.
+const OTHER_FILES: usize = 1 << 16;
+
+/// From here on this process counts what it accepts: `connections` at the most.
 ///
 /// # Errors
 ///
 /// If there is no memory.
-pub(crate) fn activate() -> Result<(), TryReserveError> {
+pub(crate) fn activate(connections: u32) -> Result<(), TryReserveError> {
     let Some(&counter) = COUNTER.get() else {
         return Ok(());
     };
     if active().is_some() {
         return Ok(());
     }
+    // the system gives the lowest number that is free
+    let descriptors = (connections as usize).saturating_add(OTHER_FILES);
     let active = Box::new(Active {
         process: process(),
-        descriptors: Descriptors::new(most_descriptors())?,
+        descriptors: Descriptors::new(descriptors.min(most_descriptors()))?,
         counter,
     });
     // never freed, for a wrapper of another thread may be using it: publish

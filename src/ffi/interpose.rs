@@ -75,11 +75,11 @@ pub unsafe extern "C" fn tcl_interpose_attach(error: *mut c_char, error_size: us
 /// `TCL_EMEM`.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_interpose_activate() -> i32 {
-    guard(TCL_EINIT, |_| {
+    guard(TCL_EINIT, |global| {
         if !interpose::is_attached() {
             return TCL_EINTERPOSE;
         }
-        match interpose::activate() {
+        match interpose::activate(global.limiter.max_connections()) {
             Ok(()) => TCL_OK,
             Err(_) => TCL_EMEM,
         }

@@ -38,16 +38,12 @@ pub(crate) enum Verdict {
 pub(crate) struct Descriptors(Box<[AtomicU64]>);
 
 impl Descriptors {
-    /// The most descriptors a process may have by Linux's default (fs.nr_open).
-    pub(crate) const MOST: usize = 1 << 20;
-
-    /// For descriptors below `count`, at most [`MOST`](Self::MOST).
+    /// For descriptors below `count`.
     ///
     /// # Errors
     ///
     /// If there is no memory.
     pub(crate) fn new(count: usize) -> Result<Descriptors, TryReserveError> {
-        let count = count.min(Self::MOST);
         let mut tokens = Vec::new();
         tokens.try_reserve_exact(count)?;
         tokens.resize_with(count, AtomicU64::default);
@@ -208,9 +204,8 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_most() {
-        let descriptors = Descriptors::new(usize::MAX).unwrap();
-        assert_eq!(descriptors.0.len(), Descriptors::MOST);
+    fn more_than_there_is_memory_for() {
+        assert!(Descriptors::new(usize::MAX).is_err());
     }
 
     proptest! {
