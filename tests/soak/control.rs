@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Who changes the rules, the limit and the mode while there is load.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+
+use crate::crowd::CROWDS;
+use crate::harness::{Server, number};
+
+/// All limits are from this, which is more than honest sources need,
+const LOWEST: usize = 8;
+/// to this.
+pub(crate) const HIGHEST: usize = 16;
+
+/// The limit and the rules at a rest.
+pub(crate) const LIMIT: usize = 10;
+pub(crate) const RULES: &str = "127.0.0.1=unlimited\n";
+
+/// Whether limits are enforced: an even number. It differs from every earlier
+/// one, so that who reads it twice knows whether that was so all the time.
+pub(crate) struct Settings(AtomicU64);
+
+impl Settings {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    pub(crate) fn enforced(&self) -> Option<u64> {
+        let now = self.0.load(Ordering::SeqCst);
+        now.is_multiple_of(2).then_some(now)
+    }
+
+    fn turn(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// What was done in a round.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Changes {
+    pub(crate) reloads: u64,
+    pub(crate) refused: u64,
+    pub(crate) limits: u64,
+    pub(crate) modes: u64,
+}
+
+impl Changes {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.reloads += other.reloads;
+        self.refused += other.refused;
+        self.limits += other.limits;
+        self.modes += other.modes;
+    }
+}
+
+/// Changes one thing after the other until `end`; then sets all as it was.
+pub(crate) fn run(server: &Server, settings: &Settings, seed: u64, end: Instant) -> Changes {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut changes = Changes::default();
+    while Instant::now() < end {
+        match random.random_range(0..100) {
+            0..55 => {
+                load(server, &rules(&mut random));
+                changes.reloads += 1;
+            }
+            55..65 => {
+                refuse(server, &mut random);
+                changes.refused += 1;
+            }
+            65..85 => {
+                let limit = random.random_range(LOWEST..=HIGHEST);
+                server.rpc("tcp_conn_limit.set_limit", json!([limit]));
+                changes.limits += 1;
+            }
+            _ => {
+                let mode = ["monitor", "off"][random.random_range(0..2)];
+                settings.turn();
+                server.rpc("tcp_conn_limit.set_mode", json!([mode]));
+                sleep(Duration::from_millis(random.random_range(100..1000)));
+                server.rpc("tcp_conn_limit.set_mode", json!(["enforce"]));
+                settings.turn();
+                changes.modes += 1;
+            }
+        }
+        sleep(Duration::from_millis(random.random_range(20..500)));
+    }
+    load(server, RULES);
+    server.rpc("tcp_conn_limit.set_limit", json!([LIMIT]));
+    changes
+}
+
+#[track_caller]
+fn load(server: &Server, rules: &str) {
+    server.write_rules(rules);
+    server.rpc("tcp_conn_limit.reload", json!([]));
+    let lines = rules.lines().count() as u64;
+    assert_eq!(server.stat("rules"), lines, "rules after a reload");
+}
+
+/// A file with a wrong line changes nothing.
+fn refuse(server: &Server, random: &mut SmallRng) {
+    let before = server.rpc("tcp_conn_limit.stats", json!([]));
+    server.write_rules(&(rules(random) + "127.0.0.1/8=nothing\n"));
+    server.fault("tcp_conn_limit.reload", json!([]));
+    assert_eq!(server.stat("rules"), number(&before, "rules"));
+}
+
+/// Rules for the greedy sources, for networks around all of them, and many for
+/// nobody.
+fn rules(random: &mut SmallRng) -> String {
+    let mut rules = BTreeMap::new();
+    for crowd in 0..CROWDS {
+        for n in 0..random.random_range(0..8u8) {
+            rules.insert(format!("127.20.{crowd}.{n}"), 0);
+            let net = u16::from_be_bytes([crowd, n]);
+            rules.insert(format!("2001:db8:ffff:{net:x}::/64"), 0);
+        }
+    }
+    for wide in ["127.0.0.0/8", "127.20.0.0/16", "2001:db8::/32"] {
+        if random.random_bool(0.5) {
+            rules.insert(wide.to_owned(), 0);
+        }
+    }
+    for n in 0..random.random_range(0..2000u16) {
+        let [a, b] = n.to_be_bytes();
+        rules.insert(format!("10.{a}.{b}.0/24"), 0);
+    }
+    let mut text = RULES.to_owned();
+    for prefix in rules.keys() {
+        let limit = random.random_range(LOWEST..=HIGHEST);
+        text += &format!("{prefix}={limit}\n");
+    }
+    text
+}

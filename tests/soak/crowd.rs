@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Clients of all kinds: honest ones, greedy ones at their limit, and such as
+//! send garbage, nothing, or half of a TLS handshake.
+
+use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::control::{HIGHEST, Settings};
+use crate::doors::{self, Doors};
+use crate::harness::Client;
+use crate::run::LIFETIME;
+
+/// How many crowds there are, each a thread.
+pub(crate) const CROWDS: u8 = 4;
+
+/// What a crowd holds at most, of each kind; greedy ones each, which only comes
+/// to that when the limit is not enforced.
+const HONEST: usize = 150;
+const IDLE: usize = 60;
+const GREEDY_EACH: usize = 30;
+
+/// Greedy sources of a crowd.
+const GREEDY: u8 = 8;
+
+/// Up to this age a connection is surely there: the server closes only those
+/// that have been silent for longer, and the clock is not the server's.
+const SURE: Duration = LIFETIME.checked_div(2).unwrap();
+
+/// What a crowd did in a round.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub(crate) opened: u64,
+    pub(crate) rejected: u64,
+    pub(crate) closed: u64,
+    pub(crate) reset: u64,
+    pub(crate) garbage: u64,
+    pub(crate) silent: u64,
+    pub(crate) talked: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.opened += other.opened;
+        self.rejected += other.rejected;
+        self.closed += other.closed;
+        self.reset += other.reset;
+        self.garbage += other.garbage;
+        self.silent += other.silent;
+        self.talked += other.talked;
+    }
+}
+
+/// A connection and the time of the last word on it.
+struct Held(Client, Instant);
+
+impl Held {
+    fn is_sure(&self) -> bool {
+        self.1.elapsed() < SURE
+    }
+}
+
+pub(crate) struct Crowd<'a> {
+    doors: &'a Doors,
+    settings: &'a Settings,
+    random: SmallRng,
+    number: u8,
+    next: u32,
+    honest: Vec<Held>,
+    greedy: Vec<Vec<Held>>,
+    /// Those that the server is to get rid of by itself.
+    idle: Vec<Held>,
+    tally: Tally,
+}
+
+impl<'a> Crowd<'a> {
+    /// `next` tells which sources have come in earlier rounds.
+    pub(crate) fn new(
+        doors: &'a Doors,
+        settings: &'a Settings,
+        seed: u64,
+        number: u8,
+        next: u32,
+    ) -> Self {
+        Self {
+            doors,
+            settings,
+            random: SmallRng::seed_from_u64(seed),
+            number,
+            next,
+            honest: Vec::new(),
+            greedy: (0..GREEDY).map(|_| Vec::new()).collect(),
+            idle: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Comes and goes until `end`; then closes all. What was done, and where to
+    /// go on with the sources.
+    pub(crate) fn run(mut self, end: Instant) -> (Tally, u32) {
+        while Instant::now() < end {
+            // Storms and calm.
+            let pause = [0, 0, 1, 4, 15][self.random.random_range(0..5)];
+            let change =
+                Instant::now() + Duration::from_millis(self.random.random_range(200..3000));
+            while Instant::now() < change.min(end) {
+                self.step();
+                sleep(Duration::from_millis(pause));
+            }
+        }
+        (self.tally, self.next)
+    }
+
+    fn step(&mut self) {
+        match self.random.random_range(0..100) {
+            0..30 => self.come(),
+            30..52 => self.leave(),
+            52..74 => self.grab(),
+            74..81 => self.yield_some(),
+            81..88 => self.talk(),
+            88..93 => self.send_garbage(),
+            _ => self.say_nothing(),
+        }
+    }
+
+    /// A source that has not been here, or not for long.
+    fn passing(&mut self) -> IpAddr {
+        self.next += 1;
+        doors::passing(&mut self.random, self.number, self.next)
+    }
+
+    /// A new honest source with a few connections, far from every limit.
+    fn come(&mut self) {
+        let from = self.passing();
+        for _ in 0..self.random.random_range(1..=3) {
+            let client = self.doors.enter(&mut self.random, from);
+            let client = client.unwrap_or_else(|| panic!("{from} was rejected without a reason"));
+            self.tally.opened += 1;
+            self.honest.push(Held(client, Instant::now()));
+        }
+        while self.honest.len() > HONEST {
+            self.leave();
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some(held) = take_any(&mut self.random, &mut self.honest) {
+            self.close(held.0);
+        }
+    }
+
+    fn close(&mut self, client: Client) {
+        if self.random.random_bool(0.3) {
+            client.reset();
+            self.tally.reset += 1;
+        } else {
+            self.tally.closed += 1;
+        }
+    }
+
+    /// A source that is often at its limit tries to get one more.
+    fn grab(&mut self) {
+        let n = self.random.random_range(0..GREEDY);
+        let from = doors::greedy(&mut self.random, self.number, n);
+        self.greedy[usize::from(n)].retain(Held::is_sure);
+        let enforced = self.settings.enforced();
+        let client = self.doors.enter(&mut self.random, from);
+        let held = &mut self.greedy[usize::from(n)];
+        let Some(client) = client else {
+            self.tally.rejected += 1;
+            return;
+        };
+        self.tally.opened += 1;
+        let sure = held.iter().filter(|held| held.is_sure()).count();
+        if sure >= HIGHEST && enforced.is_some() && enforced == self.settings.enforced() {
+            panic!("{from} was admitted with {sure} connections, and no limit is as high");
+        }
+        held.push(Held(client, Instant::now()));
+        if held.len() > GREEDY_EACH {
+            held.drain(..GREEDY_EACH / 2);
+        }
+    }
+
+    fn yield_some(&mut self) {
+        let n = self.random.random_range(0..usize::from(GREEDY));
+        for _ in 0..self.random.random_range(1..=4) {
+            if let Some(held) = take_any(&mut self.random, &mut self.greedy[n]) {
+                self.close(held.0);
+            }
+        }
+    }
+
+    /// The server still serves who is connected.
+    fn talk(&mut self) {
+        let Some(mut held) = take_any(&mut self.random, &mut self.honest) else {
+            return;
+        };
+        if held.is_sure() {
+            held.0.ask("anybody");
+            self.tally.talked += 1;
+            self.honest.push(Held(held.0, Instant::now()));
+        }
+    }
+
+    fn send_garbage(&mut self) {
+        let from = self.passing();
+        let (mut client, _) = self.doors.knock(&mut self.random, from);
+        let mut bytes = [0u8; 200];
+        self.random.fill(&mut bytes[..]);
+        if self.random.random_bool(0.5) {
+            bytes[..30].copy_from_slice(b"OPTIONS sip:x@localhost SIP/2.");
+        }
+        let length = self.random.random_range(1..=bytes.len());
+        // The server may have closed the connection before it is written to.
+        _ = client.send(&bytes[..length]);
+        self.tally.garbage += 1;
+        self.let_be(client);
+    }
+
+    /// Connects, to a door for TLS perhaps, and leaves it at that.
+    fn say_nothing(&mut self) {
+        let from = self.passing();
+        let (client, _) = self.doors.knock(&mut self.random, from);
+        self.tally.silent += 1;
+        self.let_be(client);
+    }
+
+    /// Closes now or lets the server do it.
+    fn let_be(&mut self, client: Client) {
+        if self.random.random_bool(0.5) {
+            return self.close(client);
+        }
+        self.idle.push(Held(client, Instant::now()));
+        if self.idle.len() > IDLE {
+            self.idle.remove(0);
+        }
+    }
+}
+
+fn take_any(random: &mut SmallRng, held: &mut Vec<Held>) -> Option<Held> {
+    let count = held.len();
+    (count > 0).then(|| held.swap_remove(random.random_range(0..count)))
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What is looked at: the audit, memory, descriptors.
+
+use std::fs;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, number};
+use crate::mode::Mode;
+
+/// What the server holds at some moment, in bytes where not said otherwise.
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    /// Connections accepted until then.
+    pub(crate) accepted: u64,
+    pub(crate) connections: u64,
+    /// Of TCP main: all of its pages that are in memory.
+    pub(crate) resident: u64,
+    /// Of TCP main: those pages that no other process has.
+    pub(crate) private: u64,
+    /// Of TCP main: what it has taken of Kamailio's memory for a process.
+    pub(crate) pkg: u64,
+    /// Of all processes: what is taken of Kamailio's shared memory.
+    pub(crate) shared: u64,
+    /// Of TCP main, a number.
+    pub(crate) descriptors: u64,
+}
+
+impl Held {
+    pub(crate) fn by(server: &Server, tcp_main: u64) -> Self {
+        let stats = server.rpc("tcp_conn_limit.stats", json!([]));
+        let pkg = server.rpc("pkg.stats", json!(["pid", tcp_main]));
+        let rollup =
+            fs::read_to_string(format!("/proc/{tcp_main}/smaps_rollup")).expect("TCP main runs");
+        let descriptors = fs::read_dir(format!("/proc/{tcp_main}/fd")).expect("TCP main runs");
+        Self {
+            accepted: number(&stats, "admitted") + number(&stats, "rejected"),
+            connections: number(&stats, "connections"),
+            resident: bytes(&rollup, "Rss:"),
+            private: bytes(&rollup, "Private_Clean:") + bytes(&rollup, "Private_Dirty:"),
+            pkg: number(pkg.get(0).unwrap_or(&pkg), "used"),
+            shared: number(&server.rpc("core.shmmem", json!([])), "used"),
+            descriptors: descriptors.count() as u64,
+        }
+    }
+}
+
+/// A line of /proc/PID/smaps_rollup.
+fn bytes(rollup: &str, name: &str) -> u64 {
+    let line = rollup.lines().find_map(|line| line.strip_prefix(name));
+    let kilobytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes.unwrap_or_else(|| panic!("no {name} in {rollup}")) * 1024
+}
+
+/// Compares the module's counts with the connections of the core: how often that
+/// was asked until it was clean, or the last answer.
+///
+/// With hooks every answer is to be clean, also under load. Without, see
+/// `Mode::assert_audit_clean`.
+pub(crate) fn audit(mode: Mode, server: &Server) -> Result<u32, Value> {
+    let end = Instant::now() + crate::run::PATIENCE;
+    let mut asked = 0;
+    loop {
+        asked += 1;
+        let answer = server.rpc("tcp_conn_limit.audit", json!([]));
+        if answer["differences"] == 0
+            && answer["uncounted"] == 0
+            && answer["connections"] == answer["counted"]
+        {
+            return Ok(asked);
+        }
+        if mode == Mode::Module || Instant::now() > end {
+            return Err(answer);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The soak itself: rounds of load, and what is seen in them.
+
+use std::any::Any;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{self, ScopedJoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+
+use crate::control::{self, Changes, LIMIT, RULES, Settings};
+use crate::crowd::{CROWDS, Crowd, Tally};
+use crate::doors::{self, Doors};
+use crate::harness::free_port;
+use crate::look::{Held, audit};
+use crate::mode::Mode;
+use crate::reader;
+use crate::residents::{self, Residents};
+
+/// After this time without a word the server closes a connection.
+pub(crate) const LIFETIME: Duration = Duration::from_secs(16);
+
+/// From audit to audit.
+const SLICE: Duration = Duration::from_secs(10);
+
+/// How long an audit without hooks may find a moment's difference.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Lines in the log that are told of what our clients do on purpose, or that are
+/// not about TCP main and us.
+const EXPECTED: &[&str] = &[];
+
+/// What is asked for.
+pub(crate) struct Plan {
+    pub(crate) minutes: u64,
+    pub(crate) seed: u64,
+    pub(crate) mode: Mode,
+}
+
+impl Plan {
+    fn slices(&self) -> u64 {
+        self.minutes * 6
+    }
+
+    /// Audits in a round: there are six rests at least.
+    fn slices_a_round(&self) -> u64 {
+        if self.minutes < 3 { 1 } else { 3 }
+    }
+}
+
+/// What was seen.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) seconds: u64,
+    pub(crate) audits: u64,
+    /// Of each audit, how often it was asked.
+    pub(crate) asked: Vec<u32>,
+    pub(crate) tally: Tally,
+    pub(crate) changes: Changes,
+    pub(crate) reports: u64,
+    pub(crate) metrics: u64,
+    /// Under load, with each audit.
+    pub(crate) loaded: Vec<Held>,
+    /// With the residents only, after each round.
+    pub(crate) rests: Vec<Held>,
+    pub(crate) would_reject: u64,
+    pub(crate) errors: u64,
+    pub(crate) failures: Vec<String>,
+}
+
+impl Seen {
+    fn fail(&mut self, what: impl Display) {
+        println!("FAILED: {what}");
+        self.failures.push(what.to_string());
+    }
+
+    /// The result of a thread, unless it panicked.
+    fn result<T>(&mut self, thread: ScopedJoinHandle<'_, T>) -> Option<T> {
+        match thread.join() {
+            Ok(result) => Some(result),
+            Err(panic) => {
+                self.fail(message(&*panic));
+                None
+            }
+        }
+    }
+}
+
+/// Runs all of it; a panic is a failure, and the end.
+pub(crate) fn run(plan: &Plan) -> Seen {
+    let mut seen = Seen::default();
+    let start = Instant::now();
+    println!(
+        "soak: {} minutes, seed {}, attached by {}",
+        plan.minutes,
+        plan.seed,
+        plan.mode.attached()
+    );
+    let story = catch_unwind(AssertUnwindSafe(|| live(plan, &mut seen)));
+    seen.seconds = start.elapsed().as_secs();
+    if let Err(panic) = story {
+        seen.fail(message(&*panic));
+    }
+    if let Err(failure) = crate::report::flatness(&seen.rests) {
+        for failure in failure {
+            seen.fail(failure);
+        }
+    }
+    seen
+}
+
+fn live(plan: &Plan, seen: &mut Seen) {
+    let tls6 = free_port();
+    let server = plan
+        .mode
+        .with_module()
+        .limit(LIMIT as i64)
+        .rules_file(RULES)
+        .core("tcp_max_connections=4000")
+        .core(&format!("tcp_connection_lifetime={}", LIFETIME.as_secs()))
+        .core(&format!("listen=tls:[::1]:{tls6}"))
+        .tls()
+        .any_address()
+        .http("tcp_conn_limit:")
+        .shared_memory(160)
+        .start();
+    let doors = Doors { server, tls6 };
+    let tcp_main = doors.server.tcp_main();
+    let settings = Settings::new();
+    let mut random = SmallRng::seed_from_u64(plan.seed);
+    let mut residents = Residents::move_in(&doors, random.random());
+    let mut next = [0; CROWDS as usize];
+    let mut left = plan.slices();
+    while left > 0 && seen.failures.is_empty() {
+        let slices = left.min(plan.slices_a_round());
+        left -= slices;
+        let end = Instant::now() + SLICE * slices as u32;
+        let server = &doors.server;
+        thread::scope(|scope| {
+            let crowds: Vec<_> = (0..CROWDS)
+                .map(|number| {
+                    let next = next[usize::from(number)];
+                    let crowd = Crowd::new(&doors, &settings, random.random(), number, next);
+                    scope.spawn(move || crowd.run(end))
+                })
+                .collect();
+            let [a, b, c] = random.random();
+            let settings = &settings;
+            let changes = scope.spawn(move || control::run(server, settings, a, end));
+            let reports = scope.spawn(move || reader::reports(server, b, end));
+            let metrics = scope.spawn(move || reader::metrics(server, c, end));
+            for slice in (0..slices).rev() {
+                // The last look is shortly before the load ends.
+                let look = end - SLICE * slice as u32 - Duration::from_millis(200);
+                sleep_until(look - SLICE / 2);
+                residents.keep_alive();
+                sleep_until(look);
+                look_at_load(plan, &doors, tcp_main, seen);
+                residents.keep_alive();
+            }
+            for (crowd, next) in crowds.into_iter().zip(&mut next) {
+                if let Some((tally, to)) = seen.result(crowd) {
+                    seen.tally.add(tally);
+                    *next = to;
+                }
+            }
+            if let Some(changes) = seen.result(changes) {
+                seen.changes.add(changes);
+            }
+            seen.reports += seen.result(reports).unwrap_or_default();
+            seen.metrics += seen.result(metrics).unwrap_or_default();
+        });
+        residents.keep_alive();
+        rest(plan, &doors, tcp_main, &mut random, seen);
+    }
+    drop(residents);
+    all_is_gone(plan, &doors, seen);
+    doors.server.stop(EXPECTED);
+}
+
+fn look_at_load(plan: &Plan, doors: &Doors, tcp_main: u64, seen: &mut Seen) {
+    check_audit(plan, doors, seen);
+    let held = Held::by(&doors.server, tcp_main);
+    seen.loaded.push(held);
+    println!(
+        "{:5} s  {:6} accepted, {:5} connected; resident {:.1} MB, shared {:.1} MB; audit {}",
+        seen.loaded.len() as u64 * SLICE.as_secs(),
+        held.accepted,
+        held.connections,
+        held.resident as f64 / 1e6,
+        held.shared as f64 / 1e6,
+        if seen.failures.is_empty() {
+            "clean"
+        } else {
+            "NOT CLEAN"
+        }
+    );
+}
+
+fn check_audit(plan: &Plan, doors: &Doors, seen: &mut Seen) {
+    seen.audits += 1;
+    match audit(plan.mode, &doors.server) {
+        Ok(asked) => seen.asked.push(asked),
+        Err(answer) => seen.fail(format!("audit {}: {answer}", seen.audits)),
+    }
+}
+
+/// All but the residents have gone: counts are exact, limits too, and memory can
+/// be compared.
+fn rest(plan: &Plan, doors: &Doors, tcp_main: u64, random: &mut SmallRng, seen: &mut Seen) {
+    let server = &doors.server;
+    let residents = u64::from(residents::COUNT);
+    server.wait_for_connections(residents);
+    check_audit(plan, doors, seen);
+    if seen.failures.is_empty() {
+        for n in [200, 201] {
+            let from = doors::local(n);
+            let mut tries = (0..LIMIT + 3).map(|_| doors.enter(random, from));
+            let admitted: Vec<_> = tries.by_ref().take(LIMIT).flatten().collect();
+            let more = tries.flatten().count();
+            if admitted.len() != LIMIT || more != 0 {
+                let first = admitted.len();
+                seen.fail(format!("{from} got {first} of {LIMIT}, then {more} of 3"));
+            }
+        }
+        server.wait_for_connections(residents);
+    }
+    for (name, expected) in [("connections", residents), ("errors", 0)] {
+        let found = server.stat(name);
+        if found != expected {
+            seen.fail(format!("at a rest: {name} {found} instead of {expected}"));
+        }
+    }
+    seen.rests.push(Held::by(server, tcp_main));
+}
+
+/// Nobody is connected any more.
+fn all_is_gone(plan: &Plan, doors: &Doors, seen: &mut Seen) {
+    let server = &doors.server;
+    server.wait_for_connections(0);
+    check_audit(plan, doors, seen);
+    let stats = server.rpc("tcp_conn_limit.stats", json!([]));
+    let stat = |name| crate::harness::number(&stats, name);
+    seen.errors = stat("errors");
+    seen.would_reject = stat("would_reject");
+    for name in ["connections", "errors"] {
+        if stat(name) != 0 {
+            seen.fail(format!("at the end: {name} {}", stat(name)));
+        }
+    }
+    let top = server.rpc("tcp_conn_limit.top", json!([400]));
+    if top != json!([]) {
+        seen.fail(format!("at the end there are sources: {top}"));
+    }
+}
+
+fn sleep_until(time: Instant) {
+    sleep(time.saturating_duration_since(Instant::now()));
+}
+
+/// What a panic says.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without a text").to_owned()
+}
