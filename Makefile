@@ -27,6 +27,7 @@ Try it, on Debian with a Rust toolchain (builds in build/ and target/):
   make bench-kamailio     measure what the limit costs
   make bench-peers        compare with HAProxy, nginx, nftables (installs them)
   make bench-profile      see how much of the user time the limit takes
+  make soak               random load, counts and memory watched (10 minutes)
   make -s env             print where the servers, modules and kamcmd are
 These take the sources of Kamailio from Debian, or with KAMAILIO_SRC=DIR from
 DIR, of which they build copies.
@@ -98,6 +99,11 @@ bench-profile:
 	@$(scripts)/deps.sh profile
 	$(with_servers)
 	cargo bench --bench bench-profile -- $(ARGS)
+
+.PHONY: soak
+soak:
+	@$(with_servers)
+	cargo bench --bench soak -- $(ARGS)
 
 .PHONY: bench-instructions
 bench-instructions:

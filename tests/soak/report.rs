@@ -7,6 +7,9 @@ use std::fmt::Write;
 use crate::look::Held;
 use crate::run::{Plan, Seen};
 
+/// So much of a failure is on the page; all of it is told when it happens.
+const LINES: usize = 20;
+
 /// Something that is to be as much at a late rest as at an early one.
 struct Quantity {
     name: &'static str,
@@ -121,6 +124,7 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
         "  {} closed, {} reset by their clients",
         tally.closed, tally.reset
     )?;
+    writeln!(page, "  {} closed by the server, being idle", tally.expired)?;
     writeln!(page, "  {} requests answered", tally.talked)?;
     writeln!(page, "Changes and readers")?;
     writeln!(
@@ -159,7 +163,8 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
     )?;
     write_memory(page, &seen.rests)?;
     for failure in &seen.failures {
-        writeln!(page, "FAILED: {failure}")?;
+        let lines: Vec<&str> = failure.lines().take(LINES).collect();
+        writeln!(page, "FAILED: {}", lines.join("\n"))?;
     }
     Ok(())
 }
