@@ -124,7 +124,7 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
         "  {} closed, {} reset by their clients",
         tally.closed, tally.reset
     )?;
-    writeln!(page, "  {} closed by the server, being idle", tally.expired)?;
+    writeln!(page, "  {} closed by the server, being idle", seen.expired)?;
     writeln!(page, "  {} requests answered", tally.talked)?;
     writeln!(page, "Changes and readers")?;
     writeln!(

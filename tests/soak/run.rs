@@ -34,6 +34,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 const EXPECTED: &[&str] = &[
     // Resets.
     "ERROR: <core> [core/tcp_read.c",
+    "tcpconn_do_send(): failed to send on",
+    "handle_ser_child(): received CON_ERROR",
     // Garbage.
     "ERROR: <core> [core/parser/",
     "ERROR: <core> [core/receive.c",
@@ -77,6 +79,8 @@ pub(crate) struct Seen {
     /// With the residents only, after each round.
     pub(crate) rests: Vec<Held>,
     pub(crate) would_reject: u64,
+    /// Connections that the server closed for being idle, as the core tells.
+    pub(crate) expired: u64,
     pub(crate) errors: u64,
     pub(crate) failures: Vec<String>,
 }
@@ -255,6 +259,7 @@ fn all_is_gone(plan: &Plan, doors: &Doors, seen: &mut Seen) {
     let stats = server.rpc("tcp_conn_limit.stats", json!([]));
     let stat = |name| crate::harness::number(&stats, name);
     seen.errors = stat("errors");
+    seen.expired = server.counter("tcp", "con_timeout");
     seen.would_reject = stat("would_reject");
     for name in ["connections", "errors"] {
         if stat(name) != 0 {
