@@ -155,9 +155,14 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
         "  {} audits, {clean} clean, after {most} questions at most",
         seen.audits
     )?;
+    let exact = if seen.failures.is_empty() {
+        ", counts and limits exact"
+    } else {
+        ""
+    };
     writeln!(
         page,
-        "  {} rests: exact, limits too; errors {}",
+        "  {} rests{exact}; errors {}",
         seen.rests.len(),
         seen.errors
     )?;
