@@ -23,8 +23,9 @@ cargo build --release --lib --target-dir "$root/target"
 mirror "$tree" "$out" "$glue/tcp_conn_limit"
 ln -sfn "$root/include" "$out/include"
 cp -p --remove-destination "$root/target/release/libtcp_conn_limit.so" "$out/"
+# FORTIFY_SOURCE needs an optimised build, so it is not in the module's Makefile
 logged "$out/module.log" "building the module" \
-    make -C "$mirrored" "$optimised" TCL_LIBDIR=../../.. TCL_INCDIR=../../../include
+    make -C "$mirrored" "$optimised -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2" TCL_LIBDIR=../../.. TCL_INCDIR=../../../include
 cp -p --remove-destination "$mirrored/tcp_conn_limit.so" "$out/"
 if [ -n "$abi" ]; then
     kind="with the connection hooks"

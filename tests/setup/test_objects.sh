@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The two shared objects as they are shipped: which symbols they offer, and how
+# they are hardened.
+
+source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
+
+: "${MODULE_PATH:?run make test}" "${STOCK_MODULE_PATH:?run make test}"
+
+# ours is the last folder of each path
+folders=("${MODULE_PATH##*:}" "${STOCK_MODULE_PATH##*:}")
+
+symbols() {
+    nm --dynamic --defined-only --format=just-symbols "$1" | LC_ALL=C sort
+}
+
+# each OBJECT COMMAND...: runs COMMAND with the path of OBJECT in each folder
+each() {
+    local object=$1 folder
+    shift
+    for folder in "${folders[@]}"; do
+        echo "$folder/$object"
+        "$@" "$folder/$object"
+    done
+}
+
+# has_not PATTERN FILE: no line of FILE is like PATTERN
+has_not() {
+    if grep -E -- "$1" "$2"; then
+        echo "not expected: $1"
+        return 1
+    fi
+}
+
+has() {
+    if ! grep -qE -- "$1" "$2"; then
+        echo "expected: $1"
+        return 1
+    fi
+}
+
+module_symbols() {
+    symbols "$1" | diff - <(printf '%s\n' \
+        exports mod_register module_flags module_interface_ver module_version)
+}
+
+library_symbols() {
+    symbols "$1" | diff - "$root/tests/setup/library-symbols.txt"
+}
+
+hardened() {
+    readelf --wide --dynamic "$1" >dynamic
+    readelf --wide --segments "$1" >segments
+    has 'GNU_RELRO' segments
+    has 'GNU_STACK .* RW +0x' segments
+    has_not 'RWE|R?WE ' segments
+    has '\(FLAGS_1\).* NOW' dynamic
+    has_not 'TEXTREL|RUNPATH' dynamic
+}
+
+module_paths() {
+    readelf --wide --dynamic "$1" >dynamic
+    has '\(RPATH\).*\[\$ORIGIN\]$' dynamic
+}
+
+library_paths() {
+    readelf --wide --dynamic "$1" >dynamic
+    has_not '\(RPATH\)' dynamic
+}
+
+checked_by_the_compiler() {
+    nm --dynamic --undefined-only "$1" >undefined
+    has ' __stack_chk_fail' undefined
+    has ' __[a-z]+_chk(@|$)' undefined
+}
+
+test_the_module_offers_what_the_loader_asks_for() {
+    each tcp_conn_limit.so module_symbols
+}
+
+test_the_library_offers_its_c_abi() {
+    each libtcp_conn_limit.so library_symbols
+}
+
+# each function of the list is declared, so none is offered by accident
+test_the_list_is_the_header() {
+    grep -oE '\b(tcl_[a-z_]+|tcp_connection_limit_srcip)\(' "$root/include/tcp_conn_limit.h" |
+        tr -d '(' | LC_ALL=C sort -u >declared
+    LC_ALL=C comm -23 "$root/tests/setup/library-symbols.txt" declared >undeclared
+    [ ! -s undeclared ] || { cat undeclared; return 1; }
+}
+
+test_both_are_hardened() {
+    each tcp_conn_limit.so hardened
+    each libtcp_conn_limit.so hardened
+}
+
+test_libraries_are_looked_for_beside_the_module_only() {
+    each tcp_conn_limit.so module_paths
+    each libtcp_conn_limit.so library_paths
+}
+
+test_the_module_has_the_compilers_checks() {
+    each tcp_conn_limit.so checked_by_the_compiler
+}
+
+run_tests
