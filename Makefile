@@ -8,7 +8,7 @@ scripts := kamailio-glue/scripts
 # two set-ups in one folder would disturb each other
 locked := mkdir -p build; flock --close build/lock
 
-export KAMAILIO_SRC DESTDIR MODULES_DIR PACKAGE_DIR KAMAILIO_VERSION
+export ADVISORY_DB KAMAILIO_SRC DESTDIR MODULES_DIR PACKAGE_DIR KAMAILIO_VERSION
 
 # the servers that tests, benches and the demo run
 define with_servers
@@ -47,6 +47,8 @@ For a Kamailio of packages, the source tree of which is in DIR:
 For work on this project:
   make bench-instructions  guard the hot path: instructions, cache misses
   make lint               rustfmt, clippy, shellcheck, clang-format
+  make check-dependencies  licences, versions, advisories of the crates
+  make vendor-check       build the library without a network
   make generate           write the generated sources anew
   make check-generated    compare them with what would be generated
   make readme             write the module's README anew from its DocBook
@@ -144,6 +146,14 @@ lint:
 	tree=$$($(locked) $(scripts)/fetch.sh)
 	clang-format --dry-run -Werror --style="file:$$tree/.clang-format" \
 	    kamailio-glue/tcp_conn_limit/*.[ch] tests/bench/engine/stock/*.c
+
+.PHONY: check-dependencies
+check-dependencies:
+	@$(locked) $(scripts)/dependencies.sh full
+
+.PHONY: vendor-check
+vendor-check:
+	@$(scripts)/vendor-check.sh
 
 .PHONY: generate
 generate:

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The crates that are linked in, held against deny.toml: dependencies.sh quick|full
+#   quick  licences, duplicates and sources, with cargo alone
+#   full   the same and more by cargo-deny, which is built in build/ (some
+#          minutes), and advisories, if their database can be had: from its
+#          home, or from a clone in the folder ADVISORY_DB
+
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+
+deny_version=0.20.2
+deny=$build/tools/cargo-deny-$deny_version
+
+# the crates but our own: NAME vVERSION|LICENCE
+crates() {
+    cargo tree --locked --edges normal --prefix none --no-dedupe --format '{p}|{l}' |
+        grep -v '^tcp_conn_limit ' | LC_ALL=C sort -u
+}
+
+# One of the licences of an expression A OR B must be allowed; what has an AND
+# or brackets is for a person to judge.
+allowed() {
+    local licence
+    for licence in ${1// OR / }; do
+        case " $allow " in
+            *" $licence "*) return ;;
+        esac
+    done
+    return 1
+}
+
+quick() {
+    local allow name version licence duplicates foreign bad=0
+    allow=$(sed -n 's/^allow = \[\(.*\)\]$/\1/p' deny.toml | tr -d '",')
+    while IFS=' |' read -r name version licence; do
+        if ! allowed "$licence"; then
+            say "error: $name $version: licence not allowed: $licence"
+            bad=1
+        fi
+        if ! grep -qw -- "$name" kamailio-glue/debian/copyright; then
+            say "error: $name $version is not in kamailio-glue/debian/copyright"
+            bad=1
+        fi
+    done < <(crates)
+    duplicates=$(crates | cut -d' ' -f1 | uniq -d)
+    if [ -n "$duplicates" ]; then
+        say "error: more than one version of: $duplicates"
+        bad=1
+    fi
+    foreign=$(sed -n 's/^source = "\(.*\)"$/\1/p' Cargo.lock | sort -u |
+        grep -v '^registry+https://github.com/rust-lang/crates.io-index$' || true)
+    if [ -n "$foreign" ]; then
+        say "error: Cargo.lock has crates from: $foreign"
+        bad=1
+    fi
+    [ "$bad" -eq 0 ] || exit 1
+    say "dependencies: $(crates | wc -l) crates, licences, versions and sources as they must be; advisories not checked"
+}
+
+install_deny() {
+    cargo install --quiet --locked "cargo-deny@$deny_version" --root "$deny" \
+        --target-dir "$deny/target"
+    rm -rf "$deny/target"
+}
+
+full() {
+    local from=https://github.com/RustSec/advisory-db
+    once "$deny.done" "$deny_version" "building cargo-deny (some minutes)" install_deny
+    "$deny/bin/cargo-deny" --locked --exclude-dev check bans licenses sources
+    if [ -n "${ADVISORY_DB-}" ]; then
+        # git takes the clone for the database's home
+        export GIT_CONFIG_COUNT=1 GIT_CONFIG_VALUE_0=$from
+        export GIT_CONFIG_KEY_0=url.file://$ADVISORY_DB.insteadOf
+    elif ! timeout 30 git ls-remote --quiet --exit-code "$from" HEAD >/dev/null 2>&1; then
+        say "ADVISORIES NOT CHECKED: their database cannot be reached; set ADVISORY_DB to a clone of it"
+        return
+    fi
+    "$deny/bin/cargo-deny" --locked --all-features check advisories
+}
+
+case ${1-} in
+    quick) quick ;;
+    full) quick && full ;;
+    *) fail "usage: dependencies.sh quick|full" ;;
+esac

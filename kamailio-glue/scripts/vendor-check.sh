@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Whether the library can be built without a network, as distributions do: the
+# crate as `cargo package` makes it, all crates vendored, an empty CARGO_HOME.
+
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$root"
+
+cargo package --quiet --locked --allow-dirty --no-verify --target-dir "$work/package"
+mkdir "$work/source" "$work/cargo-home"
+tar -xzf "$work"/package/package/tcp_conn_limit-*.crate -C "$work/source" --strip-components=1
+cd "$work/source"
+mkdir .cargo
+cargo vendor --quiet --locked vendor >.cargo/config.toml
+logged "$build/vendor-check.log" "building from vendored crates" \
+    env CARGO_HOME="$work/cargo-home" \
+    cargo build --release --lib --locked --offline --target-dir "$work/target"
+if [ -e "$work/cargo-home/registry/cache" ]; then
+    fail "the build took crates from elsewhere"
+fi
+[ -f "$work/target/release/libtcp_conn_limit.so" ]
+say "vendor check: the library builds offline from $(find vendor -mindepth 1 -maxdepth 1 | wc -l) vendored crates"
