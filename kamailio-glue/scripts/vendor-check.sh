@@ -14,7 +14,9 @@ mkdir "$work/source" "$work/cargo-home"
 tar -xzf "$work"/package/package/tcp_conn_limit-*.crate -C "$work/source" --strip-components=1
 cd "$work/source"
 mkdir .cargo
-cargo vendor --quiet --locked vendor >.cargo/config.toml
+# quiet, it would not print the configuration either
+cargo vendor --locked vendor >.cargo/config.toml 2>"$work/vendor.log" ||
+    { cat "$work/vendor.log"; fail "cannot vendor"; }
 logged "$build/vendor-check.log" "building from vendored crates" \
     env CARGO_HOME="$work/cargo-home" \
     cargo build --release --lib --locked --offline --target-dir "$work/target"

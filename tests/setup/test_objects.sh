@@ -58,9 +58,10 @@ hardened() {
     has_not 'TEXTREL|RUNPATH' dynamic
 }
 
+# shellcheck disable=SC2016 # the linker's own word
 module_paths() {
     readelf --wide --dynamic "$1" >dynamic
-    has '\(RPATH\).*\[\$ORIGIN\]$' dynamic
+    has '\(RPATH\).*[[][$]ORIGIN[]]$' dynamic
 }
 
 library_paths() {
