@@ -46,6 +46,8 @@ For a Kamailio of packages, the source tree of which is in DIR:
 
 For work on this project:
   make bench-instructions  guard the hot path: instructions, cache misses
+  make test-distributions test with the packaged servers of Debian 12 and 13 (root)
+  make test-linkages      test with servers that are linked in other ways
   make lint               rustfmt, clippy, shellcheck, clang-format
   make check-dependencies  licences, versions, advisories of the crates
   make vendor-check       build the library without a network
@@ -77,6 +79,16 @@ test:
 	$(with_servers)
 	cargo test
 	for test in tests/setup/test_*.sh; do "$$test"; done
+
+.PHONY: test-distributions
+test-distributions:
+	@$(scripts)/deps.sh build chroot package
+	for suite in bookworm trixie; do tests/distributions/run.sh "$$suite"; done
+
+.PHONY: test-linkages
+test-linkages:
+	@$(with_servers)
+	for kind in relro no-plt; do tests/linkages/run.sh "$$kind"; done
 
 .PHONY: bench
 bench:

@@ -12,6 +12,7 @@ declare -A packages=(
     [check]="clang-format libclang-dev shellcheck"
     [docs]="docbook-xml docbook-xsl libxml2-utils lynx make xsltproc"
     [package]="debhelper dpkg-dev"
+    [chroot]="debootstrap util-linux"
     [peers]="haproxy iproute2 libnginx-mod-stream nftables nginx-light"
     [profile]="linux-perf"
 )

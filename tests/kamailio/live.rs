@@ -124,6 +124,9 @@ fn reload_without_a_file(mode: Mode) {
 }
 
 fn reload_not_too_often(mode: Mode) {
+    if !mode.knows("rpc_exec_delta") {
+        return;
+    }
     // As the core has it for all commands that read something anew.
     let server = with_rules(mode).core("rpc_exec_delta=3600").start();
     reload(&server, "127.31.0.0/16=4\n");

@@ -2,7 +2,10 @@
 
 //! Whose limit is tested: ours or the core's own.
 
-use crate::harness::{Config, Log, Server, Servers, until, version};
+use std::io::{self, Write};
+use std::thread;
+
+use crate::harness::{Config, Log, Server, Servers, has_parameter, until, version};
 
 /// A server with a limit of connections per source.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,6 +70,19 @@ impl Mode {
             Self::Stock | Self::Interposed => version(&servers.stock),
             Self::Module | Self::Unused => version(&servers.hooked),
         }
+    }
+
+    /// Whether the server has the core parameter; says it if a test must do
+    /// without.
+    pub(crate) fn knows(self, parameter: &str) -> bool {
+        let knows = has_parameter(self.version(), parameter);
+        if !knows {
+            let name = thread::current().name().unwrap_or("a test").to_owned();
+            // Not eprintln, which nobody sees unless a test fails.
+            let note = format!("SKIPPED in {name}: the server has no {parameter}\n");
+            io::stderr().write_all(note.as_bytes()).expect("stderr");
+        }
+        knows
     }
 
     /// The end of a test: counts agree, the server ends well, and its log has

@@ -93,6 +93,9 @@ fn client_is_idle(mode: Mode) {
 }
 
 fn client_never_says_a_thing(mode: Mode) {
+    if !mode.knows("tcp_msg_data_timeout") {
+        return;
+    }
     let server = mode
         .config(2)
         .core("tcp_check_timer=1\ntcp_msg_data_timeout=3")

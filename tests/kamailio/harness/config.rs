@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::ports::free_port;
 use super::process::{Process, server_command};
 use super::server::{Server, wait_until_ready};
+use super::servers::{has_parameter, version};
 use super::{Log, Servers, tls};
 
 /// What every server of the tests has: few processes, no DNS, and no end for
@@ -126,7 +127,7 @@ impl Config {
             .text_param("attach", "interpose")
     }
 
-    /// Sets a core parameter.
+    /// Sets a core parameter, if the server has it.
     pub(crate) fn core(mut self, line: &str) -> Self {
         self.core.push_str(line);
         self.core.push('\n');
@@ -346,6 +347,14 @@ impl Config {
             text += &format!("listen=tcp:[::]:{}\n", ports.any_address);
         }
         text += &self.core;
+        let version = version(&self.program);
+        text = text
+            .split_inclusive('\n')
+            .filter(|line| {
+                let name = line.split('=').next().unwrap_or_default();
+                has_parameter(version, name)
+            })
+            .collect();
         text += &format!("mpath=\"{}\"\n", self.module_path);
         text += BASE_MODULES;
         if self.tls {

@@ -28,5 +28,5 @@ pub(crate) use netns::in_own_network;
 pub(crate) use ports::free_port;
 pub(crate) use rpc::Fault;
 pub(crate) use server::{Server, number};
-pub(crate) use servers::{Servers, version};
+pub(crate) use servers::{Servers, has_parameter, version};
 pub(crate) use wait::until;

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The behavioural tests with the server that a release of Debian has as a package:
+#   run.sh SUITE [TEST...]
+# In a system of its own, made for it and removed afterwards, apt installs the
+# server; the module is built for the sources of that package and put beside the
+# server's modules. TEST is part of the name of a test; otherwise all run that the
+# server can pass.
+
+source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/apt.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../binary.sh"
+
+suite=$1
+shift
+tests=("${@:-interposed::}")
+
+[ "$(id -u)" -eq 0 ] || fail "making a system of its own needs root: run this as root"
+on_debian || fail "the packages are fetched from Debian's archive, on Debian only"
+
+# what the tests run and what the server's modules are in
+packages=(iproute2 kamailio kamailio-tls-modules sip-tester)
+logs=$build/distributions
+tree=$logs/kamailio-$suite
+modules=/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/kamailio/modules
+
+work=$(mktemp -d)
+system=$work/system
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM HUP
+
+# apart COMMAND...: with mounts and processes that end with it
+apart() {
+    unshare --mount-proc --pid --fork --kill-child -- "$@"
+}
+
+# The archive by the machine's own way to it
+bootstrap() {
+    local archive
+    eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
+    eval "$(apt-config shell https_proxy Acquire::https::Proxy)"
+    export http_proxy https_proxy
+    for archive in $(archives); do
+        echo "== $archive"
+        rm -rf "$system"
+        if apart debootstrap --variant=minbase --include=ca-certificates \
+            --keyring="$keyring" "$suite" "$system" "$archive"; then
+            write_settings "$archive"
+            return
+        fi
+    done
+    echo "E: $suite could not be had from Debian's archive"
+    return 1
+}
+
+write_settings() {
+    printf 'deb %s %s main\ndeb-src %s %s main\n' "$1" "$suite" "$1" "$suite" \
+        >"$system/etc/apt/sources.list"
+    apt-config dump | grep -Ei '^Acquire::https?::Proxy ' >"$system/etc/apt/apt.conf.d/proxy" || true
+    # it is thrown away: nothing has to survive a loss of power
+    echo force-unsafe-io >"$system/etc/dpkg/dpkg.cfg.d/unsafe-io"
+    # no service is started
+    printf '#!/bin/sh\nexit 101\n' >"$system/usr/sbin/policy-rc.d"
+    chmod 755 "$system/usr/sbin/policy-rc.d"
+}
+
+install_server() {
+    local apt=(apart chroot "$system" env DEBIAN_FRONTEND=noninteractive apt-get)
+    "${apt[@]}" update
+    "${apt[@]}" install --yes --no-install-recommends "${packages[@]}"
+    # without the signature file, which is not everywhere
+    "${apt[@]}" source --download-only --tar-only kamailio
+    "${apt[@]}" source --download-only --diff-only kamailio
+}
+
+unpack_sources() {
+    rm -rf "$tree"
+    mkdir -p "$tree"
+    tar -xf "$system"/kamailio_*.orig.tar.* -C "$tree" --strip-components=1
+    tar -xf "$system"/kamailio_*.debian.tar.* -C "$tree"
+    dpkg-source --before-build "$tree"
+    make -C "$tree/src" cfg
+}
+
+build_module() {
+    make -C "$root" package-module KAMAILIO_SRC="$tree" PACKAGE_DIR="$system$modules"
+}
+
+# The tests find their files by their paths on this machine.
+run_in_system() {
+    local binary=$1
+    shift
+    install -D "$binary" "$system/tests/kamailio"
+    mkdir -p "$system$root"
+    # shellcheck disable=SC2016 # for the other shell
+    apart sh -c '
+        system=$1 root=$2
+        shift 2
+        mount --types proc proc "$system/proc" &&
+            mount --bind "$root" "$system$root" &&
+            mount --options remount,bind,ro "$system$root" &&
+            chroot "$system" env "$@"
+        exit $?' sh "$system" "$root" \
+        --unset=TMPDIR \
+        STOCK_KAMAILIO=/usr/sbin/kamailio HOOKED_KAMAILIO=/usr/sbin/kamailio \
+        MODULE_PATH="$modules" STOCK_MODULE_PATH="$modules" KAMCMD=/usr/sbin/kamcmd \
+        /tests/kamailio "$@"
+}
+
+binary=$(test_binary)
+say "$suite: making a system ..."
+logged "$logs/$suite-system.log" "making a system of $suite" bootstrap
+say "$suite: installing the server ..."
+logged "$logs/$suite-install.log" "installing the server of $suite" install_server
+logged "$logs/$suite-sources.log" "unpacking the server's sources" unpack_sources
+logged "$logs/$suite-module.log" "building the module for $suite" build_module
+say "$suite: testing with the package $(chroot "$system" dpkg-query --show kamailio)"
+run_in_system "$binary" "${tests[@]}"
