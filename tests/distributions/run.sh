@@ -4,8 +4,8 @@
 #   run.sh SUITE [TEST...]
 # In a system of its own, made for it and removed afterwards, apt installs the
 # server; the module is built for the sources of that package and put beside the
-# server's modules. TEST is part of the name of a test; otherwise all run that the
-# server can pass.
+# server's modules. TEST is part of the name of a test; otherwise all run that need
+# no server with hooks.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/apt.sh"
@@ -13,13 +13,21 @@ source "$(dirname "${BASH_SOURCE[0]}")/../binary.sh"
 
 suite=$1
 shift
-tests=("${@:-interposed::}")
+tests=("$@")
+if [ ${#tests[@]} -eq 0 ]; then
+    tests=(
+        interposed::
+        alone::copies_that_workers_close_do_not_count
+        alone::poll_methods_that_tell_again
+        alone::sockets_of_other_modules_are_not_limited
+    )
+fi
 
 [ "$(id -u)" -eq 0 ] || fail "making a system of its own needs root: run this as root"
 on_debian || fail "the packages are fetched from Debian's archive, on Debian only"
 
-# what the tests run and what the server's modules are in
-packages=(iproute2 kamailio kamailio-tls-modules sip-tester)
+# netbase: the server looks up the number of TCP in /etc/protocols
+packages=(iproute2 kamailio kamailio-tls-modules netbase sip-tester)
 logs=$build/distributions
 tree=$logs/kamailio-$suite
 modules=/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/kamailio/modules
@@ -29,9 +37,9 @@ system=$work/system
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 
-# apart COMMAND...: with mounts and processes that end with it
+# apart [OPTION...] COMMAND...: with mounts and processes that end with it
 apart() {
-    unshare --mount-proc --pid --fork --kill-child -- "$@"
+    unshare --mount-proc --pid --fork --kill-child "$@"
 }
 
 # The archive by the machine's own way to it
@@ -86,19 +94,21 @@ build_module() {
     make -C "$root" package-module KAMAILIO_SRC="$tree" PACKAGE_DIR="$system$modules"
 }
 
-# The tests find their files by their paths on this machine.
+# The tests find their files by their paths on this machine. They have a network
+# of their own, in which nobody else takes the ports that are free.
 run_in_system() {
     local binary=$1
     shift
     install -D "$binary" "$system/tests/kamailio"
     mkdir -p "$system$root"
     # shellcheck disable=SC2016 # for the other shell
-    apart sh -c '
+    apart --net sh -c '
         system=$1 root=$2
         shift 2
         mount --types proc proc "$system/proc" &&
             mount --bind "$root" "$system$root" &&
             mount --options remount,bind,ro "$system$root" &&
+            chroot "$system" ip link set lo up &&
             chroot "$system" env "$@"
         exit $?' sh "$system" "$root" \
         --unset=TMPDIR \

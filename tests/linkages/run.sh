@@ -13,7 +13,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/../binary.sh"
 
 kind=$1
 shift
-tests=("${@:-interposed::}")
+tests=("$@")
+if [ ${#tests[@]} -eq 0 ]; then
+    tests=(interposed:: alone::)
+fi
 
 sealed="LD_EXTRA_OPTS=-Wl,-z,relro,-z,now"
 case $kind in

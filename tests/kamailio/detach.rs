@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What our module leaves behind when it has taken the calls of a server.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::{Via, source};
+use crate::mode::{Mode, when_interposed};
+
+when_interposed!(limit_of_the_core_is_as_before);
+
+const AT_EXIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio/at_exit.c");
+
+/// Compiles what tells of the core's limit at the end of a process.
+fn compile(to: &Path) {
+    let status = Command::new("cc")
+        .args(["-Wall", "-Werror", "-shared", "-fPIC", "-o"])
+        .args([to, Path::new(AT_EXIT)])
+        .status()
+        .expect("cc can be run");
+    assert!(status.success(), "cc: {status}");
+}
+
+fn limit_of_the_core_is_as_before(mode: Mode) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let preloaded = dir.path().join("at_exit.so");
+    compile(&preloaded);
+    let server = mode
+        .with_module()
+        .limit(2)
+        .core("tcp_accept_iplimit=77")
+        .environment("LD_PRELOAD", &preloaded)
+        .start();
+    let _held = server.admit_all(2, Via::Tcp, source(100, 0, 1));
+    server.reject(Via::Tcp, source(100, 0, 1));
+    let main = fs::read_to_string(server.dir().join("kamailio.pid")).expect("a file with the pid");
+    let main = main.trim();
+    let log = mode.finish(server, &[]);
+    let line = format!("at exit of {main}: limit of the core 77");
+    assert_eq!(log.lines_with(&line).len(), 1, "{log}");
+}
