@@ -347,14 +347,7 @@ impl Config {
             text += &format!("listen=tcp:[::]:{}\n", ports.any_address);
         }
         text += &self.core;
-        let version = version(&self.program);
-        text = text
-            .split_inclusive('\n')
-            .filter(|line| {
-                let name = line.split('=').next().unwrap_or_default();
-                has_parameter(version, name)
-            })
-            .collect();
+        text = self.known_parameters(&text);
         text += &format!("mpath=\"{}\"\n", self.module_path);
         text += BASE_MODULES;
         if self.tls {
@@ -363,5 +356,16 @@ impl Config {
         text += &self.modules;
         text += &self.route;
         text.replace("@DIR@", &dir.display().to_string())
+    }
+
+    /// The lines that set what the server has.
+    fn known_parameters(&self, core: &str) -> String {
+        let version = version(&self.program);
+        core.split_inclusive('\n')
+            .filter(|line| {
+                let name = line.split('=').next().unwrap_or_default();
+                has_parameter(version, name.trim())
+            })
+            .collect()
     }
 }
