@@ -72,7 +72,7 @@ impl Mode {
         }
     }
 
-    /// Whether the server has the core parameter; says it if a test must do
+    /// Whether the server has the parameter; says it if a test must do
     /// without.
     pub(crate) fn knows(self, parameter: &str) -> bool {
         let knows = has_parameter(self.version(), parameter);
