@@ -157,7 +157,7 @@ lint:
 	    $$(find $(scripts) tests .ci -type f -perm -u+x)
 	tree=$$($(locked) $(scripts)/fetch.sh)
 	clang-format --dry-run -Werror --style="file:$$tree/.clang-format" \
-	    kamailio-glue/tcp_conn_limit/*.[ch] tests/bench/engine/stock/*.c
+	    kamailio-glue/tcp_conn_limit/*.[ch] tests/bench/engine/stock/*.c tests/kamailio/*.c
 
 .PHONY: check-dependencies
 check-dependencies:
