@@ -31,7 +31,8 @@ allowed() {
 }
 
 quick() {
-    local allow name version licence duplicates foreign bad=0
+    local allow crates name version licence duplicates foreign bad=0
+    crates=$(crates)
     allow=$(sed -n 's/^allow = \[\(.*\)\]$/\1/p' deny.toml | tr -d '",')
     while IFS=' |' read -r name version licence; do
         if ! allowed "$licence"; then
@@ -42,8 +43,8 @@ quick() {
             say "error: $name $version is not in kamailio-glue/debian/copyright"
             bad=1
         fi
-    done < <(crates)
-    duplicates=$(crates | cut -d' ' -f1 | uniq -d)
+    done <<<"$crates"
+    duplicates=$(cut -d' ' -f1 <<<"$crates" | uniq -d)
     if [ -n "$duplicates" ]; then
         say "error: more than one version of: $duplicates"
         bad=1
@@ -55,7 +56,7 @@ quick() {
         bad=1
     fi
     [ "$bad" -eq 0 ] || exit 1
-    say "dependencies: $(crates | wc -l) crates, licences, versions and sources as they must be; advisories not checked"
+    say "dependencies: $(wc -l <<<"$crates") crates, licences, versions and sources as they must be; advisories not checked"
 }
 
 install_deny() {
