@@ -52,7 +52,8 @@ hardened() {
     readelf --wide --dynamic "$1" >dynamic
     readelf --wide --segments "$1" >segments
     has 'GNU_RELRO' segments
-    has 'GNU_STACK .* RW +0x' segments
+    # an alignment of 0 is lld's
+    has 'GNU_STACK .* RW +0(x[0-9a-f]+)?$' segments
     has_not 'RWE|R?WE ' segments
     has '\(FLAGS_1\).* NOW' dynamic
     has_not 'TEXTREL|RUNPATH' dynamic
