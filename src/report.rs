@@ -130,10 +130,8 @@ impl Limiter {
     /// The source's numbers; zeros if it is not in the table.
     pub fn get(&self, source: Source) -> SourceReport {
         while let Some(place) = self.table().find(source) {
-            match self.report(place.slot) {
-                Some((report, _)) if report.source == source => return report,
-                // another process moved it between the two look-ups, once a turn
-                _ => continue,
+            if let Some((report, _)) = self.report_at(source, place) {
+                return report;
             }
         }
         SourceReport::new(source, 0, Numbers::default())
@@ -279,18 +277,22 @@ impl Limiter {
 
     /// The source in `slot`, and where it is.
     pub(crate) fn report(&self, slot: usize) -> Option<(SourceReport, Place)> {
-        let table = self.table();
         loop {
-            let (source, place) = table.source_at(slot)?;
-            let connections = self.rows().sum(slot, place.control.rows());
-            let numbers = self.details().read(Owner::of(table, source, place));
-            let report = SourceReport::new(source, connections.unsigned_abs(), numbers);
-            // else the numbers may be those of a source that replaced it; each
-            // turn takes another process that wanted the slot just then
-            if let Some(place) = table.held(place) {
-                return Some((report, place));
+            let (source, place) = self.table().source_at(slot)?;
+            if let Some(report) = self.report_at(source, place) {
+                return Some(report);
             }
         }
+    }
+
+    /// `source` at `place`, and that as it is now. `None` if another process wanted
+    /// the slot just then: the numbers may be those of a source that has it now.
+    fn report_at(&self, source: Source, place: Place) -> Option<(SourceReport, Place)> {
+        let table = self.table();
+        let connections = self.rows().sum(place.slot, place.control.rows());
+        let numbers = self.details().read(Owner::of(table, source, place));
+        let report = SourceReport::new(source, connections.unsigned_abs(), numbers);
+        Some((report, table.held(place)?))
     }
 }
 
@@ -340,7 +342,34 @@ fn percentile(sorted: &[(usize, u32)], percent: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
     use super::*;
+    use crate::limiter::Worker;
+    use crate::source::Prefixes;
+    use crate::sync::Ordering;
+
+    /// The half of an address that is no part of any source is damaged.
+    #[test]
+    fn what_is_found_is_what_is_reported() {
+        let limiter = Arc::new(Limiter::new(10, 0, Prefixes::DEFAULT).unwrap());
+        let source = Source::new(&[0x20; 16], Prefixes::DEFAULT).unwrap();
+        limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
+        for slot in 0..limiter.table().slots() {
+            let low = &limiter.table().detail(slot).low;
+            low.store(u64::MAX, Ordering::Relaxed);
+        }
+        let (tell, told) = channel();
+        let asking = Arc::clone(&limiter);
+        // a thread: the search must not go on for ever
+        std::thread::spawn(move || tell.send(asking.get(source)));
+        let report = told.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!((report.source, report.connections), (source, 1));
+        let listed: Vec<_> = limiter.sources().map(|report| report.source).collect();
+        assert_eq!(listed, [source]);
+    }
 
     #[test]
     fn percentiles_by_nearest_rank() {

@@ -297,7 +297,11 @@ impl<'a> Table<'a> {
             }
             // Acquire: the second look at the control word must not come before
             let word = entry.word.load(Ordering::Acquire);
-            let low = self.detail(slot).low.load(Ordering::Acquire);
+            let low = if self.one_word {
+                0
+            } else {
+                self.detail(slot).low.load(Ordering::Acquire)
+            };
             let place = Place { slot, control };
             if let Some(place) = self.held(place) {
                 return Some((Source::from_words(control.family(), word, low), place));
