@@ -511,7 +511,10 @@ impl Limiter {
         for ((field, pick), sum) in TOTALS.into_iter().zip(self.sums()) {
             // statistics
             let before = pick(reset_at).load(Ordering::Relaxed);
-            *field(&mut totals) = sum.saturating_sub(before);
+            // a sum may have passed the highest number; and it may be a little less
+            // than at the reset, see `count_admitted`
+            let since = sum.wrapping_sub(before) as i64;
+            *field(&mut totals) = since.max(0).unsigned_abs();
         }
         totals
     }
@@ -521,7 +524,8 @@ impl Limiter {
         TOTALS.map(|(_, pick)| {
             let tallies = self.region.header().tallies.iter();
             // statistics
-            tallies.map(|t| pick(t).load(Ordering::Relaxed)).sum()
+            let numbers = tallies.map(|t| pick(t).load(Ordering::Relaxed));
+            numbers.fold(0, u64::wrapping_add)
         })
     }
 
@@ -580,11 +584,63 @@ impl Limiter {
         let admitted = &self.tally(worker).admitted;
         // statistics
         let before = admitted.load(Ordering::Relaxed);
-        admitted.store(before + 1, Ordering::Relaxed);
+        admitted.store(before.wrapping_add(1), Ordering::Relaxed);
     }
 
     #[inline]
     fn tally(&self, worker: Worker) -> &Tally {
         &self.region.header().tallies[worker.0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Audit;
+
+    /// Tallies at the highest number, be it by damage.
+    #[test]
+    fn tallies_go_on_after_the_highest_number() {
+        let limiter = Limiter::new(10, 1, Prefixes::DEFAULT).unwrap();
+        let source = Source::new(&[127, 0, 0, 1], Prefixes::DEFAULT).unwrap();
+        for tally in &limiter.region.header().tallies {
+            for (_, pick) in TOTALS {
+                pick(tally).store(u64::MAX, Ordering::Relaxed);
+            }
+        }
+        limiter.reset_stats();
+        assert_eq!(limiter.totals(), Totals::default());
+        let token = limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
+        let rejection = limiter.check(source).unwrap_err();
+        limiter.rejected(Worker::new(1), rejection);
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+        limiter.closed(Worker::new(2), token).unwrap_err();
+        let expected = Totals {
+            admitted: 1,
+            rejected: 1,
+            stale_token: 1,
+            ..Totals::default()
+        };
+        assert_eq!(limiter.totals(), expected);
+    }
+
+    /// All places have the same source, with more connections than can be.
+    #[test]
+    fn an_audit_of_damaged_counts_ends() {
+        let limiter = Limiter::new(10, 0, Prefixes::DEFAULT).unwrap();
+        let source = Source::new(&[127, 0, 0, 1], Prefixes::DEFAULT).unwrap();
+        limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
+        let slots = || limiter.region.buckets().iter().flat_map(|b| &b.slots);
+        let place = limiter.table().find(source).unwrap().slot;
+        let control = slots().nth(place).unwrap().control.load(Ordering::Relaxed);
+        for slot in slots() {
+            slot.word.store(source.word(), Ordering::Relaxed);
+            slot.control.store(control, Ordering::Relaxed);
+            slot.home_cell.store(i32::MAX, Ordering::Relaxed);
+        }
+        let mut audit = Audit::new(1).unwrap();
+        audit.compare(&limiter).unwrap();
+        let counted: Vec<_> = audit.differences().map(|d| d.counted).collect();
+        assert_eq!(counted, [u32::MAX]);
     }
 }
