@@ -11,6 +11,7 @@ mod differences;
 mod full;
 mod interpose;
 mod ipv6;
+mod killed;
 mod limit;
 mod live;
 mod logs;

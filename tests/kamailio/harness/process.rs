@@ -2,7 +2,7 @@
 
 //! The life of one server process and its children.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -67,6 +67,31 @@ impl Process {
         })
     }
 
+    /// Waits until the process has ended by itself.
+    pub(crate) fn wait(&mut self) -> Option<ExitStatus> {
+        poll(|| self.ended())
+    }
+
+    /// Which processes of the server are left, also after its main process has
+    /// ended: it and all it has started are one group.
+    pub(crate) fn left(&self) -> Vec<Pid> {
+        let processes = fs::read_dir("/proc").expect("/proc can be read");
+        let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let pids = numbers.map(Pid::from_raw);
+        pids.filter(|&pid| is_in_group(pid, self.pid())).collect()
+    }
+
+    /// Ends all processes of the server, whatever they do.
+    pub(crate) fn kill_all(&mut self) {
+        match killpg(self.pid(), Signal::SIGKILL) {
+            Ok(()) => until("all killed processes are gone", || {
+                self.ended().is_some() && self.left().is_empty()
+            }),
+            Err(Errno::ESRCH) => {}
+            Err(error) => eprintln!("the server cannot be killed: {error}"),
+        }
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().try_into().expect("a pid is an int"))
     }
@@ -92,17 +117,25 @@ fn allow_all_descriptors() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("the limit can be raised to that");
 }
 
+/// Whether a process belongs to the group and has not ended. One that has is no
+/// longer there, or waits for somebody to ask how it ended.
+fn is_in_group(pid: Pid, group: Pid) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    // The name, in parentheses, may be anything; then: state, parent, group.
+    let (_, rest) = stat.rsplit_once(") ").expect("a line about a process");
+    let fields: Vec<&str> = rest.split(' ').collect();
+    !matches!(fields[0], "Z" | "X") && fields[2] == group.to_string()
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         if self.terminate().is_none() {
             eprintln!("the server does not stop: it is killed");
         }
         // Also when the server has ended: a child may have been left behind.
-        match killpg(self.pid(), Signal::SIGKILL) {
-            Ok(()) => until("the killed server is gone", || self.ended().is_some()),
-            Err(Errno::ESRCH) => {}
-            Err(error) => eprintln!("the server cannot be killed: {error}"),
-        }
+        self.kill_all();
         if thread::panicking() {
             eprintln!("--- end of the server's log ---\n{}", self.log().tail());
         }

@@ -16,6 +16,9 @@ use super::rpc::{self, Fault};
 use super::wait::{poll, until};
 use super::{Client, Config, Log, Via, http};
 
+/// Of the last process to be started, which accepts.
+const TCP_MAIN: &str = "tcp main";
+
 /// Of the process that starts the others; it has no status.
 const MAIN_RANK: i64 = 0;
 
@@ -48,14 +51,16 @@ pub(super) fn wait_until_ready(process: &mut Process, dir: &Path) -> Result<(), 
 fn all_are_up(processes: &Value) -> bool {
     let processes = processes.as_array().expect("a list of processes");
     let is_up = |process: &Value| process["rank"] == MAIN_RANK || process["status"] == 1;
-    processes.iter().all(is_up) && processes.iter().any(is_tcp_main)
+    processes.iter().all(is_up)
+        && processes
+            .iter()
+            .any(|process| is_described(process, TCP_MAIN))
 }
 
-/// The last process to be started.
-fn is_tcp_main(process: &Value) -> bool {
+fn is_described(process: &Value, text: &str) -> bool {
     process["description"]
         .as_str()
-        .is_some_and(|text| text.contains("tcp main"))
+        .is_some_and(|description| description.contains(text))
 }
 
 impl Server {
@@ -254,10 +259,38 @@ impl Server {
 
     /// The process id of the TCP main process, which accepts.
     pub(crate) fn tcp_main(&self) -> u64 {
+        self.process(TCP_MAIN)
+    }
+
+    /// The process id of the first process whose description has `text`.
+    #[track_caller]
+    pub(crate) fn process(&self, text: &str) -> u64 {
         let list = self.rpc("core.psa", json!([]));
         let mut processes = list.as_array().expect("a list of processes").iter();
-        let process = processes.find(|process| is_tcp_main(process));
-        number(process.expect("TCP main runs"), "pid")
+        let process = processes.find(|process| is_described(process, text));
+        number(process.unwrap_or_else(|| panic!("no {text}")), "pid")
+    }
+
+    /// The process id of the process that has started the others.
+    pub(crate) fn main(&self) -> u64 {
+        u64::try_from(self.process.pid().as_raw()).expect("a pid is positive")
+    }
+
+    /// Waits until the server has ended by itself.
+    #[track_caller]
+    pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
+        let status = self.process.wait();
+        status.unwrap_or_else(|| panic!("the server does not end:\n{}", self.log()))
+    }
+
+    /// How many processes of the server are left.
+    pub(crate) fn processes_left(&self) -> usize {
+        self.process.left().len()
+    }
+
+    /// Ends all processes of the server at once.
+    pub(crate) fn kill_all(&mut self) {
+        self.process.kill_all();
     }
 
     /// What the process `pid` is for.
@@ -289,6 +322,12 @@ impl Server {
     #[track_caller]
     pub(crate) fn restart(mut self, expected: &[&str]) -> Self {
         self.end(expected);
+        self.start_again()
+    }
+
+    /// Starts a server that has ended once more, on the same ports.
+    #[track_caller]
+    pub(crate) fn start_again(self) -> Self {
         let again = Config::clone(&self.config).start_on(self.ports);
         again.unwrap_or_else(|log| panic!("the server does not start again:\n{log}"))
     }

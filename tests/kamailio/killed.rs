@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A process of the server is killed, while connections come and go at the limit.
+//!
+//! The core ends the whole server then. With our module it does so as without it,
+//! and as fast; and the next server starts at once and counts from zero.
+
+use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+
+use crate::harness::{Client, Log, Server, Via, source, until};
+use crate::mode::{Mode, attached_either_way};
+
+attached_either_way!(main_is_killed_and_the_others_go_on,);
+
+/// How often each kind of process is killed, for each way to attach and without
+/// our module.
+const ROUNDS: u64 = 3;
+
+/// Threads of clients, and the sources of each.
+const THREADS: u8 = 3;
+const SOURCES: u8 = 4;
+
+const LIMIT: u32 = 3;
+
+/// By how much the end may take longer with our module than without it, on a
+/// machine that has other things to do.
+const AS_FAST: Duration = Duration::from_secs(2);
+
+/// Where the core complains when a process is gone, of what it cannot send or
+/// receive any more; and of clients that were rejected or gave up.
+const OF_NO_CONCERN: [&str; 7] = [
+    "exited by a signal 9",
+    "core was not generated",
+    "exited normally",
+    "core/pass_fd.c",
+    "core/io_wait.h",
+    "core/tcp_main.c",
+    "core/tcp_read.c",
+];
+
+#[test]
+fn worker_is_killed() {
+    ends_as_fast("tcp receiver", "tcp receiver");
+}
+
+#[test]
+fn ctl_is_killed() {
+    ends_as_fast("ctl handler", "ctl handler");
+}
+
+#[test]
+fn tcp_main_is_killed() {
+    ends_as_fast("tcp main", "tcp main");
+}
+
+/// Of the core's processes, one like it.
+#[test]
+fn watcher_is_killed() {
+    ends_as_fast("slow timer", "tcp_conn_limit watcher");
+}
+
+/// Kills the process `theirs` in servers without our module and `ours` in those
+/// with it; the latter are to end as fast.
+fn ends_as_fast(theirs: &str, ours: &str) {
+    let longest = |has_module, process| {
+        let modes = Mode::all().into_iter();
+        let modes = modes.filter(|mode| mode.has_module() == has_module);
+        let took = modes.map(|mode| kill_again_and_again(mode, process));
+        took.max().expect("there are modes of both kinds")
+    };
+    let (without, with) = (longest(false, theirs), longest(true, ours));
+    assert!(
+        with < without + AS_FAST,
+        "the end takes {with:?} with our module, {without:?} without"
+    );
+}
+
+/// Kills the process in one server after the other on the same ports; how long the
+/// end of a server took at most.
+fn kill_again_and_again(mode: Mode, process: &str) -> Duration {
+    let mut server = mode
+        .config(LIMIT)
+        .core("tcp_max_connections=500")
+        .tls()
+        .start();
+    let mut longest = Duration::ZERO;
+    for round in 0..ROUNDS {
+        eprintln!("{mode:?}, seed {round}");
+        assert_memory_is_nameless(&server);
+        let pid = server.process(process);
+        let began = kill_under_load(&server, pid, round);
+        let status = server.wait_for_end();
+        longest = longest.max(began.elapsed());
+        assert!(
+            status.code().is_some(),
+            "the server was to end by itself: {status}"
+        );
+        eprintln!("ended after {:?}", began.elapsed());
+        assert_eq!(server.processes_left(), 0);
+        assert_only_that_one_died(&server, pid);
+        server = server.start_again();
+        assert_counts_from_zero(mode, &server);
+    }
+    mode.finish(server, &[]);
+    longest
+}
+
+/// Kills a process at a random moment, with clients that come and go; when it was.
+fn kill_under_load(server: &Server, pid: u64, seed: u64) -> Instant {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let steps = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let random = SmallRng::seed_from_u64(random.random());
+            let steps = &steps;
+            scope.spawn(move || come_and_go(server, thread, random, steps));
+        }
+        let enough = random.random_range(20..200);
+        until("the clients come and go", || {
+            steps.load(Ordering::Relaxed) >= enough
+        });
+        thread::sleep(Duration::from_micros(random.random_range(0..5000)));
+        let began = Instant::now();
+        send(pid, Signal::SIGKILL);
+        began
+    })
+}
+
+fn send(pid: u64, signal: Signal) {
+    let pid = Pid::from_raw(pid.try_into().expect("a pid is an int"));
+    kill(pid, signal).expect("the process runs");
+}
+
+/// Opens and closes connections until nobody listens any more.
+fn come_and_go(server: &Server, thread: u8, mut random: SmallRng, steps: &AtomicU32) {
+    let mut held: Vec<Vec<Client>> = (0..SOURCES).map(|_| Vec::new()).collect();
+    loop {
+        let host = random.random_range(0..SOURCES);
+        let held = &mut held[usize::from(host)];
+        if random.random_bool(0.35) && !held.is_empty() {
+            let client = held.swap_remove(random.random_range(0..held.len()));
+            if random.random_bool(0.3) {
+                client.reset();
+            }
+        } else {
+            let via = match random.random_bool(0.2) {
+                true => Via::Tls,
+                false => Via::Tcp,
+            };
+            let from = source(110, thread, host + 1);
+            let Some(client) = Client::try_connect(from, server.address(via)) else {
+                return;
+            };
+            held.extend(admitted(client, via));
+            assert!(held.len() <= LIMIT as usize, "{from}: more than the limit");
+        }
+        steps.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The client, if the server admits it and does not end meanwhile.
+fn admitted(client: Client, via: Via) -> Option<Client> {
+    let mut client = match via {
+        Via::Tcp => client,
+        Via::Tls => client.secure()?,
+    };
+    client.is_admitted().then_some(client)
+}
+
+/// What has no name ends with the processes that share it.
+#[track_caller]
+fn assert_memory_is_nameless(server: &Server) {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", server.tcp_main()));
+    let maps = maps.expect("TCP main runs");
+    let shared: Vec<&str> = maps
+        .lines()
+        .filter(|line| line.contains(" rw-s "))
+        .collect();
+    assert!(!shared.is_empty(), "{maps}");
+    for line in shared {
+        assert!(line.ends_with(" /dev/zero (deleted)"), "{line}");
+    }
+}
+
+/// Checks what the server has left behind: no trace of a crash.
+#[track_caller]
+fn assert_only_that_one_died(server: &Server, pid: u64) {
+    let log = server.log();
+    let killed = format!("child process {pid} exited by a signal 9");
+    assert_eq!(log.lines_with(&killed).len(), 1, "{log}");
+    assert_eq!(log.lines_with("exited by a signal").len(), 1, "{log}");
+    assert_tells_no_trouble_of_ours(&log);
+    log.assert_clean_but_for(&OF_NO_CONCERN);
+    let files = fs::read_dir(server.dir()).expect("the server's directory");
+    let names = files.map(|file| file.expect("a file").file_name());
+    let dumps: Vec<_> = names
+        .filter(|name| name.as_encoded_bytes().starts_with(b"core"))
+        .collect();
+    assert!(dumps.is_empty(), "{dumps:?}");
+}
+
+#[track_caller]
+fn assert_tells_no_trouble_of_ours(log: &Log) {
+    for trouble in [
+        "ERROR: tcp_conn_limit",
+        "CRITICAL: tcp_conn_limit",
+        "panicked",
+    ] {
+        assert_eq!(log.lines_with(trouble), [""; 0]);
+    }
+}
+
+#[track_caller]
+fn assert_counts_from_zero(mode: Mode, server: &Server) {
+    assert_eq!(server.connections(), 0);
+    if mode.has_module() {
+        for name in ["connections", "sources", "admitted", "rejected", "errors"] {
+            assert_eq!(server.stat(name), 0, "{name}");
+        }
+    }
+    let from = source(110, 0, 1);
+    let _held = server.admit_all(LIMIT as usize, Via::Tcp, from);
+    server.reject(Via::Tcp, from);
+    if mode.has_module() {
+        assert_eq!(server.counted("127.110.0.1"), u64::from(LIMIT));
+        assert_eq!(server.stat("rejected"), 1);
+        mode.assert_audit_clean(server);
+    }
+}
+
+/// Nobody tells the others: they go on, and so do their counts.
+fn main_is_killed_and_the_others_go_on(mode: Mode) {
+    let mut server = mode
+        .config(LIMIT)
+        .rules_file("127.111.0.0/16=2\n")
+        .param("log_interval", 1)
+        .start();
+    let (from, other) = (source(110, 0, 1), source(111, 0, 1));
+    let mut held = server.admit_all(2, Via::Tcp, from);
+    let before = server.processes_left();
+    send(server.main(), Signal::SIGKILL);
+    assert!(server.wait_for_end().code().is_none(), "it was killed");
+    assert_eq!(server.processes_left(), before - 1);
+
+    held.extend(server.admit_all(1, Via::Tcp, from));
+    server.reject(Via::Tcp, from);
+    held.extend(server.admit_all(2, Via::Tcp, other));
+    server.reject(Via::Tcp, other);
+    assert_eq!(server.stat("connections"), 5);
+    mode.assert_audit_clean(&server);
+    server.write_rules("127.111.0.0/16=1\n");
+    server.rpc("tcp_conn_limit.reload", json!([]));
+    server.reject(Via::Tcp, other);
+    server.wait_for_log(1, "rejected connection from 127.110.0.1");
+    held.clear();
+    server.wait_for_connections(0);
+    mode.assert_audit_clean(&server);
+    assert_eq!(server.stat("connections"), 0);
+    assert_eq!(server.stat("errors"), 0);
+    assert_tells_no_trouble_of_ours(&server.log());
+
+    // So nobody but the operator ends them.
+    server.kill_all();
+    let server = server.start_again();
+    assert_counts_from_zero(mode, &server);
+    mode.finish(server, &[]);
+}
