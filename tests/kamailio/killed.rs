@@ -10,13 +10,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use crate::harness::{Client, Log, Server, Via, source, until};
+use crate::harness::{Client, Log, Server, Via, send, source, until};
 use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(main_is_killed_and_the_others_go_on,);
@@ -133,11 +132,6 @@ fn kill_under_load(server: &Server, pid: u64, seed: u64) -> Instant {
         send(pid, Signal::SIGKILL);
         began
     })
-}
-
-fn send(pid: u64, signal: Signal) {
-    let pid = Pid::from_raw(pid.try_into().expect("a pid is an int"));
-    kill(pid, signal).expect("the process runs");
 }
 
 /// Opens and closes connections until nobody listens any more.

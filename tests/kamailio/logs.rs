@@ -3,9 +3,11 @@
 //! What the log says of rejections: enough, never much, and never from the
 //! process that accepts.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
-use crate::harness::{Client, Config, Log, Server, Via, source, until};
+use crate::harness::{Client, Config, Log, Server, Stopped, Via, source, until};
 use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(
@@ -16,6 +18,7 @@ attached_either_way!(
     flood_of_many_sources,
     every_source_has_its_turn,
     flood_of_one_source,
+    watcher_is_stopped,
     monitor_mode_tells_the_same,
     log_level_is_the_operators_choice,
     log_level_may_change,
@@ -211,6 +214,48 @@ fn flood_of_one_source(mode: Mode) {
     // Two for each interval of 2 seconds.
     assert!(lines.len() <= 20, "{lines:#?}");
     assert_all_by_watcher(&log, pid);
+}
+
+/// Nobody waits for it, and it misses nothing.
+fn watcher_is_stopped(mode: Mode) {
+    const SOURCES: u8 = 150;
+    const ROUNDS: usize = 20;
+    let server = mode.with_module().limit(1).param("log_interval", 2).start();
+    let hosts = 1..=SOURCES;
+    let held = hosts
+        .clone()
+        .map(|host| server.admit(Via::Tcp, source(70, 0, host)));
+    let _held: Vec<Client> = held.collect();
+    let reject_all = || {
+        let began = Instant::now();
+        for _ in 0..ROUNDS {
+            for host in hosts.clone() {
+                server.reject(Via::Tcp, source(70, 0, host));
+            }
+        }
+        began.elapsed()
+    };
+    let all = |times: usize| (times * ROUNDS * usize::from(SOURCES)) as u64;
+    let running = reject_all();
+    until("the log tells of all", || told(&server.log()) >= all(1));
+
+    let stopped = Stopped::new(server.process("tcp_conn_limit watcher"));
+    let before = server.log().lines_with("tcp_conn_limit").len();
+    let not_running = reject_all();
+    assert!(
+        not_running < 3 * running + Duration::from_secs(1),
+        "{not_running:?} while the watcher is stopped, {running:?} before"
+    );
+    assert_eq!(server.stat("rejected"), all(2));
+    let lines = server.log().lines_with("tcp_conn_limit").len();
+    assert_eq!(lines, before, "somebody else has written to the log");
+
+    drop(stopped);
+    until("the log tells of all", || told(&server.log()) >= all(2));
+    let suppressed = server.stat("log_suppressed");
+    let log = mode.finish(server, &[]);
+    assert_eq!(told(&log), all(2));
+    assert_eq!(suppressed, all(2) - log.lines_with(FIRST).len() as u64);
 }
 
 /// Checks that the process that accepts wrote none of our lines, and that one

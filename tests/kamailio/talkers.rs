@@ -5,11 +5,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, Via, number, source, until};
+use crate::harness::{Client, Server, Stopped, Via, number, source, until};
 use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(
@@ -216,23 +214,6 @@ fn peak_of_few_connections_is_sampled(mode: Mode) {
     server.wait_for_connections(0);
     assert_eq!(number(&server.source("127.54.0.1"), "peak"), 5);
     mode.finish(server, &[]);
-}
-
-/// A process that does not run until this value is gone.
-struct Stopped(Pid);
-
-impl Stopped {
-    fn new(pid: u64) -> Self {
-        let pid = Pid::from_raw(pid.try_into().expect("a pid is an int"));
-        kill(pid, Signal::SIGSTOP).expect("the process is the server's");
-        Self(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        kill(self.0, Signal::SIGCONT).expect("the process is there");
-    }
 }
 
 fn answers_take_nothing_from_tcp_main(mode: Mode) {

@@ -4,9 +4,12 @@
 
 use std::io::{ErrorKind, Read, Result, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 
+use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, connect, recv, setsockopt,
+    socket, sockopt,
 };
 use openssl::ssl::SslStream;
 
@@ -60,13 +63,26 @@ impl Client {
     /// Whether the server holds this connection: it answers a keep-alive, or
     /// the connection is closed.
     pub(crate) fn is_admitted(&mut self) -> bool {
+        let sent = self.keep_alive();
+        is_kept_alive(sent.and_then(|()| self.receive(2)))
+    }
+
+    /// Sends a keep-alive; its answer shows whether the server holds this
+    /// connection.
+    pub(crate) fn keep_alive(&mut self) -> Result<()> {
         // RFC 5626, 3.5.1: a double CRLF is answered by a single one.
-        match self.send(b"\r\n\r\n").and_then(|()| self.receive(2)) {
-            Ok(answer) if answer == b"\r\n" => true,
-            Ok(answer) => panic!("a strange answer to a keep-alive: {answer:?}"),
-            Err(error) if is_closed(error.kind()) => false,
-            Err(error) => panic!("neither answered nor closed: {error}"),
-        }
+        self.send(b"\r\n\r\n")
+    }
+
+    /// Waits for the answer to [`keep_alive`](Self::keep_alive).
+    pub(crate) fn is_answered(&mut self) -> bool {
+        is_kept_alive(self.receive(2))
+    }
+
+    /// Whether there is something to read, or the end, without waiting for it.
+    pub(crate) fn has_news(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(self.tcp().as_raw_fd(), &mut [0], flags) != Err(Errno::EAGAIN)
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<()> {
@@ -153,7 +169,7 @@ fn connected(from: IpAddr, to: SocketAddr) -> Result<Stream> {
     // connections than there are ports for one source.
     setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
     let (socket_fd, from) = (
-        std::os::fd::AsRawFd::as_raw_fd(&socket),
+        socket.as_raw_fd(),
         SockaddrStorage::from(SocketAddr::new(from, 0)),
     );
     bind(socket_fd, &from)?;
@@ -161,6 +177,15 @@ fn connected(from: IpAddr, to: SocketAddr) -> Result<Stream> {
     let stream = TcpStream::from(socket);
     stream.set_nodelay(true)?;
     Stream::with_deadline(stream)
+}
+
+fn is_kept_alive(answer: Result<Vec<u8>>) -> bool {
+    match answer {
+        Ok(answer) if answer == b"\r\n" => true,
+        Ok(answer) => panic!("a strange answer to a keep-alive: {answer:?}"),
+        Err(error) if is_closed(error.kind()) => false,
+        Err(error) => panic!("neither answered nor closed: {error}"),
+    }
 }
 
 fn is_closed(kind: ErrorKind) -> bool {

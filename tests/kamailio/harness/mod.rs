@@ -26,6 +26,7 @@ pub(crate) use config::Config;
 pub(crate) use log::Log;
 pub(crate) use netns::in_own_network;
 pub(crate) use ports::free_port;
+pub(crate) use process::{Stopped, send};
 pub(crate) use rpc::Fault;
 pub(crate) use server::{Server, number};
 pub(crate) use servers::{Servers, has_parameter, version};

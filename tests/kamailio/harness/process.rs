@@ -117,16 +117,47 @@ fn allow_all_descriptors() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("the limit can be raised to that");
 }
 
+/// A process that does not run until this value is gone.
+pub(crate) struct Stopped(Pid);
+
+impl Stopped {
+    #[track_caller]
+    pub(crate) fn new(pid: u64) -> Self {
+        let stopped = Self(send(pid, Signal::SIGSTOP));
+        until("the process is stopped", || {
+            state(stopped.0).is_some_and(|(state, _)| state == "T")
+        });
+        stopped
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill(self.0, Signal::SIGCONT).expect("the process is there");
+    }
+}
+
+/// Sends a signal to a process that runs.
+#[track_caller]
+pub(crate) fn send(pid: u64, signal: Signal) -> Pid {
+    let pid = Pid::from_raw(pid.try_into().expect("a pid is an int"));
+    kill(pid, signal).expect("the process runs");
+    pid
+}
+
 /// Whether a process belongs to the group and has not ended. One that has is no
 /// longer there, or waits for somebody to ask how it ended.
 fn is_in_group(pid: Pid, group: Pid) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return false;
-    };
+    state(pid).is_some_and(|(state, of)| of == group.to_string() && state != "Z" && state != "X")
+}
+
+/// State and group of a process, as long as there is one.
+fn state(pid: Pid) -> Option<(String, String)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may be anything; then: state, parent, group.
     let (_, rest) = stat.rsplit_once(") ").expect("a line about a process");
     let fields: Vec<&str> = rest.split(' ').collect();
-    !matches!(fields[0], "Z" | "X") && fields[2] == group.to_string()
+    Some((fields[0].to_owned(), fields[2].to_owned()))
 }
 
 impl Drop for Process {

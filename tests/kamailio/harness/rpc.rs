@@ -81,8 +81,8 @@ fn is_passing(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// What kamcmd prints for a command.
-pub(super) fn kamcmd(dir: &Path, arguments: &[&str]) -> String {
+/// What kamcmd prints for a command; or, if that fails, the code and the message.
+pub(super) fn kamcmd(dir: &Path, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(Servers::from_env().kamcmd)
         .arg("-s")
         .arg(format!("unix:{}", dir.join("ctl.sock").display()))
@@ -90,5 +90,10 @@ pub(super) fn kamcmd(dir: &Path, arguments: &[&str]) -> String {
         .output()
         .expect("kamcmd can be run");
     assert!(output.status.success(), "kamcmd {arguments:?}: {output:?}");
-    String::from_utf8(output.stdout).expect("kamcmd prints text")
+    let answer = String::from_utf8(output.stdout).expect("kamcmd prints text");
+    // To kamcmd, an error of the server's is an answer like any other.
+    match answer.strip_prefix("error: ") {
+        Some(fault) => Err(fault.to_owned()),
+        None => Ok(answer),
+    }
 }

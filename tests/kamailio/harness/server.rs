@@ -167,7 +167,14 @@ impl Server {
     }
 
     /// What kamcmd prints for a command.
+    #[track_caller]
     pub(crate) fn kamcmd(&self, arguments: &[&str]) -> String {
+        let answer = self.try_kamcmd(arguments);
+        answer.unwrap_or_else(|error| panic!("kamcmd {arguments:?}: {error}"))
+    }
+
+    /// The same; the code and the message if the command fails.
+    pub(crate) fn try_kamcmd(&self, arguments: &[&str]) -> Result<String, String> {
         rpc::kamcmd(self.dir.path(), arguments)
     }
 
@@ -211,9 +218,11 @@ impl Server {
         rule.unwrap_or_else(|| panic!("no rule {prefix} in {rules}"))
     }
 
-    /// Replaces the file that `Config::rules_file` made.
+    /// Replaces the file that `Config::rules_file` made, at once and as a whole.
     pub(crate) fn write_rules(&self, text: &str) {
-        fs::write(self.dir().join("rules"), text).expect("the rules can be written");
+        let new = self.dir().join("rules.new");
+        fs::write(&new, text).expect("the rules can be written");
+        fs::rename(new, self.dir().join("rules")).expect("the rules can be replaced");
     }
 
     /// One of the server's counters.
