@@ -10,6 +10,7 @@
  */
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,9 +85,16 @@ int tcl_text_number(const str *text, int *number)
 		return -1;
 	memcpy(copy, text->s, text->len);
 	copy[text->len] = '\0';
-	/* jsonrpcs makes a text of -1 as if it were unsigned */
-	value = (long)strtoul(copy, &end, 10);
-	if(*end != '\0' || value < INT_MIN || value > INT_MAX)
+	errno = 0;
+	value = strtol(copy, &end, 10);
+	if(errno == ERANGE && value > 0) {
+		/* jsonrpcs makes a text of -1 as if it were unsigned */
+		errno = 0;
+		value = (long)strtoul(copy, &end, 10);
+	}
+	/* a NUL within the text is no end of it */
+	if(errno != 0 || end != copy + text->len || value < INT_MIN
+			|| value > INT_MAX)
 		return -1;
 	*number = (int)value;
 	return 0;
@@ -102,6 +110,8 @@ int tcl_text_source(const str *text, struct tcl_source *source)
 		return TCL_EARG;
 	memcpy(copy, text->s, text->len);
 	copy[text->len] = '\0';
+	if(strlen(copy) != (size_t)text->len)
+		return TCL_EARG;
 	if(inet_pton(AF_INET, copy, bytes) == 1)
 		return tcl_get(bytes, 4, source);
 	if(inet_pton(AF_INET6, copy, bytes) == 1)

@@ -446,6 +446,9 @@ fn wrong_arguments_are_told(mode: Mode) {
     for (command, arguments, told) in [
         ("set_limit", json!([]), ""),
         ("set_limit", json!(["many"]), ""),
+        // what would be -1 or 1 without a look at its size
+        ("set_limit", json!(["99999999999999999999"]), ""),
+        ("set_limit", json!(["-18446744073709551615"]), ""),
         ("set_mode", json!([]), "monitor"),
         ("set_mode", json!(["strict"]), "monitor"),
         ("set_mode", json!(["strict"]), "strict"),
