@@ -67,7 +67,11 @@ pub(super) unsafe fn write_text(to: *mut c_char, size: usize, text: &str) {
     if to.is_null() || size == 0 {
         return;
     }
-    let taken = text.len().min(size - 1);
+    let mut taken = text.len().min(size - 1);
+    // what is cut within a character is no text to a reader of the answer
+    while !text.is_char_boundary(taken) {
+        taken -= 1;
+    }
     // SAFETY: `taken` bytes and a NUL fit into `size`.
     unsafe {
         core::ptr::copy_nonoverlapping(text.as_ptr(), to.cast(), taken);
@@ -83,4 +87,28 @@ pub(super) unsafe fn write_text(to: *mut c_char, size: usize, text: &str) {
 pub(super) unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
     // SAFETY: a string, as the caller promises.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        let mut to = [1 as c_char; 6];
+        for (size, expected) in [
+            (1, ""),
+            (2, "a"),
+            (3, "a"),
+            (4, "aé"),
+            (5, "aéb"),
+            (6, "aéb"),
+        ] {
+            // SAFETY: room for six bytes.
+            unsafe { write_text(to.as_mut_ptr(), size, "aéb") };
+            // SAFETY: it ends with a NUL.
+            let written = unsafe { CStr::from_ptr(to.as_ptr()) };
+            assert_eq!(written.to_str(), Ok(expected));
+        }
+    }
 }
