@@ -3,7 +3,6 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,89 +14,11 @@ use tcp_conn_limit::rules::{Place, RuleSet};
 use tcp_conn_limit::source::{Prefixes, Source};
 use tcp_conn_limit::watch::{Notice, Watch};
 
+mod processes;
+
+use processes::{Child, join_all, shared, source};
+
 const WORKERS: u32 = 8;
-
-/// A forked process that runs `work` and is killed if nobody waits for it.
-struct Child(libc::pid_t);
-
-impl Child {
-    fn start(work: impl FnOnce()) -> Child {
-        // SAFETY: the child runs `work` and ends without returning to the test
-        // harness; it uses no lock that another thread might have held, since
-        // glibc makes its allocator usable after fork.
-        match unsafe { libc::fork() } {
-            -1 => panic!("fork: {}", std::io::Error::last_os_error()),
-            0 => {
-                // the harness would keep what the child says, and nobody would
-                // ever ask for it
-                set_hook(Box::new(|info| {
-                    let _ = writeln!(std::io::stderr(), "in a worker: {info}");
-                }));
-                let failed = catch_unwind(AssertUnwindSafe(work)).is_err();
-                // SAFETY: ends the process without running what belongs to the
-                // parent.
-                unsafe { libc::_exit(i32::from(failed)) }
-            }
-            pid => Child(pid),
-        }
-    }
-
-    /// Killed at once, whatever it does; waited for when it is dropped, so that it
-    /// stays a while as what it is then, a process that has ended.
-    fn kill(&self) {
-        // SAFETY: a child of ours that was not waited for.
-        let killed = unsafe { libc::kill(self.0, libc::SIGKILL) };
-        assert_eq!(killed, 0);
-    }
-
-    fn join(self) {
-        let mut status = 0;
-        // SAFETY: a child of ours that was not waited for, and a valid pointer.
-        let pid = unsafe { libc::waitpid(self.0, &mut status, 0) };
-        assert_eq!(pid, self.0);
-        std::mem::forget(self);
-        assert_eq!(status, 0, "a worker failed");
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        // SAFETY: a child of ours that was not waited for.
-        unsafe {
-            libc::kill(self.0, libc::SIGKILL);
-            libc::waitpid(self.0, std::ptr::null_mut(), 0);
-        }
-    }
-}
-
-/// Memory that this process shares with its children; zero at first.
-fn shared<T>() -> &'static T {
-    // SAFETY: a new mapping, never unmapped; used for atomics only, for which
-    // zeroed memory is valid; page-aligned and large enough.
-    unsafe {
-        let at = libc::mmap(
-            std::ptr::null_mut(),
-            size_of::<T>(),
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        assert_ne!(at, libc::MAP_FAILED);
-        &*at.cast::<T>()
-    }
-}
-
-fn source(n: u32) -> Source {
-    let address = [&[10], &n.to_be_bytes()[1..]].concat();
-    Source::new(&address, Prefixes::DEFAULT).unwrap()
-}
-
-fn join_all(children: Vec<Child>) {
-    for child in children {
-        child.join();
-    }
-}
 
 /// Opens and closes at random over `sources` sources, then closes all.
 fn hammer(limiter: &Limiter, worker: u32, sources: u32, rounds: u32) {
@@ -136,19 +57,16 @@ fn hammered_by_all(sources: u32) {
 }
 
 /// All meet in the same few sources: claim against claim, claim against release.
-#[test]
 fn all_counts_return_to_zero_few_sources() {
     hammered_by_all(3);
 }
 
 /// Sources are replaced all the time: replacement against look-up.
-#[test]
 fn all_counts_return_to_zero_many_sources() {
     hammered_by_all(100_000);
 }
 
 /// Never more than the limit, whoever opens and whoever closes.
-#[test]
 fn the_limit_holds_among_processes() {
     const LIMIT: i32 = 5;
     const SOURCES: usize = 4;
@@ -193,7 +111,6 @@ fn the_limit_holds_among_processes() {
 
 /// One acceptor, the others close, as in Kamailio: exactly the limit is admitted,
 /// and a place that another process freed is free at once.
-#[test]
 fn closed_from_another_process() {
     const LIMIT: i32 = 10;
     let limiter = Limiter::new(100, LIMIT, Prefixes::DEFAULT).unwrap();
@@ -329,7 +246,6 @@ fn reload(limiter: &Limiter, sets: &[RuleSet], rounds: usize) -> u32 {
 }
 
 /// Who asks while rules change goes by the old set or the new one.
-#[test]
 fn rules_change_as_a_whole() {
     const ROUNDS: usize = 5_000;
     let (stop, loaded): (&AtomicBool, &AtomicU32) = (shared(), shared());
@@ -360,7 +276,6 @@ fn rules_change_as_a_whole() {
 }
 
 /// Two that load at once: one is told to try again, or one comes after the other.
-#[test]
 fn two_processes_load_rules() {
     const ROUNDS: u32 = 2_000;
     let (stop, busy): (&AtomicBool, &AtomicU32) = (shared(), shared());
@@ -392,7 +307,6 @@ fn two_processes_load_rules() {
 
 /// A process that is killed while it loads rules leaves the old ones or the new
 /// ones in force, and the next one can load.
-#[test]
 fn a_writer_is_killed() {
     let stop: &AtomicBool = shared();
     let limiter = Limiter::new(10_000, DEFAULT, Prefixes::DEFAULT).unwrap();
@@ -437,7 +351,6 @@ fn watching(limiter: &Limiter, interval: u32, stop: &AtomicBool, mut tell: impl 
 
 /// Sources come and go and are sampled meanwhile: each is under its own rule. Who
 /// samples is killed now and then.
-#[test]
 fn a_place_changes_hands_under_the_watch() {
     let stop: &AtomicBool = shared();
     let limiter = Limiter::new(1, 2, Prefixes::DEFAULT).unwrap();
@@ -458,7 +371,6 @@ fn a_place_changes_hands_under_the_watch() {
 
 /// However fast they come: each rejection is told in a line of its own or counted in
 /// a summary.
-#[test]
 fn every_rejection_is_told() {
     const SOURCES: u32 = 300;
     let (stop, told): (&AtomicBool, &AtomicU64) = (shared(), shared());
@@ -498,7 +410,6 @@ fn every_rejection_is_told() {
 }
 
 /// Statistics begin anew while they are counted, by several at once.
-#[test]
 fn statistics_are_reset_among_processes() {
     const REJECTIONS: u64 = 50_000;
     let stop: &AtomicBool = shared();
@@ -530,4 +441,34 @@ fn statistics_are_reset_among_processes() {
     assert_eq!(limiter.totals().rejected, 7);
     assert_eq!(limiter.get(source(1)).rejected, 7);
     assert_eq!(limiter.groups().unwrap()[0].rejected, 7);
+}
+
+fn main() {
+    processes::run(&[
+        (
+            "all_counts_return_to_zero_few_sources",
+            all_counts_return_to_zero_few_sources,
+        ),
+        (
+            "all_counts_return_to_zero_many_sources",
+            all_counts_return_to_zero_many_sources,
+        ),
+        (
+            "the_limit_holds_among_processes",
+            the_limit_holds_among_processes,
+        ),
+        ("closed_from_another_process", closed_from_another_process),
+        ("rules_change_as_a_whole", rules_change_as_a_whole),
+        ("two_processes_load_rules", two_processes_load_rules),
+        ("a_writer_is_killed", a_writer_is_killed),
+        (
+            "a_place_changes_hands_under_the_watch",
+            a_place_changes_hands_under_the_watch,
+        ),
+        ("every_rejection_is_told", every_rejection_is_told),
+        (
+            "statistics_are_reset_among_processes",
+            statistics_are_reset_among_processes,
+        ),
+    ]);
 }

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Processes made by `fork`, as Kamailio makes its workers, and memory they share.
+//!
+//! The tests that fork are programs of their own without the usual harness: that
+//! runs tests in threads, and a process forked while another thread holds a lock of
+//! the standard library would wait for it for ever. [`run`] takes its place.
+
+#![allow(dead_code, reason = "not every test needs all of it")]
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::time::Instant;
+
+use tcp_conn_limit::source::{Prefixes, Source};
+
+/// Runs those of `tests` whose name contains an argument of the program, or all, one
+/// after the other.
+pub(crate) fn run(tests: &[(&str, fn())]) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        return tests.iter().for_each(|(name, _)| println!("{name}: test"));
+    }
+    let wanted: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    for (name, test) in tests {
+        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
+            continue;
+        }
+        let start = Instant::now();
+        // a failed one ends the program
+        test();
+        println!("test {name} ... ok, {:.1} s", start.elapsed().as_secs_f64());
+    }
+}
+
+/// A forked process that runs `work` and is killed if nobody waits for it.
+pub(crate) struct Child(libc::pid_t);
+
+impl Child {
+    pub(crate) fn start(work: impl FnOnce()) -> Child {
+        // SAFETY: this process has one thread, so the child has all that it has.
+        match unsafe { libc::fork() } {
+            -1 => panic!("fork: {}", std::io::Error::last_os_error()),
+            0 => {
+                // SAFETY: takes no pointer. Whatever becomes of the parent, the
+                // child ends with it.
+                unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                set_hook(Box::new(|info| {
+                    let _ = writeln!(std::io::stderr(), "in a child: {info}");
+                }));
+                let failed = catch_unwind(AssertUnwindSafe(work)).is_err();
+                // SAFETY: ends the process without running what belongs to the
+                // parent.
+                unsafe { libc::_exit(i32::from(failed)) }
+            }
+            pid => Child(pid),
+        }
+    }
+
+    /// Killed at once, whatever it does; waited for when it is dropped, so that it
+    /// stays a while as what it is then, a process that has ended.
+    pub(crate) fn kill(&self) {
+        // SAFETY: a child of ours that was not waited for.
+        let killed = unsafe { libc::kill(self.0, libc::SIGKILL) };
+        assert_eq!(killed, 0);
+    }
+
+    /// Waits for its end: 0 by itself and without a panic, else the number of a signal
+    /// or, from 256 on, a failure.
+    pub(crate) fn wait(self) -> i32 {
+        let mut status = 0;
+        // SAFETY: a child of ours that was not waited for, and a valid pointer.
+        let pid = unsafe { libc::waitpid(self.0, &mut status, 0) };
+        assert_eq!(pid, self.0);
+        std::mem::forget(self);
+        status
+    }
+
+    /// Waits for it; it must not have failed.
+    pub(crate) fn join(self) {
+        assert_eq!(self.wait(), 0, "a child failed");
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // SAFETY: a child of ours that was not waited for.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+pub(crate) fn join_all(children: Vec<Child>) {
+    for child in children {
+        child.join();
+    }
+}
+
+/// Memory that this process shares with its children; zero at first. `T` consists of
+/// atomics.
+pub(crate) fn shared<T>() -> &'static T {
+    // SAFETY: a new mapping, never unmapped; used for atomics only, for which
+    // zeroed memory is valid; page-aligned and large enough.
+    unsafe {
+        let at = libc::mmap(
+            std::ptr::null_mut(),
+            size_of::<T>(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        assert_ne!(at, libc::MAP_FAILED);
+        &*at.cast::<T>()
+    }
+}
+
+pub(crate) fn source(n: u32) -> Source {
+    let address = [&[10], &n.to_be_bytes()[1..]].concat();
+    Source::new(&address, Prefixes::DEFAULT).unwrap()
+}
