@@ -1,0 +1,554 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Processes on one table, killed at random points, again and again: an acceptor and
+//! eight workers open and close connections as fast as they can; who is killed is
+//! replaced.
+//!
+//! Each process writes down in shared memory what it is about to do before it does
+//! it, and then that it was done: the [`Ledger`], which is here what the core's table
+//! of connections is in Kamailio. So of a dead one it is known which connections it
+//! had, and which one operation it may have been in. The others' counts must be right
+//! all the time, and after the dead one's connections were closed for it, all counts,
+//! but for that one operation.
+//!
+//! `KILLS=100000 cargo test --release --test killed` for longer.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use tcp_conn_limit::limiter::{Limiter, NotCounted, StaleToken, Token, Worker};
+use tcp_conn_limit::source::{Prefixes, Source};
+
+mod processes;
+
+use processes::{Child, join_all, shared, source};
+
+/// Number 0 accepts.
+const PROCESSES: usize = 9;
+const ACCEPTOR: usize = 0;
+
+/// Connections of each.
+const EACH: usize = 32;
+
+/// So often is killed on one table. What an operation in doubt has left stays there,
+/// and too much of it would leave no room to test anything.
+const KILLS_A_TABLE: u64 = 100;
+
+/// Kills, if `KILLS` does not say otherwise.
+const KILLS: u64 = 3_000;
+
+/// Who has done nothing for so long is blocked.
+const STANDSTILL: Duration = Duration::from_secs(10);
+
+/// The chance of a rest after an operation.
+const REST: f64 = 0.003;
+
+/// Sources in which all processes meet, and their limit.
+const CROWDED: u32 = 8;
+const LIMIT: i32 = 10;
+
+/// Sources that come and go, many more than places.
+const PASSING: u32 = 2_000;
+
+/// What a connection's entry in the ledger says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Nothing,
+    /// Its owner is about to count it, or has just done so.
+    Opening(u32),
+    Open(u32),
+    /// Process `by` is about to take it off, or has just done so.
+    Closing {
+        by: usize,
+        source: u32,
+    },
+}
+
+/// One connection. Its source is a number for [`source`].
+#[repr(C)]
+struct Entry {
+    doing: AtomicU64,
+    token: AtomicU64,
+}
+
+impl Doing {
+    fn to_bits(self) -> u64 {
+        let word = |kind, by: usize, source| u64::from(source) << 32 | (by as u64) << 8 | kind;
+        match self {
+            Doing::Nothing => 0,
+            Doing::Opening(source) => word(1, 0, source),
+            Doing::Open(source) => word(2, 0, source),
+            Doing::Closing { by, source } => word(3, by, source),
+        }
+    }
+
+    fn from_bits(bits: u64) -> Doing {
+        let (kind, by, source) = (
+            bits & 0xff,
+            (bits >> 8 & 0xff) as usize,
+            (bits >> 32) as u32,
+        );
+        match kind {
+            1 => Doing::Opening(source),
+            2 => Doing::Open(source),
+            3 => Doing::Closing { by, source },
+            _ => Doing::Nothing,
+        }
+    }
+}
+
+impl Entry {
+    fn doing(&self) -> Doing {
+        Doing::from_bits(self.doing.load(Ordering::SeqCst))
+    }
+
+    fn set(&self, doing: Doing) {
+        self.doing.store(doing.to_bits(), Ordering::SeqCst);
+    }
+
+    /// From open to closing by process `by`, unless another one does it; the token.
+    fn take(&self, by: usize, source: u32) -> Option<Token> {
+        let (from, to) = (Doing::Open(source), Doing::Closing { by, source });
+        self.doing
+            .compare_exchange(
+                from.to_bits(),
+                to.to_bits(),
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            )
+            .ok()?;
+        Token::from_bits(self.token.load(Ordering::SeqCst))
+    }
+}
+
+/// What the processes share beside the limiter.
+#[repr(C)]
+struct Ledger {
+    entries: [[Entry; EACH]; PROCESSES],
+    /// Connections of the crowded sources: added to after they were counted, taken
+    /// off before, so never more than are counted.
+    live: [AtomicI32; CROWDED as usize],
+    /// Operations done.
+    beats: [AtomicU64; PROCESSES],
+    stop: AtomicBool,
+}
+
+/// The source that only process `number` has connections of.
+fn own(number: usize) -> u32 {
+    10_000 + number as u32
+}
+
+/// The source of which process `number` releases a connection twice.
+fn twice(number: usize) -> u32 {
+    11_000 + number as u32
+}
+
+fn crowded(n: u32) -> u32 {
+    12_000 + n
+}
+
+/// The index of a crowded source.
+fn crowd(source: u32) -> Option<usize> {
+    let n = source.checked_sub(crowded(0))?;
+    (n < CROWDED).then_some(n as usize)
+}
+
+fn worker(number: usize) -> Worker {
+    Worker::new(number as u32)
+}
+
+fn connections(limiter: &Limiter, number: u32) -> u32 {
+    limiter.get(source(number)).connections
+}
+
+impl Ledger {
+    fn open(&self, limiter: &Limiter, number: usize, entry: &Entry, wanted: u32) -> bool {
+        entry.set(Doing::Opening(wanted));
+        let crowd = crowd(wanted);
+        let limit = if crowd.is_some() { LIMIT } else { 0 };
+        match limiter.opened(worker(number), source(wanted), limit) {
+            Ok(token) => {
+                if let Some(n) = crowd {
+                    let before = self.live[n].fetch_add(1, Ordering::SeqCst);
+                    assert!(before < LIMIT, "{before} and one more");
+                }
+                entry.token.store(token.to_bits(), Ordering::SeqCst);
+                entry.set(Doing::Open(wanted));
+                true
+            }
+            Err(refused) => {
+                let expected = match crowd {
+                    Some(_) => NotCounted::OverLimit,
+                    None => NotCounted::TableFull,
+                };
+                assert_eq!(refused, expected);
+                assert!(crowd.is_some() || wanted < PASSING, "it has its place");
+                entry.set(Doing::Nothing);
+                false
+            }
+        }
+    }
+
+    /// Closes the connection for process `by`, if it is open and its source one of
+    /// those `wanted`; its source.
+    fn close(
+        &self,
+        limiter: &Limiter,
+        by: usize,
+        entry: &Entry,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let Doing::Open(source) = entry.doing() else {
+            return None;
+        };
+        if !wanted(source) {
+            return None;
+        }
+        let token = entry.take(by, source)?;
+        if let Some(n) = crowd(source) {
+            self.live[n].fetch_sub(1, Ordering::SeqCst);
+        }
+        assert_eq!(limiter.closed(worker(by), token), Ok(()), "{source}");
+        entry.set(Doing::Nothing);
+        Some(source)
+    }
+
+    /// What process `number` does until it is killed or told to stop.
+    fn work(&self, limiter: &Limiter, number: usize, mut random: SmallRng) {
+        // the last one is for connections that are released twice
+        let Some((for_twice, entries)) = self.entries[number].split_last() else {
+            unreachable!();
+        };
+        let mut mine = 0;
+        while !self.stop.load(Ordering::SeqCst) {
+            match random.random_range(0..16) {
+                0 => {
+                    self.open(limiter, number, for_twice, twice(number));
+                    let token = Token::from_bits(for_twice.token.load(Ordering::SeqCst)).unwrap();
+                    self.close(limiter, number, for_twice, |_| true);
+                    for_twice.set(Doing::Closing {
+                        by: number,
+                        source: twice(number),
+                    });
+                    assert_eq!(limiter.closed(worker(number), token), Err(StaleToken));
+                    for_twice.set(Doing::Nothing);
+                    assert_eq!(connections(limiter, twice(number)), 1);
+                }
+                1 => {
+                    let asked = source(crowded(random.random_range(0..CROWDED)));
+                    if let Err(rejection) = limiter.check(asked) {
+                        limiter.rejected(worker(number), rejection);
+                    }
+                }
+                // workers close what the acceptor opened
+                2 | 3 if number != ACCEPTOR => {
+                    let entry = self.entries[ACCEPTOR].choose(&mut random).unwrap();
+                    let its = [own(ACCEPTOR), twice(ACCEPTOR)];
+                    self.close(limiter, number, entry, |source| !its.contains(&source));
+                }
+                _ => {
+                    let entry = entries.choose(&mut random).unwrap();
+                    if entry.doing() == Doing::Nothing {
+                        let wanted = match random.random_range(0..8) {
+                            0 => own(number),
+                            1 | 2 => crowded(random.random_range(0..CROWDED)),
+                            _ => random.random_range(0..PASSING),
+                        };
+                        let is_open = self.open(limiter, number, entry, wanted);
+                        mine += u32::from(is_open && wanted == own(number));
+                    } else if self.close(limiter, number, entry, |_| true) == Some(own(number)) {
+                        mine -= 1;
+                    }
+                }
+            }
+            // and one that the parent holds
+            assert_eq!(connections(limiter, own(number)), mine + 1);
+            self.beats[number].fetch_add(1, Ordering::SeqCst);
+            // so that who is to kill, or to die, gets a processor soon
+            if random.random_bool(REST) {
+                std::thread::sleep(Duration::from_micros(random.random_range(0..2_000)));
+            }
+        }
+        // SAFETY: takes no pointer. Who is blocked now is killed.
+        unsafe { libc::alarm(STANDSTILL.as_secs() as u32) };
+        for entry in entries {
+            self.close(limiter, number, entry, |_| true);
+        }
+    }
+}
+
+/// An operation that a process was killed in: its source, and in whose row it was.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    source: u32,
+    opener: usize,
+    opening: bool,
+}
+
+/// What became of the operations that somebody was killed in.
+#[derive(Debug, Default)]
+struct Found {
+    kills: u64,
+    /// Killed while it opened, while it closed.
+    in_doubt: [u64; 2],
+    /// Connections that these left in the table.
+    left: [u64; 2],
+    /// Those that were left with another source than theirs.
+    strays: u64,
+    /// Places that no source gets any more.
+    places: u64,
+}
+
+/// One table, and those who use it.
+struct Scene {
+    limiter: Limiter,
+    ledger: &'static Ledger,
+    random: SmallRng,
+    /// Connections of the parent, so that sources with an exact count keep their
+    /// places.
+    holds: Vec<Token>,
+    children: Vec<Option<Child>>,
+    doubts: Vec<Doubt>,
+    found: Found,
+}
+
+impl Scene {
+    fn new(seed: u64) -> Scene {
+        let limiter = Limiter::new(40, LIMIT, Prefixes::DEFAULT).unwrap();
+        let mut holds = Vec::new();
+        let mut hold = |by: usize, number: u32| {
+            holds.push(limiter.opened(worker(by), source(number), 0).unwrap());
+        };
+        for number in 0..PROCESSES {
+            // in another row than its own: numbers that follow each other have
+            // different ones
+            hold(number + 1, own(number));
+            hold(number + 1, twice(number));
+        }
+        let ledger: &Ledger = shared();
+        for n in 0..CROWDED {
+            hold(ACCEPTOR, crowded(n));
+            ledger.live[n as usize].store(1, Ordering::SeqCst);
+        }
+        let mut scene = Scene {
+            limiter,
+            ledger,
+            random: SmallRng::seed_from_u64(seed),
+            holds,
+            children: Vec::new(),
+            doubts: Vec::new(),
+            found: Found::default(),
+        };
+        for number in 0..PROCESSES {
+            let child = scene.start(number);
+            scene.children.push(Some(child));
+        }
+        scene
+    }
+
+    fn start(&mut self, number: usize) -> Child {
+        let random = SmallRng::from_rng(&mut self.random);
+        let (ledger, limiter) = (self.ledger, &self.limiter);
+        Child::start(move || ledger.work(limiter, number, random))
+    }
+
+    fn beats(&self) -> [u64; PROCESSES] {
+        let beats = self.ledger.beats.iter();
+        let mut read = beats.map(|beat| beat.load(Ordering::SeqCst));
+        std::array::from_fn(|_| read.next().unwrap())
+    }
+
+    /// Kills `kills` times, and looks after what is left.
+    fn kill(&mut self, kills: u64) {
+        let mut moved_at = [Instant::now(); PROCESSES];
+        while self.found.kills < kills {
+            let before = self.beats();
+            std::thread::sleep(Duration::from_micros(self.random.random_range(0..1_500)));
+            let now = self.beats();
+            // Only who has just done something is killed: one that is blocked is to
+            // be found here, not replaced.
+            let mut victims: Vec<usize> =
+                (0..PROCESSES).filter(|i| before[*i] != now[*i]).collect();
+            for &i in &victims {
+                moved_at[i] = Instant::now();
+            }
+            for (i, at) in moved_at.iter().enumerate() {
+                assert!(at.elapsed() < STANDSTILL, "process {i} stands still");
+            }
+            while victims.len() > self.random.random_range(1..=3) {
+                victims.swap_remove(self.random.random_range(0..victims.len()));
+            }
+            let dead: Vec<Child> = victims
+                .iter()
+                .filter_map(|i| self.children[*i].take())
+                .collect();
+            dead.iter().for_each(Child::kill);
+            for child in dead {
+                assert_eq!(child.wait(), libc::SIGKILL, "one has failed");
+            }
+            for &i in &victims {
+                self.settle(i);
+                self.found.kills += 1;
+                self.children[i] = Some(self.start(i));
+                moved_at[i] = Instant::now();
+            }
+        }
+    }
+
+    /// Closes the connections of process `dead` for it.
+    fn settle(&mut self, dead: usize) {
+        let mut doubt = None;
+        let mut put_in_doubt = |new: Doubt| {
+            assert!(
+                doubt.is_none(),
+                "it was in one operation: {doubt:?}, {new:?}"
+            );
+            doubt = Some(new);
+        };
+        for (opener, entries) in self.ledger.entries.iter().enumerate() {
+            for entry in entries {
+                let (source, opening) = match entry.doing() {
+                    Doing::Opening(source) if opener == dead => (source, true),
+                    Doing::Closing { by, source } if by == dead => (source, false),
+                    Doing::Open(_) if opener == dead => {
+                        self.ledger.close(&self.limiter, dead, entry, |_| true);
+                        continue;
+                    }
+                    _ => continue,
+                };
+                put_in_doubt(Doubt {
+                    source,
+                    opener,
+                    opening,
+                });
+                entry.set(Doing::Nothing);
+            }
+        }
+        // of these only the parent's connection is left
+        for source in [own(dead), twice(dead)] {
+            let more = connections(&self.limiter, source).checked_sub(1);
+            let in_doubt = doubt.filter(|doubt| doubt.source == source);
+            let most = u32::from(in_doubt.is_some());
+            assert!(
+                more.is_some_and(|n| n <= most),
+                "{more:?} of {dead}'s, {doubt:?}"
+            );
+            if let Some(settled) = in_doubt {
+                self.resolve(settled);
+                assert_eq!(connections(&self.limiter, source), 1);
+                doubt = None;
+            }
+        }
+        self.doubts.extend(doubt);
+    }
+
+    /// Takes off the connection that an operation in doubt has left, if it has. The
+    /// others have none of the source in the same row.
+    fn resolve(&mut self, doubt: Doubt) {
+        let opener = worker(doubt.opener);
+        let kind = usize::from(!doubt.opening);
+        self.found.in_doubt[kind] += 1;
+        // tokens of one source in one row are all the same
+        if let Ok(token) = self.limiter.opened(opener, source(doubt.source), 0) {
+            self.limiter.closed(opener, token).unwrap();
+            let left = self.limiter.closed(opener, token).is_ok();
+            self.found.left[kind] += u64::from(left);
+        }
+    }
+
+    /// Ends the processes. All counts are then zero, but for operations in doubt.
+    fn end(mut self) -> Found {
+        self.ledger.stop.store(true, Ordering::SeqCst);
+        join_all(
+            std::mem::take(&mut self.children)
+                .into_iter()
+                .flatten()
+                .collect(),
+        );
+        for token in std::mem::take(&mut self.holds) {
+            self.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+        }
+        for entry in self.ledger.entries.iter().flatten() {
+            assert_eq!(entry.doing(), Doing::Nothing);
+        }
+        let left = self.limiter.occupancy().connections;
+        let doubts = std::mem::take(&mut self.doubts);
+        assert!(left <= doubts.len() as u64, "{left}, in doubt: {doubts:?}");
+        for report in self.limiter.sources() {
+            let of = |doubt: &&Doubt| source(doubt.source) == report.source;
+            let most = doubts.iter().filter(of).count() as u64;
+            self.found.strays += u64::from(report.connections).saturating_sub(most);
+        }
+        doubts.into_iter().for_each(|doubt| self.resolve(doubt));
+        self.found.places = self.look_at_each_place();
+        self.found
+    }
+
+    /// Fills the table, in all rows, with sources that were not there before: each
+    /// must have the connections that are opened here, and no others. How many places
+    /// nobody gets.
+    fn look_at_each_place(&mut self) -> u64 {
+        let slots = self.limiter.occupancy().slots;
+        let opened = |by: usize, source: Source| self.limiter.opened(worker(by), source, 0).is_ok();
+        let new = (0..40 * slots as u32).map(|n| source(100_000 + n));
+        // strays take places of others
+        let taken = self.limiter.occupancy().sources;
+        let filled: Vec<Source> = new.filter(|source| opened(ACCEPTOR, *source)).collect();
+        for &source in &filled {
+            // as many as there are rows
+            assert!((1..4).all(|by| opened(by, source)));
+            let counted = self.limiter.get(source).connections;
+            assert!(counted >= 4, "{counted}: a cell was below 0");
+            self.found.strays += u64::from(counted - 4);
+        }
+        slots - taken - filled.len() as u64
+    }
+}
+
+/// A table on which nobody was killed loses nothing.
+fn nobody_is_killed() {
+    let mut scene = Scene::new(0);
+    let before = scene.beats();
+    let start = Instant::now();
+    // as long as it takes
+    while scene
+        .beats()
+        .iter()
+        .zip(before)
+        .any(|(now, old)| now - old < 1_000)
+    {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    scene.kill(0);
+    let found = scene.end();
+    assert_eq!((found.left, found.strays, found.places), ([0, 0], 0, 0));
+}
+
+fn killed_at_random_points() {
+    let kills = std::env::var("KILLS").map_or(KILLS, |text| text.parse().unwrap());
+    let mut all = Found::default();
+    for seed in 1..=kills.div_ceil(KILLS_A_TABLE) {
+        let mut scene = Scene::new(seed);
+        scene.kill(KILLS_A_TABLE);
+        let found = scene.end();
+        all.kills += found.kills;
+        for kind in 0..2 {
+            all.in_doubt[kind] += found.in_doubt[kind];
+            all.left[kind] += found.left[kind];
+        }
+        all.strays += found.strays;
+        all.places += found.places;
+    }
+    println!("{all:?}");
+    assert!(all.in_doubt.iter().all(|n| *n > 0), "never in the middle");
+}
+
+fn main() {
+    processes::run(&[
+        ("nobody_is_killed", nobody_is_killed),
+        ("killed_at_random_points", killed_at_random_points),
+    ]);
+}
