@@ -49,6 +49,29 @@ impl SourceHash {
         }
     }
 
+    /// A weak one: sources whose addresses end alike meet in the same buckets, of
+    /// which there are `pairs` pairs if the table is small. The rest of a hash is as
+    /// random as ever, as an attacker might at best achieve.
+    #[cfg(test)]
+    pub(crate) fn weak(pairs: u64) -> SourceHash {
+        let mut hash = SourceHash::new();
+        // a table of up to 256 buckets goes by the upper byte of each half alone
+        let uppers = 0xff00_0000_ff00_0000;
+        let tables = hash.v4.iter_mut().chain(hash.v6_upper.iter_mut());
+        tables
+            .chain(hash.v6_lower.iter_mut())
+            .for_each(|table| table.iter_mut().for_each(|word| *word &= !uppers));
+        // the last byte of an IPv4 address, and of a /64 network
+        for table in [&mut hash.v4[0], &mut hash.v6_upper[0]] {
+            for (word, byte) in table.iter_mut().zip(0..) {
+                let pair: u64 = byte % pairs * (256 / pairs);
+                // some second buckets are the first one, others that of another pair
+                *word |= pair << 24 | pair / 2 << 56;
+            }
+        }
+        hash
+    }
+
     /// The hash of `source`: two independent halves of 32 bits.
     #[inline]
     pub(crate) fn of(&self, source: Source) -> u64 {

@@ -51,7 +51,13 @@
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 
+// so that the model of `tests/model/` reads the same here and there
+#[cfg(test)]
+extern crate self as tcp_conn_limit;
+
 pub mod audit;
+#[cfg(test)]
+mod corners;
 mod details;
 pub mod ffi;
 mod hash;

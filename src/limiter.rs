@@ -587,6 +587,19 @@ impl Limiter {
         admitted.store(before.wrapping_add(1), Ordering::Relaxed);
     }
 
+    /// With a weak hash instead of its own.
+    #[cfg(test)]
+    pub(crate) fn with_weak_hash(self, pairs: u64) -> Limiter {
+        let hash = SourceHash::weak(pairs);
+        Limiter { hash, ..self }
+    }
+
+    /// For tests that preset what it holds.
+    #[cfg(test)]
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
     #[inline]
     fn tally(&self, worker: Worker) -> &Tally {
         &self.region.header().tallies[worker.0]

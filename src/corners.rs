@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The model of `tests/model/` where only the crate itself can go: with a hash that
+//! lets sources collide, and with counters about to begin anew.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use crate::limiter::{Limiter, StaleToken, Token, Worker};
+use crate::region::{HOME_ROW, ROWS};
+use crate::rules::{Place, RuleSet};
+use crate::source::{Prefixes, Source};
+use crate::sync::{AtomicU64, Ordering};
+
+#[path = "../tests/model/plain.rs"]
+mod plain;
+
+use plain::{Room, agree, operations};
+
+fn source(n: u32) -> Source {
+    let address = [&[10], &n.to_be_bytes()[1..]].concat();
+    Source::new(&address, Prefixes::DEFAULT).unwrap()
+}
+
+/// Every tally of every row.
+fn tallies(limiter: &Limiter) -> impl Iterator<Item = &AtomicU64> {
+    limiter.region().header().tallies.iter().flat_map(|tally| {
+        [
+            &tally.admitted,
+            &tally.rejected,
+            &tally.would_reject,
+            &tally.full_rejected,
+            &tally.panics,
+            &tally.table_full,
+            &tally.bad_address,
+            &tally.stale_token,
+            &tally.descriptor_reused,
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// All sources want the same few places.
+    #[test]
+    fn colliding_sources(operations in operations(40, 600), pairs in 1..8u64) {
+        let limiter = Limiter::new(10, 0, Prefixes::DEFAULT).unwrap();
+        agree(&limiter.with_weak_hash(pairs), &operations, Room::LITTLE);
+    }
+
+    /// With the other way to compare sources.
+    #[test]
+    fn colliding_sources_of_long_prefixes(operations in operations(40, 600), pairs in 1..8u64) {
+        let prefixes = Prefixes::new(32, 128).unwrap();
+        let limiter = Limiter::new(10, 0, prefixes).unwrap();
+        agree(&limiter.with_weak_hash(pairs), &operations, Room::LITTLE);
+    }
+
+    /// The 64 bit numbers begin anew on the way, and so does that of the resets.
+    #[test]
+    fn numbers_begin_anew(operations in operations(6, 600), before in 0..30u64) {
+        let limiter = Limiter::new(600, 0, Prefixes::DEFAULT).unwrap();
+        // statistics, here and below: there is one thread
+        for number in tallies(&limiter) {
+            number.store(u64::MAX - before, Ordering::Relaxed);
+        }
+        let header = limiter.region().header();
+        header.background.resets.store(u32::MAX - before as u32, Ordering::Relaxed);
+        limiter.reset_stats();
+        agree(&limiter, &operations, Room::ENOUGH);
+    }
+}
+
+/// Thousands of sources have the same place, one after the other. The tokens of the
+/// last 4,095 are all told apart from that of the present one.
+#[test]
+fn epochs_begin_anew() {
+    const EPOCHS: usize = 4_096;
+    let limiter = Limiter::new(1, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = limiter.with_weak_hash(1);
+    // seven of the eight places
+    for n in 0..7 {
+        limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
+    }
+    let mut tokens: Vec<Token> = Vec::new();
+    let mut last: HashMap<u64, usize> = HashMap::new();
+    let mut places = Vec::new();
+    for turn in 0..3 * EPOCHS {
+        let source = source(1_000 + turn as u32);
+        let token = limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
+        if let Some(before) = last.insert(token.to_bits(), turn) {
+            assert_eq!(turn - before, EPOCHS, "the same token too soon");
+        }
+        // some of those before it, near and far
+        let ages = [1, 2, 3, 1_023, 1_024, 2_047, 2_048, 2_049, EPOCHS - 1];
+        for age in ages.into_iter().filter(|age| *age <= turn) {
+            let stale = tokens[turn - age];
+            assert_eq!(
+                limiter.closed(Worker::ACCEPTOR, stale),
+                Err(StaleToken),
+                "{age}"
+            );
+            assert_eq!(limiter.table().held(places[turn - age]), None, "{age}");
+        }
+        assert_eq!(limiter.get(source).connections, 1);
+        tokens.push(token);
+        places.push(limiter.table().find(source).unwrap());
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    assert_eq!(last.len(), EPOCHS);
+    assert_eq!(limiter.occupancy().sources, 7);
+}
+
+fn rules(texts: &[&str]) -> RuleSet {
+    let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+    for (text, number) in texts.iter().zip(1..) {
+        builder.add(Place::Modparam(number), text).unwrap();
+    }
+    builder.build().unwrap()
+}
+
+/// A source's rule is kept by its number, with 16 bits of the generation. After
+/// 65,536 loads it is not taken for that of the same number in the rules in force.
+#[test]
+fn generations_of_rules_begin_anew() {
+    let limiter = Limiter::new(10, 0, Prefixes::DEFAULT).unwrap();
+    let sets = [
+        rules(&["10.0.0.0/8=1"]),
+        rules(&["9.0.0.0/8=1", "10.0.0.0/8=2"]),
+    ];
+    // a source for each of the first generations, which has its rule kept then
+    for n in 0..8 {
+        limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
+        limiter.set_rules(&sets[0]).unwrap();
+        assert!(limiter.check(source(n)).is_err());
+    }
+    while limiter.rules_loaded() < 65_550 {
+        limiter.set_rules(&sets[1]).unwrap();
+        let loaded = limiter.rules_loaded();
+        assert_ne!(loaded as u16, 0, "stands for unused memory");
+        // those of the first generations are numbers of rules again
+        if loaded > 65_536 {
+            assert!((0..8).all(|n| limiter.check(source(n)).is_ok()), "{loaded}");
+        }
+    }
+}
+
+/// The same at the end of the 32 bits, where the halves must go on taking turns.
+#[test]
+fn numbers_of_rule_loads_begin_anew() {
+    let limiter = Limiter::new(10, 0, Prefixes::DEFAULT).unwrap();
+    let generation = &limiter.region().header().settings.rules_generation;
+    generation.store(u32::MAX - 9, Ordering::Relaxed);
+    limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
+    for limit in 1..30 {
+        let set = rules(&[&format!("10.0.0.0/8={limit}")]);
+        limiter.set_rules(&set).unwrap();
+        assert_eq!(limiter.rule_of(source(1)).1, limit);
+        assert_eq!(limiter.check(source(1)).is_err(), limit == 1);
+        assert_eq!(limiter.rules_len(), 1);
+    }
+}
+
+/// The 32 bit numbers of one source: they begin anew, and nothing else changes.
+#[test]
+fn rejections_of_a_source_begin_anew() {
+    let limiter = Limiter::new(10, 1, Prefixes::DEFAULT).unwrap();
+    limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
+    let reject = || {
+        let rejection = limiter.check(source(1)).unwrap_err();
+        assert!(limiter.rejected(Worker::ACCEPTOR, rejection));
+    };
+    reject();
+    let place = limiter.table().find(source(1)).unwrap();
+    let rejected = &limiter.table().detail(place.slot).rejected;
+    rejected.store(u32::MAX, Ordering::Relaxed);
+    (0..3).for_each(|_| reject());
+    let report = limiter.get(source(1));
+    assert_eq!((report.rejected, report.connections), (2, 1));
+    assert_eq!(limiter.totals().rejected, 4);
+}
+
+/// A cell that is full, which takes damage: no panic, and the limit holds until then.
+#[test]
+fn a_cell_at_the_highest_number() {
+    let limiter = Limiter::new(10, i32::MAX - 1, Prefixes::DEFAULT).unwrap();
+    for worker in 0..ROWS as u32 {
+        limiter.opened(Worker::new(worker), source(1), 0).unwrap();
+    }
+    let slot = limiter.table().find(source(1)).unwrap().slot;
+    let cell = &limiter.region().cells(HOME_ROW + 1)[slot];
+    cell.store(i32::MAX, Ordering::Relaxed);
+    assert_eq!(limiter.get(source(1)).connections, i32::MAX as u32);
+    assert!(limiter.check(source(1)).is_err());
+}

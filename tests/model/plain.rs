@@ -1,0 +1,617 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Operations on the engine, and a plain map that does the same.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use proptest::prelude::*;
+use tcp_conn_limit::audit::Audit;
+use tcp_conn_limit::limiter::{Limiter, NotCounted, StaleToken, Token, Totals, Worker};
+use tcp_conn_limit::report::{By, seconds_since};
+use tcp_conn_limit::rules::{Place, RuleSet, prefix};
+use tcp_conn_limit::settings::{Mode, OnFull};
+use tcp_conn_limit::source::Source;
+use tcp_conn_limit::watch::{Notice, Watch};
+
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    /// Count without a limit.
+    Open {
+        worker: u32,
+        address: Vec<u8>,
+    },
+    /// Count if at most `limit` connections are there then.
+    OpenWithin {
+        worker: u32,
+        address: Vec<u8>,
+        limit: i32,
+    },
+    CheckAgainst {
+        address: Vec<u8>,
+        limit: i32,
+    },
+    /// By rules, limit and mode; counts what is refused.
+    Check {
+        worker: u32,
+        address: Vec<u8>,
+    },
+    /// The report of one source.
+    Get {
+        address: Vec<u8>,
+    },
+    /// The first `n` of one of [`NETS`], or of all.
+    Top {
+        n: usize,
+        by: By,
+        net: Option<usize>,
+    },
+    SetOnFull(OnFull),
+    /// A recount in which the host misses one of `every` connections, and has
+    /// `uncounted` more.
+    Recount {
+        every: usize,
+        uncounted: u64,
+    },
+    /// The watch looks, so many seconds later.
+    Tick(u32),
+    SetLimit(i32),
+    SetMode(Mode),
+    /// Other rules: numbers of [`NETS`], each with its limit.
+    SetRules(Vec<(usize, i32)>),
+    ResetStats,
+    /// Release one of the live connections.
+    Close {
+        worker: u32,
+        pick: usize,
+    },
+    /// Release a token that was released before and whose source has gone.
+    CloseAgain {
+        worker: u32,
+        pick: usize,
+    },
+}
+
+/// What rules are made for: nested, of both families, with sources inside and
+/// outside.
+const NETS: [&str; 10] = [
+    "0.0.0.0/0",
+    "10.0.0.0/8",
+    "10.0.0.0/30",
+    "10.0.0.2/31",
+    "10.0.0.1",
+    "192.0.2.0/24",
+    "::/0",
+    "2001:db8::/32",
+    "2001:db8:0:2::/63",
+    "2001:db8:0:1::/64",
+];
+
+fn net(text: &str) -> IpNet {
+    text.parse()
+        .unwrap_or_else(|_| IpNet::from(text.parse::<IpAddr>().unwrap()))
+}
+
+/// Few sources, so that they meet, or many, so that they come and go.
+fn address(sources: u32) -> impl Strategy<Value = Vec<u8>> {
+    (0..sources, 0..3u8, 0..2u8).prop_map(|(n, form, host)| match form {
+        0 => [&[10], &n.to_be_bytes()[1..]].concat(),
+        // the same source, IPv4-mapped
+        1 => [&[0; 10][..], &[0xff, 0xff, 10], &n.to_be_bytes()[1..]].concat(),
+        // two hosts of a /64
+        _ => {
+            let network = u64::from(n) | 0x2001_0db8 << 32;
+            [&network.to_be_bytes()[..], &[0; 7], &[host]].concat()
+        }
+    })
+}
+
+/// Up to `most` operations.
+pub(crate) fn operations(sources: u32, most: usize) -> impl Strategy<Value = Vec<Operation>> {
+    let worker = 0..12u32;
+    let operation = prop_oneof![
+        3 => (worker.clone(), address(sources))
+            .prop_map(|(worker, address)| Operation::Open { worker, address }),
+        2 => (worker.clone(), address(sources), -1..5i32).prop_map(|(worker, address, limit)| {
+            Operation::OpenWithin { worker, address, limit }
+        }),
+        2 => (address(sources), -1..5i32)
+            .prop_map(|(address, limit)| Operation::CheckAgainst { address, limit }),
+        1 => address(sources).prop_map(|address| Operation::Get { address }),
+        3 => (worker.clone(), address(sources))
+            .prop_map(|(worker, address)| Operation::Check { worker, address }),
+        4 => (worker.clone(), any::<usize>())
+            .prop_map(|(worker, pick)| Operation::Close { worker, pick }),
+        1 => settings(),
+        1 => looks(),
+        1 => (worker, any::<usize>())
+            .prop_map(|(worker, pick)| Operation::CloseAgain { worker, pick }),
+    ];
+    proptest::collection::vec(operation, 0..most)
+}
+
+/// What others look at while connections come and go.
+fn looks() -> impl Strategy<Value = Operation> {
+    let by = prop_oneof![Just(By::Connections), Just(By::Rejected)];
+    let net = proptest::option::of(0..NETS.len());
+    // a clock that goes on, stands, jumps far, also back
+    let seconds = prop_oneof![4 => 0..4u32, 2 => 5..20u32, 1 => any::<u32>()];
+    prop_oneof![
+        2 => (0..6usize, by, net).prop_map(|(n, by, net)| Operation::Top { n, by, net }),
+        1 => (1..6usize, 0..3u64)
+            .prop_map(|(every, uncounted)| Operation::Recount { every, uncounted }),
+        2 => seconds.prop_map(Operation::Tick),
+    ]
+}
+
+/// What an operator changes while connections come and go.
+fn settings() -> impl Strategy<Value = Operation> {
+    let mode = prop_oneof![
+        3 => Just(Mode::Enforce),
+        2 => Just(Mode::Monitor),
+        1 => Just(Mode::Off),
+    ];
+    let rules = proptest::collection::vec((0..NETS.len(), 0..4i32), 0..6);
+    prop_oneof![
+        2 => (-1..5i32).prop_map(Operation::SetLimit),
+        3 => mode.prop_map(Operation::SetMode),
+        3 => rules.prop_map(Operation::SetRules),
+        1 => prop_oneof![Just(OnFull::Admit), Just(OnFull::Reject)]
+            .prop_map(Operation::SetOnFull),
+        1 => Just(Operation::ResetStats),
+    ]
+}
+
+/// Rejections, and what would have been rejected.
+type Rejections = (u64, u64);
+
+/// What the watch was to tell of, and what it told.
+#[derive(Default)]
+struct Told {
+    watch: Watch,
+    now: u32,
+    /// When the interval began.
+    since: Option<u32>,
+    /// Rejections since the last tick.
+    new: u64,
+    /// Those of the interval, as far as the watch has seen them.
+    seen: u64,
+    firsts: u64,
+    /// Connections without a place since the last interval: admitted, rejected.
+    full: (u64, u64),
+}
+
+/// Seconds of an interval.
+const INTERVAL: u32 = 5;
+
+/// What can happen in a table because it is small.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// A new source may find no place.
+    pub(crate) full: bool,
+    /// A source without connections may lose its place, and what is known of it.
+    pub(crate) replaced: bool,
+}
+
+impl Room {
+    pub(crate) const ENOUGH: Room = Room {
+        full: false,
+        replaced: false,
+    };
+    pub(crate) const LITTLE: Room = Room {
+        full: true,
+        replaced: true,
+    };
+}
+
+/// What the engine is compared with.
+struct Model {
+    room: Room,
+    live: Vec<(Source, Token)>,
+    counts: HashMap<Source, u32>,
+    released: Vec<(Source, Token)>,
+    totals: Totals,
+    limit: i32,
+    mode: Mode,
+    on_full: OnFull,
+    /// Number in [`NETS`], limit (0: unlimited).
+    rules: HashMap<usize, i32>,
+    loaded: u32,
+    by_source: HashMap<Source, Rejections>,
+    by_rule: HashMap<Option<usize>, Rejections>,
+    /// The most connections since the last reset, and what each rejection saw.
+    peaks: HashMap<Source, u32>,
+    refused_at: HashMap<Source, u32>,
+    told: Told,
+}
+
+fn count_in(map: &mut Rejections, close: bool) {
+    match close {
+        true => map.0 += 1,
+        false => map.1 += 1,
+    }
+}
+
+fn address_of(source: Source) -> IpAddr {
+    let (octets, length) = source.octets();
+    match length {
+        4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(&octets[..4]).unwrap())),
+        _ => IpAddr::V6(Ipv6Addr::from(octets)),
+    }
+}
+
+impl Model {
+    /// Of a limiter without rules and connections.
+    fn new(limiter: &Limiter, room: Room) -> Model {
+        Model {
+            room,
+            live: Vec::new(),
+            counts: HashMap::new(),
+            released: Vec::new(),
+            totals: Totals::default(),
+            limit: limiter.limit(),
+            mode: Mode::default(),
+            on_full: OnFull::default(),
+            rules: HashMap::new(),
+            loaded: limiter.rules_loaded(),
+            by_source: HashMap::new(),
+            by_rule: HashMap::new(),
+            peaks: HashMap::new(),
+            refused_at: HashMap::new(),
+            // so that a clock that goes on begins anew soon
+            told: Told {
+                now: u32::MAX - 20,
+                ..Told::default()
+            },
+        }
+    }
+
+    fn count(&self, source: Source) -> i32 {
+        self.counts.get(&source).map_or(0, |count| *count as i32)
+    }
+
+    /// The longest rule by a look at each of them.
+    fn rule_of(&self, source: Source) -> (Option<usize>, i32) {
+        let address = address_of(source);
+        self.rules
+            .iter()
+            .filter(|(n, _)| net(NETS[**n]).contains(&address))
+            .max_by_key(|(n, _)| net(NETS[**n]).prefix_len())
+            .map_or((None, self.limit), |(n, limit)| (Some(*n), *limit))
+    }
+
+    fn check(&mut self, limiter: &Limiter, worker: u32, source: Source) {
+        let (rule, limit) = self.rule_of(source);
+        let count = self.count(source);
+        let over = self.mode != Mode::Off && limit > 0 && count >= limit;
+        let wants_place = self.mode != Mode::Off && self.on_full == OnFull::Reject;
+        let rejection = match limiter.check(source) {
+            Ok(()) => {
+                assert!(!over, "{count} of {limit}, admitted");
+                if wants_place {
+                    // then there is one
+                    self.open(limiter, worker, source, 0, false);
+                }
+                return;
+            }
+            Err(rejection) => rejection,
+        };
+        let close = limiter.rejected(Worker::new(worker), rejection);
+        assert_eq!(close, self.mode == Mode::Enforce);
+        match close {
+            true => self.totals.rejected += 1,
+            false => self.totals.would_reject += 1,
+        }
+        if !over {
+            assert!(wants_place && self.room.full, "{count} of {limit}, refused");
+            self.totals.full_rejected += u64::from(close);
+            self.told.full.1 += u64::from(close);
+            let refused = limiter.opened(Worker::new(worker), source, 0);
+            assert_eq!(refused, Err(NotCounted::TableFull), "there was a place");
+            self.totals.table_full += 1;
+            self.told.full.0 += 1;
+            return;
+        }
+        count_in(self.by_source.entry(source).or_default(), close);
+        count_in(self.by_rule.entry(rule).or_default(), close);
+        self.refused_at.insert(source, count as u32);
+        self.told.new += 1;
+    }
+
+    fn set_rules(&mut self, limiter: &Limiter, rules: &[(usize, i32)]) {
+        self.rules = rules.iter().copied().collect();
+        let text = |(n, limit): (&usize, &i32)| match limit {
+            0 => format!("{}=unlimited", NETS[*n]),
+            _ => format!("{}={limit}", NETS[*n]),
+        };
+        let texts: Vec<String> = self.rules.iter().map(text).collect();
+        let mut builder = RuleSet::builder(limiter.prefixes());
+        for (text, number) in texts.iter().zip(1..) {
+            builder.add(Place::Modparam(number), text).unwrap();
+        }
+        limiter.set_rules(&builder.build().unwrap()).unwrap();
+        self.loaded += 1;
+        // a rule that goes takes its numbers with it
+        self.by_rule
+            .retain(|n, _| n.is_none_or(|n| self.rules.contains_key(&n)));
+    }
+
+    fn reset(&mut self, limiter: &Limiter) {
+        limiter.reset_stats();
+        self.totals = Totals::default();
+        self.by_source.clear();
+        self.by_rule.clear();
+        self.refused_at.clear();
+        self.peaks = self.counts.clone();
+        self.told.new = 0;
+        self.told.full = (0, 0);
+    }
+
+    fn run(&mut self, limiter: &Limiter, operation: &Operation) {
+        let source = |address| Source::new(address, limiter.prefixes()).unwrap();
+        match operation {
+            Operation::Open { worker, address } => {
+                self.open(limiter, *worker, source(address), 0, self.room.full);
+            }
+            Operation::OpenWithin {
+                worker,
+                address,
+                limit,
+            } => {
+                self.open(limiter, *worker, source(address), *limit, self.room.full);
+            }
+            Operation::Check { worker, address } => {
+                self.check(limiter, *worker, source(address));
+            }
+            Operation::Get { address } => {
+                let report = limiter.get(source(address));
+                assert_eq!(report.source, source(address));
+                assert_eq!(report.connections as i32, self.count(report.source));
+            }
+            Operation::Top { n, by, net } => self.top(limiter, *n, *by, *net),
+            Operation::SetLimit(limit) => {
+                limiter.set_limit(*limit);
+                self.limit = *limit;
+            }
+            Operation::SetMode(mode) => {
+                limiter.set_mode(*mode);
+                self.mode = *mode;
+            }
+            Operation::SetOnFull(on_full) => {
+                limiter.set_on_full(*on_full);
+                self.on_full = *on_full;
+            }
+            Operation::SetRules(rules) => self.set_rules(limiter, rules),
+            Operation::ResetStats => self.reset(limiter),
+            Operation::Recount { every, uncounted } => {
+                self.recount(limiter, *every, *uncounted);
+            }
+            Operation::Tick(seconds) => self.tick(limiter, *seconds),
+            Operation::CheckAgainst { address, limit } => {
+                let count = self.count(source(address));
+                let refused = limiter.check_against(source(address), *limit).is_err();
+                assert_eq!(refused, *limit > 0 && count >= *limit);
+            }
+            Operation::Close { worker, pick } => {
+                if self.live.is_empty() {
+                    return;
+                }
+                self.close(limiter, *worker, pick % self.live.len());
+            }
+            Operation::CloseAgain { worker, pick } => {
+                if self.released.is_empty() {
+                    return;
+                }
+                let (source, token) = self.released[pick % self.released.len()];
+                if self.live.iter().any(|(s, t)| *s == source || *t == token) {
+                    return; // not to be told from a release of one of those
+                }
+                let outcome = limiter.closed(Worker::new(*worker), token);
+                assert_eq!(outcome, Err(StaleToken));
+                self.totals.stale_token += 1;
+            }
+        }
+    }
+
+    fn open(&mut self, limiter: &Limiter, worker: u32, source: Source, limit: i32, full: bool) {
+        let over = limit > 0 && self.count(source) >= limit;
+        match limiter.opened(Worker::new(worker), source, limit) {
+            Ok(token) => {
+                assert!(!over);
+                assert_eq!(Token::from_bits(token.to_bits()), Some(token));
+                self.live.push((source, token));
+                self.totals.admitted += 1;
+                let count = self.counts.entry(source).or_default();
+                *count += 1;
+                let peak = self.peaks.entry(source).or_default();
+                *peak = (*peak).max(*count);
+            }
+            Err(NotCounted::OverLimit) => assert!(over),
+            Err(NotCounted::TableFull) => {
+                assert!(full, "full with {} connections", self.live.len());
+                assert_eq!(self.count(source), 0, "a source in the table has a place");
+                self.totals.table_full += 1;
+                self.told.full.0 += 1;
+            }
+        }
+    }
+
+    fn close(&mut self, limiter: &Limiter, worker: u32, at: usize) {
+        let (source, token) = self.live.swap_remove(at);
+        assert_eq!(limiter.closed(Worker::new(worker), token), Ok(()));
+        let count = self.counts.get_mut(&source).unwrap();
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(&source);
+        }
+        self.released.push((source, token));
+    }
+
+    fn top(&self, limiter: &Limiter, n: usize, by: By, inside: Option<usize>) {
+        let number: HashMap<Source, u64> = match by {
+            By::Connections => self
+                .counts
+                .iter()
+                .map(|(s, count)| (*s, u64::from(*count)))
+                .collect(),
+            _ if self.room.replaced => return,
+            _ => self
+                .by_source
+                .iter()
+                .map(|(s, (a, b))| (*s, a + b))
+                .collect(),
+        };
+        let is_inside =
+            |source: Source| inside.is_none_or(|n| net(NETS[n]).contains(&address_of(source)));
+        let mut expected: Vec<(u64, Source)> = number
+            .into_iter()
+            .filter(|(source, _)| is_inside(*source))
+            .map(|(source, number)| (number, source))
+            .collect();
+        expected.sort_by(|a, b| b.cmp(a));
+        // a prefix as long as the configured one, or shorter
+        let key = inside.map(|n| prefix(NETS[n], limiter.prefixes()).unwrap());
+        let (top, found) = limiter.top(n, by, key).unwrap();
+        assert_eq!(found, expected.len() as u64);
+        expected.truncate(n);
+        let listed = top.iter().map(|report| {
+            let number = match by {
+                By::Connections => u64::from(report.connections),
+                _ => u64::from(report.rejected) + u64::from(report.would_reject),
+            };
+            (number, report.source)
+        });
+        assert_eq!(listed.collect::<Vec<_>>(), expected);
+    }
+
+    fn recount(&self, limiter: &Limiter, every: usize, uncounted: u64) {
+        let mut audit = Audit::new(self.live.len()).unwrap();
+        let mut missed: HashMap<Source, u32> = HashMap::new();
+        for (i, (source, _)) in self.live.iter().enumerate() {
+            match i % every {
+                0 => *missed.entry(*source).or_default() += 1,
+                _ => audit.connection(*source, true).unwrap(),
+            }
+        }
+        for (source, _) in self.released.iter().take(uncounted as usize) {
+            audit.connection(*source, false).unwrap();
+        }
+        audit.compare(limiter).unwrap();
+        assert_eq!(audit.counted(), self.live.len() as u64);
+        let found: HashMap<Source, u32> = audit
+            .differences()
+            .map(|difference| (difference.source, difference.counted - difference.host))
+            .collect();
+        assert_eq!(found, missed);
+    }
+
+    fn tick(&mut self, limiter: &Limiter, seconds: u32) {
+        let told = &mut self.told;
+        told.now = told.now.wrapping_add(seconds);
+        let since = *told.since.get_or_insert(told.now);
+        told.seen += std::mem::take(&mut told.new);
+        let (mut summed, mut full) = (0, (0, 0));
+        told.watch
+            .tick(limiter, told.now, INTERVAL, &mut |notice| match notice {
+                Notice::First { .. } => told.firsts += 1,
+                Notice::Summary(summary) => summed = summary.more + summary.more_of_others,
+                Notice::Full { admitted, rejected } => full = (admitted, rejected),
+            });
+        if told.now.wrapping_sub(since) >= INTERVAL {
+            assert_eq!(full, std::mem::take(&mut told.full));
+            let lines = std::mem::take(&mut told.firsts) + summed;
+            let seen = std::mem::take(&mut told.seen);
+            if self.room.replaced {
+                // who had lost its place by then was not seen
+                assert!(lines <= seen, "{lines} of {seen}");
+            } else {
+                assert_eq!(lines, seen);
+            }
+            told.since = Some(told.now);
+        } else {
+            assert_eq!(
+                (summed, full),
+                (0, (0, 0)),
+                "before the end of the interval"
+            );
+        }
+        for source in self.counts.keys() {
+            let report = limiter.get(*source);
+            assert_eq!(seconds_since(report.last_seen, self.told.now), Some(0));
+            assert!(seconds_since(report.first_seen, self.told.now).is_some());
+        }
+    }
+
+    fn compare(&self, limiter: &Limiter) {
+        let reported: HashMap<_, _> = limiter
+            .sources()
+            .map(|report| (report.source, report.connections))
+            .collect();
+        assert_eq!(reported, self.counts);
+        assert_eq!(
+            limiter.sources().count(),
+            self.counts.len(),
+            "one slot a source"
+        );
+        for (source, count) in &self.counts {
+            assert_eq!(limiter.get(*source).connections, *count);
+        }
+        assert_eq!(limiter.totals(), self.totals);
+        let settings = (limiter.limit(), limiter.mode(), limiter.on_full());
+        assert_eq!(settings, (self.limit, self.mode, self.on_full));
+        assert_eq!(limiter.rules_loaded(), self.loaded);
+        // each rule often enough, and not each connection
+        for (source, _) in self.live.iter().chain(&self.released).take(100) {
+            let (rule, limit) = limiter.rule_of(*source);
+            let (expected, expected_limit) = self.rule_of(*source);
+            assert_eq!(
+                rule.map(|key| key.to_string()).as_deref(),
+                expected.map(|n| NETS[n])
+            );
+            assert_eq!(limit, expected_limit);
+        }
+        for group in limiter.groups().unwrap() {
+            let n = group.rule.map(|rule| {
+                let text = rule.key.to_string();
+                let n = NETS.iter().position(|net| *net == text).unwrap();
+                assert_eq!(rule.limit, self.rules[&n]);
+                n
+            });
+            let expected = self.by_rule.get(&n).copied().unwrap_or_default();
+            assert_eq!((group.rejected, group.would_reject), expected, "{n:?}");
+        }
+        if !self.room.replaced {
+            self.compare_sources(limiter);
+        }
+    }
+
+    /// What is known of each source, where none was replaced.
+    fn compare_sources(&self, limiter: &Limiter) {
+        for (source, _) in self.live.iter().chain(&self.released) {
+            let report = limiter.get(*source);
+            let numbers = (report.rejected.into(), report.would_reject.into());
+            let expected = self.by_source.get(source).copied().unwrap_or_default();
+            assert_eq!(numbers, expected);
+            let refused_at = self.refused_at.get(source).copied().unwrap_or_default();
+            assert_eq!(report.refused_at, refused_at);
+            let peak = self.peaks.get(source).copied().unwrap_or_default();
+            assert!(report.peak <= peak, "{} of {peak}", report.peak);
+            assert!(report.peak >= report.connections.max(refused_at));
+        }
+    }
+}
+
+/// Both do `operations`, and then close what is left.
+pub(crate) fn agree(limiter: &Limiter, operations: &[Operation], room: Room) {
+    let mut model = Model::new(limiter, room);
+    for some in operations.chunks(400) {
+        for operation in some {
+            model.run(limiter, operation);
+        }
+        model.compare(limiter);
+    }
+    while !model.live.is_empty() {
+        model.close(limiter, 0, 0);
+    }
+    model.compare(limiter);
+}
