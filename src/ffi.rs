@@ -159,8 +159,10 @@ fn guard_in<T>(limiter: &Limiter, fallback: T, work: impl FnOnce() -> T) -> T {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(value) => value,
         Err(payload) => {
-            // dropping what somebody else panicked with could panic again
-            core::mem::forget(payload);
+            // what somebody panicked with may panic itself when it is dropped
+            if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                core::mem::forget(another);
+            }
             limiter.note(worker(), Fault::Panic);
             fallback
         }
@@ -192,6 +194,9 @@ fn report_panic(info: &PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::panic_any;
+    use std::sync::Arc;
+
     use super::*;
     use crate::source::Prefixes;
 
@@ -199,6 +204,29 @@ mod tests {
     fn a_panic_gives_the_fallback_and_is_counted() {
         let limiter = Limiter::new(10, 1, Prefixes::DEFAULT).unwrap();
         let answer = guard_in(&limiter, 0, || -> i32 { panic!("on purpose") });
+        assert_eq!(answer, 0);
+        assert_eq!(limiter.totals().panics, 1);
+    }
+
+    #[test]
+    fn what_a_panic_carries_is_given_back() {
+        let limiter = Limiter::new(10, 1, Prefixes::DEFAULT).unwrap();
+        let kept = Arc::new(());
+        let carried = Arc::clone(&kept);
+        guard_in(&limiter, (), || panic_any(carried));
+        assert_eq!(Arc::strong_count(&kept), 1);
+    }
+
+    #[test]
+    fn a_panic_that_carries_another_is_stopped() {
+        struct Another;
+        impl Drop for Another {
+            fn drop(&mut self) {
+                panic!("on purpose, and once more");
+            }
+        }
+        let limiter = Limiter::new(10, 1, Prefixes::DEFAULT).unwrap();
+        let answer = guard_in(&limiter, 0, || -> i32 { panic_any(Another) });
         assert_eq!(answer, 0);
         assert_eq!(limiter.totals().panics, 1);
     }
