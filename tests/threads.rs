@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Many threads on one limiter, as in a host with threads. All that is in `fork.rs`
+//! with processes is true with threads, too; this is for tools that see the threads of
+//! a process but nothing of another one, such as ThreadSanitizer (`make sanitize`).
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::thread;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tcp_conn_limit::audit::Audit;
+use tcp_conn_limit::limiter::{Limiter, NotCounted, Token, Worker};
+use tcp_conn_limit::rules::{Place, RuleSet};
+use tcp_conn_limit::settings::Mode;
+use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::watch::Watch;
+
+const WORKERS: u32 = 4;
+
+/// An address of IPv4 or IPv6.
+fn source(n: u32) -> Source {
+    let address: IpAddr = if n.is_multiple_of(2) {
+        (0x0a00_0000 | n).to_be_bytes().into()
+    } else {
+        Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(n) << 64).into()
+    };
+    let octets = match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    Source::new(&octets, Prefixes::DEFAULT).unwrap()
+}
+
+/// Opens and closes at random over `sources` sources; returns what is open.
+fn hammer(limiter: &Limiter, worker: u32, sources: u32, rounds: u32) -> Vec<Token> {
+    let me = Worker::new(worker);
+    let mut random = SmallRng::seed_from_u64(u64::from(worker));
+    let mut live: Vec<(Source, Token)> = Vec::new();
+    for _ in 0..rounds {
+        let source = source(random.random_range(0..sources));
+        if live.len() < 100 && random.random_bool(0.5) {
+            if let Err(rejection) = limiter.check(source) {
+                limiter.rejected(me, rejection);
+            }
+            live.push((source, limiter.opened(me, source, 0).unwrap()));
+        } else if !live.is_empty() {
+            let (_, token) = live.swap_remove(random.random_range(0..live.len()));
+            limiter.closed(me, token).unwrap();
+        }
+        let own = live.iter().filter(|(s, _)| *s == source).count();
+        assert!(limiter.get(source).connections as usize >= own);
+    }
+    live.into_iter().map(|(_, token)| token).collect()
+}
+
+/// What is opened by one thread is closed by the next.
+fn hammered_by_all(sources: u32, rounds: u32) {
+    let limiter = &Limiter::new(WORKERS * 100, 3, Prefixes::DEFAULT).unwrap();
+    let all = thread::scope(|scope| {
+        let start = |worker| scope.spawn(move || hammer(limiter, worker, sources, rounds));
+        let threads: Vec<_> = (0..WORKERS).map(start).collect();
+        let done = threads.into_iter().map(|thread| thread.join().unwrap());
+        done.collect::<Vec<_>>()
+    });
+    thread::scope(|scope| {
+        for (tokens, worker) in all.into_iter().zip(1..) {
+            scope.spawn(move || {
+                for token in tokens {
+                    limiter.closed(Worker::new(worker), token).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(limiter.sources().count(), 0);
+    assert_eq!(limiter.occupancy().connections, 0);
+    assert_eq!(limiter.totals().stale_token, 0);
+}
+
+/// All meet in the same few sources: claim against claim, claim against release.
+#[test]
+fn all_counts_return_to_zero_few_sources() {
+    hammered_by_all(3, 20_000);
+}
+
+/// Sources are replaced all the time: replacement against look-up.
+#[test]
+fn all_counts_return_to_zero_many_sources() {
+    hammered_by_all(100_000, 20_000);
+}
+
+/// Never more than the limit, whoever opens and whoever closes.
+#[test]
+fn the_limit_holds_among_threads() {
+    const LIMIT: i32 = 5;
+    let live = &[const { AtomicI32::new(0) }; 4];
+    let limiter = &Limiter::new(1_000, LIMIT, Prefixes::DEFAULT).unwrap();
+    thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            scope.spawn(move || {
+                let me = Worker::new(worker);
+                let mut random = SmallRng::seed_from_u64(u64::from(worker));
+                let mut mine: Vec<(usize, Token)> = Vec::new();
+                for _ in 0..20_000 {
+                    let n = random.random_range(0..live.len());
+                    if random.random_bool(0.6) {
+                        match limiter.opened(me, source(n as u32), LIMIT) {
+                            Ok(token) => {
+                                let before = live[n].fetch_add(1, Ordering::SeqCst);
+                                assert!(before < LIMIT, "{before} and one more");
+                                mine.push((n, token));
+                            }
+                            Err(refused) => assert_eq!(refused, NotCounted::OverLimit),
+                        }
+                    } else if !mine.is_empty() {
+                        let (n, token) = mine.swap_remove(random.random_range(0..mine.len()));
+                        live[n].fetch_sub(1, Ordering::SeqCst);
+                        limiter.closed(me, token).unwrap();
+                    }
+                }
+                for (n, token) in mine {
+                    live[n].fetch_sub(1, Ordering::SeqCst);
+                    limiter.closed(me, token).unwrap();
+                }
+            });
+        }
+    });
+    assert!(limiter.totals().admitted > 1_000);
+    assert_eq!(limiter.occupancy().connections, 0);
+}
+
+fn rules(texts: &[&str]) -> RuleSet {
+    let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+    for (text, number) in texts.iter().zip(1..) {
+        builder.add(Place::Modparam(number), text).unwrap();
+    }
+    builder.build().unwrap()
+}
+
+/// Everything at the same time: connections come and go while rules, modes and limits
+/// change, statistics are reset, reports are made and the watch ticks.
+#[test]
+fn everything_at_the_same_time() {
+    let limiter = &Limiter::new(1_000, 3, Prefixes::DEFAULT).unwrap();
+    let sets = &[
+        rules(&["10.0.0.0/8=2", "10.0.0.4=unlimited", "2001:db8::/32=4"]),
+        rules(&["10.0.0.0/24=1", "2001:db8:0:3::/64=9"]),
+    ];
+    let stop = &AtomicBool::new(false);
+    let until_stop = |mut work: Box<dyn FnMut(u32) + Send>| {
+        move || {
+            let mut round = 0;
+            while !stop.load(Ordering::Relaxed) || round < 10 {
+                work(round);
+                round += 1;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let hammers: Vec<_> = (0..2)
+            .map(|worker| scope.spawn(move || hammer(limiter, worker, 40, 20_000)))
+            .collect();
+        scope.spawn(until_stop(Box::new(move |round| {
+            limiter.set_rules(&sets[round as usize % 2]).unwrap();
+            limiter.set_mode([Mode::Enforce, Mode::Monitor, Mode::Off][round as usize % 3]);
+            limiter.set_limit(round as i32 % 5);
+            if round % 50 == 0 {
+                limiter.reset_stats();
+            }
+        })));
+        scope.spawn(until_stop(Box::new(move |_| {
+            assert!(limiter.groups().unwrap().len() <= 4);
+            assert!(limiter.suggest(10).unwrap().len() <= 4);
+            // two threads, each with up to 100
+            assert!(limiter.sources().all(|report| report.connections <= 200));
+            let mut audit = Audit::new(40).unwrap();
+            audit.compare(limiter).unwrap();
+            assert_eq!(audit.connections(), 0);
+        })));
+        let mut watch = Watch::default();
+        scope.spawn(until_stop(Box::new(move |round| {
+            watch.tick(limiter, round, 1, &mut |_| {});
+        })));
+        for hammer in hammers {
+            for token in hammer.join().unwrap() {
+                limiter.closed(Worker::ACCEPTOR, token).unwrap();
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(limiter.occupancy().connections, 0);
+    assert_eq!(limiter.sources().count(), 0);
+}
