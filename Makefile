@@ -25,6 +25,7 @@ Try it, on Debian with a Rust toolchain (builds in build/ and target/):
   make test               prove everything
   make bench              measure the engine beside what could be used instead
   make bench-kamailio     measure what the limit costs
+  make bench-attacks      measure how honest sources fare under attacks (root)
   make bench-peers        compare with HAProxy, nginx, nftables (installs them)
   make bench-profile      see how much of the user time the limit takes
   make soak               random load, counts and memory watched (10 minutes)
@@ -101,6 +102,11 @@ bench:
 bench-kamailio:
 	@$(with_servers)
 	cargo bench --bench bench-kamailio -- $(ARGS)
+
+.PHONY: bench-attacks
+bench-attacks:
+	@$(with_servers)
+	cargo bench --bench bench-attacks -- $(ARGS)
 
 .PHONY: bench-peers
 bench-peers:

@@ -2,7 +2,7 @@
 
 //! The load generator: one process for each server, so that none needs more
 //! descriptors than the server itself. It obeys [`Order`]s, one JSON line each,
-//! and answers each with one JSON line; [`super::load`] is the other end.
+//! and answers each with one JSON line; [`super::loaded`] is the other end.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};

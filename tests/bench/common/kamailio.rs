@@ -4,8 +4,11 @@
 
 use crate::harness::Config;
 
-/// The limit where there is one: the core's own default.
+/// The limit of most benchmarks, where there is one: the core's own default.
 pub(crate) const LIMIT: u32 = 1_024;
+
+/// Connections that a server can have, for which the module makes its table.
+pub(crate) const CONNECTIONS: u32 = 20_000;
 
 /// The server as released, without a limit.
 pub(crate) fn off() -> Config {
@@ -13,13 +16,13 @@ pub(crate) fn off() -> Config {
 }
 
 /// The server as released, with its own limit.
-pub(crate) fn stock() -> Config {
-    for_load(Config::stock().core(&format!("tcp_accept_iplimit={LIMIT}")))
+pub(crate) fn stock(limit: u32) -> Config {
+    for_load(Config::stock().core(&format!("tcp_accept_iplimit={limit}")))
 }
 
 /// The server with hooks and our module.
-pub(crate) fn module() -> Config {
-    for_load(Config::with_module().limit(LIMIT.into()))
+pub(crate) fn module(limit: u32) -> Config {
+    for_load(Config::with_module().limit(limit.into()))
 }
 
 /// The server as released and our module, which takes its calls.
@@ -42,7 +45,7 @@ pub(crate) fn module_with_controls(rules: &str) -> Config {
 fn for_load(config: Config) -> Config {
     config
         .core("debug=0")
-        .core("tcp_max_connections=20000")
+        .core(&format!("tcp_max_connections={CONNECTIONS}"))
         .core("tcp_connection_lifetime=86400")
         // Closes connections on which no message has come for a while.
         .core("tcp_check_timer=0")

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The benchmark's end of a load generator: starts the process, gives it
-//! orders, reads its answers.
+//! The benchmark's end of a process that makes load: starts it, gives it orders,
+//! reads its answers, one line of JSON each.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Result;
-use super::generator::Order;
 
 pub(crate) struct Load {
     process: Child,
@@ -20,9 +20,10 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn start(port: u16, server: u32) -> Result<Load> {
+    /// This program once more, with `arguments`.
+    pub(crate) fn start(arguments: &[&str]) -> Result<Load> {
         let mut process = Command::new(env::current_exe()?)
-            .args(["--generator", &port.to_string(), &server.to_string()])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -35,9 +36,19 @@ impl Load {
         })
     }
 
-    pub(crate) fn order<A: DeserializeOwned>(&mut self, order: &Order) -> Result<A> {
+    /// Give an order and wait for its answer.
+    pub(crate) fn order<A: DeserializeOwned>(&mut self, order: &impl Serialize) -> Result<A> {
+        self.send(order)?;
+        self.receive()
+    }
+
+    pub(crate) fn send(&mut self, order: &impl Serialize) -> Result<()> {
         let orders = self.orders.as_mut().ok_or("no orders")?;
         writeln!(orders, "{}", serde_json::to_string(order)?)?;
+        Ok(())
+    }
+
+    pub(crate) fn receive<A: DeserializeOwned>(&mut self) -> Result<A> {
         let mut answer = String::new();
         if self.answers.read_line(&mut answer)? == 0 {
             return Err("a load generator has ended; its message is above".into());

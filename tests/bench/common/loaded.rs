@@ -27,7 +27,7 @@ impl Loaded {
     pub(crate) fn start(port: u16, pid: u32, placement: &Placement) -> Result<Loaded> {
         placement.pin_server(pid)?;
         Ok(Loaded {
-            load: Load::start(port, pid)?,
+            load: Load::start(&["--generator", &port.to_string(), &pid.to_string()])?,
             other_sockets: sockets(pid)?,
             pid,
             held: 0,

@@ -16,7 +16,7 @@ pub(crate) mod cpu;
 pub(crate) mod generator;
 pub(crate) mod kamailio;
 pub(crate) mod listener;
-mod load;
+pub(crate) mod load;
 pub(crate) mod loaded;
 pub(crate) mod machine;
 pub(crate) mod results;

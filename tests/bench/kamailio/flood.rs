@@ -50,8 +50,8 @@ impl Flood {
         let program = match server {
             Flooded::Bare => Program::Bare(Acceptor::start(LIMIT as usize)?),
             Flooded::Off => Program::of(kamailio::off()),
-            Flooded::Stock => Program::of(kamailio::stock()),
-            Flooded::Module => Program::of(kamailio::module()),
+            Flooded::Stock => Program::of(kamailio::stock(LIMIT)),
+            Flooded::Module => Program::of(kamailio::module(LIMIT)),
         };
         let (port, pid) = match &program {
             Program::Bare(acceptor) => (acceptor.port(), acceptor.pid()),

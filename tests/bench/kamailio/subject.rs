@@ -10,7 +10,7 @@ use crate::Result;
 use crate::cpu::Placement;
 use crate::generator::{Order, Window};
 use crate::harness::{Config, Server, Via, number};
-use crate::kamailio;
+use crate::kamailio::{self, LIMIT};
 use crate::loaded::Loaded;
 use crate::record::{HeldCheck, ModuleMemory, Scrapes, Series};
 use crate::rules;
@@ -169,8 +169,8 @@ const RULES: u64 = 2 * 65_535 * 48;
 fn config(series: Series) -> Config {
     match series {
         Series::Off | Series::OffAgain => kamailio::off(),
-        Series::Stock => kamailio::stock(),
-        Series::Module => kamailio::module(),
+        Series::Stock => kamailio::stock(LIMIT),
+        Series::Module => kamailio::module(LIMIT),
         Series::Interposed => kamailio::interposed(),
         Series::Controls => kamailio::module_with_controls(&rules::file()),
     }

@@ -35,8 +35,8 @@ impl Running {
             Series::Tracking => in_own_network(kamailio::off(), TRACKING),
             Series::FilterLimit => in_own_network(kamailio::off(), &counting()),
             Series::Kamailio => Ok(Running::Kamailio(kamailio::off().start())),
-            Series::KamailioLimit => Ok(Running::Kamailio(kamailio::stock().start())),
-            Series::Module => Ok(Running::Kamailio(kamailio::module().start())),
+            Series::KamailioLimit => Ok(Running::Kamailio(kamailio::stock(LIMIT).start())),
+            Series::Module => Ok(Running::Kamailio(kamailio::module(LIMIT).start())),
         }
     }
 

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use common::cpu::{Clock, Placement};
 use common::generator::{Order, Window};
+use common::kamailio::LIMIT;
 use common::loaded::Loaded;
 use common::machine::{self, Machine, raise_descriptors};
 use common::{Result, cli, kamailio, results};
@@ -70,8 +71,8 @@ enum Limit {
 impl Limit {
     fn config(self) -> Config {
         match self {
-            Limit::Stock => kamailio::stock(),
-            Limit::Module => kamailio::module(),
+            Limit::Stock => kamailio::stock(LIMIT),
+            Limit::Module => kamailio::module(LIMIT),
         }
     }
 

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Honest sources: each connects, asks, waits for the answer, and leaves. How
+//! long that takes them is what the benchmark measures.
+//!
+//! They come at fixed times, whether those before have been served or not, and
+//! time counts from when one was to come. So a server, or this process, that
+//! stands still for a while is seen by all who should have come meanwhile.
+//!
+//! To be connected is no proof of anything, for the kernel does that: a
+//! connection can wait in the listening socket's queue for long, to be rejected
+//! in the end. An answer to a SIP request is.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{MsgFlags, getsockopt, recv, send, sockopt};
+use serde::{Deserialize, Serialize};
+
+use crate::socket::connecting;
+
+/// The option by which the benchmark starts this process.
+pub(crate) const OPTION: &str = "honest";
+
+const REQUEST: &[u8] = b"OPTIONS sip:anybody@localhost SIP/2.0\r\n\
+    Via: SIP/2.0/TCP localhost;branch=z9hG4bK-1\r\n\
+    From: <sip:honest@localhost>;tag=1\r\n\
+    To: <sip:anybody@localhost>\r\n\
+    Call-ID: 1@localhost\r\n\
+    CSeq: 1 OPTIONS\r\n\
+    Content-Length: 0\r\n\r\n";
+
+/// What an answer begins with, and ends with: it has no body.
+const ANSWER: (&[u8], &[u8]) = (b"SIP/2.0 200 ", b"\r\n\r\n");
+
+/// Let them come for a while; answered by [`Fared`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) to: SocketAddr,
+    /// By turns.
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) per_second: u32,
+    /// Those that come in this time at first are not counted.
+    pub(crate) warm_up: Duration,
+    pub(crate) window: Duration,
+    /// Who has no answer by then has failed.
+    pub(crate) patience: Duration,
+}
+
+/// How those fared that came in the window.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Fared {
+    /// In microseconds, of those with an answer.
+    pub(crate) times: Vec<u32>,
+    /// Without an answer in time.
+    pub(crate) timed_out: usize,
+    /// Whose connection the server has closed.
+    pub(crate) closed: usize,
+}
+
+impl Fared {
+    pub(crate) fn add(&mut self, other: Fared) {
+        self.times.extend(other.times);
+        self.timed_out += other.timed_out;
+        self.closed += other.closed;
+    }
+}
+
+/// Obey the orders on standard input until it ends.
+pub(crate) fn run() -> io::Result<()> {
+    let mut answers = io::stdout().lock();
+    for line in io::stdin().lock().lines() {
+        let order: Order = serde_json::from_str(&line?)?;
+        let fared = Guests::of(&order)?.come()?;
+        writeln!(answers, "{}", serde_json::to_string(&fared)?)?;
+        answers.flush()?;
+    }
+    Ok(())
+}
+
+struct Guests<'a> {
+    order: &'a Order,
+    start: Instant,
+    epoll: Epoll,
+    /// Those that wait, by their number: in the order of their coming.
+    waiting: BTreeMap<u64, Exchange>,
+    next: u64,
+    fared: Fared,
+}
+
+struct Exchange {
+    socket: OwnedFd,
+    asked: bool,
+    answer: Vec<u8>,
+}
+
+enum Step {
+    Waits,
+    Answered,
+    Closed,
+}
+
+impl<'a> Guests<'a> {
+    fn of(order: &'a Order) -> io::Result<Guests<'a>> {
+        Ok(Guests {
+            order,
+            start: Instant::now(),
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            waiting: BTreeMap::new(),
+            next: 0,
+            fared: Fared::default(),
+        })
+    }
+
+    fn come(mut self) -> io::Result<Fared> {
+        let end = self.order.warm_up + self.order.window;
+        loop {
+            while self.due(self.next) < self.start + end && self.due(self.next) <= Instant::now() {
+                self.welcome()?;
+            }
+            self.give_up();
+            let coming = Some(self.due(self.next)).filter(|&due| due < self.start + end);
+            let leaving = self.oldest().map(|(_, due)| due + self.order.patience);
+            let Some(wake) = coming.into_iter().chain(leaving).min() else {
+                return Ok(self.fared);
+            };
+            self.wait_until(wake)?;
+        }
+    }
+
+    /// When number `nth` is to come.
+    fn due(&self, nth: u64) -> Instant {
+        self.start + Duration::from_nanos(nth * 1_000_000_000 / u64::from(self.order.per_second))
+    }
+
+    /// Who has been waiting longest, and since when.
+    fn oldest(&self) -> Option<(u64, Instant)> {
+        let (&nth, _) = self.waiting.first_key_value()?;
+        Some((nth, self.due(nth)))
+    }
+
+    fn welcome(&mut self) -> io::Result<()> {
+        let sources = &self.order.sources;
+        let from = sources[self.next as usize % sources.len()];
+        let exchange = Exchange {
+            socket: connecting(from, self.order.to)?,
+            asked: false,
+            answer: Vec::new(),
+        };
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+        self.epoll
+            .add(&exchange.socket, EpollEvent::new(flags, self.next))?;
+        self.waiting.insert(self.next, exchange);
+        self.next += 1;
+        Ok(())
+    }
+
+    fn give_up(&mut self) {
+        while let Some((nth, due)) = self.oldest()
+            && due + self.order.patience <= Instant::now()
+        {
+            self.waiting.remove(&nth);
+            self.fared.timed_out += usize::from(self.is_counted(nth));
+        }
+    }
+
+    /// Whether number `nth` comes in the window.
+    fn is_counted(&self, nth: u64) -> bool {
+        self.due(nth) >= self.start + self.order.warm_up
+    }
+
+    fn wait_until(&mut self, wake: Instant) -> io::Result<()> {
+        // Finer than the milliseconds of epoll_wait().
+        let mut ready = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
+        let timeout = wake.saturating_duration_since(Instant::now());
+        if ppoll(&mut ready, Some(timeout.into()), None)? == 0 {
+            return Ok(());
+        }
+        let mut events = [EpollEvent::empty(); 64];
+        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO)?;
+        for event in &events[..count] {
+            let nth = event.data();
+            let Some(exchange) = self.waiting.get_mut(&nth) else {
+                continue;
+            };
+            let step = exchange.step()?;
+            let now = Instant::now();
+            if matches!(step, Step::Waits) {
+                continue;
+            }
+            self.waiting.remove(&nth);
+            if !self.is_counted(nth) {
+                continue;
+            }
+            match step {
+                Step::Answered => {
+                    let time = now.duration_since(self.due(nth));
+                    self.fared.times.push(time.as_micros() as u32);
+                }
+                _ => self.fared.closed += 1,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Exchange {
+    /// As far as it goes without waiting.
+    fn step(&mut self) -> io::Result<Step> {
+        match self.ask_and_listen() {
+            Ok(step) => Ok(step),
+            Err(Errno::EAGAIN | Errno::ENOTCONN) => Ok(Step::Waits),
+            Err(Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::EPIPE) => Ok(Step::Closed),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn ask_and_listen(&mut self) -> nix::Result<Step> {
+        let socket = self.socket.as_raw_fd();
+        if !self.asked {
+            match getsockopt(&self.socket, sockopt::SocketError)? {
+                0 => {}
+                error => return Err(Errno::from_raw(error)),
+            }
+            send(socket, REQUEST, MsgFlags::MSG_NOSIGNAL)?;
+            self.asked = true;
+        }
+        loop {
+            let mut part = [0; 1_024];
+            let count = recv(socket, &mut part, MsgFlags::MSG_DONTWAIT)?;
+            if count == 0 {
+                return Ok(Step::Closed);
+            }
+            self.answer.extend(&part[..count]);
+            let (begin, end) = ANSWER;
+            if self.answer.starts_with(begin) && self.answer.ends_with(end) {
+                return Ok(Step::Answered);
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! How often, how long, and in which order.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::Which;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// Windows of each server in each scenario.
+    pub(crate) rounds: usize,
+    /// Connections that a source may have, where there is a limit.
+    pub(crate) limit: u32,
+    /// Connections held all the time, each of another source.
+    pub(crate) held: usize,
+    /// Honest sources that come each second.
+    pub(crate) honest_per_second: u32,
+    /// Connections of an attack each second, and how long each lasts.
+    pub(crate) per_second: u32,
+    pub(crate) life: Duration,
+    /// Sources that sit at their limit.
+    pub(crate) slow: usize,
+    /// Attack before each window that is not measured.
+    pub(crate) warm_up: Duration,
+    pub(crate) window: Duration,
+    /// An honest source without an answer by then has failed.
+    pub(crate) patience: Duration,
+}
+
+impl Plan {
+    pub(crate) fn new(quick: bool) -> Plan {
+        let (rounds, held, slow, warm_up, window) = if quick {
+            (1, 2_000, 10, 200, 400)
+        } else {
+            (4, 9_000, 60, 800, 4_200)
+        };
+        Plan {
+            rounds,
+            limit: 100,
+            held,
+            honest_per_second: 600,
+            per_second: 5_000,
+            life: Duration::from_secs(1),
+            slow,
+            warm_up: Duration::from_millis(warm_up),
+            window: Duration::from_millis(window),
+            patience: Duration::from_secs(2),
+        }
+    }
+
+    /// Connections of an attack there are at a time, if none is rejected.
+    pub(crate) fn at_a_time(&self) -> usize {
+        self.of_attack(self.life)
+    }
+
+    /// Connections that an attack opens in a window, at most.
+    pub(crate) fn most_opened(&self) -> usize {
+        self.of_attack(self.warm_up + self.window + 2 * self.patience)
+    }
+
+    fn of_attack(&self, time: Duration) -> usize {
+        (f64::from(self.per_second) * time.as_secs_f64()) as usize
+    }
+
+    /// The servers in the order of turn number `turn`: over six turns, each stands
+    /// twice in each place and follows each other one as often.
+    pub(crate) fn order(turn: usize) -> [Which; 3] {
+        let mut order = Which::ALL;
+        order.rotate_left(turn % 3);
+        if turn / 3 % 2 == 1 {
+            order.swap(1, 2);
+        }
+        order
+    }
+}

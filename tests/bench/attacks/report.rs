@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The tables and what they say.
+
+use crate::cpu::Clock;
+use crate::record::{Record, Sample, Which};
+use crate::scenario::{Scenario, TOO_MANY};
+use crate::stats::Spread;
+
+pub(crate) fn print(record: &Record) {
+    print_conditions(record);
+    for scenario in record.scenarios() {
+        print_table(record, scenario);
+    }
+    print_counts(record);
+    println!();
+    if record.quick {
+        println!("A quick run: it shows that the benchmark works, its figures show nothing.");
+    }
+    for scenario in record.scenarios() {
+        print_verdict(record, scenario);
+    }
+    print_chosen(record);
+}
+
+fn print_conditions(record: &Record) {
+    let plan = &record.plan;
+    println!("{}", record.machine);
+    println!("off, stock: {}", record.versions.stock);
+    println!(
+        "module:     {} + hooks, tcp_conn_limit {}",
+        record.versions.hooked, record.versions.module
+    );
+    println!(
+        "limit {} per source, none in off; {} connections held by as many other sources",
+        plan.limit, plan.held
+    );
+    println!(
+        "{} honest sources a second; time from when each was to connect to the answer of its \
+         OPTIONS;\nfailed: closed, or no answer in {} s; {} windows of {} s for each figure",
+        plan.honest_per_second,
+        plan.patience.as_secs(),
+        plan.rounds,
+        plan.window.as_secs_f64()
+    );
+    match record.placement.tcp_main {
+        Some(cpu) => println!(
+            "TCP main alone on CPU {cpu}; its workers, attackers, honest sources and all else on {:?}",
+            record.placement.others
+        ),
+        None => println!("one CPU for all: no process has it for itself"),
+    }
+    if record.clock == Clock::Ticks {
+        println!("CPU time from /proc/PID/stat (ticks): no schedstat here");
+    }
+}
+
+fn print_table(record: &Record, scenario: Scenario) {
+    println!("\n{}: {}", scenario.name(), description(record, scenario));
+    println!(
+        "  {:<6}  {:<22}{:<25}{:>8}{:>9}{:>15}  {:<20}{:>11}{:>12}",
+        "server",
+        "p50 ms",
+        "p99 ms",
+        "p99.9",
+        "longest",
+        "failed",
+        "TCP main, % of a core",
+        "connections",
+        "rejected/s",
+    );
+    for server in Which::ALL {
+        let Some(all) = record.together(scenario, server) else {
+            continue;
+        };
+        let spread =
+            |metric: fn(&Sample) -> f64| Spread::of(&record.values(scenario, server, metric));
+        let attacked = record.plan.warm_up + record.plan.window;
+        println!(
+            "  {:<6}  {:<22}{:<25}{:>8}{:>9}{:>15}  {:<20}{:>11.0}{:>12}",
+            server.name(),
+            format!("{:.2}", spread(|s| s.honest.p50)),
+            format!("{:.2}", spread(|s| s.honest.p99)),
+            length(record, all.p99_9),
+            length(record, all.max),
+            format!("{} of {}", all.failed(), all.sources),
+            format!("{:.1}", spread(|s| s.cpu_share)),
+            spread(|s| s.connections as f64).median,
+            match spread(|s| s.rejected as f64).median / attacked.as_secs_f64() {
+                0.0 => "-".to_owned(),
+                _ if scenario == Scenario::Slow => "before".to_owned(),
+                rate => format!("{rate:.0}"),
+            }
+        );
+    }
+}
+
+/// A time in milliseconds; that of who failed is not known.
+fn length(record: &Record, time: f64) -> String {
+    let patience = record.plan.patience.as_secs_f64() * 1e3;
+    if time >= patience {
+        format!(">{patience:.0}")
+    } else {
+        format!("{time:.2}")
+    }
+}
+
+fn description(record: &Record, scenario: Scenario) -> String {
+    let plan = &record.plan;
+    let passing = |who: &str| {
+        format!(
+            "{} connections a second {who}, each open for {} s",
+            plan.per_second,
+            plan.life.as_secs_f64()
+        )
+    };
+    match scenario {
+        Scenario::Calm => "honest sources alone".to_owned(),
+        Scenario::OneSource => passing("of one source"),
+        Scenario::Passing => passing(&format!(
+            "of as many sources, {} in all",
+            opened(record, scenario)
+        )),
+        Scenario::Chosen => passing(&format!(
+            "of {} addresses that collide in another table",
+            record.chosen.addresses
+        )),
+        Scenario::OneNetwork => passing("of as many addresses of one network"),
+        Scenario::ManyNetworks => passing(&format!(
+            "of as many networks, {} in all",
+            opened(record, scenario)
+        )),
+        Scenario::Slow => format!(
+            "{} sources took {} connections each, tried {TOO_MANY} more, and send a byte now and then",
+            plan.slow, plan.limit
+        ),
+    }
+}
+
+/// Connections that the module's attackers have opened.
+fn opened(record: &Record, scenario: Scenario) -> f64 {
+    let opened = record.values(scenario, Which::Module, |s| s.attack.opened as f64);
+    opened.iter().sum()
+}
+
+fn print_counts(record: &Record) {
+    println!(
+        "\nThe module's table, of {} places; its counts have been compared with the core's \
+         connections\nafter each window, without a difference:",
+        record.slots
+    );
+    println!(
+        "  {:<18}{:>18}{:>11}{:>11}{:>9}{:>22}",
+        "", "sources at a time", "admitted", "rejected", "errors", "without a place"
+    );
+    for scenario in record.scenarios() {
+        let values = |metric: fn(&Sample) -> f64| record.values(scenario, Which::Module, metric);
+        let sum = |metric| values(metric).iter().sum::<f64>();
+        println!(
+            "  {:<18}{:>18.0}{:>11}{:>11}{:>9}{:>22}",
+            scenario.name(),
+            Spread::of(&values(|s| s.sources as f64)).max,
+            sum(|s| s.counted.admitted as f64),
+            sum(|s| s.rejected as f64),
+            sum(|s| s.counted.errors as f64),
+            sum(|s| s.counted.table_full as f64),
+        );
+    }
+}
+
+/// Whether the servers can be told apart by the 99th percentile.
+fn print_verdict(record: &Record, scenario: Scenario) {
+    let p99 = |server| Spread::of(&record.values(scenario, server, |s| s.honest.p99));
+    let off = p99(Which::Off);
+    let against_off = |server| {
+        let other = p99(server);
+        if other.min > off.max {
+            "LONGER than off"
+        } else if other.max < off.min {
+            "shorter than off"
+        } else {
+            "not told apart from off"
+        }
+    };
+    let failed = |server| {
+        let all = record.together(scenario, server);
+        all.map_or(0.0, |all| 100.0 * all.failed() as f64 / all.sources as f64)
+    };
+    println!(
+        "{:<18} p99: off {:.2}; module {:.2}, {}; stock {:.2}, {}.",
+        scenario.name(),
+        off.median,
+        p99(Which::Module).median,
+        against_off(Which::Module),
+        p99(Which::Stock).median,
+        against_off(Which::Stock),
+    );
+    println!(
+        "{:<18} failed: off {:.2} %, module {:.2} %, stock {:.2} %.",
+        "",
+        failed(Which::Off),
+        failed(Which::Module),
+        failed(Which::Stock)
+    );
+}
+
+fn print_chosen(record: &Record) {
+    let proof = record.chosen;
+    println!(
+        "Chosen addresses: of {} at a time, {} found no place in the table of the limiter they \
+         were chosen with.",
+        proof.at_a_time, proof.without_place
+    );
+}

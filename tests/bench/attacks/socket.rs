@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Sockets of clients, bound to any address.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+};
+
+/// A socket that is being connected; nothing here or later waits.
+pub(crate) fn connecting(from: IpAddr, to: SocketAddr) -> io::Result<OwnedFd> {
+    let family = match from {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(family, SockType::Stream, flags, None)?;
+    // The port is chosen at connect(), where it must be free for this source
+    // and server only.
+    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+    let from = SockaddrStorage::from(SocketAddr::new(from, 0));
+    bind(socket.as_raw_fd(), &from)?;
+    match connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A server with the connections it holds, an attacker, and honest sources.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::thread::sleep;
+
+use serde_json::json;
+
+use crate::Result;
+use crate::attacker::{self, Attack, Begun, Outcome};
+use crate::cpu::{Clock, CpuTime, Placement};
+use crate::harness::{Server, Via, number};
+use crate::honest::{self, Fared};
+use crate::kamailio;
+use crate::load::Load;
+use crate::loaded::Loaded;
+use crate::plan::Plan;
+use crate::record::{Counted, Sample, Times, Which};
+use crate::scenario::Scenario;
+
+/// In the line that the stock server logs for a rejection.
+const STOCK_REJECTS: &str = "hit the limit";
+
+pub(crate) struct Subject {
+    pub(crate) which: Which,
+    // Before the server: they end first.
+    attacker: Load,
+    honest: Load,
+    held: Loaded,
+    server: Server,
+    /// Connections of each attack so far.
+    of_attacks: HashMap<Scenario, usize>,
+    rejected: u64,
+    counted: Counted,
+}
+
+impl Subject {
+    /// Start the server, with the connections that it holds.
+    pub(crate) fn start(which: Which, plan: &Plan, placement: &Placement) -> Result<Subject> {
+        let config = match which {
+            Which::Off => kamailio::off(),
+            Which::Module => kamailio::module(plan.limit),
+            Which::Stock => kamailio::stock(plan.limit),
+        };
+        let server = config.any_address().start();
+        let port = server.address(Via::Tcp).port();
+        let mut held = Loaded::start(port, server.tcp_main() as u32, placement)?;
+        held.hold(plan.held)?;
+        let mut subject = Subject {
+            which,
+            attacker: Load::start(&[&format!("--{}", attacker::OPTION)])?,
+            honest: Load::start(&[&format!("--{}", honest::OPTION)])?,
+            held,
+            server,
+            of_attacks: HashMap::new(),
+            rejected: 0,
+            counted: Counted::default(),
+        };
+        subject.counted = subject.count();
+        Ok(subject)
+    }
+
+    /// Measure one window; how all honest sources fared in it, too.
+    pub(crate) fn window(
+        &mut self,
+        scenario: Scenario,
+        round: usize,
+        plan: &Plan,
+        clock: Clock,
+        chosen: &[Ipv4Addr],
+    ) -> Result<(Sample, Fared)> {
+        let attack = self.attack(scenario, plan, chosen);
+        let is_attacked = !attack.sources.is_empty();
+        if is_attacked {
+            let Begun = self.attacker.order(&attacker::Order::Begin(attack))?;
+        }
+        self.honest.send(&honest::Order {
+            to: self.address(scenario),
+            sources: scenario.honest_sources(),
+            per_second: plan.honest_per_second,
+            warm_up: plan.warm_up,
+            window: plan.window,
+            patience: plan.patience,
+        })?;
+        sleep(plan.warm_up);
+        let first = clock.read(self.held.pid())?;
+        sleep(plan.window);
+        let cpu = spent(first, clock.read(self.held.pid())?);
+        // While the attack goes on.
+        let connections = self.server.connections();
+        let sources = self.module_stat("sources");
+        let fared: Fared = self.honest.receive()?;
+        let outcome = match is_attacked {
+            true => self.attacker.order(&attacker::Order::Stop)?,
+            false => Outcome::default(),
+        };
+        *self.of_attacks.entry(scenario).or_default() += outcome.opened;
+
+        self.server.wait_for_connections(plan.held as u64);
+        let (counted, rejected) = (self.count(), self.rejections());
+        let sample = Sample {
+            round,
+            scenario,
+            server: self.which,
+            honest: Times::of(&fared, plan.patience),
+            cpu_share: 100.0 * cpu.run_ns as f64 / plan.window.as_nanos() as f64,
+            cpu_wait: 100.0 * cpu.wait_ns as f64 / plan.window.as_nanos() as f64,
+            attack: outcome,
+            connections,
+            rejected: rejected - self.rejected,
+            sources,
+            counted: counted.since(&self.counted),
+        };
+        (self.counted, self.rejected) = (counted, rejected);
+        self.verify(&sample)?;
+        Ok((sample, fared))
+    }
+
+    fn attack(&self, scenario: Scenario, plan: &Plan, chosen: &[Ipv4Addr]) -> Attack {
+        let before = self.of_attacks.get(&scenario).copied().unwrap_or(0);
+        Attack {
+            to: self.address(scenario),
+            sources: scenario.sources(plan, before, chosen),
+            manner: scenario.manner(plan),
+        }
+    }
+
+    fn address(&self, scenario: Scenario) -> SocketAddr {
+        match scenario.by_ipv6() {
+            true => {
+                let from = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+                self.server.any_address(from)
+            }
+            false => self.server.address(Via::Tcp),
+        }
+    }
+
+    /// Make sure that the server did what it stands for.
+    fn verify(&self, sample: &Sample) -> Result<()> {
+        let scenario = sample.scenario;
+        let rejects = match self.which {
+            Which::Off => false,
+            Which::Module => scenario.is_over_the_limit(),
+            Which::Stock => scenario.is_over_the_cores_limit(),
+        };
+        if rejects != (sample.rejected > 0) || rejects != (sample.attack.closed_by_server > 0) {
+            return Err(format!(
+                "{}, {}: rejections were {}expected: {sample:?}",
+                self.which.name(),
+                scenario.name(),
+                if rejects { "" } else { "not " }
+            )
+            .into());
+        }
+        if self.which == Which::Module {
+            self.server.assert_audit_clean();
+        }
+        Ok(())
+    }
+
+    /// Connections rejected so far: by the module's counter; by the log of stock,
+    /// which counts none.
+    fn rejections(&self) -> u64 {
+        match self.which {
+            Which::Off | Which::Stock => self.server.log().lines_with(STOCK_REJECTS).len() as u64,
+            Which::Module => self.server.stat("rejected"),
+        }
+    }
+
+    /// The module's counters so far.
+    fn count(&self) -> Counted {
+        Counted {
+            admitted: self.module_stat("admitted"),
+            errors: self.module_stat("errors"),
+            table_full: self.module_stat("table_full"),
+        }
+    }
+
+    /// 0 where there is no module.
+    fn module_stat(&self, name: &str) -> u64 {
+        match self.which {
+            Which::Off | Which::Stock => 0,
+            Which::Module => self.server.stat(name),
+        }
+    }
+
+    /// Places for sources in the module's table, and its version.
+    pub(crate) fn module(&self) -> (u64, String) {
+        let stats = self.server.rpc("tcp_conn_limit.stats", json!([]));
+        let version = stats["version"].as_str().unwrap_or_default().to_owned();
+        (number(&stats, "slots"), version)
+    }
+}
+
+fn spent(from: CpuTime, to: CpuTime) -> CpuTime {
+    CpuTime {
+        run_ns: to.run_ns - from.run_ns,
+        wait_ns: to.wait_ns - from.wait_ns,
+    }
+}
