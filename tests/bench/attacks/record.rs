@@ -74,6 +74,8 @@ pub(crate) struct Sample {
     pub(crate) cpu_share: f64,
     /// How long it waited for its CPU, in per cent of the window.
     pub(crate) cpu_wait: f64,
+    /// Of the CPUs for all but TCP main, in per cent.
+    pub(crate) others_busy: f64,
     /// Warm-up and end included.
     pub(crate) attack: Outcome,
     /// That the server has at the end of the window, those held included.

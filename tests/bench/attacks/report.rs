@@ -58,14 +58,15 @@ fn print_conditions(record: &Record) {
 fn print_table(record: &Record, scenario: Scenario) {
     println!("\n{}: {}", scenario.name(), description(record, scenario));
     println!(
-        "  {:<6}  {:<22}{:<25}{:>8}{:>9}{:>15}  {:<20}{:>11}{:>12}",
+        "  {:<6}  {:<22}{:<25}{:>8}{:>9}{:>15}  {:<20}{:>12}{:>13}{:>12}",
         "server",
         "p50 ms",
         "p99 ms",
         "p99.9",
         "longest",
         "failed",
-        "TCP main, % of a core",
+        "TCP main, % CPU",
+        "other CPU",
         "connections",
         "rejected/s",
     );
@@ -77,7 +78,7 @@ fn print_table(record: &Record, scenario: Scenario) {
             |metric: fn(&Sample) -> f64| Spread::of(&record.values(scenario, server, metric));
         let attacked = record.plan.warm_up + record.plan.window;
         println!(
-            "  {:<6}  {:<22}{:<25}{:>8}{:>9}{:>15}  {:<20}{:>11.0}{:>12}",
+            "  {:<6}  {:<22}{:<25}{:>8}{:>9}{:>15}  {:<20}{:>10.0} %{:>13.0}{:>12}",
             server.name(),
             format!("{:.2}", spread(|s| s.honest.p50)),
             format!("{:.2}", spread(|s| s.honest.p99)),
@@ -85,6 +86,7 @@ fn print_table(record: &Record, scenario: Scenario) {
             length(record, all.max),
             format!("{} of {}", all.failed(), all.sources),
             format!("{:.1}", spread(|s| s.cpu_share)),
+            spread(|s| s.others_busy).median,
             spread(|s| s.connections as f64).median,
             match spread(|s| s.rejected as f64).median / attacked.as_secs_f64() {
                 0.0 => "-".to_owned(),

@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::record::{Record, Sample, Times, Together, Versions, Which};
 use crate::results;
 use crate::scenario::Scenario;
-use crate::subject::Subject;
+use crate::subject::{Conditions, Subject};
 
 /// Measure, in a network where all the addresses of the attackers are. What has
 /// been measured is written to `json` after each turn of the servers, so it is
@@ -35,7 +35,6 @@ pub(crate) fn measure(quick: bool, json: &Path) -> Result<()> {
 
 struct Run {
     start: Instant,
-    clock: Clock,
     chosen: Chosen,
     subjects: Vec<Subject>,
     record: Record,
@@ -50,7 +49,6 @@ impl Run {
         let stock = machine::kamailio_version(&servers.stock.to_string_lossy())?;
         let hooked = machine::kamailio_version(&servers.hooked.to_string_lossy())?;
         let placement = Placement::arrange()?;
-        let clock = Clock::detect();
         let plan = Plan::new(quick);
         eprintln!("choosing addresses that collide");
         let chosen = chosen::choose(plan.at_a_time())?;
@@ -63,7 +61,6 @@ impl Run {
         let (slots, module) = module.ok_or("no module")?.module();
         Ok(Run {
             start,
-            clock,
             subjects,
             fared: Vec::new(),
             record: Record {
@@ -74,7 +71,7 @@ impl Run {
                     module,
                 },
                 quick,
-                clock,
+                clock: Clock::detect(),
                 placement,
                 plan,
                 slots,
@@ -112,8 +109,13 @@ impl Run {
         let plan = &self.record.plan;
         let subject = self.subjects.iter_mut().find(|s| s.which == which);
         let subject = subject.ok_or("every server has a subject")?;
-        let (sample, fared) =
-            subject.window(scenario, round, plan, self.clock, &self.chosen.addresses)?;
+        let conditions = Conditions {
+            plan,
+            placement: &self.record.placement,
+            clock: self.record.clock,
+            chosen: &self.chosen.addresses,
+        };
+        let (sample, fared) = subject.window(scenario, round, &conditions)?;
         let mut all = self.fared.iter_mut();
         let all = match all.find(|(s, w, _)| (*s, *w) == (scenario, which)) {
             Some((_, _, all)) => all,

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -22,6 +23,22 @@ use crate::scenario::Scenario;
 
 /// In the line that the stock server logs for a rejection.
 const STOCK_REJECTS: &str = "hit the limit";
+
+/// What is the same for all windows.
+#[derive(Clone, Copy)]
+pub(crate) struct Conditions<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) placement: &'a Placement,
+    pub(crate) clock: Clock,
+    pub(crate) chosen: &'a [Ipv4Addr],
+}
+
+/// A server has got rid of what is left of an attack within this time. The kernel
+/// may set up a connection half a minute after its client has gone.
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often to look whether it has.
+const LOOK: Duration = Duration::from_millis(5);
 
 pub(crate) struct Subject {
     pub(crate) which: Which,
@@ -67,10 +84,14 @@ impl Subject {
         &mut self,
         scenario: Scenario,
         round: usize,
-        plan: &Plan,
-        clock: Clock,
-        chosen: &[Ipv4Addr],
+        conditions: &Conditions,
     ) -> Result<(Sample, Fared)> {
+        let Conditions {
+            plan,
+            placement,
+            clock,
+            chosen,
+        } = *conditions;
         let attack = self.attack(scenario, plan, chosen);
         let is_attacked = !attack.sources.is_empty();
         if is_attacked {
@@ -85,9 +106,10 @@ impl Subject {
             patience: plan.patience,
         })?;
         sleep(plan.warm_up);
-        let first = clock.read(self.held.pid())?;
+        let first = (clock.read(self.held.pid())?, placement.ticks_of_others()?);
         sleep(plan.window);
-        let cpu = spent(first, clock.read(self.held.pid())?);
+        let cpu = spent(first.0, clock.read(self.held.pid())?);
+        let [busy, all] = placement.ticks_of_others()?;
         // While the attack goes on.
         let connections = self.server.connections();
         let sources = self.module_stat("sources");
@@ -98,7 +120,7 @@ impl Subject {
         };
         *self.of_attacks.entry(scenario).or_default() += outcome.opened;
 
-        self.server.wait_for_connections(plan.held as u64);
+        self.wait_for_held(scenario, plan.held as u64)?;
         let (counted, rejected) = (self.count(), self.rejections());
         let sample = Sample {
             round,
@@ -107,6 +129,7 @@ impl Subject {
             honest: Times::of(&fared, plan.patience),
             cpu_share: 100.0 * cpu.run_ns as f64 / plan.window.as_nanos() as f64,
             cpu_wait: 100.0 * cpu.wait_ns as f64 / plan.window.as_nanos() as f64,
+            others_busy: 100.0 * (busy - first.1[0]) as f64 / (all - first.1[1]) as f64,
             attack: outcome,
             connections,
             rejected: rejected - self.rejected,
@@ -116,6 +139,27 @@ impl Subject {
         (self.counted, self.rejected) = (counted, rejected);
         self.verify(&sample)?;
         Ok((sample, fared))
+    }
+
+    /// Until the server has the held connections and no others.
+    fn wait_for_held(&self, scenario: Scenario, held: u64) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let connections = self.server.connections();
+            if connections == held {
+                return Ok(());
+            }
+            if start.elapsed() > MOST_PATIENCE {
+                return Err(format!(
+                    "{}, {}: {connections} connections {} s after the attack, not {held}",
+                    self.which.name(),
+                    scenario.name(),
+                    MOST_PATIENCE.as_secs()
+                )
+                .into());
+            }
+            sleep(LOOK);
+        }
     }
 
     fn attack(&self, scenario: Scenario, plan: &Plan, chosen: &[Ipv4Addr]) -> Attack {

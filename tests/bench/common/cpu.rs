@@ -100,6 +100,29 @@ impl Placement {
         })
     }
 
+    /// Clock ticks since the start of the machine of the CPUs that are not the
+    /// server's: those in use, and all.
+    pub(crate) fn ticks_of_others(&self) -> io::Result<[u64; 2]> {
+        /// What of a line is idle time, and how many of its numbers are time of
+        /// its own: those of guests are in user time, too.
+        const IDLE: std::ops::Range<usize> = 3..5;
+        const OWN: usize = 8;
+
+        let text = fs::read_to_string("/proc/stat")?;
+        let mut ticks = [0, 0];
+        for cpu in &self.others {
+            let name = format!("cpu{cpu} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&name));
+            let line = line.ok_or_else(|| malformed(&text))?;
+            for n in 0..OWN {
+                let number = field(line, n)?;
+                ticks[0] += if IDLE.contains(&n) { 0 } else { number };
+                ticks[1] += number;
+            }
+        }
+        Ok(ticks)
+    }
+
     pub(crate) fn pin_server(&self, pid: u32) -> nix::Result<()> {
         match self.tcp_main {
             Some(cpu) => pin(pid, &[cpu]),
