@@ -120,6 +120,7 @@ fn draw_panel(record: &Record, area: &Area) -> Result<()> {
         .axis_desc_style(text(15, TEXT))
         .x_labels(0)
         .y_labels(6)
+        .y_label_formatter(&|time| time.to_string())
         .y_desc("milliseconds")
         .draw()?;
     // Above this line nobody was waited for.

@@ -58,7 +58,7 @@ fn print_conditions(record: &Record) {
 fn print_table(record: &Record, scenario: Scenario) {
     println!("\n{}: {}", scenario.name(), description(record, scenario));
     println!(
-        "  {:<6}  {:<22}{:<25}{:>8}{:>9}{:>15}  {:<20}{:>12}{:>13}{:>12}",
+        "  {:<6}  {:<26}{:<26}{:>8}{:>9}{:>15}  {:<20}{:>10}{:>13}{:>12}",
         "server",
         "p50 ms",
         "p99 ms",
@@ -78,10 +78,10 @@ fn print_table(record: &Record, scenario: Scenario) {
             |metric: fn(&Sample) -> f64| Spread::of(&record.values(scenario, server, metric));
         let attacked = record.plan.warm_up + record.plan.window;
         println!(
-            "  {:<6}  {:<22}{:<25}{:>8}{:>9}{:>15}  {:<20}{:>10.0} %{:>13.0}{:>12}",
+            "  {:<6}  {:<26}{:<26}{:>8}{:>9}{:>15}  {:<20}{:>8.0} %{:>13.0}{:>12}",
             server.name(),
-            format!("{:.2}", spread(|s| s.honest.p50)),
-            format!("{:.2}", spread(|s| s.honest.p99)),
+            lengths(record, spread(|s| s.honest.p50)),
+            lengths(record, spread(|s| s.honest.p99)),
             length(record, all.p99_9),
             length(record, all.max),
             format!("{} of {}", all.failed(), all.sources),
@@ -95,6 +95,11 @@ fn print_table(record: &Record, scenario: Scenario) {
             }
         );
     }
+}
+
+fn lengths(record: &Record, times: Spread) -> String {
+    let [median, min, max] = [times.median, times.min, times.max].map(|t| length(record, t));
+    format!("{median} ({min}..{max})")
 }
 
 /// A time in milliseconds; that of who failed is not known.
@@ -189,12 +194,12 @@ fn print_verdict(record: &Record, scenario: Scenario) {
         all.map_or(0.0, |all| 100.0 * all.failed() as f64 / all.sources as f64)
     };
     println!(
-        "{:<18} p99: off {:.2}; module {:.2}, {}; stock {:.2}, {}.",
+        "{:<18} p99: off {}; module {}, {}; stock {}, {}.",
         scenario.name(),
-        off.median,
-        p99(Which::Module).median,
+        length(record, off.median),
+        length(record, p99(Which::Module).median),
         against_off(Which::Module),
-        p99(Which::Stock).median,
+        length(record, p99(Which::Stock).median),
         against_off(Which::Stock),
     );
     println!(
