@@ -66,7 +66,7 @@ impl SourceHash {
             for (word, byte) in table.iter_mut().zip(0..) {
                 let pair: u64 = byte % pairs * (256 / pairs);
                 // some second buckets are the first one, others that of another pair
-                *word |= pair << 24 | pair / 2 << 56;
+                *word |= pair << 24 | (pair / 2) << 56;
             }
         }
         hash
