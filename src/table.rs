@@ -54,9 +54,12 @@
 //!
 //! # A process killed on the way
 //!
-//! Retiring and Pending slots can be taken over or set free by others. A slot
-//! that was left Claiming stays unusable until the restart: one place of the
-//! table is lost, no count is wrong and nobody waits.
+//! A Retiring slot is taken over by whoever wants it. One that was left Pending is
+//! set free by who claims for the same source, and one that was left Claiming by
+//! nobody until the restart: a place of the table is lost, and nobody waits. A
+//! process killed between adding to a cell and giving the token out, or between the
+//! last word of its host about a connection and taking it off, leaves that one
+//! connection counted. `tests/killed.rs` says how often.
 
 #![forbid(unsafe_code)]
 
