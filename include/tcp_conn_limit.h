@@ -191,8 +191,9 @@ struct tcl_stats {
   uint64_t panics;
   /**
    * Connections admitted uncounted because the table had no place, or, where
-   * functions are replaced, because the descriptor is beyond the limit of open
-   * files that was in force at `tcl_interpose_activate()`, or beyond a million.
+   * functions are replaced, because the descriptor is beyond those for which
+   * `tcl_interpose_activate()` has made room: 65,536 more than connections, or
+   * as many files as the process could have open then, if these are fewer.
    */
   uint64_t table_full;
   /**

@@ -44,8 +44,9 @@ pub struct tcl_stats {
     /// Panics that were stopped.
     pub panics: u64,
     /// Connections admitted uncounted because the table had no place, or, where
-    /// functions are replaced, because the descriptor is beyond the limit of open
-    /// files that was in force at `tcl_interpose_activate()`, or beyond a million.
+    /// functions are replaced, because the descriptor is beyond those for which
+    /// `tcl_interpose_activate()` has made room: 65,536 more than connections, or
+    /// as many files as the process could have open then, if these are fewer.
     pub table_full: u64,
     /// Calls with an address that is neither IPv4 nor IPv6.
     pub bad_address: u64,
