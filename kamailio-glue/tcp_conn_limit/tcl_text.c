@@ -106,7 +106,7 @@ int tcl_text_source(const str *text, struct tcl_source *source)
 	char copy[INET6_ADDRSTRLEN];
 	uint8_t bytes[16];
 
-	if(text->len >= (int)sizeof(copy))
+	if(text->len <= 0 || text->len >= (int)sizeof(copy))
 		return TCL_EARG;
 	memcpy(copy, text->s, text->len);
 	copy[text->len] = '\0';
