@@ -6,6 +6,7 @@
 mod harness;
 mod mode;
 
+mod arguments;
 mod detach;
 mod differences;
 mod full;
