@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Builds the fuzz targets and runs them: run.sh SECONDS TARGET...
+# Each for so many seconds, two at a time, from the inputs in seeds/ and those that
+# were found before, which are kept in build/fuzz/. The first finding ends it.
+# TCL_FUZZ_TREE is a Kamailio source tree.
+#
+# The stable toolchain is enough: the coverage that libFuzzer goes by is a pass of
+# LLVM, which needs no runtime of a sanitizer. That libFuzzer may also see what is
+# compared with what takes two thirds of the time and finds no more: the words and
+# families that matter are in the seeds. What AddressSanitizer would find of our
+# buffers, src/edge.rs does.
+
+source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
+
+seconds=$1
+shift
+targets=("$@")
+
+crate=$root/tests/fuzz
+work=$build/fuzz
+host=$(rustc -vV | sed -n 's/^host: //p')
+binaries=$root/target/fuzz/$host/release
+flags=(
+    -Cpasses=sancov-module
+    -Cllvm-args=-sanitizer-coverage-level=4
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+    -Cllvm-args=-sanitizer-coverage-pc-table
+)
+
+# with --target, the flags are not for build scripts
+RUSTFLAGS=${flags[*]} cargo build --quiet --locked --release --target "$host" \
+    --manifest-path "$crate/Cargo.toml" --target-dir "$root/target/fuzz"
+
+declare -A running=() # process and target
+
+start() {
+    local target=$1
+    mkdir -p "$work/$target/corpus" "$work/$target/findings"
+    "$binaries/$target" -max_total_time="$seconds" -max_len=1024 -timeout=10 \
+        -print_funcs=0 -artifact_prefix="$work/$target/findings/" \
+        "$work/$target/corpus" "$crate/seeds/$target" >"$work/$target/log" 2>&1 &
+    running[$!]=$target
+}
+
+# Waits for one to end. Its figures, or the finding.
+finish() {
+    local process target log code=0 ended runs covered features corpus edges
+    wait -n -p process "${!running[@]}" || code=$?
+    target=${running[$process]}
+    unset "running[$process]"
+    log=$work/$target/log
+    if [ "$code" -ne 0 ]; then
+        say "FOUND by $target:"
+        { grep -aE -A 3 'panicked|^SUMMARY|ERROR|ALARM' "$log" || tail -n 5 "$log"; } |
+            sed 's/^/    /' >&2
+        say "all of it: $log"
+        say "again: $binaries/$target $(sed -n 's/.*Test unit written to //p' "$log")"
+        exit 1
+    fi
+    edges=$(sed -n 's/.*(\([0-9]*\) inline 8-bit counters).*/\1/p' "$log")
+    # #100 DONE cov: 20 ft: 30 corp: 4/50b ...
+    ended=$(grep -aE '^#[0-9]+[[:space:]]+DONE' "$log")
+    read -r runs _ _ covered _ features _ corpus _ <<<"$ended"
+    runs=${runs#\#}
+    printf '%-9s %9d executions, %6d/s, %d of %d edges, %d features, corpus %s\n' \
+        "$target" "$runs" $((runs / seconds)) "$covered" "$edges" "$features" "$corpus"
+}
+
+# shellcheck disable=SC2317 # a trap calls it
+stop() {
+    if [ ${#running[@]} -gt 0 ]; then
+        kill "${!running[@]}" 2>/dev/null || true
+    fi
+}
+trap stop EXIT
+
+say "fuzzing ${targets[*]}: $seconds s each, two at a time ..."
+for target in "${targets[@]}"; do
+    if [ ${#running[@]} -ge 2 ]; then
+        finish
+    fi
+    start "$target"
+done
+while [ ${#running[@]} -gt 0 ]; do
+    finish
+done

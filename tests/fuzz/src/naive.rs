@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Addresses and rules as the documentation tells of them, bit by bit.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// How many leading bits make a source, in IPv4 and IPv6.
+pub type Lengths = (u32, u32);
+
+/// An address, IPv4-mapped IPv6 being IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// 32 or 128.
+    width: u32,
+    /// From the highest bit on.
+    bits: u128,
+}
+
+impl Address {
+    /// The address of these octets, if that is what they are.
+    pub fn of_octets(octets: &[u8]) -> Option<Address> {
+        let octets = match octets.len() {
+            4 => octets,
+            16 if octets[..10] == [0; 10] && octets[10..12] == [0xff; 2] => &octets[12..],
+            16 => octets,
+            _ => return None,
+        };
+        let mut bits = 0;
+        for (octet, place) in octets.iter().zip((0..16).rev()) {
+            bits |= u128::from(*octet) << (8 * place);
+        }
+        let width = 8 * octets.len() as u32;
+        Some(Address { width, bits })
+    }
+
+    /// The address that this text is.
+    pub fn of_text(text: &str) -> Option<Address> {
+        match text.parse().ok()? {
+            IpAddr::V4(address) => Address::of_octets(&address.octets()),
+            IpAddr::V6(address) => Address::of_octets(&address.octets()),
+        }
+    }
+
+    /// 4 or 16 octets.
+    pub fn octets(self) -> Vec<u8> {
+        self.bits.to_be_bytes()[..self.width as usize / 8].to_vec()
+    }
+
+    /// All bits from `length` on set to `bit`.
+    pub fn filled(self, length: u32, bit: bool) -> Address {
+        let mut filled = self;
+        for i in length..self.width {
+            let place = 1 << (127 - i);
+            filled.bits = filled.bits & !place | if bit { place } else { 0 };
+        }
+        filled
+    }
+
+    /// The address before or after, around the end.
+    pub fn beside(self, after: bool) -> Address {
+        let one = 1u128 << (128 - self.width);
+        let bits = match after {
+            true => self.bits.wrapping_add(one),
+            false => self.bits.wrapping_sub(one),
+        };
+        Address { bits, ..self }
+    }
+
+    /// The source to which the address belongs.
+    pub fn source(self, lengths: Lengths) -> Net {
+        let length = if self.is_v4() { lengths.0 } else { lengths.1 };
+        Net {
+            address: self.filled(length, false),
+            length,
+        }
+    }
+
+    /// Whether it is IPv4.
+    pub fn is_v4(self) -> bool {
+        self.width == 32
+    }
+
+    fn bit(self, i: u32) -> bool {
+        self.bits >> (127 - i) & 1 == 1
+    }
+}
+
+/// A prefix. Sorts as reports do: by family, network and length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Net {
+    /// Its first address.
+    pub address: Address,
+    /// How many leading bits are those of all its addresses.
+    pub length: u32,
+}
+
+impl Net {
+    /// Whether all of `other` is in it.
+    pub fn contains(self, other: Net) -> bool {
+        self.address.width == other.address.width
+            && self.length <= other.length
+            && (0..self.length).all(|i| self.address.bit(i) == other.address.bit(i))
+    }
+
+    /// The prefix that this text is, if a rule or a list may have it.
+    pub fn of_text(text: &str, lengths: Lengths) -> Option<Net> {
+        let (address, length) = match text.find('/') {
+            Some(at) => (&text[..at], Some(&text[at + 1..])),
+            None => (text, None),
+        };
+        let address: IpAddr = address.trim_ascii().parse().ok()?;
+        let (octets, most) = match address {
+            IpAddr::V4(address) => (address.octets().to_vec(), lengths.0),
+            IpAddr::V6(address) => (address.octets().to_vec(), lengths.1),
+        };
+        let width = 8 * octets.len() as u32;
+        let length = match length {
+            Some(digits) => digits_of(digits, width.into())? as u32,
+            None => width,
+        };
+        let address = Address::of_octets(&octets)?;
+        // IPv4-mapped IPv6 is to be written as IPv4
+        let fits = address.width == width && length <= most;
+        (fits && address == address.filled(length, false)).then_some(Net { address, length })
+    }
+}
+
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let octets = self.address.octets();
+        match <[u8; 16]>::try_from(&octets[..]) {
+            Ok(octets) => write!(f, "{}", Ipv6Addr::from(octets))?,
+            Err(_) => write!(
+                f,
+                "{}",
+                Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3])
+            )?,
+        }
+        match self.length < self.address.width {
+            true => write!(f, "/{}", self.length),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The number that these digits are, if it is at most `most`.
+pub fn digits_of(digits: &str, most: u128) -> Option<u128> {
+    let mut number = 0u128;
+    for digit in digits.chars() {
+        number = number * 10 + u128::from(digit.to_digit(10)?);
+        if number > most {
+            return None;
+        }
+    }
+    (!digits.is_empty()).then_some(number)
+}
+
+/// The rule that this text is; a limit of 0 is none.
+pub fn rule(text: &str, lengths: Lengths) -> Option<(Net, i32)> {
+    let at = text.find('=')?;
+    let net = Net::of_text(text[..at].trim_ascii(), lengths)?;
+    let limit = match text[at + 1..].trim_ascii() {
+        "unlimited" => 0,
+        digits => match digits_of(digits, i32::MAX as u128)? {
+            0 => return None,
+            limit => limit as i32,
+        },
+    };
+    Some((net, limit))
+}
+
+/// The longest of `rules` for all of `source`.
+pub fn longest(rules: &[(Net, i32)], source: Net) -> Option<(Net, i32)> {
+    let holding = rules.iter().filter(|(net, _)| net.contains(source));
+    holding.max_by_key(|(net, _)| net.length).copied()
+}

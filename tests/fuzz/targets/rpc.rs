@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What operators write: the texts that come with RPC commands, from scripts and from
+//! modparams, as the module's C reads them (`tcl_text.c`), and those that it hands on
+//! to the C ABI.
+//!
+//! Input: which of them, the room for an error, the text.
+
+#![no_main]
+
+use core::ffi::{CStr, c_char, c_int};
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::sync::OnceLock;
+
+use libfuzzer_sys::fuzz_target;
+use tcp_conn_limit::ffi::{
+    TCL_EARG, TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_set_limit, tcl_set_mode,
+};
+use tcp_conn_limit_fuzz::edge::Edge;
+use tcp_conn_limit_fuzz::engine::{self, tcl_config, tcl_source, text};
+use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net, digits_of};
+
+const LENGTHS: Lengths = (32, 64);
+
+/// Kamailio's `str`.
+#[repr(C)]
+struct Str {
+    s: *const c_char,
+    len: c_int,
+}
+
+// kamailio-glue/tcp_conn_limit/tcl_text.h
+unsafe extern "C" {
+    fn tcl_text_source(text: *const Str, source: *mut tcl_source) -> c_int;
+    fn tcl_text_number(text: *const Str, number: *mut c_int) -> c_int;
+    fn tcl_text_mode(text: *const Str) -> c_int;
+    fn tcl_text_mode_name(mode: c_int) -> *const c_char;
+    fn tcl_text_on_full(text: *const Str) -> c_int;
+    fn tcl_text_on_full_name(on_full: c_int) -> *const c_char;
+    fn tcl_text_by(text: *const Str) -> c_int;
+}
+
+/// Who has connections, and how many.
+static COUNTED: OnceLock<Vec<(Net, u32)>> = OnceLock::new();
+
+fn init() {
+    engine::start(tcl_config {
+        max_connections: 100,
+        limit: 0,
+        ipv4_prefix: LENGTHS.0 as i32,
+        ipv6_prefix: LENGTHS.1 as i32,
+        mode: TCL_MODE_ENFORCE,
+        on_full: TCL_ON_FULL_ADMIT,
+    });
+    engine::nulls();
+    let texts = [
+        "127.0.0.1",
+        "10.1.2.3",
+        "10.1.9.9",
+        "::1",
+        "2001:db8:1:2::3",
+        "2001:db8:1:3::",
+    ];
+    COUNTED.get_or_init(|| {
+        let sources = texts.into_iter().zip(1..).map(|(text, count)| {
+            let address = Address::of_text(text).expect("an address");
+            for _ in 0..count {
+                assert_ne!(engine::opened(&address.octets()), 0);
+            }
+            (address.source(LENGTHS), count)
+        });
+        sources.collect()
+    });
+}
+
+fn counted() -> &'static [(Net, u32)] {
+    COUNTED.get().expect("init")
+}
+
+/// Calls `call` with `bytes` as the core holds a text: without a NUL, and nowhere if
+/// there are none.
+fn with_str<T>(bytes: &[u8], call: impl FnOnce(*const Str) -> T) -> T {
+    thread_local!(static EDGE: RefCell<Edge> = RefCell::new(Edge::new(256)));
+    EDGE.with_borrow_mut(|edge| {
+        let s = match bytes.is_empty() {
+            true => core::ptr::null(),
+            false => edge.put(bytes).cast_const().cast(),
+        };
+        call(&Str {
+            s,
+            len: bytes.len() as c_int,
+        })
+    })
+}
+
+/// The whole number that the text is. Blanks before it and a sign may be; -1 may come
+/// as the 64 bits that it is, without a sign, which is how jsonrpcs hands it on.
+fn number(bytes: &[u8]) -> Option<i32> {
+    let text = str::from_utf8(bytes).ok().filter(|text| text.len() < 24)?;
+    let text = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
+    let (negative, digits) = match text.as_bytes() {
+        [b'-', ..] => (true, &text[1..]),
+        [b'+', ..] => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let number = digits_of(digits, u64::MAX.into())? as i128;
+    let number = match negative {
+        true => -number,
+        false if number > i64::MAX.into() => number - (1 << 64),
+        false => number,
+    };
+    i32::try_from(number).ok()
+}
+
+fn numbers(bytes: &[u8]) {
+    let mut read = 77;
+    // SAFETY: a str, and valid for writing.
+    let code = with_str(bytes, |text| unsafe { tcl_text_number(text, &mut read) });
+    assert_eq!((code == 0).then_some(read), number(bytes), "{code}");
+    if code == 0 {
+        assert_eq!(tcl_set_limit(read), TCL_OK);
+        assert_eq!(engine::stats().1.map(|stats| stats.limit), Some(read));
+        let known = (0..3).contains(&read);
+        assert_eq!(tcl_set_mode(read), if known { TCL_OK } else { TCL_EARG });
+        let top = engine::top(10, read);
+        assert_eq!(top.err(), (!known).then_some(TCL_EARG));
+    }
+}
+
+fn sources(bytes: &[u8]) {
+    let mut place = Edge::new(1);
+    let at = place.room(1);
+    // SAFETY: a str, and valid for writing.
+    let code = with_str(bytes, |text| unsafe { tcl_text_source(text, at) });
+    let address = str::from_utf8(bytes).ok().and_then(Address::of_text);
+    let Some(address) = address else {
+        return assert_eq!(code, TCL_EARG);
+    };
+    assert_eq!(code, TCL_OK);
+    // SAFETY: written, since the function says so.
+    let source: tcl_source = unsafe { place.read(1, 1)[0] };
+    let net = address.source(LENGTHS);
+    assert_eq!(text(&source.text), net.to_string());
+    let count = counted()
+        .iter()
+        .find(|(other, _)| *other == net)
+        .map_or(0, |(_, count)| *count);
+    assert_eq!(source.connections, count);
+}
+
+fn words(bytes: &[u8]) {
+    let index = |words: &[&str]| {
+        let at = words.iter().position(|word| word.as_bytes() == bytes);
+        at.map_or(-1, |at| at as c_int)
+    };
+    let name = |name: *const c_char| {
+        // SAFETY: the functions give strings that stay.
+        unsafe { CStr::from_ptr(name) }.to_bytes()
+    };
+    // SAFETY: a str.
+    let (mode, on_full, by) = with_str(bytes, |text| unsafe {
+        (
+            tcl_text_mode(text),
+            tcl_text_on_full(text),
+            tcl_text_by(text),
+        )
+    });
+    assert_eq!(mode, index(&["enforce", "monitor", "off"]));
+    assert_eq!(on_full, index(&["admit", "reject"]));
+    assert_eq!(by, index(&["connections", "rejected", "peak"]));
+    if mode >= 0 {
+        // SAFETY: a mode.
+        assert_eq!(name(unsafe { tcl_text_mode_name(mode) }), bytes);
+    }
+    if on_full >= 0 {
+        // SAFETY: a policy.
+        assert_eq!(name(unsafe { tcl_text_on_full_name(on_full) }), bytes);
+    }
+}
+
+fn lists(text: &CStr, room: usize) {
+    let net = Net::of_text(&text.to_string_lossy(), LENGTHS);
+    match (engine::list(Some(text), 3, room), net) {
+        (Ok((sources, total)), Some(net)) => {
+            let held = counted().iter().filter(|(source, _)| net.contains(*source));
+            let mut counts: Vec<u32> = held.map(|(_, count)| *count).collect();
+            assert_eq!(total, counts.len() as u64);
+            counts.sort_unstable_by(|a, b| b.cmp(a));
+            counts.truncate(3);
+            let listed: Vec<u32> = sources.iter().map(|source| source.connections).collect();
+            assert_eq!(listed, counts);
+        }
+        (Err((TCL_EARG, sentence)), None) => {
+            assert!(room < 2 || sentence.starts_with('`'), "{sentence}");
+        }
+        (answer, net) => panic!("{net:?}: {:?}", answer.err()),
+    }
+}
+
+fn rules(text: &CStr, room: usize) {
+    let rule = naive::rule(text.to_string_lossy().trim_ascii(), LENGTHS);
+    match (engine::rules_load(&[Some(text)], None, room), rule) {
+        ((TCL_OK, _), Some((net, limit))) => {
+            let (rules, count) = engine::rules(2).expect("rules");
+            assert_eq!((count, rules[0].limit), (2, limit));
+            assert_eq!(engine::text(&rules[0].prefix), net.to_string());
+        }
+        ((TCL_ERULES, sentence), None) => {
+            assert!(
+                "modparam rule 1: `".starts_with(&sentence)
+                    || sentence.starts_with("modparam rule 1: `")
+            );
+        }
+        ((code, sentence), rule) => panic!("{code} {sentence}: {rule:?}"),
+    }
+}
+
+/// That the sentence begins like this, as far as there was room.
+fn begins(sentence: &str, start: &str) {
+    assert!(
+        sentence.starts_with(start) || start.starts_with(sentence),
+        "{sentence}"
+    );
+}
+
+/// Paths of which there is none.
+fn files(text: &CStr, room: usize) {
+    let mut path = c"/nowhere/".to_bytes().to_vec();
+    path.extend(text.to_bytes());
+    let path = CString::new(path).expect("no NUL in it");
+    let (code, sentence) = engine::rules_load(&[], Some(&path), room);
+    assert_eq!(code, TCL_ERULES);
+    begins(&sentence, "cannot read /nowhere/");
+}
+
+fuzz_target!(init: init(), |bytes: &[u8]| {
+    let [which, room, bytes @ ..] = bytes else {
+        return;
+    };
+    let room = usize::from(*room) * 4;
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let text = CString::new(&bytes[..end]).expect("cut at NUL");
+    match which % 6 {
+        0 => numbers(bytes),
+        1 => sources(bytes),
+        2 => words(bytes),
+        3 => lists(&text, room),
+        4 => rules(&text, room),
+        _ => files(&text, room),
+    }
+});

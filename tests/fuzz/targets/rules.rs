@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The text of rules, as modparams and as a file.
+//!
+//! Input: the two prefix lengths of sources, then modparams, each with a NUL at its
+//! end, then the file.
+
+#![no_main]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
+use std::os::fd::FromRawFd as _;
+use std::sync::OnceLock;
+
+use libfuzzer_sys::fuzz_target;
+use tcp_conn_limit::ffi::{TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT};
+use tcp_conn_limit::rules::{Place, RuleError, RuleSet, longest_match};
+use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit_fuzz::engine::{self, ENOUGH, rule_text, tcl_config, text};
+use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
+
+const FILE: &str = "/etc/rules";
+
+/// Those of this process's limiter.
+const LENGTHS: Lengths = (32, 128);
+
+/// A file of this process alone, in memory, and its path.
+static IN_MEMORY: OnceLock<(File, CString)> = OnceLock::new();
+
+fn init() {
+    engine::start(tcl_config {
+        max_connections: 1,
+        limit: 7,
+        ipv4_prefix: LENGTHS.0 as i32,
+        ipv6_prefix: LENGTHS.1 as i32,
+        mode: TCL_MODE_ENFORCE,
+        on_full: TCL_ON_FULL_ADMIT,
+    });
+    IN_MEMORY.get_or_init(|| {
+        // SAFETY: a string; no flags.
+        let descriptor = unsafe { libc::memfd_create(c"rules".as_ptr(), 0) };
+        assert!(descriptor >= 0, "no file in memory");
+        // SAFETY: new, and nobody else's.
+        let file = unsafe { File::from_raw_fd(descriptor) };
+        let path = format!("/proc/self/fd/{descriptor}");
+        (file, CString::new(path).expect("no NUL in it"))
+    });
+}
+
+/// What there is to load.
+struct Input<'a> {
+    lengths: Lengths,
+    texts: Vec<&'a [u8]>,
+    file: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Input<'a>> {
+        let [v4, v6, rest @ ..] = bytes else {
+            return None;
+        };
+        let mut texts: Vec<_> = rest.split(|byte| *byte == 0).collect();
+        let file = texts.pop()?;
+        Some(Input {
+            lengths: (1 + u32::from(*v4) % 32, 1 + u32::from(*v6) % 128),
+            texts,
+            file,
+        })
+    }
+
+    /// Each text of a rule and where it is, as they are read.
+    fn rules(&self) -> Vec<(String, String)> {
+        let texts = self.texts.iter().zip(1..).map(|(text, number)| {
+            let text = String::from_utf8_lossy(text);
+            (format!("modparam rule {number}"), text.into_owned())
+        });
+        let lines = self.file.split(|byte| *byte == b'\n').zip(1..);
+        let lines = lines.filter_map(|(line, number)| {
+            let end = line.iter().position(|byte| *byte == b'#');
+            let rule = line[..end.unwrap_or(line.len())].trim_ascii();
+            // what is no UTF-8 is no rule either way
+            let text = String::from_utf8_lossy(rule).into_owned();
+            (!rule.is_empty()).then(|| (format!("{FILE}:{number}"), text))
+        });
+        texts.chain(lines).collect()
+    }
+
+    fn build(&self, lengths: Lengths) -> Result<RuleSet, String> {
+        let texts: Vec<_> = self
+            .texts
+            .iter()
+            .map(|text| String::from_utf8_lossy(text))
+            .collect();
+        let mut rules = RuleSet::builder(prefixes(lengths));
+        let built = (|| {
+            for (text, number) in texts.iter().zip(1..) {
+                rules.add(Place::Modparam(number), text)?;
+            }
+            rules.add_file(FILE, self.file)?;
+            rules.build()
+        })();
+        built.map_err(|error| match error {
+            RuleError::Wrong(sentence) => sentence,
+            RuleError::NoMemory => panic!("no memory"),
+        })
+    }
+
+    /// The same by the C ABI.
+    fn load(&self, path: &CString) -> (i32, String) {
+        let texts: Vec<_> = self
+            .texts
+            .iter()
+            .map(|text| CString::new(*text).expect("split at NUL"))
+            .collect();
+        let texts: Vec<_> = texts.iter().map(|text| Some(text.as_c_str())).collect();
+        engine::rules_load(&texts, Some(path), ENOUGH)
+    }
+}
+
+fn prefixes(lengths: Lengths) -> Prefixes {
+    Prefixes::new(lengths.0, lengths.1).expect("lengths in range")
+}
+
+/// All rules by a plain reading, sorted; or where what is wrong may be said to be.
+fn read(input: &Input<'_>, lengths: Lengths) -> Result<Vec<(Net, i32)>, Vec<String>> {
+    let mut rules: Vec<(Net, i32)> = Vec::new();
+    let mut places: Vec<String> = Vec::new();
+    let mut twice = Vec::new();
+    for (place, text) in input.rules() {
+        // one that is wrong by itself is told before two that do not go together
+        let rule = naive::rule(text.trim_ascii(), lengths).ok_or_else(|| vec![place.clone()])?;
+        if rules.iter().any(|(net, _)| *net == rule.0) {
+            twice.push(place.clone());
+        }
+        rules.push(rule);
+        places.push(place);
+    }
+    if !twice.is_empty() {
+        return Err(twice);
+    }
+    rules.sort_unstable();
+    Ok(rules)
+}
+
+/// The addresses at the edges of the rules, and of the input.
+fn addresses(rules: &[(Net, i32)], bytes: &[u8]) -> Vec<Address> {
+    let edges = rules.iter().take(64).flat_map(|(net, _)| {
+        let (first, last) = (net.address, net.address.filled(net.length, true));
+        [first, last, first.beside(false), last.beside(true)]
+    });
+    let own = bytes
+        .rchunks_exact(4)
+        .take(4)
+        .chain(bytes.rchunks_exact(16).take(4));
+    edges.chain(own.filter_map(Address::of_octets)).collect()
+}
+
+fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[Address]) {
+    let found = set.rules();
+    assert_eq!(found.len(), rules.len());
+    let mut again = RuleSet::builder(prefixes(lengths));
+    let mut lines = String::new();
+    for (rule, (net, limit)) in found.iter().zip(rules) {
+        assert_eq!(
+            (rule.key.to_string(), rule.limit),
+            (net.to_string(), *limit)
+        );
+        let parent = rule
+            .parent
+            .map(|parent| found[usize::from(parent)].key.to_string());
+        let others: Vec<_> = rules
+            .iter()
+            .filter(|(other, _)| other != net)
+            .copied()
+            .collect();
+        let holding = naive::longest(&others, *net);
+        assert_eq!(parent, holding.map(|(net, _)| net.to_string()));
+        let limit = if *limit == 0 {
+            "unlimited".to_owned()
+        } else {
+            limit.to_string()
+        };
+        lines += &format!("{}={limit}\n", rule.key);
+    }
+    again
+        .add_file("again", lines.as_bytes())
+        .expect("rules as they are printed");
+    assert_eq!(again.build().expect("once each").rules(), found);
+    for address in addresses {
+        let source = Source::new(&address.octets(), prefixes(lengths)).expect("an address");
+        let index = longest_match(
+            found.len(),
+            |i| found[i].key,
+            |i| found[i].parent.map(usize::from),
+            source,
+        );
+        let holding = naive::longest(rules, address.source(lengths));
+        assert_eq!(
+            index.map(|i| found[i].key.to_string()),
+            holding.map(|(net, _)| net.to_string())
+        );
+    }
+}
+
+fn check_sentence(sentence: &str, places: &[String]) {
+    let named = places
+        .iter()
+        .any(|place| sentence.starts_with(&format!("{place}: `")));
+    assert!(named, "{sentence} at none of {places:?}");
+    assert!(sentence.len() < 400, "too long for a log: {sentence}");
+    assert!(
+        !sentence.chars().any(char::is_control),
+        "not for a log: {sentence:?}"
+    );
+}
+
+/// What is in force in this process's limiter.
+fn compare_in_force(rules: &[(Net, i32)], addresses: &[Address]) {
+    let room = rules.len().min(100) + 1;
+    let (reported, count) = engine::rules(room).expect("rules");
+    assert_eq!(count as usize, rules.len() + 1);
+    for (rule, (net, limit)) in reported.iter().zip(rules) {
+        assert_eq!((text(&rule.prefix), rule.limit), (net.to_string(), *limit));
+    }
+    for address in addresses {
+        let source = engine::get(&address.octets()).1.expect("a source");
+        let holding = naive::longest(rules, address.source(LENGTHS));
+        assert_eq!(text(&source.rule), rule_text(holding.map(|(net, _)| net)));
+        assert_eq!(source.limit, holding.map_or(7, |(_, limit)| limit));
+    }
+}
+
+fuzz_target!(init: init(), |bytes: &[u8]| {
+    let Some(input) = Input::of(bytes) else {
+        return;
+    };
+    match (input.build(input.lengths), read(&input, input.lengths)) {
+        (Ok(set), Ok(rules)) => {
+            compare(&set, &rules, input.lengths, &addresses(&rules, bytes));
+        }
+        (Err(sentence), Err(places)) => check_sentence(&sentence, &places),
+        (Ok(_), Err(places)) => panic!("accepted: {places:?}"),
+        (Err(sentence), Ok(_)) => panic!("not accepted: {sentence}"),
+    }
+
+    let (mut file, path) = IN_MEMORY.get().map(|(file, path)| (file, path)).expect("a file");
+    file.rewind().expect("to the start");
+    file.set_len(0).expect("an empty file");
+    file.write_all(input.file).expect("a file");
+    match (input.load(path), input.build(LENGTHS)) {
+        ((TCL_OK, _), Ok(_)) => {
+            let rules = read(&input, LENGTHS).expect("as was just seen");
+            compare_in_force(&rules, &addresses(&rules, bytes));
+        }
+        ((TCL_ERULES, sentence), Err(other)) => {
+            let path = path.to_str().expect("ASCII");
+            assert_eq!(sentence.replace(path, FILE), other);
+        }
+        ((code, sentence), other) => panic!("{code} {sentence}: {other:?}"),
+    }
+});

@@ -1,0 +1,690 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Sequences of calls of all functions of the C ABI, against a plain ledger.
+//!
+//! Input: an operation's number and what it needs, again and again. The table is as
+//! small as can be, so that sources are replaced and it is full at times.
+
+#![no_main]
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::sync::atomic::Ordering;
+
+use libfuzzer_sys::fuzz_target;
+use tcp_conn_limit::ffi::{
+    TCL_EALREADY, TCL_EARG, TCL_EINTERPOSE, TCL_ERULES, TCL_ESTALE, TCL_MODE_ENFORCE,
+    TCL_MODE_MONITOR, TCL_MODE_OFF, TCL_OK, TCL_ON_FULL_REJECT, tcl_interpose_activate,
+    tcl_interpose_detach, tcl_reset_stats, tcl_set_limit, tcl_set_mode, tcl_version, tcl_watch,
+};
+use tcp_conn_limit_fuzz::engine::{
+    self, Audit, CLOCK, ENOUGH, rule_text, tcl_config, tcl_source, tcl_stats, text,
+};
+use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
+
+const LENGTHS: Lengths = (32, 64);
+
+/// Sources that must be there for one more to have no place: those of the one or two
+/// buckets where it may be.
+const FULL: usize = 4;
+
+/// Prefixes of rules that go together with the addresses below.
+const PREFIXES: [&str; 8] = [
+    "10.0.0.0/8",
+    "10.0.0.0/30",
+    "10.0.0.1",
+    "0.0.0.0/0",
+    "2001:db8::/32",
+    "2001:db8:0:1::/64",
+    "::/0",
+    "10.0.0.0/31",
+];
+
+/// The bytes of an input, one after the other.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        Some(self.take(1)?[0])
+    }
+
+    fn number(&mut self) -> Option<i32> {
+        Some(i32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    /// Small mostly.
+    fn limit(&mut self) -> Option<i32> {
+        match self.byte()? {
+            255 => self.number(),
+            byte => Some(i32::from(byte) % 12 - 1),
+        }
+    }
+
+    fn address(&mut self) -> Option<Vec<u8>> {
+        let which = self.byte()?;
+        let (kind, small) = (which >> 5, which & 31);
+        Some(match kind {
+            0 | 1 => vec![10, 0, 0, small],
+            2 => [&[0; 10][..], &[0xff, 0xff, 10, 0, 0, small]].concat(),
+            3 => [
+                &[0x20, 1, 0xd, 0xb8, 0, 0, 0, small][..],
+                &[0; 7],
+                &[self.byte()?],
+            ]
+            .concat(),
+            4 => self.take(4)?.to_vec(),
+            5 => self.take(16)?.to_vec(),
+            6 => {
+                let beside = self.byte()?;
+                vec![10, 1, beside, small]
+            }
+            _ => vec![1; usize::from(small)],
+        })
+    }
+}
+
+struct Live {
+    octets: Vec<u8>,
+    net: Net,
+    token: u64,
+}
+
+/// Rejections, and what would have been rejected.
+type Rejections = (u64, u64);
+
+/// What there is, and since the last reset was.
+struct Ledger {
+    live: Vec<Live>,
+    released: Vec<u64>,
+    limit: i32,
+    mode: i32,
+    rules: Vec<(Net, i32)>,
+    loaded: u64,
+    admitted: u64,
+    rejections: Rejections,
+    full_rejected: u64,
+    table_full: u64,
+    bad_address: u64,
+    stale_token: u64,
+    by_rule: HashMap<Option<Net>, Rejections>,
+    by_source: HashMap<Net, Rejections>,
+    peaks: HashMap<Net, u32>,
+}
+
+/// Descriptors of this process: each [`Ledger::interpose`] takes memory for them, for
+/// ever.
+const DESCRIPTORS: libc::rlimit = libc::rlimit {
+    rlim_cur: 64,
+    rlim_max: 64,
+};
+
+fn init() {
+    // SAFETY: valid.
+    let code = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &DESCRIPTORS) };
+    assert_eq!(code, 0);
+    engine::start(tcl_config {
+        max_connections: 1,
+        limit: 0,
+        ipv4_prefix: LENGTHS.0 as i32,
+        ipv6_prefix: LENGTHS.1 as i32,
+        mode: TCL_MODE_ENFORCE,
+        on_full: TCL_ON_FULL_REJECT,
+    });
+    engine::nulls();
+}
+
+fn stats() -> tcl_stats {
+    engine::stats().1.expect("statistics")
+}
+
+fn add(rejections: &mut Rejections, monitor: bool) {
+    match monitor {
+        true => rejections.1 += 1,
+        false => rejections.0 += 1,
+    }
+}
+
+impl Ledger {
+    /// As all inputs find the limiter.
+    fn new() -> Ledger {
+        engine::attach(0);
+        assert_eq!(engine::rules_load(&[], None, 0).0, TCL_OK);
+        assert_eq!(tcl_set_limit(3), TCL_OK);
+        assert_eq!(tcl_set_mode(TCL_MODE_ENFORCE), TCL_OK);
+        assert_eq!(tcl_reset_stats(), TCL_OK);
+        Ledger {
+            live: Vec::new(),
+            released: Vec::new(),
+            limit: 3,
+            mode: TCL_MODE_ENFORCE,
+            rules: Vec::new(),
+            loaded: stats().reloads,
+            admitted: 0,
+            rejections: (0, 0),
+            full_rejected: 0,
+            table_full: 0,
+            bad_address: 0,
+            stale_token: 0,
+            by_rule: HashMap::new(),
+            by_source: HashMap::new(),
+            peaks: HashMap::new(),
+        }
+    }
+
+    fn count(&self, net: Net) -> u32 {
+        self.live.iter().filter(|live| live.net == net).count() as u32
+    }
+
+    /// Each source and its connections.
+    fn counts(&self) -> HashMap<Net, u32> {
+        let mut counts = HashMap::new();
+        for live in &self.live {
+            *counts.entry(live.net).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The connections of the sources in `net`, most first.
+    fn ranked(&self, net: Option<Net>) -> Vec<u32> {
+        let counts = self.counts().into_iter();
+        let counts = counts.filter(|(source, _)| net.is_none_or(|net| net.contains(*source)));
+        let mut counts: Vec<_> = counts.map(|(_, count)| count).collect();
+        counts.sort_unstable_by(|a, b| b.cmp(a));
+        counts
+    }
+
+    fn rule_of(&self, net: Net) -> (Option<Net>, i32) {
+        let rule = naive::longest(&self.rules, net);
+        (
+            rule.map(|(net, _)| net),
+            rule.map_or(self.limit, |(_, limit)| limit),
+        )
+    }
+
+    fn may_be_full(&self, net: Net) {
+        assert_eq!(self.count(net), 0, "a source in the table has a place");
+        let others = self.counts().len();
+        assert!(others >= FULL, "full with {others} sources");
+    }
+
+    fn check(&mut self, octets: &[u8]) {
+        let before = stats();
+        let answer = engine::check(octets);
+        let Some(address) = Address::of_octets(octets) else {
+            self.bad_address += 1;
+            return assert_eq!(answer, 0);
+        };
+        let net = address.source(LENGTHS);
+        let (rule, limit) = self.rule_of(net);
+        let monitor = self.mode == TCL_MODE_MONITOR;
+        let over = self.mode != TCL_MODE_OFF && limit > 0 && self.count(net) >= limit as u32;
+        if over {
+            add(&mut self.rejections, monitor);
+            add(self.by_rule.entry(rule).or_default(), monitor);
+            add(self.by_source.entry(net).or_default(), monitor);
+            return assert_eq!(answer, i32::from(!monitor));
+        }
+        let now = stats();
+        if (now.rejected, now.would_reject) == (before.rejected, before.would_reject) {
+            return assert_eq!(answer, 0);
+        }
+        // it had no place
+        self.may_be_full(net);
+        assert_ne!(self.mode, TCL_MODE_OFF);
+        add(&mut self.rejections, monitor);
+        self.full_rejected += u64::from(!monitor);
+        assert_eq!(answer, i32::from(!monitor));
+    }
+
+    fn check_sockaddr(&mut self, octets: &[u8], port: u8, limit: i32) {
+        let sockaddr = match octets.len() {
+            4 => [&[2, 0, port, 1][..], octets, &[port; 8]].concat(),
+            16 => [&[10, 0, port, 1, port, 1, 1, 1][..], octets, &[port; 4]].concat(),
+            length => vec![port | 1; length],
+        };
+        let answer = engine::check_sockaddr(&sockaddr, limit);
+        let Some(address) = Address::of_octets(octets) else {
+            // null, another family, or less than a family
+            self.bad_address += u64::from(answer.is_some());
+            return assert_eq!(answer.unwrap_or_default(), 0);
+        };
+        let over = limit > 0 && self.count(address.source(LENGTHS)) >= limit as u32;
+        self.rejections.0 += u64::from(over);
+        assert_eq!(answer, Some(i32::from(over)));
+    }
+
+    fn open(&mut self, octets: Vec<u8>) {
+        let token = engine::opened(&octets);
+        let Some(address) = Address::of_octets(&octets) else {
+            self.bad_address += 1;
+            return assert_eq!(token, 0);
+        };
+        let net = address.source(LENGTHS);
+        if token == 0 {
+            self.table_full += 1;
+            return self.may_be_full(net);
+        }
+        self.admitted += 1;
+        self.live.push(Live { octets, net, token });
+        let count = self.count(net);
+        let peak = self.peaks.entry(net).or_default();
+        *peak = count.max(*peak);
+    }
+
+    /// Releases a token, whosever it is.
+    fn close(&mut self, token: u64) {
+        let code = engine::closed(token);
+        if token == 0 {
+            return assert_eq!(code, TCL_OK);
+        }
+        match self.live.iter().position(|live| live.token == token) {
+            Some(at) => {
+                assert_eq!(code, TCL_OK);
+                self.live.swap_remove(at);
+                self.released.push(token);
+            }
+            None => {
+                assert_eq!(code, TCL_ESTALE, "{token:#x}");
+                self.stale_token += 1;
+            }
+        }
+    }
+
+    fn load(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
+        let mut texts = Vec::new();
+        for _ in 0..bytes.byte()? % 6 {
+            let which = bytes.byte()?;
+            texts.push(match which {
+                0..200 => {
+                    let prefix = PREFIXES[usize::from(which) % PREFIXES.len()];
+                    let limit = bytes.limit()?;
+                    let limit = if limit == 0 {
+                        "unlimited".into()
+                    } else {
+                        limit.to_string()
+                    };
+                    Some(CString::new(format!("{prefix}={limit}")).ok()?)
+                }
+                200..250 => {
+                    let raw = bytes.take(usize::from(which - 200))?;
+                    let raw = raw.split(|byte| *byte == 0).next()?;
+                    Some(CString::new(raw).ok()?)
+                }
+                _ => None,
+            });
+        }
+        let texts: Vec<Option<&CStr>> = texts.iter().map(Option::as_deref).collect();
+        let (code, _) = engine::rules_load(&texts, None, usize::from(bytes.byte()?));
+        if texts.contains(&None) {
+            assert_eq!(code, TCL_EARG);
+            return Some(());
+        }
+        let mut rules: Vec<(Net, i32)> = Vec::new();
+        let mut right = true;
+        for text in texts.into_iter().flatten() {
+            match naive::rule(text.to_string_lossy().trim_ascii(), LENGTHS) {
+                Some(rule) if rules.iter().all(|(net, _)| *net != rule.0) => rules.push(rule),
+                _ => right = false,
+            }
+        }
+        assert_eq!(code, if right { TCL_OK } else { TCL_ERULES });
+        if right {
+            rules.sort_unstable();
+            self.rules = rules;
+            self.loaded += 1;
+            // a rule that goes takes its numbers with it
+            let rules = &self.rules;
+            self.by_rule.retain(|rule, _| {
+                rule.is_none_or(|rule| rules.iter().any(|(net, _)| *net == rule))
+            });
+        }
+        Some(())
+    }
+
+    fn reset(&mut self) {
+        assert_eq!(tcl_reset_stats(), TCL_OK);
+        (self.admitted, self.rejections, self.full_rejected) = (0, (0, 0), 0);
+        (self.table_full, self.bad_address, self.stale_token) = (0, 0, 0);
+        self.by_rule.clear();
+        self.by_source.clear();
+        self.peaks = self.counts();
+    }
+
+    fn compare_stats(&self) {
+        let now = stats();
+        assert_eq!(
+            (now.connections, now.sources),
+            (self.live.len() as u64, self.counts().len() as u64)
+        );
+        assert_eq!(now.admitted, self.admitted);
+        assert_eq!((now.rejected, now.would_reject), self.rejections);
+        assert_eq!(
+            (now.full_rejected, now.table_full),
+            (self.full_rejected, self.table_full)
+        );
+        assert_eq!(
+            (now.bad_address, now.stale_token),
+            (self.bad_address, self.stale_token)
+        );
+        assert_eq!((now.panics, now.descriptor_reused), (0, 0));
+        assert_eq!(
+            now.errors,
+            self.table_full + self.bad_address + self.stale_token
+        );
+        assert_eq!(
+            (now.limit, now.mode, now.capacity),
+            (self.limit, self.mode, 1)
+        );
+        assert_eq!(
+            (now.rules as usize, now.reloads),
+            (self.rules.len(), self.loaded)
+        );
+    }
+
+    fn compare_source(&self, source: &tcl_source, net: Net) {
+        assert_eq!(text(&source.text), net.to_string());
+        let (rule, limit) = self.rule_of(net);
+        assert_eq!(
+            (text(&source.rule), source.limit),
+            (rule_text(rule), limit.max(0))
+        );
+        assert_eq!(source.connections, self.count(net));
+        // less where it was replaced meanwhile
+        let most = self.by_source.get(&net).copied().unwrap_or_default();
+        assert!(u64::from(source.rejected) <= most.0 && u64::from(source.would_reject) <= most.1);
+        let peak = self.peaks.get(&net).copied().unwrap_or_default();
+        assert!(source.peak <= peak && source.peak >= source.connections);
+    }
+
+    fn get(&self, octets: &[u8]) {
+        let (code, source) = engine::get(octets);
+        match (Address::of_octets(octets), source) {
+            (Some(address), Some(source)) => self.compare_source(&source, address.source(LENGTHS)),
+            (None, None) => assert_eq!(code, TCL_EARG),
+            _ => panic!("{code}"),
+        }
+    }
+
+    fn top(&self, room: usize, by: i32) {
+        let top = match engine::top(room, by) {
+            Ok(top) => top,
+            Err(code) => {
+                assert!(!(0..3).contains(&by));
+                return assert_eq!(code, TCL_EARG);
+            }
+        };
+        let key = |source: &tcl_source| match by {
+            0 => source.connections,
+            1 => source.rejected + source.would_reject,
+            _ => source.peak,
+        };
+        assert!(top.iter().all(|source| key(source) > 0));
+        assert!(top.is_sorted_by(|a, b| key(a) >= key(b)));
+        if by == 0 {
+            let mut ranked = self.ranked(None);
+            ranked.truncate(room);
+            assert_eq!(top.iter().map(key).collect::<Vec<_>>(), ranked);
+        }
+        for source in &top {
+            let address = text(&source.text);
+            let address = address.split('/').next().and_then(Address::of_text);
+            self.compare_source(source, address.expect("an address").source(LENGTHS));
+        }
+    }
+
+    fn list(&self, prefix: Option<&CStr>, room: usize, error: usize) {
+        let net = prefix.map(|text| Net::of_text(&text.to_string_lossy(), LENGTHS));
+        match engine::list(prefix, room, error) {
+            Ok((sources, total)) => {
+                let net = net.map(|net| net.expect("no prefix, and accepted"));
+                let mut ranked = self.ranked(net);
+                assert_eq!(total, ranked.len() as u64);
+                ranked.truncate(room);
+                let counts: Vec<_> = sources.iter().map(|source| source.connections).collect();
+                assert_eq!(counts, ranked);
+            }
+            Err((code, _)) => assert_eq!((code, net), (TCL_EARG, Some(None))),
+        }
+    }
+
+    fn compare_rules(&self, room: usize) {
+        let (rules, count) = engine::rules(room).expect("rules");
+        assert_eq!(count as usize, self.rules.len() + 1);
+        assert_eq!(rules.len(), room.min(self.rules.len() + 1));
+        let expected = self.rules.iter().map(|(net, limit)| (Some(*net), *limit));
+        for (rule, (net, limit)) in rules.iter().zip(expected.chain([(None, self.limit)])) {
+            assert_eq!(
+                (text(&rule.prefix), rule.limit),
+                (rule_text(net), limit.max(0))
+            );
+            let numbers = self.by_rule.get(&net).copied().unwrap_or_default();
+            assert_eq!((rule.rejected, rule.would_reject), numbers);
+            let counts = self.counts();
+            let held = counts
+                .iter()
+                .filter(|(source, _)| self.rule_of(**source).0 == net);
+            let held = held.fold((0, 0), |sums, (_, count)| {
+                (sums.0 + 1, sums.1 + u64::from(*count))
+            });
+            assert_eq!((rule.sources, rule.connections), held);
+        }
+    }
+
+    fn suggest(&self, room: usize) {
+        let (suggestions, count) = engine::suggest(room).expect("suggestions");
+        assert_eq!(count as usize, self.rules.len() + 1);
+        for suggestion in suggestions {
+            assert!(suggestion.proposed >= 8 && suggestion.p99 <= suggestion.highest);
+            assert!(suggestion.above <= suggestion.sources);
+            let most = self.peaks.values().max().copied().unwrap_or_default();
+            assert!(suggestion.highest <= most);
+        }
+    }
+
+    /// A recount in which the host has other connections than we do.
+    fn audit(&self, bytes: &mut Bytes<'_>) -> Option<()> {
+        let mut audit = Audit::begin(u32::from(bytes.byte()?)).expect("memory");
+        let (left_out, without_token) = (bytes.byte()?, bytes.byte()?);
+        let extra = bytes.address()?;
+        let mut host: HashMap<Net, u32> = HashMap::new();
+        let mut uncounted = 0;
+        let mut connections = 0;
+        for (live, i) in self.live.iter().zip(0u8..) {
+            if i == left_out {
+                continue;
+            }
+            connections += 1;
+            let token = if i == without_token { 0 } else { live.token };
+            assert_eq!(audit.connection(&live.octets, token), TCL_OK);
+            match token {
+                0 => uncounted += 1,
+                _ => *host.entry(live.net).or_default() += 1,
+            }
+        }
+        match Address::of_octets(&extra) {
+            None => assert_eq!(audit.connection(&extra, 1), TCL_EARG),
+            Some(address) => {
+                assert_eq!(audit.connection(&extra, 1), TCL_OK);
+                connections += 1;
+                *host.entry(address.source(LENGTHS)).or_default() += 1;
+            }
+        }
+        assert_eq!(audit.compare(), TCL_OK);
+        let room = usize::from(bytes.byte()?);
+        let (sums, differences) = audit.result(room);
+        // all that are in either, once; of the live beyond 255 none was told
+        let counted = self.counts();
+        let mut expected = HashMap::new();
+        for net in host.keys().chain(counted.keys()) {
+            let both = [&host, &counted].map(|map| map.get(net).copied().unwrap_or_default());
+            if both[0] != both[1] {
+                expected.insert(net.to_string(), both);
+            }
+        }
+        assert_eq!((sums.connections, sums.uncounted), (connections, uncounted));
+        assert_eq!(sums.counted, self.live.len() as u64);
+        assert_eq!(sums.differences, expected.len() as u64);
+        assert_eq!(differences.len(), room.min(expected.len()));
+        for difference in differences {
+            let both = expected.remove(&text(&difference.text));
+            assert_eq!(both, Some([difference.host, difference.counted]));
+        }
+        Some(())
+    }
+
+    fn init_again(&self, bytes: &mut Bytes<'_>) -> Option<()> {
+        let mut numbers = [0; 6];
+        for (number, usual) in numbers.iter_mut().zip([1000, 5, 24, 56, 1, 1]) {
+            *number = match bytes.byte()? {
+                255 => bytes.number()?,
+                254 => usual,
+                byte => i32::from(byte) - 1,
+            };
+        }
+        let [
+            max_connections,
+            limit,
+            ipv4_prefix,
+            ipv6_prefix,
+            mode,
+            on_full,
+        ] = numbers;
+        let config = tcl_config {
+            max_connections,
+            limit,
+            ipv4_prefix,
+            ipv6_prefix,
+            mode,
+            on_full,
+        };
+        let good = (1..=100_000_000).contains(&max_connections)
+            && (1..=32).contains(&ipv4_prefix)
+            && (1..=128).contains(&ipv6_prefix)
+            && (0..=2).contains(&mode)
+            && (0..=1).contains(&on_full);
+        let error = usize::from(bytes.byte()?);
+        let (code, _) = engine::init(Some(&config), true, error);
+        assert_eq!(code, if good { TCL_EALREADY } else { TCL_EARG });
+        assert_eq!(engine::init(Some(&config), false, error).0, TCL_EARG);
+        assert_eq!(engine::init(None, true, error).0, TCL_EARG);
+        Some(())
+    }
+
+    /// The functions of this very program, which has the library in it, are replaced
+    /// and put back.
+    fn interpose(&self, room: usize) {
+        assert_eq!(tcl_interpose_activate(), TCL_EINTERPOSE);
+        assert_eq!(engine::interpose_find(room).0, TCL_OK);
+        assert_eq!(engine::interpose_attach(room).0, TCL_OK);
+        assert_eq!(engine::interpose_find(room).0, TCL_EALREADY);
+        assert_eq!(engine::interpose_attach(room).0, TCL_EALREADY);
+        assert_eq!(tcl_interpose_activate(), TCL_OK);
+        assert_eq!(tcl_interpose_detach(), TCL_OK);
+        assert_eq!(tcl_interpose_detach(), TCL_OK);
+    }
+
+    /// `None` at the end of the input.
+    fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
+        match bytes.byte()? % 32 {
+            0..=5 => self.open(bytes.address()?),
+            6..=9 => self.check(&bytes.address()?),
+            10..=12 => {
+                let pick = usize::from(bytes.byte()?);
+                let token = self
+                    .live
+                    .get(pick % self.live.len().max(1))
+                    .map_or(0, |l| l.token);
+                self.close(token);
+            }
+            13 => {
+                let pick = usize::from(bytes.byte()?);
+                let token = self.released.get(pick % self.released.len().max(1));
+                self.close(token.copied().unwrap_or_default());
+            }
+            14 => {
+                // nearly one of those that there are
+                let pick = usize::from(bytes.byte()?);
+                let flipped = 1u64.checked_shl(bytes.byte()?.into())?;
+                let token = self
+                    .live
+                    .get(pick % self.live.len().max(1))
+                    .map_or(0, |l| l.token);
+                self.close(token ^ flipped);
+            }
+            15 => self.close(u64::from_le_bytes(bytes.take(8)?.try_into().ok()?)),
+            16 => {
+                let octets = bytes.address()?;
+                let (port, limit) = (bytes.byte()?, bytes.limit()?);
+                self.check_sockaddr(&octets, port, limit);
+            }
+            17 => {
+                let limit = bytes.limit()?;
+                assert_eq!(tcl_set_limit(limit), TCL_OK);
+                self.limit = limit;
+            }
+            18 => {
+                let mode = bytes.limit()?;
+                let good = (0..=2).contains(&mode);
+                assert_eq!(tcl_set_mode(mode), if good { TCL_OK } else { TCL_EARG });
+                self.mode = if good { mode } else { self.mode };
+            }
+            19 | 20 => self.load(bytes)?,
+            21 => self.reset(),
+            22 => {
+                CLOCK.fetch_add(bytes.byte()?.into(), Ordering::Relaxed);
+                let interval = bytes.byte()?;
+                let code = if interval == 0 { TCL_EARG } else { TCL_OK };
+                assert_eq!(tcl_watch(interval.into()), code);
+            }
+            23 => self.compare_stats(),
+            24 => self.get(&bytes.address()?),
+            25 => {
+                let room = usize::from(bytes.byte()?);
+                self.top(room, bytes.limit()?);
+            }
+            26 => {
+                let (which, room, error) = (bytes.byte()?, bytes.byte()?, bytes.byte()?);
+                let prefix = match which {
+                    0..64 => None,
+                    64..192 => Some(PREFIXES[usize::from(which) % PREFIXES.len()].into()),
+                    _ => Some(bytes.take(usize::from(which) - 192)?.to_vec()),
+                };
+                let prefix = prefix.and_then(|bytes| CString::new(bytes).ok());
+                self.list(prefix.as_deref(), room.into(), error.into());
+            }
+            27 => self.compare_rules(bytes.byte()?.into()),
+            28 => self.suggest(usize::from(bytes.byte()?)),
+            29 => self.audit(bytes)?,
+            30 => match bytes.byte()? {
+                0..250 => self.init_again(bytes)?,
+                _ => self.interpose(ENOUGH),
+            },
+            _ => {
+                // some workers share a row
+                engine::attach(bytes.limit()? as u32);
+                assert!(!tcl_version().is_null());
+            }
+        }
+        Some(())
+    }
+}
+
+fuzz_target!(init: init(), |bytes: &[u8]| {
+    let mut ledger = Ledger::new();
+    let mut left = Bytes(bytes);
+    while ledger.step(&mut left).is_some() {}
+    ledger.compare_stats();
+    ledger.top(64, 0);
+    ledger.compare_rules(8);
+    while let Some(live) = ledger.live.last() {
+        let token = live.token;
+        ledger.close(token);
+    }
+    ledger.compare_stats();
+    assert_eq!(ledger.ranked(None), []);
+});

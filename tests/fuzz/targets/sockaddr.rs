@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Addresses and socket addresses of every size and family.
+//!
+//! Input: records of a limit, a length, and so many bytes, the last of which may be
+//! missing and are zeros then. Each record is taken as an address and as a socket
+//! address.
+
+#![no_main]
+
+use std::collections::HashMap;
+
+use libfuzzer_sys::fuzz_target;
+use tcp_conn_limit::ffi::{TCL_EARG, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT};
+use tcp_conn_limit_fuzz::engine::{self, Audit, ENOUGH, tcl_config, tcl_stats, text};
+use tcp_conn_limit_fuzz::naive::{Address, Lengths, Net};
+
+/// Within an octet, so that a wrong mask shows.
+const LENGTHS: Lengths = (20, 100);
+
+/// As many as an input may open; the table is quickly looked through.
+const CONNECTIONS: i32 = 30;
+
+fn init() {
+    engine::start(tcl_config {
+        max_connections: CONNECTIONS,
+        limit: 2,
+        ipv4_prefix: LENGTHS.0 as i32,
+        ipv6_prefix: LENGTHS.1 as i32,
+        mode: TCL_MODE_ENFORCE,
+        on_full: TCL_ON_FULL_ADMIT,
+    });
+    engine::nulls();
+    assert_eq!(
+        engine::rules_load(&[Some(c"128.0.0.0/1=1")], None, ENOUGH).0,
+        TCL_OK
+    );
+}
+
+/// The octets of a socket address that is long enough for its family.
+fn octets_of(sockaddr: &[u8]) -> Option<&[u8]> {
+    match engine::family(sockaddr)?.0 {
+        libc::AF_INET => sockaddr.get(4..8),
+        libc::AF_INET6 => sockaddr.get(8..24),
+        _ => None,
+    }
+}
+
+fn stats() -> tcl_stats {
+    engine::stats().1.expect("statistics")
+}
+
+/// Who is counted, and what else must be in the statistics.
+#[derive(Default)]
+struct Ledger {
+    counts: HashMap<Net, u32>,
+    live: Vec<(Vec<u8>, u64)>,
+    rejected: u64,
+    bad: u64,
+}
+
+impl Ledger {
+    fn count(&self, net: Net) -> u32 {
+        self.counts.get(&net).copied().unwrap_or_default()
+    }
+
+    fn address(&mut self, bytes: &[u8]) {
+        let Some(address) = Address::of_octets(bytes) else {
+            assert_eq!((engine::check(bytes), engine::opened(bytes)), (0, 0));
+            assert_eq!(engine::get(bytes).0, TCL_EARG);
+            self.bad += 2;
+            return;
+        };
+        let net = address.source(LENGTHS);
+        let high = address.is_v4() && address.octets()[0] >= 128;
+        let limit = if high { 1 } else { 2 };
+        let over = self.count(net) >= limit;
+        assert_eq!(engine::check(bytes), i32::from(over));
+        self.rejected += u64::from(over);
+        if over {
+            return;
+        }
+        let token = engine::opened(bytes);
+        assert_ne!(token, 0);
+        self.live.push((bytes.to_vec(), token));
+        *self.counts.entry(net).or_default() += 1;
+        let source = engine::get(bytes).1.expect("a source");
+        assert_eq!(text(&source.text), net.to_string());
+        assert_eq!(
+            (source.connections, source.limit),
+            (self.count(net), limit as i32)
+        );
+    }
+
+    fn sockaddr(&mut self, bytes: &[u8], limit: i32) {
+        let Some(answer) = engine::check_sockaddr(bytes, limit) else {
+            return;
+        };
+        let Some(address) = octets_of(bytes).and_then(Address::of_octets) else {
+            self.bad += 1;
+            return assert_eq!(answer, 0);
+        };
+        let over = limit > 0 && self.count(address.source(LENGTHS)) >= limit as u32;
+        assert_eq!(answer, i32::from(over));
+        self.rejected += u64::from(over);
+    }
+
+    /// At the end: all is as it was counted, and gone when it is closed.
+    fn finish(self) {
+        let mut audit = Audit::begin(self.live.len() as u32).expect("memory");
+        for (bytes, token) in &self.live {
+            assert_eq!(audit.connection(bytes, *token), TCL_OK);
+        }
+        assert_eq!(audit.compare(), TCL_OK);
+        let sums = audit.result(1).0;
+        assert_eq!(
+            (sums.differences, sums.counted),
+            (0, self.live.len() as u64)
+        );
+        let now = stats();
+        assert_eq!((now.rejected, now.bad_address), (self.rejected, self.bad));
+        assert_eq!(now.sources, self.counts.len() as u64);
+        assert_eq!(
+            (now.errors, now.admitted),
+            (self.bad, self.live.len() as u64)
+        );
+        for (bytes, token) in &self.live {
+            assert_eq!(engine::closed(*token), TCL_OK);
+            assert_eq!(engine::get(&bytes[..]).0, TCL_OK);
+        }
+        let now = stats();
+        assert_eq!((now.sources, now.connections), (0, 0));
+    }
+}
+
+fuzz_target!(init: init(), |bytes: &[u8]| {
+    assert_eq!(tcp_conn_limit::ffi::tcl_reset_stats(), TCL_OK);
+    let mut ledger = Ledger::default();
+    let mut left = bytes;
+    while let [limit, length, rest @ ..] = left
+        // a record opens two at most
+        && ledger.live.len() + 2 <= CONNECTIONS as usize
+    {
+        let length = usize::from(*length);
+        let taken = length.min(rest.len());
+        let mut record = rest[..taken].to_vec();
+        record.resize(length, 0);
+        left = &rest[taken..];
+        ledger.address(&record);
+        ledger.sockaddr(&record, i32::from(*limit as i8));
+        if let Some(octets) = octets_of(&record) {
+            ledger.address(octets);
+        }
+        ledger.sockaddr(&record, i32::from(*limit as i8));
+    }
+    ledger.finish();
+});
