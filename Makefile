@@ -17,6 +17,12 @@ eval "$$assignments"
 export STOCK_KAMAILIO HOOKED_KAMAILIO MODULE_PATH STOCK_MODULE_PATH KAMCMD
 endef
 
+# the tree whose headers the fuzz targets' C wants
+define with_fuzz_tree
+TCL_FUZZ_TREE=$$(realpath "$${KAMAILIO_SRC:-$$($(locked) $(scripts)/fetch.sh)}")
+export TCL_FUZZ_TREE
+endef
+
 need_tree = $(if $(KAMAILIO_SRC),,$(error $@ needs KAMAILIO_SRC=DIR, a Kamailio source tree))
 
 define targets
@@ -49,6 +55,7 @@ For work on this project:
   make bench-instructions  guard the hot path: instructions, cache misses
   make test-distributions test with the packaged servers of Debian 12 and 13 (root)
   make test-linkages      test with servers that are linked in other ways
+  make fuzz               fuzz: each target for a minute [SECONDS=60] [TARGET=]
   make lint               rustfmt, clippy, shellcheck, clang-format
   make check-dependencies  licences, versions, advisories of the crates
   make vendor-check       build the library without a network
@@ -125,6 +132,14 @@ soak:
 	@$(with_servers)
 	cargo bench --bench soak -- $(ARGS)
 
+.PHONY: fuzz
+fuzz: SECONDS := 60
+fuzz: TARGET := rules rpc sockaddr sequences
+fuzz:
+	@$(scripts)/deps.sh build fuzz
+	$(with_fuzz_tree)
+	tests/fuzz/run.sh $(SECONDS) $(TARGET)
+
 .PHONY: bench-instructions
 bench-instructions:
 	@$(scripts)/deps.sh build package test
@@ -156,9 +171,12 @@ package-deb:
 
 .PHONY: lint
 lint:
-	@$(scripts)/deps.sh build check
-	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	@$(scripts)/deps.sh build check fuzz
+	$(with_fuzz_tree)
+	for manifest in Cargo.toml tests/fuzz/Cargo.toml; do
+	    cargo fmt --check --manifest-path "$$manifest"
+	    cargo clippy --all-targets --manifest-path "$$manifest" -- -D warnings
+	done
 	shellcheck --external-sources --check-sourced --source-path=SCRIPTDIR \
 	    $$(find $(scripts) tests .ci -type f -perm -u+x)
 	tree=$$($(locked) $(scripts)/fetch.sh)

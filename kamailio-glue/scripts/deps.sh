@@ -10,6 +10,7 @@ declare -A packages=(
     [build]="bison ca-certificates flex gcc libc6-dev libssl-dev make netbase patch pkgconf"
     [test]="iproute2 lintian openssl sip-tester valgrind"
     [check]="clang-format libclang-dev shellcheck"
+    [fuzz]="clang g++"
     [docs]="docbook-xml docbook-xsl libxml2-utils lynx make xsltproc"
     [package]="debhelper dpkg-dev"
     [chroot]="debootstrap util-linux"
