@@ -12,7 +12,7 @@
 
 use crate::region::{Detail, Region};
 use crate::source::Source;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{Ordering, Statistic32};
 use crate::table::{Place, Table};
 
 /// Whose details the details of a slot are.
@@ -131,7 +131,7 @@ impl<'a> Details<'a> {
 }
 
 impl Detail {
-    fn numbers(&self) -> [&AtomicU32; 6] {
+    fn numbers(&self) -> [&Statistic32; 6] {
         [
             &self.rejected,
             &self.would_reject,

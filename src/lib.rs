@@ -59,12 +59,18 @@ pub mod audit;
 #[cfg(test)]
 mod corners;
 mod details;
+#[cfg(not(loom))]
 pub mod ffi;
+#[cfg_attr(loom, path = "hash/model.rs")]
 mod hash;
+#[cfg(not(loom))]
 #[rustfmt::skip]
 mod host;
+#[cfg(not(loom))]
 mod interpose;
 pub mod limiter;
+#[cfg_attr(loom, path = "process/model.rs")]
+mod process;
 mod region;
 pub mod report;
 mod rows;
@@ -75,3 +81,6 @@ pub mod source;
 mod sync;
 mod table;
 pub mod watch;
+
+#[cfg(loom)]
+pub use sync::model::killed_after;

@@ -14,7 +14,7 @@ use crate::rulebook::{Busy, RuleId, Rulebook};
 use crate::rules::RuleSet;
 use crate::settings::{Mode, OnFull, Settings};
 use crate::source::{Prefixes, Source};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, Ordering, Statistic64};
 use crate::table::{ClaimError, Place, Table};
 
 /// A worker of the server, as a row of the table.
@@ -150,7 +150,7 @@ pub enum Fault {
 const BUSY: i32 = 8;
 
 /// A total and where each row counts it.
-type TotalField = (fn(&mut Totals) -> &mut u64, fn(&Tally) -> &AtomicU64);
+type TotalField = (fn(&mut Totals) -> &mut u64, fn(&Tally) -> &Statistic64);
 
 const TOTALS: [TotalField; 9] = [
     (|t| &mut t.admitted, |t| &t.admitted),
@@ -194,6 +194,16 @@ impl Limiter {
         Self::with_geometry(geometry, max_connections, limit, prefixes).map_err(|e| e.to_string())
     }
 
+    /// For models: with a table of `buckets` buckets.
+    #[cfg(loom)]
+    pub fn with_buckets(buckets: usize, limit: i32) -> Limiter {
+        let geometry = Geometry::of_buckets(buckets);
+        match Self::with_geometry(geometry, 1, limit, Prefixes::DEFAULT) {
+            Ok(limiter) => limiter,
+            Err(error) => match error {},
+        }
+    }
+
     pub(crate) fn with_geometry(
         geometry: Geometry,
         max_connections: u32,
@@ -207,7 +217,7 @@ impl Limiter {
             hash: SourceHash::new(),
             prefixes,
             max_connections,
-            recent: AtomicU32::new(0),
+            recent: AtomicU32::default(),
         })
     }
 
@@ -299,7 +309,7 @@ impl Limiter {
         let close = self.mode() != Mode::Monitor || matches!(reason, Reason::OverGiven);
         let tally = self.tally(worker);
         // statistics, all of it
-        let count = |rejected: &AtomicU64, would_reject: &AtomicU64| {
+        let count = |rejected: &Statistic64, would_reject: &Statistic64| {
             let number = if close { rejected } else { would_reject };
             number.fetch_add(1, Ordering::Relaxed);
         };
@@ -536,7 +546,7 @@ impl Limiter {
     }
 
     /// The counter of rejections of which no line of the log tells one by one.
-    pub(crate) fn log_suppressed(&self) -> &AtomicU64 {
+    pub(crate) fn log_suppressed(&self) -> &Statistic64 {
         &self.region.header().background.log_suppressed
     }
 

@@ -17,19 +17,20 @@
 //! The size follows from the number of connections the host allows, see
 //! [`Geometry`].
 
-use core::fmt;
-use core::mem::{align_of, size_of};
-use core::ptr::NonNull;
+#[cfg_attr(loom, path = "region/model.rs")]
+mod mapping;
 
-use crate::rules::MAX_RULES;
-use crate::sync::{AtomicI32, AtomicU32, AtomicU64};
+use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Statistic32, Statistic64};
 
-/// Slots in a bucket: four of 16 bytes fill a cache line of 64 bytes.
-pub(crate) const SLOTS_PER_BUCKET: usize = 4;
+pub(crate) use mapping::{Region, RegionError};
+
+/// Slots in a bucket: four of 16 bytes fill a cache line of 64 bytes. In models
+/// there are as few as show what can happen, here and below.
+pub(crate) const SLOTS_PER_BUCKET: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// Rows of cells. Workers beyond this number share rows, which costs contention
 /// and never a wrong count, since adding to a cell is atomic.
-pub(crate) const ROWS: usize = 4;
+pub(crate) const ROWS: usize = if cfg!(loom) { 2 } else { 4 };
 
 /// The row whose cells lie in the slots themselves: the row of the worker that
 /// accepts the connections.
@@ -37,6 +38,7 @@ pub(crate) const HOME_ROW: usize = 0;
 
 /// The place of one source.
 #[repr(C)]
+#[cfg_attr(loom, derive(Default))]
 pub(crate) struct Slot {
     /// [`Source::word`](crate::source::Source::word) of the source.
     pub(crate) word: AtomicU64,
@@ -48,49 +50,53 @@ pub(crate) struct Slot {
 
 /// What one look-up reads: a cache line.
 #[repr(C, align(64))]
+#[cfg_attr(loom, derive(Default))]
 pub(crate) struct Bucket {
     pub(crate) slots: [Slot; SLOTS_PER_BUCKET],
 }
 
 /// What a slot's source has beside its key and its count, see [`crate::details`].
 #[repr(C)]
+#[cfg_attr(loom, derive(Default))]
 pub(crate) struct Detail {
     /// [`Source::low`](crate::source::Source::low) of the source.
     pub(crate) low: AtomicU64,
     /// A source and its rule, see [`crate::rulebook`].
     pub(crate) rule: AtomicU64,
     /// To whom all that follows belongs.
-    pub(crate) owner: AtomicU32,
+    pub(crate) owner: Statistic32,
     /// Connections refused.
-    pub(crate) rejected: AtomicU32,
+    pub(crate) rejected: Statistic32,
     /// Connections that would have been refused, in monitor mode.
-    pub(crate) would_reject: AtomicU32,
+    pub(crate) would_reject: Statistic32,
     /// Its connections when one was last refused, or would have been.
-    pub(crate) refused_at: AtomicU32,
+    pub(crate) refused_at: Statistic32,
     /// Most connections it had at a time.
-    pub(crate) peak: AtomicU32,
+    pub(crate) peak: Statistic32,
     /// Host clock plus 1; 0: not yet.
-    pub(crate) first_seen: AtomicU32,
+    pub(crate) first_seen: Statistic32,
     /// As above.
-    pub(crate) last_seen: AtomicU32,
+    pub(crate) last_seen: Statistic32,
 }
 
 /// The statistics of one row: its own cache lines, so that workers do not meet.
 #[repr(C, align(128))]
+#[cfg_attr(loom, derive(Default))]
 pub(crate) struct Tally {
-    pub(crate) admitted: AtomicU64,
-    pub(crate) rejected: AtomicU64,
-    pub(crate) would_reject: AtomicU64,
-    pub(crate) full_rejected: AtomicU64,
-    pub(crate) panics: AtomicU64,
-    pub(crate) table_full: AtomicU64,
-    pub(crate) bad_address: AtomicU64,
-    pub(crate) stale_token: AtomicU64,
-    pub(crate) descriptor_reused: AtomicU64,
+    pub(crate) admitted: Statistic64,
+    pub(crate) rejected: Statistic64,
+    pub(crate) would_reject: Statistic64,
+    pub(crate) full_rejected: Statistic64,
+    pub(crate) panics: Statistic64,
+    pub(crate) table_full: Statistic64,
+    pub(crate) bad_address: Statistic64,
+    pub(crate) stale_token: Statistic64,
+    pub(crate) descriptor_reused: Statistic64,
 }
 
 /// What every check reads and hardly anybody writes.
 #[repr(C, align(128))]
+#[cfg_attr(loom, derive(Default))]
 pub(crate) struct Settings {
     /// Connections of a source without a rule; 0 or negative: any number.
     pub(crate) limit: AtomicI32,
@@ -108,23 +114,25 @@ pub(crate) struct Settings {
 
 /// What only reports and the background process touch.
 #[repr(C, align(128))]
+#[cfg_attr(loom, derive(Default))]
 pub(crate) struct Background {
     /// Process that changes rules; 0: none.
     pub(crate) rules_writer: AtomicU32,
     /// Rejections that no line of the log tells of one by one.
-    pub(crate) log_suppressed: AtomicU64,
+    pub(crate) log_suppressed: Statistic64,
     /// Rejections of sources without a rule.
-    pub(crate) default_rejected: AtomicU64,
+    pub(crate) default_rejected: Statistic64,
     /// Connections of sources without a rule that would have been rejected.
-    pub(crate) default_would_reject: AtomicU64,
+    pub(crate) default_would_reject: Statistic64,
     /// How often the statistics were reset.
-    pub(crate) resets: AtomicU32,
+    pub(crate) resets: Statistic32,
     /// What the tallies had in all at the last reset.
     pub(crate) reset_at: Tally,
 }
 
 /// The first bytes of the mapping.
 #[repr(C)]
+#[cfg_attr(loom, derive(Default))]
 pub(crate) struct Header {
     pub(crate) settings: Settings,
     pub(crate) background: Background,
@@ -133,12 +141,13 @@ pub(crate) struct Header {
 
 /// A rule in force, see [`crate::rulebook`].
 #[repr(C)]
+#[cfg_attr(loom, derive(Default))]
 pub(crate) struct RuleEntry {
     pub(crate) upper: AtomicU64,
     pub(crate) lower: AtomicU64,
     /// Rejections of sources of this rule.
-    pub(crate) rejected: AtomicU64,
-    pub(crate) would_reject: AtomicU64,
+    pub(crate) rejected: Statistic64,
+    pub(crate) would_reject: Statistic64,
     /// Length, and family above it.
     pub(crate) shape: AtomicU32,
     /// Next shorter prefix around it, plus 1; 0: none.
@@ -178,214 +187,12 @@ impl Geometry {
     }
 
     /// Exactly `buckets` buckets, for tests that want a table to be full.
-    #[cfg(test)]
+    #[cfg(any(test, loom))]
     pub(crate) fn of_buckets(buckets: usize) -> Geometry {
         Geometry { buckets }
     }
 
     fn slots(self) -> usize {
         self.buckets * SLOTS_PER_BUCKET
-    }
-
-    fn buckets_at(self) -> usize {
-        size_of::<Header>().next_multiple_of(align_of::<Bucket>())
-    }
-
-    fn cells_at(self) -> usize {
-        self.buckets_at() + self.buckets * size_of::<Bucket>()
-    }
-
-    fn details_at(self) -> usize {
-        let cells = (ROWS - 1) * self.slots() * size_of::<AtomicI32>();
-        (self.cells_at() + cells).next_multiple_of(align_of::<Detail>())
-    }
-
-    fn rules_at(self) -> usize {
-        let end = self.details_at() + self.slots() * size_of::<Detail>();
-        end.next_multiple_of(align_of::<RuleEntry>())
-    }
-
-    fn bytes(self) -> usize {
-        self.rules_at() + 2 * MAX_RULES * size_of::<RuleEntry>()
-    }
-}
-
-/// Why there is no region: the system refused to map so many bytes.
-#[derive(Debug)]
-pub(crate) struct RegionError(usize, std::io::Error);
-
-impl fmt::Display for RegionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RegionError(bytes, error) = self;
-        write!(f, "cannot map {bytes} bytes of shared memory: {error}")
-    }
-}
-
-/// A mapping that all processes forked after its creation share.
-pub(crate) struct Region {
-    base: NonNull<u8>,
-    geometry: Geometry,
-}
-
-// SAFETY: the mapping belongs to the Region alone; all it hands out are shared
-// references to atomics.
-unsafe impl Send for Region {}
-// SAFETY: as above.
-unsafe impl Sync for Region {}
-
-impl Region {
-    pub(crate) fn create(geometry: Geometry) -> Result<Region, RegionError> {
-        let bytes = geometry.bytes();
-        // SAFETY: a new anonymous mapping touches no memory of anybody.
-        let base = unsafe {
-            libc::mmap(
-                core::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(RegionError(bytes, std::io::Error::last_os_error()));
-        }
-        let Some(base) = NonNull::new(base.cast::<u8>()) else {
-            return Err(RegionError(bytes, std::io::ErrorKind::Other.into()));
-        };
-        Ok(Region { base, geometry })
-    }
-
-    /// Bytes of address space for sources, without those for rules.
-    pub(crate) fn table_bytes(&self) -> usize {
-        self.geometry.rules_at()
-    }
-
-    #[inline]
-    pub(crate) fn header(&self) -> &Header {
-        // SAFETY: the mapping begins with a Header, which consists of atomics, for
-        // which zeroed memory is valid.
-        unsafe { self.base.cast::<Header>().as_ref() }
-    }
-
-    #[inline]
-    pub(crate) fn buckets(&self) -> &[Bucket] {
-        // SAFETY: Bucket consists of atomics, for which zeroed memory is valid.
-        unsafe { self.slice(self.geometry.buckets_at(), self.geometry.buckets) }
-    }
-
-    /// The cells of a row other than the home row.
-    #[inline]
-    pub(crate) fn cells(&self, row: usize) -> &[AtomicI32] {
-        assert!(row != HOME_ROW && row < ROWS);
-        let slots = self.geometry.slots();
-        let at = self.geometry.cells_at() + (row - 1) * slots * size_of::<AtomicI32>();
-        // SAFETY: AtomicI32 is an atomic, for which zeroed memory is valid.
-        unsafe { self.slice(at, slots) }
-    }
-
-    #[inline]
-    pub(crate) fn details(&self) -> &[Detail] {
-        // SAFETY: Detail consists of atomics, for which zeroed memory is valid.
-        unsafe { self.slice(self.geometry.details_at(), self.geometry.slots()) }
-    }
-
-    /// Both halves of the rules.
-    pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {
-        let half = MAX_RULES * size_of::<RuleEntry>();
-        [0, half].map(|offset| {
-            // SAFETY: RuleEntry consists of atomics, for which zeroed memory is
-            // valid.
-            unsafe { self.slice(self.geometry.rules_at() + offset, MAX_RULES) }
-        })
-    }
-
-    /// `count` items of type `T` from byte `at` on.
-    ///
-    /// # Safety
-    ///
-    /// `T` consists of atomics for which zeroed memory is valid, and nothing else
-    /// is ever made of these bytes: [`Geometry`] gives each array its own.
-    #[inline]
-    unsafe fn slice<T>(&self, at: usize, count: usize) -> &[T] {
-        debug_assert!(at.is_multiple_of(align_of::<T>()));
-        debug_assert!(at + count * size_of::<T>() <= self.geometry.bytes());
-        // SAFETY: in bounds and aligned by Geometry's arithmetic (asserted above);
-        // valid as the caller promises; alive as long as the mapping, which is as
-        // long as `self`.
-        unsafe { core::slice::from_raw_parts(self.base.add(at).cast::<T>().as_ptr(), count) }
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: base and length are those that mmap gave to `create`, and no
-        // reference into the mapping outlives `self`.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.geometry.bytes()) };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sync::Ordering;
-
-    #[test]
-    fn a_bucket_is_a_cache_line_and_a_slot_a_quarter() {
-        assert_eq!(size_of::<Bucket>(), 64);
-        assert_eq!(size_of::<Slot>(), 16);
-        assert_eq!(size_of::<Detail>(), 48);
-    }
-
-    #[test]
-    fn at_most_256_bytes_for_a_connection() {
-        // below a thousand the header and the few extra buckets weigh more
-        for connections in [1_000, 2_048, 35_000, 1_000_000, 100_000_000] {
-            let geometry = Geometry::for_connections(connections).unwrap();
-            // the rules' part is the same for any number of connections
-            let each = geometry.rules_at() as f64 / f64::from(connections);
-            assert!(each <= 256.0, "{connections}: {each}");
-        }
-    }
-
-    #[test]
-    fn no_room_for_none_or_too_many() {
-        assert_eq!(Geometry::for_connections(0), None);
-        assert_eq!(
-            Geometry::for_connections(Geometry::MAX_CONNECTIONS + 1),
-            None
-        );
-    }
-
-    #[test]
-    fn parts_do_not_overlap() {
-        let region = Region::create(Geometry::of_buckets(3)).unwrap();
-        for (i, bucket) in region.buckets().iter().enumerate() {
-            for slot in &bucket.slots {
-                slot.word.store(i as u64, Ordering::Relaxed);
-            }
-        }
-        for row in 1..ROWS {
-            for cell in region.cells(row) {
-                cell.store(-(row as i32), Ordering::Relaxed);
-            }
-        }
-        for detail in region.details() {
-            detail.low.store(u64::MAX, Ordering::Relaxed);
-        }
-        assert_eq!(region.header().settings.limit.load(Ordering::Relaxed), 0);
-        assert_eq!(region.buckets().len(), 3);
-        assert_eq!(region.details().len(), 12);
-        for (i, bucket) in region.buckets().iter().enumerate() {
-            for slot in &bucket.slots {
-                assert_eq!(slot.word.load(Ordering::Relaxed), i as u64);
-                assert_eq!(slot.control.load(Ordering::Relaxed), 0);
-            }
-        }
-        for row in 1..ROWS {
-            for cell in region.cells(row) {
-                assert_eq!(cell.load(Ordering::Relaxed), -(row as i32));
-            }
-        }
     }
 }

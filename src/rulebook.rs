@@ -22,6 +22,7 @@
 use core::fmt;
 use std::collections::TryReserveError;
 
+use crate::process::{is_alive, own_number};
 use crate::region::{Detail, Region, RuleEntry};
 use crate::rules::{Rule, RuleKey, RuleSet, longest_match};
 use crate::settings::Settings;
@@ -453,27 +454,5 @@ impl Drop for WriterLock<'_> {
     fn drop(&mut self) {
         let writer = &self.0.header().background.rules_writer;
         writer.store(0, Ordering::Release);
-    }
-}
-
-/// The number of this thread, which is that of the process where it has only one.
-fn own_number() -> u32 {
-    std::fs::read_link("/proc/thread-self")
-        .ok()
-        .and_then(|link| link.file_name()?.to_str()?.parse().ok())
-        .unwrap_or_else(std::process::id)
-}
-
-/// Whether a thread of this number runs. Where there is no /proc, as in some
-/// chroots, it may.
-fn is_alive(thread: u32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{thread}/stat")) {
-        // the state comes after the name, which is in parentheses
-        Ok(stat) => !matches!(
-            stat.rsplit_once(')')
-                .map(|(_, rest)| rest.trim_start().chars().next()),
-            Some(Some('Z' | 'X'))
-        ),
-        Err(_) => !std::path::Path::new("/proc/self").exists(),
     }
 }

@@ -25,8 +25,18 @@
 //!   both sides. In the single total order of these operations one of two racing
 //!   processes comes first, and the other one sees it.
 //! - **statistics**: counters that nobody decides by are `Relaxed`.
+//!
+//! # Model checking
+//!
+//! With `--cfg loom` the atomics are those of `sync/model.rs`, and
+//! `tests/interleavings.rs` runs the library in all orders that threads can
+//! take, up to a bound. Statistics stay as they are: since nobody decides by
+//! them, they only make more orders, and none of them is worth a look.
 
 #![forbid(unsafe_code)]
+
+#[cfg(loom)]
+pub(crate) mod model;
 
 #[cfg(not(all(target_has_atomic = "32", target_has_atomic = "64")))]
 compile_error!(
@@ -34,6 +44,16 @@ compile_error!(
      a lock inside an atomic would not be shared between Kamailio's processes"
 );
 
+pub(crate) use core::sync::atomic::Ordering;
+
+#[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
 };
+#[cfg(loom)]
+pub(crate) use model::{AtomicI32, AtomicU32, AtomicU64};
+
+/// A counter that nobody decides by, or what belongs to one.
+pub(crate) type Statistic32 = core::sync::atomic::AtomicU32;
+/// As above.
+pub(crate) type Statistic64 = core::sync::atomic::AtomicU64;

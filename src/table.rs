@@ -75,7 +75,7 @@ const ATTEMPTS: u32 = 16;
 
 /// A bucket with fewer sources that have connections takes another one without
 /// a look at the second bucket.
-const FEW: usize = 2;
+const FEW: usize = SLOTS_PER_BUCKET / 2;
 
 /// State, family, epoch, rows and stamp of a slot, as one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Region`]: one mapping, where each part lies in it, and all pointer arithmetic.
+
+use core::fmt;
+use core::mem::{align_of, size_of};
+use core::ptr::NonNull;
+
+use super::{Bucket, Detail, Geometry, HOME_ROW, Header, ROWS, RuleEntry};
+use crate::rules::MAX_RULES;
+use crate::sync::AtomicI32;
+
+impl Geometry {
+    fn buckets_at(self) -> usize {
+        size_of::<Header>().next_multiple_of(align_of::<Bucket>())
+    }
+
+    fn cells_at(self) -> usize {
+        self.buckets_at() + self.buckets * size_of::<Bucket>()
+    }
+
+    fn details_at(self) -> usize {
+        let cells = (ROWS - 1) * self.slots() * size_of::<AtomicI32>();
+        (self.cells_at() + cells).next_multiple_of(align_of::<Detail>())
+    }
+
+    fn rules_at(self) -> usize {
+        let end = self.details_at() + self.slots() * size_of::<Detail>();
+        end.next_multiple_of(align_of::<RuleEntry>())
+    }
+
+    fn bytes(self) -> usize {
+        self.rules_at() + 2 * MAX_RULES * size_of::<RuleEntry>()
+    }
+}
+
+/// Why there is no region: the system refused to map so many bytes.
+#[derive(Debug)]
+pub(crate) struct RegionError(usize, std::io::Error);
+
+impl fmt::Display for RegionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RegionError(bytes, error) = self;
+        write!(f, "cannot map {bytes} bytes of shared memory: {error}")
+    }
+}
+
+/// A mapping that all processes forked after its creation share.
+pub(crate) struct Region {
+    base: NonNull<u8>,
+    geometry: Geometry,
+}
+
+// SAFETY: the mapping belongs to the Region alone; all it hands out are shared
+// references to atomics.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Region {
+    pub(crate) fn create(geometry: Geometry) -> Result<Region, RegionError> {
+        let bytes = geometry.bytes();
+        // SAFETY: a new anonymous mapping touches no memory of anybody.
+        let base = unsafe {
+            libc::mmap(
+                core::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(RegionError(bytes, std::io::Error::last_os_error()));
+        }
+        let Some(base) = NonNull::new(base.cast::<u8>()) else {
+            return Err(RegionError(bytes, std::io::ErrorKind::Other.into()));
+        };
+        Ok(Region { base, geometry })
+    }
+
+    /// Bytes of address space for sources, without those for rules.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.geometry.rules_at()
+    }
+
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: the mapping begins with a Header, which consists of atomics, for
+        // which zeroed memory is valid.
+        unsafe { self.base.cast::<Header>().as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn buckets(&self) -> &[Bucket] {
+        // SAFETY: Bucket consists of atomics, for which zeroed memory is valid.
+        unsafe { self.slice(self.geometry.buckets_at(), self.geometry.buckets) }
+    }
+
+    /// The cells of a row other than the home row.
+    #[inline]
+    pub(crate) fn cells(&self, row: usize) -> &[AtomicI32] {
+        assert!(row != HOME_ROW && row < ROWS);
+        let slots = self.geometry.slots();
+        let at = self.geometry.cells_at() + (row - 1) * slots * size_of::<AtomicI32>();
+        // SAFETY: AtomicI32 is an atomic, for which zeroed memory is valid.
+        unsafe { self.slice(at, slots) }
+    }
+
+    #[inline]
+    pub(crate) fn details(&self) -> &[Detail] {
+        // SAFETY: Detail consists of atomics, for which zeroed memory is valid.
+        unsafe { self.slice(self.geometry.details_at(), self.geometry.slots()) }
+    }
+
+    /// Both halves of the rules.
+    pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {
+        let half = MAX_RULES * size_of::<RuleEntry>();
+        [0, half].map(|offset| {
+            // SAFETY: RuleEntry consists of atomics, for which zeroed memory is
+            // valid.
+            unsafe { self.slice(self.geometry.rules_at() + offset, MAX_RULES) }
+        })
+    }
+
+    /// `count` items of type `T` from byte `at` on.
+    ///
+    /// # Safety
+    ///
+    /// `T` consists of atomics for which zeroed memory is valid, and nothing else
+    /// is ever made of these bytes: [`Geometry`] gives each array its own.
+    #[inline]
+    unsafe fn slice<T>(&self, at: usize, count: usize) -> &[T] {
+        debug_assert!(at.is_multiple_of(align_of::<T>()));
+        debug_assert!(at + count * size_of::<T>() <= self.geometry.bytes());
+        // SAFETY: in bounds and aligned by Geometry's arithmetic (asserted above);
+        // valid as the caller promises; alive as long as the mapping, which is as
+        // long as `self`.
+        unsafe { core::slice::from_raw_parts(self.base.add(at).cast::<T>().as_ptr(), count) }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: base and length are those that mmap gave to `create`, and no
+        // reference into the mapping outlives `self`.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.geometry.bytes()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::Ordering;
+
+    #[test]
+    fn a_bucket_is_a_cache_line_and_a_slot_a_quarter() {
+        assert_eq!(size_of::<Bucket>(), 64);
+        assert_eq!(size_of::<Slot>(), 16);
+        assert_eq!(size_of::<Detail>(), 48);
+    }
+
+    #[test]
+    fn at_most_256_bytes_for_a_connection() {
+        // below a thousand the header and the few extra buckets weigh more
+        for connections in [1_000, 2_048, 35_000, 1_000_000, 100_000_000] {
+            let geometry = Geometry::for_connections(connections).unwrap();
+            // the rules' part is the same for any number of connections
+            let each = geometry.rules_at() as f64 / f64::from(connections);
+            assert!(each <= 256.0, "{connections}: {each}");
+        }
+    }
+
+    #[test]
+    fn no_room_for_none_or_too_many() {
+        assert_eq!(Geometry::for_connections(0), None);
+        assert_eq!(
+            Geometry::for_connections(Geometry::MAX_CONNECTIONS + 1),
+            None
+        );
+    }
+
+    #[test]
+    fn parts_do_not_overlap() {
+        let region = Region::create(Geometry::of_buckets(3)).unwrap();
+        for (i, bucket) in region.buckets().iter().enumerate() {
+            for slot in &bucket.slots {
+                slot.word.store(i as u64, Ordering::Relaxed);
+            }
+        }
+        for row in 1..ROWS {
+            for cell in region.cells(row) {
+                cell.store(-(row as i32), Ordering::Relaxed);
+            }
+        }
+        for detail in region.details() {
+            detail.low.store(u64::MAX, Ordering::Relaxed);
+        }
+        assert_eq!(region.header().settings.limit.load(Ordering::Relaxed), 0);
+        assert_eq!(region.buckets().len(), 3);
+        assert_eq!(region.details().len(), 12);
+        for (i, bucket) in region.buckets().iter().enumerate() {
+            for slot in &bucket.slots {
+                assert_eq!(slot.word.load(Ordering::Relaxed), i as u64);
+                assert_eq!(slot.control.load(Ordering::Relaxed), 0);
+            }
+        }
+        for row in 1..ROWS {
+            for cell in region.cells(row) {
+                assert_eq!(cell.load(Ordering::Relaxed), -(row as i32));
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Region`] for models: the same parts, each of its own, since loom's atomics are
+//! no plain memory.
+
+use core::fmt;
+
+use super::{Bucket, Detail, Geometry, HOME_ROW, Header, ROWS, RuleEntry};
+use crate::sync::AtomicI32;
+
+/// There is always memory.
+#[derive(Debug)]
+pub(crate) enum RegionError {}
+
+impl fmt::Display for RegionError {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+/// Rules in each half: what models use.
+const RULES: usize = 2;
+
+pub(crate) struct Region {
+    header: Header,
+    buckets: Vec<Bucket>,
+    cells: [Vec<AtomicI32>; ROWS - 1],
+    details: Vec<Detail>,
+    rules: [Vec<RuleEntry>; 2],
+}
+
+fn zeroed<T: Default>(count: usize) -> Vec<T> {
+    (0..count).map(|_| T::default()).collect()
+}
+
+impl Region {
+    pub(crate) fn create(geometry: Geometry) -> Result<Region, RegionError> {
+        let slots = geometry.slots();
+        Ok(Region {
+            header: Header::default(),
+            buckets: zeroed(geometry.buckets),
+            cells: core::array::from_fn(|_| zeroed(slots)),
+            details: zeroed(slots),
+            rules: core::array::from_fn(|_| zeroed(RULES)),
+        })
+    }
+
+    pub(crate) fn table_bytes(&self) -> usize {
+        size_of_val(&self.header) + size_of_val(self.buckets())
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(crate) fn buckets(&self) -> &[Bucket] {
+        &self.buckets
+    }
+
+    pub(crate) fn cells(&self, row: usize) -> &[AtomicI32] {
+        assert!(row != HOME_ROW && row < ROWS);
+        &self.cells[row - 1]
+    }
+
+    pub(crate) fn details(&self) -> &[Detail] {
+        &self.details
+    }
+
+    pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {
+        [&self.rules[0], &self.rules[1]]
+    }
+}
