@@ -105,7 +105,10 @@ macro_rules! atomic {
     ($name:ident, $number:ident) => {
         /// As the one of this name in [`core::sync::atomic`].
         #[derive(Debug, Default)]
-        pub(crate) struct $name(loom::sync::atomic::$name);
+        pub(crate) struct $name {
+            word: loom::sync::atomic::$name,
+            turn: loom::sync::atomic::AtomicU8,
+        }
 
         // each width is used with some of these only
         #[allow(dead_code)]
@@ -115,7 +118,8 @@ macro_rules! atomic {
                 if before(false, ordering).is_none() {
                     return 0;
                 }
-                let value = self.0.load(weak(ordering, Ordering::Acquire));
+                self.turn.store(0, Ordering::Relaxed);
+                let value = self.word.load(weak(ordering, Ordering::Acquire));
                 after(ordering);
                 value
             }
@@ -123,7 +127,7 @@ macro_rules! atomic {
             #[track_caller]
             pub(crate) fn store(&self, value: $number, ordering: Ordering) {
                 if before(true, ordering).is_some() {
-                    self.0.store(value, weak(ordering, Ordering::Release));
+                    self.word.store(value, weak(ordering, Ordering::Release));
                     after(ordering);
                 }
             }
@@ -133,7 +137,7 @@ macro_rules! atomic {
                 if before(true, ordering).is_none() {
                     return 0;
                 }
-                let before = self.0.swap(value, weak(ordering, Ordering::AcqRel));
+                let before = self.word.swap(value, weak(ordering, Ordering::AcqRel));
                 after(ordering);
                 before
             }
@@ -143,7 +147,7 @@ macro_rules! atomic {
                 if before(true, ordering).is_none() {
                     return 0;
                 }
-                let before = self.0.fetch_add(value, weak(ordering, Ordering::AcqRel));
+                let before = self.word.fetch_add(value, weak(ordering, Ordering::AcqRel));
                 after(ordering);
                 before
             }
@@ -153,7 +157,7 @@ macro_rules! atomic {
                 if before(true, ordering).is_none() {
                     return 0;
                 }
-                let before = self.0.fetch_sub(value, weak(ordering, Ordering::AcqRel));
+                let before = self.word.fetch_sub(value, weak(ordering, Ordering::AcqRel));
                 after(ordering);
                 before
             }
@@ -169,7 +173,7 @@ macro_rules! atomic {
                 if before(true, success).is_none() {
                     return Err(0);
                 }
-                let result = self.0.compare_exchange(
+                let result = self.word.compare_exchange(
                     from,
                     to,
                     weak(success, Ordering::AcqRel),
