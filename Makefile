@@ -10,6 +10,9 @@ locked := mkdir -p build; flock --close build/lock
 
 export ADVISORY_DB KAMAILIO_SRC DESTDIR MODULES_DIR PACKAGE_DIR KAMAILIO_VERSION
 
+# how far the model checking looks
+PREEMPTIONS ?= 2
+
 # the servers that tests, benches and the demo run
 define with_servers
 assignments=$$($(locked) $(scripts)/env.sh)
@@ -56,6 +59,7 @@ For work on this project:
   make test-distributions test with the packaged servers of Debian 12 and 13 (root)
   make test-linkages      test with servers that are linked in other ways
   make fuzz               fuzz: each target for a minute [SECONDS=60] [TARGET=]
+  make model              all orders of threads, by loom [PREEMPTIONS=2]
   make lint               rustfmt, clippy, shellcheck, clang-format
   make check-dependencies  licences, versions, advisories of the crates
   make vendor-check       build the library without a network
@@ -145,6 +149,12 @@ bench-instructions:
 	@$(scripts)/deps.sh build package test
 	cargo build --release --lib
 	tests/bench/instructions/run.sh
+
+.PHONY: model
+model:
+	@$(scripts)/deps.sh build
+	export RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/model LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS)
+	cargo test --profile model --test interleavings -- --nocapture
 
 .PHONY: status patch unpatch
 status patch unpatch:

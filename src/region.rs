@@ -196,3 +196,24 @@ impl Geometry {
         self.buckets * SLOTS_PER_BUCKET
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_a_cache_line_and_a_slot_a_quarter() {
+        assert_eq!(size_of::<Bucket>(), 64);
+        assert_eq!(size_of::<Slot>(), 16);
+        assert_eq!(size_of::<Detail>(), 48);
+    }
+
+    #[test]
+    fn no_room_for_none_or_too_many() {
+        assert_eq!(Geometry::for_connections(0), None);
+        assert_eq!(
+            Geometry::for_connections(Geometry::MAX_CONNECTIONS + 1),
+            None
+        );
+    }
+}

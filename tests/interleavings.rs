@@ -301,7 +301,7 @@ fn replacement_against_check() {
 #[test]
 fn three_acceptors_at_the_limit() {
     for limit in [1, 2] {
-        explore_three(&format!("three acceptors at limit {limit}"), move || {
+        explore(&format!("three acceptors at limit {limit}"), move || {
             let shared = Shared::new(1, 0);
             let token = shared.opened(0, A, ANY).unwrap();
             shared.closed(0, token).unwrap();
