@@ -100,7 +100,9 @@ impl<'a> Settings<'a> {
     /// `None` if no source has a limit.
     #[inline]
     pub(crate) fn lowest_limit(self) -> Option<i32> {
-        let rule = self.0.lowest_rule.load(Ordering::Relaxed);
+        // publish: who goes by a limit that came with new rules sees these from then
+        // on, and never again by the old ones
+        let rule = self.0.lowest_rule.load(Ordering::Acquire);
         let limit = self.limit();
         match (limit > 0, rule > 0) {
             (true, true) => Some(limit.min(rule)),
