@@ -18,15 +18,22 @@ if [ ! -f "$tree/src/config.mak" ]; then
     fail "not configured: $tree: run 'make cfg' there, with the options its server is built with"
 fi
 
+# put FILE: into OUT by a rename, since a server may be starting with the one there
+put() {
+    local name=${1##*/}
+    cp -p "$1" "$out/$name.new"
+    mv -f "$out/$name.new" "$out/$name"
+}
+
 cd "$root"
 cargo build --release --lib --target-dir "$root/target"
 mirror "$tree" "$out" "$glue/tcp_conn_limit"
 ln -sfn "$root/include" "$out/include"
-cp -p --remove-destination "$root/target/release/libtcp_conn_limit.so" "$out/"
+put "$root/target/release/libtcp_conn_limit.so"
 # FORTIFY_SOURCE needs an optimised build, so it is not in the module's Makefile
 logged "$out/module.log" "building the module" \
     make -C "$mirrored" "$optimised -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2" TCL_LIBDIR=../../.. TCL_INCDIR=../../../include
-cp -p --remove-destination "$mirrored/tcp_conn_limit.so" "$out/"
+put "$mirrored/tcp_conn_limit.so"
 if [ -n "$abi" ]; then
     kind="with the connection hooks"
 else
