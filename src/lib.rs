@@ -51,6 +51,9 @@
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 
+// in models a bucket has one slot
+#![cfg_attr(loom, allow(clippy::modulo_one, clippy::absurd_extreme_comparisons))]
+
 // so that the model of `tests/model/` reads the same here and there
 #[cfg(test)]
 extern crate self as tcp_conn_limit;

@@ -162,6 +162,22 @@ macro_rules! atomic {
                 before
             }
 
+            pub(crate) fn fetch_update(
+                &self,
+                success: Ordering,
+                failure: Ordering,
+                change: impl Fn($number) -> Option<$number>,
+            ) -> Result<$number, $number> {
+                let mut now = self.load(failure);
+                while let Some(next) = change(now) {
+                    match self.compare_exchange(now, next, success, failure) {
+                        Ok(before) => return Ok(before),
+                        Err(other) => now = other,
+                    }
+                }
+                Err(now)
+            }
+
             #[track_caller]
             pub(crate) fn compare_exchange(
                 &self,
