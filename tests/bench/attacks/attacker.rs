@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{MsgFlags, recv};
 use serde::{Deserialize, Serialize};
 
-use crate::socket::connecting;
+use crate::socket::{connecting, to_be_reset};
 
 /// The option by which the benchmark starts this process.
 pub(crate) const OPTION: &str = "attacker";
@@ -143,7 +143,9 @@ fn pass(attack: &Attack, per_second: u32, life: Duration) -> io::Result<Outcome>
         }
         if goes_on && due <= now {
             let from = attack.sources[outcome.opened % attack.sources.len()];
-            open.push_back((connecting(from, attack.to)?, now));
+            let socket = connecting(from, attack.to)?;
+            to_be_reset(&socket)?;
+            open.push_back((socket, now));
             outcome.opened += 1;
             due += period;
         }

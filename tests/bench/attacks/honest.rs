@@ -23,7 +23,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{MsgFlags, getsockopt, recv, send, sockopt};
 use serde::{Deserialize, Serialize};
 
-use crate::socket::connecting;
+use crate::socket::{connecting, to_be_reset};
 
 /// The option by which the benchmark starts this process.
 pub(crate) const OPTION: &str = "honest";
@@ -124,7 +124,7 @@ impl<'a> Guests<'a> {
             while self.due(self.next) < self.start + end && self.due(self.next) <= Instant::now() {
                 self.welcome()?;
             }
-            self.give_up();
+            self.give_up()?;
             let coming = Some(self.due(self.next)).filter(|&due| due < self.start + end);
             let leaving = self.oldest().map(|(_, due)| due + self.order.patience);
             let Some(wake) = coming.into_iter().chain(leaving).min() else {
@@ -161,13 +161,16 @@ impl<'a> Guests<'a> {
         Ok(())
     }
 
-    fn give_up(&mut self) {
+    fn give_up(&mut self) -> io::Result<()> {
         while let Some((nth, due)) = self.oldest()
             && due + self.order.patience <= Instant::now()
         {
-            self.waiting.remove(&nth);
+            if let Some(exchange) = self.waiting.remove(&nth) {
+                to_be_reset(&exchange.socket)?;
+            }
             self.fared.timed_out += usize::from(self.is_counted(nth));
         }
+        Ok(())
     }
 
     /// Whether number `nth` comes in the window.

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
@@ -28,4 +29,15 @@ pub(crate) fn connecting(from: IpAddr, to: SocketAddr) -> io::Result<OwnedFd> {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Make closing it a RST. Of a connection that waits to be accepted nothing is left
+/// then; after a FIN the kernels of both sides go on for a minute and more, and the
+/// server gets a connection the client of which has long gone.
+pub(crate) fn to_be_reset(socket: &OwnedFd) -> nix::Result<()> {
+    let at_once = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(socket, sockopt::Linger, &at_once)
 }

@@ -33,8 +33,7 @@ pub(crate) struct Conditions<'a> {
     pub(crate) chosen: &'a [Ipv4Addr],
 }
 
-/// A server has got rid of what is left of an attack within this time. The kernel
-/// may set up a connection half a minute after its client has gone.
+/// A server has got rid of what is left of an attack within this time.
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often to look whether it has.
@@ -217,7 +216,8 @@ impl Subject {
     /// which counts none.
     fn rejections(&self) -> u64 {
         match self.which {
-            Which::Off | Which::Stock => self.server.log().lines_with(STOCK_REJECTS).len() as u64,
+            Which::Off => 0,
+            Which::Stock => self.server.log().lines_with(STOCK_REJECTS).len() as u64,
             Which::Module => self.server.stat("rejected"),
         }
     }
