@@ -183,10 +183,11 @@ package-deb:
 lint:
 	@$(scripts)/deps.sh build check fuzz
 	$(with_fuzz_tree)
-	for manifest in Cargo.toml tests/fuzz/Cargo.toml; do
-	    cargo fmt --check --manifest-path "$$manifest"
-	    cargo clippy --all-targets --manifest-path "$$manifest" -- -D warnings
-	done
+	cargo fmt --check
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --manifest-path tests/fuzz/Cargo.toml \
+	    --target-dir target/fuzz -- -D warnings
 	shellcheck --external-sources --check-sourced --source-path=SCRIPTDIR \
 	    $$(find $(scripts) tests .ci -type f -perm -u+x)
 	tree=$$($(locked) $(scripts)/fetch.sh)

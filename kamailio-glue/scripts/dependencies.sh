@@ -49,10 +49,10 @@ quick() {
         say "error: more than one version of: $duplicates"
         bad=1
     fi
-    foreign=$(sed -n 's/^source = "\(.*\)"$/\1/p' Cargo.lock | sort -u |
+    foreign=$(sed -n 's/^source = "\(.*\)"$/\1/p' Cargo.lock tests/fuzz/Cargo.lock | sort -u |
         grep -v '^registry+https://github.com/rust-lang/crates.io-index$' || true)
     if [ -n "$foreign" ]; then
-        say "error: Cargo.lock has crates from: $foreign"
+        say "error: Cargo.lock or tests/fuzz/Cargo.lock has crates from: $foreign"
         bad=1
     fi
     [ "$bad" -eq 0 ] || exit 1
