@@ -3,22 +3,29 @@
 //!
 //! Input: records of a limit, a length, and so many bytes, the last of which may be
 //! missing and are zeros then. Each record is taken as an address and as a socket
-//! address.
+//! address; or, with some limits, as a peer from whom this program accepts a connection
+//! by the functions that we replace.
 
 #![no_main]
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use libfuzzer_sys::fuzz_target;
-use tcp_conn_limit::ffi::{TCL_EARG, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT};
+use tcp_conn_limit::ffi::{
+    TCL_EARG, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_interpose_activate,
+};
 use tcp_conn_limit_fuzz::engine::{self, Audit, ENOUGH, tcl_config, tcl_stats, text};
 use tcp_conn_limit_fuzz::naive::{Address, Lengths, Net};
+use tcp_conn_limit_fuzz::peers::{self, Listeners, Peer};
 
 /// Within an octet, so that a wrong mask shows.
 const LENGTHS: Lengths = (20, 100);
 
 /// As many as an input may open; the table is quickly looked through.
 const CONNECTIONS: i32 = 30;
+
+thread_local!(static LISTENERS: RefCell<Listeners> = RefCell::new(Listeners::new()));
 
 fn init() {
     engine::start(tcl_config {
@@ -30,10 +37,10 @@ fn init() {
         on_full: TCL_ON_FULL_ADMIT,
     });
     engine::nulls();
-    assert_eq!(
-        engine::rules_load(&[Some(c"128.0.0.0/1=1")], None, ENOUGH).0,
-        TCL_OK
-    );
+    let rules = [c"128.0.0.0/1=1", c"127.128.0.0/9=1"].map(Some);
+    assert_eq!(engine::rules_load(&rules, None, ENOUGH).0, TCL_OK);
+    assert_eq!(engine::interpose_attach(ENOUGH).0, TCL_OK);
+    assert_eq!(tcl_interpose_activate(), TCL_OK);
 }
 
 /// The octets of a socket address that is long enough for its family.
@@ -49,11 +56,20 @@ fn stats() -> tcl_stats {
     engine::stats().1.expect("statistics")
 }
 
+/// As the rules say.
+fn limit_of(address: Address) -> u32 {
+    let octets = address.octets();
+    let low = address.is_v4() && (octets[0] >= 128 || (octets[0] == 127 && octets[1] >= 128));
+    if low { 1 } else { 2 }
+}
+
 /// Who is counted, and what else must be in the statistics.
 #[derive(Default)]
 struct Ledger {
     counts: HashMap<Net, u32>,
     live: Vec<(Vec<u8>, u64)>,
+    /// Descriptors of those that were accepted, and whose they are.
+    accepted: Vec<(i32, Option<Vec<u8>>)>,
     rejected: u64,
     bad: u64,
 }
@@ -71,8 +87,7 @@ impl Ledger {
             return;
         };
         let net = address.source(LENGTHS);
-        let high = address.is_v4() && address.octets()[0] >= 128;
-        let limit = if high { 1 } else { 2 };
+        let limit = limit_of(address);
         let over = self.count(net) >= limit;
         assert_eq!(engine::check(bytes), i32::from(over));
         self.rejected += u64::from(over);
@@ -91,6 +106,38 @@ impl Ledger {
         );
     }
 
+    /// A connection of a peer, of whose address the program wants `room` bytes.
+    fn accept(&mut self, peer: &Peer<'_>, room: Option<usize>, four: bool) {
+        let accepted = LISTENERS.with_borrow_mut(|listeners| listeners.accept(peer, room, four));
+        let Some(accepted) = accepted else {
+            return;
+        };
+        let octets = match peer {
+            Peer::Ipv4([a, b, c]) => Some(vec![127, *a, *b, *c]),
+            Peer::Unix(_) => None,
+        };
+        let address = octets.as_deref().and_then(Address::of_octets);
+        if let Some(address) = address
+            && self.count(address.source(LENGTHS)) >= limit_of(address)
+        {
+            self.rejected += 1;
+            assert_eq!(accepted.result, Err(libc::EAGAIN));
+            return assert_eq!(accepted.address.map(|told| told.1), room);
+        }
+        let descriptor = accepted.result.expect("a connection");
+        if let (Some((bytes, told)), Some(room)) = (accepted.address, room) {
+            let mut system = peers::of_peer(descriptor);
+            assert_eq!(told, system.len());
+            system.truncate(room);
+            assert_eq!(bytes, system);
+        }
+        // those of other families are none of ours
+        if let Some(address) = address {
+            *self.counts.entry(address.source(LENGTHS)).or_default() += 1;
+        }
+        self.accepted.push((descriptor, octets));
+    }
+
     fn sockaddr(&mut self, bytes: &[u8], limit: i32) {
         let Some(answer) = engine::check_sockaddr(bytes, limit) else {
             return;
@@ -106,23 +153,29 @@ impl Ledger {
 
     /// At the end: all is as it was counted, and gone when it is closed.
     fn finish(self) {
-        let mut audit = Audit::begin(self.live.len() as u32).expect("memory");
+        let accepted = || {
+            self.accepted
+                .iter()
+                .filter_map(|(_, octets)| octets.as_ref())
+        };
+        let connections = (self.live.len() + accepted().count()) as u64;
+        let mut audit = Audit::begin(connections as u32).expect("memory");
+        for octets in accepted() {
+            assert_eq!(audit.connection(octets, 1), TCL_OK);
+        }
         for (bytes, token) in &self.live {
             assert_eq!(audit.connection(bytes, *token), TCL_OK);
         }
         assert_eq!(audit.compare(), TCL_OK);
         let sums = audit.result(1).0;
-        assert_eq!(
-            (sums.differences, sums.counted),
-            (0, self.live.len() as u64)
-        );
+        assert_eq!((sums.differences, sums.counted), (0, connections));
         let now = stats();
         assert_eq!((now.rejected, now.bad_address), (self.rejected, self.bad));
         assert_eq!(now.sources, self.counts.len() as u64);
-        assert_eq!(
-            (now.errors, now.admitted),
-            (self.bad, self.live.len() as u64)
-        );
+        assert_eq!((now.errors, now.admitted), (self.bad, connections));
+        for (descriptor, _) in &self.accepted {
+            peers::close(*descriptor);
+        }
         for (bytes, token) in &self.live {
             assert_eq!(engine::closed(*token), TCL_OK);
             assert_eq!(engine::get(&bytes[..]).0, TCL_OK);
@@ -138,13 +191,22 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
     let mut left = bytes;
     while let [limit, length, rest @ ..] = left
         // a record opens two at most
-        && ledger.live.len() + 2 <= CONNECTIONS as usize
+        && ledger.live.len() + ledger.accepted.len() + 2 <= CONNECTIONS as usize
     {
         let length = usize::from(*length);
         let taken = length.min(rest.len());
         let mut record = rest[..taken].to_vec();
         record.resize(length, 0);
         left = &rest[taken..];
+        if let 0xc0..0xe0 = *limit {
+            let room = (limit & 4 != 0).then_some(length);
+            let peer = match record.first_chunk() {
+                Some(from) if limit & 1 != 0 => Peer::Ipv4(*from),
+                _ => Peer::Unix(&record),
+            };
+            ledger.accept(&peer, room, limit & 2 != 0);
+            continue;
+        }
         ledger.address(&record);
         ledger.sockaddr(&record, i32::from(*limit as i8));
         if let Some(octets) = octets_of(&record) {
