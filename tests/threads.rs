@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -30,6 +30,13 @@ fn source(n: u32) -> Source {
         IpAddr::V6(address) => address.octets().to_vec(),
     };
     Source::new(&octets, Prefixes::DEFAULT).unwrap()
+}
+
+/// Waits for each of the threads. Their scope would do so, too, but in a way that
+/// ThreadSanitizer does not see.
+fn join<T>(threads: Vec<ScopedJoinHandle<'_, T>>) -> Vec<T> {
+    let results = threads.into_iter().map(|thread| thread.join().unwrap());
+    results.collect()
 }
 
 /// Opens and closes at random over `sources` sources; returns what is open.
@@ -59,18 +66,17 @@ fn hammered_by_all(sources: u32, rounds: u32) {
     let limiter = &Limiter::new(WORKERS * 100, 3, Prefixes::DEFAULT).unwrap();
     let all = thread::scope(|scope| {
         let start = |worker| scope.spawn(move || hammer(limiter, worker, sources, rounds));
-        let threads: Vec<_> = (0..WORKERS).map(start).collect();
-        let done = threads.into_iter().map(|thread| thread.join().unwrap());
-        done.collect::<Vec<_>>()
+        join((0..WORKERS).map(start).collect())
     });
     thread::scope(|scope| {
-        for (tokens, worker) in all.into_iter().zip(1..) {
+        let close = |(tokens, worker): (Vec<Token>, u32)| {
             scope.spawn(move || {
                 for token in tokens {
                     limiter.closed(Worker::new(worker), token).unwrap();
                 }
-            });
-        }
+            })
+        };
+        join(all.into_iter().zip(1..).map(close).collect())
     });
     assert_eq!(limiter.sources().count(), 0);
     assert_eq!(limiter.occupancy().connections, 0);
@@ -96,7 +102,7 @@ fn the_limit_holds_among_threads() {
     let live = &[const { AtomicI32::new(0) }; 4];
     let limiter = &Limiter::new(1_000, LIMIT, Prefixes::DEFAULT).unwrap();
     thread::scope(|scope| {
-        for worker in 0..WORKERS {
+        let work = |worker| {
             scope.spawn(move || {
                 let me = Worker::new(worker);
                 let mut random = SmallRng::seed_from_u64(u64::from(worker));
@@ -122,8 +128,9 @@ fn the_limit_holds_among_threads() {
                     live[n].fetch_sub(1, Ordering::SeqCst);
                     limiter.closed(me, token).unwrap();
                 }
-            });
-        }
+            })
+        };
+        join((0..WORKERS).map(work).collect())
     });
     assert!(limiter.totals().admitted > 1_000);
     assert_eq!(limiter.occupancy().connections, 0);
@@ -160,7 +167,7 @@ fn everything_at_the_same_time() {
         let hammers: Vec<_> = (0..2)
             .map(|worker| scope.spawn(move || hammer(limiter, worker, 40, 20_000)))
             .collect();
-        scope.spawn(until_stop(Box::new(move |round| {
+        let changes = scope.spawn(until_stop(Box::new(move |round| {
             limiter.set_rules(&sets[round as usize % 2]).unwrap();
             limiter.set_mode([Mode::Enforce, Mode::Monitor, Mode::Off][round as usize % 3]);
             limiter.set_limit(round as i32 % 5);
@@ -168,7 +175,7 @@ fn everything_at_the_same_time() {
                 limiter.reset_stats();
             }
         })));
-        scope.spawn(until_stop(Box::new(move |_| {
+        let reports = scope.spawn(until_stop(Box::new(move |_| {
             assert!(limiter.groups().unwrap().len() <= 4);
             assert!(limiter.suggest(10).unwrap().len() <= 4);
             // two threads, each with up to 100
@@ -178,15 +185,14 @@ fn everything_at_the_same_time() {
             assert_eq!(audit.connections(), 0);
         })));
         let mut watch = Watch::default();
-        scope.spawn(until_stop(Box::new(move |round| {
+        let watch = scope.spawn(until_stop(Box::new(move |round| {
             watch.tick(limiter, round, 1, &mut |_| {});
         })));
-        for hammer in hammers {
-            for token in hammer.join().unwrap() {
-                limiter.closed(Worker::ACCEPTOR, token).unwrap();
-            }
+        for token in join(hammers).into_iter().flatten() {
+            limiter.closed(Worker::ACCEPTOR, token).unwrap();
         }
         stop.store(true, Ordering::Relaxed);
+        join(vec![changes, reports, watch]);
     });
     assert_eq!(limiter.occupancy().connections, 0);
     assert_eq!(limiter.sources().count(), 0);
