@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! All that happens to a server in its life: start, load, reports, changes and
+//! mistakes, end under load.
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Config, Log, Server, Via, number, source, until};
+use crate::mode::Mode;
+
+const LIMIT: usize = 3;
+const SOURCES: u8 = 20;
+const STEPS: usize = 300;
+
+const RULES: &str = "127.91.0.0/16=2\n127.92.0.0/16=unlimited\n2001:db8::/32=7\n";
+
+/// Asks for all that a script can ask for.
+const ROUTE: &str = r#"
+request_route {
+	tcp_conn_limit_get("$si", "connections", "$var(n)");
+	tcp_conn_limit_get("$si", "rule", "$var(rule)");
+	if (tcp_conn_limit_check("127.91.0.1")) {
+		$var(may) = "yes";
+	} else {
+		$var(may) = "no";
+	}
+	if (tcp_conn_limit_check("$rU")) {
+		$var(may) = "nobody";
+	}
+	$var(answer) = $tcp_conn_limit(source) + " " + $tcp_conn_limit(limit) + " "
+		+ $tcp_conn_limit(peak) + " " + $var(n) + " " + $var(rule) + " " + $var(may);
+	sl_send_reply("200", "$var(answer)");
+}
+
+event_route[tcp-conn-limit:rejected] {
+	xlog("L_NOTICE", "event of $tcp_conn_limit(source) $tcp_conn_limit(rule)\n");
+}
+"#;
+
+pub(crate) fn config(mode: Mode) -> Config {
+    mode.with_module()
+        .limit(LIMIT as i64)
+        .rule("127.93.0.0/16=1")
+        // Who asks by HTTP is a client, too.
+        .rule("127.0.0.1=unlimited")
+        .rules_file(RULES)
+        .param("log_interval", 1)
+        // At its end each process lists by places what is left of its memory.
+        .core("memlog=1\nmem_summary=4")
+        .module("pv.so")
+        .module("xlog.so")
+        .module("cfg_rpc.so")
+        .route(ROUTE)
+        .http("tcp_conn_limit:")
+        .tls()
+}
+
+/// Lets the server live; its log, and the processes it had.
+pub(crate) fn live(mode: Mode, config: Config) -> (Log, Vec<u64>) {
+    let server = config.start();
+    let mut held = storm(mode, &server);
+    reports(&server);
+    reloads(&server);
+    settings(&server);
+    mistakes(&server);
+    script(&server);
+    events(&server);
+    server.scrape();
+    mode.assert_audit_clean(&server);
+    // Enough for TCP main to have something to give back at its end.
+    held.extend(server.admit_all(LIMIT, Via::Tcp, source(94, 0, 1)));
+    held.extend(server.admit_all(1, Via::Tls, source(94, 0, 2)));
+    let pids = pids(&server);
+    // The core complains of resets, and of what it was told wrong.
+    let log = mode.finish(server, &["core/tcp_read.c", "tcp_conn_limit", "tls"]);
+    drop(held);
+    (log, pids)
+}
+
+/// Connections that come and go at random, many of them over the limit. Returns
+/// those that stay.
+fn storm(mode: Mode, server: &Server) -> Vec<Client> {
+    let mut random = SmallRng::seed_from_u64(1);
+    let mut held: Vec<Client> = Vec::new();
+    for _ in 0..STEPS {
+        if held.len() < 60 && random.random_bool(0.8) {
+            let network = random.random_range(90..94);
+            let from = source(network, 0, random.random_range(1..=SOURCES / 4));
+            let via = [Via::Tcp, Via::Tls][usize::from(random.random_bool(0.1))];
+            held.extend(server.open(via, from));
+        } else if !held.is_empty() {
+            let client = held.swap_remove(random.random_range(0..held.len()));
+            if random.random_bool(0.3) {
+                client.reset();
+            }
+        }
+    }
+    server.wait_for_connections(held.len() as u64);
+    mode.assert_audit_clean(server);
+    let stats = server.rpc("tcp_conn_limit.stats", json!([]));
+    assert_eq!(number(&stats, "connections"), held.len() as u64);
+    assert!(number(&stats, "admitted") > 60, "{stats}");
+    assert!(number(&stats, "rejected") > 60, "{stats}");
+    held
+}
+
+/// Every report, in all of its forms.
+fn reports(server: &Server) {
+    for by in ["connections", "rejected", "peak"] {
+        let top = server.rpc("tcp_conn_limit.top", json!([400, by]));
+        assert!(top.as_array().is_some_and(|list| list.len() > 5), "{top}");
+    }
+    for (method, params) in [
+        ("list", json!([])),
+        ("list", json!(["127.90.0.0/16"])),
+        ("list", json!(["2001:db8::/32"])),
+        ("get", json!(["127.90.0.1"])),
+        ("get", json!(["2001:db8::1"])),
+        ("top", json!([])),
+        ("rules", json!([])),
+        ("suggest", json!([])),
+        ("audit", json!([])),
+    ] {
+        let method = format!("tcp_conn_limit.{method}");
+        server.rpc(&method, params.clone());
+        server.rpc_by_http(&method, params);
+    }
+    server.kamcmd(&["tcp_conn_limit.top"]);
+    server.kamcmd(&["tcp_conn_limit.rules"]);
+}
+
+/// Many rules and none, files with mistakes and no file.
+fn reloads(server: &Server) {
+    let reload = || server.try_rpc("tcp_conn_limit.reload", json!([]));
+    let many: String = (0..1000u32)
+        .map(|n| format!("10.{}.{}.0/24={}\n", n >> 8, n & 255, n + 1))
+        .collect();
+    for rules in [many.as_str(), "", "# none\n", RULES, "127.90.0.2=9", RULES] {
+        server.write_rules(rules);
+        reload().expect("rules without mistakes");
+    }
+    let long = format!("{}=5\n", "1".repeat(5000));
+    for rules in [
+        "127.90.0.0/16=zero\n",
+        "127.93.0.0/16=5\n",
+        "127.90.0.1/16=5\n",
+        "=",
+        "\0\0\n",
+        &long,
+    ] {
+        server.write_rules(rules);
+        reload().expect_err("rules with a mistake");
+    }
+    std::fs::remove_file(server.dir().join("rules")).expect("the file is there");
+    reload().expect_err("no file");
+    server.write_rules(RULES);
+    reload().expect("rules without mistakes");
+}
+
+/// Every setting changes while there are connections.
+fn settings(server: &Server) {
+    let from = source(95, 0, 1);
+    let mut held = server.admit_all(LIMIT, Via::Tcp, from);
+    for mode in ["monitor", "off"] {
+        server.rpc("tcp_conn_limit.set_mode", json!([mode]));
+        held.extend(server.admit_all(2, Via::Tcp, from));
+    }
+    server.rpc("tcp_conn_limit.set_mode", json!(["enforce"]));
+    server.reject(Via::Tcp, from);
+    server.rpc("tcp_conn_limit.set_limit", json!([LIMIT + 5]));
+    held.extend(server.admit_all(1, Via::Tcp, from));
+    for (name, value) in [("limit", LIMIT), ("mode", 0), ("log_interval", 1)] {
+        let set = json!(["tcp_conn_limit", name, value]);
+        server.rpc("cfg.set_now_int", set);
+    }
+    until("the limit is as before", || {
+        server.stat("limit") == LIMIT as u64
+    });
+    server.reject(Via::Tcp, from);
+    server.rpc("tcp_conn_limit.reset_stats", json!([]));
+}
+
+/// Commands with arguments that they do not take.
+fn mistakes(server: &Server) {
+    let long = "1".repeat(3000);
+    for (command, params) in [
+        ("set_limit", json!([])),
+        ("set_limit", json!(["many"])),
+        ("set_mode", json!([])),
+        ("set_mode", json!([long])),
+        ("top", json!([401])),
+        ("top", json!([5, long])),
+        ("list", json!([long])),
+        ("list", json!(["127.0.0.1/8"])),
+        ("get", json!([])),
+        ("get", json!([""])),
+        ("get", json!([long])),
+    ] {
+        server.fault(&format!("tcp_conn_limit.{command}"), params);
+    }
+}
+
+/// What a script asks, in the process that has the request.
+fn script(server: &Server) {
+    let mut client = server.admit(Via::Tcp, source(96, 0, 1));
+    for _ in 0..5 {
+        let answer = client.ask("nobody");
+        let words: Vec<&str> = answer.split(' ').collect();
+        assert_eq!((words[0], words[1]), ("127.96.0.1", "3"), "{answer}");
+        assert_eq!(words[3..5], ["1", "default"], "{answer}");
+    }
+}
+
+/// Rejections are told in the log and to the script.
+fn events(server: &Server) {
+    let _held = server.admit_all(LIMIT, Via::Tcp, source(97, 0, 1));
+    let is_told = |text: &str| !server.log().lines_with(text).is_empty();
+    until("an event of a rejection", || {
+        server.reject(Via::Tcp, source(97, 0, 1));
+        is_told("event of 127.97.0.1 default")
+    });
+    assert!(is_told("rejected connection from 127.97.0.1"));
+}
+
+fn pids(server: &Server) -> Vec<u64> {
+    let list = server.rpc("core.psa", json!([]));
+    let processes = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    let pids: Vec<u64> = processes.iter().map(pid).collect();
+    assert!(pids.len() > 5, "{list}");
+    pids
+}
+
+fn pid(process: &Value) -> u64 {
+    number(process, "pid")
+}
