@@ -55,6 +55,7 @@ For a Kamailio of packages, the source tree of which is in DIR:
   make package-deb    KAMAILIO_SRC=DIR   a Debian package of it [PACKAGE_DIR=]
 
 For work on this project:
+  make sanitize           tests with sanitizers (all of them: ARGS=--long)
   make memcheck           a life of a real server, all of it under valgrind
   make bench-instructions  guard the hot path: instructions, cache misses
   make test-distributions test with the packaged servers of Debian 12 and 13 (root)
@@ -102,6 +103,11 @@ test-distributions:
 test-linkages:
 	@$(with_servers)
 	for kind in relro no-plt; do tests/linkages/run.sh "$$kind"; done
+
+.PHONY: sanitize
+sanitize:
+	@$(with_servers)
+	tests/sanitize/run.sh $(ARGS)
 
 .PHONY: memcheck
 memcheck:

@@ -12,6 +12,15 @@ pub(crate) fn library() -> PathBuf {
     library
 }
 
+/// The compiler, with the flags that all programs are to be built with: those of a
+/// sanitizer, if the library is built with it (`make sanitize`).
+pub(crate) fn compiler() -> Command {
+    let mut command = Command::new("cc");
+    let flags = std::env::var("TCL_TEST_CFLAGS").unwrap_or_default();
+    command.args(flags.split_whitespace());
+    command
+}
+
 /// Runs `command`, which must succeed.
 pub(crate) fn run(command: &mut Command) {
     let output = command

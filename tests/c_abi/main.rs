@@ -8,14 +8,14 @@ mod c_program;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use c_program::{library, run};
+use c_program::{compiler, library, run};
 
 fn compile(into: &Path) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let program = into.join("abi");
     let library = library();
     let folder = library.parent().unwrap();
-    run(Command::new("cc")
+    run(compiler()
         .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-O1"])
         .arg("-I")
         .arg(root.join("include"))

@@ -8,7 +8,7 @@ mod c_program;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use c_program::{library, run};
+use c_program::{compiler, library, run};
 use tempfile::TempDir;
 
 struct Program {
@@ -22,7 +22,7 @@ impl Program {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let library = library();
         let folder = library.parent().unwrap();
-        let mut command = Command::new("cc");
+        let mut command = compiler();
         command
             .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-g", "-O1"])
             .arg("-I")
