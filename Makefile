@@ -201,6 +201,8 @@ lint:
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --manifest-path tests/fuzz/Cargo.toml \
 	    --target-dir target/fuzz -- -D warnings
+	RUSTFLAGS="--cfg loom" cargo clippy --target-dir target/model --profile model \
+	    --lib --test interleavings -- -D warnings
 	shellcheck --external-sources --check-sourced --source-path=SCRIPTDIR \
 	    $$(find $(scripts) tests .ci -type f -perm -u+x)
 	tree=$$($(locked) $(scripts)/fetch.sh)

@@ -23,7 +23,8 @@ use tcp_conn_limit::rules::{Place, RuleSet};
 use tcp_conn_limit::source::{Prefixes, Source};
 
 /// Preemptions of a run, unless LOOM_MAX_PREEMPTIONS says another number. Three
-/// threads, or one that is killed, have so many orders that they get one less.
+/// threads that claim, or one that is killed, have so many orders that they get one
+/// less.
 const PREEMPTIONS: usize = 2;
 
 /// Steps of one run: far more than any takes that ends.
@@ -83,7 +84,7 @@ fn explore(name: &str, scenario: impl Fn() + Send + Sync + 'static) {
     println!("{name}: {}", Search::of(0, scenario));
 }
 
-/// As above, with three threads.
+/// As above, with three threads that claim.
 fn explore_three(name: &str, scenario: impl Fn() + Send + Sync + 'static) {
     println!("{name}: {}", Search::of(1, scenario));
 }
