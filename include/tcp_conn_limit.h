@@ -482,6 +482,17 @@ int32_t tcl_set_limit(int32_t limit);
 int32_t tcl_set_mode(int32_t mode);
 
 /**
+ * Writes limit and mode that are in force to `limit` and `mode`.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `limit` and `mode` are null or valid for writing.
+ */
+int32_t tcl_in_force(int32_t *limit, int32_t *mode);
+
+/**
  * Begins all statistics anew: totals, the rejections of sources and rules, and the
  * peaks, which are then what each source has now. Counts of connections stay.
  *

@@ -26,9 +26,6 @@
 #define LOG_INTERVAL_MIN 1
 #define LOG_INTERVAL_MAX 86400
 
-static void apply_limit(str *group, str *name);
-static void apply_mode(str *group, str *name);
-
 struct cfg_group_tcp_conn_limit tcl_cfg_start = {
 		.mode = TCL_MODE_ENFORCE,
 		.log_interval = 60,
@@ -37,11 +34,14 @@ struct cfg_group_tcp_conn_limit tcl_cfg_start = {
 
 void *tcl_cfg = &tcl_cfg_start;
 
+/* Atomic all of them: the core keeps what else it makes for a change until each
+ * process has seen it, and some never look.
+ */
 /* clang-format off */
 static cfg_def_t definition[] = {
-	{"limit", CFG_VAR_INT, 0, 0, 0, apply_limit,
+	{"limit", CFG_VAR_INT | CFG_ATOMIC, 0, 0, 0, 0,
 		"Connections of a source for which no rule holds; 0 or less: no limit"},
-	{"mode", CFG_VAR_INT, TCL_MODE_ENFORCE, TCL_MODE_OFF, 0, apply_mode,
+	{"mode", CFG_VAR_INT | CFG_ATOMIC, TCL_MODE_ENFORCE, TCL_MODE_OFF, 0, 0,
 		"0: enforce, 1: monitor (nothing is rejected, what would be is counted"
 		" and logged), 2: off"},
 	{"log_interval", CFG_VAR_INT | CFG_ATOMIC, LOG_INTERVAL_MIN,
@@ -75,14 +75,19 @@ static int set_mode(int mode)
 	return -1;
 }
 
-static void apply_limit(str *group, str *name)
+/* What is in force is looked at first: who changes it has changed the variable
+ * before, so what is seen of the variable then is not older.
+ */
+void tcl_cfg_apply(void)
 {
-	(void)set_limit(cfg_get(tcp_conn_limit, tcl_cfg, limit));
-}
+	int32_t limit, mode;
 
-static void apply_mode(str *group, str *name)
-{
-	(void)set_mode(cfg_get(tcp_conn_limit, tcl_cfg, mode));
+	if(tcl_in_force(&limit, &mode) != TCL_OK)
+		return;
+	if(cfg_get(tcp_conn_limit, tcl_cfg, limit) != limit)
+		(void)set_limit(cfg_get(tcp_conn_limit, tcl_cfg, limit));
+	if(cfg_get(tcp_conn_limit, tcl_cfg, mode) != mode)
+		(void)set_mode(cfg_get(tcp_conn_limit, tcl_cfg, mode));
 }
 
 static int in_range(const char *name, int value, int min, int max)
@@ -116,9 +121,7 @@ int tcl_cfg_declare(void)
 	return 0;
 }
 
-/* The framework first, so that nobody finds the old value there and puts it
- * back; then the limiter, since this process may take over the new values only
- * after its present work. */
+/* The variable first, see tcl_cfg_apply(). */
 int tcl_cfg_set_limit(int limit)
 {
 	if(cfg_set_now_int(context, &group_name, NULL, &limit_name, limit) != 0)

@@ -38,8 +38,12 @@ int tcl_cfg_check(void);
 /* Declares the group, with the values in tcl_cfg_start. */
 int tcl_cfg_declare(void);
 
-/* Change a variable for all processes, and what it stands for at once. */
+/* Change a variable, and what it stands for at once. */
 int tcl_cfg_set_limit(int limit);
 int tcl_cfg_set_mode(int mode);
+
+/* Puts in force what others have changed the variables to. For a process that the
+ * core has brought to their new values. */
+void tcl_cfg_apply(void);
 
 #endif /* TCL_CFG_H */

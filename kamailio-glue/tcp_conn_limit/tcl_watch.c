@@ -45,6 +45,7 @@ const struct tcl_event *tcl_watch_event(void)
  * fork_basic_timer(). */
 static void tick(unsigned int ticks, void *param)
 {
+	tcl_cfg_apply();
 	if(tcl_watch(cfg_get(tcp_conn_limit, tcl_cfg, log_interval)) != TCL_OK)
 		LM_ERR("cannot watch the table\n");
 }

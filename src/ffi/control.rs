@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use once_cell::sync::Lazy;
 
-use super::memory::{text, write_text};
+use super::memory::{put, text, write_text};
 use super::{
     DEFAULT, GLOBAL, Global, Line, TCL_EALREADY, TCL_EARG, TCL_EINIT, TCL_ELOCKED, TCL_EMEM,
     TCL_EPANIC, TCL_ERULES, TCL_OK, guard, report_panic,
@@ -256,6 +256,27 @@ pub extern "C" fn tcl_set_mode(mode: i32) -> i32 {
         };
         global.limiter.set_mode(mode);
         TCL_OK
+    })
+}
+
+/// Writes limit and mode that are in force to `limit` and `mode`.
+///
+/// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+///
+/// # Safety
+///
+/// `limit` and `mode` are null or valid for writing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_in_force(limit: *mut i32, mode: *mut i32) -> i32 {
+    guard(TCL_EINIT, |global| {
+        if limit.is_null() || mode.is_null() {
+            return TCL_EARG;
+        }
+        // SAFETY: as the caller promises.
+        unsafe {
+            put(limit, global.limiter.limit());
+            put(mode, global.limiter.mode() as i32)
+        }
     })
 }
 

@@ -115,6 +115,7 @@ static void before_init(void)
 	struct tcl_suggestion suggestion;
 	const char *text = "10.0.0.0/8=5";
 	uint64_t total;
+	int32_t limit, mode;
 	char error[100];
 
 	CHECK(strcmp(tcl_version(), TCL_VERSION) == 0);
@@ -136,6 +137,7 @@ static void before_init(void)
 	CHECK(tcl_set_limit(1) == TCL_EINIT);
 	CHECK(tcl_set_mode(TCL_MODE_OFF) == TCL_EINIT);
 	CHECK(tcl_set_mode(99) == TCL_EINIT);
+	CHECK(tcl_in_force(&limit, &mode) == TCL_EINIT);
 	CHECK(tcl_reset_stats() == TCL_EINIT);
 	CHECK(tcl_watch(60) == TCL_EINIT && tcl_watch(0) == TCL_EINIT);
 	CHECK(lines == 0 && events == 0);
@@ -596,6 +598,7 @@ static void modes_and_limits(void)
 {
 	uint64_t t[3] = {tcl_opened(a, 4), tcl_opened(a, 4), tcl_opened(a, 4)};
 	uint64_t rejected = stats_now().rejected;
+	int32_t limit, mode;
 	int before, i;
 
 	next_interval();
@@ -623,6 +626,10 @@ static void modes_and_limits(void)
 	CHECK(tcl_check(a, 4) == 0 && stats_now().would_reject == 2);
 	CHECK(tcl_set_mode(TCL_MODE_ENFORCE) == TCL_OK);
 	CHECK(tcl_set_limit(4) == TCL_OK && stats_now().limit == 4);
+	CHECK(tcl_in_force(&limit, NULL) == TCL_EARG);
+	CHECK(tcl_in_force(NULL, &mode) == TCL_EARG);
+	CHECK(tcl_in_force(&limit, &mode) == TCL_OK);
+	CHECK(limit == 4 && mode == TCL_MODE_ENFORCE);
 	CHECK(tcl_check(a, 4) == 0 && source_now(a, 4).limit == 4);
 	CHECK(tcl_set_limit(1) == TCL_OK && tcl_check(a, 4) == 1);
 	CHECK(tcl_set_limit(-7) == TCL_OK && tcl_check(a, 4) == 0);

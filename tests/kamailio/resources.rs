@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A rejected connection gives back everything that was spent on it.
+//! A rejected connection gives back everything that was spent on it; a change of the
+//! settings, too.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -8,9 +9,10 @@ use std::net::Ipv4Addr;
 use serde_json::json;
 
 use crate::harness::{Client, Config, Server, Via, number, proxy, source, until};
-use crate::mode::{Mode, in_every_mode};
+use crate::mode::{Mode, attached_either_way, in_every_mode};
 
 in_every_mode!(rejected_peers_cost_nothing);
+attached_either_way!(changes_cost_nothing,);
 
 /// What a server holds: connections, TLS connections, bytes of shared memory,
 /// descriptors of the process that accepts.
@@ -83,4 +85,27 @@ fn rejected_clients_of_a_proxy_cost_nothing() {
     assert_eq!(server.counter("tcp", "local_reject"), 202);
     assert_eq!(server.counted("198.51.100.1"), 2);
     Mode::Module.finish(server, &[]);
+}
+
+/// Most processes of the server have nothing to do meanwhile and see no change.
+fn changes_cost_nothing(mode: Mode) {
+    let server = mode
+        .with_module()
+        .module("cfg_rpc.so")
+        .rules_file("127.0.0.1=unlimited\n")
+        .start();
+    let mut limit = 1000;
+    assert_costs_nothing(&server, || {
+        limit += 1;
+        server.rpc("tcp_conn_limit.set_limit", json!([limit]));
+        server.rpc("tcp_conn_limit.set_mode", json!(["monitor"]));
+        server.rpc("tcp_conn_limit.set_mode", json!(["enforce"]));
+        server.write_rules(&format!("127.0.0.1={limit}\n"));
+        server.rpc("tcp_conn_limit.reload", json!([]));
+        for (name, value) in [("mode", 2), ("mode", 0), ("limit", 7), ("log_interval", 9)] {
+            server.rpc("cfg.set_now_int", json!(["tcp_conn_limit", name, value]));
+        }
+    });
+    until("the limit is 7", || server.stat("limit") == 7);
+    mode.finish(server, &[]);
 }

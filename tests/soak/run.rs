@@ -43,6 +43,8 @@ const EXPECTED: &[&str] = &[
     "ERROR: tls [tls_util.h",
     // Wrong files of rules.
     "rpc_reload(): reload: ",
+    // A machine so busy that workers fall behind.
+    ": queue full, ",
 ];
 
 /// What is asked for.
@@ -248,7 +250,15 @@ fn rest(plan: &Plan, doors: &Doors, tcp_main: u64, random: &mut SmallRng, seen: 
             seen.fail(format!("at a rest: {name} {found} instead of {expected}"));
         }
     }
-    seen.rests.push(Held::by(server, tcp_main));
+    let held = Held::by(server, tcp_main);
+    seen.rests.push(held);
+    println!(
+        "   rest  resident {:.1} MB, shared {} bytes, pkg {} bytes, {} descriptors",
+        held.resident as f64 / 1e6,
+        held.shared,
+        held.pkg,
+        held.descriptors
+    );
 }
 
 /// Nobody is connected any more.
