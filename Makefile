@@ -199,7 +199,7 @@ lint:
 	cargo fmt --check
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
-	cargo clippy --all-targets --manifest-path tests/fuzz/Cargo.toml \
+	cargo clippy --all-targets --locked --manifest-path tests/fuzz/Cargo.toml \
 	    --target-dir target/fuzz -- -D warnings
 	RUSTFLAGS="--cfg loom" cargo clippy --target-dir target/model --profile model \
 	    --lib --test interleavings -- -D warnings
