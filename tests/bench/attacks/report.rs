@@ -68,7 +68,7 @@ fn print_table(record: &Record, scenario: Scenario) {
         "TCP main, % CPU",
         "other CPU",
         "connections",
-        "rejected/s",
+        "rejected",
     );
     for server in Which::ALL {
         let Some(all) = record.together(scenario, server) else {
@@ -76,7 +76,8 @@ fn print_table(record: &Record, scenario: Scenario) {
         };
         let spread =
             |metric: fn(&Sample) -> f64| Spread::of(&record.values(scenario, server, metric));
-        let attacked = record.plan.warm_up + record.plan.window;
+        let rejected = sum(record, scenario, server, |s| s.rejected as f64);
+        let opened = sum(record, scenario, server, |s| s.attack.opened as f64);
         println!(
             "  {:<6}  {:<26}{:<26}{:>8}{:>9}{:>15}  {:<20}{:>8.0} %{:>13.0}{:>12}",
             server.name(),
@@ -88,10 +89,9 @@ fn print_table(record: &Record, scenario: Scenario) {
             format!("{:.1}", spread(|s| s.cpu_share)),
             spread(|s| s.others_busy).median,
             spread(|s| s.connections as f64).median,
-            match spread(|s| s.rejected as f64).median / attacked.as_secs_f64() {
+            match rejected {
                 0.0 => "-".to_owned(),
-                _ if scenario == Scenario::Slow => "before".to_owned(),
-                rate => format!("{rate:.0}"),
+                _ => format!("{:.1} %", 100.0 * rejected / opened),
             }
         );
     }
@@ -144,10 +144,14 @@ fn description(record: &Record, scenario: Scenario) -> String {
     }
 }
 
+/// What `metric` says of all windows together.
+fn sum(record: &Record, scenario: Scenario, server: Which, metric: fn(&Sample) -> f64) -> f64 {
+    record.values(scenario, server, metric).iter().sum()
+}
+
 /// Connections that the module's attackers have opened.
 fn opened(record: &Record, scenario: Scenario) -> f64 {
-    let opened = record.values(scenario, Which::Module, |s| s.attack.opened as f64);
-    opened.iter().sum()
+    sum(record, scenario, Which::Module, |s| s.attack.opened as f64)
 }
 
 fn print_counts(record: &Record) {
@@ -161,12 +165,12 @@ fn print_counts(record: &Record) {
         "", "sources at a time", "admitted", "rejected", "errors", "without a place"
     );
     for scenario in record.scenarios() {
-        let values = |metric: fn(&Sample) -> f64| record.values(scenario, Which::Module, metric);
-        let sum = |metric| values(metric).iter().sum::<f64>();
+        let sources = record.values(scenario, Which::Module, |s| s.sources as f64);
+        let sum = |metric| sum(record, scenario, Which::Module, metric);
         println!(
             "  {:<18}{:>18.0}{:>11}{:>11}{:>9}{:>22}",
             scenario.name(),
-            Spread::of(&values(|s| s.sources as f64)).max,
+            Spread::of(&sources).max,
             sum(|s| s.counted.admitted as f64),
             sum(|s| s.rejected as f64),
             sum(|s| s.counted.errors as f64),
