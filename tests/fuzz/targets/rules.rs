@@ -146,13 +146,15 @@ fn read(input: &Input<'_>, lengths: Lengths) -> Result<Vec<(Net, i32)>, Vec<Stri
 fn addresses(rules: &[(Net, i32)], bytes: &[u8]) -> Vec<Address> {
     let edges = rules.iter().take(64).flat_map(|(net, _)| {
         let (first, last) = (net.address, net.address.filled(net.length, true));
-        [first, last, first.beside(false), last.beside(true)]
+        let edges = [first, last, first.beside(false), last.beside(true)];
+        // the last of ::/80 is IPv4-mapped
+        edges.map(|address| Address::of_octets(&address.octets()))
     });
     let own = bytes
         .rchunks_exact(4)
         .take(4)
         .chain(bytes.rchunks_exact(16).take(4));
-    edges.chain(own.filter_map(Address::of_octets)).collect()
+    edges.chain(own.map(Address::of_octets)).flatten().collect()
 }
 
 fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[Address]) {
