@@ -27,6 +27,10 @@ use tcp_conn_limit::source::{Prefixes, Source};
 /// less.
 const PREEMPTIONS: usize = 2;
 
+/// Three threads that claim have millions of orders all the same: a search among them
+/// ends after this time, unless LOOM_MAX_DURATION says another one, in seconds.
+const MOST_TIME: Duration = Duration::from_secs(20);
+
 /// Steps of one run: far more than any takes that ends.
 const MOST_STEPS: usize = 5_000;
 
@@ -48,7 +52,14 @@ struct Search {
 impl Search {
     /// Runs `scenario` in all orders, with so many preemptions less than set.
     fn of(less: usize, scenario: impl Fn() + Send + Sync + 'static) -> Search {
-        let mut builder = Builder::new();
+        Search::by(Builder::new(), less, scenario)
+    }
+
+    fn by(
+        mut builder: Builder,
+        less: usize,
+        scenario: impl Fn() + Send + Sync + 'static,
+    ) -> Search {
         let preemptions = builder.preemption_bound.unwrap_or(PREEMPTIONS);
         builder.preemption_bound = Some(preemptions.saturating_sub(less));
         builder.max_branches = MOST_STEPS;
@@ -73,7 +84,7 @@ impl fmt::Display for Search {
         let Search { runs, took, .. } = self;
         write!(f, "{runs} interleavings, {:.1} s", took.as_secs_f64())?;
         if self.stopped {
-            f.write_str(", stopped by LOOM_MAX_DURATION")?;
+            f.write_str(", stopped then")?;
         }
         Ok(())
     }
@@ -86,7 +97,9 @@ fn explore(name: &str, scenario: impl Fn() + Send + Sync + 'static) {
 
 /// As above, with three threads that claim.
 fn explore_three(name: &str, scenario: impl Fn() + Send + Sync + 'static) {
-    println!("{name}: {}", Search::of(1, scenario));
+    let mut builder = Builder::new();
+    builder.max_duration.get_or_insert(MOST_TIME);
+    println!("{name}: {}", Search::by(builder, 1, scenario));
 }
 
 /// Runs `scenario` with each number of steps after which it kills a thread; it tells

@@ -7,8 +7,8 @@
 #
 # The stable toolchain is enough: the coverage that libFuzzer goes by is a pass of
 # LLVM, which needs no runtime of a sanitizer. That libFuzzer may also see what is
-# compared with what takes two thirds of the time and finds no more: the words and
-# families that matter are in the seeds. What AddressSanitizer would find of our
+# compared with what takes two thirds of the time, and the words and families that matter
+# are in the seeds. What AddressSanitizer would find of our
 # buffers, src/edge.rs does.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
