@@ -60,7 +60,7 @@ For work on this project:
   make bench-instructions  guard the hot path: instructions, cache misses
   make test-distributions test with the packaged servers of Debian 12 and 13 (root)
   make test-linkages      test with servers that are linked in other ways
-  make fuzz               fuzz: each target for a minute [SECONDS=60] [TARGET=]
+  make fuzz               fuzz: each target a minute [SECONDS=60] [SEED=] [TARGET=]
   make model              all orders of threads, by loom [PREEMPTIONS=2]
   make lint               rustfmt, clippy, shellcheck, clang-format
   make check-dependencies  licences, versions, advisories of the crates
@@ -151,11 +151,12 @@ soak:
 
 .PHONY: fuzz
 fuzz: SECONDS := 60
+fuzz: SEED := 0
 fuzz: TARGET := rules rpc sockaddr sequences
 fuzz:
 	@$(scripts)/deps.sh build fuzz
 	$(with_fuzz_tree)
-	tests/fuzz/run.sh $(SECONDS) $(TARGET)
+	tests/fuzz/run.sh $(SECONDS) $(SEED) $(TARGET)
 
 .PHONY: bench-instructions
 bench-instructions:

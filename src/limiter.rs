@@ -474,7 +474,7 @@ impl Limiter {
 
     /// How often rules came into force.
     pub fn rules_loaded(&self) -> u32 {
-        self.rulebook().generation()
+        self.rulebook().loads()
     }
 
     /// Begins all statistics anew: totals, the rejections of sources and rules, and

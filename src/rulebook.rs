@@ -223,8 +223,14 @@ impl<'a> Rulebook<'a> {
         self.read(|half| half.len()).map_or(0, |(_, len)| len)
     }
 
-    /// How often rules came into force.
-    pub(crate) fn generation(self) -> u32 {
+    /// How often rules came into force; begins anew after some 4 billion times.
+    pub(crate) fn loads(self) -> u32 {
+        let generation = self.generation();
+        // `publish` leaves out two of each 65,536 generations
+        generation - 2 * (generation >> 16)
+    }
+
+    fn generation(self) -> u32 {
         let settings = &self.region.header().settings;
         settings.rules_generation.load(Ordering::Relaxed)
     }

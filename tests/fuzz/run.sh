@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Builds the fuzz targets and runs them: run.sh SECONDS TARGET...
+# Builds the fuzz targets and runs them: run.sh SECONDS SEED TARGET...
 # Each for so many seconds, two at a time, from the inputs in seeds/ and those that
-# were found before, which are kept in build/fuzz/. The first finding ends it.
+# were found before, which are kept in build/fuzz/. The first finding ends it. With the
+# same SEED, and nothing kept, a run tries the same inputs as the one before, as far as it
+# gets; 0 is another one each time.
 # TCL_FUZZ_TREE is a Kamailio source tree.
 #
 # The stable toolchain is enough: the coverage that libFuzzer goes by is a pass of
@@ -14,7 +16,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
 
 seconds=$1
-shift
+seed=$2
+shift 2
 targets=("$@")
 
 crate=$root/tests/fuzz
@@ -37,7 +40,7 @@ declare -A running=() # process and target
 start() {
     local target=$1
     mkdir -p "$work/$target/corpus" "$work/$target/findings"
-    "$binaries/$target" -max_total_time="$seconds" -max_len=1024 -timeout=10 \
+    "$binaries/$target" -max_total_time="$seconds" -seed="$seed" -max_len=1024 -timeout=10 \
         -print_funcs=0 -artifact_prefix="$work/$target/findings/" \
         "$work/$target/corpus" "$crate/seeds/$target" >"$work/$target/log" 2>&1 &
     running[$!]=$target
