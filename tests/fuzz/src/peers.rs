@@ -65,6 +65,30 @@ fn with_address<T>(call: Call, socket: &OwnedFd, address: &T, length: libc::sock
     unsafe { call(socket.as_raw_fd(), (&raw const *address).cast(), length) == 0 }
 }
 
+/// As long as it lives, libFuzzer's clock does not interrupt this thread: a connection
+/// of which connect() says so is made all the same, and the next one who accepts gets it.
+struct WithoutAlarm(libc::sigset_t);
+
+impl WithoutAlarm {
+    fn new() -> WithoutAlarm {
+        // SAFETY: sets of signals, for which zeros are valid, and pointers to them.
+        unsafe {
+            let (mut alarm, mut before) = (zeroed(), zeroed());
+            assert_eq!(libc::sigaddset(&mut alarm, libc::SIGALRM), 0);
+            let code = libc::pthread_sigmask(libc::SIG_BLOCK, &alarm, &mut before);
+            assert_eq!(code, 0);
+            WithoutAlarm(before)
+        }
+    }
+}
+
+impl Drop for WithoutAlarm {
+    fn drop(&mut self) {
+        // SAFETY: a set that the system has filled in.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, core::ptr::null_mut()) };
+    }
+}
+
 impl Listeners {
     /// Two that nobody else knows of.
     pub fn new() -> Listeners {
@@ -85,6 +109,7 @@ impl Listeners {
     /// Accepts a peer, with room for so many bytes of its address, or none. `None` if
     /// there is no such peer.
     pub fn accept(&mut self, peer: &Peer<'_>, room: Option<usize>, four: bool) -> Option<Accepted> {
+        let _quiet = WithoutAlarm::new();
         let (peer, listener) = match peer {
             Peer::Ipv4(from) => (self.tcp_peer(*from)?, self.tcp.as_raw_fd()),
             Peer::Unix(name) => (self.unix_peer(name)?, self.unix.as_raw_fd()),
