@@ -63,7 +63,7 @@ fn obey(option: Option<&str>) -> Result<()> {
     if option != Some("plot-only") {
         run::measure(quick, &json)?;
     }
-    show(&Record::read(&json)?, &json)
+    show(&results::read::<Record>(&json)?, &json)
 }
 
 fn show(record: &Record, json: &Path) -> Result<()> {

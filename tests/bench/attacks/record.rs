@@ -3,17 +3,15 @@
 //! What a run leaves behind: the JSON file, from which the tables and the plot
 //! are made.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::attacker::Outcome;
 use crate::chosen::Proof;
 use crate::cpu::{Clock, Placement};
 use crate::honest::Fared;
+use crate::kamailio::Versions;
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
@@ -54,13 +52,6 @@ pub(crate) struct Record {
     pub(crate) samples: Vec<Sample>,
     /// Of all windows of a server in a scenario together.
     pub(crate) together: Vec<Together>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Versions {
-    pub(crate) stock: String,
-    pub(crate) hooked: String,
-    pub(crate) module: String,
 }
 
 /// One window of one server.
@@ -156,12 +147,6 @@ impl Times {
 }
 
 impl Record {
-    pub(crate) fn read(path: &Path) -> Result<Record> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        Ok(serde_json::from_str(&text)?)
-    }
-
     /// The scenarios that were measured with all servers.
     pub(crate) fn scenarios(&self) -> impl Iterator<Item = Scenario> + '_ {
         let is_there = |scenario| {

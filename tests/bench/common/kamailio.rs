@@ -2,6 +2,8 @@
 
 //! The servers under load.
 
+use serde::{Deserialize, Serialize};
+
 use crate::harness::Config;
 
 /// The limit of most benchmarks, where there is one: the core's own default.
@@ -9,6 +11,14 @@ pub(crate) const LIMIT: u32 = 1_024;
 
 /// Connections that a server can have, for which the module makes its table.
 pub(crate) const CONNECTIONS: u32 = 20_000;
+
+/// Of the servers and the module that are measured.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Versions {
+    pub(crate) stock: String,
+    pub(crate) hooked: String,
+    pub(crate) module: String,
+}
 
 /// The server as released, without a limit.
 pub(crate) fn off() -> Config {

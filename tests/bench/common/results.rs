@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Where results go.
+//! Where results go, and come from again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::Result;
 
@@ -17,6 +18,13 @@ pub(crate) fn folder(bench: &str, quick: bool) -> PathBuf {
     } else {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/results")
     }
+}
+
+/// Read what [`write`] wrote.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Ok(serde_json::from_str(&text)?)
 }
 
 /// Write `record` as JSON.

@@ -114,7 +114,7 @@ fn obey(command: Command) -> Result<()> {
     match command {
         Command::Help => println!("{USAGE}"),
         Command::Work(job) => job.work()?,
-        Command::PlotOnly => show(&Record::read(&json(false))?, false)?,
+        Command::PlotOnly => show(&results::read::<Record>(&json(false))?, false)?,
         Command::Measure(plan) => {
             let quick = plan.quick;
             let record = run::measure(plan)?;

@@ -3,19 +3,16 @@
 //! What a run leaves behind: the JSON file, from which the tables and the plot
 //! are made.
 
-use std::fs;
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 use crate::churn::Blocks;
+use crate::delay;
 use crate::init::Start;
 use crate::machine::Machine;
 use crate::operations::{Operation, Variant};
 use crate::plan::Plan;
 use crate::scaling::{Counting, Spread};
 use crate::stats;
-use crate::{Result, delay};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -65,12 +62,6 @@ pub(crate) struct ScalingSeries {
 }
 
 impl Record {
-    pub(crate) fn read(path: &Path) -> Result<Record> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        Ok(serde_json::from_str(&text)?)
-    }
-
     pub(crate) fn add(&mut self, variant: Variant, operation: Operation, sources: u32, ns: f64) {
         let same = |s: &&mut Series| {
             s.variant == variant && s.operation == operation && s.sources == sources

@@ -60,7 +60,7 @@ fn obey(option: Option<&str>) -> Result<()> {
     if option != Some("plot-only") {
         results::write(&json, &run::measure(quick)?)?;
     }
-    show(&Record::read(&json)?, &json)
+    show(&results::read::<Record>(&json)?, &json)
 }
 
 fn show(record: &Record, json: &Path) -> Result<()> {

@@ -3,14 +3,11 @@
 //! What a run leaves behind: the JSON file, from which the tables and the plot
 //! are made.
 
-use std::fs;
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::cpu::{Clock, Placement};
 use crate::generator::Window;
+use crate::kamailio::Versions;
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::stats::Spread;
@@ -96,13 +93,6 @@ pub(crate) struct Record {
     pub(crate) flood: Vec<FloodSample>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Versions {
-    pub(crate) stock: String,
-    pub(crate) hooked: String,
-    pub(crate) module: String,
-}
-
 /// Shared memory, in bytes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Memory {
@@ -179,12 +169,6 @@ pub(crate) struct FloodSample {
 }
 
 impl Record {
-    pub(crate) fn read(path: &Path) -> Result<Record> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        Ok(serde_json::from_str(&text)?)
-    }
-
     pub(crate) fn lowest(&self) -> usize {
         self.plan.levels[0]
     }

@@ -8,10 +8,10 @@ use crate::Result;
 use crate::cpu::{Clock, Placement};
 use crate::flood::Flood;
 use crate::generator::Order;
-use crate::kamailio::LIMIT;
+use crate::kamailio::{LIMIT, Versions};
 use crate::machine::{self, raise_descriptors};
 use crate::plan::{Plan, Progress, Rate};
-use crate::record::{FloodSample, HeldCheck, Memory, Record, Sample, Scrapes, Series, Versions};
+use crate::record::{FloodSample, HeldCheck, Memory, Record, Sample, Scrapes, Series};
 use crate::subject::Subject;
 
 pub(crate) fn measure(quick: bool) -> Result<Record> {
