@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tcp_conn_limit::limiter::{Limiter, NotCounted, Token, Worker};
+use tcp_conn_limit::limiter::{Limiter, Token, Worker};
 use tcp_conn_limit::report::Group;
 use tcp_conn_limit::rules::{Place, RuleSet};
 use tcp_conn_limit::source::{Prefixes, Source};
 use tcp_conn_limit::watch::{Notice, Watch};
 
 mod processes;
+mod worker;
 
 use processes::{Child, join_all, shared, source};
+use worker::keep_within;
 
 const WORKERS: u32 = 8;
 
@@ -76,31 +78,8 @@ fn the_limit_holds_among_processes() {
     let children = (0..WORKERS)
         .map(|worker| {
             Child::start(|| {
-                let me = Worker::new(worker);
-                let mut random = SmallRng::seed_from_u64(u64::from(worker));
-                let mut mine: Vec<(usize, Token)> = Vec::new();
-                for _ in 0..100_000 {
-                    let n = random.random_range(0..SOURCES);
-                    if random.random_bool(0.6) {
-                        match limiter.opened(me, source(n as u32), LIMIT) {
-                            Ok(token) => {
-                                let before = live[n].fetch_add(1, Ordering::SeqCst);
-                                assert!(before < LIMIT, "{before} and one more");
-                                admitted.fetch_add(1, Ordering::Relaxed);
-                                mine.push((n, token));
-                            }
-                            Err(refused) => assert_eq!(refused, NotCounted::OverLimit),
-                        }
-                    } else if !mine.is_empty() {
-                        let (n, token) = mine.swap_remove(random.random_range(0..mine.len()));
-                        live[n].fetch_sub(1, Ordering::SeqCst);
-                        limiter.closed(me, token).unwrap();
-                    }
-                }
-                for (n, token) in mine {
-                    live[n].fetch_sub(1, Ordering::SeqCst);
-                    limiter.closed(me, token).unwrap();
-                }
+                let own = keep_within(&limiter, worker, LIMIT, live, source, 100_000);
+                admitted.fetch_add(own, Ordering::Relaxed);
             })
         })
         .collect();

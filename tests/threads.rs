@@ -10,11 +10,15 @@ use std::thread::{self, ScopedJoinHandle};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::audit::Audit;
-use tcp_conn_limit::limiter::{Limiter, NotCounted, Token, Worker};
+use tcp_conn_limit::limiter::{Limiter, Token, Worker};
 use tcp_conn_limit::rules::{Place, RuleSet};
 use tcp_conn_limit::settings::Mode;
 use tcp_conn_limit::source::{Prefixes, Source};
 use tcp_conn_limit::watch::Watch;
+
+mod worker;
+
+use worker::keep_within;
 
 const WORKERS: u32 = 4;
 
@@ -102,34 +106,8 @@ fn the_limit_holds_among_threads() {
     let live = &[const { AtomicI32::new(0) }; 4];
     let limiter = &Limiter::new(1_000, LIMIT, Prefixes::DEFAULT).unwrap();
     thread::scope(|scope| {
-        let work = |worker| {
-            scope.spawn(move || {
-                let me = Worker::new(worker);
-                let mut random = SmallRng::seed_from_u64(u64::from(worker));
-                let mut mine: Vec<(usize, Token)> = Vec::new();
-                for _ in 0..20_000 {
-                    let n = random.random_range(0..live.len());
-                    if random.random_bool(0.6) {
-                        match limiter.opened(me, source(n as u32), LIMIT) {
-                            Ok(token) => {
-                                let before = live[n].fetch_add(1, Ordering::SeqCst);
-                                assert!(before < LIMIT, "{before} and one more");
-                                mine.push((n, token));
-                            }
-                            Err(refused) => assert_eq!(refused, NotCounted::OverLimit),
-                        }
-                    } else if !mine.is_empty() {
-                        let (n, token) = mine.swap_remove(random.random_range(0..mine.len()));
-                        live[n].fetch_sub(1, Ordering::SeqCst);
-                        limiter.closed(me, token).unwrap();
-                    }
-                }
-                for (n, token) in mine {
-                    live[n].fetch_sub(1, Ordering::SeqCst);
-                    limiter.closed(me, token).unwrap();
-                }
-            })
-        };
+        let work =
+            |worker| scope.spawn(move || keep_within(limiter, worker, LIMIT, live, source, 20_000));
         join((0..WORKERS).map(work).collect())
     });
     assert!(limiter.totals().admitted > 1_000);
