@@ -95,7 +95,7 @@ pub struct Suggestion {
     pub proposed: u32,
     /// Sources with a peak above `proposed`.
     pub above: u64,
-    /// The highest of these.
+    /// The highest of these, highest first; of equal peaks, the higher address first.
     pub list: Vec<(Source, u32)>,
 }
 
@@ -267,7 +267,9 @@ impl Limiter {
             if report.peak > suggestion.proposed {
                 let above = &mut suggestion.list;
                 above.try_reserve(1)?;
-                let at = above.partition_point(|(_, peak)| *peak >= report.peak);
+                // equals by address, as in `top`: the order of the table is no one's business
+                let rank = (report.peak, report.source);
+                let at = above.partition_point(|&(source, peak)| (peak, source) > rank);
                 above.insert(at, (report.source, report.peak));
                 above.truncate(list);
             }

@@ -282,6 +282,22 @@ fn the_highest_few_are_listed() {
     assert!(limiter.suggest(0).unwrap()[0].list.is_empty());
 }
 
+/// Where a source lies in the table tells of the hash's secret.
+#[test]
+fn equals_are_listed_by_address() {
+    let limiter = Limiter::new(50_000, 0, Prefixes::DEFAULT).unwrap();
+    many(
+        &limiter,
+        (0..2_000).map(|n| if n % 130 == 7 { 100 } else { 1 }),
+    );
+    let last = |n: u32| source(Ipv4Addr::from_bits(0x0b00_0000 + 7 + 130 * n).into());
+    let expected: Vec<(Source, u32)> = (6..=15).rev().map(|n| (last(n), 100)).collect();
+    assert_eq!(limiter.suggest(10).unwrap()[0].list, expected);
+    let (top, _) = limiter.top(10, By::Peak, None).unwrap();
+    let top: Vec<_> = top.iter().map(|r| (r.source, r.peak)).collect();
+    assert_eq!(top, expected);
+}
+
 #[test]
 fn what_nobody_has_is_zero() {
     let limiter = Limiter::new(10, 5, Prefixes::DEFAULT).unwrap();
