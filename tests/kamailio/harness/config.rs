@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{ExitStatus, Output};
 
 use tempfile::TempDir;
 
@@ -15,7 +15,8 @@ use super::servers::{has_parameter, version};
 use super::{Log, Servers, tls};
 
 /// What every server of the tests has: few processes, no DNS, and no end for
-/// connections that take long to say something, as those of the tests may.
+/// connections that take long to say something, or say nothing for long, as those of
+/// the tests may on a slow machine.
 const BASE: &str = r#"#!KAMAILIO
 debug=1
 children=1
@@ -24,6 +25,7 @@ dns=no
 rev_dns=no
 auto_aliases=no
 tcp_check_timer=0
+tcp_connection_lifetime=3600
 "#;
 
 /// Modules and parameters for RPC and for an answer to every request.
@@ -238,6 +240,27 @@ impl Config {
     /// Starts the server and waits until it answers.
     #[track_caller]
     pub(crate) fn start(self) -> Server {
+        match self.start_or_end() {
+            Ok(server) => server,
+            Err((_, log)) => panic!("the server does not start:\n{log}"),
+        }
+    }
+
+    /// Expects the server to refuse to start; returns its log.
+    #[track_caller]
+    pub(crate) fn start_fails(self) -> Log {
+        let Err((status, log)) = self.start_or_end() else {
+            panic!("the server was to refuse to start");
+        };
+        assert!(
+            status.code().is_some_and(|code| code != 0),
+            "the server did not end by itself but with {status}:\n{log}"
+        );
+        log
+    }
+
+    /// Starts the server; how it ended, if it does so instead of answering.
+    fn start_or_end(self) -> Result<Server, (ExitStatus, Log)> {
         // A few tries: a port that was free may be taken by the time the
         // server binds it.
         for _ in 0..5 {
@@ -247,16 +270,15 @@ impl Config {
                 any_address: free_port(),
             };
             match self.clone().start_on(ports) {
-                Ok(server) => return server,
-                Err(log) if log.contains("Address already in use") => {}
-                Err(log) => panic!("the server does not start:\n{log}"),
+                Err((_, log)) if log.contains("Address already in use") => {}
+                ended_or_not => return ended_or_not,
             }
         }
         panic!("no free port found");
     }
 
-    /// Starts the server on the given ports; its log if it ends instead.
-    pub(super) fn start_on(self, ports: Ports) -> Result<Server, Log> {
+    /// Starts the server on the given ports.
+    pub(super) fn start_on(self, ports: Ports) -> Result<Server, (ExitStatus, Log)> {
         let (dir, command) = self.prepare(ports);
         let mut process = Process::spawn(
             &command,
@@ -265,31 +287,8 @@ impl Config {
         );
         match wait_until_ready(&mut process, dir.path()) {
             Ok(()) => Ok(Server::new(process, dir, ports, self)),
-            Err(_) => Err(process.log()),
+            Err(status) => Err((status, process.log())),
         }
-    }
-
-    /// Expects the server to refuse to start; returns its log.
-    #[track_caller]
-    pub(crate) fn start_fails(self) -> Log {
-        let ports = Ports {
-            tcp: free_port(),
-            tls: free_port(),
-            any_address: free_port(),
-        };
-        let (dir, command) = self.prepare(ports);
-        let mut process = Process::spawn(
-            &command,
-            &self.environment,
-            &dir.path().join("kamailio.log"),
-        );
-        let status = wait_until_ready(&mut process, dir.path())
-            .expect_err("the server was to refuse to start");
-        assert!(
-            status.code().is_some_and(|code| code != 0),
-            "the server did not end by itself but with {status}"
-        );
-        process.log()
     }
 
     /// Lets `kamailio -c` check the configuration.

@@ -14,7 +14,7 @@ const COUNT: u16 = 17_000;
 static TAKEN: AtomicU16 = AtomicU16::new(0);
 
 /// A port that was free a moment ago. Another test program may still take it
-/// before the server does: see `Config::start`.
+/// before the server does: see `Config::start_or_end`.
 pub(crate) fn free_port() -> u16 {
     // Test programs that run at the same time start in different places.
     let start = process::id() as u16 % COUNT;

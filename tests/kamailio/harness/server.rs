@@ -338,7 +338,7 @@ impl Server {
     #[track_caller]
     pub(crate) fn start_again(self) -> Self {
         let again = Config::clone(&self.config).start_on(self.ports);
-        again.unwrap_or_else(|log| panic!("the server does not start again:\n{log}"))
+        again.unwrap_or_else(|(_, log)| panic!("the server does not start again:\n{log}"))
     }
 
     #[track_caller]
