@@ -31,7 +31,7 @@ need_tree = $(if $(KAMAILIO_SRC),,$(error $@ needs KAMAILIO_SRC=DIR, a Kamailio 
 define targets
 Try it, on Debian with a Rust toolchain (builds in build/ and target/):
   make demo               see the module reject one greedy source
-  make test               prove everything
+  make test               run the tests (tests/README.md: what else there is)
   make bench              measure the engine beside what could be used instead
   make bench-kamailio     measure what the limit costs
   make bench-attacks      measure how honest sources fare under attacks (root)
