@@ -55,6 +55,20 @@ mod generate {
             .expect("write src/host.rs");
     }
 
+    /// What holds for all functions: the end of what `src/ffi.rs` says of itself.
+    fn contract(root: &Path) -> String {
+        let text = std::fs::read_to_string(root.join("src/ffi.rs")).expect("read src/ffi.rs");
+        let own = text.lines().map_while(|line| line.strip_prefix("//"));
+        let own = own.skip_while(|line| *line != "! # The contract").skip(2);
+        let lines = own.map(|line| format!(" *{}\n", line.replacen('!', "", 1)));
+        let lines = lines
+            .collect::<String>()
+            .replace("[`", "`")
+            .replace("`]", "`");
+        assert!(!lines.is_empty(), "src/ffi.rs has a section: The contract");
+        format!("/**\n * The contract:\n *\n{lines} */")
+    }
+
     /// Rust → C.
     fn header(root: &Path, out: &Path) {
         let config = cbindgen::Config {
@@ -68,8 +82,9 @@ mod generate {
             no_includes: true,
             sys_includes: vec!["stddef.h".into(), "stdint.h".into()],
             after_includes: Some(format!(
-                "\n#define TCL_VERSION \"{}\"\n\n/* Kamailio's, core/ip_addr.h: a struct sockaddr_in or sockaddr_in6. */\nunion sockaddr_union;",
-                env!("CARGO_PKG_VERSION")
+                "\n#define TCL_VERSION \"{}\"\n\n{}\n\n/* Kamailio's, core/ip_addr.h: a struct sockaddr_in or sockaddr_in6. */\nunion sockaddr_union;",
+                env!("CARGO_PKG_VERSION"),
+                contract(root)
             )),
             documentation_style: cbindgen::DocumentationStyle::Doxy,
             style: cbindgen::Style::Tag,

@@ -20,7 +20,7 @@ struct tcl_event
 	const char *source; /* address, with the prefix length if it is a prefix */
 	const char *rule;	/* "default", or the prefix */
 	uint32_t connections;
-	int32_t limit;
+	int32_t limit; /* 0: it has none any more */
 	uint32_t rejected; /* its rejections, those that would be some included */
 	int32_t would;	   /* 1 if it would be rejected, but for the mode */
 };

@@ -10,6 +10,29 @@
 
 #define TCL_VERSION "0.1.0"
 
+/**
+ * The contract:
+ *
+ * - One process has one limiter. `tcl_init` makes it, before the server forks;
+ *   it stays until the process ends, so that whatever runs late at shutdown is
+ *   still safe. Before `tcl_init` every function gives its harmless answer: admit,
+ *   no token, nothing found.
+ * - All functions may be called from any thread of any process that was forked
+ *   after `tcl_init`; `tcl_watch` always from the same process. None blocks or
+ *   waits for a lock, but: `tcl_init`, `tcl_watch` and the `tcl_interpose_` functions
+ *   wait if another thread is in the same one; `tcl_watch` waits for the functions of
+ *   the host that it calls; `tcl_rules_load` reads a file. What runs for every
+ *   connection allocates nothing: `tcl_check`, `tcl_opened`, `tcl_closed`,
+ *   `tcp_connection_limit_srcip`, and what `tcl_interpose_attach` puts in place of
+ *   the C library's functions.
+ * - Pointers may be null: an input that is null is no address or text, an output
+ *   that is null is not written, and the function says so. Pointers that are not
+ *   null must be valid as each function tells. Nothing is kept but what `tcl_init`
+ *   says.
+ * - A panic is counted, logged once, and answered as before `tcl_init`: the
+ *   connection is admitted.
+ */
+
 /* Kamailio's, core/ip_addr.h: a struct sockaddr_in or sockaddr_in6. */
 union sockaddr_union;
 
@@ -34,7 +57,7 @@ union sockaddr_union;
 #define TCL_EMEM -3
 
 /**
- * Use before `tcl_init()`.
+ * Use before `tcl_init()`; or a panic was stopped, which the statistics count.
  */
 #define TCL_EINIT -4
 
@@ -44,7 +67,7 @@ union sockaddr_union;
 #define TCL_ESTALE -5
 
 /**
- * A panic was stopped.
+ * A panic was stopped in `tcl_init()`.
  */
 #define TCL_EPANIC -6
 
@@ -69,7 +92,7 @@ union sockaddr_union;
 #define TCL_SOURCE_TEXT 52
 
 /**
- * Connections over the limit are refused.
+ * Connections over the limit are rejected.
  */
 #define TCL_MODE_ENFORCE 0
 
@@ -89,7 +112,7 @@ union sockaddr_union;
 #define TCL_ON_FULL_ADMIT 0
 
 /**
- * It is refused.
+ * It is rejected.
  */
 #define TCL_ON_FULL_REJECT 1
 
@@ -170,11 +193,11 @@ struct tcl_stats {
    */
   uint64_t admitted;
   /**
-   * Connections refused.
+   * Connections rejected.
    */
   uint64_t rejected;
   /**
-   * Connections that would have been refused, in monitor mode.
+   * Connections that would have been rejected, in monitor mode.
    */
   uint64_t would_reject;
   /**
@@ -432,7 +455,7 @@ const char *tcl_version(void);
  * On failure nothing is left behind, and up to `error_size` bytes of a sentence
  * that names the value or the reason are written to `error`, NUL included.
  *
- * Returns `TCL_OK`, `TCL_EARG`, `TCL_EALREADY` or `TCL_EMEM`.
+ * Returns `TCL_OK`, `TCL_EARG`, `TCL_EALREADY`, `TCL_EMEM` or `TCL_EPANIC`.
  *
  * # Safety
  *
@@ -446,7 +469,9 @@ int32_t tcl_init(const struct tcl_config *config,
 
 /**
  * Puts rules in force, all at once: the `count` texts, then those in `file` (null:
- * none). All others cease to be. If one is wrong, nothing has changed, and up to
+ * none), 65,535 at most. All others cease to be. A text is `PREFIX=LIMIT`, the limit
+ * 1 to 2147483647 or `unlimited`; the file has one in a line, `#` begins a comment,
+ * and it has at most 16 MiB. If one is wrong, nothing has changed, and up to
  * `error_size` bytes of a sentence that names the place, the text, the reason and
  * the remedy are written to `error`, NUL included.
  *
@@ -475,9 +500,9 @@ int32_t tcl_rules_load(const char *const *texts,
 int32_t tcl_set_limit(int32_t limit);
 
 /**
- * Changes the mode.
+ * Changes the mode to `TCL_MODE_ENFORCE`, `TCL_MODE_MONITOR` or `TCL_MODE_OFF`.
  *
- * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ * Returns `TCL_OK`, `TCL_EARG` for any other number, or `TCL_EINIT`.
  */
 int32_t tcl_set_mode(int32_t mode);
 
@@ -519,12 +544,17 @@ int32_t tcl_watch(uint32_t log_interval);
 void tcl_attach(uint32_t worker);
 
 /**
- * May the address, in network byte order, open one more connection?
+ * May the address, in network byte order, open one more connection? 4 bytes are IPv4,
+ * 16 are IPv6; what is neither is admitted, and counted as an error.
  *
  * Returns 1 if its source is at its limit or over it, or has no place in the table
- * and the policy is to refuse it: the connection is to be closed. Returns 0 to
- * admit it, in monitor mode and with the mode off always. Either is counted; to log
- * is `tcl_watch()`'s.
+ * and the policy is to reject it: the connection is to be closed. Returns 0 to
+ * admit it, in monitor mode and with the mode off always. A rejection is counted, or
+ * in monitor mode that it would have been one; to log is `tcl_watch()`'s.
+ *
+ * Between this and `tcl_opened()` another thread or process may do the same: so many
+ * as accept at the same moment may come on top of the limit. With one that accepts,
+ * as in Kamailio, the limit is exact.
  *
  * # Safety
  *
@@ -533,7 +563,8 @@ void tcl_attach(uint32_t worker);
 int tcl_check(const uint8_t *address, uint32_t length);
 
 /**
- * Counts a connection of the address, in network byte order.
+ * Counts a connection of the address, in network byte order, of 4 or 16 bytes,
+ * whatever the limit.
  *
  * Returns a token for `tcl_closed()`, or 0 if the connection is not counted
  * (there is no place for its source, or this is no address); then there is
@@ -549,8 +580,8 @@ uint64_t tcl_opened(const uint8_t *address, uint32_t length);
  * Takes off the connection that `token` was given for, from any process. A token
  * is to be released once; 0 is no token and releases nothing.
  *
- * Returns `TCL_OK`, or `TCL_ESTALE` if the token names no connection: nothing was
- * changed, and it was counted as an error.
+ * Returns `TCL_OK`, `TCL_EINIT`, or `TCL_ESTALE` if the token names no connection:
+ * nothing was changed, and it was counted as an error.
  */
 int32_t tcl_closed(uint64_t token);
 
@@ -574,9 +605,9 @@ int tcp_connection_limit_srcip(union sockaddr_union *address, int limit);
  * Whether the functions by which this executable accepts and closes connections can
  * be replaced. Changes nothing.
  *
- * Returns `TCL_OK`, `TCL_EALREADY` if they are replaced, `TCL_EINIT`, or
- * `TCL_EINTERPOSE`: up to `error_size` bytes of a sentence that says what is missing
- * or not known are written to `error`, NUL included.
+ * Returns `TCL_OK`, `TCL_EINIT`, `TCL_EALREADY` if they are replaced, or
+ * `TCL_EINTERPOSE` if something is missing or not known; with the last two, up to
+ * `error_size` bytes of a sentence that says so are written to `error`, NUL included.
  *
  * # Safety
  *
@@ -630,9 +661,12 @@ int32_t tcl_interpose_detach(void);
 int32_t tcl_stats(struct tcl_stats *stats);
 
 /**
- * The source of an address in network byte order; zeros if it has no place.
+ * The source of an address in network byte order, of 4 or 16 bytes. If it has no place
+ * in the table, its numbers are 0 and its times `TCL_NEVER`; text, rule and limit are
+ * what they would be.
  *
- * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ * Returns `TCL_OK`, `TCL_EARG` (`source` is null, or this is no address) or
+ * `TCL_EINIT`.
  *
  * # Safety
  *
@@ -658,8 +692,8 @@ int32_t tcl_top(struct tcl_source *sources, uint32_t room, int32_t by);
  * most first, and how many with connections there are.
  *
  * Returns how many were written, or `TCL_EARG` (`prefix` is none: up to
- * `error_size` bytes of a sentence are written to `error`), `TCL_EINIT` or
- * `TCL_EMEM`.
+ * `error_size` bytes of a sentence are written to `error`; or `sources` is null and
+ * `room` is not 0: nothing is), `TCL_EINIT` or `TCL_EMEM`.
  *
  * # Safety
  *
@@ -705,7 +739,8 @@ int32_t tcl_suggest(struct tcl_suggestion *suggestions, uint32_t room);
 struct tcl_audit *tcl_audit_begin(uint32_t connections);
 
 /**
- * A connection of the host, by its address in network byte order and its token.
+ * A connection of the host, by its address in network byte order, of 4 or 16 bytes,
+ * and its token.
  * To be called for each of them, then `tcl_audit_compare()`, while none can be
  * opened or closed.
  *

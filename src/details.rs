@@ -6,7 +6,8 @@
 //! far from its limit does not touch. So a claim does not clear them either: they
 //! name their owner, a source and the epoch in which it took the slot, and whoever
 //! writes them first for a new owner clears them. All are statistics: an increment
-//! that comes while another process clears them may be lost.
+//! that comes while another process clears them may be lost, and so may be what a new
+//! owner has by then, if another process still writes for the old one.
 
 #![forbid(unsafe_code)]
 
@@ -29,14 +30,18 @@ impl Owner {
     /// `source` at `place`.
     pub(crate) fn of(table: Table<'_>, source: Source, place: Place) -> Owner {
         let tag = table.tag(source);
+        // an epoch has 12 bits
+        let mark = tag ^ place.control.epoch() << 20;
         Owner {
             slot: place.slot,
             tag,
-            // an epoch has 12 bits
-            mark: tag ^ place.control.epoch() << 20,
+            mark: if mark == NOBODY { !NOBODY } else { mark },
         }
     }
 }
+
+/// The numbers are nobody's: untouched, or being cleared.
+const NOBODY: u32 = 0;
 
 /// The details of all slots.
 #[derive(Clone, Copy)]
@@ -49,7 +54,7 @@ pub(crate) struct Details<'a> {
 pub(crate) struct Numbers {
     pub(crate) rejected: u32,
     pub(crate) would_reject: u32,
-    pub(crate) refused_at: u32,
+    pub(crate) rejected_at: u32,
     pub(crate) peak: u32,
     pub(crate) first_seen: u32,
     pub(crate) last_seen: u32,
@@ -63,12 +68,20 @@ impl<'a> Details<'a> {
     /// The details of `owner`, for writing.
     pub(crate) fn own(self, owner: Owner) -> &'a Detail {
         let detail = &self.region.details()[owner.slot];
-        // statistics, here and below
-        if detail.owner.load(Ordering::Relaxed) != owner.mark
-            && detail.owner.swap(owner.mark, Ordering::Relaxed) != owner.mark
-        {
-            for number in detail.numbers() {
-                number.store(0, Ordering::Relaxed);
+        // statistics, here and below; but nobody takes the numbers of another source
+        // for those of this one: its mark is stored when they are cleared, by Release
+        let before = detail.owner.load(Ordering::Relaxed);
+        if before != owner.mark {
+            let nobody =
+                detail
+                    .owner
+                    .compare_exchange(before, NOBODY, Ordering::Relaxed, Ordering::Relaxed);
+            // not if another process was faster; but if one was killed meanwhile
+            if nobody.is_ok() {
+                for number in detail.numbers() {
+                    number.store(0, Ordering::Relaxed);
+                }
+                detail.owner.store(owner.mark, Ordering::Release);
             }
         }
         detail
@@ -77,13 +90,14 @@ impl<'a> Details<'a> {
     /// The numbers of `owner`; zeros if nobody has written any.
     pub(crate) fn read(self, owner: Owner) -> Numbers {
         let detail = &self.region.details()[owner.slot];
-        if detail.owner.load(Ordering::Relaxed) != owner.mark {
+        // Acquire: see `own`
+        if detail.owner.load(Ordering::Acquire) != owner.mark {
             return Numbers::default();
         }
         let [
             rejected,
             would_reject,
-            refused_at,
+            rejected_at,
             peak,
             first_seen,
             last_seen,
@@ -93,7 +107,7 @@ impl<'a> Details<'a> {
         Numbers {
             rejected,
             would_reject,
-            refused_at,
+            rejected_at,
             peak,
             first_seen,
             last_seen,
@@ -125,7 +139,7 @@ impl<'a> Details<'a> {
         let detail = self.own(owner);
         detail.rejected.store(0, Ordering::Relaxed);
         detail.would_reject.store(0, Ordering::Relaxed);
-        detail.refused_at.store(0, Ordering::Relaxed);
+        detail.rejected_at.store(0, Ordering::Relaxed);
         detail.peak.store(connections, Ordering::Relaxed);
     }
 }
@@ -135,7 +149,7 @@ impl Detail {
         [
             &self.rejected,
             &self.would_reject,
-            &self.refused_at,
+            &self.rejected_at,
             &self.peak,
             &self.first_seen,
             &self.last_seen,

@@ -9,13 +9,15 @@
 //!   no token, nothing found.
 //! - All functions may be called from any thread of any process that was forked
 //!   after `tcl_init`; `tcl_watch` always from the same process. None blocks or
-//!   waits for a lock, except that `tcl_interpose_` functions wait for each other.
-//!   Those that run for every connection (`accept`, and what `interpose`
-//!   puts in place of the C library's functions) allocate nothing.
+//!   waits for a lock, but: `tcl_init`, `tcl_watch` and the `tcl_interpose_` functions
+//!   wait if another thread is in the same one; `tcl_watch` waits for the functions of
+//!   the host that it calls; `tcl_rules_load` reads a file. What runs for every
+//!   connection allocates nothing: `tcl_check`, `tcl_opened`, `tcl_closed`,
+//!   `tcp_connection_limit_srcip`, and what `tcl_interpose_attach` puts in place of
+//!   the C library's functions.
 //! - Pointers may be null: an input that is null is no address or text, an output
-//!   that is
-//!   null is not written, and the function says so. Pointers that are not null
-//!   must be valid as each function tells. Nothing is kept but what `tcl_init`
+//!   that is null is not written, and the function says so. Pointers that are not
+//!   null must be valid as each function tells. Nothing is kept but what `tcl_init`
 //!   says.
 //! - A panic is counted, logged once, and answered as before `tcl_init`: the
 //!   connection is admitted.
@@ -52,11 +54,11 @@ pub const TCL_EARG: i32 = -1;
 pub const TCL_EALREADY: i32 = -2;
 /// The system gives no memory, shared or own.
 pub const TCL_EMEM: i32 = -3;
-/// Use before `tcl_init()`.
+/// Use before `tcl_init()`; or a panic was stopped, which the statistics count.
 pub const TCL_EINIT: i32 = -4;
 /// The token names no connection.
 pub const TCL_ESTALE: i32 = -5;
-/// A panic was stopped.
+/// A panic was stopped in `tcl_init()`.
 pub const TCL_EPANIC: i32 = -6;
 /// Another process loads rules at this moment.
 pub const TCL_ELOCKED: i32 = -7;

@@ -111,9 +111,9 @@ pub struct Totals {
     /// process, or workers that share a row, open connections at the same moment;
     /// Kamailio's TCP main opens one at a time.
     pub admitted: u64,
-    /// Connections that were refused.
+    /// Connections that were rejected.
     pub rejected: u64,
-    /// Connections that would have been refused, in monitor mode.
+    /// Connections that would have been rejected, in monitor mode.
     pub would_reject: u64,
     /// Those of `rejected` for whose source the table had no place.
     pub full_rejected: u64,
@@ -178,6 +178,9 @@ pub struct Limiter {
 }
 
 impl Limiter {
+    /// The most connections that a limiter can be made for.
+    pub const MAX_CONNECTIONS: u32 = Geometry::MAX_CONNECTIONS;
+
     /// For up to `max_connections` connections (1 to 100,000,000) at a time. At a
     /// `limit` of 0 or less all are admitted.
     ///
@@ -186,10 +189,8 @@ impl Limiter {
     /// A sentence that names the value or the reason.
     pub fn new(max_connections: u32, limit: i32, prefixes: Prefixes) -> Result<Limiter, String> {
         let geometry = Geometry::for_connections(max_connections).ok_or_else(|| {
-            format!(
-                "max_connections {max_connections}: must be 1 to {}",
-                Geometry::MAX_CONNECTIONS
-            )
+            let most = Self::MAX_CONNECTIONS;
+            format!("max_connections {max_connections}: must be 1 to {most}")
         })?;
         Self::with_geometry(geometry, max_connections, limit, prefixes).map_err(|e| e.to_string())
     }
@@ -271,7 +272,7 @@ impl Limiter {
             self.recent.store(place.slot as u32, Ordering::Relaxed);
             return Some(Ok(()));
         }
-        // before refusing anybody: were they this source's connections?
+        // before rejecting anybody: were they this source's connections?
         self.table().held(place)?;
         Some(Err(Rejection(Reason::Over {
             owner,
@@ -333,7 +334,7 @@ impl Limiter {
                 };
                 number.fetch_add(1, Ordering::Relaxed);
                 let connections = connections.unsigned_abs();
-                detail.refused_at.store(connections, Ordering::Relaxed);
+                detail.rejected_at.store(connections, Ordering::Relaxed);
                 self.details().peak(owner, connections);
                 self.rulebook().count(rule, close);
             }
@@ -345,7 +346,7 @@ impl Limiter {
     ///
     /// With a `limit` above 0 the connection is counted only if the source has
     /// then at most so many. This holds among any number of workers; two that
-    /// race for the last place may both be refused. Without a limit it is counted
+    /// race for the last place may both be rejected. Without a limit it is counted
     /// in any case.
     ///
     /// # Errors
@@ -487,7 +488,6 @@ impl Limiter {
             pick(&background.reset_at).store(sum, Ordering::Relaxed);
         }
         background.log_suppressed.store(0, Ordering::Relaxed);
-        background.resets.fetch_add(1, Ordering::Relaxed);
         for slot in 0..self.table().slots() {
             if let Some((source, place)) = self.table().source_at(slot) {
                 let connections = self.rows().sum(slot, place.control.rows());
@@ -496,6 +496,8 @@ impl Limiter {
             }
         }
         self.rulebook().reset();
+        // Release: who sees this number sees all that was set to 0 before
+        background.resets.fetch_add(1, Ordering::Release);
     }
 
     /// The configured prefixes.
@@ -539,10 +541,12 @@ impl Limiter {
         })
     }
 
-    /// How often the statistics were reset.
+    /// How often the statistics were reset. Numbers that are read after it are of the
+    /// time since then, or since a later reset.
     pub(crate) fn resets(&self) -> u32 {
         let resets = &self.region.header().background.resets;
-        resets.load(Ordering::Relaxed)
+        // Acquire: see `reset_stats`
+        resets.load(Ordering::Acquire)
     }
 
     /// The counter of rejections of which no line of the log tells one by one.

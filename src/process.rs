@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::ErrorKind;
+
 /// The number of this thread, which is that of the process where it has only one.
 pub(crate) fn own_number() -> u32 {
     std::fs::read_link("/proc/thread-self")
@@ -12,16 +14,20 @@ pub(crate) fn own_number() -> u32 {
         .unwrap_or_else(std::process::id)
 }
 
-/// Whether a thread of this number runs. Where there is no /proc, as in some
-/// chroots, it may.
+/// Whether a thread of this number runs. Where nobody can tell, for there is no /proc,
+/// as in some chroots, or it cannot be read, it may.
 pub(crate) fn is_alive(thread: u32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{thread}/stat")) {
-        // the state comes after the name, which is in parentheses
-        Ok(stat) => !matches!(
-            stat.rsplit_once(')')
-                .map(|(_, rest)| rest.trim_start().chars().next()),
-            Some(Some('Z' | 'X'))
-        ),
-        Err(_) => !std::path::Path::new("/proc/self").exists(),
+    match std::fs::read(format!("/proc/{thread}/stat")) {
+        // the state comes after the name, which is in parentheses and may be any bytes
+        Ok(stat) => !stat
+            .rsplit(|&byte| byte == b')')
+            .next()
+            .and_then(|rest| rest.trim_ascii_start().first())
+            .is_some_and(|state| b"ZX".contains(state)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            !std::path::Path::new("/proc/self").exists()
+        }
+        // it ended while it was read
+        Err(error) => error.raw_os_error() != Some(libc::ESRCH),
     }
 }

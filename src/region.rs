@@ -42,7 +42,7 @@ pub(crate) const HOME_ROW: usize = 0;
 pub(crate) struct Slot {
     /// [`Source::word`](crate::source::Source::word) of the source.
     pub(crate) word: AtomicU64,
-    /// State, family, generation and rows in use, see [`crate::table`].
+    /// State, family, epoch, stamp and rows in use, see [`crate::table`].
     pub(crate) control: AtomicU32,
     /// The source's cell in the home row.
     pub(crate) home_cell: AtomicI32,
@@ -65,12 +65,12 @@ pub(crate) struct Detail {
     pub(crate) rule: AtomicU64,
     /// To whom all that follows belongs.
     pub(crate) owner: Statistic32,
-    /// Connections refused.
+    /// Connections rejected.
     pub(crate) rejected: Statistic32,
-    /// Connections that would have been refused, in monitor mode.
+    /// Connections that would have been rejected, in monitor mode.
     pub(crate) would_reject: Statistic32,
-    /// Its connections when one was last refused, or would have been.
-    pub(crate) refused_at: Statistic32,
+    /// Its connections when one was last rejected, or would have been.
+    pub(crate) rejected_at: Statistic32,
     /// Most connections it had at a time.
     pub(crate) peak: Statistic32,
     /// Host clock plus 1; 0: not yet.

@@ -30,8 +30,8 @@ pub struct SourceReport {
     pub rejected: u32,
     /// Connections that would have been rejected, in monitor mode.
     pub would_reject: u32,
-    /// Its connections when one was last refused, or would have been; 0: none was.
-    pub refused_at: u32,
+    /// Its connections when one was last rejected, or would have been; 0: none was.
+    pub rejected_at: u32,
     /// Most connections it had at a time: with 8 or more to the connection, else as
     /// sampled by [`crate::watch`].
     pub peak: u32,
@@ -109,7 +109,7 @@ impl SourceReport {
             connections,
             rejected: numbers.rejected,
             would_reject: numbers.would_reject,
-            refused_at: numbers.refused_at,
+            rejected_at: numbers.rejected_at,
             // the sample may be older than the connection
             peak: numbers.peak.max(connections),
             first_seen: numbers.first_seen,

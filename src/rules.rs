@@ -199,7 +199,7 @@ impl std::error::Error for RuleError {}
 enum Fault<'a> {
     NotText,
     NoEquals,
-    NoPrefix,
+    NoAddress,
     Length(u32),
     Mapped(Ipv4Addr),
     TooLong(Family, RuleKey),
@@ -218,9 +218,9 @@ impl fmt::Display for Fault<'_> {
             Fault::NoEquals => {
                 f.write_str("`=` is missing; write PREFIX=LIMIT, as in 192.0.2.0/24=100")
             }
-            Fault::NoPrefix => f.write_str(
-                "there is no IPv4 or IPv6 address before `=`; write a prefix as in \
-                 192.0.2.0/24=100 or 2001:db8::/32=100, or a plain address",
+            Fault::NoAddress => f.write_str(
+                "the prefix has no IPv4 or IPv6 address; write one as in \
+                 192.0.2.0/24 or 2001:db8::/32, or a plain address",
             ),
             Fault::Length(most) => {
                 write!(f, "the length after `/` is a number from 0 to {most}")
@@ -412,7 +412,7 @@ fn parse_prefix<'a>(text: &str, prefixes: Prefixes) -> Result<RuleKey, Fault<'a>
         None => (text, None),
     };
     // by std: ipnet takes the octet 010, which others read as 8
-    let address: IpAddr = address.trim_ascii().parse().map_err(|_| Fault::NoPrefix)?;
+    let address: IpAddr = address.trim_ascii().parse().map_err(|_| Fault::NoAddress)?;
     let net = match length {
         None => IpNet::from(address),
         Some(length) => number(length)
@@ -706,8 +706,8 @@ mod tests {
         ] {
             assert_eq!(
                 reason(text),
-                "there is no IPv4 or IPv6 address before `=`; write a prefix as in \
-                 192.0.2.0/24=100 or 2001:db8::/32=100, or a plain address",
+                "the prefix has no IPv4 or IPv6 address; write one as in \
+                 192.0.2.0/24 or 2001:db8::/32, or a plain address",
             );
         }
         for text in [

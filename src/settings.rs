@@ -14,10 +14,10 @@ use crate::sync::Ordering;
 /// What happens to a connection over the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// It is refused.
+    /// It is rejected.
     #[default]
     Enforce = 0,
-    /// It is admitted, and counted as one that would have been refused.
+    /// It is admitted, and counted as one that would have been rejected.
     Monitor = 1,
     /// Nothing is checked. Connections are counted, so that the limit can be
     /// enforced again at any time.
@@ -42,7 +42,7 @@ pub enum OnFull {
     /// It is admitted and not counted.
     #[default]
     Admit = 0,
-    /// It is refused.
+    /// It is rejected.
     Reject = 1,
 }
 

@@ -14,8 +14,9 @@
 //!
 //! # Orderings
 //!
-//! Three rules cover every atomic operation of the library; the places that use
-//! them name the rule.
+//! Three rules cover the table; the places that use them name the rule. What else
+//! there is says for itself which guarantee it needs: the rules and their two halves
+//! ([`crate::rulebook`]), settings, hints.
 //!
 //! - **publish**: who fills a slot stores its control word last, with `Release`
 //!   (or stronger); who reads the control word with `Acquire` sees what was
@@ -42,6 +43,12 @@ pub(crate) mod model;
 compile_error!(
     "tcp_conn_limit needs lock-free 32 and 64 bit atomics, which this target does not have: \
      a lock inside an atomic would not be shared between Kamailio's processes"
+);
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!(
+    "tcp_conn_limit needs 64 bit addresses: a table for 100,000,000 connections, which is \
+     allowed, takes 25 GB of address space"
 );
 
 pub(crate) use core::sync::atomic::Ordering;

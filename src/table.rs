@@ -462,10 +462,11 @@ impl<'a> Table<'a> {
         let claiming = from.stamped().claimed_for(source.family()).with_row(row);
         self.exchange(slot, from, claiming)?;
         let entry = self.slot(slot);
-        // publish: made visible by the control word below
-        entry.word.store(source.word(), Ordering::Relaxed);
+        // publish: complete with the control word below. Release: who reads this key by
+        // the old control word must then find that one changed, see `source_at`.
+        entry.word.store(source.word(), Ordering::Release);
         if !self.one_word {
-            self.detail(slot).low.store(source.low(), Ordering::Relaxed);
+            self.detail(slot).low.store(source.low(), Ordering::Release);
         }
         let pending = claiming.with_state(State::Pending);
         // publish, and total order with the search that follows

@@ -3,13 +3,16 @@
 //! that accepts connections need not: sample the sources, and tell of rejections.
 //!
 //! A rejection only adds to numbers in shared memory. The watch compares them with
-//! what it has told already. So no rejection is lost, however many there are, no
-//! queue can be full, and the log cannot be flooded:
+//! what it has told already. So no queue can be full, and the log cannot be flooded:
 //!
 //! - of each source, the first rejection in an interval is told ([`Notice::First`]),
 //!   of [`MOST_FIRST`] sources at the most;
 //! - all others are told in one summary at the end of the interval
 //!   ([`Notice::Summary`]).
+//!
+//! What is never told: the rejections of a source whose place another source took
+//! before the next look, and those of more than [`MOST_KNOWN`] sources. The totals of
+//! the limiter have all.
 
 #![forbid(unsafe_code)]
 
@@ -127,6 +130,9 @@ impl Watch {
         interval: u32,
         tell: &mut dyn FnMut(Notice),
     ) {
+        // before the numbers: if they are reset meanwhile, there are fewer than were
+        // told, and not all of them once more
+        let resets = limiter.resets();
         let Some((report, place)) = limiter.report(slot) else {
             return;
         };
@@ -137,7 +143,7 @@ impl Watch {
         if report.rejected == 0 && report.would_reject == 0 {
             return;
         }
-        let of = (slot, place.control.epoch(), limiter.resets());
+        let of = (slot, place.control.epoch(), resets);
         if !self.known.contains_key(&report.source)
             && (self.known.len() >= MOST_KNOWN || self.known.try_reserve(1).is_err())
         {
@@ -216,8 +222,9 @@ impl Watch {
         if let Some(slot) = self.ran_out_at.take() {
             self.next_slot = slot;
         }
-        let totals = limiter.totals();
+        // in this order, as in `look`
         let resets = limiter.resets();
+        let totals = limiter.totals();
         let (told_admitted, told_rejected) = match self.full_told {
             (admitted, rejected, at) if at == resets => (admitted, rejected),
             _ => (0, 0),

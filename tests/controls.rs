@@ -224,7 +224,7 @@ fn modes_change_for_the_connections_to_come() {
     limiter.set_mode(Mode::Enforce);
     assert_eq!(accept(&limiter, source(1)), None);
     let report = limiter.get(source(1));
-    assert_eq!((report.connections, report.refused_at), (5, 5));
+    assert_eq!((report.connections, report.rejected_at), (5, 5));
     assert_eq!((report.rejected, report.would_reject), (1, 1));
 }
 

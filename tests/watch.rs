@@ -107,7 +107,7 @@ fn the_first_rejection_is_told_at_once_and_the_others_at_the_end() {
     };
     assert_eq!((report.source, report.connections), (source(0), 1));
     assert_eq!((report.rejected, report.would_reject), (5, 0));
-    assert_eq!(report.refused_at, 1);
+    assert_eq!(report.rejected_at, 1);
     for _ in 0..2 {
         reject(&scene.limiter, 0);
         reject(&scene.limiter, 1);
@@ -560,4 +560,31 @@ fn an_interval_of_another_length() {
         scene.watch.tick(&scene.limiter, 100 + now, 1, &mut tell);
     }
     assert_eq!(told.iter().filter_map(first).count(), 20, "one a second");
+}
+
+/// Each rejection is told once, also those of just before a reset.
+#[test]
+fn a_reset_while_it_looks_tells_nothing_twice() {
+    const SOURCES: u32 = 3_000;
+    const ROUNDS: u32 = 40;
+    let mut scene = Scene::new(SOURCES);
+    let mut told = Vec::new();
+    for _ in 0..ROUNDS {
+        for n in 0..SOURCES {
+            reject(&scene.limiter, n);
+        }
+        told.extend(scene.tick());
+        let limiter = &scene.limiter;
+        let (watch, now) = (&mut scene.watch, scene.now);
+        std::thread::scope(|threads| {
+            threads.spawn(|| limiter.reset_stats());
+            watch.tick(limiter, now, INTERVAL, &mut |notice| told.push(notice));
+        });
+        scene.now += 1;
+    }
+    told.extend(scene.run(INTERVAL));
+    let firsts = told.iter().filter_map(first).count() as u64;
+    let summed = told.iter().filter_map(summary);
+    let summed: u64 = summed.map(|(_, most, _, others)| most + others).sum();
+    assert_eq!(firsts + summed, u64::from(SOURCES * ROUNDS));
 }

@@ -26,12 +26,17 @@ pub extern "C" fn tcl_attach(worker: u32) {
     WORKER.store(worker, Ordering::Relaxed);
 }
 
-/// May the address, in network byte order, open one more connection?
+/// May the address, in network byte order, open one more connection? 4 bytes are IPv4,
+/// 16 are IPv6; what is neither is admitted, and counted as an error.
 ///
 /// Returns 1 if its source is at its limit or over it, or has no place in the table
-/// and the policy is to refuse it: the connection is to be closed. Returns 0 to
-/// admit it, in monitor mode and with the mode off always. Either is counted; to log
-/// is `tcl_watch()`'s.
+/// and the policy is to reject it: the connection is to be closed. Returns 0 to
+/// admit it, in monitor mode and with the mode off always. A rejection is counted, or
+/// in monitor mode that it would have been one; to log is `tcl_watch()`'s.
+///
+/// Between this and `tcl_opened()` another thread or process may do the same: so many
+/// as accept at the same moment may come on top of the limit. With one that accepts,
+/// as in Kamailio, the limit is exact.
 ///
 /// # Safety
 ///
@@ -40,11 +45,12 @@ pub extern "C" fn tcl_attach(worker: u32) {
 pub unsafe extern "C" fn tcl_check(address: *const u8, length: u32) -> c_int {
     guard(0, |global| {
         // SAFETY: as the caller promises.
-        global.refuses(unsafe { bytes(address, length) }).into()
+        global.rejects(unsafe { bytes(address, length) }).into()
     })
 }
 
-/// Counts a connection of the address, in network byte order.
+/// Counts a connection of the address, in network byte order, of 4 or 16 bytes,
+/// whatever the limit.
 ///
 /// Returns a token for `tcl_closed()`, or 0 if the connection is not counted
 /// (there is no place for its source, or this is no address); then there is
@@ -64,8 +70,8 @@ pub unsafe extern "C" fn tcl_opened(address: *const u8, length: u32) -> u64 {
 /// Takes off the connection that `token` was given for, from any process. A token
 /// is to be released once; 0 is no token and releases nothing.
 ///
-/// Returns `TCL_OK`, or `TCL_ESTALE` if the token names no connection: nothing was
-/// changed, and it was counted as an error.
+/// Returns `TCL_OK`, `TCL_EINIT`, or `TCL_ESTALE` if the token names no connection:
+/// nothing was changed, and it was counted as an error.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_closed(token: u64) -> i32 {
     let Some(token) = Token::from_bits(token) else {
@@ -114,9 +120,9 @@ pub unsafe extern "C" fn tcp_connection_limit_srcip(
 }
 
 impl Global {
-    /// Is the address refused one more connection? Counts it if it is.
+    /// Is one more connection of the address to be rejected? Counts it if it is.
     #[inline]
-    pub(super) fn refuses(&self, address: &[u8]) -> bool {
+    pub(super) fn rejects(&self, address: &[u8]) -> bool {
         let Some(source) = self.source_of(address) else {
             return false;
         };

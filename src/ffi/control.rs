@@ -2,7 +2,7 @@
 //! Start, settings, and the background process.
 
 use core::ffi::{CStr, c_char};
-use core::fmt::Write as _;
+use core::fmt::{self, Write as _};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
@@ -27,7 +27,7 @@ use crate::settings::{Mode, OnFull};
 use crate::source::Prefixes;
 use crate::watch::{Notice, Watch};
 
-/// Connections over the limit are refused.
+/// Connections over the limit are rejected.
 pub const TCL_MODE_ENFORCE: i32 = 0;
 /// They are admitted, counted and logged.
 pub const TCL_MODE_MONITOR: i32 = 1;
@@ -36,8 +36,11 @@ pub const TCL_MODE_OFF: i32 = 2;
 
 /// A connection for whose source the table has no place is admitted uncounted.
 pub const TCL_ON_FULL_ADMIT: i32 = 0;
-/// It is refused.
+/// It is rejected.
 pub const TCL_ON_FULL_REJECT: i32 = 1;
+
+/// The most connections that a table is made for.
+const MOST_CONNECTIONS: i32 = Limiter::MAX_CONNECTIONS as i32;
 
 /// Bytes of a file of rules: as many rules as there can be, with much to say on each.
 const MOST_BYTES: u64 = 16 << 20;
@@ -71,7 +74,7 @@ pub extern "C" fn tcl_version() -> *const c_char {
 /// On failure nothing is left behind, and up to `error_size` bytes of a sentence
 /// that names the value or the reason are written to `error`, NUL included.
 ///
-/// Returns `TCL_OK`, `TCL_EARG`, `TCL_EALREADY` or `TCL_EMEM`.
+/// Returns `TCL_OK`, `TCL_EARG`, `TCL_EALREADY`, `TCL_EMEM` or `TCL_EPANIC`.
 ///
 /// # Safety
 ///
@@ -105,7 +108,7 @@ fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), (i32
     let config = config.ok_or_else(|| bad("no configuration"))?;
     let host = host.ok_or_else(|| bad("no host functions"))?;
     let (Some(log), Some(now), Some(rejected)) = (host.log, host.now, host.rejected) else {
-        return Err(bad("a host function is missing"));
+        return Err(bad("a function of tcl_host is null; all are needed"));
     };
     let range = |name: &str, value: i32, most: i32| match u32::try_from(value) {
         Ok(inside @ 1..) if value <= most => Ok(inside),
@@ -113,11 +116,19 @@ fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), (i32
     };
     let v4 = range("ipv4_prefix", config.ipv4_prefix, 32)?;
     let v6 = range("ipv6_prefix", config.ipv6_prefix, 128)?;
-    let most = range("max_connections", config.max_connections, 100_000_000)?;
-    let unknown = |name: &str, value: i32| (TCL_EARG, format!("{name} {value}: unknown"));
-    let mode = Mode::from_number(config.mode).ok_or_else(|| unknown("mode", config.mode))?;
-    let on_full =
-        OnFull::from_number(config.on_full).ok_or_else(|| unknown("on_full", config.on_full))?;
+    // the name by which the operator knows it
+    let most = range(
+        "tcp_max_connections",
+        config.max_connections,
+        MOST_CONNECTIONS,
+    )?;
+    let unknown = |name: &str, value: i32, last: i32| {
+        (TCL_EARG, format!("{name} {value}: must be 0 to {last}"))
+    };
+    let mode =
+        Mode::from_number(config.mode).ok_or_else(|| unknown("mode", config.mode, TCL_MODE_OFF))?;
+    let on_full = OnFull::from_number(config.on_full)
+        .ok_or_else(|| unknown("on_full", config.on_full, TCL_ON_FULL_REJECT))?;
     let prefixes = Prefixes::new(v4, v6).ok_or_else(|| bad("prefixes out of range"))?;
     let mut made = false;
     GLOBAL.get_or_try_init(|| {
@@ -142,7 +153,9 @@ fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), (i32
 }
 
 /// Puts rules in force, all at once: the `count` texts, then those in `file` (null:
-/// none). All others cease to be. If one is wrong, nothing has changed, and up to
+/// none), 65,535 at most. All others cease to be. A text is `PREFIX=LIMIT`, the limit
+/// 1 to 2147483647 or `unlimited`; the file has one in a line, `#` begins a comment,
+/// and it has at most 16 MiB. If one is wrong, nothing has changed, and up to
 /// `error_size` bytes of a sentence that names the place, the text, the reason and
 /// the remedy are written to `error`, NUL included.
 ///
@@ -164,16 +177,18 @@ pub unsafe extern "C" fn tcl_rules_load(
     error_size: usize,
 ) -> i32 {
     guard(TCL_EINIT, |global| {
-        let texts = match texts.is_null() {
-            true => &[],
-            // SAFETY: `count` pointers, as the caller promises.
-            false => unsafe { core::slice::from_raw_parts(texts, count as usize) },
-        };
         let loaded = (|| {
+            let texts = match (texts.is_null(), count) {
+                (_, 0) => &[],
+                (true, _) => return Err((TCL_EARG, format!("there are no {count} rules at null"))),
+                // SAFETY: `count` pointers, as the caller promises.
+                (false, _) => unsafe { core::slice::from_raw_parts(texts, count as usize) },
+            };
             let mut own = Vec::new();
-            for &one in texts {
+            for (number, &one) in (1..).zip(texts) {
+                let null = || (TCL_EARG, format!("rule {number} of {count} is null"));
                 // SAFETY: null or a string, as the caller promises.
-                own.push(unsafe { text(one) }.ok_or((TCL_EARG, "a rule is null".to_owned()))?);
+                own.push(unsafe { text(one) }.ok_or_else(null)?);
             }
             // SAFETY: null or a string, as the caller promises.
             load(&global.limiter, &own, unsafe { text(file) })
@@ -216,19 +231,24 @@ fn read(file: &CStr) -> Result<Vec<u8>, String> {
     let path = Path::new(OsStr::from_bytes(file.to_bytes()));
     let name = path.to_string_lossy();
     let name = name.escape_debug();
-    let cannot = |error| format!("cannot read {name}: {error}; the server's user must be able to");
+    let cannot = |error| {
+        format!("cannot read {name}: {error}; it must be there, and the server's user may read it")
+    };
     // not to wait for the other end of what is no file
     let mut options = File::options();
     options.read(true).custom_flags(libc::O_NONBLOCK);
     let file = options.open(path).map_err(cannot)?;
     if !file.metadata().map_err(cannot)?.is_file() {
-        return Err(format!("{name} is not a regular file"));
+        return Err(format!("{name} is not a regular file; name one"));
     }
     let mut content = Vec::new();
     let mut limited = file.take(MOST_BYTES + 1);
     limited.read_to_end(&mut content).map_err(cannot)?;
     if content.len() as u64 > MOST_BYTES {
-        return Err(format!("{name} has more than {} MiB", MOST_BYTES >> 20));
+        let most = MOST_BYTES >> 20;
+        return Err(format!(
+            "{name} has more than {most} MiB; rules take less, remove the rest"
+        ));
     }
     Ok(content)
 }
@@ -245,9 +265,9 @@ pub extern "C" fn tcl_set_limit(limit: i32) -> i32 {
     })
 }
 
-/// Changes the mode.
+/// Changes the mode to `TCL_MODE_ENFORCE`, `TCL_MODE_MONITOR` or `TCL_MODE_OFF`.
 ///
-/// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+/// Returns `TCL_OK`, `TCL_EARG` for any other number, or `TCL_EINIT`.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_set_mode(mode: i32) -> i32 {
     guard(TCL_EINIT, |global| {
@@ -352,22 +372,19 @@ impl Global {
         let (rule, limit) = self.limiter.rule_of(report.source);
         // may have changed since
         let limit = limit.max(0);
-        let source = self.text(report.source.display(self.limiter.prefixes()));
-        let rule = match rule {
-            Some(rule) => self.text(rule),
-            None => self.text(DEFAULT),
+        let source = report.source.display(self.limiter.prefixes());
+        let rule: &dyn fmt::Display = match &rule {
+            Some(rule) => rule,
+            None => &DEFAULT,
         };
-        let connections = report.refused_at;
-        // SAFETY: `text` gives strings with their NUL.
-        let [source_text, rule_text] =
-            [&source, &rule].map(|text| unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy());
+        let connections = report.rejected_at;
         let mut line = Line::default();
         let _ = write!(
             line,
-            "{} connection from {source_text}: {connections} connections, limit {limit}, \
-             rule {rule_text}",
+            "{} connection from {source}: {connections} connections, limit {limit}, rule {rule}",
             if would { "would reject" } else { "rejected" }
         );
+        let (source, rule) = (self.text(source), self.text(rule));
         self.log(TCL_LOG_REJECTED, &line);
         let event = tcl_event {
             source: source.as_ptr(),

@@ -12,8 +12,8 @@ use crate::limiter::Fault;
 struct OfProcess;
 
 impl Counter for OfProcess {
-    fn refuses(&self, address: &[u8]) -> bool {
-        guard(false, |global| global.refuses(address))
+    fn rejects(&self, address: &[u8]) -> bool {
+        guard(false, |global| global.rejects(address))
     }
 
     fn opened(&self, address: &[u8]) -> u64 {
@@ -33,9 +33,9 @@ impl Counter for OfProcess {
 /// Whether the functions by which this executable accepts and closes connections can
 /// be replaced. Changes nothing.
 ///
-/// Returns `TCL_OK`, `TCL_EALREADY` if they are replaced, `TCL_EINIT`, or
-/// `TCL_EINTERPOSE`: up to `error_size` bytes of a sentence that says what is missing
-/// or not known are written to `error`, NUL included.
+/// Returns `TCL_OK`, `TCL_EINIT`, `TCL_EALREADY` if they are replaced, or
+/// `TCL_EINTERPOSE` if something is missing or not known; with the last two, up to
+/// `error_size` bytes of a sentence that says so are written to `error`, NUL included.
 ///
 /// # Safety
 ///

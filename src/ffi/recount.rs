@@ -56,7 +56,8 @@ pub extern "C" fn tcl_audit_begin(connections: u32) -> *mut tcl_audit {
     })
 }
 
-/// A connection of the host, by its address in network byte order and its token.
+/// A connection of the host, by its address in network byte order, of 4 or 16 bytes,
+/// and its token.
 /// To be called for each of them, then `tcl_audit_compare()`, while none can be
 /// opened or closed.
 ///

@@ -33,9 +33,9 @@ pub struct tcl_stats {
     pub connections: u64,
     /// Connections counted since the start or the last reset, as all that follow.
     pub admitted: u64,
-    /// Connections refused.
+    /// Connections rejected.
     pub rejected: u64,
-    /// Connections that would have been refused, in monitor mode.
+    /// Connections that would have been rejected, in monitor mode.
     pub would_reject: u64,
     /// Those of `rejected` for whose source the table had no place.
     pub full_rejected: u64,
@@ -206,9 +206,12 @@ pub unsafe extern "C" fn tcl_stats(stats: *mut tcl_stats) -> i32 {
     })
 }
 
-/// The source of an address in network byte order; zeros if it has no place.
+/// The source of an address in network byte order, of 4 or 16 bytes. If it has no place
+/// in the table, its numbers are 0 and its times `TCL_NEVER`; text, rule and limit are
+/// what they would be.
 ///
-/// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+/// Returns `TCL_OK`, `TCL_EARG` (`source` is null, or this is no address) or
+/// `TCL_EINIT`.
 ///
 /// # Safety
 ///
@@ -254,8 +257,8 @@ pub unsafe extern "C" fn tcl_top(sources: *mut tcl_source, room: u32, by: i32) -
 /// most first, and how many with connections there are.
 ///
 /// Returns how many were written, or `TCL_EARG` (`prefix` is none: up to
-/// `error_size` bytes of a sentence are written to `error`), `TCL_EINIT` or
-/// `TCL_EMEM`.
+/// `error_size` bytes of a sentence are written to `error`; or `sources` is null and
+/// `room` is not 0: nothing is), `TCL_EINIT` or `TCL_EMEM`.
 ///
 /// # Safety
 ///

@@ -18,7 +18,7 @@ use crate::sync::{AtomicU64, Ordering};
 /// Who counts: what the hooks of a patched core would call.
 pub(crate) trait Counter: Sync {
     /// Is the connection of this address, of 4 or 16 octets, to be refused?
-    fn refuses(&self, address: &[u8]) -> bool;
+    fn rejects(&self, address: &[u8]) -> bool;
     /// Counts it. The token is 0 if it is not counted.
     fn opened(&self, address: &[u8]) -> u64;
     /// Takes it off.
@@ -68,7 +68,7 @@ impl Descriptors {
         if address.is_empty() {
             return Verdict::Admitted;
         }
-        if counter.refuses(address) {
+        if counter.rejects(address) {
             return Verdict::Rejected;
         }
         match self.place(descriptor) {
@@ -110,7 +110,7 @@ mod tests {
     const B: &[u8] = &[192, 0, 2, 2];
 
     impl Counter for Limiter {
-        fn refuses(&self, address: &[u8]) -> bool {
+        fn rejects(&self, address: &[u8]) -> bool {
             match self.check(source(address)) {
                 Ok(()) => false,
                 Err(rejection) => self.rejected(Worker::ACCEPTOR, rejection),

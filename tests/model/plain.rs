@@ -221,7 +221,7 @@ struct Model {
     by_rule: HashMap<Option<usize>, Rejections>,
     /// The most connections since the last reset, and what each rejection saw.
     peaks: HashMap<Source, u32>,
-    refused_at: HashMap<Source, u32>,
+    rejected_at: HashMap<Source, u32>,
     told: Told,
 }
 
@@ -257,7 +257,7 @@ impl Model {
             by_source: HashMap::new(),
             by_rule: HashMap::new(),
             peaks: HashMap::new(),
-            refused_at: HashMap::new(),
+            rejected_at: HashMap::new(),
             // so that a clock that goes on begins anew soon
             told: Told {
                 now: u32::MAX - 20,
@@ -314,7 +314,7 @@ impl Model {
         }
         count_in(self.by_source.entry(source).or_default(), close);
         count_in(self.by_rule.entry(rule).or_default(), close);
-        self.refused_at.insert(source, count as u32);
+        self.rejected_at.insert(source, count as u32);
         self.told.new += 1;
     }
 
@@ -341,7 +341,7 @@ impl Model {
         self.totals = Totals::default();
         self.by_source.clear();
         self.by_rule.clear();
-        self.refused_at.clear();
+        self.rejected_at.clear();
         self.peaks = self.counts.clone();
         self.told.new = 0;
         self.told.full = (0, 0);
@@ -592,11 +592,11 @@ impl Model {
             let numbers = (report.rejected.into(), report.would_reject.into());
             let expected = self.by_source.get(source).copied().unwrap_or_default();
             assert_eq!(numbers, expected);
-            let refused_at = self.refused_at.get(source).copied().unwrap_or_default();
-            assert_eq!(report.refused_at, refused_at);
+            let rejected_at = self.rejected_at.get(source).copied().unwrap_or_default();
+            assert_eq!(report.rejected_at, rejected_at);
             let peak = self.peaks.get(source).copied().unwrap_or_default();
             assert!(report.peak <= peak, "{} of {peak}", report.peak);
-            assert!(report.peak >= report.connections.max(refused_at));
+            assert!(report.peak >= report.connections.max(rejected_at));
         }
     }
 }
