@@ -14,7 +14,8 @@ out=$2
 modules=(
     app_jsdt auth cfg_rpc cfgutils corex counters ctl debugger htable jsonrpcs
     kex maxfwd mqueue nathelper path pike pv registrar rr rtimer sanity sdpops
-    siputils sl tcpops textops tls tm tmx usrloc xhttp xhttp_prom xlog
+    siputils sl tcpops textops tls tm tmx usrloc xhttp xhttp_prom xhttp_rpc
+    xlog
 )
 
 # what a build leaves in a tree, which the copies are not to take over

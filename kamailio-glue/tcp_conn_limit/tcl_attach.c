@@ -56,7 +56,7 @@ static const struct tcl_way *best(void)
 int tcl_attach_choose(void)
 {
 	if(tcp_disable) {
-		LM_ERR("TCP is disabled (disable_tcp, or no TCP listener), so there are"
+		LM_ERR("TCP is disabled (disable_tcp, or the option -T), so there are"
 			   " no connections to limit: enable TCP or do not load this"
 			   " module\n");
 		return -1;

@@ -76,36 +76,52 @@ static int audit_walk(struct tcl_audit *audit)
 	return ret;
 }
 
+static int audit_add(rpc_t *rpc, void *c, const struct tcl_audit_sums *sums,
+		const struct tcl_difference *list, int found)
+{
+	const struct tcl_rpc_number numbers[] = {
+			{"connections", sums->connections},
+			{"counted", sums->counted},
+			{"uncounted", sums->uncounted},
+			{"differences", sums->differences},
+			{NULL, 0},
+	};
+	int i;
+	void *h, *array, *item;
+
+	if(rpc->add(c, "{", &h) < 0 || tcl_rpc_add_numbers(rpc, h, numbers) < 0
+			|| rpc->struct_add(h, "[", "list", &array) < 0)
+		return -1;
+	for(i = 0; i < found; i++) {
+		const struct tcl_rpc_number counts[] = {
+				{"core", list[i].host},
+				{"counted", list[i].counted},
+				{NULL, 0},
+		};
+		if(rpc->array_add(array, "{", &item) < 0
+				|| rpc->struct_add(item, "s", "source", list[i].text) < 0
+				|| tcl_rpc_add_numbers(rpc, item, counts) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static void audit_answer(rpc_t *rpc, void *c, struct tcl_audit *audit)
 {
 	struct tcl_audit_sums sums;
 	struct tcl_difference *list;
-	int i, found;
-	void *h, *array, *item;
+	int found;
 
 	list = pkg_malloc(AUDIT_LIST * sizeof(*list));
 	if(list == NULL) {
-		rpc->fault(c, 500, "no memory for the answer");
+		tcl_rpc_failed(rpc, c, TCL_EMEM);
 		return;
 	}
 	found = tcl_audit_result(audit, &sums, list, AUDIT_LIST);
-	if(found < 0 || rpc->add(c, "{", &h) < 0) {
-		rpc->fault(c, 500, "no memory for the answer");
-		pkg_free(list);
-		return;
-	}
-	rpc->struct_add(h, "JJJJ[", "connections",
-			(unsigned long long)sums.connections, "counted",
-			(unsigned long long)sums.counted, "uncounted",
-			(unsigned long long)sums.uncounted, "differences",
-			(unsigned long long)sums.differences, "list", &array);
-	for(i = 0; i < found; i++) {
-		if(rpc->array_add(array, "{", &item) < 0)
-			break;
-		rpc->struct_add(item, "suu", "source", list[i].text, "core",
-				(unsigned int)list[i].host, "counted",
-				(unsigned int)list[i].counted);
-	}
+	if(found < 0)
+		tcl_rpc_failed(rpc, c, found);
+	else if(audit_add(rpc, c, &sums, list, found) < 0)
+		tcl_rpc_no_room(rpc, c);
 	pkg_free(list);
 }
 

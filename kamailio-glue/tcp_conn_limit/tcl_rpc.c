@@ -9,6 +9,8 @@
  * \brief tcp_conn_limit :: RPC commands: what all of them share
  */
 
+#include <limits.h>
+
 #include "../../core/dprint.h"
 #include "../../core/rpc_lookup.h"
 
@@ -16,17 +18,45 @@
 
 #include <tcp_conn_limit.h>
 
-int tcl_rpc_add_struct(rpc_t *rpc, void *c, void **added)
-{
-	if(rpc->add(c, "{", added) == 0)
-		return 0;
-	tcl_rpc_no_room(rpc, c);
-	return -1;
-}
-
 void tcl_rpc_no_room(rpc_t *rpc, void *c)
 {
-	rpc->fault(c, 500, "no memory for the answer");
+	rpc->fault(c, 500,
+			"no memory for the answer, or the transport cannot carry it:"
+			" ask by ctl (kamcmd) or jsonrpcs");
+}
+
+/* As an int where it is one: that is all that xhttp_rpc and others can carry. */
+static int add_number(rpc_t *rpc, void *h, const struct tcl_rpc_number *number)
+{
+	char *name = (char *)number->name;
+
+	if(number->value <= INT_MAX)
+		return rpc->struct_add(h, "d", name, (int)number->value);
+	return rpc->struct_add(h, "J", name, (unsigned long long)number->value);
+}
+
+int tcl_rpc_add_numbers(
+		rpc_t *rpc, void *h, const struct tcl_rpc_number *numbers)
+{
+	for(; numbers->name != NULL; numbers++) {
+		if(add_number(rpc, h, numbers) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int tcl_rpc_text(rpc_t *rpc, void *c, str *text)
+{
+	static char untouched[] = "";
+
+	/* 0 is what scan() returns for no argument, and, since the modifiers before
+	 * it do not count, for one of a wrong type; jsonrpcs sets the text to NULL
+	 * then and tells nobody */
+	text->s = untouched;
+	text->len = 0;
+	if(rpc->scan(c, "*.S", text) > 0)
+		return 1;
+	return (text->s == NULL) ? -1 : 0;
 }
 
 void tcl_rpc_failed(rpc_t *rpc, void *c, int error)

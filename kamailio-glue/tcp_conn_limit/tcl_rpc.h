@@ -14,7 +14,10 @@
 #ifndef TCL_RPC_H
 #define TCL_RPC_H
 
+#include <stdint.h>
+
 #include "../../core/rpc.h"
+#include "../../core/str.h"
 
 /* 5.6 and older have another name for the one, and no limit on how often a
  * command runs */
@@ -35,11 +38,23 @@ extern rpc_export_t tcl_rpc_control[];
 /* the recount: audit */
 extern rpc_export_t tcl_rpc_audit[];
 
-/* Adds a struct to the answer: 0, or -1 with a fault. */
-int tcl_rpc_add_struct(rpc_t *rpc, void *c, void **added);
-
-/* The answer has no room for what there is to tell. */
+/* The answer cannot take what there is to tell. */
 void tcl_rpc_no_room(rpc_t *rpc, void *c);
+
+/* A number of an answer; the last of several has the name NULL. */
+struct tcl_rpc_number
+{
+	const char *name;
+	uint64_t value;
+};
+
+/* Adds the numbers to a struct of the answer: 0, or -1. */
+int tcl_rpc_add_numbers(
+		rpc_t *rpc, void *h, const struct tcl_rpc_number *numbers);
+
+/* The next argument, of whatever type, as text that is valid until the next call:
+ * 1, 0 if there is none, -1 if it is none that could be a text. */
+int tcl_rpc_text(rpc_t *rpc, void *c, str *text);
 
 /* A function of the library returned the error. */
 void tcl_rpc_failed(rpc_t *rpc, void *c, int error);

@@ -38,9 +38,10 @@ static void rpc_reload(rpc_t *rpc, void *c)
 		rpc->fault(c, 500, "%s", error);
 	} else if(ret != TCL_OK) {
 		tcl_rpc_failed(rpc, c, ret);
-	} else if(tcl_rpc_add_struct(rpc, c, &h) == 0) {
-		/* the default limit is no rule */
-		rpc->struct_add(h, "d", "rules", tcl_rules(NULL, 0) - 1);
+	} else if(rpc->add(c, "{", &h) < 0
+			  /* the default limit is no rule */
+			  || rpc->struct_add(h, "d", "rules", tcl_rules(NULL, 0) - 1) < 0) {
+		tcl_rpc_no_room(rpc, c);
 	}
 }
 
@@ -56,8 +57,9 @@ static void rpc_set_limit(rpc_t *rpc, void *c)
 
 	/* Not as a number: some transports make 0 of what is none, and that would
 	 * take the limit away. */
-	if(rpc->scan(c, ".S", &text) < 1 || tcl_text_number(&text, &limit) < 0) {
-		rpc->fault(c, 400, "a limit is needed: a number, 0 for none");
+	if(tcl_rpc_text(rpc, c, &text) < 1 || tcl_text_number(&text, &limit) < 0) {
+		rpc->fault(c, 400, "%.*s: a limit is needed, a number, 0 for none",
+				text.len, text.s ? text.s : "");
 		return;
 	}
 	if(tcl_cfg_set_limit(limit) < 0)

@@ -9,6 +9,8 @@
  * \brief tcp_conn_limit :: RPC commands that tell what there is
  */
 
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -29,12 +31,43 @@
 #define RULES_MAX 500
 #define SUGGESTIONS_MAX 100
 
-typedef unsigned long long ull;
-
 static const char *stats_doc[] = {
 		"The settings, the size of the table and what happened since the"
 		" start.",
 		0};
+
+static int add_stats(rpc_t *rpc, void *h, const struct tcl_stats *s)
+{
+	const struct tcl_rpc_number numbers[] = {
+			{"slots", s->slots},
+			{"memory", s->memory},
+			{"sources", s->sources},
+			{"connections", s->connections},
+			{"admitted", s->admitted},
+			{"rejected", s->rejected},
+			{"would_reject", s->would_reject},
+			{"errors", s->errors},
+			{"panics", s->panics},
+			{"table_full", s->table_full},
+			{"bad_address", s->bad_address},
+			{"stale_token", s->stale_token},
+			{"descriptor_reused", s->descriptor_reused},
+			{"full_rejected", s->full_rejected},
+			{"reloads", s->reloads},
+			{"log_suppressed", s->log_suppressed},
+			{NULL, 0},
+	};
+
+	if(rpc->struct_add(h, "ssssddddd", "version", tcl_version(), "attached",
+			   tcl_attach_name(), "mode", tcl_text_mode_name(s->mode),
+			   "on_full", tcl_text_on_full_name(s->on_full), "limit",
+			   (int)s->limit, "rules", (int)s->rules, "ipv4_prefix",
+			   (int)s->ipv4_prefix, "ipv6_prefix", (int)s->ipv6_prefix,
+			   "capacity", (int)s->capacity)
+			< 0)
+		return -1;
+	return tcl_rpc_add_numbers(rpc, h, numbers);
+}
 
 static void rpc_stats(rpc_t *rpc, void *c)
 {
@@ -47,29 +80,14 @@ static void rpc_stats(rpc_t *rpc, void *c)
 		tcl_rpc_failed(rpc, c, ret);
 		return;
 	}
-	if(tcl_rpc_add_struct(rpc, c, &h) < 0)
-		return;
-	rpc->struct_add(h, "ssssddddd", "version", tcl_version(), "attached",
-			tcl_attach_name(), "mode", tcl_text_mode_name(s.mode), "on_full",
-			tcl_text_on_full_name(s.on_full), "limit", (int)s.limit, "rules",
-			(int)s.rules, "ipv4_prefix", (int)s.ipv4_prefix, "ipv6_prefix",
-			(int)s.ipv6_prefix, "capacity", (int)s.capacity);
-	rpc->struct_add(h, "JJJJJJJ", "slots", (ull)s.slots, "memory",
-			(ull)s.memory, "sources", (ull)s.sources, "connections",
-			(ull)s.connections, "admitted", (ull)s.admitted, "rejected",
-			(ull)s.rejected, "would_reject", (ull)s.would_reject);
-	rpc->struct_add(h, "JJJJJJ", "errors", (ull)s.errors, "panics",
-			(ull)s.panics, "table_full", (ull)s.table_full, "bad_address",
-			(ull)s.bad_address, "stale_token", (ull)s.stale_token,
-			"descriptor_reused", (ull)s.descriptor_reused);
-	rpc->struct_add(h, "JJJ", "full_rejected", (ull)s.full_rejected, "reloads",
-			(ull)s.reloads, "log_suppressed", (ull)s.log_suppressed);
+	if(rpc->add(c, "{", &h) < 0 || add_stats(rpc, h, &s) < 0)
+		tcl_rpc_no_room(rpc, c);
 }
 
 /* Unix time of something that was seen so many seconds ago, 0 if never */
-static ull unix_time(uint32_t ago)
+static uint64_t unix_time(uint32_t ago)
 {
-	return (ago == TCL_NEVER) ? 0 : (ull)time(NULL) - ago;
+	return (ago == TCL_NEVER) ? 0 : (uint64_t)time(NULL) - ago;
 }
 
 static int limit_or_none(int32_t limit)
@@ -79,12 +97,21 @@ static int limit_or_none(int32_t limit)
 
 static int add_source(rpc_t *rpc, void *h, const struct tcl_source *s)
 {
-	return rpc->struct_add(h, "sudsuuuJJ", "source", s->text, "connections",
-			(unsigned int)s->connections, "limit", limit_or_none(s->limit),
-			"rule", s->rule, "peak", (unsigned int)s->peak, "rejected",
-			(unsigned int)s->rejected, "would_reject",
-			(unsigned int)s->would_reject, "first_seen",
-			unix_time(s->first_seen), "last_seen", unix_time(s->last_seen));
+	const struct tcl_rpc_number numbers[] = {
+			{"connections", s->connections},
+			{"peak", s->peak},
+			{"rejected", s->rejected},
+			{"would_reject", s->would_reject},
+			{"first_seen", unix_time(s->first_seen)},
+			{"last_seen", unix_time(s->last_seen)},
+			{NULL, 0},
+	};
+
+	if(rpc->struct_add(h, "ssd", "source", s->text, "rule", s->rule, "limit",
+			   limit_or_none(s->limit))
+			< 0)
+		return -1;
+	return tcl_rpc_add_numbers(rpc, h, numbers);
 }
 
 static const char *get_doc[] = {
@@ -109,8 +136,8 @@ static void rpc_get(rpc_t *rpc, void *c)
 				text.s);
 	else if(ret != TCL_OK)
 		tcl_rpc_failed(rpc, c, ret);
-	else if(tcl_rpc_add_struct(rpc, c, &h) == 0)
-		add_source(rpc, h, &source);
+	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source) < 0)
+		tcl_rpc_no_room(rpc, c);
 }
 
 static const char *top_doc[] = {
@@ -129,9 +156,10 @@ static void answer_top(rpc_t *rpc, void *c, int n, int by)
 	if(found < 0)
 		tcl_rpc_failed(rpc, c, found);
 	for(i = 0; i < found; i++) {
-		if(tcl_rpc_add_struct(rpc, c, &h) < 0)
+		if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &sources[i]) < 0) {
+			tcl_rpc_no_room(rpc, c);
 			break;
-		add_source(rpc, h, &sources[i]);
+		}
 	}
 	if(sources != NULL)
 		pkg_free(sources);
@@ -144,21 +172,20 @@ static void rpc_top(rpc_t *rpc, void *c)
 	int given;
 	str text;
 
-	/* what is not given may be overwritten all the same */
-	given = rpc->scan(c, "*dS", &n, &text);
-	if(given < 0)
-		return; /* scan() has told */
-	if(given < 1)
-		n = TOP_DEFAULT;
-	if(n < 1 || n > TOP_MAX) {
-		rpc->fault(c, 400, "%d: a number from 1 to %d is needed", n, TOP_MAX);
+	given = tcl_rpc_text(rpc, c, &text);
+	if(given < 0 || (given > 0 && tcl_text_number(&text, &n) < 0) || n < 1
+			|| n > TOP_MAX) {
+		rpc->fault(c, 400, "%.*s: a number from 1 to %d is needed", text.len,
+				text.s ? text.s : "", TOP_MAX);
 		return;
 	}
-	if(given > 1)
+	if(given > 0)
+		given = tcl_rpc_text(rpc, c, &text);
+	if(given > 0)
 		by = tcl_text_by(&text);
-	if(by < 0) {
-		rpc->fault(
-				c, 400, "%.*s: " TCL_TEXT_BYS " is needed", text.len, text.s);
+	if(given < 0 || by < 0) {
+		rpc->fault(c, 400, "%.*s: " TCL_TEXT_BYS " is needed", text.len,
+				text.s ? text.s : "");
 		return;
 	}
 	answer_top(rpc, c, n, by);
@@ -169,49 +196,52 @@ static const char *list_doc[] = {
 		" and how many there are. Parameter: a prefix, for those in it.",
 		0};
 
-static void answer_list(rpc_t *rpc, void *c, const struct tcl_source *sources,
+static int add_list(rpc_t *rpc, void *c, const struct tcl_source *sources,
 		int found, uint64_t total)
 {
+	const struct tcl_rpc_number numbers[] = {{"total", total}, {NULL, 0}};
 	int i;
 	void *h, *array, *item;
 
-	if(tcl_rpc_add_struct(rpc, c, &h) < 0)
-		return;
-	rpc->struct_add(h, "J[", "total", (ull)total, "list", &array);
+	if(rpc->add(c, "{", &h) < 0 || tcl_rpc_add_numbers(rpc, h, numbers) < 0
+			|| rpc->struct_add(h, "[", "list", &array) < 0)
+		return -1;
 	for(i = 0; i < found; i++) {
-		if(rpc->array_add(array, "{", &item) < 0) {
-			tcl_rpc_no_room(rpc, c);
-			return;
-		}
-		add_source(rpc, item, &sources[i]);
+		if(rpc->array_add(array, "{", &item) < 0
+				|| add_source(rpc, item, &sources[i]) < 0)
+			return -1;
 	}
+	return 0;
 }
 
 static void rpc_list(rpc_t *rpc, void *c)
 {
-	char *prefix = NULL;
 	struct tcl_source *sources;
 	uint64_t total = 0;
-	char error[256] = "";
+	char prefix[256], error[256] = "";
+	str text;
 	int given, found;
 
-	given = rpc->scan(c, "*s", &prefix);
-	if(given < 0)
-		return; /* scan() has told */
-	if(given < 1)
-		prefix = NULL;
+	given = tcl_rpc_text(rpc, c, &text);
+	if(given < 0) {
+		rpc->fault(c, 400, "a prefix is needed, as in 192.0.2.0/24, or none");
+		return;
+	}
+	/* what is too long is none, nor is its beginning */
+	snprintf(prefix, sizeof(prefix), "%.*s", text.len, text.s);
 	sources = pkg_malloc(LIST_MAX * sizeof(*sources));
 	if(sources == NULL) {
 		tcl_rpc_failed(rpc, c, TCL_EMEM);
 		return;
 	}
-	found = tcl_list(prefix, sources, LIST_MAX, &total, error, sizeof(error));
+	found = tcl_list(given > 0 ? prefix : NULL, sources, LIST_MAX, &total,
+			error, sizeof(error));
 	if(found == TCL_EARG)
 		rpc->fault(c, 400, "%s", error);
 	else if(found < 0)
 		tcl_rpc_failed(rpc, c, found);
-	else
-		answer_list(rpc, c, sources, found, total);
+	else if(add_list(rpc, c, sources, found, total) < 0)
+		tcl_rpc_no_room(rpc, c);
 	pkg_free(sources);
 }
 
@@ -255,14 +285,21 @@ static int is_busy(const struct tcl_rule *r)
 
 static int add_rule(rpc_t *rpc, void *c, const struct tcl_rule *r)
 {
+	const struct tcl_rpc_number numbers[] = {
+			{"sources", r->sources},
+			{"connections", r->connections},
+			{"rejected", r->rejected},
+			{"would_reject", r->would_reject},
+			{NULL, 0},
+	};
 	void *h;
 
-	if(tcl_rpc_add_struct(rpc, c, &h) < 0)
+	if(rpc->add(c, "{", &h) < 0
+			|| rpc->struct_add(h, "sd", "prefix", r->prefix, "limit",
+					   limit_or_none(r->limit))
+					   < 0)
 		return -1;
-	return rpc->struct_add(h, "sdJJJJ", "prefix", r->prefix, "limit",
-			limit_or_none(r->limit), "sources", (ull)r->sources, "connections",
-			(ull)r->connections, "rejected", (ull)r->rejected, "would_reject",
-			(ull)r->would_reject);
+	return tcl_rpc_add_numbers(rpc, h, numbers);
 }
 
 static void rpc_rules(rpc_t *rpc, void *c)
@@ -285,8 +322,10 @@ static void rpc_rules(rpc_t *rpc, void *c)
 	places = share_places(RULES_MAX, busy);
 	for(i = 0; i < found; i++) {
 		if(is_shown(&places, is_busy(&rules[i]), i == found - 1)
-				&& add_rule(rpc, c, &rules[i]) < 0)
+				&& add_rule(rpc, c, &rules[i]) < 0) {
+			tcl_rpc_no_room(rpc, c);
 			break;
+		}
 	}
 	free(rules);
 }
@@ -299,22 +338,31 @@ static const char *suggest_doc[] = {
 
 static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)
 {
+	const struct tcl_rpc_number numbers[] = {
+			{"sources", s->sources},
+			{"highest", s->highest},
+			{"p99", s->p99},
+			{"proposed", s->proposed},
+			{"above", s->above},
+			{NULL, 0},
+	};
 	uint64_t i;
 	void *h, *array, *item;
 
-	if(tcl_rpc_add_struct(rpc, c, &h) < 0)
+	if(rpc->add(c, "{", &h) < 0
+			|| rpc->struct_add(h, "sd", "prefix", s->prefix, "limit",
+					   limit_or_none(s->limit))
+					   < 0
+			|| tcl_rpc_add_numbers(rpc, h, numbers) < 0
+			|| rpc->struct_add(h, "[", "list", &array) < 0)
 		return -1;
-	rpc->struct_add(h, "sdJuudJ[", "prefix", s->prefix, "limit",
-			limit_or_none(s->limit), "sources", (ull)s->sources, "highest",
-			(unsigned int)s->highest, "p99", (unsigned int)s->p99, "proposed",
-			(int)s->proposed, "above", (ull)s->above, "list", &array);
 	for(i = 0; i < s->above && i < TCL_SUGGEST_SOURCES; i++) {
-		if(rpc->array_add(array, "{", &item) < 0) {
-			tcl_rpc_no_room(rpc, c);
+		const struct tcl_rpc_number peak[] = {
+				{"peak", s->list[i].peak}, {NULL, 0}};
+		if(rpc->array_add(array, "{", &item) < 0
+				|| rpc->struct_add(item, "s", "source", s->list[i].text) < 0
+				|| tcl_rpc_add_numbers(rpc, item, peak) < 0)
 			return -1;
-		}
-		rpc->struct_add(item, "su", "source", s->list[i].text, "peak",
-				(unsigned int)s->list[i].peak);
 	}
 	return 0;
 }
@@ -338,8 +386,10 @@ static void rpc_suggest(rpc_t *rpc, void *c)
 	places = share_places(SUGGESTIONS_MAX, busy);
 	for(i = 0; i < found; i++) {
 		if(is_shown(&places, suggestions[i].sources > 0, i == found - 1)
-				&& add_suggestion(rpc, c, &suggestions[i]) < 0)
+				&& add_suggestion(rpc, c, &suggestions[i]) < 0) {
+			tcl_rpc_no_room(rpc, c);
 			break;
+		}
 	}
 	free(suggestions);
 }

@@ -40,8 +40,6 @@ MODULE_VERSION
 static int mod_init(void);
 static int child_init(int rank);
 static void mod_destroy(void);
-static int text_param(modparam_t type, void *value);
-static int number_param(modparam_t type, void *value);
 static int mode_param(modparam_t type, void *value);
 static int on_full_param(modparam_t type, void *value);
 
@@ -54,30 +52,61 @@ static int ipv6_prefix = 64;
 static int on_full = TCL_ON_FULL_ADMIT;
 static str event_callback = STR_NULL;
 
+/* A value of the other type: the core would say that there is no such parameter, and
+ * to a function it does not tell which one it is called for. */
+#define IS_NUMBER(param)                                                      \
+	static int param##_is_number(modparam_t type, void *value)                \
+	{                                                                         \
+		LM_ERR(#param " has the number %ld as its value: it is a text, to be" \
+					  " written with quotes\n",                               \
+				(long)value);                                                 \
+		return -1;                                                            \
+	}
+#define IS_TEXT(param)                                                        \
+	static int param##_is_text(modparam_t type, void *value)                  \
+	{                                                                         \
+		LM_ERR(#param " has the text \"%s\" as its value: it is a number, to" \
+					  " be written without quotes\n",                         \
+				(char *)value);                                               \
+		return -1;                                                            \
+	}
+
+IS_NUMBER(attach)
+IS_TEXT(tcp_conn_limit)
+IS_TEXT(ipv4_prefix)
+IS_TEXT(ipv6_prefix)
+IS_NUMBER(rule)
+IS_NUMBER(rules_file)
+IS_NUMBER(mode)
+IS_NUMBER(on_full)
+IS_TEXT(log_interval)
+IS_TEXT(log_level)
+IS_NUMBER(event_callback)
+
 /* clang-format off */
 static param_export_t params[] = {
 	{"attach", PARAM_STRING | PARAM_USE_FUNC, tcl_attach_param},
-	{"attach", PARAM_INT | PARAM_USE_FUNC, number_param},
+	{"attach", PARAM_INT | PARAM_USE_FUNC, attach_is_number},
 	{"tcp_conn_limit", PARAM_INT, &limit},
-	{"tcp_conn_limit", PARAM_STRING | PARAM_USE_FUNC, text_param},
+	{"tcp_conn_limit", PARAM_STRING | PARAM_USE_FUNC, tcp_conn_limit_is_text},
 	{"ipv4_prefix", PARAM_INT, &ipv4_prefix},
-	{"ipv4_prefix", PARAM_STRING | PARAM_USE_FUNC, text_param},
+	{"ipv4_prefix", PARAM_STRING | PARAM_USE_FUNC, ipv4_prefix_is_text},
 	{"ipv6_prefix", PARAM_INT, &ipv6_prefix},
-	{"ipv6_prefix", PARAM_STRING | PARAM_USE_FUNC, text_param},
+	{"ipv6_prefix", PARAM_STRING | PARAM_USE_FUNC, ipv6_prefix_is_text},
 	{"rule", PARAM_STRING | PARAM_USE_FUNC, tcl_rules_param},
-	{"rule", PARAM_INT | PARAM_USE_FUNC, number_param},
+	{"rule", PARAM_INT | PARAM_USE_FUNC, rule_is_number},
 	{"rules_file", PARAM_STRING, &tcl_rules_file},
-	{"rules_file", PARAM_INT | PARAM_USE_FUNC, number_param},
+	{"rules_file", PARAM_INT | PARAM_USE_FUNC, rules_file_is_number},
 	{"mode", PARAM_STRING | PARAM_USE_FUNC, mode_param},
-	{"mode", PARAM_INT | PARAM_USE_FUNC, number_param},
+	{"mode", PARAM_INT | PARAM_USE_FUNC, mode_is_number},
 	{"on_full", PARAM_STRING | PARAM_USE_FUNC, on_full_param},
-	{"on_full", PARAM_INT | PARAM_USE_FUNC, number_param},
+	{"on_full", PARAM_INT | PARAM_USE_FUNC, on_full_is_number},
 	{"log_interval", PARAM_INT, &tcl_cfg_start.log_interval},
-	{"log_interval", PARAM_STRING | PARAM_USE_FUNC, text_param},
+	{"log_interval", PARAM_STRING | PARAM_USE_FUNC, log_interval_is_text},
 	{"log_level", PARAM_INT, &tcl_cfg_start.log_level},
-	{"log_level", PARAM_STRING | PARAM_USE_FUNC, text_param},
+	{"log_level", PARAM_STRING | PARAM_USE_FUNC, log_level_is_text},
 	{"event_callback", PARAM_STR, &event_callback},
-	{"event_callback", PARAM_INT | PARAM_USE_FUNC, number_param},
+	{"event_callback", PARAM_INT | PARAM_USE_FUNC, event_callback_is_number},
 	{0, 0, 0}
 };
 
@@ -94,25 +123,6 @@ struct module_exports exports = {
 	mod_destroy         /* module destroy function */
 };
 /* clang-format on */
-
-/* The core would say that there is no such parameter of this type. */
-static int text_param(modparam_t type, void *value)
-{
-	LM_ERR("a parameter of tcp_conn_limit has the text \"%s\" as its value:"
-		   " tcp_conn_limit, ipv4_prefix, ipv6_prefix, log_interval and"
-		   " log_level are numbers, to be written without quotes\n",
-			(char *)value);
-	return -1;
-}
-
-static int number_param(modparam_t type, void *value)
-{
-	LM_ERR("a parameter of tcp_conn_limit has the number %ld as its value:"
-		   " attach, rule, rules_file, mode, on_full and event_callback are"
-		   " texts, to be written with quotes\n",
-			(long)value);
-	return -1;
-}
 
 static int mode_param(modparam_t type, void *value)
 {

@@ -461,6 +461,17 @@ fn wrong_arguments_are_told(mode: Mode) {
         ("list", json!(["127.0.0.0/33"]), "127.0.0.0/33"),
         ("list", json!(["127.0.0.1/8"]), "127.0.0.1/8"),
         ("list", json!([""]), ""),
+        // of another type than expected
+        ("list", json!([7]), "7"),
+        ("list", json!([null]), "prefix"),
+        ("list", json!([{}]), "prefix"),
+        ("top", json!(["rejected"]), "rejected"),
+        ("top", json!([null]), "1 to 400"),
+        ("top", json!([5, 7]), "7"),
+        ("top", json!([5, null]), "peak"),
+        ("set_limit", json!([null]), "number"),
+        ("set_mode", json!([1]), "monitor"),
+        ("get", json!([127]), "address"),
         ("get", json!(["localhost"]), "localhost"),
         ("get", json!([]), "address"),
     ] {
@@ -472,9 +483,18 @@ fn wrong_arguments_are_told(mode: Mode) {
             "{command} {arguments}: {fault:?}"
         );
     }
+    for (arguments, told) in [(["top", "rejected"], "rejected"), (["list", "127"], "127")] {
+        let method = format!("tcp_conn_limit.{}", arguments[0]);
+        let error = server.try_kamcmd(&[&method, arguments[1]]).unwrap_err();
+        assert!(
+            error.contains("400") && error.contains(told),
+            "{arguments:?}: {error}"
+        );
+    }
     assert_eq!(server.stat("limit"), 5);
     assert_eq!(mode_of(&server), "enforce");
-    mode.finish(server, &[]);
+    // What jsonrpcs says of another type.
+    mode.finish(server, &["jsonrpcs_mod.c"]);
 }
 
 /// A hundred reloads while connections of a hundred sources come and go.

@@ -18,6 +18,7 @@ mod live;
 mod logs;
 mod metrics;
 mod modes;
+mod pages;
 mod proxy;
 mod release;
 mod reloads;

@@ -163,7 +163,13 @@ impl Server {
     /// The counters as Prometheus gets them.
     #[track_caller]
     pub(crate) fn scrape(&self) -> String {
-        http::get(self.address(Via::Tcp), "/metrics")
+        self.get("/metrics")
+    }
+
+    /// What the server answers to a request for a page.
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> String {
+        http::get(self.address(Via::Tcp), path)
     }
 
     /// What kamcmd prints for a command.
