@@ -8,7 +8,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
 
 command=$1
 tree=$(tree_path "$2")
-files=(tcp_conn_limit.so libtcp_conn_limit.so)
+# the library first: a server that starts meanwhile must not find a module that is newer
+files=(libtcp_conn_limit.so tcp_conn_limit.so)
 
 configured_dir() {
     [ -f "$tree/src/config.mak" ] || fail "not configured: $tree: set MODULES_DIR, or run 'make cfg' there"
@@ -27,8 +28,12 @@ case $command in
             [ -f "$built/$file" ] || fail "not built yet: run 'make KAMAILIO_SRC=$tree' first"
         done
         mkdir -p "$dir"
+        # by a rename, since a server may be running with the one there
         for file in "${files[@]}"; do
-            install -m 755 "$built/$file" "$dir/$file"
+            install -m 755 "$built/$file" "$dir/$file.new"
+        done
+        for file in "${files[@]}"; do
+            mv -f "$dir/$file.new" "$dir/$file"
             say "installed $dir/$file"
         done
         ;;

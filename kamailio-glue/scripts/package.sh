@@ -5,7 +5,8 @@
 #   deb     a Debian package of them, for exactly one version of Debian's
 # TREE is the source tree that the package was built from. The folder is
 # PACKAGE_DIR, or one in build/. The version of the kamailio package is that in
-# the tree's debian/changelog, or KAMAILIO_VERSION.
+# the tree's debian/changelog, or KAMAILIO_VERSION. One that was only built anew (+b1)
+# is the same; a newer one (+deb12u1) is not.
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"

@@ -47,18 +47,22 @@ test_the_folder_has_what_the_server_needs() {
 
 test_the_package_is_for_one_version() {
     package_for 6.0.1-1
-    says "kamailio (= 6.0.1-1)" dpkg-deb --field "$package"_*.deb Depends
+    says "kamailio (>= 6.0.1-1), kamailio (<< 6.0.1-1+c~)" dpkg-deb --field "$package"_*.deb Depends
     make_root
     empty_kamailio 6.0.1-1
     empty_kamailio 6.0.1-2
     in_root --install kamailio-6.0.1-2.deb
-    refused "depends on kamailio (= 6.0.1-1)" in_root --install "$package"_*.deb
+    refused "depends on kamailio (<< 6.0.1-1+c~)" in_root --install "$package"_*.deb
     in_root --purge "$package"
 
     in_root --install kamailio-6.0.1-1.deb "$package"_*.deb
     loads "$STOCK_KAMAILIO" "$PWD/root/$modules"
     in_root --purge "$package"
     [ ! -e "root/$modules" ]
+
+    # the same, only built anew
+    empty_kamailio 6.0.1-1+b1
+    in_root --install kamailio-6.0.1-1+b1.deb "$package"_*.deb
 }
 
 test_the_package_is_as_debian_wants_it() {
@@ -78,7 +82,7 @@ test_the_version_is_that_of_the_source_package() {
 		 -- nobody <nobody@invalid>  Thu, 01 Jan 2026 00:00:00 +0000
 	EOF
     project package-deb KAMAILIO_SRC="$PWD/tree" PACKAGE_DIR="$PWD"
-    says "kamailio (= 6.0.1-7)" dpkg-deb --field "$package"_*.deb Depends
+    says "kamailio (>= 6.0.1-7)" dpkg-deb --field "$package"_*.deb Depends
 }
 
 run_tests
