@@ -18,6 +18,17 @@ if [ ! -f "$tree/src/config.mak" ]; then
     fail "not configured: $tree: run 'make cfg' there, with the options its server is built with"
 fi
 
+# Objects of before the hooks came into the tree know nothing of a header that
+# was not there: no date tells make to build them again.
+forget_objects_of_other_hooks() {
+    local stamp=$out/hooks-abi
+    if [ -f "$stamp" ] && [ "$(<"$stamp")" = "$abi" ]; then
+        return
+    fi
+    rm -f "$mirrored"/*.[do] "$mirrored/tcp_conn_limit.so"
+    printf '%s\n' "$abi" >"$stamp"
+}
+
 # put FILE: into OUT by a rename, since a server may be starting with the one there
 put() {
     local name=${1##*/}
@@ -28,6 +39,7 @@ put() {
 cd "$root"
 cargo build --release --lib --target-dir "$root/target"
 mirror "$tree" "$out" "$glue/tcp_conn_limit"
+forget_objects_of_other_hooks
 ln -sfn "$root/include" "$out/include"
 put "$root/target/release/libtcp_conn_limit.so"
 # FORTIFY_SOURCE needs an optimised build, so it is not in the module's Makefile

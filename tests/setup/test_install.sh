@@ -42,6 +42,35 @@ test_a_tree_without_hooks_gives_a_module_that_interposes() {
     loads "$HOOKED_KAMAILIO" "$PWD/modules"
 }
 
+# asks_for_hooks MODULE: whether it was built with them
+asks_for_hooks() {
+    nm --dynamic --undefined-only --format=just-symbols "$1" >wanted
+    grep -qx ksr_tcp_conn_hooks_register wanted
+}
+
+# neither a new configuration nor a change of the module lies between
+test_hooks_that_come_or_go_give_another_module() {
+    local module=modules/tcp_conn_limit.so
+    cp -a "$stock" tree
+    export KAMAILIO_SRC=$PWD/tree DESTDIR=$PWD MODULES_DIR=/modules
+    project module install
+    if asks_for_hooks "$module"; then
+        return 1
+    fi
+    project patch
+    # as from an archive: nothing is newer than the objects
+    find tree -newer "$stock/src/config.mak" -exec touch -r "$stock/src/config.mak" {} +
+    says "with the connection hooks" project module
+    project install
+    asks_for_hooks "$module"
+    project unpatch
+    says 'attach "interpose"' project module
+    project install
+    if asks_for_hooks "$module"; then
+        return 1
+    fi
+}
+
 test_hooks_of_another_abi_are_refused() {
     cp -a "$hooked" tree
     sed -i 's/^\(#define KSR_TCP_CONN_HOOKS_ABI\).*/\1 99/' tree/src/core/tcp_conn_hooks.h
