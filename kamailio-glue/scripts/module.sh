@@ -18,8 +18,8 @@ if [ ! -f "$tree/src/config.mak" ]; then
     fail "not configured: $tree: run 'make cfg' there, with the options its server is built with"
 fi
 
-# Objects of before the hooks came into the tree know nothing of a header that
-# was not there: no date tells make to build them again.
+# Whether the tree has hooks is in the objects, but make only compares dates, and a
+# tree that was unpacked or copied anew may have brought its own, older than they.
 forget_objects_of_other_hooks() {
     local stamp=$out/hooks-abi
     if [ -f "$stamp" ] && [ "$(<"$stamp")" = "$abi" ]; then

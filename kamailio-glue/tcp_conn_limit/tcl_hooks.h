@@ -12,6 +12,11 @@
 #ifndef TCL_HOOKS_H
 #define TCL_HOOKS_H
 
+/* core-hooks.patch changes it. Of a header that is absent, as that below may be,
+ * the compiler notes nothing for make; so this is what builds an object anew that
+ * was built in the tree before it was patched. */
+#include "../../core/tcp_conn.h"
+
 #include "tcl_attach.h"
 
 /* a tree without the hooks gives a module that cannot use any */
