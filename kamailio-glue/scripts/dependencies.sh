@@ -3,8 +3,9 @@
 # The crates that are linked in, held against deny.toml: dependencies.sh quick|full
 #   quick  licences, duplicates and sources, with cargo alone
 #   full   the same and more by cargo-deny, which is built in build/ (some
-#          minutes), and advisories, if their database can be had: from its
-#          home, or from a clone in the folder ADVISORY_DB
+#          minutes), and advisories, of the fuzz targets' crates, too, if their
+#          database can be had: from its home, or from a clone in the folder
+#          ADVISORY_DB
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
@@ -69,6 +70,9 @@ full() {
     local from=https://github.com/RustSec/advisory-db
     once "$deny.done" "$deny_version" "building cargo-deny (some minutes)" install_deny
     "$deny/bin/cargo-deny" --locked --exclude-dev check bans licenses sources
+    # of fuzzing nothing is ever linked into what is given to others
+    local fuzz=(--manifest-path tests/fuzz/Cargo.toml --config deny.toml)
+    "$deny/bin/cargo-deny" "${fuzz[@]}" --locked check sources
     if [ -n "${ADVISORY_DB-}" ]; then
         # git takes the clone for the database's home
         export GIT_CONFIG_COUNT=1 GIT_CONFIG_VALUE_0=$from
@@ -78,6 +82,7 @@ full() {
         return
     fi
     "$deny/bin/cargo-deny" --locked --all-features check advisories
+    "$deny/bin/cargo-deny" "${fuzz[@]}" --locked check advisories
 }
 
 case ${1-} in

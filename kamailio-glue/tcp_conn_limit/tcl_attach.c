@@ -45,11 +45,11 @@ static const struct tcl_way *best(void)
 {
 	if(tcl_hooks_present())
 		return &tcl_hooks;
-	LM_NOTICE(
-			"the server has no connection hooks, so its calls of accept() and"
-			" close() are taken (attach \"interpose\"): limit and counts are"
-			" the same, but behind a PROXY the proxy is limited instead of its"
-			" clients, and tcp.local_reject does not count rejections\n");
+	LM_NOTICE("%s, so the server's calls of accept() and close() are taken"
+			  " (attach \"interpose\"): limit and counts are the same, but"
+			  " behind a PROXY the proxy is limited instead of its clients, and"
+			  " tcp.local_reject does not count rejections\n",
+			tcl_hooks_missing());
 	return &tcl_interpose;
 }
 

@@ -21,16 +21,16 @@
 	"then build the server and the module anew; or set attach to "      \
 	"\"interpose\""
 
+/* Weak, so that a core without hooks loads the module, which then can say what
+ * is missing, instead of failing in the dynamic linker. */
+#pragma weak ksr_tcp_conn_hooks_abi
+#pragma weak ksr_tcp_conn_hooks_register
+
 #ifdef TCL_WITH_HOOKS
 
 #include "../../core/tcp_conn_hooks.h"
 
 #include <tcp_conn_limit.h>
-
-/* Weak, so that a core without hooks loads the module, which then can say what
- * is missing, instead of failing in the dynamic linker. */
-#pragma weak ksr_tcp_conn_hooks_abi
-#pragma weak ksr_tcp_conn_hooks_register
 
 static int hook_check(const struct ip_addr *src)
 {
@@ -61,10 +61,15 @@ int tcl_hooks_present(void)
 		   && ksr_tcp_conn_hooks_register != NULL;
 }
 
+const char *tcl_hooks_missing(void)
+{
+	return "this server has no connection hooks";
+}
+
 static int usable(void)
 {
 	if(!tcl_hooks_present()) {
-		LM_ERR("this server has no connection hooks: " TCL_REMEDY "\n");
+		LM_ERR("%s: " TCL_REMEDY "\n", tcl_hooks_missing());
 		return -1;
 	}
 	if(ksr_tcp_conn_hooks_abi != KSR_TCP_CONN_HOOKS_ABI) {
@@ -93,15 +98,25 @@ static void detach(void)
 
 #else /* TCL_WITH_HOOKS */
 
+/* the server may have them all the same */
+extern const unsigned int ksr_tcp_conn_hooks_abi;
+
 int tcl_hooks_present(void)
 {
 	return 0;
 }
 
+const char *tcl_hooks_missing(void)
+{
+	if(&ksr_tcp_conn_hooks_abi != NULL)
+		return "this server has connection hooks, but this module was built"
+			   " for one that has none";
+	return "this server has no connection hooks";
+}
+
 static int usable(void)
 {
-	LM_ERR("this module was built for a server that has no connection hooks:"
-		   " " TCL_REMEDY "\n");
+	LM_ERR("%s: " TCL_REMEDY "\n", tcl_hooks_missing());
 	return -1;
 }
 

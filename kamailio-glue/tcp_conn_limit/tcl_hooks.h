@@ -31,4 +31,7 @@ extern const struct tcl_way tcl_hooks;
 /* Does the running core have hooks that this module knows how to use? */
 int tcl_hooks_present(void);
 
+/* What is missing, if not. */
+const char *tcl_hooks_missing(void);
+
 #endif /* TCL_HOOKS_H */
