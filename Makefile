@@ -208,7 +208,8 @@ lint:
 	    $$(find $(scripts) tests .ci -type f -perm -u+x)
 	tree=$$($(locked) $(scripts)/fetch.sh)
 	clang-format --dry-run -Werror --style="file:$$tree/.clang-format" \
-	    kamailio-glue/tcp_conn_limit/*.[ch] tests/bench/engine/stock/*.c tests/kamailio/*.c
+	    kamailio-glue/tcp_conn_limit/*.[ch] \
+	    $$(find tests -name '*.c')
 
 .PHONY: check-dependencies
 check-dependencies:

@@ -164,7 +164,8 @@ pub(crate) fn attach(counter: &'static dyn Counter) -> Result<(), Refused> {
     }
     let Found { slots, real } = find_slots().map_err(Refused::Because)?;
     COUNTER.get_or_init(|| counter);
-    // the second time they are the same
+    // After a detach they stay what they were: whoever replaced functions in between
+    // would be passed by, but the host attaches once.
     REAL.get_or_init(|| real);
     let changes = slots.into_iter().map(|slot| {
         let wrapper = match slot.name {

@@ -131,6 +131,13 @@ fn everything_at_the_same_time() {
         rules(&["10.0.0.0/8=2", "10.0.0.4=unlimited", "2001:db8::/32=4"]),
         rules(&["10.0.0.0/24=1", "2001:db8:0:3::/64=9"]),
     ];
+    /// Also if something fails: who waits for the others must not wait for ever.
+    struct SetAtEnd<'a>(&'a AtomicBool);
+    impl Drop for SetAtEnd<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let stop = &AtomicBool::new(false);
     let until_stop = |mut work: Box<dyn FnMut(u32) + Send>| {
         move || {
@@ -166,10 +173,11 @@ fn everything_at_the_same_time() {
         let watch = scope.spawn(until_stop(Box::new(move |round| {
             watch.tick(limiter, round, 1, &mut |_| {});
         })));
+        let over = SetAtEnd(stop);
         for token in join(hammers).into_iter().flatten() {
             limiter.closed(Worker::ACCEPTOR, token).unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(over);
         join(vec![changes, reports, watch]);
     });
     assert_eq!(limiter.occupancy().connections, 0);

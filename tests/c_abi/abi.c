@@ -4,9 +4,11 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -23,12 +25,12 @@ union sockaddr_union
 	struct sockaddr_in6 sin6;
 };
 
-#define CHECK(condition)                                                \
-	do {                                                                \
-		if(!(condition)) {                                              \
+#define CHECK(condition)                                                    \
+	do {                                                                    \
+		if(!(condition)) {                                                  \
 			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-			exit(1);                                                    \
-		}                                                               \
+			exit(1);                                                        \
+		}                                                                   \
 	} while(0)
 
 static const uint8_t a[4] = {192, 0, 2, 1};
@@ -128,7 +130,8 @@ static void before_init(void)
 	CHECK(tcl_stats(&stats) == TCL_EINIT);
 	CHECK(tcl_get(a, 4, &source) == TCL_EINIT);
 	CHECK(tcl_top(&source, 1, TCL_BY_CONNECTIONS) == TCL_EINIT);
-	CHECK(tcl_list(NULL, &source, 1, &total, error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_list(NULL, &source, 1, &total, error, sizeof(error))
+			== TCL_EINIT);
 	CHECK(tcl_rules(&rule, 1) == TCL_EINIT && tcl_rules(NULL, 0) == TCL_EINIT);
 	CHECK(tcl_suggest(&suggestion, 1) == TCL_EINIT);
 	CHECK(tcl_suggest(NULL, 0) == TCL_EINIT);
@@ -202,6 +205,7 @@ static void no_memory(void)
 	int status;
 
 	if(pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		struct tcl_config config = {50000000, 3, 32, 64, 0, 0};
 		struct rlimit limit = {1UL << 30, 1UL << 30};
 		char error[200];
@@ -236,6 +240,7 @@ static void full_table(int32_t mode, int32_t on_full)
 	int status;
 
 	if(pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		struct tcl_config config = {1, 0, 32, 64, mode, on_full};
 		int rejects = mode == TCL_MODE_ENFORCE && on_full == TCL_ON_FULL_REJECT;
 		uint32_t n;
@@ -263,7 +268,8 @@ static void full_table(int32_t mode, int32_t on_full)
 		clock_s += 60;
 		CHECK(watch(60) == 1 && level == TCL_LOG_WARN && events == 0);
 		snprintf(expected, sizeof(expected),
-				"the table had no place for new sources: %d connections admitted "
+				"the table had no place for new sources: %d connections "
+				"admitted "
 				"uncounted, %d rejected; raise tcp_max_connections",
 				rejects ? 1 : 2, rejects ? 2 : 0);
 		CHECK(strcmp(line, expected) == 0);
@@ -297,8 +303,9 @@ static void life_of_connections(void)
 	CHECK(tcl_check(a_mapped, 16) == 1);
 	CHECK(lines == 0); /* to log is tcl_watch()'s */
 	CHECK(watch(60) == 1 && level == TCL_LOG_REJECTED);
-	CHECK(strcmp(line, "rejected connection from 192.0.2.1: 3 connections, limit 3, "
-					   "rule default")
+	CHECK(strcmp(line,
+				  "rejected connection from 192.0.2.1: 3 connections, limit 3, "
+				  "rule default")
 			== 0);
 	CHECK(events == 1 && event.would == 0);
 	CHECK(strcmp(event_source, "192.0.2.1") == 0);
@@ -371,7 +378,8 @@ static void bad_addresses(void)
 	CHECK(tcp_connection_limit_srcip(NULL, 1) == 0);
 	CHECK(tcp_connection_limit_srcip(&unix_address, 1) == 0);
 	/* only the family is read of an address that is neither IPv4 nor IPv6 */
-	CHECK(tcp_connection_limit_srcip((union sockaddr_union *)&family_only, 1) == 0);
+	CHECK(tcp_connection_limit_srcip((union sockaddr_union *)&family_only, 1)
+			== 0);
 	CHECK(stats_now().bad_address == before + 8);
 	CHECK(stats_now().errors >= before + 8);
 	CHECK(tcl_get(NULL, 4, &source) == TCL_EARG);
@@ -486,7 +494,8 @@ static void rules(void)
 	CHECK(tcl_rules_load(null, 2, NULL, error, sizeof(error)) == TCL_EARG);
 	CHECK(tcl_rules_load(null, 2, NULL, NULL, 0) == TCL_EARG);
 	CHECK(load("192.0.2.0/24=0", NULL) == TCL_ERULES);
-	CHECK(strstr(error, "modparam rule 1") && strstr(error, "`192.0.2.0/24=0`"));
+	CHECK(strstr(error, "modparam rule 1")
+			&& strstr(error, "`192.0.2.0/24=0`"));
 	CHECK(strstr(error, "a limit is at least 1"));
 	CHECK(load("192.0.2.1/24=5", NULL) == TCL_ERULES);
 	CHECK(strstr(error, "write 192.0.2.0/24"));
@@ -505,9 +514,11 @@ static void rules(void)
 	CHECK(tcl_rules_load(two, 2, NULL, small, 6) == TCL_ERULES);
 	CHECK(strcmp(small, "modpa") == 0 && small[6] == 'x');
 	memset(small, 'x', sizeof(small));
-	CHECK(tcl_rules_load(two, 2, NULL, small, 1) == TCL_ERULES && small[0] == 0);
+	CHECK(tcl_rules_load(two, 2, NULL, small, 1) == TCL_ERULES
+			&& small[0] == 0);
 	CHECK(small[1] == 'x');
-	CHECK(tcl_rules_load(two, 2, NULL, small, 0) == TCL_ERULES && small[1] == 'x');
+	CHECK(tcl_rules_load(two, 2, NULL, small, 0) == TCL_ERULES
+			&& small[1] == 'x');
 	CHECK(tcl_rules_load(two, 2, NULL, NULL, 100) == TCL_ERULES);
 	CHECK(tcl_rules(NULL, 0) == 3 && stats_now().reloads == reloads + 1);
 	CHECK(tcl_check(a, 4) == 1);
@@ -563,7 +574,8 @@ static void rules_in_a_file(void)
 	CHECK(load(NULL, path) == TCL_ERULES && strstr(error, "16 MiB"));
 	/* as many as there can be, and one more */
 	for(i = 0; i < 65536; i++)
-		size += (size_t)sprintf(many + size, "10.0.%u.%u=1\n", i >> 8, i & 0xff);
+		size += (size_t)sprintf(
+				many + size, "10.0.%u.%u=1\n", i >> 8, i & 0xff);
 	put_file(path, many, size);
 	CHECK(load(NULL, path) == TCL_ERULES);
 	CHECK(strstr(error, "rules:65536: ") && strstr(error, "65535"));
@@ -582,6 +594,7 @@ static void rules_of_another_user(void)
 	int status;
 
 	if(pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		char path[300];
 		snprintf(path, sizeof(path), "%s/secret", folder);
 		put_file(path, "10.0.0.0/8=5\n", 13);
@@ -609,7 +622,8 @@ static void modes_and_limits(void)
 	CHECK(stats_now().mode == TCL_MODE_ENFORCE);
 	CHECK(tcl_set_mode(TCL_MODE_MONITOR) == TCL_OK);
 	/* what happened is told, whatever the mode is now */
-	CHECK(watch(60) == 1 && strncmp(line, "rejected connection from ", 25) == 0);
+	CHECK(watch(60) == 1
+			&& strncmp(line, "rejected connection from ", 25) == 0);
 	CHECK(events == before + 1 && event.would == 0);
 	next_interval();
 	CHECK(tcl_check(a, 4) == 0 && tcl_check(a, 4) == 0);
@@ -649,7 +663,8 @@ static void resets(void)
 	CHECK(stats_now().rejected > 0 && stats_now().errors > 0);
 	CHECK(tcl_reset_stats() == TCL_OK);
 	stats = stats_now();
-	CHECK(stats.admitted == 0 && stats.rejected == 0 && stats.would_reject == 0);
+	CHECK(stats.admitted == 0 && stats.rejected == 0
+			&& stats.would_reject == 0);
 	CHECK(stats.full_rejected == 0 && stats.errors == 0 && stats.panics == 0);
 	CHECK(stats.table_full == 0 && stats.bad_address == 0);
 	CHECK(stats.stale_token == 0 && stats.log_suppressed == 0);
@@ -683,10 +698,12 @@ static void lists_and_suggestions(void)
 	CHECK(strcmp(list[0].text, "192.0.2.1") == 0 && list[0].connections == 12);
 	CHECK(list[0].last_seen == 5 && list[0].first_seen >= 5);
 	CHECK(list[0].peak == 12 && list[0].limit == 0);
-	CHECK(tcl_list("192.0.2.0/24", list, 1, &total, NULL, 0) == 1 && total == 2);
+	CHECK(tcl_list("192.0.2.0/24", list, 1, &total, NULL, 0) == 1
+			&& total == 2);
 	CHECK(tcl_list("192.0.2.2", list, 5, NULL, NULL, 0) == 1);
 	CHECK(strcmp(list[0].text, "192.0.2.2") == 0);
-	CHECK(tcl_list("2001:db8::/32", list, 5, &total, NULL, 0) == 1 && total == 1);
+	CHECK(tcl_list("2001:db8::/32", list, 5, &total, NULL, 0) == 1
+			&& total == 1);
 	CHECK(tcl_list("10.0.0.0/8", list, 5, &total, NULL, 0) == 0 && total == 0);
 	CHECK(tcl_list(NULL, list, 0, &total, NULL, 0) == 0 && total == 3);
 	/* no prefix */
@@ -705,7 +722,8 @@ static void lists_and_suggestions(void)
 	CHECK(tcl_suggest(found, 1) == 2 && found[1].prefix[0] == 'x');
 	CHECK(tcl_suggest(found, 3) == 2 && found[2].prefix[0] == 'x');
 	CHECK(strcmp(found[0].prefix, "192.0.2.0/30") == 0 && found[0].limit == 20);
-	CHECK(found[0].sources == 2 && found[0].highest == 12 && found[0].p99 == 12);
+	CHECK(found[0].sources == 2 && found[0].highest == 12
+			&& found[0].p99 == 12);
 	CHECK(found[0].proposed == 18 && found[0].above == 0);
 	CHECK(found[0].list[0].text[0] == 0 && found[0].list[0].peak == 0);
 	CHECK(strcmp(found[1].prefix, "default") == 0 && found[1].limit == 0);
@@ -726,7 +744,8 @@ static void audit(void)
 
 	CHECK(audit != NULL);
 	CHECK(tcl_audit_connection(audit, a, 4, t[0]) == TCL_OK);
-	CHECK(tcl_audit_connection(audit, a, 4, t[0]) == TCL_OK); /* once too often */
+	CHECK(tcl_audit_connection(audit, a, 4, t[0])
+			== TCL_OK); /* once too often */
 	CHECK(tcl_audit_connection(audit, v6_host1, 16, 0) == TCL_OK);
 	CHECK(tcl_audit_connection(audit, a, 3, t[0]) == TCL_EARG);
 	CHECK(tcl_audit_connection(NULL, a, 4, t[0]) == TCL_EARG);
@@ -752,6 +771,7 @@ static void another_process(void)
 	pid_t pid = fork();
 
 	if(pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		tcl_attach(7);
 		CHECK(tcl_closed(t) == TCL_OK);
 		CHECK(tcl_opened(b, 4) != 0);

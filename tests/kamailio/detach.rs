@@ -2,8 +2,9 @@
 
 //! What our module leaves behind when it has taken the calls of a server.
 
+use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::{Via, source};
@@ -25,8 +26,11 @@ fn compile(to: &Path) {
 
 fn limit_of_the_core_is_as_before(mode: Mode) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let preloaded = dir.path().join("at_exit.so");
-    compile(&preloaded);
+    let at_exit = dir.path().join("at_exit.so");
+    compile(&at_exit);
+    // A sanitizer's runtime has to stay the first.
+    let before = env::var("LD_PRELOAD").unwrap_or_default();
+    let preloaded = PathBuf::from(format!("{before} {}", at_exit.display()));
     let server = mode
         .with_module()
         .limit(2)

@@ -14,7 +14,9 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Config, Log, Server, Servers, Via, free_port, number, source, until};
+use crate::harness::{
+    Client, Config, Server, Servers, SetAtEnd, Via, free_port, number, source, until,
+};
 use crate::mode::{Mode, in_every_mode, when_interposed};
 
 in_every_mode!(burst_is_cut_to_the_limit, stops_under_load);
@@ -91,36 +93,23 @@ fn way_is_found_or_chosen(_: Mode) {
     }
 }
 
-/// Panics unless an ERROR line of the module has all of `texts`.
-#[track_caller]
-fn assert_error(log: &Log, texts: &[&str]) {
-    let lines = log.lines_with("ERROR: tcp_conn_limit");
-    let told = lines
-        .iter()
-        .any(|line| texts.iter().all(|text| line.contains(text)));
-    assert!(told, "no error line with {texts:?} in\n{log}");
-}
-
 fn hooks_that_are_not_there(_: Mode) {
     for config in [stock_with_module_for_hooks(), stock_with_module()] {
         let log = config.text_param("attach", "hooks").start_fails();
-        assert_error(&log, &["this server has no connection hooks", "make patch"]);
+        log.assert_error(&["this server has no connection hooks", "make patch"]);
     }
     let hooks_in_the_server = hooked_with_module_for_stock();
     let log = hooks_in_the_server
         .text_param("attach", "hooks")
         .start_fails();
-    assert_error(
-        &log,
-        &["module was built for one that has none", "make patch"],
-    );
+    log.assert_error(&["module was built for one that has none", "make patch"]);
 }
 
 fn poll_methods_that_tell_only_once(mode: Mode) {
     for method in ["epoll_et", "sigio_rt"] {
         let line = format!("tcp_poll_method={method}");
         let log = mode.with_module().core(&line).start_fails();
-        assert_error(&log, &[method, "tcp_poll_method", "epoll_lt"]);
+        log.assert_error(&[method, "tcp_poll_method", "epoll_lt"]);
         // It is nothing to the hooks.
         let server = Config::with_module().core(&line).limit(1).start();
         let _held = server.admit(Via::Tcp, source(100, 0, 1));
@@ -146,7 +135,7 @@ fn version_that_cannot_be_interposed_on() {
     if !Mode::all().contains(&Mode::Interposed) {
         for config in [stock_with_module(), Config::interposed()] {
             let log = config.start_fails();
-            assert_error(&log, &["tcp_accept_iplimit", "core-hooks.patch"]);
+            log.assert_error(&["tcp_accept_iplimit", "core-hooks.patch"]);
         }
     }
 }
@@ -210,6 +199,7 @@ fn stops_under_load(mode: Mode) {
     let address = server.address(Via::Tcp);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _over = SetAtEnd(&is_over);
         for worker in 1..=4 {
             let is_over = &is_over;
             scope.spawn(move || {
@@ -229,7 +219,6 @@ fn stops_under_load(mode: Mode) {
         until("there is load", || server.connections() >= 20);
         // What the core says of connections that end with it.
         let log = server.stop(&["core/"]);
-        is_over.store(true, Ordering::Relaxed);
         assert!(!log.contains("ERROR: tcp_conn_limit"), "{log}");
     });
 }
@@ -327,7 +316,8 @@ fn sockets_of_other_modules_are_not_limited(mode: Mode) {
 }
 
 fn http_counts_as_with_hooks(_: Mode) {
-    for config in [Config::with_module(), Config::interposed()] {
+    for mode in [Mode::Module, Mode::Interposed] {
+        let config = mode.with_module();
         let server = config.limit(1).http("tcp_conn_limit:").start();
         let page = server.scrape();
         assert!(
@@ -339,6 +329,6 @@ fn http_counts_as_with_hooks(_: Mode) {
         server.wait_for_connections(0);
         assert_eq!(server.stat("admitted"), 2);
         assert_eq!(server.stat("rejected"), 0);
-        server.stop(&[]);
+        mode.finish(server, &[]);
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Config, Fault, Server, Via, number, source, until};
+use crate::harness::{Client, Config, Fault, Server, SetAtEnd, Via, number, source, until};
 use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(
@@ -510,6 +510,7 @@ fn reload_storm(mode: Mode) {
     let is_over = AtomicBool::new(false);
     let rounds = AtomicU32::new(0);
     thread::scope(|scope| {
+        let _over = SetAtEnd(&is_over);
         for worker in 0..4 {
             let (server, is_over, rounds) = (&server, &is_over, &rounds);
             scope.spawn(move || {
@@ -545,7 +546,6 @@ fn reload_storm(mode: Mode) {
                 mode.assert_audit_clean(&server);
             }
         }
-        is_over.store(true, Ordering::Relaxed);
     });
     assert_eq!(server.stat("reloads"), RELOADS);
     assert!(rounds.load(Ordering::Relaxed) >= 800);

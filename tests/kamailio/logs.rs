@@ -165,6 +165,7 @@ fn silence_within_the_interval(mode: Mode) {
 fn flood_of_many_sources(mode: Mode) {
     const SOURCES: u32 = 300;
     const TIMES: u32 = 15;
+    let began = Instant::now();
     let server = mode.with_module().limit(1).param("log_interval", 3).start();
     let _held: Vec<Client> = (0..SOURCES)
         .map(|n| be_rejected(&server, (n / 250) as u8, (n % 250) as u8, TIMES))
@@ -180,7 +181,9 @@ fn flood_of_many_sources(mode: Mode) {
     let (first, summaries) = (log.lines_with(FIRST).len(), log.lines_with(SUMMARY).len());
     assert!(first >= 100, "{first}");
     assert!(first <= 100 * (summaries + 1), "{first} {summaries}");
-    assert!(first + summaries < 1000, "{first} {summaries}");
+    // A summary every 3 seconds.
+    let intervals = began.elapsed().as_secs() as usize / 3 + 1;
+    assert!(summaries <= intervals, "{summaries} {intervals}");
     assert_eq!(suppressed, all - first as u64);
     assert_all_by_watcher(&log, pid);
 }
@@ -204,6 +207,7 @@ fn every_source_has_its_turn(mode: Mode) {
 }
 
 fn flood_of_one_source(mode: Mode) {
+    let began = Instant::now();
     let server = mode.with_module().limit(1).param("log_interval", 2).start();
     let _held = be_rejected(&server, 0, 1, 5000);
     until("the log tells of all", || told(&server.log()) >= 5000);
@@ -212,7 +216,8 @@ fn flood_of_one_source(mode: Mode) {
     assert_eq!(told(&log), 5000);
     let lines = log.lines_with("127.70.0.1");
     // Two for each interval of 2 seconds.
-    assert!(lines.len() <= 20, "{lines:#?}");
+    let intervals = began.elapsed().as_secs() as usize / 2 + 1;
+    assert!(lines.len() <= 2 * intervals, "{intervals} {lines:#?}");
     assert_all_by_watcher(&log, pid);
 }
 
@@ -243,7 +248,7 @@ fn watcher_is_stopped(mode: Mode) {
     let before = server.log().lines_with("tcp_conn_limit").len();
     let not_running = reject_all();
     assert!(
-        not_running < 3 * running + Duration::from_secs(1),
+        not_running < 3 * running + Duration::from_secs(10),
         "{not_running:?} while the watcher is stopped, {running:?} before"
     );
     assert_eq!(server.stat("rejected"), all(2));

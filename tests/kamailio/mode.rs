@@ -77,10 +77,7 @@ impl Mode {
     pub(crate) fn knows(self, parameter: &str) -> bool {
         let knows = has_parameter(self.version(), parameter);
         if !knows {
-            let name = thread::current().name().unwrap_or("a test").to_owned();
-            // Not eprintln, which nobody sees unless a test fails.
-            let note = format!("SKIPPED in {name}: the server has no {parameter}\n");
-            io::stderr().write_all(note.as_bytes()).expect("stderr");
+            tell_skipped(&format!("the server has no {parameter}"));
         }
         knows
     }
@@ -130,10 +127,19 @@ impl Mode {
     }
 }
 
+fn tell_skipped(why: &str) {
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    // Not eprintln, which nobody sees unless a test fails.
+    let note = format!("SKIPPED in {name}: {why}\n");
+    io::stderr().write_all(note.as_bytes()).expect("stderr");
+}
+
 /// Runs a test in the mode [`Mode::Interposed`], where there is one.
 pub(crate) fn interposed(test: fn(Mode)) {
     if Mode::all().contains(&Mode::Interposed) {
         test(Mode::Interposed);
+    } else {
+        tell_skipped("this version cannot be interposed on");
     }
 }
 

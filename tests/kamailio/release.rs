@@ -78,7 +78,7 @@ fn server_closes(mode: Mode) {
 }
 
 fn client_is_idle(mode: Mode) {
-    let server = mode.config(2).core("tcp_connection_lifetime=3").start();
+    let server = mode.config(2).core("tcp_connection_lifetime=6").start();
     let _other = Client::connect(source(0, 2, 2), server.address(Via::Tcp));
     let idle = [(); 2].map(|()| Client::connect(source(0, 2, 1), server.address(Via::Tcp)));
     server.wait_for_connections(3);
@@ -98,7 +98,7 @@ fn client_never_says_a_thing(mode: Mode) {
     }
     let server = mode
         .config(2)
-        .core("tcp_check_timer=1\ntcp_msg_data_timeout=3")
+        .core("tcp_check_timer=1\ntcp_msg_data_timeout=6")
         .start();
     let silent = [(); 2].map(|()| Client::connect(source(0, 2, 1), server.address(Via::Tcp)));
     server.wait_for_connections(2);

@@ -303,7 +303,7 @@ fn event_route_runs_again_in_the_next_interval(mode: Mode) {
     let _held = server.admit_all(4, Via::Tcp, source(80, 0, 1));
     until("three events", || {
         server.reject(Via::Tcp, source(80, 0, 1));
-        server.log().lines_with("event of 127.80.0.1").len() == 3
+        server.log().lines_with("event of 127.80.0.1").len() >= 3
     });
     mode.finish(server, &[]);
 }

@@ -6,7 +6,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Config, Server, Via, number, source};
+use crate::harness::{Client, Config, Server, Via, source};
 use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(
@@ -17,7 +17,6 @@ attached_either_way!(
     audit_compares_with_the_core,
     counters_are_those_of_a_core_module,
     kamcmd_shows_the_commands,
-    functions_of_the_library_run,
 );
 
 /// A server with limit 4 that has seen four sources: with 4, 3 and 1
@@ -198,16 +197,6 @@ fn kamcmd_shows_the_commands(mode: Mode) {
     assert_eq!(top.matches("source:").count(), 2, "{top}");
     let audit = server.kamcmd(&["tcp_conn_limit.audit"]);
     assert!(audit.contains("differences: 0"), "{audit}");
-    mode.finish(server, &[]);
-}
-
-fn functions_of_the_library_run(mode: Mode) {
-    let server = mode.with_module().limit(1).start();
-    let _held = server.admit(Via::Tcp, source(0, 4, 1));
-    server.reject(Via::Tcp, source(0, 4, 1));
-    let stats = server.rpc("tcp_conn_limit.stats", json!([]));
-    assert_eq!(number(&stats, "admitted"), 1);
-    assert_eq!(number(&stats, "rejected"), 1);
     mode.finish(server, &[]);
 }
 

@@ -9,20 +9,10 @@ use std::path::{Path, PathBuf};
 use object::{Object, ObjectSection, ObjectSymbol};
 use tempfile::TempDir;
 
-use crate::harness::{Config, Log, Servers};
+use crate::harness::{Config, Servers};
 
 const MODULE: &str = "tcp_conn_limit.so";
 const LIBRARY: &str = "libtcp_conn_limit.so";
-
-/// Panics unless an ERROR line of the module has all of `texts`.
-#[track_caller]
-fn assert_error(log: &Log, texts: &[&str]) {
-    let told = log
-        .lines_with("ERROR: tcp_conn_limit")
-        .iter()
-        .any(|line| texts.iter().all(|text| line.contains(text)));
-    assert!(told, "no error line with {texts:?} in\n{log}");
-}
 
 /// The directory of our module.
 fn module_dir() -> PathBuf {
@@ -60,7 +50,7 @@ fn core_with_hooks_of_another_abi() {
     let config = Config::new(&copy, &servers.module_path);
     let log = config.module(MODULE).start_fails();
     let (theirs, ours) = (format!("hooks ABI {}", abi + 6), format!("ABI {abi}"));
-    assert_error(&log, &[&theirs, &ours, "make patch"]);
+    log.assert_error(&[&theirs, &ours, "make patch"]);
 }
 
 /// The version of the hooks' ABI in a program, and where it stands in the file.
@@ -98,7 +88,7 @@ fn library_of_another_version() {
     let log = Config::hooked()
         .module(&module_in(copy.path()))
         .start_fails();
-    assert_error(&log, &[&format!("library version {other}"), version]);
+    log.assert_error(&[&format!("library version {other}"), version]);
 }
 
 fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
@@ -121,7 +111,7 @@ fn parameter_out_of_range() {
         ("log_level", 4, "-5 to 3"),
     ] {
         let log = Config::with_module().param(name, value).start_fails();
-        assert_error(&log, &[name, &value.to_string(), range]);
+        log.assert_error(&[name, &value.to_string(), range]);
     }
 }
 
@@ -135,7 +125,7 @@ fn parameter_of_the_wrong_type() {
         "log_level",
     ] {
         let log = Config::with_module().text_param(name, "many").start_fails();
-        assert_error(&log, &[name, "\"many\"", "number"]);
+        log.assert_error(&[name, "\"many\"", "number"]);
     }
     for name in [
         "attach",
@@ -146,7 +136,7 @@ fn parameter_of_the_wrong_type() {
         "event_callback",
     ] {
         let log = Config::with_module().param(name, 5).start_fails();
-        assert_error(&log, &[name, "5", "text"]);
+        log.assert_error(&[name, "5", "text"]);
     }
 }
 
@@ -162,7 +152,7 @@ fn parameter_of_an_unknown_word() {
         ("on_full", "", &["admit", "reject"]),
     ] {
         let log = Config::with_module().text_param(name, word).start_fails();
-        assert_error(&log, &[&[name, word], known].concat());
+        log.assert_error(&[&[name, word], known].concat());
     }
 }
 
@@ -174,13 +164,13 @@ fn no_shared_memory() {
         .core("tcp_max_connections=50000000")
         .run_by(&["prlimit", "--as=2000000000"])
         .start_fails();
-    assert_error(&log, &["shared memory", "tcp_max_connections"]);
+    log.assert_error(&["shared memory", "tcp_max_connections"]);
 }
 
 #[test]
 fn tcp_disabled() {
     let log = Config::with_module().core("disable_tcp=yes").start_fails();
-    assert_error(&log, &["TCP is disabled"]);
+    log.assert_error(&["TCP is disabled"]);
 }
 
 #[test]

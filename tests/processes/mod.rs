@@ -26,10 +26,20 @@ pub(crate) fn run(tests: &[(&str, fn())]) {
             continue;
         }
         let start = Instant::now();
+        print!("test {name} ... ");
+        std::io::stdout().flush().unwrap();
+        deadline();
         // a failed one ends the program
         test();
-        println!("test {name} ... ok, {:.1} s", start.elapsed().as_secs_f64());
+        println!("ok, {:.1} s", start.elapsed().as_secs_f64());
     }
+}
+
+/// From now on nothing takes more than ten minutes: where somebody waits for ever, the
+/// program ends, and its children with it.
+pub(crate) fn deadline() {
+    // SAFETY: takes no pointer; the signal ends the program.
+    unsafe { libc::alarm(600) };
 }
 
 /// A forked process that runs `work` and is killed if nobody waits for it.

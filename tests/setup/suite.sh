@@ -6,6 +6,10 @@
 set -euo pipefail
 shopt -s inherit_errexit
 
+# the tests read what other tools say; LANGUAGE would win against LC_ALL
+export LC_ALL=C.UTF-8
+unset LANGUAGE
+
 # shellcheck disable=SC2034 # for those who source this
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 
@@ -54,8 +58,11 @@ says() {
 
 run_tests() {
     local test folder result passed=0 failed=0
+    all=$(mktemp -d)
+    trap 'rm -rf "$all"' EXIT
     for test in $(compgen -A function test_); do
-        folder=$(mktemp -d)
+        folder=$all/$test
+        mkdir "$folder"
         set +e
         (
             set -e
@@ -72,7 +79,7 @@ run_tests() {
             sed 's/^/    /' "$folder.output"
             failed=$((failed + 1))
         fi
-        rm -rf "$folder" "$folder.output"
+        rm -rf "$folder"
     done
     echo "${0##*/}: $passed passed, $failed failed"
     [ "$failed" -eq 0 ]

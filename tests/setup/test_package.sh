@@ -25,9 +25,10 @@ empty_kamailio() {
     dpkg-deb --root-owner-group --build empty "kamailio-$1.deb"
 }
 
-# A system of its own; the libraries of C are those of the machine.
+# A system of its own, of whoever runs this; the libraries of C are those of the
+# machine.
 in_root() {
-    dpkg --root="$PWD/root" --ignore-depends=libc6,libgcc-s1 --log=/dev/null "$@"
+    dpkg --root="$PWD/root" --force-not-root --ignore-depends=libc6,libgcc-s1 --log=/dev/null "$@"
 }
 
 make_root() {

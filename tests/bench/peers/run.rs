@@ -167,7 +167,7 @@ fn measure_group(
                 window,
             });
         }
-        // Each follows and leads the others equally often.
+        // None comes first or last each time.
         subjects.reverse();
     }
     Ok(samples)

@@ -263,6 +263,7 @@ impl Config {
     fn start_or_end(self) -> Result<Server, (ExitStatus, Log)> {
         // A few tries: a port that was free may be taken by the time the
         // server binds it.
+        let mut last = None;
         for _ in 0..5 {
             let ports = Ports {
                 tcp: free_port(),
@@ -270,11 +271,14 @@ impl Config {
                 any_address: free_port(),
             };
             match self.clone().start_on(ports) {
-                Err((_, log)) if log.contains("Address already in use") => {}
+                Err((_, log)) if log.contains("Address already in use") => last = Some(log),
                 ended_or_not => return ended_or_not,
             }
         }
-        panic!("no free port found");
+        panic!(
+            "no free port found:\n{}",
+            last.expect("a log of the last try")
+        );
     }
 
     /// Starts the server on the given ports.

@@ -30,6 +30,16 @@ impl Log {
         self.0.contains(text)
     }
 
+    /// Panics unless an ERROR line of the module has all of `texts`.
+    #[track_caller]
+    pub(crate) fn assert_error(&self, texts: &[&str]) {
+        let lines = self.lines_with("ERROR: tcp_conn_limit");
+        let told = lines
+            .iter()
+            .any(|line| texts.iter().all(|text| line.contains(text)));
+        assert!(told, "no error line with {texts:?} in\n{self}");
+    }
+
     /// Panics when something went wrong for the server that a test did not
     /// announce in `expected`.
     #[track_caller]

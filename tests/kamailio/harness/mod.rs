@@ -30,4 +30,4 @@ pub(crate) use process::{Stopped, send};
 pub(crate) use rpc::Fault;
 pub(crate) use server::{Server, number};
 pub(crate) use servers::{Servers, has_parameter, version};
-pub(crate) use wait::until;
+pub(crate) use wait::{DEADLINE, SetAtEnd, until};

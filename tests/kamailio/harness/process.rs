@@ -84,9 +84,14 @@ impl Process {
     /// Ends all processes of the server, whatever they do.
     pub(crate) fn kill_all(&mut self) {
         match killpg(self.pid(), Signal::SIGKILL) {
-            Ok(()) => until("all killed processes are gone", || {
-                self.ended().is_some() && self.left().is_empty()
-            }),
+            Ok(()) => {
+                let gone =
+                    poll(|| (self.ended().is_some() && self.left().is_empty()).then_some(()));
+                // Not a panic: this is for what is dropped, too.
+                if gone.is_none() {
+                    eprintln!("killed processes of the server are still there");
+                }
+            }
             Err(Errno::ESRCH) => {}
             Err(error) => eprintln!("the server cannot be killed: {error}"),
         }
@@ -133,7 +138,8 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        kill(self.0, Signal::SIGCONT).expect("the process is there");
+        // It is gone if the server died; to panic here would end all tests.
+        _ = kill(self.0, Signal::SIGCONT);
     }
 }
 
