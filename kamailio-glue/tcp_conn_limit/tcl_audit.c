@@ -87,10 +87,10 @@ static int audit_add(rpc_t *rpc, void *c, const struct tcl_audit_sums *sums,
 			{NULL, 0},
 	};
 	int i;
-	void *h, *array, *item;
+	void *h, *array;
 
-	if(rpc->add(c, "{", &h) < 0 || tcl_rpc_add_numbers(rpc, h, numbers) < 0
-			|| rpc->struct_add(h, "[", "list", &array) < 0)
+	if(rpc->add(c, "{", &h) < 0
+			|| tcl_rpc_add_list(rpc, h, numbers, &array) < 0)
 		return -1;
 	for(i = 0; i < found; i++) {
 		const struct tcl_rpc_number counts[] = {
@@ -98,9 +98,7 @@ static int audit_add(rpc_t *rpc, void *c, const struct tcl_audit_sums *sums,
 				{"counted", list[i].counted},
 				{NULL, 0},
 		};
-		if(rpc->array_add(array, "{", &item) < 0
-				|| rpc->struct_add(item, "s", "source", list[i].text) < 0
-				|| tcl_rpc_add_numbers(rpc, item, counts) < 0)
+		if(tcl_rpc_add_item(rpc, array, list[i].text, counts) < 0)
 			return -1;
 	}
 	return 0;

@@ -45,18 +45,40 @@ int tcl_rpc_add_numbers(
 	return 0;
 }
 
+int tcl_rpc_add_list(
+		rpc_t *rpc, void *h, const struct tcl_rpc_number *numbers, void **array)
+{
+	if(tcl_rpc_add_numbers(rpc, h, numbers) < 0)
+		return -1;
+	return rpc->struct_add(h, "[", "list", array);
+}
+
+int tcl_rpc_add_item(rpc_t *rpc, void *array, const char *source,
+		const struct tcl_rpc_number *numbers)
+{
+	void *item;
+
+	if(rpc->array_add(array, "{", &item) < 0
+			|| rpc->struct_add(item, "s", "source", source) < 0)
+		return -1;
+	return tcl_rpc_add_numbers(rpc, item, numbers);
+}
+
 int tcl_rpc_text(rpc_t *rpc, void *c, str *text)
 {
-	static char untouched[] = "";
+	static char none[] = "";
 
 	/* 0 is what scan() returns for no argument, and, since the modifiers before
 	 * it do not count, for one of a wrong type; jsonrpcs sets the text to NULL
 	 * then and tells nobody */
-	text->s = untouched;
+	text->s = none;
 	text->len = 0;
 	if(rpc->scan(c, "*.S", text) > 0)
 		return 1;
-	return (text->s == NULL) ? -1 : 0;
+	if(text->s != NULL)
+		return 0;
+	text->s = none;
+	return -1;
 }
 
 void tcl_rpc_failed(rpc_t *rpc, void *c, int error)

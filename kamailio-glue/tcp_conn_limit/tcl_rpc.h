@@ -52,8 +52,17 @@ struct tcl_rpc_number
 int tcl_rpc_add_numbers(
 		rpc_t *rpc, void *h, const struct tcl_rpc_number *numbers);
 
+/* Adds the numbers to a struct of the answer, then an array "list": 0, or -1. */
+int tcl_rpc_add_list(rpc_t *rpc, void *h, const struct tcl_rpc_number *numbers,
+		void **array);
+
+/* Adds a source with its numbers to an array of the answer: 0, or -1. */
+int tcl_rpc_add_item(rpc_t *rpc, void *array, const char *source,
+		const struct tcl_rpc_number *numbers);
+
 /* The next argument, of whatever type, as text that is valid until the next call:
- * 1, 0 if there is none, -1 if it is none that could be a text. */
+ * 1, 0 if there is none, -1 if it is none that could be a text; the text is empty
+ * then. */
 int tcl_rpc_text(rpc_t *rpc, void *c, str *text);
 
 /* A function of the library returned the error. */

@@ -59,7 +59,7 @@ static void rpc_set_limit(rpc_t *rpc, void *c)
 	 * take the limit away. */
 	if(tcl_rpc_text(rpc, c, &text) < 1 || tcl_text_number(&text, &limit) < 0) {
 		rpc->fault(c, 400, "%.*s: a limit is needed, a number, 0 for none",
-				text.len, text.s ? text.s : "");
+				text.len, text.s);
 		return;
 	}
 	if(tcl_cfg_set_limit(limit) < 0)

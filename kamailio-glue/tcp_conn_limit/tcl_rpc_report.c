@@ -176,7 +176,7 @@ static void rpc_top(rpc_t *rpc, void *c)
 	if(given < 0 || (given > 0 && tcl_text_number(&text, &n) < 0) || n < 1
 			|| n > TOP_MAX) {
 		rpc->fault(c, 400, "%.*s: a number from 1 to %d is needed", text.len,
-				text.s ? text.s : "", TOP_MAX);
+				text.s, TOP_MAX);
 		return;
 	}
 	if(given > 0)
@@ -184,8 +184,8 @@ static void rpc_top(rpc_t *rpc, void *c)
 	if(given > 0)
 		by = tcl_text_by(&text);
 	if(given < 0 || by < 0) {
-		rpc->fault(c, 400, "%.*s: " TCL_TEXT_BYS " is needed", text.len,
-				text.s ? text.s : "");
+		rpc->fault(
+				c, 400, "%.*s: " TCL_TEXT_BYS " is needed", text.len, text.s);
 		return;
 	}
 	answer_top(rpc, c, n, by);
@@ -203,8 +203,8 @@ static int add_list(rpc_t *rpc, void *c, const struct tcl_source *sources,
 	int i;
 	void *h, *array, *item;
 
-	if(rpc->add(c, "{", &h) < 0 || tcl_rpc_add_numbers(rpc, h, numbers) < 0
-			|| rpc->struct_add(h, "[", "list", &array) < 0)
+	if(rpc->add(c, "{", &h) < 0
+			|| tcl_rpc_add_list(rpc, h, numbers, &array) < 0)
 		return -1;
 	for(i = 0; i < found; i++) {
 		if(rpc->array_add(array, "{", &item) < 0
@@ -283,6 +283,16 @@ static int is_busy(const struct tcl_rule *r)
 	return r->sources > 0 || r->rejected > 0 || r->would_reject > 0;
 }
 
+/* Adds a struct that is about the sources of a rule. */
+static int add_limit(
+		rpc_t *rpc, void *c, const char *prefix, int32_t limit, void **h)
+{
+	if(rpc->add(c, "{", h) < 0)
+		return -1;
+	return rpc->struct_add(
+			*h, "sd", "prefix", prefix, "limit", limit_or_none(limit));
+}
+
 static int add_rule(rpc_t *rpc, void *c, const struct tcl_rule *r)
 {
 	const struct tcl_rpc_number numbers[] = {
@@ -294,10 +304,7 @@ static int add_rule(rpc_t *rpc, void *c, const struct tcl_rule *r)
 	};
 	void *h;
 
-	if(rpc->add(c, "{", &h) < 0
-			|| rpc->struct_add(h, "sd", "prefix", r->prefix, "limit",
-					   limit_or_none(r->limit))
-					   < 0)
+	if(add_limit(rpc, c, r->prefix, r->limit, &h) < 0)
 		return -1;
 	return tcl_rpc_add_numbers(rpc, h, numbers);
 }
@@ -347,21 +354,15 @@ static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)
 			{NULL, 0},
 	};
 	uint64_t i;
-	void *h, *array, *item;
+	void *h, *array;
 
-	if(rpc->add(c, "{", &h) < 0
-			|| rpc->struct_add(h, "sd", "prefix", s->prefix, "limit",
-					   limit_or_none(s->limit))
-					   < 0
-			|| tcl_rpc_add_numbers(rpc, h, numbers) < 0
-			|| rpc->struct_add(h, "[", "list", &array) < 0)
+	if(add_limit(rpc, c, s->prefix, s->limit, &h) < 0
+			|| tcl_rpc_add_list(rpc, h, numbers, &array) < 0)
 		return -1;
 	for(i = 0; i < s->above && i < TCL_SUGGEST_SOURCES; i++) {
 		const struct tcl_rpc_number peak[] = {
 				{"peak", s->list[i].peak}, {NULL, 0}};
-		if(rpc->array_add(array, "{", &item) < 0
-				|| rpc->struct_add(item, "s", "source", s->list[i].text) < 0
-				|| tcl_rpc_add_numbers(rpc, item, peak) < 0)
+		if(tcl_rpc_add_item(rpc, array, s->list[i].text, peak) < 0)
 			return -1;
 	}
 	return 0;
