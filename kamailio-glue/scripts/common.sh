@@ -55,6 +55,19 @@ logged() {
     fi
 }
 
+# put FOLDER FILE...: puts the files there, in this order, by renames, since a server may
+# be starting or running with those that are there. None, if there is no room for all.
+put() {
+    local folder=$1 file
+    shift
+    for file in "$@"; do
+        install -p -m 755 "$file" "$folder/${file##*/}.new"
+    done
+    for file in "$@"; do
+        mv -f "$folder/${file##*/}.new" "$folder/${file##*/}"
+    done
+}
+
 # once STAMP KEY WHAT COMMAND...: runs COMMAND unless STAMP says that it came
 # to its end with this KEY. The log lies beside the stamp.
 once() {

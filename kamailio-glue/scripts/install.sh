@@ -28,12 +28,8 @@ case $command in
             [ -f "$built/$file" ] || fail "not built yet: run 'make KAMAILIO_SRC=$tree' first"
         done
         mkdir -p "$dir"
-        # by a rename, since a server may be running with the one there
+        put "$dir" "${files[@]/#/$built/}"
         for file in "${files[@]}"; do
-            install -m 755 "$built/$file" "$dir/$file.new"
-        done
-        for file in "${files[@]}"; do
-            mv -f "$dir/$file.new" "$dir/$file"
             say "installed $dir/$file"
         done
         ;;

@@ -29,23 +29,16 @@ forget_objects_of_other_hooks() {
     printf '%s\n' "$abi" >"$stamp"
 }
 
-# put FILE: into OUT by a rename, since a server may be starting with the one there
-put() {
-    local name=${1##*/}
-    cp -p "$1" "$out/$name.new"
-    mv -f "$out/$name.new" "$out/$name"
-}
-
 cd "$root"
 cargo build --release --lib --target-dir "$root/target"
 mirror "$tree" "$out" "$glue/tcp_conn_limit"
 forget_objects_of_other_hooks
 ln -sfn "$root/include" "$out/include"
-put "$root/target/release/libtcp_conn_limit.so"
+put "$out" "$root/target/release/libtcp_conn_limit.so"
 # FORTIFY_SOURCE needs an optimised build, so it is not in the module's Makefile
 logged "$out/module.log" "building the module" \
     make -C "$mirrored" "$optimised -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2" TCL_LIBDIR=../../.. TCL_INCDIR=../../../include
-put "$mirrored/tcp_conn_limit.so"
+put "$out" "$mirrored/tcp_conn_limit.so"
 if [ -n "$abi" ]; then
     kind="with the connection hooks"
 else
