@@ -32,7 +32,7 @@ const LIMIT: u32 = 3;
 
 /// By how much the end may take longer with our module than without it, on a
 /// machine that has other things to do.
-const AS_FAST: Duration = Duration::from_secs(5);
+const AS_FAST: Duration = Duration::from_secs(2);
 
 /// Where the core complains when a process is gone, of what it cannot send or
 /// receive any more; and of clients that were rejected or gave up.
