@@ -16,8 +16,10 @@ use tcp_conn_limit::settings::Mode;
 use tcp_conn_limit::source::{Prefixes, Source};
 use tcp_conn_limit::watch::Watch;
 
+mod set_at_end;
 mod worker;
 
+use set_at_end::SetAtEnd;
 use worker::keep_within;
 
 const WORKERS: u32 = 4;
@@ -131,13 +133,6 @@ fn everything_at_the_same_time() {
         rules(&["10.0.0.0/8=2", "10.0.0.4=unlimited", "2001:db8::/32=4"]),
         rules(&["10.0.0.0/24=1", "2001:db8:0:3::/64=9"]),
     ];
-    /// Also if something fails: who waits for the others must not wait for ever.
-    struct SetAtEnd<'a>(&'a AtomicBool);
-    impl Drop for SetAtEnd<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     let stop = &AtomicBool::new(false);
     let until_stop = |mut work: Box<dyn FnMut(u32) + Send>| {
         move || {

@@ -12,7 +12,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use crate::harness::{Config, Server, Stopped, Via, source, until};
+use crate::harness::{Config, Server, SetAtEnd, Stopped, Via, source, until};
 use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(storm_of_reloads, loader_is_stopped,);
@@ -127,6 +127,7 @@ fn storm_of_reloads(mode: Mode) {
     let by_kamcmd = || server.try_kamcmd(&[RELOAD]).map(|_| ());
     let (done, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
+        let over = SetAtEnd(&is_over);
         let clients = (0..2).map(|thread| {
             let (server, is_over) = (&server, &is_over);
             scope.spawn(move || {
@@ -152,8 +153,8 @@ fn storm_of_reloads(mode: Mode) {
             scope.spawn(|| reload_again_and_again(TIMES, &done, by_kamcmd)),
         ];
         let failed = loaders.map(|loader| loader.join().is_err());
-        is_over.store(true, Ordering::Relaxed);
         assert!(!failed.contains(&true));
+        drop(over);
         for client in clients {
             let rounds = client.join().expect("the limits were right");
             assert!(rounds > 5, "{rounds} rounds");

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::harness::server::is_clean;
 use crate::harness::{Server, number};
 use crate::mode::Mode;
 
@@ -65,10 +66,7 @@ pub(crate) fn audit(mode: Mode, server: &Server) -> Result<u32, Value> {
     loop {
         asked += 1;
         let answer = server.rpc("tcp_conn_limit.audit", json!([]));
-        if answer["differences"] == 0
-            && answer["uncounted"] == 0
-            && answer["connections"] == answer["counted"]
-        {
+        if is_clean(&answer) {
             return Ok(asked);
         }
         if mode == Mode::Module || Instant::now() > end {

@@ -15,8 +15,10 @@ mod ports;
 pub(crate) mod process;
 pub(crate) mod proxy;
 mod rpc;
-mod server;
+pub(crate) mod server;
 pub(crate) mod servers;
+#[path = "../../set_at_end.rs"]
+mod set_at_end;
 mod stream;
 mod tls;
 mod wait;
@@ -30,4 +32,5 @@ pub(crate) use process::{Stopped, send};
 pub(crate) use rpc::Fault;
 pub(crate) use server::{Server, number};
 pub(crate) use servers::{Servers, has_parameter, version};
-pub(crate) use wait::{DEADLINE, SetAtEnd, until};
+pub(crate) use set_at_end::SetAtEnd;
+pub(crate) use wait::{DEADLINE, until};

@@ -2,23 +2,12 @@
 
 //! Waiting for a condition instead of for a time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Long enough for a loaded machine, and for a server under valgrind; reached only by
 /// a test that fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Sets the flag when it is gone: threads that go on until then end also with a test
-/// that fails.
-pub(crate) struct SetAtEnd<'a>(pub(crate) &'a AtomicBool);
-
-impl Drop for SetAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// Returns what `probe` finds as soon as it finds something, or `None` when
 /// the deadline passes.
