@@ -78,7 +78,7 @@ impl SourceHash {
         match source.family() {
             Family::V4 => mix(&self.v4, (source.word() as u32).to_le_bytes()),
             Family::V6 => {
-                let upper = mix(&self.v6_upper, source.word().to_le_bytes());
+                let upper = mix(&self.v6_upper, source.upper().to_le_bytes());
                 match source.low() {
                     // the rule with prefixes up to 64 bits, and one hash for each
                     // source with longer ones, too

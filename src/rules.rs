@@ -102,7 +102,7 @@ impl From<Source> for RuleKey {
     fn from(source: Source) -> RuleKey {
         RuleKey {
             family: source.family(),
-            upper: source.word(),
+            upper: source.upper(),
             lower: source.low(),
             length: bits_of(source.family()) as u8,
         }

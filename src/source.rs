@@ -98,7 +98,7 @@ impl Source {
     pub(crate) fn from_words(family: Family, word: u64, low: u64) -> Source {
         let bits = match family {
             Family::V4 => u128::from(word),
-            Family::V6 => u128::from(word) << 64 | u128::from(low),
+            Family::V6 => u128::from(word ^ spread(low)) << 64 | u128::from(low),
         };
         Source { family, bits }
     }
@@ -111,10 +111,21 @@ impl Source {
 
     /// IPv4: the address. IPv6: the upper half of the address.
     #[inline]
-    pub(crate) fn word(self) -> u64 {
+    pub(crate) fn upper(self) -> u64 {
         match self.family {
             Family::V4 => self.bits as u64,
             Family::V6 => (self.bits >> 64) as u64,
+        }
+    }
+
+    /// What a slot holds of the source. IPv4: the address. IPv6: the upper half of the
+    /// address, combined with the lower half so that sources of one network have
+    /// different words. With [`low`](Self::low) it gives the address back.
+    #[inline]
+    pub(crate) fn word(self) -> u64 {
+        match self.family {
+            Family::V4 => self.bits as u64,
+            Family::V6 => self.upper() ^ spread(self.low()),
         }
     }
 
@@ -148,6 +159,13 @@ impl Source {
             prefix: prefixes.length(self.family),
         }
     }
+}
+
+/// A bijection that maps 0 to 0 and neighbours far apart.
+#[inline]
+fn spread(low: u64) -> u64 {
+    // odd, hence a bijection: 2⁶⁴ divided by the golden ratio
+    low.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 struct SourceText {
