@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! [`SourceHash`]: the keyed hash that spreads sources over the buckets.
 //!
-//! Simple tabulation: each byte of a source picks a random word from a table of
-//! its own, and the words are combined by exclusive or. Which addresses meet in a
-//! bucket depends on the tables alone, which are drawn anew at each start and
-//! never leave the server; so a peer who chooses his addresses cannot choose
-//! where they go. It takes a third of the time of SipHash-1-3.
+//! Simple tabulation: each byte of a source picks a random word from a table of its
+//! own, and the words are combined by exclusive or. Which addresses meet in a bucket
+//! depends on the tables alone, which are drawn again at each start and never leave
+//! the server; so a peer that chooses its addresses cannot choose their buckets. It
+//! takes a third of the time of SipHash-1-3.
 //!
 //! For any set of keys chosen without knowledge of the tables, two choices fill
 //! buckets as evenly with simple tabulation as with a truly random function, up to
 //! constants (S. Dahlgaard, M. B. T. Knudsen, E. Rotenberg, M. Thorup: "The power
 //! of two choices with simple tabulation", SODA 2016; the method: M. Pătraşcu, M.
 //! Thorup: "The power of simple tabulation hashing", JACM 59/3, 2012).
+//!
+//! These constants show where few values meet in many bytes, as in networks that are
+//! numbered by a plan: two bytes that cancel each other out in the upper bits do so for
+//! all values of the others. A multiplication by a random odd number after a fold of
+//! the halves breaks this, because it is not linear over exclusive or. Both steps are
+//! bijections, so every single hash, and every three of them together, stay as evenly
+//! distributed as before.
 
 #![forbid(unsafe_code)]
 
@@ -28,6 +35,8 @@ pub(crate) struct SourceHash {
     v4: Box<[Table; 4]>,
     v6_upper: Box<[Table; 8]>,
     v6_lower: Box<[Table; 8]>,
+    /// Odd.
+    multiplier: u64,
 }
 
 impl SourceHash {
@@ -46,6 +55,7 @@ impl SourceHash {
             v4: Box::new(core::array::from_fn(|_| table())),
             v6_upper: Box::new(core::array::from_fn(|_| table())),
             v6_lower: Box::new(core::array::from_fn(|_| table())),
+            multiplier: random.hash_one(0u64) | 1,
         }
     }
 
@@ -55,6 +65,7 @@ impl SourceHash {
     #[cfg(test)]
     pub(crate) fn weak(pairs: u64) -> SourceHash {
         let mut hash = SourceHash::new();
+        hash.multiplier = 1;
         // a table of up to 256 buckets goes by the upper byte of each half alone
         let uppers = 0xff00_0000_ff00_0000;
         let tables = hash.v4.iter_mut().chain(hash.v6_upper.iter_mut());
@@ -75,18 +86,19 @@ impl SourceHash {
     /// The hash of `source`: two independent halves of 32 bits.
     #[inline]
     pub(crate) fn of(&self, source: Source) -> u64 {
-        match source.family() {
+        let tabulated = match source.family() {
             Family::V4 => mix(&self.v4, (source.word() as u32).to_le_bytes()),
             Family::V6 => {
                 let upper = mix(&self.v6_upper, source.upper().to_le_bytes());
                 match source.low() {
-                    // the rule with prefixes up to 64 bits, and one hash for each
-                    // source with longer ones, too
+                    // always with prefixes up to 64 bits
                     0 => upper,
                     low => upper ^ mix(&self.v6_lower, low.to_le_bytes()),
                 }
             }
-        }
+        };
+        // both steps are bijections
+        (tabulated ^ tabulated >> 32).wrapping_mul(self.multiplier)
     }
 }
 
