@@ -12,10 +12,13 @@
 //!
 //! # Which rule a source has
 //!
-//! is looked up once for each source that has as many connections as the lowest
-//! limit: its details keep the answer, in one word with the source and the generation
-//! for which it holds. So it cannot be taken for that of another source, which had
-//! the slot before.
+//! A source's rule is looked up once it has as many connections as the lowest limit.
+//! Its details keep the answer, in one word with 16 bits of the generation and 32 bits
+//! that distinguish the source from others (`Owner::tag`). An IPv4 source therefore
+//! never gets the rule of another one. An IPv6 source gets that of the one that had
+//! its slot before only if both share these bits, a chance of 2⁻³², and only if
+//! another process kept that rule while the details changed their owner, since the new
+//! owner starts without a rule.
 
 #![forbid(unsafe_code)]
 
@@ -260,14 +263,12 @@ impl<'a> Rulebook<'a> {
         // Relaxed: only who holds the lock stores it
         let generation = settings.rules_generation.load(Ordering::Relaxed);
         let mut next = generation.wrapping_add(1);
+        if next as u16 & 0x7fff == 0 {
+            self.forget_kept();
+        }
         if next as u16 == 0 {
-            // 0 as 16 bits stands for unused memory; the halves take turns all the
-            // same. What details keep must not be taken for that of a generation
-            // to come.
+            // 0 as 16 bits stands for unused memory; the halves take turns all the same
             next = next.wrapping_add(2);
-            for detail in self.region.details() {
-                detail.rule.store(0, Ordering::Relaxed);
-            }
         }
         let (old, new) = (self.half(generation), self.half(next));
         for (entry, rule) in new.entries.iter().zip(rules.rules()) {
@@ -289,6 +290,28 @@ impl<'a> Rulebook<'a> {
         settings.rules_generation.store(next, Ordering::Release);
         settings.lowest_rule.store(lowest, Ordering::Release);
         Ok(())
+    }
+
+    /// Clears all rules that details keep, so that none is taken for one of a later
+    /// generation with the same 16 bits. Runs twice in each turn of these bits: a
+    /// process that resolves a rule meanwhile may keep it for the generation that ends
+    /// after its detail was cleared, and the next clearing, 32,768 generations later and
+    /// as many before that number returns, removes it. Only a process stopped within
+    /// [`resolve_once`](Self::resolve_once) for as many loads could still be wrong.
+    fn forget_kept(self) {
+        let slots = self
+            .region
+            .buckets()
+            .iter()
+            .flat_map(|bucket| &bucket.slots);
+        for (slot, detail) in slots.zip(self.region.details()) {
+            // Relaxed: a slot that was never claimed keeps no rule, and its detail is
+            // not touched, which would give it memory; one that is claimed just now is
+            // resolved for this generation or the next
+            if slot.control.load(Ordering::Relaxed) != 0 {
+                detail.rule.store(0, Ordering::Relaxed);
+            }
+        }
     }
 
     fn half(self, generation: u32) -> Half<'a> {
