@@ -9,10 +9,11 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use crate::limiter::{Limiter, StaleToken, Token, Worker};
-use crate::region::{HOME_ROW, ROWS};
+use crate::region::{HOME_ROW, ROWS, SLOTS_PER_BUCKET};
 use crate::rules::{Place, RuleSet};
 use crate::source::{Prefixes, Source};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::watch::Watch;
 
 #[path = "../tests/model/plain.rs"]
 mod plain;
@@ -147,6 +148,169 @@ fn generations_of_rules_begin_anew() {
         if loaded >= 65_536 {
             assert!((0..8).all(|n| limiter.check(source(n)).is_ok()), "{loaded}");
         }
+    }
+}
+
+/// Rules are loaded at the turn of the 16 bits while another thread checks: whatever
+/// that keeps meanwhile is cleared before the number of its generation returns.
+#[test]
+fn kept_rules_do_not_outlive_the_turn() {
+    const SOURCES: u32 = 20_000;
+    let limiter = Limiter::new(4 * SOURCES, 0, Prefixes::DEFAULT).unwrap();
+    for n in 0..SOURCES {
+        limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
+    }
+    // rule 0 admits no second connection of 10/8, then none of 9/8
+    let strict = rules(&["10.0.0.0/8=1"]);
+    let wide = rules(&["9.0.0.0/8=1", "10.0.0.0/8=1000"]);
+    let generation = &limiter.region().header().settings.rules_generation;
+    let kept_for = |generation: u16| {
+        (0..limiter.table().slots())
+            .filter(|&slot| {
+                let kept = limiter.table().detail(slot).rule.load(Ordering::Relaxed);
+                (kept >> 16) as u16 == generation
+            })
+            .count()
+    };
+    for turn in 1..=3u32 {
+        generation.store(turn << 16 | 0xfffe, Ordering::SeqCst);
+        limiter.set_rules(&strict).unwrap();
+        assert_eq!(generation.load(Ordering::SeqCst), turn << 16 | 0xffff);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in (0..SOURCES).cycle() {
+                    let _ = limiter.check(source(n)).is_ok();
+                    // Relaxed: ends the loop, nothing is read after it
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+            // begins when the checker has kept a good part
+            while kept_for(0xffff) < SOURCES as usize / 2 {
+                std::hint::spin_loop();
+            }
+            limiter.set_rules(&strict).unwrap();
+            done.store(true, Ordering::Relaxed);
+        });
+        // half a turn later, the second clearing
+        generation.store((turn + 1) << 16 | 0x7fff, Ordering::SeqCst);
+        limiter.set_rules(&strict).unwrap();
+        assert_eq!(kept_for(0xffff), 0, "kept beyond the second clearing");
+        // and when the number returns, under other rules
+        generation.store((turn + 1) << 16 | 0xfffe, Ordering::SeqCst);
+        limiter.set_rules(&wide).unwrap();
+        let wrong = (0..SOURCES).filter(|&n| limiter.check(source(n)).is_err());
+        assert_eq!(wrong.count(), 0, "rejected by a rule of another generation");
+    }
+}
+
+/// The clearing of kept rules gives no memory to slots that were never used.
+#[test]
+fn the_turn_leaves_unused_details_untouched() {
+    let limiter = Limiter::new(200_000, 0, Prefixes::DEFAULT).unwrap();
+    let generation = &limiter.region().header().settings.rules_generation;
+    generation.store(0xffff, Ordering::Relaxed);
+    limiter.set_rules(&rules(&["10.0.0.0/8=1"])).unwrap();
+    let details = limiter.region().details();
+    let resident = resident_bytes(details.as_ptr().addr());
+    assert!(
+        resident < size_of_val(details) / 2,
+        "{resident} bytes are resident, the details have {}",
+        size_of_val(details)
+    );
+}
+
+/// Bytes of the mapping at `address` that this process has touched.
+fn resident_bytes(address: usize) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut is_it = false;
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let first = words.next().unwrap();
+        let bounds = first.split_once('-').and_then(|(from, to)| {
+            let parse = |text| usize::from_str_radix(text, 16).ok();
+            Some(parse(from)?..parse(to)?)
+        });
+        if let Some(bounds) = bounds {
+            is_it = bounds.contains(&address);
+        } else if is_it && first == "Rss:" {
+            return words.next().unwrap().parse::<usize>().unwrap() * 1024;
+        }
+    }
+    panic!("no mapping at {address:#x}");
+}
+
+/// Addresses /12 apart take the same slot one after the other, in every epoch: none is
+/// given the rejections of the one before.
+#[test]
+fn details_of_neighbours_are_kept_apart() {
+    let limiter = Limiter::new(1, 1, Prefixes::DEFAULT).unwrap();
+    let limiter = limiter.with_weak_hash(1);
+    // seven of the eight slots
+    for n in 0..7 {
+        limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
+    }
+    let v4 = |bits: u32| Source::new(&bits.to_be_bytes(), Prefixes::DEFAULT).unwrap();
+    let mut address = 0xc000_0200_u32;
+    for turn in 0..5_000 {
+        let report = limiter.get(v4(address));
+        assert_eq!((report.rejected, report.peak), (0, 0), "turn {turn}");
+        let token = limiter.opened(Worker::ACCEPTOR, v4(address), 0).unwrap();
+        assert_eq!(limiter.get(v4(address)).rejected, 0, "turn {turn}");
+        for _ in 0..5 {
+            let rejection = limiter.check(v4(address)).unwrap_err();
+            assert!(limiter.rejected(Worker::ACCEPTOR, rejection));
+        }
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+        let epoch = limiter.table().find(v4(address)).unwrap().control.epoch();
+        // the next epoch differs in these bits
+        address ^= (epoch ^ (epoch + 1)) << 20;
+    }
+}
+
+/// A source that returns to a crowded bucket moves to its other one, and what is known
+/// of it moves along.
+#[test]
+fn history_moves_with_the_source() {
+    let bucket_of = |place: crate::table::Place| place.slot / SLOTS_PER_BUCKET;
+    for turn in 0..50 {
+        let limiter = Limiter::new(200, 1, Prefixes::DEFAULT).unwrap();
+        let mover = source(0);
+        let token = limiter.opened(Worker::ACCEPTOR, mover, 0).unwrap();
+        let mut watch = Watch::default();
+        for _ in 0..3 {
+            let rejection = limiter.check(mover).unwrap_err();
+            limiter.rejected(Worker::ACCEPTOR, rejection);
+        }
+        let mut notices = 0;
+        watch.tick(&limiter, 100, 60, &mut |_| notices += 1);
+        assert_eq!(notices, 1, "the first rejection");
+        let known = limiter.get(mover);
+        let before = limiter.table().find(mover).unwrap();
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+        // others take the rest of its bucket, and then all have connections
+        let others: Vec<_> = (1..)
+            .map(source)
+            .filter(|&other| {
+                let token = limiter.opened(Worker::ACCEPTOR, other, 0).unwrap();
+                limiter.closed(Worker::ACCEPTOR, token).unwrap();
+                bucket_of(limiter.table().find(other).unwrap()) == bucket_of(before)
+            })
+            .take(SLOTS_PER_BUCKET - 1)
+            .collect();
+        for other in others {
+            limiter.opened(Worker::ACCEPTOR, other, 0).unwrap();
+        }
+        assert_eq!(limiter.table().find(mover), Some(before));
+        let token = limiter.opened(Worker::ACCEPTOR, mover, 0).unwrap();
+        let after = limiter.table().find(mover).unwrap();
+        assert_ne!(bucket_of(after), bucket_of(before), "turn {turn}");
+        assert_eq!(limiter.get(mover), known, "turn {turn}");
+        watch.tick(&limiter, 101, 60, &mut |_| notices += 1);
+        assert_eq!(notices, 1, "nothing was rejected since");
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
     }
 }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Details`]: what is known of a source beside its count: rejections, peak, when
+//! [`Details`]: what is known of a source besides its count: rejections, peak, when
 //! it was seen.
 //!
-//! A source's details lie on a cache line of their own, which a check of a source
-//! far from its limit does not touch. So a claim does not clear them either: they
-//! name their owner, a source and the epoch in which it took the slot, and whoever
-//! writes them first for a new owner clears them. All are statistics: an increment
-//! that comes while another process clears them may be lost, and so may be what a new
-//! owner has by then, if another process still writes for the old one.
+//! A source's details lie apart from its slot, so that a check of a source far from
+//! its limit does not touch them: they take up one or two more cache lines. A claim
+//! does not clear them for the same reason. They name their owner, a source and the
+//! epoch in which it took the slot, and the first writer for a new owner clears them.
+//! All are statistics: an increment that meets another process's clearing may be lost,
+//! and so may what a new owner has by then if another process still writes for the
+//! old one.
 
 #![forbid(unsafe_code)]
 
@@ -16,32 +17,46 @@ use crate::source::Source;
 use crate::sync::{Ordering, Statistic32};
 use crate::table::{Place, Table};
 
-/// Whose details the details of a slot are.
+/// The source that the details of a slot belong to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner {
     slot: usize,
-    /// 32 bits that tell the source from others, see [`Table::tag`].
-    pub(crate) tag: u32,
-    /// Those, and the epoch.
-    mark: u32,
+    /// The source and its epoch, side by side:
+    ///
+    /// ```text
+    ///   bit 0: 1 │ 1–12 epoch │ 13–63 Table::identity
+    /// ```
+    ///
+    /// So no two IPv4 addresses share a mark. Two IPv6 sources do, if they take the
+    /// same slot in the same epoch, as seldom as they share an identity.
+    mark: u64,
 }
 
 impl Owner {
+    const EPOCH_SHIFT: u32 = 1;
+    const IDENTITY_SHIFT: u32 = 13;
+
     /// `source` at `place`.
     pub(crate) fn of(table: Table<'_>, source: Source, place: Place) -> Owner {
-        let tag = table.tag(source);
-        // an epoch has 12 bits
-        let mark = tag ^ place.control.epoch() << 20;
+        let epoch = u64::from(place.control.epoch());
+        let identity = table.identity(source);
         Owner {
             slot: place.slot,
-            tag,
-            mark: if mark == NOBODY { !NOBODY } else { mark },
+            mark: identity << Self::IDENTITY_SHIFT | epoch << Self::EPOCH_SHIFT | 1,
         }
+    }
+
+    /// 32 bits that distinguish the source from others: an IPv4 address whole. IPv6
+    /// sources are hashed, so two of one slot share a tag with a probability of about
+    /// 2⁻³².
+    pub(crate) fn tag(self) -> u32 {
+        let identity = self.mark >> Self::IDENTITY_SHIFT;
+        (identity ^ identity >> 32) as u32
     }
 }
 
-/// The numbers are nobody's: untouched, or being cleared.
-const NOBODY: u32 = 0;
+/// The mark of details without an owner: untouched, or being cleared.
+const NO_OWNER: u64 = 0;
 
 /// The details of all slots.
 #[derive(Clone, Copy)]
@@ -68,23 +83,54 @@ impl<'a> Details<'a> {
     /// The details of `owner`, for writing.
     pub(crate) fn own(self, owner: Owner) -> &'a Detail {
         let detail = &self.region.details()[owner.slot];
-        // statistics, here and below; but nobody takes the numbers of another source
-        // for those of this one: its mark is stored when they are cleared, by Release
+        // Statistics, here and below. A reader never takes the numbers of the owner
+        // before for those of this one: the mark is stored by Release after they are
+        // cleared.
         let before = detail.owner.load(Ordering::Relaxed);
         if before != owner.mark {
-            let nobody =
-                detail
-                    .owner
-                    .compare_exchange(before, NOBODY, Ordering::Relaxed, Ordering::Relaxed);
-            // not if another process was faster; but if one was killed meanwhile
-            if nobody.is_ok() {
+            let cleared_here = detail.owner.compare_exchange(
+                before,
+                NO_OWNER,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            // Another process may have been faster. If it was killed meanwhile, the next
+            // call clears the rest.
+            if cleared_here.is_ok() {
                 for number in detail.numbers() {
                     number.store(0, Ordering::Relaxed);
                 }
+                // Relaxed: the tag in the word guards it, this makes a mistake rarer
+                detail.rule.store(0, Ordering::Relaxed);
                 detail.owner.store(owner.mark, Ordering::Release);
             }
         }
         detail
+    }
+
+    /// The source `from` moved and is now `to`: its history goes with it.
+    #[cold]
+    pub(crate) fn carry(self, from: Owner, to: Owner) {
+        // before `own`, since it may be the same slot
+        let history = self.read(from);
+        let detail = self.own(to);
+        // added: another process may have counted for the new owner already
+        let rejected = [
+            (&detail.rejected, history.rejected),
+            (&detail.would_reject, history.would_reject),
+        ];
+        for (number, before) in rejected {
+            number.fetch_add(before, Ordering::Relaxed);
+        }
+        detail.peak.fetch_max(history.peak, Ordering::Relaxed);
+        let kept = [
+            (&detail.rejected_at, history.rejected_at),
+            (&detail.first_seen, history.first_seen),
+            (&detail.last_seen, history.last_seen),
+        ];
+        for (number, before) in kept {
+            number.store(before, Ordering::Relaxed);
+        }
     }
 
     /// The numbers of `owner`; zeros if nobody has written any.
@@ -114,15 +160,21 @@ impl<'a> Details<'a> {
         }
     }
 
-    /// `owner` has `connections` at the time `now`.
-    pub(crate) fn sample(self, owner: Owner, connections: u32, now: u32) {
+    /// Notes that `owner` was seen with `connections` at the time `now`. Returns when it
+    /// was first seen, for [`seconds_since`].
+    pub(crate) fn sample(self, owner: Owner, connections: u32, now: u32) -> u32 {
         let detail = self.own(owner);
         let stamp = stamp(now);
-        if detail.first_seen.load(Ordering::Relaxed) == 0 {
+        let mut first_seen = detail.first_seen.load(Ordering::Relaxed);
+        if first_seen == 0 {
+            first_seen = stamp;
             detail.first_seen.store(stamp, Ordering::Relaxed);
         }
-        detail.last_seen.store(stamp, Ordering::Relaxed);
-        self.peak(owner, connections);
+        if connections > 0 {
+            detail.last_seen.store(stamp, Ordering::Relaxed);
+            self.peak(owner, connections);
+        }
+        first_seen
     }
 
     /// `owner` has `connections`: is this more than ever?

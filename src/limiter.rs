@@ -267,7 +267,7 @@ impl Limiter {
     ) -> Option<Result<(), Rejection>> {
         let owner = Owner::of(self.table(), source, place);
         let detail = self.details().own(owner);
-        let (rule, limit) = self.rulebook().resolve_once(source, owner.tag, detail);
+        let (rule, limit) = self.rulebook().resolve_once(source, owner.tag(), detail);
         if limit <= 0 || connections < limit {
             self.recent.store(place.slot as u32, Ordering::Relaxed);
             return Some(Ok(()));
@@ -359,8 +359,10 @@ impl Limiter {
             // Relaxed: a hint
             let recent = self.recent.load(Ordering::Relaxed) as usize;
             let found = match table.live_at(recent, source, worker.0) {
-                Some(place) => Ok(place),
-                None => table.find_or_claim(source, worker.0),
+                Some(place) if !table.is_crowded(place) => Ok(place),
+                _ => table.find_or_claim(source, worker.0, |left, place| {
+                    self.note_move(source, left, place);
+                }),
             };
             let place = match found {
                 Ok(place) => place,
@@ -565,6 +567,13 @@ impl Limiter {
         }
         let owner = Owner::of(self.table(), source, place);
         self.details().peak(owner, connections.unsigned_abs());
+    }
+
+    /// Carries the history of `source` from the slot it left to the slot it has now.
+    #[cold]
+    fn note_move(&self, source: Source, left: Place, now: Place) {
+        let owner = |place| Owner::of(self.table(), source, place);
+        self.details().carry(owner(left), owner(now));
     }
 
     #[inline]

@@ -14,12 +14,14 @@
 //!             claim                key written             confirmed
 //!   Free ────────────▶ Claiming ──────────────▶ Pending ─────────────▶ Live
 //!    ▲                    ▲                        │                    │ ▲
-//!    └───── the same source was found elsewhere ───┘     to be replaced │ │ in use
-//!                         │                                             ▼ │
-//!                         └───────────── no connections ────────────── Retiring
+//!    ├───── the same source was found elsewhere ───┘     to be replaced │ │ in use
+//!    │                    │                                  or to move ▼ │
+//!    │                    └─────────── replaced: no connections ───── Retiring
+//!    └──────────────────────────────── moves: no connections ──────────┘
 //! ```
 //!
-//! - **Free**: never used, or given back before it was used.
+//! - **Free**: never used, given back before it was used, or left by a source that
+//!   moved.
 //! - **Claiming**: one process owns the slot and writes its key.
 //! - **Pending**: the key stands, but the same source might be pending elsewhere.
 //! - **Live**: the source's one slot.
@@ -52,6 +54,16 @@
 //! before the check of the control word, which sees that and takes the addition
 //! back.
 //!
+//! # Why a source that returns may move
+//!
+//! A source without connections keeps its slot until another source needs it. If it
+//! always returned there, the choice between two buckets would be made once, at its
+//! first connection, and forgotten by a fleet that reconnects: buckets would fill up
+//! as with one random choice, and a new source would find no slot 100 times more
+//! often. So a source that returns to a bucket whose other slots are all busy, and
+//! whose other bucket has fewer busy ones, gives its slot up and claims one again. The
+//! old slot is Free before the new one is claimed, so the source never has two.
+//!
 //! # A process killed on the way
 //!
 //! A Retiring slot is taken over by whoever wants it. One that was left Pending is
@@ -76,6 +88,10 @@ const ATTEMPTS: u32 = 16;
 /// A bucket with fewer sources that have connections takes another one without
 /// a look at the second bucket.
 const FEW: usize = SLOTS_PER_BUCKET / 2;
+
+/// A source that returns leaves its bucket if this many others there have connections
+/// and its other bucket has fewer.
+const CROWDED: usize = SLOTS_PER_BUCKET - 1;
 
 /// State, family, epoch, rows and stamp of a slot, as one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,12 +233,29 @@ impl<'a> Table<'a> {
         self.find_in(self.buckets_of(source), source)
     }
 
-    /// The Live slot of `source` with `row` entered, taken for it if it has none.
+    /// The Live slot of `source` with `row` entered, claimed for it if it has none.
+    ///
+    /// A source that returns to a crowded bucket moves to its other bucket: then
+    /// `on_move` is called with the slot it left and the slot it has now.
     #[inline]
-    pub(crate) fn find_or_claim(self, source: Source, row: usize) -> Result<Place, ClaimError> {
+    pub(crate) fn find_or_claim(
+        self,
+        source: Source,
+        row: usize,
+        on_move: impl FnOnce(Place, Place),
+    ) -> Result<Place, ClaimError> {
         let buckets = self.buckets_of(source);
+        let mut left = None;
         for _ in 0..ATTEMPTS {
             let place = match self.find_in(buckets, source) {
+                Some(place)
+                    if self.is_crowded(place) && self.is_better_elsewhere(place, buckets) =>
+                {
+                    if self.give_up(place) {
+                        left = Some(place);
+                    }
+                    None
+                }
                 Some(place) => self.enter(place, row),
                 None => {
                     let victim = self.choose(buckets).ok_or(ClaimError::Full)?;
@@ -230,20 +263,26 @@ impl<'a> Table<'a> {
                 }
             };
             if let Some(place) = place {
+                if let Some(left) = left {
+                    on_move(left, place);
+                }
                 return Ok(place);
             }
         }
         Err(ClaimError::Contended)
     }
 
-    /// 32 bits that tell `source` from others: all of an IPv4 address, of an IPv6
-    /// address a hash that no peer knows.
-    pub(crate) fn tag(self, source: Source) -> u32 {
+    /// 51 bits that distinguish `source` from other sources in the same slot: an IPv4
+    /// address whole; of an IPv6 source 50 bits of a keyed hash, which two sources of
+    /// one slot share with a probability below 2⁻³⁵ in a table of any size (their
+    /// bucket is part of the hash), and no IPv4 address has.
+    pub(crate) fn identity(self, source: Source) -> u64 {
         match source.family() {
-            Family::V4 => source.word() as u32,
+            Family::V4 => source.word(),
             Family::V6 => {
-                let hash = self.hash.of(source);
-                (hash ^ hash >> 32) as u32
+                // multiplied, so that the 50 upper bits depend on all 64
+                let hash = self.hash.of(source).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                1 << 50 | hash >> 14
             }
         }
     }
@@ -403,23 +442,44 @@ impl<'a> Table<'a> {
         less.free.or(less.idle)
     }
 
+    /// Counts the busy slots of a bucket and picks the free slot and the idle slot to
+    /// claim next. The slots take turns, so that the idle source that is replaced is
+    /// about the one that has been in the bucket longest: every claim adds 1 to one
+    /// epoch of the bucket, so the sum of the epochs is a turn counter that needs no
+    /// memory.
+    #[inline]
     fn look(self, bucket: usize) -> Look {
-        let mut look = Look::default();
         let entries: &Bucket = &self.region.buckets()[bucket];
-        for (i, entry) in entries.slots.iter().enumerate() {
+        // publish
+        let controls: [Control; SLOTS_PER_BUCKET] =
+            core::array::from_fn(|i| Control::load(&entries.slots[i].control, Ordering::Acquire));
+        let claims: u32 = controls.iter().map(|control| control.epoch()).sum();
+        let turn = claims as usize % SLOTS_PER_BUCKET;
+        let (mut busy, mut free, mut idle) = (0, 0u32, 0u32);
+        for (i, control) in controls.iter().enumerate() {
             let slot = bucket * SLOTS_PER_BUCKET + i;
-            // publish
-            let control = Control::load(&entry.control, Ordering::Acquire);
-            let place = Place { slot, control };
             match control.state() {
-                State::Free => look.free = look.free.or(Some(place)),
+                State::Free => free |= 1 << i,
                 State::Live | State::Retiring if self.rows.sum(slot, control.rows()) == 0 => {
-                    look.idle = look.idle.or(Some(place));
+                    idle |= 1 << i;
                 }
-                _ => look.busy += 1,
+                _ => busy += 1,
             }
         }
-        look
+        // the first member of the set at or after the turn
+        let next = |set: u32| {
+            let twice = set | set << SLOTS_PER_BUCKET;
+            let i = (turn + (twice >> turn).trailing_zeros() as usize) % SLOTS_PER_BUCKET;
+            (set != 0).then(|| Place {
+                slot: bucket * SLOTS_PER_BUCKET + i,
+                control: controls[i],
+            })
+        };
+        Look {
+            busy,
+            free: next(free),
+            idle: next(idle),
+        }
     }
 
     /// Enters `row`, and makes a Retiring slot Live again.
@@ -430,6 +490,59 @@ impl<'a> Table<'a> {
             return Some(place);
         }
         self.exchange(place.slot, place.control, live)
+    }
+
+    /// Whether the source at `place` has no connections and all other slots of its
+    /// bucket belong to sources that have some. A hint: of the others, only the home
+    /// row is read, without a branch for each slot.
+    #[inline]
+    pub(crate) fn is_crowded(self, place: Place) -> bool {
+        if self.rows.sum(place.slot, place.control.rows()) != 0 {
+            return false;
+        }
+        let bucket = &self.region.buckets()[place.slot / SLOTS_PER_BUCKET];
+        // Relaxed: a hint
+        let busy = |slot: &Slot| usize::from(slot.home_cell.load(Ordering::Relaxed) > 0);
+        bucket.slots.iter().map(busy).sum::<usize>() >= CROWDED
+    }
+
+    /// Whether the other bucket of the source at `place` has fewer busy slots.
+    #[cold]
+    fn is_better_elsewhere(self, place: Place, buckets: [usize; 2]) -> bool {
+        let own = place.slot / SLOTS_PER_BUCKET;
+        let other = if own == buckets[0] {
+            buckets[1]
+        } else {
+            buckets[0]
+        };
+        // Under loom a bucket has one slot, which is too few for a crowd: there, every
+        // source that returns to its lower bucket moves.
+        self.look(other).busy < self.look(own).busy || cfg!(loom) && own < other
+    }
+
+    /// Frees the slot of a source without connections, by the first steps of a
+    /// replacement. `false` if the slot changed meanwhile or has connections again.
+    #[cold]
+    fn give_up(self, place: Place) -> bool {
+        let Some(retiring) = self.retire(place) else {
+            return false;
+        };
+        let free = retiring.control.stamped().with_state(State::Free);
+        self.exchange(retiring.slot, retiring.control, free)
+            .is_some()
+    }
+
+    /// Makes the slot Retiring if its source has no connections, which the cells show
+    /// only after the change, see the module's documentation.
+    fn retire(self, place: Place) -> Option<Place> {
+        let retiring = place.control.stamped().with_state(State::Retiring);
+        let place = self.exchange(place.slot, place.control, retiring)?;
+        if self.rows.sum(place.slot, retiring.rows()) != 0 {
+            // in use: Live again, unless its source was faster
+            self.revive(place);
+            return None;
+        }
+        Some(place)
     }
 
     /// Makes a Retiring slot Live again.
@@ -447,18 +560,11 @@ impl<'a> Table<'a> {
         row: usize,
         buckets: [usize; 2],
     ) -> Option<Place> {
-        let slot = victim.slot;
-        let mut from = victim.control;
-        if from.state() != State::Free {
-            let retiring = from.stamped().with_state(State::Retiring);
-            let place = self.exchange(slot, from, retiring)?;
-            if self.rows.sum(slot, retiring.rows()) != 0 {
-                // in use: Live again, unless its source was faster
-                self.revive(place);
-                return None;
-            }
-            from = retiring;
-        }
+        let Place { slot, control } = victim;
+        let from = match control.state() {
+            State::Free => control,
+            _ => self.retire(victim)?.control,
+        };
         let claiming = from.stamped().claimed_for(source.family()).with_row(row);
         self.exchange(slot, from, claiming)?;
         let entry = self.slot(slot);
@@ -514,7 +620,6 @@ impl<'a> Table<'a> {
 }
 
 /// What [`Table::look`] saw in a bucket.
-#[derive(Default)]
 struct Look {
     busy: usize,
     free: Option<Place>,

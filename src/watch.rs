@@ -72,9 +72,10 @@ pub struct Summary {
 
 /// What was told of a source.
 struct Known {
-    /// Whose numbers the two below are: slot, epoch of the slot, number of resets.
-    /// If that changes, the numbers have begun anew.
-    of: (usize, u32, u32),
+    /// When the source was first seen, and the number of resets. If either changes,
+    /// the numbers below started again at 0. A source that moves to another slot keeps
+    /// both.
+    of: (u32, u32),
     /// Its rejections that are told, or counted in `more`.
     rejected: u32,
     would_reject: u32,
@@ -136,14 +137,16 @@ impl Watch {
         let Some((report, place)) = limiter.report(slot) else {
             return;
         };
-        if report.connections > 0 {
-            let owner = Owner::of(limiter.table(), report.source, place);
-            limiter.details().sample(owner, report.connections, now);
-        }
-        if report.rejected == 0 && report.would_reject == 0 {
+        let has_rejections = report.rejected > 0 || report.would_reject > 0;
+        if report.connections == 0 && !has_rejections {
             return;
         }
-        let of = (slot, place.control.epoch(), resets);
+        let owner = Owner::of(limiter.table(), report.source, place);
+        let first_seen = limiter.details().sample(owner, report.connections, now);
+        if !has_rejections {
+            return;
+        }
+        let of = (first_seen, resets);
         if !self.known.contains_key(&report.source)
             && (self.known.len() >= MOST_KNOWN || self.known.try_reserve(1).is_err())
         {
@@ -213,10 +216,7 @@ impl Watch {
             let recent = known
                 .told
                 .is_some_and(|told| now.wrapping_sub(told) < interval);
-            recent
-                || limiter
-                    .report(known.of.0)
-                    .is_some_and(|(report, _)| report.source == *source)
+            recent || limiter.table().find(*source).is_some()
         });
         self.first_told = 0;
         if let Some(slot) = self.ran_out_at.take() {

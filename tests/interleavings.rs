@@ -290,6 +290,60 @@ fn two_claims_against_return() {
     });
 }
 
+/// A source returns through two workers at once and moves to its other bucket.
+#[test]
+fn two_returns_that_move() {
+    for limit in [ANY, 1] {
+        explore(
+            &format!("two workers, one source that moves, limit {limit}"),
+            move || {
+                let shared = Shared::new(2, 0);
+                let token = shared.opened(0, A, ANY).unwrap();
+                shared.closed(0, token).unwrap();
+                let other = shared.spawn(move |shared| shared.opened(1, A, limit).is_ok());
+                let mine = shared.opened(0, A, limit).is_ok();
+                let others = other.join().unwrap();
+                assert!(limit == ANY || !(mine && others));
+                assert!(limit != ANY || mine && others);
+                shared.assert_counts(&[(A, u32::from(mine) + u32::from(others))]);
+            },
+        );
+    }
+}
+
+/// One source moves while another one claims a slot.
+#[test]
+fn move_against_claim() {
+    explore("a source that moves against a claim", || {
+        let shared = Shared::new(2, 0);
+        let token = shared.opened(0, A, ANY).unwrap();
+        let other = shared.spawn(|shared| shared.opened(1, B, ANY).is_ok());
+        shared.closed(0, token).unwrap();
+        let mine = shared.opened(0, A, ANY).is_ok();
+        let others = other.join().unwrap();
+        assert!(mine && others, "there is a slot for each");
+        shared.assert_counts(&[(A, 1), (B, 1)]);
+    });
+}
+
+#[test]
+fn killed_while_moving() {
+    explore_kills("killed while a source moves", |steps| {
+        let shared = Shared::new(2, 0);
+        let token = shared.opened(0, A, ANY).unwrap();
+        shared.closed(0, token).unwrap();
+        let victim = shared.spawn(move |shared| {
+            killed_after(steps, || shared.opened(1, A, ANY).unwrap()).is_none()
+        });
+        let mine = shared.opened(0, A, ANY).is_ok();
+        let killed = victim.join().unwrap();
+        let others = shared.0.get(source(A)).connections - u32::from(mine);
+        assert!(others == 1 || killed && others == 0);
+        shared.assert_counts(&[(A, u32::from(mine) + others)]);
+        killed
+    });
+}
+
 #[test]
 fn replacement_against_check() {
     explore("replacement against look-up", || {
