@@ -66,6 +66,7 @@ mod details;
 pub mod ffi;
 #[cfg_attr(loom, path = "hash/model.rs")]
 mod hash;
+mod hint;
 #[cfg(not(loom))]
 #[rustfmt::skip]
 mod host;

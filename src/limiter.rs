@@ -8,13 +8,14 @@ use core::num::NonZeroU64;
 
 use crate::details::{Details, Owner};
 use crate::hash::SourceHash;
+use crate::hint;
 use crate::region::{Geometry, HOME_ROW, ROWS, Region, RegionError, Tally};
 use crate::rows::Rows;
 use crate::rulebook::{Busy, RuleId, Rulebook};
 use crate::rules::RuleSet;
 use crate::settings::{Mode, OnFull, Settings};
 use crate::source::{Prefixes, Source};
-use crate::sync::{AtomicU32, Ordering, Statistic64};
+use crate::sync::{Ordering, Statistic64};
 use crate::table::{ClaimError, Place, Table};
 
 /// A worker of the server, as a row of the table.
@@ -171,10 +172,6 @@ pub struct Limiter {
     hash: SourceHash,
     prefixes: Prefixes,
     max_connections: u32,
-    /// The slot in which this process last found a source. Who opens a connection
-    /// has just checked it, as a rule, so `opened` looks here first and need not
-    /// search again. A hint: whether the source is there is seen in the slot.
-    recent: AtomicU32,
 }
 
 impl Limiter {
@@ -213,12 +210,13 @@ impl Limiter {
     ) -> Result<Limiter, RegionError> {
         let region = Region::create(geometry)?;
         Settings::of(&region).set_limit(limit);
+        // its memory is there before the first connection
+        hint::set(0);
         Ok(Limiter {
             region,
             hash: SourceHash::new(),
             prefixes,
             max_connections,
-            recent: AtomicU32::default(),
         })
     }
 
@@ -242,8 +240,7 @@ impl Limiter {
         while let Some(place) = table.find(source) {
             let connections = self.rows().sum(place.slot, place.control.rows());
             if connections < lowest {
-                // Relaxed: a hint
-                self.recent.store(place.slot as u32, Ordering::Relaxed);
+                hint::set(place.slot);
                 return Ok(());
             }
             if let Some(answer) = self.check_busy(source, place, connections) {
@@ -269,7 +266,7 @@ impl Limiter {
         let detail = self.details().own(owner);
         let (rule, limit) = self.rulebook().resolve_once(source, owner.tag(), detail);
         if limit <= 0 || connections < limit {
-            self.recent.store(place.slot as u32, Ordering::Relaxed);
+            hint::set(place.slot);
             return Some(Ok(()));
         }
         // before rejecting anybody: were they this source's connections?
@@ -356,9 +353,7 @@ impl Limiter {
     pub fn opened(&self, worker: Worker, source: Source, limit: i32) -> Result<Token, NotCounted> {
         let (table, rows) = (self.table(), self.rows());
         loop {
-            // Relaxed: a hint
-            let recent = self.recent.load(Ordering::Relaxed) as usize;
-            let found = match table.live_at(recent, source, worker.0) {
+            let found = match table.live_at(hint::get(), source, worker.0) {
                 Some(place) if !table.is_crowded(place) => Ok(place),
                 _ => table.find_or_claim(source, worker.0, |left, place| {
                     self.note_move(source, left, place);
