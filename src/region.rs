@@ -159,14 +159,14 @@ pub(crate) struct RuleEntry {
 /// How many buckets serve how many connections.
 ///
 /// At worst every connection is a source of its own. Buckets with four slots and two
-/// choices then hold 1.22 sources on average. A source that is new to the table while
+/// choices then hold 1.14 sources on average. A source that is new to the table while
 /// all connections are in use, each by another source, finds both its buckets full
 /// with a probability below 3·10⁻⁶, and below 5·10⁻⁷ while four fifths are in use:
-/// measured with fleets of 1.2 to 4 times as many sources that come and go
-/// (`make bench`). For sources that never return, the fluid limit of the process with
-/// departures gives 1.3·10⁻⁶ and 2·10⁻⁸ (M. Mitzenmacher, "The power of two choices in
-/// randomized load balancing", 1996; with the rule of the table's `choose`). The
-/// limiter's policy for a full table covers these cases.
+/// measured with fleets of 1.2 to 4 times as many sources that come and go, in random
+/// order, first in first out, and with structured addresses (`make bench`). Two choices
+/// make it fall faster than exponentially with more buckets (M. Mitzenmacher, "The power
+/// of two choices in randomized load balancing", 1996). The limiter's policy for a full
+/// table covers these cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     buckets: usize,
@@ -182,7 +182,7 @@ impl Geometry {
             return None;
         }
         // a few more, so that chance does not fill a tiny table
-        let buckets = u64::from(max_connections) * 9 / 11 + 16;
+        let buckets = u64::from(max_connections) * 7 / 8 + 16;
         Some(Geometry {
             buckets: usize::try_from(buckets).ok()?,
         })
