@@ -237,8 +237,9 @@ struct tcl_stats {
    */
   uint64_t slots;
   /**
-   * Bytes of shared memory mapped for sources; rules have 6 MB beside it. A page
-   * takes memory when it is first touched, also by a report.
+   * Bytes of shared memory mapped for sources; rules have 6 MB beside it. A fifth
+   * takes memory with `tcl_attach(0)`, the rest page by page when it is first
+   * touched, also by a report.
    */
   uint64_t memory;
   /**
@@ -540,6 +541,13 @@ int32_t tcl_watch(uint32_t log_interval);
 /**
  * Tells the limiter which worker this process is: 0 for the one that accepts
  * connections, for the others any other number. To be called after each fork.
+ *
+ * With 0 it also has the system allocate the memory that is used for each connection,
+ * about 52 bytes for each of `max_connections`, up to 1 GiB. This takes some
+ * microseconds for each page: a millisecond or two for 35,000 connections, 50 ms for a
+ * million. So call it before connections are accepted, on the CPU or memory node that is to
+ * accept them. If the system refuses, one line is logged, and each page is allocated
+ * when a connection first needs it.
  */
 void tcl_attach(uint32_t worker);
 

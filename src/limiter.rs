@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use core::num::NonZeroU64;
+use std::io;
 
 use crate::details::{Details, Owner};
 use crate::hash::SourceHash;
@@ -507,8 +508,22 @@ impl Limiter {
         self.max_connections
     }
 
+    /// Allocates the memory that check, opened and closed use, up to 1 GiB (20 million
+    /// connections), and maps it in this process, so that they wait for no page. For the
+    /// process that accepts, before it does: on a machine with several memory nodes the
+    /// memory then lies where that process runs.
+    ///
+    /// # Errors
+    ///
+    /// The system's error. The limiter works all the same: each page that is missing is
+    /// allocated when it is first touched.
+    pub fn populate(&self) -> io::Result<()> {
+        self.region.populate()
+    }
+
     /// Bytes of shared memory mapped for sources; rules have 6 MB beside it. A page
-    /// takes memory when it is first touched, also by a report.
+    /// takes memory when it is first touched, also by a report, or when
+    /// [`populate`](Self::populate) allocates it.
     pub fn table_bytes(&self) -> usize {
         self.region.table_bytes()
     }

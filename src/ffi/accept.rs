@@ -2,9 +2,11 @@
 //! What runs for every connection, and the core's own function.
 
 use core::ffi::c_int;
+use core::fmt::Write as _;
 
 use super::memory::{bytes, read_sockaddr};
-use super::{Global, TCL_EINIT, TCL_ESTALE, TCL_OK, WORKER, guard, worker};
+use super::{Global, Line, TCL_EINIT, TCL_ESTALE, TCL_OK, WORKER, guard, worker};
+use crate::host::TCL_LOG_WARN;
 use crate::limiter::{Fault, Token};
 use crate::source::Source;
 use crate::sync::Ordering;
@@ -20,10 +22,20 @@ pub union sockaddr_union {
 
 /// Tells the limiter which worker this process is: 0 for the one that accepts
 /// connections, for the others any other number. To be called after each fork.
+///
+/// With 0 it also has the system allocate the memory that is used for each connection,
+/// about 52 bytes for each of `max_connections`, up to 1 GiB. This takes some
+/// microseconds for each page: a millisecond or two for 35,000 connections, 50 ms for a
+/// million. So call it before connections are accepted, on the CPU or memory node that is to
+/// accept them. If the system refuses, one line is logged, and each page is allocated
+/// when a connection first needs it.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_attach(worker: u32) {
     // Relaxed: it stands alone
     WORKER.store(worker, Ordering::Relaxed);
+    if worker == 0 {
+        guard((), Global::populate);
+    }
 }
 
 /// May the address, in network byte order, open one more connection? 4 bytes are IPv4,
@@ -120,6 +132,21 @@ pub unsafe extern "C" fn tcp_connection_limit_srcip(
 }
 
 impl Global {
+    fn populate(&self) {
+        let Err(error) = self.limiter.populate() else {
+            return;
+        };
+        let mut line = Line::default();
+        // Cut rather than fail.
+        let _ = write!(
+            line,
+            "cannot allocate the table's buckets before connections come: {error}; each page \
+             is allocated when a connection first needs it, so give the server more memory \
+             or lower tcp_max_connections"
+        );
+        self.log(TCL_LOG_WARN, &line);
+    }
+
     /// Is one more connection of the address to be rejected? Counts it if it is.
     #[inline]
     pub(super) fn rejects(&self, address: &[u8]) -> bool {
@@ -150,5 +177,51 @@ impl Global {
             self.limiter.note(worker(), Fault::BadAddress);
         }
         source
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::ffi::{CStr, c_char};
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::host::tcl_event;
+    use crate::limiter::Limiter;
+    use crate::source::Prefixes;
+
+    static LINES: Mutex<Vec<(i32, String)>> = Mutex::new(Vec::new());
+
+    unsafe extern "C" fn log(level: i32, line: *const c_char) {
+        // SAFETY: Global::log passes a string.
+        let line = unsafe { CStr::from_ptr(line) }.to_str().unwrap();
+        LINES.lock().unwrap().push((level, line.to_owned()));
+    }
+
+    unsafe extern "C" fn now() -> u32 {
+        0
+    }
+
+    unsafe extern "C" fn rejected(_: *const tcl_event) {}
+
+    #[test]
+    fn refused_memory_is_logged_and_nothing_else() {
+        let global = Global {
+            limiter: Limiter::new(10_000, 1, Prefixes::DEFAULT).unwrap(),
+            log,
+            now,
+            rejected,
+        };
+        global.populate();
+        assert!(LINES.lock().unwrap().is_empty());
+        global.limiter.region().make_unpopulatable();
+        global.populate();
+        let lines = LINES.lock().unwrap();
+        let [(level, line)] = &lines[..] else {
+            panic!("{lines:?}");
+        };
+        assert_eq!(*level, TCL_LOG_WARN as i32);
+        assert!(line.contains("Bad address") && line.ends_with("lower tcp_max_connections"));
+        assert_eq!(global.limiter.totals().panics, 0);
     }
 }

@@ -57,8 +57,9 @@ pub struct tcl_stats {
     pub descriptor_reused: u64,
     /// Places for sources.
     pub slots: u64,
-    /// Bytes of shared memory mapped for sources; rules have 6 MB beside it. A page
-    /// takes memory when it is first touched, also by a report.
+    /// Bytes of shared memory mapped for sources; rules have 6 MB beside it. A fifth
+    /// takes memory with `tcl_attach(0)`, the rest page by page when it is first
+    /// touched, also by a report.
     pub memory: u64,
     /// How often rules were loaded since the start.
     pub reloads: u64,

@@ -4,10 +4,19 @@
 use core::fmt;
 use core::mem::{align_of, size_of};
 use core::ptr::NonNull;
+use std::io;
 
 use super::{Bucket, Detail, Geometry, HOME_ROW, Header, ROWS, RuleEntry};
 use crate::rules::MAX_RULES;
-use crate::sync::AtomicI32;
+use crate::sync::{AtomicI32, Ordering};
+
+/// At most this much is populated: the buckets of 20 million connections. A page of 4 KiB
+/// takes a microsecond or a few, so this bounds the start of the process that accepts to
+/// about a second. What lies beyond is allocated as it is touched.
+const MAX_POPULATED: usize = 1 << 30;
+
+/// The smallest page. Larger ones are touched more than once.
+const PAGE: usize = 4096;
 
 impl Geometry {
     fn buckets_at(self) -> usize {
@@ -21,6 +30,12 @@ impl Geometry {
     fn details_at(self) -> usize {
         let cells = (ROWS - 1) * self.slots() * size_of::<AtomicI32>();
         (self.cells_at() + cells).next_multiple_of(align_of::<Detail>())
+    }
+
+    /// Bytes from the start of the mapping that [`Region::populate`] populates: the
+    /// header and the buckets.
+    fn populated(self) -> usize {
+        self.cells_at().min(MAX_POPULATED)
     }
 
     fn rules_at(self) -> usize {
@@ -77,6 +92,46 @@ impl Region {
             return Err(RegionError(bytes, std::io::ErrorKind::Other.into()));
         };
         Ok(Region { base, geometry })
+    }
+
+    /// Allocates header and buckets, up to [`MAX_POPULATED`] bytes, on the memory node
+    /// of this CPU, and maps them in this process. Changes no data.
+    ///
+    /// # Errors
+    ///
+    /// The system's error. Nothing depends on it: pages that are missing are allocated
+    /// when they are first touched.
+    pub(crate) fn populate(&self) -> io::Result<()> {
+        let bytes = self.geometry.populated();
+        let base = self.base.as_ptr().cast();
+        // SAFETY: a part of the mapping. The advice changes none of its bytes.
+        if unsafe { libc::madvise(base, bytes, libc::MADV_POPULATE_WRITE) } == 0 {
+            return Ok(());
+        }
+        match io::Error::last_os_error() {
+            // Linux before 5.14 does not have this advice.
+            error if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.touch(PAGE);
+                Ok(())
+            }
+            error => Err(error),
+        }
+    }
+
+    /// Touches one word in every `step` bytes of what is populated, as a write does,
+    /// and changes none.
+    fn touch(&self, step: usize) {
+        let bytes = self.geometry.populated() - self.geometry.buckets_at();
+        let buckets = &self.buckets()[..bytes / size_of::<Bucket>()];
+        // The last bucket may lie on a page that the steps do not reach.
+        let touched = buckets.iter().step_by(step / size_of::<Bucket>());
+        for bucket in touched.chain(buckets.last()) {
+            // At most replaces 0 by 0, in one atomic step: no other process can see it
+            // or lose a write to it. Relaxed: it publishes nothing. An addition of 0
+            // would not do, since compilers make a mere load of it.
+            let word = &bucket.slots[0].word;
+            let _ = word.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// Bytes of address space for sources, without those for rules.
@@ -151,7 +206,78 @@ impl Drop for Region {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::Ordering;
+
+    impl Region {
+        /// The system cannot give memory for the second page from here on: it is one of
+        /// an empty file.
+        pub(crate) fn make_unpopulatable(&self) {
+            // SAFETY: a new file; its name is a string.
+            let file = unsafe { libc::memfd_create(c"empty".as_ptr(), libc::MFD_CLOEXEC) };
+            assert!(file >= 0);
+            let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+            // SAFETY: replaces a page of the mapping, in which no reference is used again.
+            let page = unsafe {
+                let page = self.base.as_ptr().add(PAGE).cast();
+                libc::mmap(page, PAGE, access, kind | libc::MAP_FIXED, file, 0)
+            };
+            assert_ne!(page, libc::MAP_FAILED);
+            // SAFETY: opened above; the mapping does not need it.
+            unsafe { libc::close(file) };
+        }
+
+        /// Whether each page of the mapping is allocated.
+        fn allocated(&self) -> Vec<bool> {
+            let bytes = self.geometry.bytes();
+            let mut pages = vec![0; bytes.div_ceil(PAGE)];
+            let base = self.base.as_ptr().cast();
+            // SAFETY: the mapping, and a byte for each of its pages.
+            let done = unsafe { libc::mincore(base, bytes, pages.as_mut_ptr()) };
+            assert_eq!(done, 0);
+            pages.iter().map(|page| page & 1 != 0).collect()
+        }
+    }
+
+    #[test]
+    fn populate_and_touch_allocate_header_and_buckets_only() {
+        let populate = |region: &Region| region.populate().unwrap();
+        let touch = |region: &Region| region.touch(PAGE);
+        for allocate in [&populate as &dyn Fn(&Region), &touch] {
+            let region = Region::create(Geometry::of_buckets(10_000 + 1)).unwrap();
+            region.header().settings.limit.store(7, Ordering::Relaxed);
+            let slot = &region.buckets()[6_400].slots[0];
+            slot.word.store(u64::MAX, Ordering::Relaxed);
+            allocate(&region);
+            let pages = region.allocated();
+            let populated = region.geometry.cells_at().div_ceil(PAGE);
+            assert!(pages[..populated].iter().all(|&page| page));
+            // A page of 2 MiB, where the system gives such to all, reaches further.
+            let beyond = &pages[populated + (2 << 20) / PAGE..];
+            assert!(!beyond.iter().any(|&page| page));
+            assert_eq!(region.header().settings.limit.load(Ordering::Relaxed), 7);
+            assert_eq!(slot.word.load(Ordering::Relaxed), u64::MAX);
+            let words = region.buckets().iter().map(|bucket| &bucket.slots[0].word);
+            let set = words.filter(|word| word.load(Ordering::Relaxed) != 0);
+            assert_eq!(set.count(), 1);
+        }
+    }
+
+    #[test]
+    fn populate_is_bounded() {
+        let bytes = |connections| {
+            let geometry = Geometry::for_connections(connections).unwrap();
+            geometry.populated()
+        };
+        assert_eq!(bytes(1_000_000) >> 20, 49);
+        assert_eq!(bytes(100_000_000), MAX_POPULATED);
+    }
+
+    #[test]
+    fn populate_reports_what_the_system_says() {
+        let region = Region::create(Geometry::of_buckets(1_000)).unwrap();
+        region.make_unpopulatable();
+        let error = region.populate().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EFAULT));
+    }
 
     #[test]
     fn at_most_272_bytes_for_a_connection() {

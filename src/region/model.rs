@@ -3,6 +3,7 @@
 //! no plain memory.
 
 use core::fmt;
+use std::io;
 
 use super::{Bucket, Detail, Geometry, HOME_ROW, Header, ROWS, RuleEntry};
 use crate::sync::AtomicI32;
@@ -42,6 +43,11 @@ impl Region {
             details: zeroed(slots),
             rules: core::array::from_fn(|_| zeroed(RULES)),
         })
+    }
+
+    /// All of it is there from the start.
+    pub(crate) fn populate(&self) -> io::Result<()> {
+        Ok(())
     }
 
     pub(crate) fn table_bytes(&self) -> usize {

@@ -12,7 +12,7 @@ use crate::harness::{Client, Config, Server, Via, number, proxy, source, until};
 use crate::mode::{Mode, attached_either_way, in_every_mode};
 
 in_every_mode!(rejected_peers_cost_nothing);
-attached_either_way!(changes_cost_nothing,);
+attached_either_way!(changes_cost_nothing, tcp_main_has_all_buckets,);
 
 /// What a server holds: connections, TLS connections, bytes of shared memory,
 /// descriptors of the process that accepts.
@@ -108,4 +108,42 @@ fn changes_cost_nothing(mode: Mode) {
     });
     until("the limit is 7", || server.stat("limit") == 7);
     mode.finish(server, &[]);
+}
+
+/// Before any connection, TCP main itself has the pages that connections use. Others, as
+/// the watcher, map pages for themselves.
+fn tcp_main_has_all_buckets(mode: Mode) {
+    const CONNECTIONS: u64 = 35_000;
+    let server = mode
+        .with_module()
+        .core(&format!("tcp_max_connections={CONNECTIONS}"))
+        .start();
+    let memory = server.stat("memory") / 1024;
+    let smaps = fs::read_to_string(format!("/proc/{}/smaps", server.tcp_main()));
+    let smaps = smaps.expect("TCP main runs");
+    // The table's mapping has the rules as well. Nothing else is of that size.
+    let sizes = memory..memory + (7 << 10);
+    let values = |name| smaps.lines().filter_map(move |line| kilobytes(line, name));
+    let tables: Vec<u64> = values("Size:")
+        .zip(values("Rss:"))
+        .filter_map(|(size, resident)| sizes.contains(&size).then_some(resident))
+        .collect();
+    let [resident] = tables[..] else {
+        panic!("{} mappings like the table's in\n{smaps}", tables.len());
+    };
+    let buckets = CONNECTIONS * 9 / 11 * 64 / 1024;
+    assert!(
+        resident >= buckets && resident < 2 * buckets,
+        "{resident} kB, the buckets take {buckets}"
+    );
+    mode.finish(server, &[]);
+}
+
+/// The value of a line of smaps, if it has that name.
+fn kilobytes(line: &str, name: &str) -> Option<u64> {
+    line.strip_prefix(name)?
+        .strip_suffix("kB")?
+        .trim()
+        .parse()
+        .ok()
 }
