@@ -10,9 +10,14 @@
 //! ```
 //!
 //! The mapping is anonymous and shared, made before the server forks, so every
-//! process inherits it. It is not reserved in advance: a page takes memory when
-//! it is first read or written, and an all-zero page is a valid, empty part of the
-//! table, so that creating a region touches the header alone.
+//! process inherits it. An all-zero page is a valid, empty part of the table, so
+//! creating a region touches the header alone. [`Region::populate`] then allocates the
+//! buckets in the process that accepts; any other page takes memory when it is first
+//! read or written.
+//!
+//! The system accounts for the whole mapping when it is made (no `MAP_NORESERVE`). So a
+//! table larger than the machine's memory is an error at the start, and no page is
+//! refused later: the answer to that would be SIGBUS.
 //!
 //! The size follows from the number of connections the host allows, see
 //! [`Geometry`].
