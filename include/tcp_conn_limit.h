@@ -669,6 +669,19 @@ int32_t tcl_interpose_detach(void);
 int32_t tcl_stats(struct tcl_stats *stats);
 
 /**
+ * Bytes of the table that are in huge pages (of 2 MiB): none, or most of those that
+ * `tcl_attach(0)` allocates. A table has them from 2 MiB of these on (40,000
+ * connections), where the setting
+ * `/sys/kernel/mm/transparent_hugepage/shmem_enabled` was `advise` or `always` when
+ * `tcl_attach(0)` was called.
+ *
+ * Reads a file: not for the process that accepts connections, and not part of
+ * `tcl_stats()`, which others may call many times a second. Returns 0 before
+ * `tcl_init()`, and where `/proc` does not show it.
+ */
+uint64_t tcl_huge_pages(void);
+
+/**
  * The source of an address in network byte order, of 4 or 16 bytes. If it has no place
  * in the table, its numbers are 0 and its times `TCL_NEVER`; text, rule and limit are
  * what they would be.

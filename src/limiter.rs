@@ -521,6 +521,12 @@ impl Limiter {
         self.region.populate()
     }
 
+    /// Bytes of the table that are in huge pages; 0 as well where /proc does not show it.
+    /// Reads a file: not for the process that accepts.
+    pub fn huge_bytes(&self) -> u64 {
+        self.region.huge_bytes()
+    }
+
     /// Bytes of shared memory mapped for sources; rules have 6 MB beside it. A page
     /// takes memory when it is first touched, also by a report, or when
     /// [`populate`](Self::populate) allocates it.

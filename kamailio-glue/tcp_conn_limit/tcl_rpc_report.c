@@ -41,6 +41,7 @@ static int add_stats(rpc_t *rpc, void *h, const struct tcl_stats *s)
 	const struct tcl_rpc_number numbers[] = {
 			{"slots", s->slots},
 			{"memory", s->memory},
+			{"huge_pages", tcl_huge_pages()},
 			{"sources", s->sources},
 			{"connections", s->connections},
 			{"admitted", s->admitted},

@@ -207,6 +207,20 @@ pub unsafe extern "C" fn tcl_stats(stats: *mut tcl_stats) -> i32 {
     })
 }
 
+/// Bytes of the table that are in huge pages (of 2 MiB): none, or most of those that
+/// `tcl_attach(0)` allocates. A table has them from 2 MiB of these on (40,000
+/// connections), where the setting
+/// `/sys/kernel/mm/transparent_hugepage/shmem_enabled` was `advise` or `always` when
+/// `tcl_attach(0)` was called.
+///
+/// Reads a file: not for the process that accepts connections, and not part of
+/// `tcl_stats()`, which others may call many times a second. Returns 0 before
+/// `tcl_init()`, and where `/proc` does not show it.
+#[unsafe(no_mangle)]
+pub extern "C" fn tcl_huge_pages() -> u64 {
+    guard(0, |global| global.limiter.huge_bytes())
+}
+
 /// The source of an address in network byte order, of 4 or 16 bytes. If it has no place
 /// in the table, its numbers are 0 and its times `TCL_NEVER`; text, rule and limit are
 /// what they would be.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! [`Region`]: one mapping, where each part lies in it, and all pointer arithmetic.
 
+mod huge;
+
 use core::fmt;
 use core::mem::{align_of, size_of};
 use core::ptr::NonNull;
@@ -36,6 +38,15 @@ impl Geometry {
     /// header and the buckets.
     fn populated(self) -> usize {
         self.cells_at().min(MAX_POPULATED)
+    }
+
+    /// Bytes from the start of the mapping that huge pages may hold: what is populated,
+    /// rounded up, if that fills one.
+    fn huge(self) -> usize {
+        match self.populated() {
+            ..huge::PAGE => 0,
+            populated => populated.next_multiple_of(huge::PAGE).min(self.bytes()),
+        }
     }
 
     fn rules_at(self) -> usize {
@@ -74,10 +85,15 @@ unsafe impl Sync for Region {}
 impl Region {
     pub(crate) fn create(geometry: Geometry) -> Result<Region, RegionError> {
         let bytes = geometry.bytes();
-        // SAFETY: a new anonymous mapping touches no memory of anybody.
+        let hint = match geometry.huge() {
+            0 => core::ptr::null_mut(),
+            _ => huge::boundary(bytes),
+        };
+        // SAFETY: a new anonymous mapping touches no memory of anybody. Without
+        // MAP_FIXED it replaces nothing, even if the hint is in use by now.
         let base = unsafe {
             libc::mmap(
-                core::ptr::null_mut(),
+                hint,
                 bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED | libc::MAP_ANONYMOUS,
@@ -91,7 +107,35 @@ impl Region {
         let Some(base) = NonNull::new(base.cast::<u8>()) else {
             return Err(RegionError(bytes, std::io::ErrorKind::Other.into()));
         };
-        Ok(Region { base, geometry })
+        let region = Region { base, geometry };
+        region.advise_huge();
+        Ok(region)
+    }
+
+    /// Lets the system use huge pages for what is populated, where the administrator
+    /// has allowed them for shared memory. Not for the rest: that is allocated while
+    /// connections come, and to clear, or first to assemble, 2 MiB then would stop TCP
+    /// main for longer than a small page does.
+    fn advise_huge(&self) {
+        let bytes = self.geometry.huge();
+        if bytes > 0 {
+            // SAFETY: a part of the mapping. The advice changes none of its bytes; where
+            // the system does not know it, pages stay small.
+            unsafe { libc::madvise(self.base.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+        }
+    }
+
+    /// Bytes of the mapping that are in huge pages; 0 as well where /proc does not show
+    /// it. Reads a file.
+    pub(crate) fn huge_bytes(&self) -> u64 {
+        if self.geometry.huge() == 0 {
+            return 0;
+        }
+        // The system reports what this process has touched, so touch all that may be.
+        self.touch(huge::PAGE);
+        let start = self.base.as_ptr().addr();
+        let smaps = std::fs::read("/proc/self/smaps").unwrap_or_default();
+        huge::mapped(&smaps, start..start + self.geometry.bytes())
     }
 
     /// Allocates header and buckets, up to [`MAX_POPULATED`] bytes, on the memory node
@@ -269,6 +313,43 @@ mod tests {
         };
         assert_eq!(bytes(1_000_000) >> 20, 49);
         assert_eq!(bytes(100_000_000), MAX_POPULATED);
+    }
+
+    #[test]
+    fn only_large_tables_may_have_huge_pages() {
+        let bytes = |connections| Geometry::for_connections(connections).unwrap().huge();
+        assert_eq!(bytes(35_000), 0);
+        assert_eq!(bytes(45_000), 2 * huge::PAGE);
+        assert_eq!(bytes(1_000_000), 25 * huge::PAGE);
+        assert_eq!(bytes(100_000_000), MAX_POPULATED);
+    }
+
+    #[test]
+    fn large_tables_begin_at_a_huge_page() {
+        // Another test may map something there first, but not each time.
+        assert!((0..100).any(|_| {
+            let geometry = Geometry::for_connections(1_000_000).unwrap();
+            let region = Region::create(geometry).unwrap();
+            region.base.as_ptr().addr().is_multiple_of(huge::PAGE)
+        }));
+    }
+
+    #[test]
+    fn huge_pages_are_those_the_system_gives() {
+        let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+        let setting = setting.unwrap_or_default();
+        let allowed = ["[advise]", "[always]", "[force]", "[within_size]"];
+        let is_allowed = allowed.iter().any(|word| setting.contains(word));
+
+        let region = Region::create(Geometry::for_connections(100_000).unwrap()).unwrap();
+        region.populate().unwrap();
+        let bytes = region.huge_bytes();
+        assert!(bytes <= region.geometry.bytes() as u64, "{bytes}");
+        // Where memory is scattered the system may have none to give.
+        assert!(is_allowed || bytes == 0, "{bytes}, {setting}");
+
+        let small = Region::create(Geometry::for_connections(10_000).unwrap()).unwrap();
+        assert_eq!(small.huge_bytes(), 0);
     }
 
     #[test]

@@ -50,6 +50,11 @@ impl Region {
         Ok(())
     }
 
+    /// There are no pages.
+    pub(crate) fn huge_bytes(&self) -> u64 {
+        0
+    }
+
     pub(crate) fn table_bytes(&self) -> usize {
         size_of_val(&self.header) + size_of_val(self.buckets())
     }

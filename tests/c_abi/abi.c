@@ -195,6 +195,7 @@ static void bad_init(void)
 	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
 	CHECK(strncmp(error, "on_full -1", 10) == 0);
 	CHECK(tcl_stats(&(struct tcl_stats){0}) == TCL_EINIT);
+	CHECK(tcl_huge_pages() == 0);
 }
 
 /* In a process of its own, since the limit on address space stays. */
@@ -430,6 +431,7 @@ static void reports(void)
 	CHECK(stats.sources == 2 && stats.connections == 3);
 	CHECK(stats.capacity == 100 && stats.limit == 3 && stats.slots >= 100);
 	CHECK(stats.ipv4_prefix == 32 && stats.ipv6_prefix == 64);
+	CHECK(tcl_huge_pages() == 0); /* the table is too small */
 	CHECK(stats.memory > 0 && stats.panics == 0 && stats.table_full == 0);
 	for(i = 0; i < 3; i++)
 		CHECK(tcl_closed(t[i]) == TCL_OK);

@@ -64,7 +64,7 @@ fn stats_tell_all(mode: Mode) {
         "errors": 0, "panics": 0, "table_full": 0, "bad_address": 0, "stale_token": 0,
         "descriptor_reused": 0,
         "mode": "enforce", "on_full": "admit", "rules": 0, "would_reject": 0,
-        "full_rejected": 0, "reloads": 0,
+        "full_rejected": 0, "reloads": 0, "huge_pages": 0,
     });
     assert_eq!(Value::Object(stats.clone()), expected);
     mode.finish(server, &[]);
