@@ -10,9 +10,9 @@ use tcp_conn_limit::ffi::{
     TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_config, tcl_source, tcl_stats,
 };
 
-use crate::Result;
 use crate::operations::Subject;
 use crate::sources::address;
+use crate::{Result, shared};
 
 /// `struct tcl_host` of include/tcl_host.h.
 #[repr(C)]
@@ -32,6 +32,7 @@ pub(crate) struct Engine {
     closed: extern "C" fn(u64) -> i32,
     get: unsafe extern "C" fn(*const u8, u32, *mut tcl_source) -> i32,
     stats: unsafe extern "C" fn(*mut tcl_stats) -> i32,
+    huge_pages: extern "C" fn() -> u64,
 }
 
 impl Engine {
@@ -55,6 +56,7 @@ impl Engine {
                 closed: symbol(library, c"tcl_closed")?,
                 get: symbol(library, c"tcl_get")?,
                 stats: symbol(library, c"tcl_stats")?,
+                huge_pages: symbol(library, c"tcl_huge_pages")?,
             })
         }
     }
@@ -81,11 +83,27 @@ impl Engine {
         Err(format!("tcl_init: {}", sentence.to_string_lossy()).into())
     }
 
-    /// A limiter for `max_connections` connections.
+    /// A limiter for `max_connections` connections, in the process that accepts.
     pub(crate) fn start(max_connections: u32, limit: i32) -> Result<Engine> {
         let engine = Engine::load()?;
         engine.init(max_connections, limit)?;
+        engine.attach(0);
         Ok(engine)
+    }
+
+    /// The same in huge pages.
+    pub(crate) fn start_in_huge_pages(max_connections: u32, limit: i32) -> Result<Engine> {
+        shared::huge_pages_too()?;
+        let engine = Engine::start(max_connections, limit)?;
+        match engine.huge_pages() {
+            0 => Err("the system gave no huge pages".into()),
+            _ => Ok(engine),
+        }
+    }
+
+    /// Bytes of the table in huge pages.
+    pub(crate) fn huge_pages(&self) -> u64 {
+        (self.huge_pages)()
     }
 
     pub(crate) fn attach(&self, worker: u32) {

@@ -18,6 +18,12 @@ pub(crate) struct Start {
     pub(crate) mapped: u64,
     /// KiB of it that have memory behind them.
     pub(crate) resident: u64,
+    /// What the accepting process then takes before its first connection.
+    #[serde(default)]
+    pub(crate) attach_ms: f64,
+    /// KiB that have memory behind them then.
+    #[serde(default)]
+    pub(crate) attached: u64,
     /// KiB in a page.
     pub(crate) page: u64,
 }
@@ -31,10 +37,16 @@ pub(crate) fn work(connections: u32) -> Result<()> {
         engine.init(connections, 1_024)?;
         let ms = start.elapsed().as_secs_f64() * 1_000.0;
         let after = shared_memory()?;
+        let start = Instant::now();
+        engine.attach(0);
+        let attach_ms = start.elapsed().as_secs_f64() * 1_000.0;
+        let attached = shared_memory()?.resident - before.resident;
         Ok(vec![Start {
             ms,
             mapped: after.mapped - before.mapped,
             resident: after.resident - before.resident,
+            attach_ms,
+            attached,
             page: after.page,
         }])
     })

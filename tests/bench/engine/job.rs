@@ -5,13 +5,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::operations::Operations;
-use crate::{Result, churn, delay, init, scaling};
+use crate::{Result, churn, delay, huge, init, scaling};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Job {
     Operations(Operations),
     Churn(churn::Churn),
     Init { connections: u32 },
+    HugePages { connections: u32 },
     Scaling(scaling::Scaling),
     Delay(delay::Delay),
 }
@@ -23,6 +24,7 @@ impl Job {
             Job::Operations(job) => job.work(),
             Job::Churn(job) => job.work(),
             Job::Init { connections } => init::work(connections),
+            Job::HugePages { connections } => huge::work(connections),
             Job::Scaling(job) => job.work(),
             Job::Delay(job) => job.work(),
         }

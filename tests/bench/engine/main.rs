@@ -10,6 +10,7 @@
 //!       │       │   ├─ operations      floor, engine (abi), locked maps (locked,
 //!       │       │   │                    counts)
 //!       │       │   ├─ churn           the engine after millions of sources
+//!       │       │   ├─ huge            whether the engine can have huge pages
 //!       │       │   ├─ init            what a table costs before it is used
 //!       │       │   └─ scaling, delay  the engine among processes (processes)
 //!       │       └─ stock               the core's function in a real server
@@ -31,6 +32,7 @@ mod floor;
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 #[path = "../../kamailio/harness/mod.rs"]
 mod harness;
+mod huge;
 mod init;
 mod job;
 mod locked;

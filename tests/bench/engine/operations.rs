@@ -35,6 +35,8 @@ pub(crate) trait Subject {
 pub(crate) enum Variant {
     Floor,
     Engine,
+    /// The engine in huge pages.
+    HugePages,
     /// A chained map in shared memory, one lock.
     Locked,
     /// The same in 64 parts, each with a lock.
@@ -117,6 +119,7 @@ impl Operations {
         match self.variant {
             Variant::Floor => self.serve_floor(&Floor::new(self.sources)?),
             Variant::Engine => self.serve(&Engine::start(most, limit)?),
+            Variant::HugePages => self.serve(&Engine::start_in_huge_pages(most, limit)?),
             Variant::Locked => self.serve(&LockedMap::<Chained, 1>::new(most, limit)?),
             Variant::Striped => self.serve(&LockedMap::<Chained, 64>::new(most, limit)?),
             Variant::Hashbrown => self.serve(&LockedMap::<Open, 1>::new(most, limit)?),

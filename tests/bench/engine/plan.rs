@@ -40,7 +40,8 @@ impl Plan {
     pub(crate) fn quick() -> Plan {
         Plan {
             quick: true,
-            sizes: vec![1_000, 35_000],
+            // The last one is large enough for huge pages.
+            sizes: vec![1_000, 35_000, 100_000],
             passes: 2,
             steps: 20_000,
             stock_calls: 2,

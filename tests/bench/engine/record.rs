@@ -21,6 +21,8 @@ pub(crate) struct Record {
     pub(crate) plan: Plan,
     pub(crate) series: Vec<Series>,
     pub(crate) without_place: Vec<WithoutPlace>,
+    #[serde(default)]
+    pub(crate) huge_pages: HugePages,
     pub(crate) churn: Vec<Blocks>,
     pub(crate) init: Vec<Start>,
     pub(crate) scaling: Vec<ScalingSeries>,
@@ -52,6 +54,21 @@ pub(crate) struct WithoutPlace {
     pub(crate) connections: u64,
 }
 
+/// Whether the engine was measured in huge pages.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum HugePages {
+    Measured(Vec<InHugePages>),
+    /// Why not.
+    NotMeasured(String),
+}
+
+/// A table of which a part is in huge pages.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct InHugePages {
+    pub(crate) sources: u32,
+    pub(crate) bytes: u64,
+}
+
 /// What a cycle took the slowest of several processes, pass by pass.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ScalingSeries {
@@ -59,6 +76,23 @@ pub(crate) struct ScalingSeries {
     pub(crate) spread: Spread,
     pub(crate) processes: u32,
     pub(crate) ns: Vec<f64>,
+}
+
+/// Of results from before there was this variant.
+impl Default for HugePages {
+    fn default() -> Self {
+        HugePages::NotMeasured("the results are older".to_owned())
+    }
+}
+
+impl HugePages {
+    /// Whether the engine is measured in them among that many sources.
+    pub(crate) fn has(&self, sources: u32) -> bool {
+        match self {
+            HugePages::Measured(tables) => tables.iter().any(|table| table.sources == sources),
+            HugePages::NotMeasured(_) => false,
+        }
+    }
 }
 
 impl Record {

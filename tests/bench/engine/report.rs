@@ -6,12 +6,12 @@ use std::fmt;
 
 use crate::churn;
 use crate::operations::{Operation, Variant};
-use crate::record::Record;
+use crate::record::{HugePages, Record};
 use crate::scaling::{self, Counting, Spread};
 use crate::stats;
 
 /// What is measured of each variant, as a reader knows it.
-const ROWS: [(&str, Variant, Operation); 38] = {
+const ROWS: [(&str, Variant, Operation); 47] = {
     use Operation::*;
     use Variant::*;
     [
@@ -25,6 +25,15 @@ const ROWS: [(&str, Variant, Operation); 38] = {
         ("opened, known source", Engine, OpenedKnown),
         ("opened, new source", Engine, OpenedNew),
         ("closed", Engine, ClosedKnown),
+        ("huge pages: cycle, known", HugePages, CycleKnown),
+        ("huge pages: cycle, new", HugePages, CycleNew),
+        ("huge pages: cycle, mix", HugePages, CycleMix),
+        ("huge pages: check, known", HugePages, CheckKnown),
+        ("huge pages: check, new", HugePages, CheckNew),
+        ("huge pages: check, at limit", HugePages, CheckAtLimit),
+        ("huge pages: opened, known", HugePages, OpenedKnown),
+        ("huge pages: opened, new", HugePages, OpenedNew),
+        ("huge pages: closed", HugePages, ClosedKnown),
         ("locked map: cycle, known", Locked, CycleKnown),
         ("locked map: cycle, new", Locked, CycleNew),
         ("locked map: cycle, mix", Locked, CycleMix),
@@ -117,6 +126,7 @@ pub(crate) fn print(record: &Record) {
     if record.plan.quick {
         println!("\nA quick run: it shows that the benchmark works, its figures show nothing.");
     }
+    print_huge_pages(record);
     print_without_place(record);
     print_aims(record);
     print_churn(record);
@@ -144,6 +154,31 @@ fn print_table(record: &Record) {
                 None => "-".to_owned(),
             };
             print!("{cell:>30}");
+        }
+        println!();
+    }
+}
+
+fn print_huge_pages(record: &Record) {
+    println!("\nHuge pages, medians against the engine in small ones:");
+    let tables = match &record.huge_pages {
+        HugePages::Measured(tables) => tables,
+        HugePages::NotMeasured(why) => return println!("not measured: {why}"),
+    };
+    for table in tables {
+        print!("{:>12} sources, {} MiB", table.sources, table.bytes >> 20);
+        for (name, operation) in [
+            ("check", Operation::CheckKnown),
+            ("cycle", Operation::CycleKnown),
+            ("new source", Operation::CycleNew),
+            ("at its limit", Operation::CheckAtLimit),
+        ] {
+            let spread = |variant| record.spread(variant, operation, table.sources);
+            let pair = (spread(Variant::HugePages), spread(Variant::Engine));
+            if let (Some(huge), Some(small)) = pair {
+                let change = 100.0 * (huge.median / small.median - 1.0);
+                print!(", {name} {change:+.0} %");
+            }
         }
         println!();
     }
@@ -275,6 +310,16 @@ fn print_init(record: &Record) {
         pages.max <= 1.0,
         &format!("{:.0} of {:.0} pages", pages.max, all.max),
     );
+    let attached = of(&|start| (start.attached / start.page) as f64);
+    // Not in older results.
+    if attached.max > 0.0 {
+        let ms = of(&|start| start.attach_ms);
+        println!(
+            "             before its first connection the accepting process takes {ms:.1} ms \
+             and {:.0} pages",
+            attached.median
+        );
+    }
 }
 
 fn print_scaling(record: &Record) {

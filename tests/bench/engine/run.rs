@@ -7,10 +7,11 @@ use std::time::Instant;
 use crate::child::{Child, single};
 use crate::churn::Churn;
 use crate::delay::Delay;
+use crate::huge::Allowed;
 use crate::job::Job;
 use crate::operations::{Answer, Figure, Operation, Operations, Population, Variant};
 use crate::plan::Plan;
-use crate::record::{Record, Versions, WithoutPlace};
+use crate::record::{HugePages, InHugePages, Record, Versions, WithoutPlace};
 use crate::scaling::{Counting, Scaling};
 use crate::stock::Stock;
 use crate::{Result, machine, processes, scaling, shared};
@@ -28,6 +29,7 @@ pub(crate) fn measure(plan: Plan) -> Result<Record> {
     if stock.is_none() {
         progress.say("the core's own function is left out: `make bench` builds what it needs");
     }
+    let (huge_pages, _allowed) = huge_pages(&plan);
     let mut run = Run {
         progress,
         record: Record {
@@ -39,6 +41,7 @@ pub(crate) fn measure(plan: Plan) -> Result<Record> {
             plan: plan.clone(),
             series: Vec::new(),
             without_place: Vec::new(),
+            huge_pages,
             churn: Vec::new(),
             init: Vec::new(),
             scaling: Vec::new(),
@@ -77,7 +80,7 @@ impl Run {
         self.progress
             .say(&format!("{sources} sources: filling the tables"));
         let mut turns = Vec::new();
-        for (variant, population) in subjects() {
+        for (variant, population) in subjects(self.record.huge_pages.has(sources)) {
             let job = Job::Operations(Operations {
                 variant,
                 population,
@@ -208,10 +211,36 @@ impl Run {
     }
 }
 
+/// At which sizes the engine can have huge pages, and what allows it for the run.
+fn huge_pages(plan: &Plan) -> (HugePages, Option<Allowed>) {
+    let found = || -> Result<_> {
+        let allowed = Allowed::new()?;
+        let mut tables = Vec::new();
+        for &sources in &plan.sizes {
+            let bytes = allowed.bytes(sources)?;
+            if bytes > 0 {
+                tables.push(InHugePages { sources, bytes });
+            }
+        }
+        Ok((tables, allowed))
+    };
+    match found() {
+        Ok((tables, _)) if tables.is_empty() => {
+            let why = "the system gave none, though its setting allows them";
+            (HugePages::NotMeasured(why.to_owned()), None)
+        }
+        Ok((tables, allowed)) => (HugePages::Measured(tables), Some(allowed)),
+        Err(error) => (HugePages::NotMeasured(error.to_string()), None),
+    }
+}
+
 /// All that have a process of their own.
-fn subjects() -> Vec<(Variant, Population)> {
+fn subjects(in_huge_pages: bool) -> Vec<(Variant, Population)> {
     let mut subjects = vec![(Variant::Floor, Population::Modest)];
     for population in Population::ALL {
+        if in_huge_pages {
+            subjects.push((Variant::HugePages, population));
+        }
         for variant in [
             Variant::Engine,
             Variant::Locked,

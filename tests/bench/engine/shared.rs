@@ -2,7 +2,8 @@
 
 //! Memory that a process shares with those it forks, in pages of 4 KiB for all
 //! subjects alike: shared memory gets no larger ones by default, private memory
-//! may, and then a locked map would be compared with better pages.
+//! may, and then a locked map would be compared with better pages. Only the subject
+//! that is measured in huge pages has them ([`crate::huge`]).
 
 use std::io;
 use std::ptr::NonNull;
@@ -67,10 +68,19 @@ fn map(bytes: usize) -> io::Result<NonNull<u8>> {
     NonNull::new(base.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
-/// No large pages for the private memory of this process and its children.
+/// No huge pages for this process and its children.
 pub(crate) fn small_pages_only() -> io::Result<()> {
+    set_small_pages_only(1)
+}
+
+/// Huge pages again, where the system gives them, for this process and its children.
+pub(crate) fn huge_pages_too() -> io::Result<()> {
+    set_small_pages_only(0)
+}
+
+fn set_small_pages_only(only: libc::c_ulong) -> io::Result<()> {
     // SAFETY: it takes integers and touches no memory.
-    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, only, 0, 0, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
