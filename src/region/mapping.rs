@@ -12,7 +12,7 @@ use super::{Bucket, Detail, Geometry, HOME_ROW, Header, ROWS, RuleEntry};
 use crate::rules::MAX_RULES;
 use crate::sync::{AtomicI32, Ordering};
 
-/// At most this much is populated: the buckets of 20 million connections. A page of 4 KiB
+/// At most this much is populated: the buckets of 19 million connections. A page of 4 KiB
 /// takes a microsecond or a few, so this bounds the start of the process that accepts to
 /// about a second. What lies beyond is allocated as it is touched.
 const MAX_POPULATED: usize = 1 << 30;
