@@ -572,6 +572,12 @@ impl Limiter {
         &self.region.header().background.log_suppressed
     }
 
+    /// Sources and connections as counted last, see
+    /// [`last_occupancy`](Self::last_occupancy).
+    pub(crate) fn gauges(&self) -> &Statistic64 {
+        &self.region.header().background.gauges
+    }
+
     /// Notes that `source` at `place` has as many connections as now, which are
     /// `at_least` so many.
     #[cold]

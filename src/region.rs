@@ -129,6 +129,10 @@ pub(crate) struct Background {
     pub(crate) default_rejected: Statistic64,
     /// Connections of sources without a rule that would have been rejected.
     pub(crate) default_would_reject: Statistic64,
+    /// Sources with connections in the upper half, their connections in the lower
+    /// one, as the background process counted them last: one word, so that a reader
+    /// gets both of the same count.
+    pub(crate) gauges: Statistic64,
     /// How often the statistics were reset.
     pub(crate) resets: Statistic32,
     /// What the tallies had in all at the last reset.

@@ -14,6 +14,7 @@ use crate::details::{Numbers, Owner};
 use crate::limiter::Limiter;
 use crate::rules::RuleKey;
 use crate::source::Source;
+use crate::sync::Ordering;
 use crate::table::Place;
 
 pub use crate::details::seconds_since;
@@ -178,17 +179,45 @@ impl Limiter {
         Ok((top.into_iter().map(|Ranked(_, _, r)| r).collect(), found))
     }
 
-    /// Counts sources and connections.
+    /// Counts sources and connections, in a walk through the table.
     pub fn occupancy(&self) -> Occupancy {
-        let mut occupancy = Occupancy {
-            slots: self.table().slots() as u64,
-            ..Occupancy::default()
-        };
-        for report in self.sources() {
-            occupancy.sources += 1;
-            occupancy.connections += u64::from(report.connections);
+        let table = self.table();
+        let mut occupancy = self.empty();
+        for slot in 0..table.slots() {
+            let connections = table.connections_at(slot);
+            occupancy.sources += u64::from(connections > 0);
+            occupancy.connections += u64::from(connections);
         }
         occupancy
+    }
+
+    /// What [`watch`](crate::watch) counted last, without a walk through the table;
+    /// zeros before its first tick.
+    pub fn last_occupancy(&self) -> Occupancy {
+        // statistics
+        let gauges = self.gauges().load(Ordering::Relaxed);
+        Occupancy {
+            sources: gauges >> 32,
+            connections: gauges & u64::from(u32::MAX),
+            ..self.empty()
+        }
+    }
+
+    /// Counts sources and connections for [`last_occupancy`](Self::last_occupancy).
+    pub(crate) fn publish_occupancy(&self) {
+        let occupancy = self.occupancy();
+        // each is below 2^32, except in damaged memory
+        let half = |number: u64| number.min(u32::MAX.into());
+        let gauges = half(occupancy.sources) << 32 | half(occupancy.connections);
+        // statistics
+        self.gauges().store(gauges, Ordering::Relaxed);
+    }
+
+    fn empty(&self) -> Occupancy {
+        Occupancy {
+            slots: self.table().slots() as u64,
+            ..Occupancy::default()
+        }
     }
 
     /// The rules, then the sources without one.
@@ -351,7 +380,6 @@ mod tests {
     use super::*;
     use crate::limiter::Worker;
     use crate::source::Prefixes;
-    use crate::sync::Ordering;
 
     /// The half of an address that is no part of any source is damaged.
     #[test]

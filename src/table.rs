@@ -351,6 +351,25 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// The connections of the source in `slot`; 0 if there is none. Reads neither its
+    /// key nor its details.
+    #[inline]
+    pub(crate) fn connections_at(self, slot: usize) -> u32 {
+        // publish: the rows that belong to this control word
+        let control = Control::load(&self.slot(slot).control, Ordering::Acquire);
+        // Summed before the state decides: the cell is next to the control word, and no
+        // processor can predict which slots are in use.
+        let connections = self.rows.sum_or_home(slot, control.rows()).unsigned_abs();
+        if control.is_in_use() { connections } else { 0 }
+    }
+
+    /// Whether `slot` is some source's slot.
+    #[inline]
+    pub(crate) fn is_in_use(self, slot: usize) -> bool {
+        // Relaxed: a hint; the caller reads the slot again before it uses it.
+        Control::load(&self.slot(slot).control, Ordering::Relaxed).is_in_use()
+    }
+
     pub(crate) fn slots(self) -> usize {
         self.region.details().len()
     }

@@ -31,8 +31,11 @@ pub const MOST_FIRST: u32 = 100;
 /// is told; the totals have their rejections.
 const MOST_KNOWN: usize = 65_536;
 
-/// Slots looked at in one tick: some milliseconds. A larger table takes several.
-const SLOTS_A_TICK: usize = 524_288;
+/// Slots looked at in one tick: the whole table, if it is for 5 million connections or
+/// fewer. A larger table takes several ticks, at most 20: so many looks take up to 0.2 s,
+/// and [`Limiter::last_occupancy`] ages meanwhile. Counting all slots of the largest table
+/// takes 0.75 s, and the host waits a second between two ticks: 2 s in all.
+const SLOTS_A_TICK: usize = 1 << 24;
 
 /// What is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,8 +104,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Looks at the sources, or at the next part of a large table. `now` is the host
-    /// clock, `interval` the seconds between two summaries.
+    /// Counts sources and connections for [`Limiter::last_occupancy`], then looks at the
+    /// sources, or at the next part of a large table. `now` is the host clock, `interval`
+    /// the seconds between two summaries.
     pub fn tick(
         &mut self,
         limiter: &Limiter,
@@ -111,15 +115,34 @@ impl Watch {
         tell: &mut dyn FnMut(Notice),
     ) {
         let since = *self.since.get_or_insert(now);
-        let slots = limiter.table().slots();
-        for _ in 0..slots.min(SLOTS_A_TICK) {
-            self.look(limiter, self.next_slot, now, interval, tell);
-            self.next_slot = (self.next_slot + 1) % slots;
-        }
+        // first: the host may take its time with what it is told
+        limiter.publish_occupancy();
+        self.look_at_next(SLOTS_A_TICK, limiter, now, interval, tell);
         let seconds = now.wrapping_sub(since);
         if seconds >= interval {
             self.end_interval(limiter, seconds, now, interval, tell);
             self.since = Some(now);
+        }
+    }
+
+    /// Looks at the next `most` slots, or at all if there are not more.
+    fn look_at_next(
+        &mut self,
+        most: usize,
+        limiter: &Limiter,
+        now: u32,
+        interval: u32,
+        tell: &mut dyn FnMut(Notice),
+    ) {
+        let slots = limiter.table().slots();
+        for _ in 0..slots.min(most) {
+            if limiter.table().is_in_use(self.next_slot) {
+                self.look(limiter, self.next_slot, now, interval, tell);
+            }
+            self.next_slot += 1;
+            if self.next_slot == slots {
+                self.next_slot = 0;
+            }
         }
     }
 
@@ -236,5 +259,36 @@ impl Watch {
         if admitted > 0 || rejected > 0 {
             tell(Notice::Full { admitted, rejected });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limiter::Worker;
+    use crate::source::Prefixes;
+
+    #[test]
+    fn several_ticks_cover_a_table_once() {
+        let limiter = Limiter::new(100, 1, Prefixes::DEFAULT).unwrap();
+        for n in 0..50 {
+            let source = Source::new(&[10, 0, 0, n], Prefixes::DEFAULT).unwrap();
+            limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
+            let rejection = limiter.check(source).unwrap_err();
+            limiter.rejected(Worker::ACCEPTOR, rejection);
+        }
+        let mut watch = Watch::default();
+        let mut told = Vec::new();
+        let mut tell = |notice| match notice {
+            Notice::First { report, .. } => told.push(report.source.octets().0[3]),
+            other => panic!("{other:?}"),
+        };
+        // The last look begins anew at slot 0, where there is nothing new.
+        let looks = limiter.table().slots().div_ceil(7);
+        for _ in 0..looks {
+            watch.look_at_next(7, &limiter, 0, 60, &mut tell);
+        }
+        told.sort();
+        assert_eq!(told, (0..50).collect::<Vec<_>>());
     }
 }

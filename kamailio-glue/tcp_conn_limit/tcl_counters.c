@@ -8,7 +8,9 @@
  * \file
  * \brief tcp_conn_limit :: counters of the group tcp_conn_limit
  *
- * All are read from the table when somebody asks: nothing is counted twice.
+ * Reading one never walks the table, since a request route may do it: sources and
+ * connections are as the watcher counted them last, all others are read from shared
+ * memory.
  */
 
 #include <stddef.h>
@@ -16,7 +18,6 @@
 
 #include "../../core/counters.h"
 #include "../../core/dprint.h"
-#include "../../core/timer.h"
 
 #include "tcl_counters.h"
 
@@ -25,22 +26,12 @@
 /* the counter's number is at this offset in struct tcl_stats */
 #define FIELD(name) ((void *)offsetof(struct tcl_stats, name))
 
-/* Each reading walks through the table, and whoever wants one counter mostly
- * wants all of them. So what was read serves this process until the core's
- * clock ticks, 16 times a second. */
 static const char *stats_now(void)
 {
 	static struct tcl_stats stats;
-	static ticks_t read_at;
-	static int is_read = 0;
-	ticks_t now = get_ticks_raw();
 
-	if(!is_read || now != read_at) {
-		if(tcl_stats(&stats) != TCL_OK)
-			memset(&stats, 0, sizeof(stats));
-		read_at = now;
-		is_read = 1;
-	}
+	if(tcl_stats_sampled(&stats) != TCL_OK)
+		memset(&stats, 0, sizeof(stats));
 	return (const char *)&stats;
 }
 
@@ -70,9 +61,9 @@ static counter_val_t read_limit(counter_handle_t handle, void *offset)
 /* clang-format off */
 static counter_def_t counters[] = {
 	{0, "sources", 0, read_u64, FIELD(sources),
-		"sources that have connections now"},
+		"sources with connections, counted within the last 2 s"},
 	{0, "connections", 0, read_u64, FIELD(connections),
-		"accepted TCP and TLS connections that are counted now"},
+		"accepted TCP and TLS connections, counted within the last 2 s"},
 	{0, "admitted", 0, read_u64, FIELD(admitted),
 		"connections counted since the start"},
 	{0, "rejected", 0, read_u64, FIELD(rejected),

@@ -128,6 +128,7 @@ static void before_init(void)
 	CHECK(tcl_closed(1) == TCL_EINIT);
 	CHECK(tcp_connection_limit_srcip(&su, 1) == 0);
 	CHECK(tcl_stats(&stats) == TCL_EINIT);
+	CHECK(tcl_stats_sampled(&stats) == TCL_EINIT);
 	CHECK(tcl_get(a, 4, &source) == TCL_EINIT);
 	CHECK(tcl_top(&source, 1, TCL_BY_CONNECTIONS) == TCL_EINIT);
 	CHECK(tcl_list(NULL, &source, 1, &total, error, sizeof(error))
@@ -386,6 +387,7 @@ static void bad_addresses(void)
 	CHECK(tcl_get(NULL, 4, &source) == TCL_EARG);
 	CHECK(tcl_get(a, 4, NULL) == TCL_EARG);
 	CHECK(tcl_stats(NULL) == TCL_EARG);
+	CHECK(tcl_stats_sampled(NULL) == TCL_EARG);
 	CHECK(tcl_top(NULL, 1, TCL_BY_CONNECTIONS) == TCL_EARG);
 	CHECK(tcl_top(&source, 1, 3) == TCL_EARG);
 	CHECK(tcl_top(&source, 1, -1) == TCL_EARG);
@@ -421,6 +423,7 @@ static void reports(void)
 	uint64_t t[3] = {tcl_opened(a, 4), tcl_opened(b, 4), tcl_opened(b, 4)};
 	struct tcl_source top[5];
 	struct tcl_stats stats = stats_now();
+	struct tcl_stats sampled;
 	int i;
 
 	CHECK(tcl_top(top, 5, TCL_BY_CONNECTIONS) == 2);
@@ -433,8 +436,19 @@ static void reports(void)
 	CHECK(stats.ipv4_prefix == 32 && stats.ipv6_prefix == 64);
 	CHECK(tcl_huge_pages() == 0); /* the table is too small */
 	CHECK(stats.memory > 0 && stats.panics == 0 && stats.table_full == 0);
+	/* the gauges are those of the last call of tcl_watch(), all else is of now */
+	CHECK(watch(60) == 0);
 	for(i = 0; i < 3; i++)
 		CHECK(tcl_closed(t[i]) == TCL_OK);
+	CHECK(tcl_check(a, 3) == 0);
+	CHECK(tcl_stats_sampled(&sampled) == TCL_OK);
+	CHECK(sampled.sources == 2 && sampled.connections == 3);
+	CHECK(sampled.bad_address == stats.bad_address + 1);
+	CHECK(sampled.admitted == stats.admitted && sampled.slots == stats.slots);
+	CHECK(stats_now().sources == 0 && stats_now().connections == 0);
+	CHECK(watch(60) == 0);
+	CHECK(tcl_stats_sampled(&sampled) == TCL_OK);
+	CHECK(sampled.sources == 0 && sampled.connections == 0);
 }
 
 static void put_file(const char *path, const char *content, size_t size)

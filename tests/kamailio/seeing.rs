@@ -161,6 +161,7 @@ fn audit_compares_with_the_core(mode: Mode) {
 
 fn counters_are_those_of_a_core_module(mode: Mode) {
     let (server, _held) = busy(mode.with_module().core("tcp_max_connections=500"));
+    server.wait_for_counter("connections", 8);
     for (name, value) in [
         ("connections", 8),
         ("admitted", 9),

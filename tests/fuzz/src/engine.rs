@@ -413,6 +413,7 @@ pub fn nulls() {
     let codes = unsafe {
         [
             ffi::tcl_stats(nothing.cast()),
+            ffi::tcl_stats_sampled(nothing.cast()),
             ffi::tcl_get([127, 0, 0, 1].as_ptr(), 4, nothing.cast()),
             ffi::tcl_get(null(), 4, nothing.cast()),
             ffi::tcl_top(nothing.cast(), 9, 0),
@@ -424,7 +425,7 @@ pub fn nulls() {
             ffi::tcl_init(null(), null(), nothing.cast(), 9),
         ]
     };
-    assert_eq!(codes, [TCL_EARG; 10]);
+    assert_eq!(codes, [TCL_EARG; 11]);
     // SAFETY: as above.
     unsafe { ffi::tcl_audit_end(nothing.cast()) };
 }

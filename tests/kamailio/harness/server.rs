@@ -240,6 +240,14 @@ impl Server {
             .unwrap_or_else(|| panic!("no number: {value}"))
     }
 
+    /// Waits until a counter of the module has a value: some are up to 2 s old.
+    #[track_caller]
+    pub(crate) fn wait_for_counter(&self, name: &str, value: u64) {
+        until(&format!("{name} is {value}"), || {
+            self.counter("tcp_conn_limit", name) == value
+        });
+    }
+
     /// Whether the module's counts are those of the core.
     #[track_caller]
     pub(crate) fn audit_is_clean(&self) -> bool {
