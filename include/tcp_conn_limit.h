@@ -87,6 +87,11 @@ union sockaddr_union;
 #define TCL_EINTERPOSE -9
 
 /**
+ * There are more connections than `tcl_audit_begin()` reserved memory for.
+ */
+#define TCL_EROOM -10
+
+/**
  * Bytes for a source as text, the NUL included.
  */
 #define TCL_SOURCE_TEXT 52
@@ -142,7 +147,7 @@ union sockaddr_union;
 #define TCL_NEVER UINT32_MAX
 
 /**
- * A recount under way.
+ * An audit in progress.
  */
 struct tcl_audit;
 
@@ -765,18 +770,21 @@ int32_t tcl_rules(struct tcl_rule *rules, uint32_t room);
 int32_t tcl_suggest(struct tcl_suggestion *suggestions, uint32_t room);
 
 /**
- * Begins a recount of about `connections` connections; null if there is no
- * memory, or before `tcl_init()`. To be ended by `tcl_audit_end()`.
+ * Begins an audit of `connections` connections and up to an eighth and 1,024 more.
+ * Reserves 90 bytes for each of them, and writes to all of this memory, so that what
+ * follows has no page faults. Null if there is no memory, or before `tcl_init()`.
+ * `tcl_audit_end()` must follow.
  */
 struct tcl_audit *tcl_audit_begin(uint32_t connections);
 
 /**
- * A connection of the host, by its address in network byte order, of 4 or 16 bytes,
- * and its token.
- * To be called for each of them, then `tcl_audit_compare()`, while none can be
- * opened or closed.
+ * Copies a connection of the host, by its address in network byte order, of 4 or 16
+ * bytes, and its token.
+ * The host calls it for each of them, then `tcl_audit_counts()`, while none can be
+ * opened or closed. Both allocate nothing.
  *
- * Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+ * Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or, if a new audit with more memory must
+ * begin, `TCL_EROOM`.
  *
  * # Safety
  *
@@ -789,18 +797,19 @@ int32_t tcl_audit_connection(struct tcl_audit *audit,
                              uint64_t token);
 
 /**
- * Takes our counts, for comparison with the host's.
+ * Copies our counts, the last step before the host may open and close connections
+ * again.
  *
- * Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+ * Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or `TCL_EROOM`.
  *
  * # Safety
  *
  * `audit` is null or comes from `tcl_audit_begin()`.
  */
-int32_t tcl_audit_compare(struct tcl_audit *audit);
+int32_t tcl_audit_counts(struct tcl_audit *audit);
 
 /**
- * Writes the sums, and the up to `room` first differences.
+ * Compares the copies, and writes the sums and the up to `room` first differences.
  *
  * Returns how many differences were written, or `TCL_EARG` or `TCL_EINIT`.
  *
@@ -809,13 +818,13 @@ int32_t tcl_audit_compare(struct tcl_audit *audit);
  * `audit` is null or comes from `tcl_audit_begin()`; `sums` is null or valid for
  * writing; `differences` is null or has room for `room` of them.
  */
-int32_t tcl_audit_result(const struct tcl_audit *audit,
+int32_t tcl_audit_result(struct tcl_audit *audit,
                          struct tcl_audit_sums *sums,
                          struct tcl_difference *differences,
                          uint32_t room);
 
 /**
- * Ends a recount.
+ * Ends an audit.
  *
  * # Safety
  *

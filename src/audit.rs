@@ -1,30 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Audit`]: the host recounts its connections, we compare source by source.
+//! [`Audit`]: compares the host's connections with our counts, source by source.
 //!
-//! The host feeds every connection it has, then takes our counts, both while no
-//! connection can be opened or closed. That takes one walk through the host's
-//! list and one through our table; memory is reserved before.
+//! The host must hold its lock while both are copied, so that no connection is opened
+//! or closed in between, and TCP main can stop for as long. So the copies go into memory
+//! that was reserved and touched before, which takes neither an allocation nor a page
+//! fault; sorting and comparing come after the lock is released.
 
 #![forbid(unsafe_code)]
 
-use std::hash::RandomState;
-
-use hashbrown::{HashMap, TryReserveError};
+use std::collections::TryReserveError;
 
 use crate::limiter::Limiter;
-use crate::source::Source;
-
-/// A source's connections, counted twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Recount {
-    host: u32,
-    counted: u32,
-}
+use crate::source::{Family, Source};
 
 /// A source for which the host and the table disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Who.
+    /// The source.
     pub source: Source,
     /// Its connections in the host.
     pub host: u32,
@@ -32,64 +24,108 @@ pub struct Difference {
     pub counted: u32,
 }
 
-/// A recount under way.
+/// There are more connections or sources than memory was reserved for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// A source and its connections in our table.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    source: Source,
+    connections: u32,
+}
+
+/// A list that never grows. All of its memory was written to when it was made.
+struct Reserved<T> {
+    items: Vec<T>,
+    used: usize,
+}
+
+impl<T: Copy> Reserved<T> {
+    fn new(room: usize, filler: T) -> Result<Reserved<T>, TryReserveError> {
+        let mut items = Vec::new();
+        items.try_reserve_exact(room)?;
+        items.resize(room, filler);
+        Ok(Reserved { items, used: 0 })
+    }
+
+    fn push(&mut self, item: T) -> Result<(), NoRoom> {
+        *self.items.get_mut(self.used).ok_or(NoRoom)? = item;
+        self.used += 1;
+        Ok(())
+    }
+
+    fn used(&mut self) -> &mut [T] {
+        &mut self.items[..self.used]
+    }
+}
+
+/// An audit in progress.
 pub struct Audit {
-    by_source: HashMap<Source, Recount, RandomState>,
-    connections: u64,
+    /// The source of each of the host's connections that has a token.
+    host: Reserved<Source>,
+    counts: Reserved<Count>,
     uncounted: u64,
     counted: u64,
 }
 
 impl Audit {
-    /// Reserves memory for `connections` connections of the host.
+    /// Reserves memory for `connections` connections of the host and some more, since
+    /// others may be opened before the copies are made.
     ///
     /// # Errors
     ///
     /// If there is no memory.
     pub fn new(connections: usize) -> Result<Audit, TryReserveError> {
-        let mut by_source = HashMap::with_hasher(RandomState::new());
-        by_source.try_reserve(connections)?;
+        let room = connections.saturating_add(connections / 8 + 1024);
+        // not all zeros: an allocator hands out zeros as pages that are not there yet
+        let source = Source::from_words(Family::V4, u32::MAX.into(), 0);
+        let count = Count {
+            source,
+            connections: 1,
+        };
         Ok(Audit {
-            by_source,
-            connections: 0,
+            host: Reserved::new(room, source)?,
+            counts: Reserved::new(room, count)?,
             uncounted: 0,
             counted: 0,
         })
     }
 
-    /// A connection of the host. `counted`: whether the host holds a token for it.
+    /// Copies a connection of the host. `counted`: whether the host holds a token for
+    /// it. Allocates nothing.
     ///
     /// # Errors
     ///
-    /// If there is no memory.
-    pub fn connection(&mut self, source: Source, counted: bool) -> Result<(), TryReserveError> {
-        self.connections += 1;
+    /// [`NoRoom`]: this audit cannot be completed.
+    pub fn connection(&mut self, source: Source, counted: bool) -> Result<(), NoRoom> {
         if counted {
-            self.recount(source)?.host += 1;
+            self.host.push(source)?;
         } else {
             self.uncounted += 1;
         }
         Ok(())
     }
 
-    /// Takes the counts of `limiter`.
+    /// Copies the counts of `limiter`. Allocates nothing.
     ///
     /// # Errors
     ///
-    /// If there is no memory.
-    pub fn compare(&mut self, limiter: &Limiter) -> Result<(), TryReserveError> {
-        for report in limiter.sources() {
-            self.counted += u64::from(report.connections);
-            let recount = self.recount(report.source)?;
-            // a source is there once, except in damaged memory
-            recount.counted = recount.counted.saturating_add(report.connections);
+    /// [`NoRoom`]: this audit cannot be completed.
+    pub fn copy_counts(&mut self, limiter: &Limiter) -> Result<(), NoRoom> {
+        for (source, connections) in limiter.counts() {
+            self.counted += u64::from(connections);
+            self.counts.push(Count {
+                source,
+                connections,
+            })?;
         }
         Ok(())
     }
 
     /// The host's connections.
     pub fn connections(&self) -> u64 {
-        self.connections
+        self.host.used as u64 + self.uncounted
     }
 
     /// Those of the host's connections that have no token.
@@ -102,21 +138,45 @@ impl Audit {
         self.counted
     }
 
-    /// All differences, in no order.
-    pub fn differences(&self) -> impl Iterator<Item = Difference> + '_ {
-        self.by_source
-            .iter()
-            .filter(|(_, recount)| recount.host != recount.counted)
-            .map(|(&source, recount)| Difference {
-                source,
-                host: recount.host,
-                counted: recount.counted,
-            })
+    /// All differences, by source. Sorts the copies in place.
+    pub fn differences(&mut self) -> impl Iterator<Item = Difference> + '_ {
+        let host = self.host.used();
+        host.sort_unstable();
+        let counts = self.counts.used();
+        counts.sort_unstable_by_key(|count| count.source);
+        let all = Merged { host, counts };
+        all.filter(|both| both.host != both.counted)
     }
+}
 
-    fn recount(&mut self, source: Source) -> Result<&mut Recount, TryReserveError> {
-        self.by_source.try_reserve(1)?;
-        Ok(self.by_source.entry(source).or_default())
+/// Each source that is in one of two sorted lists or in both.
+struct Merged<'a> {
+    host: &'a [Source],
+    counts: &'a [Count],
+}
+
+impl Iterator for Merged<'_> {
+    type Item = Difference;
+
+    fn next(&mut self) -> Option<Difference> {
+        let in_host = self.host.first().copied();
+        let in_counts = self.counts.first().map(|count| count.source);
+        let source = in_host.into_iter().chain(in_counts).min()?;
+        let is_it = |other: &&Source| **other == source;
+        let host = self.host.iter().take_while(is_it).count();
+        self.host = &self.host[host..];
+        // a source is there once, except in damaged memory
+        let is_it = |count: &&Count| count.source == source;
+        let counts = self.counts.iter().take_while(is_it);
+        let (lines, counted) = counts.fold((0, 0u32), |(lines, sum), count| {
+            (lines + 1, sum.saturating_add(count.connections))
+        });
+        self.counts = &self.counts[lines..];
+        Some(Difference {
+            source,
+            host: u32::try_from(host).unwrap_or(u32::MAX),
+            counted,
+        })
     }
 }
 
@@ -138,9 +198,8 @@ mod tests {
             audit.connection(source(n), true).unwrap();
         }
         audit.connection(source(5), false).unwrap();
-        audit.compare(&limiter).unwrap();
-        let mut found: Vec<_> = audit.differences().collect();
-        found.sort_by_key(|d| d.source);
+        audit.copy_counts(&limiter).unwrap();
+        let found: Vec<_> = audit.differences().collect();
         let difference = |n, host, counted| Difference {
             source: source(n),
             host,

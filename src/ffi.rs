@@ -66,6 +66,8 @@ pub const TCL_ELOCKED: i32 = -7;
 pub const TCL_ERULES: i32 = -8;
 /// The functions of this executable cannot be replaced; the sentence says why.
 pub const TCL_EINTERPOSE: i32 = -9;
+/// There are more connections than `tcl_audit_begin()` reserved memory for.
+pub const TCL_EROOM: i32 = -10;
 
 /// Bytes for a source as text, the NUL included.
 pub const TCL_SOURCE_TEXT: usize = 52;

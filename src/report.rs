@@ -148,6 +148,26 @@ impl Limiter {
         self.all().filter(|report| report.connections > 0)
     }
 
+    /// All sources that have connections, and how many, in no order. Reads no more than
+    /// that, and allocates nothing.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (Source, u32)> + '_ {
+        (0..self.table().slots()).filter_map(|slot| self.count(slot))
+    }
+
+    /// The source in `slot` and its connections, if it has any.
+    fn count(&self, slot: usize) -> Option<(Source, u32)> {
+        let table = self.table();
+        while table.connections_at(slot) > 0 {
+            let (source, place) = table.source_at(slot)?;
+            let connections = self.rows().sum(slot, place.control.rows());
+            // as in `report_at`
+            if table.held(place).is_some() {
+                return (connections > 0).then_some((source, connections.unsigned_abs()));
+            }
+        }
+        None
+    }
+
     /// All sources in the table, those that had connections once included.
     fn all(&self) -> impl Iterator<Item = SourceReport> + '_ {
         (0..self.table().slots()).filter_map(|slot| Some(self.report(slot)?.0))

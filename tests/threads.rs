@@ -161,7 +161,7 @@ fn everything_at_the_same_time() {
             // two threads, each with up to 100
             assert!(limiter.sources().all(|report| report.connections <= 200));
             let mut audit = Audit::new(40).unwrap();
-            audit.compare(limiter).unwrap();
+            audit.copy_counts(limiter).unwrap();
             assert_eq!(audit.connections(), 0);
         })));
         let mut watch = Watch::default();

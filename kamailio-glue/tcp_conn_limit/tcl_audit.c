@@ -22,6 +22,10 @@
 /* differences that are listed; their number is told in full */
 #define AUDIT_LIST 100
 
+/* how often more connections than memory was reserved for are tolerated: for one
+ * eighth and a thousand more than there were an instant before */
+#define AUDIT_ATTEMPTS 3
+
 /* of core/tcp_main.c, which declares them in no header */
 extern gen_lock_t *tcpconn_lock;
 extern struct tcp_connection **tcpconn_id_hash;
@@ -46,12 +50,12 @@ static uint64_t token_of(const struct tcp_connection *con)
 	return 1; /* none is uncounted by intent */
 }
 
-/* Feeds the accepted connections of the core to the audit. With hooks no
+/* Copies the accepted connections of the core and our counts. With hooks no
  * connection can be opened or closed meanwhile, since that takes the lock as
  * well. Without, it is counted from accept() to close(), which is a moment more
  * than the core has it in its table; so a difference that is gone when asked
- * again is none. TCP main waits for this long if it needs the lock: one walk
- * through the connections and one through the table. */
+ * again is none. TCP main waits for this long if it needs the lock. So nothing is
+ * allocated and nothing compared here. */
 static int audit_walk(struct tcl_audit *audit)
 {
 	struct tcp_connection *con;
@@ -71,7 +75,7 @@ static int audit_walk(struct tcl_audit *audit)
 		}
 	}
 	if(ret == TCL_OK)
-		ret = tcl_audit_compare(audit);
+		ret = tcl_audit_counts(audit);
 	TCPCONN_UNLOCK;
 	return ret;
 }
@@ -132,14 +136,21 @@ static void rpc_audit(rpc_t *rpc, void *c)
 {
 	struct tcp_gen_info info;
 	struct tcl_audit *audit;
+	int ret;
+	int attempts = AUDIT_ATTEMPTS;
 
-	tcp_get_info(&info);
-	audit = tcl_audit_begin(info.tcp_connections_no);
-	if(audit == NULL || audit_walk(audit) != TCL_OK)
-		rpc->fault(c, 500, "no memory for the recount");
-	else
-		audit_answer(rpc, c, audit);
-	tcl_audit_end(audit);
+	do {
+		tcp_get_info(&info);
+		audit = tcl_audit_begin(info.tcp_connections_no);
+		ret = (audit != NULL) ? audit_walk(audit) : TCL_EMEM;
+		if(ret == TCL_OK)
+			audit_answer(rpc, c, audit);
+		tcl_audit_end(audit);
+	} while(ret == TCL_EROOM && --attempts > 0);
+	if(ret == TCL_EROOM)
+		rpc->fault(c, 500, "too many new connections meanwhile, try again");
+	else if(ret != TCL_OK)
+		tcl_rpc_failed(rpc, c, ret);
 }
 
 /* clang-format off */

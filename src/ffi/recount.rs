@@ -4,8 +4,8 @@
 use core::ffi::c_char;
 
 use super::memory::{bytes, put};
-use super::{TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_OK, TCL_SOURCE_TEXT, guard};
-use crate::audit::Audit;
+use super::{TCL_EARG, TCL_EINIT, TCL_EROOM, TCL_OK, TCL_SOURCE_TEXT, guard};
+use crate::audit::{Audit, NoRoom};
 use crate::source::Source;
 
 /// A source for which the host and the table disagree.
@@ -34,19 +34,21 @@ pub struct tcl_audit_sums {
     pub differences: u64,
 }
 
-/// A recount under way.
+/// An audit in progress.
 #[allow(non_camel_case_types)]
 pub struct tcl_audit(Audit);
 
-fn memory<E>(outcome: Result<(), E>) -> i32 {
+fn room(outcome: Result<(), NoRoom>) -> i32 {
     match outcome {
         Ok(()) => TCL_OK,
-        Err(_) => TCL_EMEM,
+        Err(NoRoom) => TCL_EROOM,
     }
 }
 
-/// Begins a recount of about `connections` connections; null if there is no
-/// memory, or before `tcl_init()`. To be ended by `tcl_audit_end()`.
+/// Begins an audit of `connections` connections and up to an eighth and 1,024 more.
+/// Reserves 90 bytes for each of them, and writes to all of this memory, so that what
+/// follows has no page faults. Null if there is no memory, or before `tcl_init()`.
+/// `tcl_audit_end()` must follow.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_audit_begin(connections: u32) -> *mut tcl_audit {
     guard(core::ptr::null_mut(), |_| {
@@ -56,12 +58,13 @@ pub extern "C" fn tcl_audit_begin(connections: u32) -> *mut tcl_audit {
     })
 }
 
-/// A connection of the host, by its address in network byte order, of 4 or 16 bytes,
-/// and its token.
-/// To be called for each of them, then `tcl_audit_compare()`, while none can be
-/// opened or closed.
+/// Copies a connection of the host, by its address in network byte order, of 4 or 16
+/// bytes, and its token.
+/// The host calls it for each of them, then `tcl_audit_counts()`, while none can be
+/// opened or closed. Both allocate nothing.
 ///
-/// Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+/// Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or, if a new audit with more memory must
+/// begin, `TCL_EROOM`.
 ///
 /// # Safety
 ///
@@ -81,31 +84,32 @@ pub unsafe extern "C" fn tcl_audit_connection(
         let bytes = unsafe { bytes(address, length) };
         let source = Source::new(bytes, global.limiter.prefixes());
         match (audit, source) {
-            (Some(audit), Some(source)) => memory(audit.0.connection(source, token != 0)),
+            (Some(audit), Some(source)) => room(audit.0.connection(source, token != 0)),
             _ => TCL_EARG,
         }
     })
 }
 
-/// Takes our counts, for comparison with the host's.
+/// Copies our counts, the last step before the host may open and close connections
+/// again.
 ///
-/// Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+/// Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or `TCL_EROOM`.
 ///
 /// # Safety
 ///
 /// `audit` is null or comes from `tcl_audit_begin()`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tcl_audit_compare(audit: *mut tcl_audit) -> i32 {
+pub unsafe extern "C" fn tcl_audit_counts(audit: *mut tcl_audit) -> i32 {
     guard(TCL_EINIT, |global| {
         // SAFETY: null or valid and used by this caller only, as it promises.
         match unsafe { audit.as_mut() } {
-            Some(audit) => memory(audit.0.compare(&global.limiter)),
+            Some(audit) => room(audit.0.copy_counts(&global.limiter)),
             None => TCL_EARG,
         }
     })
 }
 
-/// Writes the sums, and the up to `room` first differences.
+/// Compares the copies, and writes the sums and the up to `room` first differences.
 ///
 /// Returns how many differences were written, or `TCL_EARG` or `TCL_EINIT`.
 ///
@@ -115,14 +119,14 @@ pub unsafe extern "C" fn tcl_audit_compare(audit: *mut tcl_audit) -> i32 {
 /// writing; `differences` is null or has room for `room` of them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_audit_result(
-    audit: *const tcl_audit,
+    audit: *mut tcl_audit,
     sums: *mut tcl_audit_sums,
     differences: *mut tcl_difference,
     room: u32,
 ) -> i32 {
     guard(TCL_EINIT, |global| {
-        // SAFETY: null or valid, as the caller promises.
-        let Some(tcl_audit(audit)) = (unsafe { audit.as_ref() }) else {
+        // SAFETY: null or valid and used by this caller only, as it promises.
+        let Some(tcl_audit(audit)) = (unsafe { audit.as_mut() }) else {
             return TCL_EARG;
         };
         let value = tcl_audit_sums {
@@ -152,7 +156,7 @@ pub unsafe extern "C" fn tcl_audit_result(
     })
 }
 
-/// Ends a recount.
+/// Ends an audit.
 ///
 /// # Safety
 ///

@@ -147,7 +147,7 @@ static void before_init(void)
 	CHECK(lines == 0 && events == 0);
 	CHECK(tcl_audit_begin(1) == NULL);
 	CHECK(tcl_audit_connection(NULL, a, 4, 0) == TCL_EINIT);
-	CHECK(tcl_audit_compare(NULL) == TCL_EINIT);
+	CHECK(tcl_audit_counts(NULL) == TCL_EINIT);
 	CHECK(tcl_audit_result(NULL, NULL, NULL, 0) == TCL_EINIT);
 	tcl_audit_end(NULL);
 	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_EINIT);
@@ -757,6 +757,7 @@ static void audit(void)
 	struct tcl_audit *audit = tcl_audit_begin(2);
 	struct tcl_audit_sums sums;
 	struct tcl_difference list[4];
+	int i;
 
 	CHECK(audit != NULL);
 	CHECK(tcl_audit_connection(audit, a, 4, t[0]) == TCL_OK);
@@ -765,17 +766,25 @@ static void audit(void)
 	CHECK(tcl_audit_connection(audit, v6_host1, 16, 0) == TCL_OK);
 	CHECK(tcl_audit_connection(audit, a, 3, t[0]) == TCL_EARG);
 	CHECK(tcl_audit_connection(NULL, a, 4, t[0]) == TCL_EARG);
-	CHECK(tcl_audit_compare(audit) == TCL_OK);
-	CHECK(tcl_audit_compare(NULL) == TCL_EARG);
+	CHECK(tcl_audit_counts(audit) == TCL_OK);
+	CHECK(tcl_audit_counts(NULL) == TCL_EARG);
 	CHECK(tcl_audit_result(audit, &sums, list, 4) == 2);
 	CHECK(sums.connections == 3 && sums.counted == 2 && sums.uncounted == 1);
 	CHECK(sums.differences == 2);
-	CHECK(list[0].host + list[1].host == 2);
-	CHECK(list[0].counted == 1 && list[1].counted == 1);
+	CHECK(strcmp(list[0].text, "192.0.2.1") == 0);
+	CHECK(list[0].host == 2 && list[0].counted == 1);
+	CHECK(strcmp(list[1].text, "192.0.2.2") == 0);
+	CHECK(list[1].host == 0 && list[1].counted == 1);
 	CHECK(tcl_audit_result(audit, &sums, list, 1) == 1);
 	CHECK(tcl_audit_result(audit, &sums, NULL, 4) == TCL_OK);
 	CHECK(tcl_audit_result(audit, NULL, list, 4) == TCL_EARG);
 	CHECK(tcl_audit_result(NULL, &sums, list, 4) == TCL_EARG);
+	tcl_audit_end(audit);
+	audit = tcl_audit_begin(0);
+	CHECK(audit != NULL);
+	for(i = 0; i < 1024; i++)
+		CHECK(tcl_audit_connection(audit, a, 4, t[0]) == TCL_OK);
+	CHECK(tcl_audit_connection(audit, a, 4, t[0]) == TCL_EROOM);
 	tcl_audit_end(audit);
 	CHECK(tcl_closed(t[0]) == TCL_OK && tcl_closed(t[1]) == TCL_OK);
 }

@@ -496,7 +496,7 @@ impl Model {
         for (source, _) in self.released.iter().take(uncounted as usize) {
             audit.connection(*source, false).unwrap();
         }
-        audit.compare(limiter).unwrap();
+        audit.copy_counts(limiter).unwrap();
         assert_eq!(audit.counted(), self.live.len() as u64);
         let found: HashMap<Source, u32> = audit
             .differences()

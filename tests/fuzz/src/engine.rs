@@ -379,14 +379,14 @@ impl Audit {
         })
     }
 
-    /// `tcl_audit_compare()`.
-    pub fn compare(&mut self) -> i32 {
+    /// `tcl_audit_counts()`.
+    pub fn counts(&mut self) -> i32 {
         // SAFETY: of tcl_audit_begin().
-        unsafe { ffi::tcl_audit_compare(self.0) }
+        unsafe { ffi::tcl_audit_counts(self.0) }
     }
 
     /// `tcl_audit_result()`.
-    pub fn result(&self, room: usize) -> (tcl_audit_sums, Vec<tcl_difference>) {
+    pub fn result(&mut self, room: usize) -> (tcl_audit_sums, Vec<tcl_difference>) {
         // SAFETY: integers, for which zeros are valid.
         let mut sums: tcl_audit_sums = unsafe { core::mem::zeroed() };
         let differences = with_room(room, |to, room| {
@@ -419,7 +419,7 @@ pub fn nulls() {
             ffi::tcl_top(nothing.cast(), 9, 0),
             ffi::tcl_list(null(), nothing.cast(), 9, nothing.cast(), nothing.cast(), 9),
             ffi::tcl_audit_connection(nothing.cast(), null(), 4, 1),
-            ffi::tcl_audit_compare(nothing.cast()),
+            ffi::tcl_audit_counts(nothing.cast()),
             ffi::tcl_audit_result(nothing.cast(), nothing.cast(), nothing.cast(), 9),
             ffi::tcl_rules_load([null()].as_ptr(), 1, null(), nothing.cast(), 9),
             ffi::tcl_init(null(), null(), nothing.cast(), 9),

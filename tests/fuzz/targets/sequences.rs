@@ -519,7 +519,7 @@ impl Ledger {
                 *host.entry(address.source(LENGTHS)).or_default() += 1;
             }
         }
-        assert_eq!(audit.compare(), TCL_OK);
+        assert_eq!(audit.counts(), TCL_OK);
         let room = usize::from(bytes.byte()?);
         let (sums, differences) = audit.result(room);
         // all that are in either, once; of the live beyond 255 none was told

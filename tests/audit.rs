@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What an audit does while the host holds its lock.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use tcp_conn_limit::audit::{Audit, NoRoom};
+use tcp_conn_limit::limiter::{Limiter, Worker};
+use tcp_conn_limit::source::{Prefixes, Source};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, which counts the allocations of each thread.
+struct Counting;
+
+// SAFETY: all is done by the system's allocator, to which each call goes unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Page faults of this thread.
+fn page_faults() -> i64 {
+    // SAFETY: integers, for which zeros are valid.
+    let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
+    // SAFETY: valid for writing.
+    let code = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
+    assert_eq!(code, 0);
+    usage.ru_minflt + usage.ru_majflt
+}
+
+fn source(n: u32) -> Source {
+    Source::new(&(0x0a00_0000 + n).to_be_bytes(), Prefixes::DEFAULT).unwrap()
+}
+
+/// A limiter in which each of so many sources has a connection.
+fn busy(sources: u32) -> Limiter {
+    let limiter = Limiter::new(sources, 0, Prefixes::DEFAULT).unwrap();
+    for n in 0..sources {
+        limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
+    }
+    // The watcher has read all of the table by now; here, this does.
+    assert_eq!(limiter.occupancy().connections, u64::from(sources));
+    limiter
+}
+
+#[test]
+fn copying_neither_allocates_nor_faults() {
+    const SOURCES: u32 = 100_000;
+    let limiter = busy(SOURCES);
+    let mut audit = Audit::new(SOURCES as usize).unwrap();
+    let before = (ALLOCATIONS.get(), page_faults());
+    for n in 0..SOURCES {
+        audit.connection(source(n), true).unwrap();
+    }
+    audit.copy_counts(&limiter).unwrap();
+    let after = (ALLOCATIONS.get(), page_faults());
+    assert_eq!(after.0, before.0, "allocations");
+    // The copies fill 2,000 pages; code and stack may take a few.
+    assert!(after.1 - before.1 < 50, "{} faults", after.1 - before.1);
+    assert_eq!(audit.differences().count(), 0);
+    assert_eq!(audit.connections(), audit.counted());
+}
+
+/// There is room for an eighth and 1,024 more than was said, and then an end.
+#[test]
+fn more_connections_than_reserved_end_the_audit() {
+    let limiter = busy(2_500);
+    let mut audit = Audit::new(800).unwrap();
+    for n in 0..800 + 100 + 1024 {
+        audit.connection(source(n), true).unwrap();
+    }
+    assert_eq!(audit.connection(source(0), true), Err(NoRoom));
+    // What has no token takes no room.
+    audit.connection(source(0), false).unwrap();
+    assert_eq!(audit.copy_counts(&limiter), Err(NoRoom));
+    let mut audit = Audit::new(2_500).unwrap();
+    audit.copy_counts(&limiter).unwrap();
+    assert_eq!(audit.differences().count(), 2_500);
+}
