@@ -277,43 +277,50 @@ impl Limiter {
     /// A limit for each rule, then for the sources without one, from the peaks of
     /// the sources in the table; with up to `list` sources above it each.
     ///
+    /// Takes no memory for each source, but 300 bytes for each rule, and walks through the
+    /// table three times, or once more for each 6 bits that the percentile has above 7.
+    ///
     /// # Errors
     ///
     /// If there is no memory.
     pub fn suggest(&self, list: usize) -> Result<Vec<Suggestion>, TryReserveError> {
         let rules = self.rulebook().all()?;
         let last = rules.as_slice().len();
-        // group and peak of each source
-        let mut peaks: Vec<(usize, u32)> = Vec::new();
-        for report in self.all().filter(|report| report.peak > 0) {
-            peaks.try_reserve(1)?;
-            peaks.push((rules.of(report.source).unwrap_or(last), report.peak));
-        }
-        peaks.sort_unstable();
+        let group_of = |report: &SourceReport| rules.of(report.source).unwrap_or(last);
+        let mut percentiles = Percentiles::new(last + 1)?;
         let mut suggestions = Vec::new();
         suggestions.try_reserve(last + 1)?;
-        let mut rest = &peaks[..];
-        for group in 0..=last {
-            let count = rest.partition_point(|(of, _)| *of == group);
-            let (own, others) = rest.split_at(count);
-            rest = others;
-            let p99 = percentile(own, 99);
-            let proposed = p99.saturating_mul(3).div_ceil(2).max(LEAST);
-            suggestions.push(Suggestion {
-                rule: rules.as_slice().get(group).map(|rule| rule.key),
-                limit: rules.as_slice().get(group).map(|rule| rule.limit),
-                sources: count as u64,
-                highest: own.last().map_or(0, |(_, peak)| *peak),
-                p99,
-                proposed,
-                above: own.iter().filter(|(_, peak)| *peak > proposed).count() as u64,
-                list: Vec::new(),
-            });
+        suggestions.extend((0..=last).map(|group| Suggestion {
+            rule: rules.as_slice().get(group).map(|rule| rule.key),
+            limit: rules.as_slice().get(group).map(|rule| rule.limit),
+            sources: 0,
+            highest: 0,
+            p99: 0,
+            proposed: LEAST,
+            above: 0,
+            list: Vec::new(),
+        }));
+        for report in self.all().filter(|report| report.peak > 0) {
+            let group = group_of(&report);
+            let suggestion = &mut suggestions[group];
+            suggestion.sources += 1;
+            suggestion.highest = suggestion.highest.max(report.peak);
+            percentiles.count(group, report.peak);
+        }
+        while percentiles.narrow() {
+            for report in self.all().filter(|report| report.peak > 0) {
+                percentiles.count(group_of(&report), report.peak);
+            }
+        }
+        for (suggestion, p99) in suggestions.iter_mut().zip(percentiles.found()) {
+            suggestion.p99 = p99;
+            suggestion.proposed = p99.saturating_mul(3).div_ceil(2).max(LEAST);
         }
         // one more walk, for the few that are above
         for report in self.all() {
-            let suggestion = &mut suggestions[rules.of(report.source).unwrap_or(last)];
+            let suggestion = &mut suggestions[group_of(&report)];
             if report.peak > suggestion.proposed {
+                suggestion.above += 1;
                 let above = &mut suggestion.list;
                 above.try_reserve(1)?;
                 // equals by address, as in `top`: the order of the table is no one's business
@@ -384,11 +391,129 @@ fn highest<T: Ord>(n: usize, items: impl Iterator<Item = T>) -> Result<Vec<T>, T
     Ok(sorted.into_iter().map(|Reverse(item)| item).collect())
 }
 
-/// The lowest peak that so many per cent of the sources do not exceed (nearest
-/// rank); `sorted` by peak.
-fn percentile(sorted: &[(usize, u32)], percent: usize) -> u32 {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    rank.checked_sub(1).map_or(0, |at| sorted[at].1)
+/// Finds the 99th percentile of the peaks of each group by nearest rank: the lowest peak
+/// that 99 per cent do not exceed.
+///
+/// The peaks are counted several times, each time in narrower ranges within the range in
+/// which the percentile was found before. So it is exact, whatever the peaks are, and the
+/// memory does not depend on how many there are.
+struct Percentiles {
+    groups: Vec<Narrowed>,
+    /// The counts of all ranges, those of each group one after another.
+    counts: Vec<[u32; RANGES]>,
+}
+
+/// Ranges in which the peaks of a group are counted at a time.
+const RANGES: usize = 64;
+
+/// The range in which the percentile of a group is.
+#[derive(Clone, Copy)]
+enum Narrowed {
+    /// Peaks are counted by their number of bits.
+    Not,
+    /// From `low` on, for 2^`bits` numbers. The percentile is the peak of rank `rank`
+    /// among those in this range, from 1.
+    To { low: u32, bits: u32, rank: u64 },
+}
+
+impl Narrowed {
+    /// Which of the narrower ranges `peak` is in, if any.
+    fn range_of(self, peak: u32) -> Option<usize> {
+        match self {
+            Narrowed::Not => Some((u32::BITS - peak.leading_zeros()) as usize),
+            Narrowed::To { low, bits, .. } => {
+                let above = peak.checked_sub(low)?;
+                let range = (above >> Self::bits_after(bits)) as usize;
+                (range < 1 << (bits - Self::bits_after(bits))).then_some(range)
+            }
+        }
+    }
+
+    /// Bits of each of the ranges into which one of `bits` bits is divided.
+    fn bits_after(bits: u32) -> u32 {
+        bits.saturating_sub(RANGES.ilog2())
+    }
+
+    /// Range number `range`, and the rank in it.
+    fn narrowed(self, range: usize, rank: u64) -> Narrowed {
+        let range = range as u32;
+        match self {
+            // 0, 1, 2 to 3, 4 to 7 …
+            Narrowed::Not => Narrowed::To {
+                low: 1u32.checked_shl(range.wrapping_sub(1)).unwrap_or(0),
+                bits: range.saturating_sub(1),
+                rank,
+            },
+            Narrowed::To { low, bits, .. } => Narrowed::To {
+                low: low + (range << Self::bits_after(bits)),
+                bits: Self::bits_after(bits),
+                rank,
+            },
+        }
+    }
+}
+
+impl Percentiles {
+    fn new(groups: usize) -> Result<Percentiles, TryReserveError> {
+        let mut all = Percentiles {
+            groups: Vec::new(),
+            counts: Vec::new(),
+        };
+        all.groups.try_reserve_exact(groups)?;
+        all.groups.resize(groups, Narrowed::Not);
+        all.counts.try_reserve_exact(groups)?;
+        all.counts.resize(groups, [0; RANGES]);
+        Ok(all)
+    }
+
+    fn count(&mut self, group: usize, peak: u32) {
+        if let Some(range) = self.groups[group].range_of(peak) {
+            // there are fewer slots than 2^32
+            self.counts[group][range] += 1;
+        }
+    }
+
+    /// Narrows all groups. Whether the peaks must be counted again.
+    fn narrow(&mut self) -> bool {
+        let mut again = false;
+        for (group, counts) in self.groups.iter_mut().zip(&mut self.counts) {
+            let sum: u64 = counts.iter().copied().map(u64::from).sum();
+            let rank = match *group {
+                Narrowed::Not => (sum * 99).div_ceil(100),
+                // fewer than before, if sources were replaced meanwhile
+                Narrowed::To { rank, .. } => rank.min(sum),
+            };
+            if let Some((range, rank)) = locate(counts, rank) {
+                *group = group.narrowed(range, rank);
+                again |= matches!(group, Narrowed::To { bits: 1.., .. });
+            }
+            *counts = [0; RANGES];
+        }
+        again
+    }
+
+    /// The percentiles, 0 for a group without peaks.
+    fn found(&self) -> impl Iterator<Item = u32> + '_ {
+        self.groups.iter().map(|group| match *group {
+            Narrowed::Not => 0,
+            Narrowed::To { low, .. } => low,
+        })
+    }
+}
+
+/// The range in which the peak of rank `rank` is, and its rank there; `None` if there are
+/// fewer peaks, or for rank 0.
+fn locate(counts: &[u32], mut rank: u64) -> Option<(usize, u64)> {
+    if rank == 0 {
+        return None;
+    }
+    for (range, &count) in counts.iter().enumerate() {
+        if rank <= u64::from(count) {
+            return Some((range, rank));
+        }
+        rank -= u64::from(count);
+    }
+    None
 }
 
 #[cfg(test)]
@@ -396,6 +521,9 @@ mod tests {
     use std::sync::Arc;
     use std::sync::mpsc::channel;
     use std::time::Duration;
+
+    use rand::rngs::SmallRng;
+    use rand::{RngExt, SeedableRng};
 
     use super::*;
     use crate::limiter::Worker;
@@ -421,14 +549,76 @@ mod tests {
         assert_eq!(listed, [source]);
     }
 
+    /// The percentiles of groups of peaks, and how often they were counted.
+    fn percentiles(groups: &[Vec<u32>]) -> (Vec<u32>, u32) {
+        let mut percentiles = Percentiles::new(groups.len()).unwrap();
+        for walks in 1.. {
+            for (group, peaks) in groups.iter().enumerate() {
+                for peak in peaks {
+                    percentiles.count(group, *peak);
+                }
+            }
+            if !percentiles.narrow() {
+                return (percentiles.found().collect(), walks);
+            }
+        }
+        unreachable!("narrowing ends");
+    }
+
     #[test]
     fn percentiles_by_nearest_rank() {
-        let peaks = |n: u32| -> Vec<(usize, u32)> { (1..=n).map(|peak| (0, peak)).collect() };
-        assert_eq!(percentile(&peaks(0), 99), 0);
-        assert_eq!(percentile(&peaks(1), 99), 1);
-        assert_eq!(percentile(&peaks(99), 99), 99);
-        assert_eq!(percentile(&peaks(100), 99), 99);
-        assert_eq!(percentile(&peaks(200), 99), 198);
+        let peaks = |n: u32| -> Vec<u32> { (1..=n).collect() };
+        let groups = [0, 1, 99, 100, 200].map(peaks);
+        assert_eq!(percentiles(&groups), (vec![0, 1, 99, 99, 198], 3));
+        assert_eq!(percentiles(&[vec![1; 7], vec![]]), (vec![1, 0], 1));
+        assert_eq!(percentiles(&[vec![127]]), (vec![127], 2));
+        assert_eq!(percentiles(&[vec![8191]]), (vec![8191], 3));
+        let highest = [0x8000_0000, u32::MAX - 1, u32::MAX, 3];
+        for peak in highest {
+            assert_eq!(percentiles(&[vec![peak], vec![1]]).0, [peak, 1]);
+        }
+        assert_eq!(percentiles(&[highest.to_vec()]), (vec![u32::MAX], 7));
+    }
+
+    #[test]
+    fn percentiles_are_those_of_sorted_peaks() {
+        let mut random = SmallRng::seed_from_u64(1);
+        for _ in 0..200 {
+            let groups: Vec<Vec<u32>> = (0..3)
+                .map(|_| {
+                    let bits = random.random_range(0..32);
+                    let count = random.random_range(0..300);
+                    let peak = |_| (random.random::<u32>() >> bits).max(1);
+                    (0..count).map(peak).collect()
+                })
+                .collect();
+            let of_sorted = |peaks: &Vec<u32>| {
+                let mut sorted = peaks.clone();
+                sorted.sort();
+                let rank = (sorted.len() * 99).div_ceil(100);
+                rank.checked_sub(1).map_or(0, |at| sorted[at])
+            };
+            let expected: Vec<u32> = groups.iter().map(of_sorted).collect();
+            assert_eq!(percentiles(&groups).0, expected);
+        }
+    }
+
+    /// Sources are replaced between two walks.
+    #[test]
+    fn percentiles_of_fewer_peaks_than_before() {
+        let mut percentiles = Percentiles::new(1).unwrap();
+        for peak in 64..128 {
+            percentiles.count(0, peak);
+        }
+        assert!(percentiles.narrow());
+        percentiles.count(0, 70);
+        assert!(!percentiles.narrow());
+        assert_eq!(percentiles.found().collect::<Vec<_>>(), [70]);
+        let mut percentiles = Percentiles::new(1).unwrap();
+        percentiles.count(0, 70);
+        assert!(percentiles.narrow());
+        assert!(!percentiles.narrow());
+        assert_eq!(percentiles.found().collect::<Vec<_>>(), [64]);
     }
 
     #[test]
