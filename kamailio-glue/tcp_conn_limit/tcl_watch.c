@@ -72,7 +72,8 @@ static void run_scripts(sip_msg_t *msg)
 void tcl_watch_rejected(const struct tcl_event *event)
 {
 	sip_msg_t *msg;
-	int route_type;
+	/* Not route_type: the core's macros below access a global of that name. */
+	int type_before;
 
 	if(event_route < 0 && callback.len == 0)
 		return;
@@ -81,12 +82,12 @@ void tcl_watch_rejected(const struct tcl_event *event)
 		return;
 	}
 	msg = faked_msg_next_clear();
-	route_type = get_route_type();
+	type_before = get_route_type();
 	set_route_type(EVENT_ROUTE);
 	current = event;
 	run_scripts(msg);
 	current = NULL;
-	set_route_type(route_type);
+	set_route_type(type_before);
 	ksr_msg_env_reset();
 }
 

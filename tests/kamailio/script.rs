@@ -15,6 +15,7 @@ attached_either_way!(
     javascript_asks_the_same,
     event_route_runs_once_for_each_source,
     event_callback_runs_once_for_each_source,
+    event_scripts_have_the_type_of_event_routes,
     event_route_runs_again_in_the_next_interval,
     event_route_in_monitor_mode,
     event_route_of_a_network,
@@ -218,9 +219,9 @@ function on_rejected(name) {
 }
 "#;
 
-fn javascript(mode: Mode) -> Config {
+fn javascript(mode: Mode, script: &str) -> Config {
     native(mode)
-        .file("script.js", JAVASCRIPT)
+        .file("script.js", script)
         .module("app_jsdt.so")
         .modparam("app_jsdt", "load", "\"@DIR@/script.js\"")
         .text_param("event_callback", "on_rejected")
@@ -228,7 +229,7 @@ fn javascript(mode: Mode) -> Config {
 }
 
 fn javascript_asks_the_same(mode: Mode) {
-    let server = javascript(mode).start();
+    let server = javascript(mode, JAVASCRIPT).start();
     let mut asker = server.admit(Via::Tcp, source(80, 0, 1));
     assert_eq!(asker.ask("me"), "127.80.0.1 1 4 0 default");
     assert_eq!(asker.ask("check"), "yes");
@@ -292,7 +293,62 @@ fn event_route_runs_once_for_each_source(mode: Mode) {
 }
 
 fn event_callback_runs_once_for_each_source(mode: Mode) {
-    assert_events(mode, javascript(mode).start());
+    assert_events(mode, javascript(mode, JAVASCRIPT).start());
+}
+
+/// Modules that report which type the core gives to the route that runs.
+fn with_route_type(config: Config) -> Config {
+    config.module("tm.so").module("tmx.so")
+}
+
+/// Notes whether the core takes the event route for a request route.
+const NATIVE_TYPE: &str = r#"
+event_route[tcp-conn-limit:rejected] {
+	if (t_is_request_route()) {
+		$sht(rejected=>event) = "request";
+	} else {
+		$sht(rejected=>event) = "other";
+	}
+}
+
+request_route {
+	if (t_is_request_route()) {
+		sl_send_reply("200", "request");
+	} else {
+		sl_send_reply("200", "other");
+	}
+}
+"#;
+
+/// The same in JavaScript.
+const JAVASCRIPT_TYPE: &str = r#"
+function route_type() {
+	return KSR.tmx.t_is_request_route() > 0 ? "request" : "other";
+}
+
+function ksr_request_route() {
+	KSR.sl.send_reply(200, route_type());
+	return 1;
+}
+
+function on_rejected(name) {
+	KSR.htable.sht_sets("rejected", "event", route_type());
+	return 1;
+}
+"#;
+
+fn event_scripts_have_the_type_of_event_routes(mode: Mode) {
+    let native = with_route_type(native(mode)).route(NATIVE_TYPE);
+    let javascript = with_route_type(javascript(mode, JAVASCRIPT_TYPE));
+    for config in [native, javascript] {
+        let server = config.start();
+        let mut held = server.admit_all(4, Via::Tcp, source(80, 0, 1));
+        assert_eq!(held[0].ask("type"), "request");
+        server.reject(Via::Tcp, source(80, 0, 1));
+        assert_eq!(noted(&server, "event"), "other");
+        // The module sl complains that tm is loaded after it.
+        mode.finish(server, &["load_tm"]);
+    }
 }
 
 fn event_route_runs_again_in_the_next_interval(mode: Mode) {
