@@ -62,7 +62,7 @@ For work on this project:
   make test-linkages      test with servers that are linked in other ways
   make fuzz               fuzz: each target a minute [SECONDS=60] [SEED=] [TARGET=]
   make model              all orders of threads, by loom [PREEMPTIONS=2]
-  make lint               rustfmt, clippy, shellcheck, clang-format
+  make lint               rustfmt, clippy, shellcheck, clang-format, -Wshadow
   make check-dependencies  licences, versions, advisories of the crates
   make vendor-check       build the library without a network
   make generate           write the generated sources anew
@@ -210,6 +210,7 @@ lint:
 	clang-format --dry-run -Werror --style="file:$$tree/.clang-format" \
 	    kamailio-glue/tcp_conn_limit/*.[ch] \
 	    $$(find tests -name '*.c')
+	$(scripts)/warnings.sh "$$tree"
 
 .PHONY: check-dependencies
 check-dependencies:
