@@ -112,7 +112,8 @@ union sockaddr_union;
 #define TCL_MODE_OFF 2
 
 /**
- * A connection for whose source the table has no place is admitted uncounted.
+ * A connection that cannot be counted is admitted: the table has no place for its
+ * source, or, where functions are replaced, its descriptor is not tracked.
  */
 #define TCL_ON_FULL_ADMIT 0
 
@@ -210,7 +211,11 @@ struct tcl_stats {
    */
   uint64_t full_rejected;
   /**
-   * The sum of the five that follow.
+   * Those of `rejected` whose descriptor is not tracked, see `untracked`.
+   */
+  uint64_t untracked_rejected;
+  /**
+   * The sum of the six that follow.
    */
   uint64_t errors;
   /**
@@ -218,12 +223,14 @@ struct tcl_stats {
    */
   uint64_t panics;
   /**
-   * Connections admitted uncounted because the table had no place, or, where
-   * functions are replaced, because the descriptor is beyond those for which
-   * `tcl_interpose_activate()` has made room: 65,536 more than connections, or
-   * as many files as the process could have open then, if these are fewer.
+   * Connections admitted uncounted because the table had no place.
    */
   uint64_t table_full;
+  /**
+   * Connections admitted uncounted because functions are replaced and the
+   * descriptor is not tracked: descriptors below `capacity` plus 65,536 are.
+   */
+  uint64_t untracked;
   /**
    * Calls with an address that is neither IPv4 nor IPv6.
    */
@@ -633,7 +640,8 @@ int32_t tcl_interpose_find(char *error, uintptr_t error_size);
  * which the executable accepts and closes connections; they do what they did until
  * `tcl_interpose_activate()`. To be called while the process has one thread.
  *
- * Returns as `tcl_interpose_find()`; unless it is `TCL_OK`, nothing has changed.
+ * Returns as `tcl_interpose_find()`, or `TCL_EMEM`, also with a sentence; unless it is
+ * `TCL_OK`, nothing has changed.
  *
  * # Safety
  *
@@ -645,13 +653,21 @@ int32_t tcl_interpose_attach(char *error, uintptr_t error_size);
  * From here on this process counts the connections that its executable accepts, and
  * rejects those over the limit: they are closed and `accept()` fails with `EAGAIN`,
  * without waiting, also where the listening socket blocks. To be called in the one
- * process that accepts, when it has the number of open files that it will be
- * allowed.
+ * process that accepts.
  *
- * Returns `TCL_OK`, `TCL_EINTERPOSE` if nothing is attached, `TCL_EINIT` or
- * `TCL_EMEM`.
+ * Returns `TCL_OK`, `TCL_EINTERPOSE` if nothing is attached, `TCL_EALREADY` if another
+ * process counts, or `TCL_EINIT`.
  */
 int32_t tcl_interpose_activate(void);
+
+/**
+ * Whether the connection is counted that has this descriptor in the process that
+ * called `tcl_interpose_activate()`. May be asked in any process.
+ *
+ * Returns 1, or 0 if it is not counted: there was no place for its source, or its
+ * descriptor is not tracked.
+ */
+int tcl_interpose_counted(int descriptor);
 
 /**
  * Takes back, in this process, what `tcl_interpose_attach()` has replaced, and takes

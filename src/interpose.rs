@@ -38,7 +38,8 @@
 //! in the workers as well, each its own copy; that ends no connection.
 //!
 //! What the active process forks is not active: the wrappers compare the process's
-//! number, in the memory that `vfork` shares, too.
+//! number, in the memory that `vfork` shares, too. One process at a time can be active,
+//! since the table of descriptors is in shared memory, see `descriptors`.
 //!
 //! # The wait that must not be
 //!
@@ -74,13 +75,13 @@ pub(crate) use descriptors::Counter;
 
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::{MaybeUninit, transmute};
-use std::collections::TryReserveError;
 use std::sync::{Mutex, PoisonError};
 
 use libc::{sockaddr, sockaddr_storage, socklen_t};
 use once_cell::sync::OnceCell;
 
-use crate::sync::{AtomicPtr, Ordering};
+use crate::region::RegionError;
+use crate::sync::{AtomicI32, Ordering};
 use descriptors::{Descriptors, Verdict};
 use image::{Image, Slot};
 use slots::{Change, Changed};
@@ -111,14 +112,15 @@ static REAL: OnceCell<Real> = OnceCell::new();
 /// The slots that are changed. The wrappers do not look here.
 static CHANGED: Mutex<Option<Changed>> = Mutex::new(None);
 
-/// What the active process counts; null in the others.
-static ACTIVE: AtomicPtr<Active> = AtomicPtr::new(core::ptr::null_mut());
+/// What the active process counts with; known before the first slot is changed, and
+/// shared with all processes that are forked later.
+static COUNTING: OnceCell<Counting> = OnceCell::new();
 
-/// Who counts; known before a process is active.
-static COUNTER: OnceCell<&dyn Counter> = OnceCell::new();
+/// The number of the active process; 0 before there is one. A process that it forks
+/// inherits the number, or shares it after `vfork`, but has another number itself.
+static ACTIVE: AtomicI32 = AtomicI32::new(0);
 
-struct Active {
-    process: libc::pid_t,
+struct Counting {
     descriptors: Descriptors,
     counter: &'static dyn Counter,
 }
@@ -128,6 +130,8 @@ struct Active {
 pub(crate) enum Refused {
     /// It was before.
     Already,
+    /// The system gives no memory for the table of descriptors.
+    NoMemory(RegionError),
     /// The sentence says what was found, or what the system did not allow.
     Because(String),
 }
@@ -152,18 +156,25 @@ pub(crate) fn find() -> Result<(), Refused> {
 }
 
 /// Changes the slots of this process, and of all that it forks from now on. To be
-/// called while it has one thread.
+/// called while it has one thread. The host has at most `connections` connections.
 ///
 /// # Errors
 ///
 /// [`Refused`], and every slot is as it was.
-pub(crate) fn attach(counter: &'static dyn Counter) -> Result<(), Refused> {
+pub(crate) fn attach(counter: &'static dyn Counter, connections: u32) -> Result<(), Refused> {
     let mut changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
     if changed.is_some() {
         return Err(Refused::Already);
     }
     let Found { slots, real } = find_slots().map_err(Refused::Because)?;
-    COUNTER.get_or_init(|| counter);
+    COUNTING.get_or_try_init(|| {
+        let descriptors = Descriptors::new(Descriptors::needed(connections));
+        let descriptors = descriptors.map_err(Refused::NoMemory)?;
+        Ok(Counting {
+            descriptors,
+            counter,
+        })
+    })?;
     // After a detach they stay what they were: whoever replaced functions in between
     // would be passed by, but the host attaches once.
     REAL.get_or_init(|| real);
@@ -187,32 +198,41 @@ pub(crate) fn is_attached() -> bool {
     changed.is_some()
 }
 
-/// Files of a process that are no connections it has accepted: what it listens on, a
-/// channel for each worker, whatever else it has open.
-const OTHER_FILES: usize = 1 << 16;
+/// Another process counts already.
+#[derive(Debug)]
+pub(crate) struct Occupied;
 
-/// From here on this process counts what it accepts: `connections` at the most.
+/// From here on this process counts what it accepts. Nothing happens if nothing was
+/// attached.
 ///
 /// # Errors
 ///
-/// If there is no memory.
-pub(crate) fn activate(connections: u32) -> Result<(), TryReserveError> {
-    let Some(&counter) = COUNTER.get() else {
+/// [`Occupied`], and nothing has changed.
+pub(crate) fn activate() -> Result<(), Occupied> {
+    let Some(counting) = COUNTING.get() else {
         return Ok(());
     };
-    if active().is_some() {
-        return Ok(());
+    let process = process();
+    if !counting.descriptors.claim(process.unsigned_abs().into()) {
+        return Err(Occupied);
     }
-    // the system gives the lowest number that is free
-    let descriptors = (connections as usize).saturating_add(OTHER_FILES);
-    let active = Box::new(Active {
-        process: process(),
-        descriptors: Descriptors::new(descriptors.min(most_descriptors()))?,
-        counter,
-    });
-    // never freed, for a wrapper of another thread may be using it: publish
-    ACTIVE.store(Box::into_raw(active), Ordering::Release);
+    // Relaxed: as in `active`.
+    ACTIVE.store(process, Ordering::Relaxed);
     Ok(())
+}
+
+/// Whether the connection that has this descriptor in the active process is counted;
+/// from any process.
+pub(crate) fn is_counted(descriptor: c_int) -> bool {
+    COUNTING
+        .get()
+        .is_some_and(|counting| counting.descriptors.is_counted(descriptor))
+}
+
+/// The first descriptor that is not tracked, for a host with at most so many
+/// connections.
+pub(crate) const fn first_untracked(connections: u32) -> usize {
+    Descriptors::needed(connections)
 }
 
 /// Puts back what was in the slots of this process, and takes off all that it has
@@ -231,38 +251,29 @@ pub(crate) fn detach() -> Result<(), String> {
         *changed = None;
     }
     if let Some(active) = active() {
-        ACTIVE.store(core::ptr::null_mut(), Ordering::Release);
-        let tokens = active.descriptors.take_all();
-        tokens.for_each(|token| active.counter.closed(token));
+        // Relaxed: as in `active`.
+        ACTIVE.store(0, Ordering::Relaxed);
+        let counter = active.counter;
+        active.descriptors.release(|token| counter.closed(token));
     }
     undone
 }
 
 /// What this process counts, if it is the one that does.
 #[inline]
-fn active() -> Option<&'static Active> {
-    let active = ACTIVE.load(Ordering::Acquire);
-    // SAFETY: null, or what `activate` has made, which is never freed.
-    let active = unsafe { active.as_ref() }?;
-    (active.process == process()).then_some(active)
+fn active() -> Option<&'static Counting> {
+    // Relaxed: `COUNTING` stands for itself, and its memory is zero where nothing was
+    // stored.
+    let active = ACTIVE.load(Ordering::Relaxed);
+    if active == 0 || active != process() {
+        return None;
+    }
+    COUNTING.get()
 }
 
 fn process() -> libc::pid_t {
     // SAFETY: asks for a number.
     unsafe { libc::getpid() }
-}
-
-/// Descriptors this process can have.
-fn most_descriptors() -> usize {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is valid for writing.
-    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
-        0 => usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX),
-        _ => usize::MAX,
-    }
 }
 
 fn find_slots() -> Result<Found, String> {

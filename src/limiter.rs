@@ -91,6 +91,8 @@ enum Reason {
     OverGiven,
     /// The table has no place for its source.
     Full,
+    /// It has a descriptor that is not tracked.
+    Untracked,
 }
 
 /// Why a connection was not counted.
@@ -119,10 +121,16 @@ pub struct Totals {
     pub would_reject: u64,
     /// Those of `rejected` for whose source the table had no place.
     pub full_rejected: u64,
+    /// Those of `rejected` whose descriptor is not tracked, see
+    /// [`untracked`](Self::untracked).
+    pub untracked_rejected: u64,
     /// Panics that were stopped at the C boundary.
     pub panics: u64,
     /// Connections admitted uncounted because the table had no place.
     pub table_full: u64,
+    /// Connections admitted uncounted because their descriptor is higher than those
+    /// that `interpose` tracks.
+    pub untracked: u64,
     /// Calls with an address that is neither IPv4 nor IPv6.
     pub bad_address: u64,
     /// Releases of a token that names no connection.
@@ -141,9 +149,8 @@ pub enum Fault {
     BadAddress,
     /// See [`Totals::descriptor_reused`].
     DescriptorReused,
-    /// A connection was admitted whose descriptor has no place: counted with those
-    /// in [`Totals::table_full`].
-    Uncounted,
+    /// See [`Totals::untracked`].
+    Untracked,
 }
 
 /// From so many connections on, a source's peak is noted with each connection; what
@@ -154,13 +161,15 @@ const BUSY: i32 = 8;
 /// A total and where each row counts it.
 type TotalField = (fn(&mut Totals) -> &mut u64, fn(&Tally) -> &Statistic64);
 
-const TOTALS: [TotalField; 9] = [
+const TOTALS: [TotalField; 11] = [
     (|t| &mut t.admitted, |t| &t.admitted),
     (|t| &mut t.rejected, |t| &t.rejected),
     (|t| &mut t.would_reject, |t| &t.would_reject),
     (|t| &mut t.full_rejected, |t| &t.full_rejected),
+    (|t| &mut t.untracked_rejected, |t| &t.untracked_rejected),
     (|t| &mut t.panics, |t| &t.panics),
     (|t| &mut t.table_full, |t| &t.table_full),
+    (|t| &mut t.untracked, |t| &t.untracked),
     (|t| &mut t.bad_address, |t| &t.bad_address),
     (|t| &mut t.stale_token, |t| &t.stale_token),
     (|t| &mut t.descriptor_reused, |t| &t.descriptor_reused),
@@ -279,6 +288,22 @@ impl Limiter {
         })))
     }
 
+    /// Whether `source` may open one more connection that cannot be counted, because
+    /// its descriptor is not tracked. The policy for a full table applies, since the
+    /// reason is the same: there is nowhere to count it. If it admits, the limit
+    /// still applies to the connections that are counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection`] if it may not, as for [`check`](Self::check).
+    pub fn check_untracked(&self, source: Source) -> Result<(), Rejection> {
+        let settings = self.settings();
+        if settings.mode() != Mode::Off && settings.on_full() == OnFull::Reject {
+            return Err(Rejection(Reason::Untracked));
+        }
+        self.check(source)
+    }
+
     /// May `source` open one more connection, by `limit`, whatever rules and mode?
     ///
     /// # Errors
@@ -318,7 +343,10 @@ impl Limiter {
             Reason::Full if close => {
                 tally.full_rejected.fetch_add(1, Ordering::Relaxed);
             }
-            Reason::Full => {}
+            Reason::Untracked if close => {
+                tally.untracked_rejected.fetch_add(1, Ordering::Relaxed);
+            }
+            Reason::Full | Reason::Untracked => {}
             Reason::Over {
                 owner,
                 connections,
@@ -420,7 +448,7 @@ impl Limiter {
             Fault::Panic => &tally.panics,
             Fault::BadAddress => &tally.bad_address,
             Fault::DescriptorReused => &tally.descriptor_reused,
-            Fault::Uncounted => &tally.table_full,
+            Fault::Untracked => &tally.untracked,
         };
         // statistics
         counter.fetch_add(1, Ordering::Relaxed);

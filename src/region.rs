@@ -27,6 +27,8 @@ mod mapping;
 
 use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Statistic32, Statistic64};
 
+#[cfg(not(loom))]
+pub(crate) use mapping::SharedWords;
 pub(crate) use mapping::{Region, RegionError};
 
 /// Slots in a bucket: four of 16 bytes fill a cache line of 64 bytes. In models
@@ -92,8 +94,10 @@ pub(crate) struct Tally {
     pub(crate) rejected: Statistic64,
     pub(crate) would_reject: Statistic64,
     pub(crate) full_rejected: Statistic64,
+    pub(crate) untracked_rejected: Statistic64,
     pub(crate) panics: Statistic64,
     pub(crate) table_full: Statistic64,
+    pub(crate) untracked: Statistic64,
     pub(crate) bad_address: Statistic64,
     pub(crate) stale_token: Statistic64,
     pub(crate) descriptor_reused: Statistic64,

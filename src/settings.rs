@@ -36,7 +36,8 @@ impl Mode {
     }
 }
 
-/// What happens to a connection for whose source the table has no place.
+/// What happens to a connection that cannot be counted: the table has no place for its
+/// source, or its descriptor is not tracked (see `interpose`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {
     /// It is admitted and not counted.

@@ -54,9 +54,7 @@ compile_error!(
 pub(crate) use core::sync::atomic::Ordering;
 
 #[cfg(not(loom))]
-pub(crate) use core::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
-};
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 #[cfg(loom)]
 pub(crate) use model::{AtomicI32, AtomicU32, AtomicU64};
 

@@ -56,6 +56,13 @@ pub enum Notice {
         /// Those that were rejected.
         rejected: u64,
     },
+    /// In the last interval connections had descriptors that are not tracked.
+    Untracked {
+        /// Those that were admitted uncounted.
+        admitted: u64,
+        /// Those that were rejected.
+        rejected: u64,
+    },
 }
 
 /// Rejections that were not told one by one.
@@ -99,8 +106,24 @@ pub struct Watch {
     /// Where the first lines of this interval had run out: the next one begins
     /// there, so that it is not always the same sources that have none.
     ran_out_at: Option<usize>,
-    /// Connections without a place that are told, and after how many resets.
-    full_told: (u64, u64, u32),
+    uncounted: Uncounted,
+}
+
+/// Connections that could not be counted and were reported, as numbers since the last
+/// reset: those admitted and those rejected.
+#[derive(Default)]
+struct Uncounted {
+    /// The number of resets before.
+    resets: u32,
+    full: [u64; 2],
+    untracked: [u64; 2],
+}
+
+/// Stores `now` as what is reported. Returns how much was new.
+fn report(reported: &mut [u64; 2], now: [u64; 2]) -> [u64; 2] {
+    let before = core::mem::replace(reported, now);
+    // Fewer than before: they were reset just now.
+    [0, 1].map(|index| now[index].saturating_sub(before[index]))
 }
 
 impl Watch {
@@ -248,16 +271,21 @@ impl Watch {
         // in this order, as in `look`
         let resets = limiter.resets();
         let totals = limiter.totals();
-        let (told_admitted, told_rejected) = match self.full_told {
-            (admitted, rejected, at) if at == resets => (admitted, rejected),
-            _ => (0, 0),
-        };
-        // fewer than before: they were reset just now
-        let admitted = totals.table_full.saturating_sub(told_admitted);
-        let rejected = totals.full_rejected.saturating_sub(told_rejected);
-        self.full_told = (totals.table_full, totals.full_rejected, resets);
+        if self.uncounted.resets != resets {
+            self.uncounted = Uncounted {
+                resets,
+                ..Uncounted::default()
+            };
+        }
+        let full = [totals.table_full, totals.full_rejected];
+        let [admitted, rejected] = report(&mut self.uncounted.full, full);
         if admitted > 0 || rejected > 0 {
             tell(Notice::Full { admitted, rejected });
+        }
+        let untracked = [totals.untracked, totals.untracked_rejected];
+        let [admitted, rejected] = report(&mut self.uncounted.untracked, untracked);
+        if admitted > 0 || rejected > 0 {
+            tell(Notice::Untracked { admitted, rejected });
         }
     }
 }

@@ -365,7 +365,7 @@ fn every_rejection_is_told() {
             let lines = match notice {
                 Notice::First { .. } => 1,
                 Notice::Summary(summary) => summary.more + summary.more_of_others,
-                Notice::Full { .. } => panic!("{notice:?}"),
+                Notice::Full { .. } | Notice::Untracked { .. } => panic!("{notice:?}"),
             };
             told.fetch_add(lines, Ordering::Relaxed);
         });

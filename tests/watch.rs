@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the background process samples and tells, with a clock of the test's own.
 
-use tcp_conn_limit::limiter::{Limiter, Token, Worker};
+use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
 use tcp_conn_limit::report::seconds_since;
 use tcp_conn_limit::settings::{Mode, OnFull};
 use tcp_conn_limit::source::{Prefixes, Source};
@@ -471,6 +471,52 @@ fn fill(limiter: &Limiter) -> u32 {
     (1_000..)
         .find(|n| limiter.opened(Worker::ACCEPTOR, source(*n), 0).is_err())
         .unwrap()
+}
+
+#[test]
+fn untracked_connections_are_reported_at_the_end_of_the_interval() {
+    let mut scene = Scene::new(0);
+    let untracked = |limiter: &Limiter, times| {
+        for _ in 0..times {
+            assert!(limiter.check_untracked(source(1)).is_ok());
+            limiter.note(Worker::ACCEPTOR, Fault::Untracked);
+        }
+    };
+    untracked(&scene.limiter, 5);
+    let admitted = |admitted| Notice::Untracked {
+        admitted,
+        rejected: 0,
+    };
+    assert_eq!(scene.run(INTERVAL), [admitted(5)]);
+    assert_eq!(scene.run(2 * INTERVAL), []);
+    scene.limiter.set_on_full(OnFull::Reject);
+    for _ in 0..3 {
+        let rejection = scene.limiter.check_untracked(source(1)).unwrap_err();
+        assert!(scene.limiter.rejected(Worker::ACCEPTOR, rejection));
+    }
+    let rejected = Notice::Untracked {
+        admitted: 0,
+        rejected: 3,
+    };
+    assert_eq!(scene.run(INTERVAL), [rejected]);
+    // A full table is another reason, and so is a reset.
+    scene.limiter.set_on_full(OnFull::Admit);
+    fill(&scene.limiter);
+    untracked(&scene.limiter, 2);
+    scene.limiter.reset_stats();
+    untracked(&scene.limiter, 4);
+    let outside = fill(&scene.limiter);
+    assert!(
+        scene
+            .limiter
+            .opened(Worker::ACCEPTOR, source(outside), 0)
+            .is_err()
+    );
+    let full = Notice::Full {
+        admitted: 2,
+        rejected: 0,
+    };
+    assert_eq!(scene.run(INTERVAL), [full, admitted(4)]);
 }
 
 #[test]

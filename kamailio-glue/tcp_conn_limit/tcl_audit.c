@@ -39,6 +39,8 @@ static const struct ip_addr *counted_for(const struct tcp_connection *con)
 	return &con->cinfo.src_ip;
 }
 
+/* 0 if the connection is not counted. Without hooks the library has the token;
+ * con->s is the connection's descriptor in TCP main, which called accept(). */
 static uint64_t token_of(const struct tcp_connection *con)
 {
 #ifdef TCL_WITH_HOOKS
@@ -47,7 +49,7 @@ static uint64_t token_of(const struct tcp_connection *con)
 	if(tcl_attach_by_hooks())
 		return con->hooks_token;
 #endif
-	return 1; /* none is uncounted by intent */
+	return tcl_interpose_counted(con->s);
 }
 
 /* Copies the accepted connections of the core and our counts. With hooks no

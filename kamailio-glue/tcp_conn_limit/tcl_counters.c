@@ -82,6 +82,12 @@ static counter_def_t counters[] = {
 	{0, "full_rejected", 0, read_u64, FIELD(full_rejected),
 		"connections rejected since the start, the table had no place for their"
 		" source"},
+	{0, "untracked", 0, read_u64, FIELD(untracked),
+		"connections admitted uncounted since the start, their descriptor was"
+		" beyond those that are tracked"},
+	{0, "untracked_rejected", 0, read_u64, FIELD(untracked_rejected),
+		"connections rejected since the start, their descriptor was beyond"
+		" those that are tracked"},
 	{0, "bad_address", 0, read_u64, FIELD(bad_address),
 		"calls since the start with an address that is none"},
 	{0, "stale_token", 0, read_u64, FIELD(stale_token),
@@ -99,7 +105,8 @@ static counter_def_t counters[] = {
 	{0, "mode", 0, read_i32, FIELD(mode),
 		"0: enforce, 1: monitor, 2: off"},
 	{0, "on_full", 0, read_i32, FIELD(on_full),
-		"a source for which the table has no place is 0: admitted,"
+		"a connection that cannot be counted, because the table has no place"
+		" for its source or its descriptor is not tracked, is 0: admitted,"
 		" 1: rejected"},
 	{0, "ipv4_prefix", 0, read_i32, FIELD(ipv4_prefix),
 		"leading bits of an IPv4 address that make a source"},

@@ -91,7 +91,7 @@ static int in_tcp_main(void)
 {
 	if(tcl_interpose_activate() == TCL_OK)
 		return 0;
-	LM_ERR("cannot count connections: no memory to note their descriptors\n");
+	LM_ERR("cannot count connections: another process counts them\n");
 	return -1;
 }
 

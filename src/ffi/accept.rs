@@ -57,7 +57,9 @@ pub extern "C" fn tcl_attach(worker: u32) {
 pub unsafe extern "C" fn tcl_check(address: *const u8, length: u32) -> c_int {
     guard(0, |global| {
         // SAFETY: as the caller promises.
-        global.rejects(unsafe { bytes(address, length) }).into()
+        global
+            .rejects(unsafe { bytes(address, length) }, true)
+            .into()
     })
 }
 
@@ -147,13 +149,18 @@ impl Global {
         self.log(TCL_LOG_WARN, &line);
     }
 
-    /// Is one more connection of the address to be rejected? Counts it if it is.
+    /// Whether one more connection of the address is rejected; if so, it is counted as
+    /// that. `tracked` is false for one that cannot be counted if it is admitted.
     #[inline]
-    pub(super) fn rejects(&self, address: &[u8]) -> bool {
+    pub(super) fn rejects(&self, address: &[u8], tracked: bool) -> bool {
         let Some(source) = self.source_of(address) else {
             return false;
         };
-        match self.limiter.check(source) {
+        let check = match tracked {
+            true => self.limiter.check(source),
+            false => self.limiter.check_untracked(source),
+        };
+        match check {
             Ok(()) => false,
             Err(rejection) => self.limiter.rejected(worker(), rejection),
         }

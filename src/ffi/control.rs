@@ -20,6 +20,7 @@ use super::{
     TCL_EPANIC, TCL_ERULES, TCL_OK, guard, report_panic,
 };
 use crate::host::{TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
+use crate::interpose;
 use crate::limiter::Limiter;
 use crate::report::SourceReport;
 use crate::rules::{Place, RuleError, RuleSet};
@@ -34,7 +35,8 @@ pub const TCL_MODE_MONITOR: i32 = 1;
 /// Nothing is checked.
 pub const TCL_MODE_OFF: i32 = 2;
 
-/// A connection for whose source the table has no place is admitted uncounted.
+/// A connection that cannot be counted is admitted: the table has no place for its
+/// source, or, where functions are replaced, its descriptor is not tracked.
 pub const TCL_ON_FULL_ADMIT: i32 = 0;
 /// It is rejected.
 pub const TCL_ON_FULL_REJECT: i32 = 1;
@@ -362,6 +364,16 @@ impl Global {
                     line,
                     "the table had no place for new sources: {admitted} connections admitted \
                      uncounted, {rejected} rejected; raise tcp_max_connections"
+                )
+            }
+            Notice::Untracked { admitted, rejected } => {
+                level = TCL_LOG_WARN;
+                let first = interpose::first_untracked(self.limiter.max_connections());
+                write!(
+                    line,
+                    "file descriptors from {first} on are not tracked, TCP main has too many \
+                     other open files: {admitted} connections admitted uncounted, {rejected} \
+                     rejected; raise tcp_max_connections, or attach by hooks"
                 )
             }
         };

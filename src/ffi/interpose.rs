@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A host without hooks.
 
-use core::ffi::c_char;
+use core::ffi::{c_char, c_int};
 
 use super::memory::write_text;
 use super::{TCL_EALREADY, TCL_EINIT, TCL_EINTERPOSE, TCL_EMEM, TCL_OK, guard, worker};
-use crate::interpose::{self, Counter, Refused};
+use crate::interpose::{self, Counter, Occupied, Refused};
 use crate::limiter::Fault;
 
 /// The limiter, as the interposed functions use it.
 struct OfProcess;
 
 impl Counter for OfProcess {
-    fn rejects(&self, address: &[u8]) -> bool {
-        guard(false, |global| global.rejects(address))
+    fn rejects(&self, address: &[u8], tracked: bool) -> bool {
+        guard(false, |global| global.rejects(address, tracked))
     }
 
     fn opened(&self, address: &[u8]) -> u64 {
@@ -52,38 +52,49 @@ pub unsafe extern "C" fn tcl_interpose_find(error: *mut c_char, error_size: usiz
 /// which the executable accepts and closes connections; they do what they did until
 /// `tcl_interpose_activate()`. To be called while the process has one thread.
 ///
-/// Returns as `tcl_interpose_find()`; unless it is `TCL_OK`, nothing has changed.
+/// Returns as `tcl_interpose_find()`, or `TCL_EMEM`, also with a sentence; unless it is
+/// `TCL_OK`, nothing has changed.
 ///
 /// # Safety
 ///
 /// `error` is null or has room for `error_size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_interpose_attach(error: *mut c_char, error_size: usize) -> i32 {
-    guard(TCL_EINIT, |_| {
+    guard(TCL_EINIT, |global| {
+        let attached = interpose::attach(&OfProcess, global.limiter.max_connections());
         // SAFETY: null or as large as the caller promises.
-        unsafe { answer(interpose::attach(&OfProcess), error, error_size) }
+        unsafe { answer(attached, error, error_size) }
     })
 }
 
 /// From here on this process counts the connections that its executable accepts, and
 /// rejects those over the limit: they are closed and `accept()` fails with `EAGAIN`,
 /// without waiting, also where the listening socket blocks. To be called in the one
-/// process that accepts, when it has the number of open files that it will be
-/// allowed.
+/// process that accepts.
 ///
-/// Returns `TCL_OK`, `TCL_EINTERPOSE` if nothing is attached, `TCL_EINIT` or
-/// `TCL_EMEM`.
+/// Returns `TCL_OK`, `TCL_EINTERPOSE` if nothing is attached, `TCL_EALREADY` if another
+/// process counts, or `TCL_EINIT`.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_interpose_activate() -> i32 {
-    guard(TCL_EINIT, |global| {
+    guard(TCL_EINIT, |_| {
         if !interpose::is_attached() {
             return TCL_EINTERPOSE;
         }
-        match interpose::activate(global.limiter.max_connections()) {
+        match interpose::activate() {
             Ok(()) => TCL_OK,
-            Err(_) => TCL_EMEM,
+            Err(Occupied) => TCL_EALREADY,
         }
     })
+}
+
+/// Whether the connection is counted that has this descriptor in the process that
+/// called `tcl_interpose_activate()`. May be asked in any process.
+///
+/// Returns 1, or 0 if it is not counted: there was no place for its source, or its
+/// descriptor is not tracked.
+#[unsafe(no_mangle)]
+pub extern "C" fn tcl_interpose_counted(descriptor: c_int) -> c_int {
+    guard(0, |_| interpose::is_counted(descriptor).into())
 }
 
 /// Takes back, in this process, what `tcl_interpose_attach()` has replaced, and takes
@@ -109,6 +120,7 @@ unsafe fn answer(outcome: Result<(), Refused>, error: *mut c_char, error_size: u
             TCL_EALREADY,
             "the functions are replaced already".to_owned(),
         ),
+        Err(Refused::NoMemory(error)) => (TCL_EMEM, error.to_string()),
         Err(Refused::Because(sentence)) => (TCL_EINTERPOSE, sentence),
     };
     // SAFETY: as the caller promises.

@@ -39,15 +39,17 @@ pub struct tcl_stats {
     pub would_reject: u64,
     /// Those of `rejected` for whose source the table had no place.
     pub full_rejected: u64,
-    /// The sum of the five that follow.
+    /// Those of `rejected` whose descriptor is not tracked, see `untracked`.
+    pub untracked_rejected: u64,
+    /// The sum of the six that follow.
     pub errors: u64,
     /// Panics that were stopped.
     pub panics: u64,
-    /// Connections admitted uncounted because the table had no place, or, where
-    /// functions are replaced, because the descriptor is beyond those for which
-    /// `tcl_interpose_activate()` has made room: 65,536 more than connections, or
-    /// as many files as the process could have open then, if these are fewer.
+    /// Connections admitted uncounted because the table had no place.
     pub table_full: u64,
+    /// Connections admitted uncounted because functions are replaced and the
+    /// descriptor is not tracked: descriptors below `capacity` plus 65,536 are.
+    pub untracked: u64,
     /// Calls with an address that is neither IPv4 nor IPv6.
     pub bad_address: u64,
     /// Releases of a token that names no connection.
@@ -385,6 +387,7 @@ impl Global {
         let totals = limiter.totals();
         let errors = totals.panics
             + totals.table_full
+            + totals.untracked
             + totals.bad_address
             + totals.stale_token
             + totals.descriptor_reused;
@@ -396,9 +399,11 @@ impl Global {
             rejected: totals.rejected,
             would_reject: totals.would_reject,
             full_rejected: totals.full_rejected,
+            untracked_rejected: totals.untracked_rejected,
             errors,
             panics: totals.panics,
             table_full: totals.table_full,
+            untracked: totals.untracked,
             bad_address: totals.bad_address,
             stale_token: totals.stale_token,
             descriptor_reused: totals.descriptor_reused,

@@ -5,20 +5,40 @@
 //! us no place in it, but each connection has a descriptor in the process that
 //! accepts, and while it is open no other has that number.
 //!
-//! The memory is the process's own: descriptors mean nothing elsewhere.
+//! # How many
+//!
+//! The system gives a new connection the lowest number that is free, so a descriptor
+//! is below the number of open files. The host bounds its connections by
+//! `max_connections` for as long as it runs, and [`OTHER_FILES`] is far more than it
+//! has open besides. The limits of open files have no part in this: both the soft and
+//! the hard one can be raised while the server runs.
+//!
+//! The table is mapped in full before the server forks, since accepting a connection
+//! must not allocate, and a page takes memory only when a descriptor in it is used:
+//! 4 KB for each 512 connections that are open at a time.
+//!
+//! A descriptor beyond the table is not tracked. Its connection cannot be counted, and
+//! the policy for a full table applies to it.
+//!
+//! # Whose memory
+//!
+//! The numbers mean nothing outside the process that accepts, but a host knows them in
+//! all its processes. So the table is in shared memory, where the audit finds out
+//! whether a connection of the host is counted. One process at a time owns it.
 
 #![forbid(unsafe_code)]
 
 use core::ffi::c_int;
-use std::collections::TryReserveError;
 
 use crate::limiter::Fault;
+use crate::region::{RegionError, SharedWords};
 use crate::sync::{AtomicU64, Ordering};
 
-/// Who counts: what the hooks of a patched core would call.
+/// The limiter, as the hooks of a patched core would call it.
 pub(crate) trait Counter: Sync {
-    /// Is the connection of this address, of 4 or 16 octets, to be refused?
-    fn rejects(&self, address: &[u8]) -> bool;
+    /// Whether the connection of this address, of 4 or 16 octets, is rejected. It can
+    /// be counted only if it is `tracked`.
+    fn rejects(&self, address: &[u8], tracked: bool) -> bool;
     /// Counts it. The token is 0 if it is not counted.
     fn opened(&self, address: &[u8]) -> u64;
     /// Takes it off.
@@ -34,20 +54,59 @@ pub(crate) enum Verdict {
     Rejected,
 }
 
-/// A token for each descriptor; 0: no connection that is counted.
-pub(crate) struct Descriptors(Box<[AtomicU64]>);
+/// Open files of the accepting process that are not connections: listening sockets, a
+/// channel for each worker, whatever modules opened before the fork.
+const OTHER_FILES: usize = 1 << 16;
+
+/// A token for each descriptor, 0 if no connection with it is counted; before them,
+/// the process that owns the table, 0 if none.
+pub(crate) struct Descriptors(SharedWords);
 
 impl Descriptors {
-    /// For descriptors below `count`.
+    /// How many descriptors are tracked, from 0 on, for a host that has at most so
+    /// many connections.
+    pub(crate) const fn needed(connections: u32) -> usize {
+        (connections as usize).saturating_add(OTHER_FILES)
+    }
+
+    /// For descriptors below `count`. All processes that are forked from now on share
+    /// them.
     ///
     /// # Errors
     ///
-    /// If there is no memory.
-    pub(crate) fn new(count: usize) -> Result<Descriptors, TryReserveError> {
-        let mut tokens = Vec::new();
-        tokens.try_reserve_exact(count)?;
-        tokens.resize_with(count, AtomicU64::default);
-        Ok(Descriptors(tokens.into_boxed_slice()))
+    /// If the system gives no memory.
+    pub(crate) fn new(count: usize) -> Result<Descriptors, RegionError> {
+        SharedWords::create(count.saturating_add(1)).map(Descriptors)
+    }
+
+    /// Makes `process` the owner, unless another process is.
+    pub(crate) fn claim(&self, process: u64) -> bool {
+        let Some(owner) = self.0.words().first() else {
+            return false;
+        };
+        // Acquire: sees the table as its last owner left it, see `release`. Relaxed
+        // on failure: only the answer matters.
+        match owner.compare_exchange(0, process, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(other) => other == process,
+        }
+    }
+
+    /// Takes all tokens out of the table, which from now on has no owner. To be called
+    /// by the owner.
+    pub(crate) fn release(&self, mut closed: impl FnMut(u64)) {
+        let Some((owner, tokens)) = self.0.words().split_first() else {
+            return;
+        };
+        for token in tokens {
+            // Relaxed: nobody but the owner changes a token.
+            match token.swap(0, Ordering::Relaxed) {
+                0 => {}
+                token => closed(token),
+            }
+        }
+        // Release: the next owner sees an empty table.
+        owner.store(0, Ordering::Release);
     }
 
     /// The system has given `descriptor` to a new connection, of an address of 4 or
@@ -68,40 +127,45 @@ impl Descriptors {
         if address.is_empty() {
             return Verdict::Admitted;
         }
-        if counter.rejects(address) {
+        let token = self.token_of(descriptor);
+        if counter.rejects(address, token.is_some()) {
             return Verdict::Rejected;
         }
-        match self.place(descriptor) {
+        match token {
             // Relaxed: whoever closes a descriptor has got it from who accepted it,
             // and so sees what was stored before that
-            Some(place) => place.store(counter.opened(address), Ordering::Relaxed),
-            None => counter.note(Fault::Uncounted),
+            Some(token) => token.store(counter.opened(address), Ordering::Relaxed),
+            None => counter.note(Fault::Untracked),
         }
         Verdict::Admitted
     }
 
+    /// Whether the connection with this descriptor in the owner is counted.
+    pub(crate) fn is_counted(&self, descriptor: c_int) -> bool {
+        // Relaxed: who asks has found the connection in the host, under a lock that
+        // the owner took after it stored the token.
+        self.token_of(descriptor)
+            .is_some_and(|token| token.load(Ordering::Relaxed) != 0)
+    }
+
     /// The token of a descriptor, which from now on has none.
     pub(crate) fn take(&self, descriptor: c_int) -> u64 {
-        // Relaxed: as above
-        self.place(descriptor)
-            .map_or(0, |place| place.swap(0, Ordering::Relaxed))
+        // Relaxed: as in `accepted`
+        self.token_of(descriptor)
+            .map_or(0, |token| token.swap(0, Ordering::Relaxed))
     }
 
-    /// The tokens of all descriptors, which from now on have none.
-    pub(crate) fn take_all(&self) -> impl Iterator<Item = u64> {
-        let tokens = self.0.iter().map(|place| place.swap(0, Ordering::Relaxed));
-        tokens.filter(|&token| token != 0)
-    }
-
-    fn place(&self, descriptor: c_int) -> Option<&AtomicU64> {
-        self.0.get(usize::try_from(descriptor).ok()?)
+    fn token_of(&self, descriptor: c_int) -> Option<&AtomicU64> {
+        let index = usize::try_from(descriptor).ok()?.checked_add(1)?;
+        self.0.words().get(index)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limiter::{Limiter, Token, Worker};
+    use crate::limiter::{Limiter, Token, Totals, Worker};
+    use crate::settings::{Mode, OnFull};
     use crate::source::{Prefixes, Source};
     use proptest::prelude::*;
     use std::collections::HashMap;
@@ -110,8 +174,12 @@ mod tests {
     const B: &[u8] = &[192, 0, 2, 2];
 
     impl Counter for Limiter {
-        fn rejects(&self, address: &[u8]) -> bool {
-            match self.check(source(address)) {
+        fn rejects(&self, address: &[u8], tracked: bool) -> bool {
+            let check = match tracked {
+                true => self.check(source(address)),
+                false => self.check_untracked(source(address)),
+            };
+            match check {
                 Ok(()) => false,
                 Err(rejection) => self.rejected(Worker::ACCEPTOR, rejection),
             }
@@ -188,19 +256,92 @@ mod tests {
         assert_eq!(descriptors.accepted(&limiter, 5, A), Verdict::Rejected);
         assert_eq!(connections(&limiter, B), 0);
         assert_eq!(limiter.totals().descriptor_reused, 4);
-        assert_eq!(descriptors.take_all().count(), 1);
+        let mut left = 0;
+        descriptors.release(|_| left += 1);
+        assert_eq!(left, 1);
     }
 
+    const BEYOND: [c_int; 4] = [4, 5, c_int::MAX, -1];
+
     #[test]
-    fn beyond_the_last_descriptor_nothing_is_counted() {
+    fn untracked_connections_are_admitted_uncounted() {
         let (limiter, descriptors) = (limiter(1), Descriptors::new(4).unwrap());
-        for descriptor in [4, 5, c_int::MAX, -1] {
+        for descriptor in BEYOND {
             let verdict = descriptors.accepted(&limiter, descriptor, A);
             assert_eq!(verdict, Verdict::Admitted);
+            assert!(!descriptors.is_counted(descriptor));
             assert_eq!(descriptors.take(descriptor), 0);
         }
         assert_eq!(connections(&limiter, A), 0);
-        assert_eq!(limiter.totals().table_full, 4);
+        // A source that is at its limit with tracked ones is rejected as usual.
+        descriptors.accepted(&limiter, 3, A);
+        assert_eq!(descriptors.accepted(&limiter, 4, A), Verdict::Rejected);
+        let expected = Totals {
+            admitted: 1,
+            rejected: 1,
+            untracked: 4,
+            ..Totals::default()
+        };
+        assert_eq!(limiter.totals(), expected);
+    }
+
+    #[test]
+    fn untracked_connections_obey_on_full() {
+        let (limiter, descriptors) = (limiter(1), Descriptors::new(4).unwrap());
+        limiter.set_on_full(OnFull::Reject);
+        let all = |verdict| {
+            for descriptor in BEYOND {
+                assert_eq!(descriptors.accepted(&limiter, descriptor, A), verdict);
+            }
+        };
+        all(Verdict::Rejected);
+        let mut expected = Totals {
+            rejected: 4,
+            untracked_rejected: 4,
+            ..Totals::default()
+        };
+        assert_eq!(limiter.totals(), expected);
+        limiter.set_mode(Mode::Monitor);
+        all(Verdict::Admitted);
+        (expected.would_reject, expected.untracked) = (4, 4);
+        assert_eq!(limiter.totals(), expected);
+        limiter.set_mode(Mode::Off);
+        all(Verdict::Admitted);
+        expected.untracked = 8;
+        assert_eq!(limiter.totals(), expected);
+        // What is tracked is not affected.
+        limiter.set_mode(Mode::Enforce);
+        assert_eq!(descriptors.accepted(&limiter, 3, A), Verdict::Admitted);
+        assert!(descriptors.is_counted(3));
+    }
+
+    #[test]
+    fn one_process_owns_the_table() {
+        let (limiter, descriptors) = (limiter(1), Descriptors::new(4).unwrap());
+        assert!(descriptors.claim(7));
+        assert!(descriptors.claim(7));
+        assert!(!descriptors.claim(8));
+        descriptors.accepted(&limiter, 3, A);
+        descriptors.release(|token| Counter::closed(&limiter, token));
+        assert_eq!(connections(&limiter, A), 0);
+        assert!(!descriptors.is_counted(3));
+        assert!(descriptors.claim(8));
+    }
+
+    #[test]
+    fn unused_descriptors_take_no_memory() {
+        let resident = || -> usize {
+            let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+            statm.split(' ').nth(1).unwrap().parse().unwrap()
+        };
+        let before = resident();
+        // 800 MB, of which two pages are used.
+        let descriptors = Descriptors::new(Descriptors::needed(100_000_000)).unwrap();
+        let limiter = limiter(1);
+        descriptors.accepted(&limiter, 100_000_000, A);
+        assert!(descriptors.claim(1) && descriptors.is_counted(100_000_000));
+        // Other tests run at the same time; 51,200 pages are 200 MB.
+        assert!(resident() < before + 51_200);
     }
 
     #[test]

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Region`]: one mapping, where each part lies in it, and all pointer arithmetic.
+//! [`Region`]: one mapping, where each part lies in it, and all pointer arithmetic;
+//! [`SharedWords`]: a mapping of words alone.
 
 mod huge;
 
+use core::ffi::c_void;
 use core::fmt;
 use core::mem::{align_of, size_of};
-use core::ptr::NonNull;
+use core::ptr::{NonNull, null_mut};
 use std::io;
 
 use super::{Bucket, Detail, Geometry, HOME_ROW, Header, ROWS, RuleEntry};
 use crate::rules::MAX_RULES;
-use crate::sync::{AtomicI32, Ordering};
+use crate::sync::{AtomicI32, AtomicU64, Ordering};
 
 /// At most this much is populated: the buckets of 19 million connections. A page of 4 KiB
 /// takes a microsecond or a few, so this bounds the start of the process that accepts to
@@ -59,7 +61,7 @@ impl Geometry {
     }
 }
 
-/// Why there is no region: the system refused to map so many bytes.
+/// Why there is no mapping: the system refused to map so many bytes.
 #[derive(Debug)]
 pub(crate) struct RegionError(usize, std::io::Error);
 
@@ -70,27 +72,24 @@ impl fmt::Display for RegionError {
     }
 }
 
-/// A mapping that all processes forked after its creation share.
-pub(crate) struct Region {
+/// An anonymous mapping that all processes forked after its creation share. Its pages are
+/// zero, and each takes memory at its first use.
+struct Mapping {
     base: NonNull<u8>,
-    geometry: Geometry,
+    bytes: usize,
 }
 
-// SAFETY: the mapping belongs to the Region alone; all it hands out are shared
-// references to atomics.
-unsafe impl Send for Region {}
+// SAFETY: the Mapping alone owns its memory; it hands out only shared references to
+// atomics.
+unsafe impl Send for Mapping {}
 // SAFETY: as above.
-unsafe impl Sync for Region {}
+unsafe impl Sync for Mapping {}
 
-impl Region {
-    pub(crate) fn create(geometry: Geometry) -> Result<Region, RegionError> {
-        let bytes = geometry.bytes();
-        let hint = match geometry.huge() {
-            0 => core::ptr::null_mut(),
-            _ => huge::boundary(bytes),
-        };
-        // SAFETY: a new anonymous mapping touches no memory of anybody. Without
-        // MAP_FIXED it replaces nothing, even if the hint is in use by now.
+impl Mapping {
+    /// Maps `bytes` bytes, at `hint` if these addresses are free and it is not null.
+    fn create(bytes: usize, hint: *mut c_void) -> Result<Mapping, RegionError> {
+        // SAFETY: a new anonymous mapping touches no existing memory. Without MAP_FIXED
+        // it replaces nothing, even if the hint is in use by now.
         let base = unsafe {
             libc::mmap(
                 hint,
@@ -107,7 +106,70 @@ impl Region {
         let Some(base) = NonNull::new(base.cast::<u8>()) else {
             return Err(RegionError(bytes, std::io::ErrorKind::Other.into()));
         };
-        let region = Region { base, geometry };
+        Ok(Mapping { base, bytes })
+    }
+
+    /// `count` items of type `T` from byte `at` on.
+    ///
+    /// # Safety
+    ///
+    /// `T` consists of atomics for which zeroed memory is valid. The items are in
+    /// bounds, and every use of these bytes is as items of type `T`.
+    #[inline]
+    unsafe fn slice<T>(&self, at: usize, count: usize) -> &[T] {
+        debug_assert!(at.is_multiple_of(align_of::<T>()));
+        debug_assert!(at + count * size_of::<T>() <= self.bytes);
+        // SAFETY: in bounds and aligned by the caller's arithmetic (asserted above);
+        // valid as the caller promises; alive as long as the mapping, which is as
+        // long as `self`.
+        unsafe { core::slice::from_raw_parts(self.base.add(at).cast::<T>().as_ptr(), count) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: base and length are those that mmap gave to `create`, and no
+        // reference into the mapping outlives `self`.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// Words, at first 0, that all processes forked after their creation share.
+pub(crate) struct SharedWords {
+    mapping: Mapping,
+    count: usize,
+}
+
+impl SharedWords {
+    pub(crate) fn create(count: usize) -> Result<SharedWords, RegionError> {
+        // A size that does not fit is one that the system refuses.
+        let mapping = Mapping::create(count.saturating_mul(size_of::<AtomicU64>()), null_mut())?;
+        Ok(SharedWords { mapping, count })
+    }
+
+    #[inline]
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: AtomicU64 is an atomic, for which zeroed memory is valid; the
+        // mapping has this size and is used as words only.
+        unsafe { self.mapping.slice(0, self.count) }
+    }
+}
+
+/// The shared memory of the table, the rules and the settings.
+pub(crate) struct Region {
+    mapping: Mapping,
+    geometry: Geometry,
+}
+
+impl Region {
+    pub(crate) fn create(geometry: Geometry) -> Result<Region, RegionError> {
+        let bytes = geometry.bytes();
+        let hint = match geometry.huge() {
+            0 => null_mut(),
+            _ => huge::boundary(bytes),
+        };
+        let mapping = Mapping::create(bytes, hint)?;
+        let region = Region { mapping, geometry };
         region.advise_huge();
         Ok(region)
     }
@@ -121,7 +183,13 @@ impl Region {
         if bytes > 0 {
             // SAFETY: a part of the mapping. The advice changes none of its bytes; where
             // the system does not know it, pages stay small.
-            unsafe { libc::madvise(self.base.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+            unsafe {
+                libc::madvise(
+                    self.mapping.base.as_ptr().cast(),
+                    bytes,
+                    libc::MADV_HUGEPAGE,
+                )
+            };
         }
     }
 
@@ -133,7 +201,7 @@ impl Region {
         }
         // The system reports what this process has touched, so touch all that may be.
         self.touch(huge::PAGE);
-        let start = self.base.as_ptr().addr();
+        let start = self.mapping.base.as_ptr().addr();
         let smaps = std::fs::read("/proc/self/smaps").unwrap_or_default();
         huge::mapped(&smaps, start..start + self.geometry.bytes())
     }
@@ -147,7 +215,7 @@ impl Region {
     /// when they are first touched.
     pub(crate) fn populate(&self) -> io::Result<()> {
         let bytes = self.geometry.populated();
-        let base = self.base.as_ptr().cast();
+        let base = self.mapping.base.as_ptr().cast();
         // SAFETY: a part of the mapping. The advice changes none of its bytes.
         if unsafe { libc::madvise(base, bytes, libc::MADV_POPULATE_WRITE) } == 0 {
             return Ok(());
@@ -187,7 +255,7 @@ impl Region {
     pub(crate) fn header(&self) -> &Header {
         // SAFETY: the mapping begins with a Header, which consists of atomics, for
         // which zeroed memory is valid.
-        unsafe { self.base.cast::<Header>().as_ref() }
+        unsafe { self.mapping.base.cast::<Header>().as_ref() }
     }
 
     #[inline]
@@ -230,20 +298,8 @@ impl Region {
     /// is ever made of these bytes: [`Geometry`] gives each array its own.
     #[inline]
     unsafe fn slice<T>(&self, at: usize, count: usize) -> &[T] {
-        debug_assert!(at.is_multiple_of(align_of::<T>()));
-        debug_assert!(at + count * size_of::<T>() <= self.geometry.bytes());
-        // SAFETY: in bounds and aligned by Geometry's arithmetic (asserted above);
-        // valid as the caller promises; alive as long as the mapping, which is as
-        // long as `self`.
-        unsafe { core::slice::from_raw_parts(self.base.add(at).cast::<T>().as_ptr(), count) }
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: base and length are those that mmap gave to `create`, and no
-        // reference into the mapping outlives `self`.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.geometry.bytes()) };
+        // SAFETY: in bounds by Geometry's arithmetic; the rest as the caller promises.
+        unsafe { self.mapping.slice(at, count) }
     }
 }
 
@@ -261,7 +317,7 @@ mod tests {
             let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
             // SAFETY: replaces a page of the mapping, in which no reference is used again.
             let page = unsafe {
-                let page = self.base.as_ptr().add(PAGE).cast();
+                let page = self.mapping.base.as_ptr().add(PAGE).cast();
                 libc::mmap(page, PAGE, access, kind | libc::MAP_FIXED, file, 0)
             };
             assert_ne!(page, libc::MAP_FAILED);
@@ -273,7 +329,7 @@ mod tests {
         fn allocated(&self) -> Vec<bool> {
             let bytes = self.geometry.bytes();
             let mut pages = vec![0; bytes.div_ceil(PAGE)];
-            let base = self.base.as_ptr().cast();
+            let base = self.mapping.base.as_ptr().cast();
             // SAFETY: the mapping, and a byte for each of its pages.
             let done = unsafe { libc::mincore(base, bytes, pages.as_mut_ptr()) };
             assert_eq!(done, 0);
@@ -330,7 +386,7 @@ mod tests {
         assert!((0..100).any(|_| {
             let geometry = Geometry::for_connections(1_000_000).unwrap();
             let region = Region::create(geometry).unwrap();
-            region.base.as_ptr().addr().is_multiple_of(huge::PAGE)
+            region.mapping.base.as_ptr().addr().is_multiple_of(huge::PAGE)
         }));
     }
 

@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <link.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -51,6 +52,7 @@
 	X(tcl_interpose_find)     \
 	X(tcl_interpose_attach)   \
 	X(tcl_interpose_activate) \
+	X(tcl_interpose_counted)  \
 	X(tcl_interpose_detach)
 #define DECLARE(name) static __typeof__(name) *name##_found;
 #define FIND(name)                        \
@@ -75,6 +77,7 @@ static void find_library(const char *path)
 #define tcl_interpose_find tcl_interpose_find_found
 #define tcl_interpose_attach tcl_interpose_attach_found
 #define tcl_interpose_activate tcl_interpose_activate_found
+#define tcl_interpose_counted tcl_interpose_counted_found
 #define tcl_interpose_detach tcl_interpose_detach_found
 #else
 static void find_library(const char *path)
@@ -562,36 +565,25 @@ static void child_detaches(int fd)
 	slots_are_as_at_first();
 }
 
-/* A child that accepts for itself: the tokens that it has inherited are its
- * parent's. Its limit of files is raised when it is too late. */
-static void child_counts(int fd)
+/* One process counts. Another that wants to is refused, and passes everything on. */
+static void child_cannot_count(int fd)
 {
-	struct rlimit limit;
-	rlim_t high;
-	int clients[2], one, beyond;
+	int one = client(4);
 
-	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-	high = limit.rlim_cur;
-	limit.rlim_cur = 100;
-	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-	CHECK(tcl_interpose_activate() == TCL_OK);
-	limit.rlim_cur = high;
-	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	CHECK(tcl_interpose_activate() == TCL_EALREADY);
 	CHECK(close_it(fd) == 0);
-	CHECK(count_of(2) == 1);
-	clients[0] = client(4);
-	one = accepted();
-	CHECK(count_of(4) == 1 && stats().errors == 0);
-	while(open("/dev/null", O_RDONLY) < 150)
-		;
-	clients[1] = client(4);
-	beyond = accepted();
-	CHECK(beyond > 150 && count_of(4) == 1);
-	CHECK(stats().errors == 1 && stats().table_full == 1);
-	CHECK(close_it(beyond) == 0 && count_of(4) == 1);
-	CHECK(close_it(one) == 0 && count_of(4) == 0);
-	drop(clients[0]);
-	drop(clients[1]);
+	CHECK(close_it(accepted()) == 0);
+	CHECK(count_of(2) == 1 && count_of(4) == 0);
+	drop(one);
+}
+
+/* Any process can ask about the descriptors of the one that counts. */
+static void child_asks(int fd)
+{
+	CHECK(tcl_interpose_counted(fd) == 1);
+	CHECK(tcl_interpose_counted(listener) == 0);
+	CHECK(tcl_interpose_counted(-1) == 0
+			&& tcl_interpose_counted(INT_MAX) == 0);
 }
 
 static void only_here(void)
@@ -618,10 +610,55 @@ static void only_here(void)
 	CHECK(count_of(2) == 1);
 	for(i = 0; i < 5; i++)
 		drop(others[i]);
-	in_a_child(child_counts, fd);
+	in_a_child(child_cannot_count, fd);
+	in_a_child(child_asks, fd);
 	CHECK(count_of(2) == 1);
 	drop(one);
 	CHECK(close_it(fd) == 0 && count_of(2) == 0);
+	CHECK(tcl_interpose_counted(fd) == 0);
+}
+
+/* The limit of open files was this low when the process began to count, and is
+ * raised later. */
+#define FILES_AT_FIRST 100
+
+static void activate_with_few_files(void)
+{
+	struct rlimit limit;
+	rlim_t later;
+
+	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	later = limit.rlim_cur;
+	CHECK(later > 600);
+	limit.rlim_cur = FILES_AT_FIRST;
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	CHECK(tcl_interpose_activate() == TCL_OK);
+	limit.rlim_cur = later;
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+static void limits_with_more_files_later(void)
+{
+	int clients[4], fds[3], first, last, i;
+
+	first = last = open("/dev/null", O_RDONLY);
+	while(last < 2 * FILES_AT_FIRST)
+		last = open("/dev/null", O_RDONLY);
+	for(i = 0; i < 3; i++) {
+		clients[i] = client(4);
+		fds[i] = accepted();
+		CHECK(fds[i] > FILES_AT_FIRST && count_of(4) == i + 1);
+	}
+	clients[3] = client(4);
+	CHECK(nothing_accepted() && closes(clients[3]));
+	drop(clients[3]);
+	for(i = 0; i < 3; i++) {
+		CHECK(close_it(fds[i]) == 0 && count_of(4) == 2 - i);
+		drop(clients[i]);
+	}
+	for(i = first; i <= last; i++)
+		drop(i);
+	CHECK(stats().errors == 0);
 }
 
 /* Closed by a way that is not seen. */
@@ -810,9 +847,10 @@ int main(int argc, char **argv)
 	in_a_child(child_is_not_the_last, 0);
 	in_a_child(child_is_not_the_last, at_first.count - 1);
 	passes_on_until_activated();
-	CHECK(tcl_interpose_activate() == TCL_OK);
+	activate_with_few_files();
 	CHECK(tcl_interpose_activate() == TCL_OK);
 	counts_and_rejects();
+	limits_with_more_files_later();
 	goes_on_after_rejections();
 	only_here();
 	heals();

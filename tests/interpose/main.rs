@@ -137,6 +137,23 @@ fn with_a_library_that_is_loaded_later() {
     }
 }
 
+/// Descriptors beyond the table, whatever the limit of open files of this machine.
+#[test]
+fn connections_with_untracked_descriptors_obey_on_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let numbers = dir.path().join("libnumbers.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interpose/numbers.c");
+    run(compiler()
+        .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-g", "-O1"])
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&numbers, &source]));
+    let link = format!("-Wl,{},-rpath,{}", numbers.display(), dir.path().display());
+    let program = Program::compile("untracked.c", &[&link]);
+    for policy in ["admit", "reject"] {
+        run(program.command().arg(policy));
+    }
+}
+
 #[test]
 fn what_is_not_known_is_refused_by_name() {
     for (flags, word) in [

@@ -12,12 +12,13 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use crate::harness::{
     Client, Config, Server, Servers, SetAtEnd, Via, free_port, number, source, until,
 };
-use crate::mode::{Mode, in_every_mode, when_interposed};
+use crate::mode::{Mode, in_every_mode, tell_skipped, when_interposed};
 
 in_every_mode!(burst_is_cut_to_the_limit, stops_under_load);
 
@@ -26,6 +27,8 @@ when_interposed!(
     hooks_that_are_not_there,
     poll_methods_that_tell_only_once,
     poll_methods_that_tell_again,
+    limit_holds_after_the_soft_limit_of_open_files_is_raised,
+    limit_holds_after_the_hard_limit_of_open_files_is_raised,
     copies_that_workers_close_do_not_count,
     sockets_of_other_modules_are_not_limited,
     http_counts_as_with_hooks,
@@ -221,6 +224,64 @@ fn stops_under_load(mode: Mode) {
         let log = server.stop(&["core/"]);
         assert!(!log.contains("ERROR: tcp_conn_limit"), "{log}");
     });
+}
+
+/// Sets the soft and the hard limit of open files of every process of the server.
+/// False if the system does not permit it.
+fn set_open_files(server: &Server, limits: &str) -> bool {
+    let list = server.rpc("core.psa", json!([]));
+    let processes = list.as_array().expect("a list of processes").iter();
+    processes.map(|process| number(process, "pid")).all(|pid| {
+        let output = Command::new("prlimit")
+            .args(["--pid", &pid.to_string(), &format!("--nofile={limits}")])
+            .output()
+            .expect("prlimit can be run");
+        let error = String::from_utf8_lossy(&output.stderr);
+        let forbidden = error.contains("Operation not permitted");
+        assert!(output.status.success() || forbidden, "{error}");
+        !forbidden
+    })
+}
+
+/// Starts a server with few open files, raises the limits and checks that the limit
+/// of connections holds, whatever `on_full` is. False if the system does not permit it.
+#[track_caller]
+fn limit_holds(mode: Mode, at_first: &str, later: &str) -> bool {
+    for policy in ["admit", "reject"] {
+        let server = mode
+            .with_module()
+            .limit(300)
+            .text_param("on_full", policy)
+            .run_by(&["prlimit", &format!("--nofile={at_first}")])
+            .start();
+        if !set_open_files(&server, later) {
+            return false;
+        }
+        let _held = server.admit_all(300, Via::Tcp, source(103, 0, 1));
+        for _ in 0..100 {
+            server.reject(Via::Tcp, source(103, 0, 1));
+        }
+        assert_eq!(server.counted("127.103.0.1"), 300);
+        assert_eq!(server.connections(), 300);
+        let stats = server.rpc("tcp_conn_limit.stats", json!([]));
+        for (name, value) in [("rejected", 100), ("untracked", 0), ("table_full", 0)] {
+            assert_eq!(number(&stats, name), value, "{name}");
+        }
+        mode.finish(server, &[]);
+    }
+    true
+}
+
+fn limit_holds_after_the_soft_limit_of_open_files_is_raised(mode: Mode) {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit of open files");
+    let with_soft = |soft: u32| format!("{soft}:{hard}");
+    assert!(limit_holds(mode, &with_soft(100), &with_soft(3_000)));
+}
+
+fn limit_holds_after_the_hard_limit_of_open_files_is_raised(mode: Mode) {
+    if !limit_holds(mode, "100:100", "3000:3000") {
+        tell_skipped("to raise a hard limit takes the capability CAP_SYS_RESOURCE");
+    }
 }
 
 /// How many descriptors the process has open.

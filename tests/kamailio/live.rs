@@ -404,6 +404,7 @@ fn reset_stats_forgets_what_was(mode: Mode) {
         "would_reject",
         "errors",
         "full_rejected",
+        "untracked_rejected",
     ] {
         assert_eq!(number(&stats, name), 0, "{name}");
     }

@@ -77,6 +77,8 @@ fn scrape_has_every_counter(mode: Mode) {
         ("panics", 0.0),
         ("table_full", 0.0),
         ("full_rejected", 0.0),
+        ("untracked", 0.0),
+        ("untracked_rejected", 0.0),
         ("bad_address", 0.0),
         ("stale_token", 0.0),
         ("descriptor_reused", 0.0),

@@ -127,7 +127,8 @@ impl Mode {
     }
 }
 
-fn tell_skipped(why: &str) {
+/// Reports that a test, or a part of it, does not run.
+pub(crate) fn tell_skipped(why: &str) {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     // Not eprintln, which nobody sees unless a test fails.
     let note = format!("SKIPPED in {name}: {why}\n");

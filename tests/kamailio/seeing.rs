@@ -62,7 +62,7 @@ fn stats_tell_all(mode: Mode) {
         "attached": mode.attached(), "limit": 4, "ipv4_prefix": 32, "ipv6_prefix": 64,
         "capacity": 500, "connections": 8, "admitted": 9, "rejected": 5,
         "errors": 0, "panics": 0, "table_full": 0, "bad_address": 0, "stale_token": 0,
-        "descriptor_reused": 0,
+        "descriptor_reused": 0, "untracked": 0, "untracked_rejected": 0,
         "mode": "enforce", "on_full": "admit", "rules": 0, "would_reject": 0,
         "full_rejected": 0, "reloads": 0, "huge_pages": 0,
     });

@@ -516,6 +516,7 @@ impl Model {
                 Notice::First { .. } => told.firsts += 1,
                 Notice::Summary(summary) => summed = summary.more + summary.more_of_others,
                 Notice::Full { admitted, rejected } => full = (admitted, rejected),
+                Notice::Untracked { .. } => panic!("no operation has a descriptor"),
             });
         if told.now.wrapping_sub(since) >= INTERVAL {
             assert_eq!(full, std::mem::take(&mut told.full));

@@ -373,6 +373,7 @@ impl Ledger {
             (self.bad_address, self.stale_token)
         );
         assert_eq!((now.panics, now.descriptor_reused), (0, 0));
+        assert_eq!((now.untracked, now.untracked_rejected), (0, 0));
         assert_eq!(
             now.errors,
             self.table_full + self.bad_address + self.stale_token

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A host without hooks that has descriptors which are not tracked. Their numbers come
+ * from numbers.c. */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tcp_conn_limit.h"
+
+#define CHECK(condition)                                                  \
+	do {                                                                  \
+		if(!(condition)) {                                                \
+			fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, \
+					#condition, errno);                                   \
+			exit(1);                                                      \
+		}                                                                 \
+	} while(0)
+
+#define CONNECTIONS 1000
+#define FIRST_UNTRACKED (CONNECTIONS + 65536)
+
+extern int next_number; /* of numbers.c */
+
+static const uint8_t loopback[4] = {127, 0, 0, 1};
+
+/* --- the host --- */
+
+static uint32_t now_s;
+static char line[300];
+static int level;
+
+static void host_log(int32_t of, const char *text)
+{
+	level = of;
+	snprintf(line, sizeof(line), "%s", text);
+}
+
+static uint32_t host_now(void)
+{
+	return now_s;
+}
+
+static void host_rejected(const struct tcl_event *event)
+{
+	(void)event;
+}
+
+static const struct tcl_host host = {host_log, host_now, host_rejected};
+
+static struct tcl_stats stats(void)
+{
+	struct tcl_stats now;
+	CHECK(tcl_stats(&now) == TCL_OK);
+	return now;
+}
+
+static void logged_after_an_interval(const char *expected)
+{
+	line[0] = '\0';
+	now_s += 60;
+	CHECK(tcl_watch(60) == TCL_OK);
+	if(strcmp(line, expected) != 0)
+		fprintf(stderr, "%s\n", line);
+	CHECK(strcmp(line, expected) == 0);
+}
+
+/* --- connections --- */
+
+static int listener;
+static struct sockaddr_in where = {.sin_family = AF_INET};
+
+static void start_listener(void)
+{
+	socklen_t length = sizeof(where);
+
+	listener = socket(AF_INET, SOCK_STREAM, 0);
+	where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	CHECK(bind(listener, (struct sockaddr *)&where, sizeof(where)) == 0);
+	CHECK(listen(listener, 128) == 0);
+	CHECK(getsockname(listener, (struct sockaddr *)&where, &length) == 0);
+}
+
+static int client(void)
+{
+	const struct linger at_once = {1, 0}; /* leaves no TIME_WAIT behind */
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	CHECK(connect(fd, (struct sockaddr *)&where, sizeof(where)) == 0);
+	CHECK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once))
+			== 0);
+	return fd;
+}
+
+struct connection
+{
+	int client, fd;
+};
+
+static struct connection admitted(void)
+{
+	struct connection one;
+
+	one.client = client();
+	one.fd = accept(listener, NULL, NULL);
+	CHECK(one.fd >= 0);
+	return one;
+}
+
+static void rejected(void)
+{
+	int one = client();
+	struct pollfd end = {.fd = one, .events = POLLIN};
+	char byte;
+
+	CHECK(accept(listener, NULL, NULL) == -1 && errno == EAGAIN);
+	CHECK(poll(&end, 1, 10000) == 1 && recv(one, &byte, 1, 0) <= 0);
+	CHECK(syscall(SYS_close, one) == 0);
+}
+
+static void ended(struct connection one)
+{
+	CHECK(close(one.fd) == 0);
+	CHECK(syscall(SYS_close, one.client) == 0);
+}
+
+/* As the module does it: the host's list of connections, by their descriptors. */
+static struct tcl_audit_sums audited(const struct connection *list, int count)
+{
+	struct tcl_audit *audit = tcl_audit_begin(count);
+	struct tcl_audit_sums sums;
+	int i;
+
+	for(i = 0; i < count; i++) {
+		CHECK(tcl_audit_connection(
+					  audit, loopback, 4, tcl_interpose_counted(list[i].fd))
+				== TCL_OK);
+	}
+	CHECK(tcl_audit_compare(audit) == TCL_OK);
+	CHECK(tcl_audit_result(audit, &sums, NULL, 0) == 0);
+	tcl_audit_end(audit);
+	return sums;
+}
+
+/* --- the tests: the limit is 3 --- */
+
+static void policy_is_admit(void)
+{
+	struct connection list[6], third;
+	struct tcl_audit_sums sums;
+	int i;
+
+	list[0] = admitted();
+	next_number = FIRST_UNTRACKED - 1;
+	for(i = 1; i < 6; i++) {
+		list[i] = admitted();
+		CHECK(list[i].fd == FIRST_UNTRACKED - 2 + i);
+		CHECK(tcl_interpose_counted(list[i].fd) == (i == 1));
+	}
+	CHECK(stats().connections == 2 && stats().untracked == 4);
+	CHECK(stats().errors == 4 && stats().table_full == 0);
+	CHECK(stats().rejected == 0);
+	sums = audited(list, 6);
+	CHECK(sums.connections == 6 && sums.counted == 2);
+	CHECK(sums.uncounted == 4 && sums.differences == 0);
+	logged_after_an_interval(
+			"file descriptors from 66536 on are not tracked, TCP main has too "
+			"many other open files: 4 connections admitted uncounted, 0 "
+			"rejected; raise tcp_max_connections, or attach by hooks");
+	CHECK(level == TCL_LOG_WARN);
+	/* at the limit with those that are counted */
+	next_number = 0;
+	third = admitted();
+	next_number = FIRST_UNTRACKED + 4;
+	rejected();
+	CHECK(stats().rejected == 1 && stats().untracked_rejected == 0);
+	for(i = 2; i < 6; i++)
+		ended(list[i]);
+	CHECK(stats().connections == 3);
+	ended(third);
+	ended(list[1]);
+	ended(list[0]);
+	CHECK(stats().connections == 0 && stats().stale_token == 0);
+}
+
+static void policy_is_reject(void)
+{
+	struct connection list[2];
+
+	list[0] = admitted();
+	next_number = FIRST_UNTRACKED;
+	rejected();
+	rejected();
+	CHECK(stats().rejected == 2 && stats().untracked_rejected == 2);
+	CHECK(stats().full_rejected == 0 && stats().errors == 0);
+	logged_after_an_interval(
+			"file descriptors from 66536 on are not tracked, TCP main has too "
+			"many other open files: 0 connections admitted uncounted, 2 "
+			"rejected; raise tcp_max_connections, or attach by hooks");
+	/* lower numbers are not affected */
+	next_number = FIRST_UNTRACKED - 1;
+	list[1] = admitted();
+	CHECK(stats().connections == 2);
+	ended(list[0]);
+	ended(list[1]);
+	CHECK(stats().connections == 0 && stats().stale_token == 0);
+}
+
+int main(int argc, char **argv)
+{
+	struct tcl_config config = {.max_connections = CONNECTIONS,
+			.limit = 3,
+			.ipv4_prefix = 32,
+			.ipv6_prefix = 64};
+
+	CHECK(argc == 2);
+	alarm(60);
+	if(strcmp(argv[1], "reject") == 0)
+		config.on_full = TCL_ON_FULL_REJECT;
+	start_listener();
+	CHECK(tcl_init(&config, &host, NULL, 0) == TCL_OK);
+	CHECK(tcl_interpose_attach(NULL, 0) == TCL_OK);
+	CHECK(tcl_interpose_activate() == TCL_OK);
+	CHECK(tcl_watch(60) == TCL_OK);
+	if(config.on_full == TCL_ON_FULL_REJECT)
+		policy_is_reject();
+	else
+		policy_is_admit();
+	return 0;
+}
