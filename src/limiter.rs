@@ -10,6 +10,7 @@ use std::io;
 use crate::details::{Details, Owner};
 use crate::hash::SourceHash;
 use crate::hint;
+use crate::process::OneThread;
 use crate::region::{Geometry, HOME_ROW, ROWS, Region, RegionError, Tally};
 use crate::rows::Rows;
 use crate::rulebook::{Busy, RuleId, Rulebook};
@@ -182,6 +183,8 @@ pub struct Limiter {
     hash: SourceHash,
     prefixes: Prefixes,
     max_connections: u32,
+    /// For the threads of this process that load rules.
+    rules_gate: OneThread,
 }
 
 impl Limiter {
@@ -227,6 +230,7 @@ impl Limiter {
             hash: SourceHash::new(),
             prefixes,
             max_connections,
+            rules_gate: OneThread::new(),
         })
     }
 
@@ -491,7 +495,7 @@ impl Limiter {
     ///
     /// [`Busy`], and nothing has changed.
     pub fn set_rules(&self, rules: &RuleSet) -> Result<(), Busy> {
-        self.rulebook().publish(rules)
+        self.rulebook().publish(rules, &self.rules_gate)
     }
 
     /// How many rules are in force.

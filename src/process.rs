@@ -6,7 +6,10 @@
 
 use std::io::ErrorKind;
 
-/// The number of this thread, which is that of the process where it has only one.
+use crate::sync::{AtomicU32, Ordering};
+
+/// The number of this thread, which is that of the process where it has only one. If
+/// /proc cannot be read, all threads of the process have its number: see [`OneThread`].
 pub(crate) fn own_number() -> u32 {
     std::fs::read_link("/proc/thread-self")
         .ok()
@@ -29,5 +32,74 @@ pub(crate) fn is_alive(thread: u32) -> bool {
         }
         // it ended while it was read
         Err(error) => error.raw_os_error() != Some(libc::ESRCH),
+    }
+}
+
+/// Admits one thread of this process at a time. It lies in memory of the process, not
+/// in shared memory: a fork copies it, and each process has its own from then on.
+pub(crate) struct OneThread {
+    /// The process whose thread was admitted; 0: none.
+    process: AtomicU32,
+}
+
+/// Its thread was admitted by [`OneThread::enter`] and stays so until this is dropped.
+pub(crate) struct Entered<'a>(&'a OneThread);
+
+impl OneThread {
+    pub(crate) const fn new() -> OneThread {
+        OneThread {
+            process: AtomicU32::new(0),
+        }
+    }
+
+    /// `None` if another thread of this process has entered and not left.
+    pub(crate) fn enter(&self) -> Option<Entered<'_>> {
+        let own = std::process::id();
+        // Relaxed: the exchange decides.
+        let before = self.process.load(Ordering::Relaxed);
+        // Another number was copied by a fork: that thread runs in the parent only.
+        if before == own {
+            return None;
+        }
+        // Acquire: what the thread before has written is there.
+        let entered =
+            self.process
+                .compare_exchange(before, own, Ordering::Acquire, Ordering::Relaxed);
+        entered.is_ok().then_some(Entered(self))
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        // Release: see `enter`.
+        self.0.process.store(0, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn second_thread_enters_when_the_first_has_left() {
+        let gate = OneThread::new();
+        let is_open = || std::thread::scope(|s| s.spawn(|| gate.enter().is_some()).join().unwrap());
+        let entered = gate.enter();
+        assert!(entered.is_some());
+        assert!(!is_open());
+        drop(entered);
+        assert!(is_open());
+        assert!(is_open());
+    }
+
+    #[test]
+    fn forked_process_enters_despite_a_thread_of_its_parent() {
+        let gate = OneThread::new();
+        // What a fork copies while a thread of the parent is in.
+        gate.process
+            .store(std::process::id() + 1, Ordering::Relaxed);
+        let entered = gate.enter();
+        assert!(entered.is_some());
+        assert!(gate.enter().is_none());
     }
 }

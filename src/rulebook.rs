@@ -25,7 +25,7 @@
 use core::fmt;
 use std::collections::TryReserveError;
 
-use crate::process::{is_alive, own_number};
+use crate::process::{Entered, OneThread, is_alive, own_number};
 use crate::region::{Detail, Region, RuleEntry};
 use crate::rules::{Rule, RuleKey, RuleSet, longest_match};
 use crate::settings::Settings;
@@ -76,7 +76,8 @@ pub struct RuleReport {
     parent: u32,
 }
 
-/// Another process, which lives, changes the rules at this moment.
+/// Another process, which lives, or another thread of this one changes the rules at
+/// this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy {
     /// Its number.
@@ -252,13 +253,13 @@ impl<'a> Rulebook<'a> {
     }
 
     /// Puts `rules` in force, all at once. Rules for a prefix that had one before
-    /// keep its numbers.
+    /// keep its numbers. All threads of this process pass the same `gate`.
     ///
     /// # Errors
     ///
     /// [`Busy`], and nothing has changed.
-    pub(crate) fn publish(self, rules: &RuleSet) -> Result<(), Busy> {
-        let _lock = WriterLock::take(self.region)?;
+    pub(crate) fn publish(self, rules: &RuleSet, gate: &OneThread) -> Result<(), Busy> {
+        let _lock = WriterLock::take(self.region, gate, own_number())?;
         let settings = &self.region.header().settings;
         // Relaxed: only who holds the lock stores it
         let generation = settings.rules_generation.load(Ordering::Relaxed);
@@ -458,21 +459,36 @@ impl RuleEntry {
 }
 
 /// Held by the one thread that changes rules.
-struct WriterLock<'a>(&'a Region);
+struct WriterLock<'a> {
+    region: &'a Region,
+    /// Left after the word in shared memory is free again, see `Drop`.
+    _entered: Entered<'a>,
+}
 
 impl<'a> WriterLock<'a> {
-    fn take(region: &'a Region) -> Result<WriterLock<'a>, Busy> {
+    /// `own` is [`own_number`]. Without /proc the threads of a process share it, so
+    /// `gate` is what keeps a second one of them out.
+    fn take(region: &'a Region, gate: &'a OneThread, own: u32) -> Result<WriterLock<'a>, Busy> {
+        let Some(entered) = gate.enter() else {
+            let process = std::process::id();
+            return Err(Busy { process });
+        };
         let writer = &region.header().background.rules_writer;
-        let own = own_number();
         // Acquire: what the one before has written is there
         let mut holder = writer.load(Ordering::Acquire);
         loop {
-            // our own number: one that has died had it before us
+            // Our own number: one that has died had it before us. No thread of this
+            // process holds the word, because this one has entered the gate.
             if holder != 0 && holder != own && is_alive(holder) {
                 return Err(Busy { process: holder });
             }
             match writer.compare_exchange(holder, own, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(WriterLock(region)),
+                Ok(_) => {
+                    return Ok(WriterLock {
+                        region,
+                        _entered: entered,
+                    });
+                }
                 Err(now) => holder = now,
             }
         }
@@ -481,7 +497,44 @@ impl<'a> WriterLock<'a> {
 
 impl Drop for WriterLock<'_> {
     fn drop(&mut self) {
-        let writer = &self.0.header().background.rules_writer;
+        let writer = &self.region.header().background.rules_writer;
         writer.store(0, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::Geometry;
+
+    /// Without /proc both threads have the number of their process.
+    #[test]
+    fn second_thread_with_the_same_number_is_busy() {
+        let region = Region::create(Geometry::of_buckets(1)).unwrap();
+        let gate = OneThread::new();
+        let own = std::process::id();
+        let take = || WriterLock::take(&region, &gate, own);
+        let in_another_thread = || {
+            let busy = || take().map(drop).err();
+            std::thread::scope(|scope| scope.spawn(busy).join().unwrap())
+        };
+
+        let first = take().ok();
+        assert!(first.is_some());
+        assert_eq!(in_another_thread(), Some(Busy { process: own }));
+        drop(first);
+        assert_eq!(in_another_thread(), None);
+    }
+
+    /// A process that has died may have had the number of this one.
+    #[test]
+    fn word_left_with_our_own_number_is_taken_over() {
+        let region = Region::create(Geometry::of_buckets(1)).unwrap();
+        let own = std::process::id();
+        let writer = &region.header().background.rules_writer;
+        writer.store(own, Ordering::Relaxed);
+        let gate = OneThread::new();
+        drop(WriterLock::take(&region, &gate, own).unwrap());
+        assert_eq!(writer.load(Ordering::Relaxed), 0);
     }
 }

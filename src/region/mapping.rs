@@ -386,7 +386,12 @@ mod tests {
         assert!((0..100).any(|_| {
             let geometry = Geometry::for_connections(1_000_000).unwrap();
             let region = Region::create(geometry).unwrap();
-            region.mapping.base.as_ptr().addr().is_multiple_of(huge::PAGE)
+            region
+                .mapping
+                .base
+                .as_ptr()
+                .addr()
+                .is_multiple_of(huge::PAGE)
         }));
     }
 
