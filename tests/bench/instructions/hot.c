@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Does one operation COUNT times, on sources in random order, for callgrind to
- * count: hot OPERATION SOURCES COUNT. */
+ * count: hot OPERATION SOURCES COUNT.
+ *
+ * SOURCES sources are connected all the time, in a table sized for twice as many
+ * connections. The operations differ in the source that they are done on:
+ *
+ *   check   has one connection; check only
+ *   reject  is at its limit of two; check only, which counts the rejection
+ *   cycle   has one connection; check, opened, closed
+ *   return  had a connection before, has none now, and still has its slot; check,
+ *           opened, closed. SOURCES such sources take turns.
+ *   new     was never seen; check, opened, closed. It leaves an idle source behind. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,12 +51,13 @@ enum operation
 	CHECK,
 	REJECT,
 	CYCLE,
+	RETURN,
 	NEW,
 	OPERATIONS
 };
 
 static const char *const names[OPERATIONS] = {
-		"nothing", "check", "reject", "cycle", "new"};
+		"nothing", "check", "reject", "cycle", "return", "new"};
 
 /* 0, or 1 if the limiter answers as it should not */
 static int run(enum operation operation, const uint8_t bytes[4])
@@ -57,12 +68,47 @@ static int run(enum operation operation, const uint8_t bytes[4])
 		case REJECT:
 			return tcl_check(bytes, 4) != 1;
 		case CYCLE:
+		case RETURN:
 		case NEW:
 			return tcl_check(bytes, 4) != 0
 				   || tcl_closed(tcl_opened(bytes, 4)) != TCL_OK;
 		default:
 			return 0;
 	}
+}
+
+/* The number of the source for step I; RANDOM is below SOURCES. */
+static uint32_t source_for(
+		enum operation operation, uint32_t sources, uint32_t i, uint32_t random)
+{
+	switch(operation) {
+		case RETURN:
+			return sources + random;
+		case NEW:
+			return sources + i;
+		default:
+			return random;
+	}
+}
+
+/* Gives slots to as many sources again as there are, and closes their connections
+ * when all of them are open, so that none takes the slot of another. 1 on failure. */
+static int add_idle_sources(uint32_t sources)
+{
+	uint64_t *tokens = calloc(sources, sizeof(*tokens));
+	uint8_t bytes[4];
+	uint32_t i;
+	int wrong = tokens == NULL;
+
+	for(i = 0; !wrong && i < sources; i++) {
+		address(sources + i, bytes);
+		tokens[i] = tcl_opened(bytes, 4);
+		wrong = tokens[i] == 0;
+	}
+	for(i = 0; !wrong && i < sources; i++)
+		wrong = tcl_closed(tokens[i]) != TCL_OK;
+	free(tokens);
+	return wrong;
 }
 
 int main(int argc, char **argv)
@@ -91,9 +137,11 @@ int main(int argc, char **argv)
 		if(operation == REJECT)
 			wrong |= tcl_opened(bytes, 4) == 0;
 	}
+	if(operation == RETURN)
+		wrong |= add_idle_sources(sources);
 	for(i = 0; i < count; i++) {
 		random = random * 1664525 + 1013904223;
-		address(operation == NEW ? sources + i : random % sources, bytes);
+		address(source_for(operation, sources, i, random % sources), bytes);
 		wrong |= run(operation, bytes);
 	}
 	return wrong;
