@@ -62,19 +62,11 @@ impl Engine {
     }
 
     /// Makes the limiter, of which a process can have one.
-    pub(crate) fn init(&self, max_connections: u32, limit: i32) -> Result<()> {
-        let config = tcl_config {
-            max_connections: max_connections.try_into()?,
-            limit,
-            ipv4_prefix: 32,
-            ipv6_prefix: 64,
-            mode: TCL_MODE_ENFORCE,
-            on_full: TCL_ON_FULL_ADMIT,
-        };
+    pub(crate) fn init(&self, config: &tcl_config) -> Result<()> {
         let mut error = [0; 256];
         // SAFETY: valid pointers and the size of `error`; the functions of HOST
         // are there until the process ends.
-        let code = unsafe { (self.init)(&config, &HOST, error.as_mut_ptr(), error.len()) };
+        let code = unsafe { (self.init)(config, &HOST, error.as_mut_ptr(), error.len()) };
         if code == TCL_OK {
             return Ok(());
         }
@@ -85,8 +77,12 @@ impl Engine {
 
     /// A limiter for `max_connections` connections, in the process that accepts.
     pub(crate) fn start(max_connections: u32, limit: i32) -> Result<Engine> {
+        Engine::start_with(&config(max_connections, limit)?)
+    }
+
+    pub(crate) fn start_with(config: &tcl_config) -> Result<Engine> {
         let engine = Engine::load()?;
-        engine.init(max_connections, limit)?;
+        engine.init(config)?;
         engine.attach(0);
         Ok(engine)
     }
@@ -104,6 +100,21 @@ impl Engine {
     /// Bytes of the table in huge pages.
     pub(crate) fn huge_pages(&self) -> u64 {
         (self.huge_pages)()
+    }
+
+    /// Whether a connection from `address` (network byte order, 4 or 16 bytes) is
+    /// rejected.
+    #[inline]
+    pub(crate) fn rejects(&self, address: &[u8]) -> bool {
+        // SAFETY: a valid pointer and the number of bytes there.
+        unsafe { (self.check)(address.as_ptr(), address.len() as u32) != 0 }
+    }
+
+    /// The token of a connection from `address`, 0 if it was not counted.
+    #[inline]
+    pub(crate) fn opened_from(&self, address: &[u8]) -> u64 {
+        // SAFETY: a valid pointer and the number of bytes there.
+        unsafe { (self.opened)(address.as_ptr(), address.len() as u32) }
     }
 
     pub(crate) fn attach(&self, worker: u32) {
@@ -135,14 +146,12 @@ impl Engine {
 impl Subject for Engine {
     #[inline]
     fn check(&self, index: u32) -> bool {
-        // SAFETY: four bytes.
-        unsafe { (self.check)(address(index).as_ptr(), 4) != 0 }
+        self.rejects(&address(index))
     }
 
     #[inline]
     fn opened(&self, index: u32) -> u64 {
-        // SAFETY: four bytes.
-        unsafe { (self.opened)(address(index).as_ptr(), 4) }
+        self.opened_from(&address(index))
     }
 
     #[inline]
@@ -157,10 +166,18 @@ impl Subject for Engine {
             errors => Err(format!("the engine counted {errors} errors").into()),
         }
     }
+}
 
-    fn without_place(&self) -> Result<u64> {
-        Ok(self.stats()?.table_full)
-    }
+/// The default settings, for `max_connections` connections.
+pub(crate) fn config(max_connections: u32, limit: i32) -> Result<tcl_config> {
+    Ok(tcl_config {
+        max_connections: max_connections.try_into()?,
+        limit,
+        ipv4_prefix: 32,
+        ipv6_prefix: 64,
+        mode: TCL_MODE_ENFORCE,
+        on_full: TCL_ON_FULL_ADMIT,
+    })
 }
 
 static HOST: Host = Host {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::abi::Engine;
+use crate::abi::{self, Engine};
 use crate::child::serve;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,10 +31,11 @@ pub(crate) struct Start {
 /// The child's side.
 pub(crate) fn work(connections: u32) -> Result<()> {
     let engine = Engine::load()?;
+    let config = abi::config(connections, 1_024)?;
     serve(|| {
         let before = shared_memory()?;
         let start = Instant::now();
-        engine.init(connections, 1_024)?;
+        engine.init(&config)?;
         let ms = start.elapsed().as_secs_f64() * 1_000.0;
         let after = shared_memory()?;
         let start = Instant::now();

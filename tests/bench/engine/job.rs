@@ -5,12 +5,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::operations::Operations;
-use crate::{Result, churn, delay, huge, init, scaling};
+use crate::{Result, churn, delay, fleet, huge, init, long_prefixes, scaling};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Job {
     Operations(Operations),
     Churn(churn::Churn),
+    Fleet(fleet::Fleet),
+    LongPrefixes(long_prefixes::LongPrefixes),
     Init { connections: u32 },
     HugePages { connections: u32 },
     Scaling(scaling::Scaling),
@@ -23,6 +25,8 @@ impl Job {
         match self {
             Job::Operations(job) => job.work(),
             Job::Churn(job) => job.work(),
+            Job::Fleet(job) => job.work(),
+            Job::LongPrefixes(job) => job.work(),
             Job::Init { connections } => init::work(connections),
             Job::HugePages { connections } => huge::work(connections),
             Job::Scaling(job) => job.work(),

@@ -129,8 +129,4 @@ impl<C: Counts, const STRIPES: usize> Subject for LockedMap<C, STRIPES> {
         });
         Ok(counts.sum())
     }
-
-    fn without_place(&self) -> Result<u64> {
-        Ok(0)
-    }
 }

@@ -11,6 +11,8 @@
 //!       │       │   │                    counts)
 //!       │       │   ├─ churn           the engine after millions of sources
 //!       │       │   ├─ huge            whether the engine can have huge pages
+//!       │       │   ├─ fleet           whether a fresh source finds a slot
+//!       │       │   ├─ long_prefixes   IPv6 sources within one network
 //!       │       │   ├─ init            what a table costs before it is used
 //!       │       │   └─ scaling, delay  the engine among processes (processes)
 //!       │       └─ stock               the core's function in a real server
@@ -28,6 +30,7 @@ mod child;
 mod churn;
 mod counts;
 mod delay;
+mod fleet;
 mod floor;
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 #[path = "../../kamailio/harness/mod.rs"]
@@ -36,6 +39,7 @@ mod huge;
 mod init;
 mod job;
 mod locked;
+mod long_prefixes;
 #[path = "../common/machine.rs"]
 mod machine;
 mod operations;

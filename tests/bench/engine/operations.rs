@@ -11,9 +11,9 @@ use crate::child::serve;
 use crate::counts::{Chained, Open};
 use crate::floor::Floor;
 use crate::locked::LockedMap;
-use crate::sources::{Sources, is_greedy};
+use crate::sources::{Sources, is_greedy, is_idle};
 
-/// Most connections of new sources that are open at a time.
+/// Most connections of sources without others that are open at a time.
 const MOST_NEW: u32 = 256;
 
 /// What counts connections, by the number of a source.
@@ -26,8 +26,6 @@ pub(crate) trait Subject {
     fn closed(&self, token: u64) -> bool;
     /// All connections; an error if anything went wrong since the start.
     fn connections(&self) -> Result<u64>;
-    /// Connections since the start that found no place.
-    fn without_place(&self) -> Result<u64>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,9 +54,12 @@ pub(crate) enum Operation {
     CheckAtLimit,
     OpenedKnown,
     OpenedNew,
+    /// Of a source without connections that still has its slot.
+    OpenedReturning,
     ClosedKnown,
     /// Check, opened, closed.
     CycleKnown,
+    CycleReturning,
     CycleNew,
     /// A cycle for most, but one in ten is refused and one in ten new.
     CycleMix,
@@ -73,15 +74,18 @@ pub(crate) enum Population {
     AtLimit,
     /// One in ten at its limit.
     Mixed,
+    /// One in five has no connection any more, but still has its slot.
+    Returning,
 }
 
 impl Population {
-    pub(crate) const ALL: [Population; 3] =
+    /// Those that every subject has.
+    pub(crate) const COMMON: [Population; 3] =
         [Population::Modest, Population::AtLimit, Population::Mixed];
 
     fn limit(self) -> i32 {
         match self {
-            Population::Modest => 1_000_000,
+            Population::Modest | Population::Returning => 1_000_000,
             Population::AtLimit => 1,
             Population::Mixed => 2,
         }
@@ -101,14 +105,6 @@ pub(crate) struct Operations {
 pub(crate) struct Figure {
     pub(crate) operation: Operation,
     pub(crate) ns: f64,
-}
-
-/// What a pass says.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Answer {
-    Figure(Figure),
-    /// See [`Subject::without_place`].
-    WithoutPlace(u64),
 }
 
 impl Operations {
@@ -132,10 +128,10 @@ impl Operations {
         serve(|| {
             chain(self.warm_up(&indices), |index| floor.add(index));
             let ns = chain(&indices, |index| floor.add(index));
-            Ok(vec![Answer::Figure(Figure {
+            Ok(vec![Figure {
                 operation: Operation::Add,
                 ns,
-            })])
+            }])
         })
     }
 
@@ -143,14 +139,12 @@ impl Operations {
         let tokens = self.populate(subject);
         let mut sources = Sources::new(self.sources);
         serve(|| {
-            let figures = match self.population {
+            Ok(match self.population {
                 Population::Modest => self.modest(subject, &mut sources),
                 Population::AtLimit => self.at_limit(subject, &mut sources),
                 Population::Mixed => self.mixed(subject, &mut sources),
-            };
-            let mut answers: Vec<Answer> = figures.into_iter().map(Answer::Figure).collect();
-            answers.push(Answer::WithoutPlace(subject.without_place()?));
-            Ok(answers)
+                Population::Returning => self.returning(subject, &mut sources),
+            })
         })?;
         let found = subject.connections()?;
         if found != tokens.len() as u64 {
@@ -171,7 +165,7 @@ impl Operations {
         for index in 0..self.sources {
             tokens.push(subject.opened(index));
             match self.population {
-                Population::Modest => {}
+                Population::Modest | Population::Returning => {}
                 // the first rejection of each source is logged, no other
                 Population::AtLimit => assert!(subject.check(index)),
                 Population::Mixed if !is_greedy(index) => {}
@@ -180,6 +174,14 @@ impl Operations {
                     assert!(subject.check(index));
                 }
             }
+        }
+        if self.population == Population::Returning {
+            // Only now, when each source has its slot: none takes that of another.
+            let closes = |(token, index)| is_idle(index).then_some(token);
+            let idle = tokens.iter().copied().zip(0..).filter_map(closes);
+            idle.for_each(|token| assert!(subject.closed(token)));
+            let mut index = 0..;
+            tokens.retain(|_| !index.next().is_some_and(is_idle));
         }
         tokens
     }
@@ -212,17 +214,17 @@ impl Operations {
         add(Operation::CheckNew, chain(&sources.new_ones(steps), check));
         add(
             Operation::OpenedNew,
-            self.opened_new(subject, &sources.new_ones(steps)),
+            self.opened_in_batches(subject, &sources.new_ones(steps)),
         );
         figures
     }
 
-    /// Opens connections of new sources, a few at a time.
-    fn opened_new(&self, subject: &impl Subject, new: &[u32]) -> f64 {
+    /// Opens connections of sources that have none, a few at a time.
+    fn opened_in_batches(&self, subject: &impl Subject, without: &[u32]) -> f64 {
         let batch = self.most_new() as usize;
         let mut tokens = Vec::with_capacity(batch);
         let mut total = 0.0;
-        for indices in new.chunks(batch) {
+        for indices in without.chunks(batch) {
             let opened = |index| {
                 let token = subject.opened(index);
                 tokens.push(token);
@@ -233,7 +235,22 @@ impl Operations {
                 subject.closed(token);
             }
         }
-        total / new.len() as f64
+        total / without.len() as f64
+    }
+
+    fn returning(&self, subject: &impl Subject, sources: &mut Sources) -> Vec<Figure> {
+        let idle = sources.idle(self.steps);
+        chain(self.warm_up(&idle), |index| cycle(subject, index));
+        vec![
+            Figure {
+                operation: Operation::CycleReturning,
+                ns: chain(&idle, |index| cycle(subject, index)),
+            },
+            Figure {
+                operation: Operation::OpenedReturning,
+                ns: self.opened_in_batches(subject, &idle),
+            },
+        ]
     }
 
     fn at_limit(&self, subject: &impl Subject, sources: &mut Sources) -> Vec<Figure> {

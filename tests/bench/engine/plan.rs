@@ -19,6 +19,13 @@ pub(crate) struct Plan {
     /// Sources that pass through the table one after the other, in blocks.
     pub(crate) churn_blocks: u32,
     pub(crate) churn_block: u32,
+    /// Servers with a fleet, each with a hash of its own; see [`crate::fleet::Fleet`].
+    #[serde(default)]
+    pub(crate) fleets: u32,
+    #[serde(default)]
+    pub(crate) fleet_turnovers: u32,
+    #[serde(default)]
+    pub(crate) fleet_checks: u32,
     /// Connections that the table of the init measurement is made for.
     pub(crate) init_connections: u32,
 }
@@ -33,6 +40,9 @@ impl Plan {
             stock_calls: 5,
             churn_blocks: 10,
             churn_block: 1_000_000,
+            fleets: 3,
+            fleet_turnovers: 40,
+            fleet_checks: 500_000,
             init_connections: 1_000_000,
         }
     }
@@ -47,6 +57,9 @@ impl Plan {
             stock_calls: 2,
             churn_blocks: 10,
             churn_block: 20_000,
+            fleets: 1,
+            fleet_turnovers: 4,
+            fleet_checks: 10_000,
             init_connections: 1_000_000,
         }
     }

@@ -6,13 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::churn::Blocks;
-use crate::delay;
 use crate::init::Start;
 use crate::machine::Machine;
 use crate::operations::{Operation, Variant};
 use crate::plan::Plan;
 use crate::scaling::{Counting, Spread};
-use crate::stats;
+use crate::{delay, fleet, long_prefixes, stats};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -20,10 +19,13 @@ pub(crate) struct Record {
     pub(crate) versions: Versions,
     pub(crate) plan: Plan,
     pub(crate) series: Vec<Series>,
-    pub(crate) without_place: Vec<WithoutPlace>,
     #[serde(default)]
     pub(crate) huge_pages: HugePages,
     pub(crate) churn: Vec<Blocks>,
+    #[serde(default)]
+    pub(crate) fleets: Vec<Fleets>,
+    #[serde(default)]
+    pub(crate) long_prefixes: Vec<long_prefixes::Figure>,
     pub(crate) init: Vec<Start>,
     pub(crate) scaling: Vec<ScalingSeries>,
     /// Empty on a machine with one CPU.
@@ -46,12 +48,21 @@ pub(crate) struct Series {
     pub(crate) ns: Vec<f64>,
 }
 
-/// How many of the engine's new sources found no place in a table in which all
-/// places but a few are taken by known ones.
+/// What fresh sources found, server by server.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct WithoutPlace {
-    pub(crate) sources: u32,
-    pub(crate) connections: u64,
+pub(crate) struct Fleets {
+    pub(crate) case: fleet::Case,
+    pub(crate) figures: Vec<fleet::Figure>,
+}
+
+impl Fleets {
+    pub(crate) fn sum(&self) -> fleet::Figure {
+        let figures = self.figures.iter();
+        figures.fold(fleet::Figure::default(), |sum, figure| fleet::Figure {
+            checked: sum.checked + figure.checked,
+            without_slot: sum.without_slot + figure.without_slot,
+        })
+    }
 }
 
 /// Whether the engine was measured in huge pages.

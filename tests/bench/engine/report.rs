@@ -4,25 +4,27 @@
 
 use std::fmt;
 
-use crate::churn;
+use crate::fleet::{self, Addresses, Order};
 use crate::operations::{Operation, Variant};
 use crate::record::{HugePages, Record};
 use crate::scaling::{self, Counting, Spread};
-use crate::stats;
+use crate::{churn, long_prefixes, stats};
 
 /// What is measured of each variant, as a reader knows it.
-const ROWS: [(&str, Variant, Operation); 47] = {
+const ROWS: [(&str, Variant, Operation); 49] = {
     use Operation::*;
     use Variant::*;
     [
         ("floor: one atomic addition", Floor, Add),
         ("cycle, known source", Engine, CycleKnown),
+        ("cycle, returning source", Engine, CycleReturning),
         ("cycle, new source", Engine, CycleNew),
         ("cycle, mix", Engine, CycleMix),
         ("check, known source", Engine, CheckKnown),
         ("check, new source", Engine, CheckNew),
         ("check, source at its limit", Engine, CheckAtLimit),
         ("opened, known source", Engine, OpenedKnown),
+        ("opened, returning source", Engine, OpenedReturning),
         ("opened, new source", Engine, OpenedNew),
         ("closed", Engine, ClosedKnown),
         ("huge pages: cycle, known", HugePages, CycleKnown),
@@ -127,9 +129,10 @@ pub(crate) fn print(record: &Record) {
         println!("\nA quick run: it shows that the benchmark works, its figures show nothing.");
     }
     print_huge_pages(record);
-    print_without_place(record);
     print_aims(record);
     print_churn(record);
+    print_fleets(record);
+    print_long_prefixes(record);
     print_init(record);
     print_scaling(record);
     print_delay(record);
@@ -181,14 +184,6 @@ fn print_huge_pages(record: &Record) {
             }
         }
         println!();
-    }
-}
-
-/// Of sources that come while the table has as many as it is made for.
-fn print_without_place(record: &Record) {
-    println!("\nNew sources that found no place in a table that has all it is made for:");
-    for found in &record.without_place {
-        println!("{:>12} sources: {}", found.sources, found.connections);
     }
 }
 
@@ -288,6 +283,104 @@ fn print_churn(record: &Record) {
         "the table is never full",
         full == 0,
         &format!("full {full} times"),
+    );
+}
+
+fn print_fleets(record: &Record) {
+    if record.fleets.is_empty() {
+        return;
+    }
+    println!(
+        "\nA returning fleet: fresh sources that find no slot in a table for {} connections, while \
+         the sources\nof a fleet connect and disconnect; by connected sources and size of the \
+         fleet, in percent of the capacity:",
+        fleet::CAPACITY
+    );
+    println!(
+        "{:>9}{:>8}  {:<34}{:>10}{:>12}{:>12}",
+        "connected", "fleet", "", "share", "no slot", "checked"
+    );
+    for fleets in &record.fleets {
+        let (case, sum) = (fleets.case, fleets.sum());
+        let size = match case.order {
+            Order::NeverBack => "-".to_owned(),
+            Order::Random | Order::Fifo => format!("{} %", case.fleet),
+        };
+        println!(
+            "{:>7} %{size:>9}  {:<34}{:>10.1e}{:>12}{:>12}",
+            case.load,
+            format!("{}, {}", order(case.order), addresses(case.addresses)),
+            sum.share(),
+            sum.without_slot,
+            sum.checked
+        );
+    }
+    for (name, loads, most) in [
+        ("all connections in use", 81..=100, 3e-6),
+        ("four fifths in use or fewer", 0..=80, 5e-7),
+    ] {
+        let of_loads = record
+            .fleets
+            .iter()
+            .filter(|f| loads.contains(&f.case.load));
+        let worst = of_loads
+            .map(|fleets| fleets.sum().share())
+            .fold(0.0, f64::max);
+        verdict(
+            &format!("fresh sources without a slot, {name}, every fleet"),
+            worst <= most,
+            &format!("{worst:.1e} at most, wanted at most {most:.0e}"),
+        );
+    }
+}
+
+fn order(order: Order) -> &'static str {
+    match order {
+        Order::Random => "random",
+        Order::Fifo => "FIFO",
+        Order::NeverBack => "FIFO, none returns",
+    }
+}
+
+fn addresses(addresses: Addresses) -> &'static str {
+    match addresses {
+        Addresses::Scattered => "scattered",
+        Addresses::Consecutive => "consecutive /64s",
+        Addresses::Grid => "grid of /64s",
+    }
+}
+
+fn print_long_prefixes(record: &Record) {
+    if record.long_prefixes.is_empty() {
+        return;
+    }
+    let of = |ipv6_prefix, value: fn(&long_prefixes::Figure) -> f64| {
+        let figures = record.long_prefixes.iter();
+        let values: Vec<f64> = figures
+            .filter(|figure| figure.ipv6_prefix == ipv6_prefix)
+            .map(value)
+            .collect();
+        stats::Spread::of(&values)
+    };
+    println!(
+        "\nIPv6, {} sources: /64 networks (the default), or addresses of one /64 network with \
+         ipv6_prefix 128; nanoseconds:",
+        long_prefixes::SOURCES
+    );
+    println!("{:<30}{:>30}{:>30}", "", "/64", "/128");
+    let print_row = |name, value: fn(&long_prefixes::Figure) -> f64| {
+        let [short, long] = [64, 128].map(|prefix| format!("{:.1}", of(prefix, value)));
+        println!("{name:<30}{short:>30}{long:>30}");
+    };
+    print_row("check, known source", |figure| figure.check_known);
+    print_row("check, new source", |figure| figure.check_new);
+    print_row("cycle, new source", |figure| figure.cycle_new);
+    let check_new = |ipv6_prefix| of(ipv6_prefix, |figure| figure.check_new).median;
+    let ratio = check_new(128) / check_new(64);
+    verdict(
+        "check of a new source, /128 against /64",
+        ratio <= 1.15,
+        &format!("{ratio:.2}, wanted at most 1.15"),
     );
 }
 

@@ -7,11 +7,13 @@ use std::time::Instant;
 use crate::child::{Child, single};
 use crate::churn::Churn;
 use crate::delay::Delay;
+use crate::fleet::{self, Case, Fleet};
 use crate::huge::Allowed;
 use crate::job::Job;
-use crate::operations::{Answer, Figure, Operation, Operations, Population, Variant};
+use crate::long_prefixes::LongPrefixes;
+use crate::operations::{Figure, Operation, Operations, Population, Variant};
 use crate::plan::Plan;
-use crate::record::{HugePages, InHugePages, Record, Versions, WithoutPlace};
+use crate::record::{Fleets, HugePages, InHugePages, Record, Versions};
 use crate::scaling::{Counting, Scaling};
 use crate::stock::Stock;
 use crate::{Result, machine, processes, scaling, shared};
@@ -40,9 +42,10 @@ pub(crate) fn measure(plan: Plan) -> Result<Record> {
             },
             plan: plan.clone(),
             series: Vec::new(),
-            without_place: Vec::new(),
             huge_pages,
             churn: Vec::new(),
+            fleets: Vec::new(),
+            long_prefixes: Vec::new(),
             init: Vec::new(),
             scaling: Vec::new(),
             delay: Vec::new(),
@@ -54,6 +57,8 @@ pub(crate) fn measure(plan: Plan) -> Result<Record> {
     }
     run.init()?;
     run.churn()?;
+    run.fleets()?;
+    run.long_prefixes()?;
     run.scaling(&cpus)?;
     if let &[.., other, last] = &cpus[..] {
         run.delay([last, other])?;
@@ -93,20 +98,14 @@ impl Run {
             stock.fill(sources)?;
             turns.push(Turn::Stock(stock));
         }
-        let mut without_place = 0;
         for pass in 0..self.plan.passes {
             self.say_pass(&format!("{sources} sources"), pass);
             // Each is first once, so that no one always follows the same one.
             turns.rotate_left(1);
-            without_place = 0;
             for turn in &mut turns {
-                without_place += self.take(turn, sources)?;
+                self.take(turn, sources)?;
             }
         }
-        self.record.without_place.push(WithoutPlace {
-            sources,
-            connections: without_place,
-        });
         for turn in turns {
             match turn {
                 Turn::Child(_, child) => child.finish()?,
@@ -116,18 +115,11 @@ impl Run {
         Ok(())
     }
 
-    /// How many connections found no place since the start.
-    fn take(&mut self, turn: &mut Turn<'_>, sources: u32) -> Result<u64> {
-        let mut without_place = 0;
+    fn take(&mut self, turn: &mut Turn<'_>, sources: u32) -> Result<()> {
         match turn {
             Turn::Child(variant, child) => {
-                for answer in child.pass()? {
-                    match answer {
-                        Answer::Figure(Figure { operation, ns }) => {
-                            self.record.add(*variant, operation, sources, ns);
-                        }
-                        Answer::WithoutPlace(number) => without_place = number,
-                    }
+                for Figure { operation, ns } in child.pass()? {
+                    self.record.add(*variant, operation, sources, ns);
                 }
             }
             Turn::Stock(stock) => {
@@ -137,7 +129,7 @@ impl Run {
                 }
             }
         }
-        Ok(without_place)
+        Ok(())
     }
 
     fn init(&mut self) -> Result<()> {
@@ -159,6 +151,41 @@ impl Run {
             self.record.churn.extend(single(&job)?);
         }
         Ok(())
+    }
+
+    fn fleets(&mut self) -> Result<()> {
+        for (case, number) in Case::all().into_iter().zip(1..) {
+            let cases = Case::all().len();
+            self.progress.say(&format!("fleet {number} of {cases}"));
+            let mut figures = Vec::new();
+            for seed in 0..self.plan.fleets {
+                figures.extend(single::<fleet::Figure>(&Job::Fleet(Fleet {
+                    case,
+                    turnovers: self.plan.fleet_turnovers,
+                    checks: self.plan.fleet_checks,
+                    seed: seed.into(),
+                }))?);
+            }
+            self.record.fleets.push(Fleets { case, figures });
+        }
+        Ok(())
+    }
+
+    fn long_prefixes(&mut self) -> Result<()> {
+        let steps = self.plan.steps;
+        let start = |ipv6_prefix| {
+            let job = LongPrefixes { ipv6_prefix, steps };
+            Child::start(&Job::LongPrefixes(job))
+        };
+        let mut children = [start(64)?, start(128)?];
+        for pass in 0..self.plan.passes {
+            self.say_pass("long prefixes", pass);
+            children.rotate_left(1);
+            for child in &mut children {
+                self.record.long_prefixes.extend(child.pass()?);
+            }
+        }
+        children.into_iter().try_for_each(Child::finish)
     }
 
     fn scaling(&mut self, cpus: &[usize]) -> Result<()> {
@@ -237,7 +264,8 @@ fn huge_pages(plan: &Plan) -> (HugePages, Option<Allowed>) {
 /// All that have a process of their own.
 fn subjects(in_huge_pages: bool) -> Vec<(Variant, Population)> {
     let mut subjects = vec![(Variant::Floor, Population::Modest)];
-    for population in Population::ALL {
+    subjects.push((Variant::Engine, Population::Returning));
+    for population in Population::COMMON {
         if in_huge_pages {
             subjects.push((Variant::HugePages, population));
         }

@@ -3,6 +3,7 @@
 //! Who is asked for, in which order.
 
 use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 /// The IPv4 address of source number `index`. Different numbers have different
@@ -16,6 +17,11 @@ pub(crate) fn address(index: u32) -> [u8; 4] {
 /// Which of the sources of a table are at their limit in a mix.
 pub(crate) fn is_greedy(index: u32) -> bool {
     index.is_multiple_of(10)
+}
+
+/// Which of the sources of a table have no connection, where some return.
+pub(crate) fn is_idle(index: u32) -> bool {
+    index % 5 == 4
 }
 
 pub(crate) struct Sources {
@@ -47,6 +53,14 @@ impl Sources {
         let first = self.unused;
         self.unused += steps;
         (first..self.unused).collect()
+    }
+
+    /// Sources of which [`is_idle`] is true, in random order; each comes again only after
+    /// all others.
+    pub(crate) fn idle(&mut self, steps: u32) -> Vec<u32> {
+        let mut idle: Vec<u32> = (0..self.known).filter(|index| is_idle(*index)).collect();
+        idle.shuffle(&mut self.random);
+        idle.into_iter().cycle().take(steps as usize).collect()
     }
 
     /// One in ten was never seen. Of the others one in ten [`is_greedy`].
