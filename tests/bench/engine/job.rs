@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::operations::Operations;
-use crate::{Result, churn, delay, fleet, huge, init, long_prefixes, scaling};
+use crate::{Result, churn, delay, fleet, huge, init, long_prefixes, scaling, threads};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Job {
@@ -16,6 +16,7 @@ pub(crate) enum Job {
     Init { connections: u32 },
     HugePages { connections: u32 },
     Scaling(scaling::Scaling),
+    Threads(threads::Threads),
     Delay(delay::Delay),
 }
 
@@ -30,6 +31,7 @@ impl Job {
             Job::Init { connections } => init::work(connections),
             Job::HugePages { connections } => huge::work(connections),
             Job::Scaling(job) => job.work(),
+            Job::Threads(job) => job.work(),
             Job::Delay(job) => job.work(),
         }
     }

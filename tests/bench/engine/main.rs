@@ -14,6 +14,7 @@
 //!       │       │   ├─ fleet           whether a fresh source finds a slot
 //!       │       │   ├─ long_prefixes   IPv6 sources within one network
 //!       │       │   ├─ init            what a table costs before it is used
+//!       │       │   ├─ threads         the engine among threads
 //!       │       │   └─ scaling, delay  the engine among processes (processes)
 //!       │       └─ stock               the core's function in a real server
 //!       ├─ record                      the JSON file
@@ -58,6 +59,7 @@ mod sources;
 #[path = "../common/stats.rs"]
 mod stats;
 mod stock;
+mod threads;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::operations::{Operation, Variant};
 use crate::plan::Plan;
 use crate::scaling::{Counting, Spread};
-use crate::{delay, fleet, long_prefixes, stats};
+use crate::{delay, fleet, long_prefixes, stats, threads};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -28,6 +28,9 @@ pub(crate) struct Record {
     pub(crate) long_prefixes: Vec<long_prefixes::Figure>,
     pub(crate) init: Vec<Start>,
     pub(crate) scaling: Vec<ScalingSeries>,
+    /// Empty on a machine with one CPU.
+    #[serde(default)]
+    pub(crate) threads: Vec<threads::Figure>,
     /// Empty on a machine with one CPU.
     pub(crate) delay: Vec<delay::Figure>,
 }

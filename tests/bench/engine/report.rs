@@ -8,7 +8,7 @@ use crate::fleet::{self, Addresses, Order};
 use crate::operations::{Operation, Variant};
 use crate::record::{HugePages, Record};
 use crate::scaling::{self, Counting, Spread};
-use crate::{churn, long_prefixes, stats};
+use crate::{churn, long_prefixes, stats, threads};
 
 /// What is measured of each variant, as a reader knows it.
 const ROWS: [(&str, Variant, Operation); 49] = {
@@ -135,6 +135,7 @@ pub(crate) fn print(record: &Record) {
     print_long_prefixes(record);
     print_init(record);
     print_scaling(record);
+    print_threads(record);
     print_delay(record);
 }
 
@@ -487,6 +488,29 @@ fn factor(record: &Record, counting: Counting, spread: Spread, processes: u32) -
     let one = record.scaling_spread(counting, spread, 1)?;
     let all = record.scaling_spread(counting, spread, processes)?;
     Some(f64::from(processes) * one.median / all.median)
+}
+
+fn print_threads(record: &Record) {
+    if record.threads.is_empty() {
+        return;
+    }
+    let of = |threads, value: fn(&threads::Figure) -> f64| {
+        let figures = record.threads.iter().filter(|f| f.threads == threads);
+        let values: Vec<f64> = figures.map(value).collect();
+        stats::Spread::of(&values)
+    };
+    println!(
+        "\nTwo threads of one process, each with half of {} sources; nanoseconds for the slower \
+         one, beside one thread alone:",
+        threads::SOURCES
+    );
+    println!("{:<30}{:>30}{:>30}", "", "1", "2");
+    let print_row = |name, value: fn(&threads::Figure) -> f64| {
+        let [one, two] = [1, 2].map(|threads| format!("{:.1}", of(threads, value)));
+        println!("{name:<30}{one:>30}{two:>30}");
+    };
+    print_row("check, known source", |figure| figure.check);
+    print_row("cycle, known source", |figure| figure.cycle);
 }
 
 fn print_delay(record: &Record) {

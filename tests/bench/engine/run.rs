@@ -16,6 +16,7 @@ use crate::plan::Plan;
 use crate::record::{Fleets, HugePages, InHugePages, Record, Versions};
 use crate::scaling::{Counting, Scaling};
 use crate::stock::Stock;
+use crate::threads::Threads;
 use crate::{Result, machine, processes, scaling, shared};
 
 pub(crate) fn measure(plan: Plan) -> Result<Record> {
@@ -48,6 +49,7 @@ pub(crate) fn measure(plan: Plan) -> Result<Record> {
             long_prefixes: Vec::new(),
             init: Vec::new(),
             scaling: Vec::new(),
+            threads: Vec::new(),
             delay: Vec::new(),
         },
         plan,
@@ -61,6 +63,7 @@ pub(crate) fn measure(plan: Plan) -> Result<Record> {
     run.long_prefixes()?;
     run.scaling(&cpus)?;
     if let &[.., other, last] = &cpus[..] {
+        run.threads([last, other])?;
         run.delay([last, other])?;
     }
     run.progress.say("done");
@@ -186,6 +189,16 @@ impl Run {
             }
         }
         children.into_iter().try_for_each(Child::finish)
+    }
+
+    fn threads(&mut self, cpus: [usize; 2]) -> Result<()> {
+        let steps = self.plan.steps;
+        let mut child = Child::start(&Job::Threads(Threads { cpus, steps }))?;
+        for pass in 0..self.plan.passes {
+            self.say_pass("threads", pass);
+            self.record.threads.extend(child.pass()?);
+        }
+        child.finish()
     }
 
     fn scaling(&mut self, cpus: &[usize]) -> Result<()> {
