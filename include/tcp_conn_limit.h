@@ -691,17 +691,6 @@ int32_t tcl_interpose_detach(void);
 int32_t tcl_stats(struct tcl_stats *stats);
 
 /**
- * Bytes of the table that are in huge pages (of 2 MiB): none, or most of those that
- * `tcl_attach(0)` allocates. A table has them from 2 MiB of these on (40,000
- * connections), where the setting
- * `/sys/kernel/mm/transparent_hugepage/shmem_enabled` was `advise` or `always` when
- * `tcl_attach(0)` was called.
- *
- * Reads a file: not for the process that accepts connections, and not part of
- * `tcl_stats()`, which others may call many times a second. Returns 0 before
- * `tcl_init()`, and where `/proc` does not show it.
- */
-uint64_t tcl_huge_pages(void);
  * The same without a walk: `sources` and `connections` are as `tcl_watch()` counted
  * them last, 0 before its first call. All other numbers are those of now.
  *
@@ -712,6 +701,19 @@ uint64_t tcl_huge_pages(void);
  * `stats` is null or valid for writing.
  */
 int32_t tcl_stats_sampled(struct tcl_stats *stats);
+
+/**
+ * Bytes of the table that are in huge pages (of 2 MiB): none, or most of those that
+ * `tcl_attach(0)` allocates. A table has them from 2 MiB of these on (38,000
+ * connections), where the setting
+ * `/sys/kernel/mm/transparent_hugepage/shmem_enabled` was `advise` or `always` when
+ * `tcl_attach(0)` was called.
+ *
+ * Reads a file: not for the process that accepts connections, and not part of
+ * `tcl_stats()`, which others may call many times a second. Returns 0 before
+ * `tcl_init()`, and where `/proc` does not show it.
+ */
+uint64_t tcl_huge_pages(void);
 
 /**
  * The source of an address in network byte order, of 4 or 16 bytes. If it has no place

@@ -195,7 +195,7 @@ pub unsafe extern "C" fn tcl_stats_sampled(stats: *mut tcl_stats) -> i32 {
 }
 
 /// Bytes of the table that are in huge pages (of 2 MiB): none, or most of those that
-/// `tcl_attach(0)` allocates. A table has them from 2 MiB of these on (40,000
+/// `tcl_attach(0)` allocates. A table has them from 2 MiB of these on (38,000
 /// connections), where the setting
 /// `/sys/kernel/mm/transparent_hugepage/shmem_enabled` was `advise` or `always` when
 /// `tcl_attach(0)` was called.
