@@ -367,7 +367,7 @@ mod tests {
             let geometry = Geometry::for_connections(connections).unwrap();
             geometry.populated()
         };
-        assert_eq!(bytes(1_000_000) >> 20, 49);
+        assert_eq!(bytes(1_000_000) >> 20, 53);
         assert_eq!(bytes(100_000_000), MAX_POPULATED);
     }
 
@@ -376,7 +376,7 @@ mod tests {
         let bytes = |connections| Geometry::for_connections(connections).unwrap().huge();
         assert_eq!(bytes(35_000), 0);
         assert_eq!(bytes(45_000), 2 * huge::PAGE);
-        assert_eq!(bytes(1_000_000), 25 * huge::PAGE);
+        assert_eq!(bytes(1_000_000), 27 * huge::PAGE);
         assert_eq!(bytes(100_000_000), MAX_POPULATED);
     }
 
