@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! main ── run ─┬─ crowd ── doors    clients of all kinds, each in a thread
+//!              ├─ fleet             with --fleet, instead of these and of control
 //!              ├─ control           who changes rules, limit and mode
 //!              ├─ reader            who asks for reports and metrics
 //!              ├─ residents         connections that stay all the time
@@ -21,6 +22,7 @@
 mod control;
 mod crowd;
 mod doors;
+mod fleet;
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 #[path = "../kamailio/harness/mod.rs"]
 mod harness;
@@ -48,10 +50,12 @@ use mode::Mode;
 use run::{Plan, Seen};
 
 const USAGE: &str = "\
-usage: soak [--minutes N] [--seed N] [--attach hooks|interpose]
+usage: soak [--minutes N] [--seed N] [--attach hooks|interpose] [--fleet]
   --minutes N  how long, 10 if not given
   --seed N     what the random choices start from; that of a run is in its report
-  --attach     how the module is attached, by the hooks if not given";
+  --attach     how the module is attached, by the hooks if not given
+  --fleet      the load is a fleet of sources that come back again and again, three times
+               as many as the server takes connections, at nearly all of these";
 
 fn main() -> ExitCode {
     match plan().and_then(|plan| plan.map_or(Ok(true), |plan| soak(&plan))) {
@@ -73,6 +77,7 @@ fn plan() -> Result<Option<Plan>, Box<dyn error::Error>> {
         minutes: 10,
         seed: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
         mode: Mode::Module,
+        fleet: false,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
@@ -92,6 +97,7 @@ fn plan() -> Result<Option<Plan>, Box<dyn error::Error>> {
                     _ => return Err(format!("hooks or interpose\n{USAGE}").into()),
                 }
             }
+            Long("fleet") => plan.fleet = true,
             other => return Err(format!("{}\n{USAGE}", other.unexpected()).into()),
         }
     }
@@ -108,7 +114,8 @@ fn soak(plan: &Plan) -> Result<bool, Box<dyn error::Error>> {
     let seen = seen.ok_or("nothing was run, for that takes a network namespace")?;
     let page = report::page(plan, &seen);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("soak");
-    let file = folder.join(format!("{}.txt", plan.mode.attached()));
+    let load = if plan.fleet { "-fleet" } else { "" };
+    let file = folder.join(format!("{}{load}.txt", plan.mode.attached()));
     fs::create_dir_all(&folder)?;
     fs::write(&file, &page)?;
     println!("\n{page}\nreport: {}", file.display());

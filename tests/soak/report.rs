@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use crate::fleet;
 use crate::look::Held;
 use crate::run::{Plan, Seen};
 
@@ -97,6 +98,15 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
         plan.seed
     )?;
     writeln!(page, "\nLoad")?;
+    if plan.fleet {
+        writeln!(
+            page,
+            "  a fleet of {} sources, {} connections of at most {}",
+            3 * fleet::CAPACITY,
+            fleet::FULL,
+            fleet::CAPACITY
+        )?;
+    }
     let accepted = seen.rests.last().map_or(0, |held| held.accepted);
     let peak = seen.loaded.iter().map(|held| held.connections).max();
     writeln!(

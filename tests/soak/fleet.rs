@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A fleet of sources that connect, disconnect and come back, at nearly as many
+//! connections as the server takes.
+
+use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+use crate::crowd::Tally;
+use crate::harness::{Client, Server, Via, source};
+use crate::residents;
+
+/// `tcp_max_connections` of the server, for which the table is sized. The server and
+/// this process have a descriptor for each connection.
+pub(crate) const CAPACITY: u64 = 8_000;
+
+/// The parts of the fleet, each driven by a thread.
+pub(crate) const PARTS: u8 = 4;
+
+/// Sources of a part: all parts have three times the capacity.
+const SOURCES: usize = 3 * CAPACITY as usize / PARTS as usize;
+
+/// Connections that a part changes at a time, one of each source.
+const BATCH: usize = 16;
+
+/// Room for readers, which connect as well.
+const HEADROOM: u64 = 32;
+
+/// Connections of a part. With those of the residents and the headroom they are less than
+/// the capacity by one batch of each part, so that a batch can be opened before the server
+/// has noticed the end of the one before.
+const CONNECTED: usize =
+    (CAPACITY - residents::COUNT as u64 - HEADROOM) as usize / PARTS as usize - 2 * BATCH;
+
+/// All connections while the fleet is complete.
+pub(crate) const FULL: u64 = residents::COUNT as u64 + PARTS as u64 * CONNECTED as u64;
+
+/// A part of the fleet. Its sources keep their slots from round to round.
+pub(crate) struct Part<'a> {
+    server: &'a Server,
+    random: SmallRng,
+    number: u8,
+    /// The connected sources come first, in the order of their clients.
+    sources: Vec<usize>,
+    connected: Vec<Client>,
+    tally: Tally,
+}
+
+impl<'a> Part<'a> {
+    pub(crate) fn new(server: &'a Server, seed: u64, number: u8) -> Self {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut sources: Vec<usize> = (0..SOURCES).collect();
+        sources.shuffle(&mut random);
+        Self {
+            server,
+            random,
+            number,
+            sources,
+            connected: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Completes the part, then exchanges its connections until `end`; then closes all.
+    /// What was done.
+    pub(crate) fn run(mut self, end: Instant) -> Tally {
+        while Instant::now() < end {
+            if self.connected.len() >= CONNECTED {
+                for _ in 0..BATCH {
+                    self.disconnect_any();
+                }
+            }
+            self.wait_for_room(end);
+            let wanted = CONNECTED.min(self.connected.len() + BATCH);
+            while self.connected.len() < wanted {
+                self.connect_any();
+            }
+        }
+        self.tally
+    }
+
+    /// Waits until the server has noticed that connections are closed: at its maximum it
+    /// would close new ones.
+    fn wait_for_room(&self, end: Instant) {
+        let most = CAPACITY - HEADROOM - u64::from(PARTS) * BATCH as u64;
+        while self.server.connections() > most && Instant::now() < end {
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// A source that is away connects, unless it finds no slot.
+    fn connect_any(&mut self) {
+        let place = self.connected.len();
+        let comes = self.random.random_range(place..self.sources.len());
+        let from = address(self.number, self.sources[comes]);
+        match self.server.open(Via::Tcp, from) {
+            Some(client) => {
+                self.tally.opened += 1;
+                self.sources.swap(place, comes);
+                self.connected.push(client);
+            }
+            None => self.tally.rejected += 1,
+        }
+    }
+
+    fn disconnect_any(&mut self) {
+        let leaves = self.random.random_range(0..self.connected.len());
+        let client = self.connected.swap_remove(leaves);
+        self.sources.swap(leaves, self.connected.len());
+        if self.random.random_bool(0.3) {
+            client.reset();
+            self.tally.reset += 1;
+        } else {
+            self.tally.closed += 1;
+        }
+    }
+}
+
+/// The address of source `n` of part `part`.
+fn address(part: u8, n: usize) -> IpAddr {
+    let [high, low] = u16::try_from(n).expect("a part is small").to_be_bytes();
+    source(128 + part, high, low)
+}
