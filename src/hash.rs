@@ -15,10 +15,9 @@
 //!
 //! These constants show where few values meet in many bytes, as in networks that are
 //! numbered by a plan: two bytes that cancel each other out in the upper bits do so for
-//! all values of the others. A multiplication by a random odd number after a fold of
-//! the halves breaks this, because it is not linear over exclusive or. Both steps are
-//! bijections, so every single hash, and every three of them together, stay as evenly
-//! distributed as before.
+//! all values of the others. A multiplication by a random odd number breaks this, since
+//! it is not linear over exclusive or. It is a bijection, so every single hash, and
+//! every three of them together, stay as evenly distributed as before.
 
 #![forbid(unsafe_code)]
 
@@ -97,8 +96,8 @@ impl SourceHash {
                 }
             }
         };
-        // both steps are bijections
-        (tabulated ^ tabulated >> 32).wrapping_mul(self.multiplier)
+        // odd, hence a bijection
+        tabulated.wrapping_mul(self.multiplier)
     }
 }
 
