@@ -66,6 +66,8 @@ pub struct Source {
     family: Family,
     /// IPv4: the address in the lowest 32 bits.
     bits: u128,
+    /// See [`word`](Self::word): computed once, compared with up to eight slots.
+    word: u64,
 }
 
 impl Source {
@@ -79,28 +81,43 @@ impl Source {
         let bits = u128::from_be_bytes(<[u8; 16]>::try_from(address).ok()?);
         Some(match bits >> 32 {
             0xffff => Source::v4(bits as u32, prefixes),
-            _ => Source {
-                family: Family::V6,
-                bits: bits & (u128::MAX << (128 - u32::from(prefixes.v6))),
-            },
+            _ => Source::v6(bits & (u128::MAX << (128 - u32::from(prefixes.v6)))),
         })
     }
 
     #[inline]
     fn v4(address: u32, prefixes: Prefixes) -> Source {
+        let masked = address & (u32::MAX << (32 - u32::from(prefixes.v4)));
         Source {
             family: Family::V4,
-            bits: u128::from(address & (u32::MAX << (32 - u32::from(prefixes.v4)))),
+            bits: masked.into(),
+            word: masked.into(),
+        }
+    }
+
+    #[inline]
+    fn v6(bits: u128) -> Source {
+        let (upper, low) = ((bits >> 64) as u64, bits as u64);
+        Source {
+            family: Family::V6,
+            bits,
+            word: upper ^ spread(low),
         }
     }
 
     /// The source that has these [`word`](Self::word) and [`low`](Self::low).
     pub(crate) fn from_words(family: Family, word: u64, low: u64) -> Source {
-        let bits = match family {
-            Family::V4 => u128::from(word),
-            Family::V6 => u128::from(word ^ spread(low)) << 64 | u128::from(low),
-        };
-        Source { family, bits }
+        match family {
+            Family::V4 => Source {
+                family,
+                bits: word.into(),
+                word,
+            },
+            Family::V6 => {
+                let upper = word ^ spread(low);
+                Source::v6(u128::from(upper) << 64 | u128::from(low))
+            }
+        }
     }
 
     /// IPv4 or IPv6.
@@ -123,10 +140,7 @@ impl Source {
     /// different words. With [`low`](Self::low) it gives the address back.
     #[inline]
     pub(crate) fn word(self) -> u64 {
-        match self.family {
-            Family::V4 => self.bits as u64,
-            Family::V6 => self.upper() ^ spread(self.low()),
-        }
+        self.word
     }
 
     /// IPv4: 0. IPv6: the lower half of the address, which is 0 if
