@@ -63,27 +63,29 @@ pub(crate) struct Bucket {
 }
 
 /// What a slot's source has beside its key and its count, see [`crate::details`].
+///
+/// What a rejection touches comes first, so that it is mostly on one cache line.
 #[repr(C)]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Detail {
-    /// [`Source::low`](crate::source::Source::low) of the source.
-    pub(crate) low: AtomicU64,
     /// A source and its rule, see [`crate::rulebook`].
     pub(crate) rule: AtomicU64,
-    /// The source that all that follows belongs to, see [`crate::details`].
+    /// The source that all but the rule and `low` belong to, see [`crate::details`].
     pub(crate) owner: Statistic64,
     /// Connections rejected.
     pub(crate) rejected: Statistic32,
-    /// Connections that would have been rejected, in monitor mode.
-    pub(crate) would_reject: Statistic32,
     /// Its connections when one was last rejected, or would have been.
     pub(crate) rejected_at: Statistic32,
     /// Most connections it had at a time.
     pub(crate) peak: Statistic32,
+    /// Connections that would have been rejected, in monitor mode.
+    pub(crate) would_reject: Statistic32,
     /// Host clock plus 1; 0: not yet.
     pub(crate) first_seen: Statistic32,
-    /// As above.
+    /// Host clock plus 1; 0: not yet.
     pub(crate) last_seen: Statistic32,
+    /// [`Source::low`](crate::source::Source::low) of the source.
+    pub(crate) low: AtomicU64,
 }
 
 /// The statistics of one row: its own cache lines, so that workers do not meet.

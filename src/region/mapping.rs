@@ -33,7 +33,8 @@ impl Geometry {
 
     fn details_at(self) -> usize {
         let cells = (ROWS - 1) * self.slots() * size_of::<AtomicI32>();
-        (self.cells_at() + cells).next_multiple_of(align_of::<Detail>())
+        // see `Detail` on cache lines
+        (self.cells_at() + cells).next_multiple_of(align_of::<Bucket>())
     }
 
     /// Bytes from the start of the mapping that [`Region::populate`] populates: the
