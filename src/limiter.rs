@@ -9,7 +9,7 @@ use std::io;
 
 use crate::details::{Details, Owner};
 use crate::hash::SourceHash;
-use crate::hint;
+use crate::hint::Hints;
 use crate::process::OneThread;
 use crate::region::{Geometry, HOME_ROW, ROWS, Region, RegionError, Tally};
 use crate::rows::Rows;
@@ -183,6 +183,7 @@ pub struct Limiter {
     hash: SourceHash,
     prefixes: Prefixes,
     max_connections: u32,
+    hints: Hints,
     /// For the threads of this process that load rules.
     rules_gate: OneThread,
 }
@@ -223,13 +224,12 @@ impl Limiter {
     ) -> Result<Limiter, RegionError> {
         let region = Region::create(geometry)?;
         Settings::of(&region).set_limit(limit);
-        // its memory is there before the first connection
-        hint::set(0);
         Ok(Limiter {
             region,
             hash: SourceHash::new(),
             prefixes,
             max_connections,
+            hints: Hints::default(),
             rules_gate: OneThread::new(),
         })
     }
@@ -254,7 +254,7 @@ impl Limiter {
         while let Some(place) = table.find(source) {
             let connections = self.rows().sum(place.slot, place.control.rows());
             if connections < lowest {
-                hint::set(place.slot);
+                self.hints.set(place.slot);
                 return Ok(());
             }
             if let Some(answer) = self.check_busy(source, place, connections) {
@@ -280,7 +280,7 @@ impl Limiter {
         let detail = self.details().own(owner);
         let (rule, limit) = self.rulebook().resolve_once(source, owner.tag(), detail);
         if limit <= 0 || connections < limit {
-            hint::set(place.slot);
+            self.hints.set(place.slot);
             return Some(Ok(()));
         }
         // before rejecting anybody: were they this source's connections?
@@ -386,7 +386,7 @@ impl Limiter {
     pub fn opened(&self, worker: Worker, source: Source, limit: i32) -> Result<Token, NotCounted> {
         let (table, rows) = (self.table(), self.rows());
         loop {
-            let found = match table.live_at(hint::get(), source, worker.0) {
+            let found = match table.live_at(self.hints.get(), source, worker.0) {
                 Some(place) if !table.is_crowded(place) => Ok(place),
                 _ => table.find_or_claim(source, worker.0, |left, place| {
                     self.note_move(source, left, place);

@@ -89,6 +89,12 @@ impl<'a> Rows<'a> {
         if set == RowSet::HOME {
             return self.read(HOME_ROW, slot);
         }
+        self.sum_of_many(slot, set)
+    }
+
+    /// Apart, so that a caller has only the one load of the usual case in its code.
+    #[inline(never)]
+    fn sum_of_many(self, slot: usize, set: RowSet) -> i32 {
         (0..ROWS)
             .filter(|row| set.0 & (1 << row) != 0)
             .map(|row| self.read(row, slot))
