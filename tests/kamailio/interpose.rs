@@ -382,7 +382,7 @@ fn http_counts_as_with_hooks(_: Mode) {
         let server = config.limit(1).http("tcp_conn_limit:").start();
         let page = server.scrape();
         assert!(
-            page.contains("kamailio_tcp_conn_limit_connections 1"),
+            page.contains("kamailio_tcp_conn_limit_admitted 1 "),
             "{page}"
         );
         server.wait_for_connections(0);
