@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::limiter::{Limiter, StaleToken, Token, Worker};
 use crate::region::{HOME_ROW, ROWS, SLOTS_PER_BUCKET};
-use crate::rules::{Place, RuleSet};
+use crate::rules::{Origin, RuleSet};
 use crate::source::{Prefixes, Source};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::watch::Watch;
@@ -120,7 +120,7 @@ fn epochs_begin_anew() {
 fn rules(texts: &[&str]) -> RuleSet {
     let mut builder = RuleSet::builder(Prefixes::DEFAULT);
     for (text, number) in texts.iter().zip(1..) {
-        builder.add(Place::Modparam(number), text).unwrap();
+        builder.add(Origin::Modparam(number), text).unwrap();
     }
     builder.build().unwrap()
 }

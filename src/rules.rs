@@ -144,18 +144,18 @@ pub struct Rule {
 
 /// Where a rule was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place<'a> {
+pub enum Origin<'a> {
     /// In the modparam `rule` of this number, from 1.
     Modparam(u32),
     /// In this file, in the line of this number, from 1.
     Line(&'a str, usize),
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for Origin<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Place::Modparam(number) => write!(f, "modparam rule {number}"),
-            Place::Line(file, line) => {
+            Origin::Modparam(number) => write!(f, "modparam rule {number}"),
+            Origin::Line(file, line) => {
                 file.chars().try_for_each(|c| write_visible(f, c))?;
                 write!(f, ":{line}")
             }
@@ -166,15 +166,15 @@ impl fmt::Display for Place<'_> {
 /// Why there is no [`RuleSet`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RuleError {
-    /// A rule is wrong: a sentence with its place, its text and what to do.
+    /// A rule is wrong: a sentence with its origin, its text and the remedy.
     Wrong(String),
     /// There is no memory for this many rules.
     NoMemory,
 }
 
 impl RuleError {
-    fn new(place: Place<'_>, text: &str, fault: &Fault<'_>) -> RuleError {
-        RuleError::Wrong(format!("{place}: `{}`: {fault}", Shown(text)))
+    fn new(origin: Origin<'_>, text: &str, fault: &Fault<'_>) -> RuleError {
+        RuleError::Wrong(format!("{origin}: `{}`: {fault}", Shown(text)))
     }
 }
 
@@ -208,7 +208,7 @@ enum Fault<'a> {
     BelowOne,
     TooHigh,
     TooMany,
-    Twice(Place<'a>),
+    Twice(Origin<'a>),
 }
 
 impl fmt::Display for Fault<'_> {
@@ -299,7 +299,7 @@ fn write_visible(to: &mut impl fmt::Write, c: char) -> fmt::Result {
 struct Draft<'a> {
     key: RuleKey,
     limit: i32,
-    place: Place<'a>,
+    origin: Origin<'a>,
     text: &'a str,
 }
 
@@ -315,9 +315,9 @@ impl<'a> RulesBuilder<'a> {
     /// # Errors
     ///
     /// If it is wrong by itself, or one too many.
-    pub fn add(&mut self, place: Place<'a>, text: &'a str) -> Result<(), RuleError> {
+    pub fn add(&mut self, origin: Origin<'a>, text: &'a str) -> Result<(), RuleError> {
         let text = text.trim_ascii();
-        let wrong = |fault| RuleError::new(place, text, &fault);
+        let wrong = |fault| RuleError::new(origin, text, &fault);
         let (key, limit) = parse(text, self.prefixes).map_err(wrong)?;
         if self.drafts.len() >= MAX_RULES {
             return Err(wrong(Fault::TooMany));
@@ -326,7 +326,7 @@ impl<'a> RulesBuilder<'a> {
         self.drafts.push(Draft {
             key,
             limit,
-            place,
+            origin,
             text,
         });
         Ok(())
@@ -339,7 +339,7 @@ impl<'a> RulesBuilder<'a> {
     /// Those of [`add`](Self::add), for the first line that is wrong.
     pub fn add_file(&mut self, name: &'a str, content: &'a [u8]) -> Result<(), RuleError> {
         for (index, line) in content.split(|byte| *byte == b'\n').enumerate() {
-            let place = Place::Line(name, index + 1);
+            let origin = Origin::Line(name, index + 1);
             // before it is read as UTF-8: comments may be in any encoding
             let rule = line.split(|byte| *byte == b'#').next().unwrap_or(line);
             let rule = rule.trim_ascii();
@@ -349,9 +349,9 @@ impl<'a> RulesBuilder<'a> {
             let text = str::from_utf8(rule).map_err(|_| {
                 // what is shown of it; the line may be as long as memory
                 let start = String::from_utf8_lossy(&rule[..rule.len().min(SHOWN + 1)]);
-                RuleError::new(place, &start, &Fault::NotText)
+                RuleError::new(origin, &start, &Fault::NotText)
             })?;
-            self.add(place, text)?;
+            self.add(origin, text)?;
         }
         Ok(())
     }
@@ -363,7 +363,7 @@ impl<'a> RulesBuilder<'a> {
     /// If two rules are for one prefix, or there is no memory.
     pub fn build(mut self) -> Result<RuleSet, RuleError> {
         self.drafts
-            .sort_unstable_by_key(|draft| (draft.key, draft.place));
+            .sort_unstable_by_key(|draft| (draft.key, draft.origin));
         let mut rules: Vec<Rule> = Vec::new();
         rules.try_reserve_exact(self.drafts.len())?;
         for (i, draft) in self.drafts.iter().enumerate() {
@@ -377,8 +377,8 @@ impl<'a> RulesBuilder<'a> {
             if let Some(p) = parent
                 && rules[p].key == draft.key
             {
-                let fault = Fault::Twice(self.drafts[p].place);
-                return Err(RuleError::new(draft.place, draft.text, &fault));
+                let fault = Fault::Twice(self.drafts[p].origin);
+                return Err(RuleError::new(draft.origin, draft.text, &fault));
             }
             rules.push(Rule {
                 key: draft.key,
@@ -535,7 +535,7 @@ mod tests {
     fn set(texts: &[&str]) -> RuleSet {
         let mut builder = RuleSet::builder(prefixes());
         for (text, number) in texts.iter().zip(1..) {
-            builder.add(Place::Modparam(number), text).unwrap();
+            builder.add(Origin::Modparam(number), text).unwrap();
         }
         builder.build().unwrap()
     }
@@ -566,11 +566,11 @@ mod tests {
     /// The sentence about a modparam with default prefixes.
     fn error(text: &str) -> String {
         let mut builder = RuleSet::builder(Prefixes::DEFAULT);
-        let error = builder.add(Place::Modparam(3), text).unwrap_err();
+        let error = builder.add(Origin::Modparam(3), text).unwrap_err();
         error.to_string()
     }
 
-    /// What follows place and text in the sentence.
+    /// What follows origin and text in the sentence.
     fn reason(text: &str) -> String {
         let error = error(text);
         let start = format!("modparam rule 3: `{text}`: ");
@@ -753,7 +753,7 @@ mod tests {
             );
         }
         let mut builder = RuleSet::builder(Prefixes::new(24, 64).unwrap());
-        let error = builder.add(Place::Modparam(1), "192.0.2.7=5").unwrap_err();
+        let error = builder.add(Origin::Modparam(1), "192.0.2.7=5").unwrap_err();
         assert_eq!(
             error.to_string(),
             "modparam rule 1: `192.0.2.7=5`: the prefix is longer than ipv4_prefix, \
@@ -812,7 +812,7 @@ mod tests {
         assert_eq!(shown(&"x".repeat(60)), "x".repeat(60));
         assert_eq!(shown(&"x".repeat(61)), "x".repeat(60) + "...");
         assert_eq!(shown(&"é".repeat(31)), "é".repeat(30) + "...");
-        assert_eq!(Place::Line("a\nb", 1).to_string(), "a\\nb:1");
+        assert_eq!(Origin::Line("a\nb", 1).to_string(), "a\\nb:1");
         // a character cut in the middle
         let line = [&[b'x'; 60][..], "é\u{fffd}".as_bytes(), &[0xff]].concat();
         let expected = format!("/etc/rules:1: `{}...`: this is not", "x".repeat(60));
@@ -825,7 +825,7 @@ mod tests {
         builder
             .add_file("r", b"192.0.2.0/24=1\n\n192.0.2.1/32 = 7\n")
             .unwrap();
-        builder.add(Place::Modparam(2), "192.0.2.1=5").unwrap();
+        builder.add(Origin::Modparam(2), "192.0.2.1=5").unwrap();
         assert_eq!(
             builder.build().unwrap_err().to_string(),
             "r:3: `192.0.2.1/32 = 7`: modparam rule 2 has a rule for this prefix already; \
@@ -841,7 +841,7 @@ mod tests {
         }
         let mut builder = RuleSet::builder(Prefixes::DEFAULT);
         builder.add_file("r", content.as_bytes()).unwrap();
-        let more = Place::Line("r", 65_536);
+        let more = Origin::Line("r", 65_536);
         assert_eq!(
             builder.add(more, "192.0.2.1=1").unwrap_err().to_string(),
             "r:65536: `192.0.2.1=1`: there are more than 65535 rules; \

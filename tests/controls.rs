@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Totals, Worker};
-use tcp_conn_limit::rules::{Place, RuleSet};
+use tcp_conn_limit::rules::{Origin, RuleSet};
 use tcp_conn_limit::settings::{Mode, OnFull};
 use tcp_conn_limit::source::{Prefixes, Source};
 
@@ -16,7 +16,7 @@ fn source(n: u32) -> Source {
 fn load(limiter: &Limiter, texts: &[&str]) {
     let mut builder = RuleSet::builder(limiter.prefixes());
     for (text, number) in texts.iter().zip(1..) {
-        builder.add(Place::Modparam(number), text).unwrap();
+        builder.add(Origin::Modparam(number), text).unwrap();
     }
     limiter.set_rules(&builder.build().unwrap()).unwrap();
 }
@@ -354,7 +354,7 @@ fn rules_change_more_often_than_a_number_tells() {
     .map(|texts| {
         let mut builder = RuleSet::builder(Prefixes::DEFAULT);
         for (text, number) in texts.iter().zip(1..) {
-            builder.add(Place::Modparam(number), text).unwrap();
+            builder.add(Origin::Modparam(number), text).unwrap();
         }
         builder.build().unwrap()
     });

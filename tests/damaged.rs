@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::audit::Audit;
 use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
 use tcp_conn_limit::report::By;
-use tcp_conn_limit::rules::{Place, RuleSet, prefix};
+use tcp_conn_limit::rules::{Origin, RuleSet, prefix};
 use tcp_conn_limit::settings::{Mode, OnFull};
 use tcp_conn_limit::source::{Prefixes, Source};
 use tcp_conn_limit::watch::Watch;
@@ -180,7 +180,7 @@ fn all_controls(limiter: &Limiter, random: &mut SmallRng) {
     let rules = &RULES[..random.random_range(0..=RULES.len())];
     let mut builder = RuleSet::builder(limiter.prefixes());
     for (rule, number) in rules.iter().zip(1..) {
-        builder.add(Place::Modparam(number), rule).unwrap();
+        builder.add(Origin::Modparam(number), rule).unwrap();
     }
     // who is loading them may be damaged, too
     let _ = limiter.set_rules(&builder.build().unwrap());

@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, Token, Worker};
 use tcp_conn_limit::report::Group;
-use tcp_conn_limit::rules::{Place, RuleSet};
+use tcp_conn_limit::rules::{Origin, RuleSet};
 use tcp_conn_limit::source::{Prefixes, Source};
 use tcp_conn_limit::watch::{Notice, Watch};
 
@@ -140,7 +140,7 @@ fn set(texts: impl Iterator<Item = String>) -> RuleSet {
     let texts: Vec<String> = texts.collect();
     let mut builder = RuleSet::builder(Prefixes::DEFAULT);
     for (text, number) in texts.iter().zip(1..) {
-        builder.add(Place::Modparam(number), text).unwrap();
+        builder.add(Origin::Modparam(number), text).unwrap();
     }
     builder.build().unwrap()
 }

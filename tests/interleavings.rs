@@ -19,7 +19,7 @@ use loom::thread::{self, JoinHandle};
 use tcp_conn_limit::killed_after;
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Rejection, StaleToken, Token, Worker};
 use tcp_conn_limit::report::SourceReport;
-use tcp_conn_limit::rules::{Place, RuleSet};
+use tcp_conn_limit::rules::{Origin, RuleSet};
 use tcp_conn_limit::source::{Prefixes, Source};
 
 /// Preemptions of a run, unless LOOM_MAX_PREEMPTIONS says another number. Three
@@ -131,7 +131,7 @@ fn source(n: u8) -> Source {
 fn rules(texts: &[&str]) -> Arc<RuleSet> {
     let mut builder = RuleSet::builder(Prefixes::DEFAULT);
     for text in texts {
-        builder.add(Place::Modparam(1), text).unwrap();
+        builder.add(Origin::Modparam(1), text).unwrap();
     }
     Arc::new(builder.build().unwrap())
 }

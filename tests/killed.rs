@@ -19,7 +19,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, NotCounted, StaleToken, Token, Worker};
-use tcp_conn_limit::rules::{Place, RuleSet};
+use tcp_conn_limit::rules::{Origin, RuleSet};
 use tcp_conn_limit::source::{Prefixes, Source};
 
 mod processes;
@@ -353,7 +353,7 @@ struct Found {
 /// source in the table has rejections.
 fn limit_passing_sources(limiter: &Limiter) {
     let mut rules = RuleSet::builder(limiter.prefixes());
-    rules.add(Place::Modparam(1), "10.0.0.0/21=1").unwrap();
+    rules.add(Origin::Modparam(1), "10.0.0.0/21=1").unwrap();
     limiter.set_rules(&rules.build().unwrap()).unwrap();
     assert!(limiter.rule_of(source(PASSING - 1)).0.is_some());
     assert!(limiter.rule_of(source(own(ACCEPTOR))).0.is_none());

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use tcp_conn_limit::limiter::{Limiter, Worker};
 use tcp_conn_limit::report::{By, LEAST};
-use tcp_conn_limit::rules::{Place, RuleSet, prefix};
+use tcp_conn_limit::rules::{Origin, RuleSet, prefix};
 use tcp_conn_limit::settings::Mode;
 use tcp_conn_limit::source::{Prefixes, Source};
 use tcp_conn_limit::watch::Watch;
@@ -47,7 +47,7 @@ fn source(address: IpAddr) -> Source {
 fn load(limiter: &Limiter, texts: &[String]) {
     let mut builder = RuleSet::builder(limiter.prefixes());
     for (text, number) in texts.iter().zip(1..) {
-        builder.add(Place::Modparam(number), text).unwrap();
+        builder.add(Origin::Modparam(number), text).unwrap();
     }
     limiter.set_rules(&builder.build().unwrap()).unwrap();
 }

@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::audit::Audit;
 use tcp_conn_limit::limiter::{Limiter, Token, Worker};
-use tcp_conn_limit::rules::{Place, RuleSet};
+use tcp_conn_limit::rules::{Origin, RuleSet};
 use tcp_conn_limit::settings::Mode;
 use tcp_conn_limit::source::{Prefixes, Source};
 use tcp_conn_limit::watch::Watch;
@@ -119,7 +119,7 @@ fn the_limit_holds_among_threads() {
 fn rules(texts: &[&str]) -> RuleSet {
     let mut builder = RuleSet::builder(Prefixes::DEFAULT);
     for (text, number) in texts.iter().zip(1..) {
-        builder.add(Place::Modparam(number), text).unwrap();
+        builder.add(Origin::Modparam(number), text).unwrap();
     }
     builder.build().unwrap()
 }

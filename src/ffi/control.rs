@@ -23,7 +23,7 @@ use crate::host::{TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
 use crate::interpose;
 use crate::limiter::Limiter;
 use crate::report::SourceReport;
-use crate::rules::{Place, RuleError, RuleSet};
+use crate::rules::{Origin, RuleError, RuleSet};
 use crate::settings::{Mode, OnFull};
 use crate::source::Prefixes;
 use crate::watch::{Notice, Watch};
@@ -219,7 +219,7 @@ fn load(limiter: &Limiter, texts: &[&CStr], file: Option<&CStr>) -> Result<(), (
     };
     let mut rules = RuleSet::builder(limiter.prefixes());
     for (number, text) in (1..).zip(&texts) {
-        rules.add(Place::Modparam(number), text).map_err(wrong)?;
+        rules.add(Origin::Modparam(number), text).map_err(wrong)?;
     }
     if let Some(name) = &name {
         rules.add_file(name, &content).map_err(wrong)?;

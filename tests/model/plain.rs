@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tcp_conn_limit::audit::Audit;
 use tcp_conn_limit::limiter::{Limiter, NotCounted, StaleToken, Token, Totals, Worker};
 use tcp_conn_limit::report::{By, seconds_since};
-use tcp_conn_limit::rules::{Place, RuleSet, prefix};
+use tcp_conn_limit::rules::{Origin, RuleSet, prefix};
 use tcp_conn_limit::settings::{Mode, OnFull};
 use tcp_conn_limit::source::Source;
 use tcp_conn_limit::watch::{Notice, Watch};
@@ -327,7 +327,7 @@ impl Model {
         let texts: Vec<String> = self.rules.iter().map(text).collect();
         let mut builder = RuleSet::builder(limiter.prefixes());
         for (text, number) in texts.iter().zip(1..) {
-            builder.add(Place::Modparam(number), text).unwrap();
+            builder.add(Origin::Modparam(number), text).unwrap();
         }
         limiter.set_rules(&builder.build().unwrap()).unwrap();
         self.loaded += 1;

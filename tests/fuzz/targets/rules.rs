@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT};
-use tcp_conn_limit::rules::{Place, RuleError, RuleSet, longest_match};
+use tcp_conn_limit::rules::{Origin, RuleError, RuleSet, longest_match};
 use tcp_conn_limit::source::{Prefixes, Source};
 use tcp_conn_limit_fuzz::engine::{self, ENOUGH, rule_text, tcl_config, text};
 use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
@@ -94,7 +94,7 @@ impl<'a> Input<'a> {
         let mut rules = RuleSet::builder(prefixes(lengths));
         let built = (|| {
             for (text, number) in texts.iter().zip(1..) {
-                rules.add(Place::Modparam(number), text)?;
+                rules.add(Origin::Modparam(number), text)?;
             }
             rules.add_file(file, self.file)?;
             rules.build()
