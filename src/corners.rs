@@ -276,7 +276,7 @@ fn details_of_neighbours_are_kept_apart() {
 /// of it moves along.
 #[test]
 fn history_moves_with_the_source() {
-    let bucket_of = |place: crate::table::Place| place.slot / SLOTS_PER_BUCKET;
+    let bucket_of = |place: crate::table::SlotRef| place.slot / SLOTS_PER_BUCKET;
     for turn in 0..50 {
         let limiter = Limiter::new(200, 1, Prefixes::DEFAULT).unwrap();
         let mover = source(0);

@@ -15,7 +15,7 @@
 use crate::region::{Detail, Region};
 use crate::source::Source;
 use crate::sync::{Ordering, Statistic32};
-use crate::table::{Place, Table};
+use crate::table::{SlotRef, Table};
 
 /// The source that the details of a slot belong to.
 #[derive(Clone, Copy, Debug)]
@@ -37,11 +37,11 @@ impl Owner {
     const IDENTITY_SHIFT: u32 = 13;
 
     /// `source` at `place`.
-    pub(crate) fn of(table: Table<'_>, source: Source, place: Place) -> Owner {
-        let epoch = u64::from(place.control.epoch());
+    pub(crate) fn of(table: Table<'_>, source: Source, slot_ref: SlotRef) -> Owner {
+        let epoch = u64::from(slot_ref.control.epoch());
         let identity = table.identity(source);
         Owner {
-            slot: place.slot,
+            slot: slot_ref.slot,
             mark: identity << Self::IDENTITY_SHIFT | epoch << Self::EPOCH_SHIFT | 1,
         }
     }

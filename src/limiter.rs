@@ -18,7 +18,7 @@ use crate::rules::RuleSet;
 use crate::settings::{Mode, OnFull, Settings};
 use crate::source::{Prefixes, Source};
 use crate::sync::{Ordering, Statistic64};
-use crate::table::{ClaimError, Place, Table};
+use crate::table::{ClaimError, SlotRef, Table};
 
 /// A worker of the server, as a row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,7 +273,7 @@ impl Limiter {
     fn check_busy(
         &self,
         source: Source,
-        place: Place,
+        place: SlotRef,
         connections: i32,
     ) -> Option<Result<(), Rejection>> {
         let owner = Owner::of(self.table(), source, place);
@@ -613,7 +613,7 @@ impl Limiter {
     /// Notes that `source` at `place` has as many connections as now, which are
     /// `at_least` so many.
     #[cold]
-    fn note_peak(&self, source: Source, place: Place, at_least: i32) {
+    fn note_peak(&self, source: Source, place: SlotRef, at_least: i32) {
         let sum = self.rows().sum(place.slot, place.control.rows());
         let connections = sum.max(at_least);
         if connections < BUSY {
@@ -625,7 +625,7 @@ impl Limiter {
 
     /// Carries the history of `source` from the slot it left to the slot it has now.
     #[cold]
-    fn note_move(&self, source: Source, left: Place, now: Place) {
+    fn note_move(&self, source: Source, left: SlotRef, now: SlotRef) {
         let owner = |place| Owner::of(self.table(), source, place);
         self.details().carry(owner(left), owner(now));
     }

@@ -15,7 +15,7 @@ use crate::limiter::Limiter;
 use crate::rules::RuleKey;
 use crate::source::Source;
 use crate::sync::Ordering;
-use crate::table::Place;
+use crate::table::SlotRef;
 
 pub use crate::details::seconds_since;
 pub use crate::rulebook::RuleReport;
@@ -334,7 +334,7 @@ impl Limiter {
     }
 
     /// The source in `slot`, and where it is.
-    pub(crate) fn report(&self, slot: usize) -> Option<(SourceReport, Place)> {
+    pub(crate) fn report(&self, slot: usize) -> Option<(SourceReport, SlotRef)> {
         loop {
             let (source, place) = self.table().source_at(slot)?;
             if let Some(report) = self.report_at(source, place) {
@@ -345,7 +345,7 @@ impl Limiter {
 
     /// `source` at `place`, and that as it is now. `None` if another process wanted
     /// the slot just then: the numbers may be those of a source that has it now.
-    fn report_at(&self, source: Source, place: Place) -> Option<(SourceReport, Place)> {
+    fn report_at(&self, source: Source, place: SlotRef) -> Option<(SourceReport, SlotRef)> {
         let table = self.table();
         let connections = self.rows().sum(place.slot, place.control.rows());
         let numbers = self.details().read(Owner::of(table, source, place));

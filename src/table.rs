@@ -193,7 +193,7 @@ impl Control {
 
 /// Where a source is, and the control word under which it was seen there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct SlotRef {
     pub(crate) slot: usize,
     pub(crate) control: Control,
 }
@@ -229,7 +229,7 @@ impl<'a> Table<'a> {
 
     /// The slot of `source`.
     #[inline]
-    pub(crate) fn find(self, source: Source) -> Option<Place> {
+    pub(crate) fn find(self, source: Source) -> Option<SlotRef> {
         self.find_in(self.buckets_of(source), source)
     }
 
@@ -242,8 +242,8 @@ impl<'a> Table<'a> {
         self,
         source: Source,
         row: usize,
-        on_move: impl FnOnce(Place, Place),
-    ) -> Result<Place, ClaimError> {
+        on_move: impl FnOnce(SlotRef, SlotRef),
+    ) -> Result<SlotRef, ClaimError> {
         let buckets = self.buckets_of(source);
         let mut left = None;
         for _ in 0..ATTEMPTS {
@@ -294,26 +294,26 @@ impl<'a> Table<'a> {
 
     /// `slot`, if it is the Live slot of `source` with `row` entered.
     #[inline]
-    pub(crate) fn live_at(self, slot: usize, source: Source, row: usize) -> Option<Place> {
+    pub(crate) fn live_at(self, slot: usize, source: Source, row: usize) -> Option<SlotRef> {
         let entry = self.any_slot(slot)?;
         // publish: as in `find_in`
         let control = Control::load(&entry.control, Ordering::Acquire);
         let is_it = control.state() == State::Live
             && control.with_row(row) == control
             && self.has_key(slot, entry, control, source);
-        is_it.then_some(Place { slot, control })
+        is_it.then_some(SlotRef { slot, control })
     }
 
     /// `place` as it is now, with the rows entered meanwhile, if its source still
     /// has the slot. Asked after adding to a cell, see the module's documentation.
     #[inline]
-    pub(crate) fn held(self, place: Place) -> Option<Place> {
+    pub(crate) fn held(self, place: SlotRef) -> Option<SlotRef> {
         // total order, see crate::sync
         let control = Control::load(&self.slot(place.slot).control, Ordering::SeqCst);
-        let Place { slot, .. } = place;
+        let SlotRef { slot, .. } = place;
         control
             .is_same_but_rows(place.control)
-            .then_some(Place { slot, control })
+            .then_some(SlotRef { slot, control })
     }
 
     /// Whether `slot` exists and belongs to the source that took it in `epoch`.
@@ -329,7 +329,7 @@ impl<'a> Table<'a> {
     }
 
     /// The source whose slot `slot` is, if any.
-    pub(crate) fn source_at(self, slot: usize) -> Option<(Source, Place)> {
+    pub(crate) fn source_at(self, slot: usize) -> Option<(Source, SlotRef)> {
         let entry = self.slot(slot);
         loop {
             // publish: the key that belongs to this control word, or a later one
@@ -344,7 +344,7 @@ impl<'a> Table<'a> {
             } else {
                 self.detail(slot).low.load(Ordering::Acquire)
             };
-            let place = Place { slot, control };
+            let place = SlotRef { slot, control };
             if let Some(place) = self.held(place) {
                 return Some((Source::from_words(control.family(), word, low), place));
             }
@@ -409,7 +409,7 @@ impl<'a> Table<'a> {
     /// are then fetched at once, and a processor cannot foresee which slot it is
     /// anyway, so that a branch for each slot costs more than it spares.
     #[inline]
-    fn find_in(self, buckets: [usize; 2], source: Source) -> Option<Place> {
+    fn find_in(self, buckets: [usize; 2], source: Source) -> Option<SlotRef> {
         let word = source.word();
         let mut hits = 0u32;
         for (b, bucket) in buckets.into_iter().enumerate() {
@@ -428,7 +428,7 @@ impl<'a> Table<'a> {
             // later one; if it is a later one, `held` will say so
             let control = Control::load(&entry.control, Ordering::Acquire);
             if control.is_in_use() && self.has_key(slot, entry, control, source) {
-                return Some(Place { slot, control });
+                return Some(SlotRef { slot, control });
             }
         }
         None
@@ -446,7 +446,7 @@ impl<'a> Table<'a> {
     /// The slot to claim: a free one before one whose source has no connections,
     /// in the first bucket while that has few sources with connections, else in
     /// the bucket with fewer.
-    fn choose(self, buckets: [usize; 2]) -> Option<Place> {
+    fn choose(self, buckets: [usize; 2]) -> Option<SlotRef> {
         let first = self.look(buckets[0]);
         let less = if first.busy < FEW {
             first
@@ -489,7 +489,7 @@ impl<'a> Table<'a> {
         let next = |set: u32| {
             let twice = set | set << SLOTS_PER_BUCKET;
             let i = (turn + (twice >> turn).trailing_zeros() as usize) % SLOTS_PER_BUCKET;
-            (set != 0).then(|| Place {
+            (set != 0).then(|| SlotRef {
                 slot: bucket * SLOTS_PER_BUCKET + i,
                 control: controls[i],
             })
@@ -503,7 +503,7 @@ impl<'a> Table<'a> {
 
     /// Enters `row`, and makes a Retiring slot Live again.
     #[inline]
-    fn enter(self, place: Place, row: usize) -> Option<Place> {
+    fn enter(self, place: SlotRef, row: usize) -> Option<SlotRef> {
         let live = place.control.with_state(State::Live).with_row(row);
         if live == place.control {
             return Some(place);
@@ -515,7 +515,7 @@ impl<'a> Table<'a> {
     /// bucket belong to sources that have some. A hint: of the others, only the home
     /// row is read, without a branch for each slot.
     #[inline]
-    pub(crate) fn is_crowded(self, place: Place) -> bool {
+    pub(crate) fn is_crowded(self, place: SlotRef) -> bool {
         if self.rows.sum(place.slot, place.control.rows()) != 0 {
             return false;
         }
@@ -527,7 +527,7 @@ impl<'a> Table<'a> {
 
     /// Whether the other bucket of the source at `place` has fewer busy slots.
     #[cold]
-    fn is_better_elsewhere(self, place: Place, buckets: [usize; 2]) -> bool {
+    fn is_better_elsewhere(self, place: SlotRef, buckets: [usize; 2]) -> bool {
         let own = place.slot / SLOTS_PER_BUCKET;
         let other = if own == buckets[0] {
             buckets[1]
@@ -542,7 +542,7 @@ impl<'a> Table<'a> {
     /// Frees the slot of a source without connections, by the first steps of a
     /// replacement. `false` if the slot changed meanwhile or has connections again.
     #[cold]
-    fn give_up(self, place: Place) -> bool {
+    fn give_up(self, place: SlotRef) -> bool {
         let Some(retiring) = self.retire(place) else {
             return false;
         };
@@ -553,7 +553,7 @@ impl<'a> Table<'a> {
 
     /// Makes the slot Retiring if its source has no connections, which the cells show
     /// only after the change, see the module's documentation.
-    fn retire(self, place: Place) -> Option<Place> {
+    fn retire(self, place: SlotRef) -> Option<SlotRef> {
         let retiring = place.control.stamped().with_state(State::Retiring);
         let place = self.exchange(place.slot, place.control, retiring)?;
         if self.rows.sum(place.slot, retiring.rows()) != 0 {
@@ -565,7 +565,7 @@ impl<'a> Table<'a> {
     }
 
     /// Makes a Retiring slot Live again.
-    fn revive(self, place: Place) -> Option<Place> {
+    fn revive(self, place: SlotRef) -> Option<SlotRef> {
         let live = place.control.with_state(State::Live);
         self.exchange(place.slot, place.control, live)
     }
@@ -574,12 +574,12 @@ impl<'a> Table<'a> {
     /// faster or the victim is in use; then the source may have got a slot.
     fn claim(
         self,
-        victim: Place,
+        victim: SlotRef,
         source: Source,
         row: usize,
         buckets: [usize; 2],
-    ) -> Option<Place> {
-        let Place { slot, control } = victim;
+    ) -> Option<SlotRef> {
+        let SlotRef { slot, control } = victim;
         let from = match control.state() {
             State::Free => control,
             _ => self.retire(victim)?.control,
@@ -628,19 +628,19 @@ impl<'a> Table<'a> {
     }
 
     /// Changes the control word of `slot` if it is `from`.
-    fn exchange(self, slot: usize, from: Control, to: Control) -> Option<Place> {
+    fn exchange(self, slot: usize, from: Control, to: Control) -> Option<SlotRef> {
         self.slot(slot)
             .control
             // total order, see crate::sync
             .compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Relaxed)
             .ok()?;
-        Some(Place { slot, control: to })
+        Some(SlotRef { slot, control: to })
     }
 }
 
 /// What [`Table::look`] saw in a bucket.
 struct Look {
     busy: usize,
-    free: Option<Place>,
-    idle: Option<Place>,
+    free: Option<SlotRef>,
+    idle: Option<SlotRef>,
 }
