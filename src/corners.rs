@@ -276,7 +276,7 @@ fn details_of_neighbours_are_kept_apart() {
 /// of it moves along.
 #[test]
 fn history_moves_with_the_source() {
-    let bucket_of = |place: crate::table::SlotRef| place.slot / SLOTS_PER_BUCKET;
+    let bucket_of = |at: crate::table::SlotRef| at.slot / SLOTS_PER_BUCKET;
     for turn in 0..50 {
         let limiter = Limiter::new(200, 1, Prefixes::DEFAULT).unwrap();
         let mover = source(0);
@@ -342,8 +342,8 @@ fn rejections_of_a_source_begin_anew() {
         assert!(limiter.rejected(Worker::ACCEPTOR, rejection));
     };
     reject();
-    let place = limiter.table().find(source(1)).unwrap();
-    let rejected = &limiter.table().detail(place.slot).rejected;
+    let at = limiter.table().find(source(1)).unwrap();
+    let rejected = &limiter.table().detail(at.slot).rejected;
     rejected.store(u32::MAX, Ordering::Relaxed);
     (0..3).for_each(|_| reject());
     let report = limiter.get(source(1));

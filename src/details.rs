@@ -36,12 +36,12 @@ impl Owner {
     const EPOCH_SHIFT: u32 = 1;
     const IDENTITY_SHIFT: u32 = 13;
 
-    /// `source` at `place`.
-    pub(crate) fn of(table: Table<'_>, source: Source, slot_ref: SlotRef) -> Owner {
-        let epoch = u64::from(slot_ref.control.epoch());
+    /// `source` at `at`.
+    pub(crate) fn of(table: Table<'_>, source: Source, at: SlotRef) -> Owner {
+        let epoch = u64::from(at.control.epoch());
         let identity = table.identity(source);
         Owner {
-            slot: slot_ref.slot,
+            slot: at.slot,
             mark: identity << Self::IDENTITY_SHIFT | epoch << Self::EPOCH_SHIFT | 1,
         }
     }

@@ -90,7 +90,7 @@ enum Reason {
     },
     /// Its source is at the limit that the caller brought along, or over it.
     OverGiven,
-    /// The table has no place for its source.
+    /// The table has no slot for its source.
     Full,
     /// It has a descriptor that is not tracked.
     Untracked,
@@ -101,7 +101,7 @@ enum Reason {
 pub enum NotCounted {
     /// It would have been one more than the limit.
     OverLimit,
-    /// The table has no place for its source.
+    /// The table has no slot for its source.
     TableFull,
 }
 
@@ -120,14 +120,14 @@ pub struct Totals {
     pub rejected: u64,
     /// Connections that would have been rejected, in monitor mode.
     pub would_reject: u64,
-    /// Those of `rejected` for whose source the table had no place.
+    /// Those of `rejected` for whose source the table had no slot.
     pub full_rejected: u64,
     /// Those of `rejected` whose descriptor is not tracked, see
     /// [`untracked`](Self::untracked).
     pub untracked_rejected: u64,
     /// Panics that were stopped at the C boundary.
     pub panics: u64,
-    /// Connections admitted uncounted because the table had no place.
+    /// Connections admitted uncounted because the table had no slot.
     pub table_full: u64,
     /// Connections admitted uncounted because their descriptor is higher than those
     /// that `interpose` tracks.
@@ -251,13 +251,13 @@ impl Limiter {
             return Ok(());
         }
         let table = self.table();
-        while let Some(place) = table.find(source) {
-            let connections = self.rows().sum(place.slot, place.control.rows());
+        while let Some(at) = table.find(source) {
+            let connections = self.rows().sum(at.slot, at.control.rows());
             if connections < lowest {
-                self.hints.set(place.slot);
+                self.hints.set(at.slot);
                 return Ok(());
             }
-            if let Some(answer) = self.check_busy(source, place, connections) {
+            if let Some(answer) = self.check_busy(source, at, connections) {
                 return answer;
             }
         }
@@ -268,23 +268,23 @@ impl Limiter {
     }
 
     /// The full check, for a source that has as many connections as the lowest
-    /// limit of all. `None` if another source took the place meanwhile.
+    /// limit of all. `None` if another source took the slot meanwhile.
     #[cold]
     fn check_busy(
         &self,
         source: Source,
-        place: SlotRef,
+        at: SlotRef,
         connections: i32,
     ) -> Option<Result<(), Rejection>> {
-        let owner = Owner::of(self.table(), source, place);
+        let owner = Owner::of(self.table(), source, at);
         let detail = self.details().own(owner);
         let (rule, limit) = self.rulebook().resolve_once(source, owner.tag(), detail);
         if limit <= 0 || connections < limit {
-            self.hints.set(place.slot);
+            self.hints.set(at.slot);
             return Some(Ok(()));
         }
         // before rejecting anybody: were they this source's connections?
-        self.table().held(place)?;
+        self.table().held(at)?;
         Some(Err(Rejection(Reason::Over {
             owner,
             connections,
@@ -318,13 +318,13 @@ impl Limiter {
             return Ok(());
         }
         let table = self.table();
-        while let Some(place) = table.find(source) {
-            let connections = self.rows().sum(place.slot, place.control.rows());
+        while let Some(at) = table.find(source) {
+            let connections = self.rows().sum(at.slot, at.control.rows());
             if connections < limit {
                 break;
             }
             // as in `check_busy`
-            if table.held(place).is_some() {
+            if table.held(at).is_some() {
                 return Err(Rejection(Reason::OverGiven));
             }
         }
@@ -387,13 +387,13 @@ impl Limiter {
         let (table, rows) = (self.table(), self.rows());
         loop {
             let found = match table.live_at(self.hints.get(), source, worker.0) {
-                Some(place) if !table.is_crowded(place) => Ok(place),
-                _ => table.find_or_claim(source, worker.0, |left, place| {
-                    self.note_move(source, left, place);
+                Some(at) if !table.is_crowded(at) => Ok(at),
+                _ => table.find_or_claim(source, worker.0, |left, at| {
+                    self.note_move(source, left, at);
                 }),
             };
-            let place = match found {
-                Ok(place) => place,
+            let at = match found {
+                Ok(at) => at,
                 Err(ClaimError::Full | ClaimError::Contended) => {
                     // statistics
                     self.tally(worker)
@@ -402,22 +402,22 @@ impl Limiter {
                     return Err(NotCounted::TableFull);
                 }
             };
-            let in_row = rows.add(worker.0, place.slot);
-            let Some(place) = table.held(place) else {
+            let in_row = rows.add(worker.0, at.slot);
+            let Some(at) = table.held(at) else {
                 // lost the slot to another source between find and add; each
                 // turn takes another process that claimed just then
-                rows.take_off(worker.0, place.slot);
+                rows.take_off(worker.0, at.slot);
                 continue;
             };
-            if limit > 0 && rows.sum(place.slot, place.control.rows()) > limit {
-                rows.take_off(worker.0, place.slot);
+            if limit > 0 && rows.sum(at.slot, at.control.rows()) > limit {
+                rows.take_off(worker.0, at.slot);
                 return Err(NotCounted::OverLimit);
             }
-            if in_row >= BUSY || !place.control.rows().is_one() {
-                self.note_peak(source, place, in_row);
+            if in_row >= BUSY || !at.control.rows().is_one() {
+                self.note_peak(source, at, in_row);
             }
             self.count_admitted(worker);
-            return Ok(Token::new(place.slot, worker.0, place.control.epoch()));
+            return Ok(Token::new(at.slot, worker.0, at.control.epoch()));
         }
     }
 
@@ -519,9 +519,9 @@ impl Limiter {
         }
         background.log_suppressed.store(0, Ordering::Relaxed);
         for slot in 0..self.table().slots() {
-            if let Some((source, place)) = self.table().source_at(slot) {
-                let connections = self.rows().sum(slot, place.control.rows());
-                let owner = Owner::of(self.table(), source, place);
+            if let Some((source, at)) = self.table().source_at(slot) {
+                let connections = self.rows().sum(slot, at.control.rows());
+                let owner = Owner::of(self.table(), source, at);
                 self.details().reset(owner, connections.unsigned_abs());
             }
         }
@@ -610,23 +610,23 @@ impl Limiter {
         &self.region.header().background.gauges
     }
 
-    /// Notes that `source` at `place` has as many connections as now, which are
+    /// Notes that `source` at `at` has as many connections as now, which are
     /// `at_least` so many.
     #[cold]
-    fn note_peak(&self, source: Source, place: SlotRef, at_least: i32) {
-        let sum = self.rows().sum(place.slot, place.control.rows());
+    fn note_peak(&self, source: Source, at: SlotRef, at_least: i32) {
+        let sum = self.rows().sum(at.slot, at.control.rows());
         let connections = sum.max(at_least);
         if connections < BUSY {
             return;
         }
-        let owner = Owner::of(self.table(), source, place);
+        let owner = Owner::of(self.table(), source, at);
         self.details().peak(owner, connections.unsigned_abs());
     }
 
     /// Carries the history of `source` from the slot it left to the slot it has now.
     #[cold]
     fn note_move(&self, source: Source, left: SlotRef, now: SlotRef) {
-        let owner = |place| Owner::of(self.table(), source, place);
+        let owner = |at| Owner::of(self.table(), source, at);
         self.details().carry(owner(left), owner(now));
     }
 
@@ -721,8 +721,8 @@ mod tests {
         let source = Source::new(&[127, 0, 0, 1], Prefixes::DEFAULT).unwrap();
         limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
         let slots = || limiter.region.buckets().iter().flat_map(|b| &b.slots);
-        let place = limiter.table().find(source).unwrap().slot;
-        let control = slots().nth(place).unwrap().control.load(Ordering::Relaxed);
+        let at = limiter.table().find(source).unwrap().slot;
+        let control = slots().nth(at).unwrap().control.load(Ordering::Relaxed);
         for slot in slots() {
             slot.word.store(source.word(), Ordering::Relaxed);
             slot.control.store(control, Ordering::Relaxed);

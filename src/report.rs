@@ -130,8 +130,8 @@ impl SourceReport {
 impl Limiter {
     /// The source's numbers; zeros if it is not in the table.
     pub fn get(&self, source: Source) -> SourceReport {
-        while let Some(place) = self.table().find(source) {
-            if let Some((report, _)) = self.report_at(source, place) {
+        while let Some(at) = self.table().find(source) {
+            if let Some((report, _)) = self.report_at(source, at) {
                 return report;
             }
         }
@@ -158,10 +158,10 @@ impl Limiter {
     fn count(&self, slot: usize) -> Option<(Source, u32)> {
         let table = self.table();
         while table.connections_at(slot) > 0 {
-            let (source, place) = table.source_at(slot)?;
-            let connections = self.rows().sum(slot, place.control.rows());
+            let (source, at) = table.source_at(slot)?;
+            let connections = self.rows().sum(slot, at.control.rows());
             // as in `report_at`
-            if table.held(place).is_some() {
+            if table.held(at).is_some() {
                 return (connections > 0).then_some((source, connections.unsigned_abs()));
             }
         }
@@ -336,21 +336,21 @@ impl Limiter {
     /// The source in `slot`, and where it is.
     pub(crate) fn report(&self, slot: usize) -> Option<(SourceReport, SlotRef)> {
         loop {
-            let (source, place) = self.table().source_at(slot)?;
-            if let Some(report) = self.report_at(source, place) {
+            let (source, at) = self.table().source_at(slot)?;
+            if let Some(report) = self.report_at(source, at) {
                 return Some(report);
             }
         }
     }
 
-    /// `source` at `place`, and that as it is now. `None` if another process wanted
+    /// `source` at `at`, and that as it is now. `None` if another process wanted
     /// the slot just then: the numbers may be those of a source that has it now.
-    fn report_at(&self, source: Source, place: SlotRef) -> Option<(SourceReport, SlotRef)> {
+    fn report_at(&self, source: Source, at: SlotRef) -> Option<(SourceReport, SlotRef)> {
         let table = self.table();
-        let connections = self.rows().sum(place.slot, place.control.rows());
-        let numbers = self.details().read(Owner::of(table, source, place));
+        let connections = self.rows().sum(at.slot, at.control.rows());
+        let numbers = self.details().read(Owner::of(table, source, at));
         let report = SourceReport::new(source, connections.unsigned_abs(), numbers);
-        Some((report, table.held(place)?))
+        Some((report, table.held(at)?))
     }
 }
 

@@ -68,7 +68,7 @@
 //!
 //! A Retiring slot is taken over by whoever wants it. One that was left Pending is
 //! set free by who claims for the same source, and one that was left Claiming by
-//! nobody until the restart: a place of the table is lost, and nobody waits. A
+//! nobody until the restart: a slot is lost, and nobody waits. A
 //! process killed between adding to a cell and giving the token out, or between the
 //! last word of its host about a connection and taking it off, leaves that one
 //! connection counted. `tests/killed.rs` says how often.
@@ -247,26 +247,24 @@ impl<'a> Table<'a> {
         let buckets = self.buckets_of(source);
         let mut left = None;
         for _ in 0..ATTEMPTS {
-            let place = match self.find_in(buckets, source) {
-                Some(place)
-                    if self.is_crowded(place) && self.is_better_elsewhere(place, buckets) =>
-                {
-                    if self.give_up(place) {
-                        left = Some(place);
+            let at = match self.find_in(buckets, source) {
+                Some(at) if self.is_crowded(at) && self.is_better_elsewhere(at, buckets) => {
+                    if self.give_up(at) {
+                        left = Some(at);
                     }
                     None
                 }
-                Some(place) => self.enter(place, row),
+                Some(at) => self.enter(at, row),
                 None => {
                     let victim = self.choose(buckets).ok_or(ClaimError::Full)?;
                     self.claim(victim, source, row, buckets)
                 }
             };
-            if let Some(place) = place {
+            if let Some(at) = at {
                 if let Some(left) = left {
-                    on_move(left, place);
+                    on_move(left, at);
                 }
-                return Ok(place);
+                return Ok(at);
             }
         }
         Err(ClaimError::Contended)
@@ -304,15 +302,15 @@ impl<'a> Table<'a> {
         is_it.then_some(SlotRef { slot, control })
     }
 
-    /// `place` as it is now, with the rows entered meanwhile, if its source still
+    /// `at` as it is now, with the rows entered meanwhile, if its source still
     /// has the slot. Asked after adding to a cell, see the module's documentation.
     #[inline]
-    pub(crate) fn held(self, place: SlotRef) -> Option<SlotRef> {
+    pub(crate) fn held(self, at: SlotRef) -> Option<SlotRef> {
         // total order, see crate::sync
-        let control = Control::load(&self.slot(place.slot).control, Ordering::SeqCst);
-        let SlotRef { slot, .. } = place;
+        let control = Control::load(&self.slot(at.slot).control, Ordering::SeqCst);
+        let SlotRef { slot, .. } = at;
         control
-            .is_same_but_rows(place.control)
+            .is_same_but_rows(at.control)
             .then_some(SlotRef { slot, control })
     }
 
@@ -344,9 +342,9 @@ impl<'a> Table<'a> {
             } else {
                 self.detail(slot).low.load(Ordering::Acquire)
             };
-            let place = SlotRef { slot, control };
-            if let Some(place) = self.held(place) {
-                return Some((Source::from_words(control.family(), word, low), place));
+            let at = SlotRef { slot, control };
+            if let Some(at) = self.held(at) {
+                return Some((Source::from_words(control.family(), word, low), at));
             }
         }
     }
@@ -503,32 +501,32 @@ impl<'a> Table<'a> {
 
     /// Enters `row`, and makes a Retiring slot Live again.
     #[inline]
-    fn enter(self, place: SlotRef, row: usize) -> Option<SlotRef> {
-        let live = place.control.with_state(State::Live).with_row(row);
-        if live == place.control {
-            return Some(place);
+    fn enter(self, at: SlotRef, row: usize) -> Option<SlotRef> {
+        let live = at.control.with_state(State::Live).with_row(row);
+        if live == at.control {
+            return Some(at);
         }
-        self.exchange(place.slot, place.control, live)
+        self.exchange(at.slot, at.control, live)
     }
 
-    /// Whether the source at `place` has no connections and all other slots of its
+    /// Whether the source at `at` has no connections and all other slots of its
     /// bucket belong to sources that have some. A hint: of the others, only the home
     /// row is read, without a branch for each slot.
     #[inline]
-    pub(crate) fn is_crowded(self, place: SlotRef) -> bool {
-        if self.rows.sum(place.slot, place.control.rows()) != 0 {
+    pub(crate) fn is_crowded(self, at: SlotRef) -> bool {
+        if self.rows.sum(at.slot, at.control.rows()) != 0 {
             return false;
         }
-        let bucket = &self.region.buckets()[place.slot / SLOTS_PER_BUCKET];
+        let bucket = &self.region.buckets()[at.slot / SLOTS_PER_BUCKET];
         // Relaxed: a hint
         let busy = |slot: &Slot| usize::from(slot.home_cell.load(Ordering::Relaxed) > 0);
         bucket.slots.iter().map(busy).sum::<usize>() >= CROWDED
     }
 
-    /// Whether the other bucket of the source at `place` has fewer busy slots.
+    /// Whether the other bucket of the source at `at` has fewer busy slots.
     #[cold]
-    fn is_better_elsewhere(self, place: SlotRef, buckets: [usize; 2]) -> bool {
-        let own = place.slot / SLOTS_PER_BUCKET;
+    fn is_better_elsewhere(self, at: SlotRef, buckets: [usize; 2]) -> bool {
+        let own = at.slot / SLOTS_PER_BUCKET;
         let other = if own == buckets[0] {
             buckets[1]
         } else {
@@ -542,8 +540,8 @@ impl<'a> Table<'a> {
     /// Frees the slot of a source without connections, by the first steps of a
     /// replacement. `false` if the slot changed meanwhile or has connections again.
     #[cold]
-    fn give_up(self, place: SlotRef) -> bool {
-        let Some(retiring) = self.retire(place) else {
+    fn give_up(self, at: SlotRef) -> bool {
+        let Some(retiring) = self.retire(at) else {
             return false;
         };
         let free = retiring.control.stamped().with_state(State::Free);
@@ -553,21 +551,21 @@ impl<'a> Table<'a> {
 
     /// Makes the slot Retiring if its source has no connections, which the cells show
     /// only after the change, see the module's documentation.
-    fn retire(self, place: SlotRef) -> Option<SlotRef> {
-        let retiring = place.control.stamped().with_state(State::Retiring);
-        let place = self.exchange(place.slot, place.control, retiring)?;
-        if self.rows.sum(place.slot, retiring.rows()) != 0 {
+    fn retire(self, at: SlotRef) -> Option<SlotRef> {
+        let retiring = at.control.stamped().with_state(State::Retiring);
+        let at = self.exchange(at.slot, at.control, retiring)?;
+        if self.rows.sum(at.slot, retiring.rows()) != 0 {
             // in use: Live again, unless its source was faster
-            self.revive(place);
+            self.revive(at);
             return None;
         }
-        Some(place)
+        Some(at)
     }
 
     /// Makes a Retiring slot Live again.
-    fn revive(self, place: SlotRef) -> Option<SlotRef> {
-        let live = place.control.with_state(State::Live);
-        self.exchange(place.slot, place.control, live)
+    fn revive(self, at: SlotRef) -> Option<SlotRef> {
+        let live = at.control.with_state(State::Live);
+        self.exchange(at.slot, at.control, live)
     }
 
     /// Takes the slot of `victim` for `source`. `None` if another process was

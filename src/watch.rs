@@ -10,7 +10,7 @@
 //! - all others are told in one summary at the end of the interval
 //!   ([`Notice::Summary`]).
 //!
-//! What is never told: the rejections of a source whose place another source took
+//! What is never told: the rejections of a source whose slot another source took
 //! before the next look, and those of more than [`MOST_KNOWN`] sources. The totals of
 //! the limiter have all.
 
@@ -49,7 +49,7 @@ pub enum Notice {
     },
     /// The end of an interval in which there were more.
     Summary(Summary),
-    /// In the last interval the table had no place for new sources.
+    /// In the last interval the table had no slot for new sources.
     Full {
         /// Connections of theirs that were admitted uncounted.
         admitted: u64,
@@ -180,14 +180,14 @@ impl Watch {
         // before the numbers: if they are reset meanwhile, there are fewer than were
         // told, and not all of them once more
         let resets = limiter.resets();
-        let Some((report, place)) = limiter.report(slot) else {
+        let Some((report, at)) = limiter.report(slot) else {
             return;
         };
         let has_rejections = report.rejected > 0 || report.would_reject > 0;
         if report.connections == 0 && !has_rejections {
             return;
         }
-        let owner = Owner::of(limiter.table(), report.source, place);
+        let owner = Owner::of(limiter.table(), report.source, at);
         let first_seen = limiter.details().sample(owner, report.connections, now);
         if !has_rejections {
             return;
