@@ -184,12 +184,12 @@ impl Iterator for Merged<'_> {
 mod tests {
     use super::*;
     use crate::limiter::Worker;
-    use crate::source::Prefixes;
+    use crate::source::PrefixLengths;
 
     #[test]
     fn finds_what_differs_and_only_that() {
-        let limiter = Limiter::new(100, 0, Prefixes::DEFAULT).unwrap();
-        let source = |n: u8| Source::new(&[127, 0, 0, n], Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(100, 0, PrefixLengths::DEFAULT).unwrap();
+        let source = |n: u8| Source::new(&[127, 0, 0, n], PrefixLengths::DEFAULT).unwrap();
         for n in [1, 2, 2, 3] {
             limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
         }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::limiter::{Limiter, StaleToken, Token, Worker};
 use crate::region::{HOME_ROW, ROWS, SLOTS_PER_BUCKET};
 use crate::rules::{Origin, RuleSet};
-use crate::source::{Prefixes, Source};
+use crate::source::{PrefixLengths, Source};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::watch::Watch;
 
@@ -22,7 +22,7 @@ use plain::{Room, agree, operations};
 
 fn source(n: u32) -> Source {
     let address = [&[10], &n.to_be_bytes()[1..]].concat();
-    Source::new(&address, Prefixes::DEFAULT).unwrap()
+    Source::new(&address, PrefixLengths::DEFAULT).unwrap()
 }
 
 /// Every tally of every row.
@@ -50,14 +50,14 @@ proptest! {
     /// All sources want the same few places.
     #[test]
     fn colliding_sources(operations in operations(40, 600), pairs in 1..8u64) {
-        let limiter = Limiter::new(10, 0, Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(10, 0, PrefixLengths::DEFAULT).unwrap();
         agree(&limiter.with_weak_hash(pairs), &operations, Room::LITTLE);
     }
 
     /// With the other way to compare sources.
     #[test]
     fn colliding_sources_of_long_prefixes(operations in operations(40, 600), pairs in 1..8u64) {
-        let prefixes = Prefixes::new(32, 128).unwrap();
+        let prefixes = PrefixLengths::new(32, 128).unwrap();
         let limiter = Limiter::new(10, 0, prefixes).unwrap();
         agree(&limiter.with_weak_hash(pairs), &operations, Room::LITTLE);
     }
@@ -65,7 +65,7 @@ proptest! {
     /// The 64 bit numbers begin anew on the way, and so does that of the resets.
     #[test]
     fn numbers_begin_anew(operations in operations(6, 600), before in 0..30u64) {
-        let limiter = Limiter::new(600, 0, Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(600, 0, PrefixLengths::DEFAULT).unwrap();
         // statistics, here and below: there is one thread
         for number in tallies(&limiter) {
             number.store(u64::MAX - before, Ordering::Relaxed);
@@ -82,7 +82,7 @@ proptest! {
 #[test]
 fn epochs_begin_anew() {
     const EPOCHS: usize = 4_096;
-    let limiter = Limiter::new(1, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(1, 0, PrefixLengths::DEFAULT).unwrap();
     let limiter = limiter.with_weak_hash(1);
     // seven of the eight places
     for n in 0..7 {
@@ -118,7 +118,7 @@ fn epochs_begin_anew() {
 }
 
 fn rules(texts: &[&str]) -> RuleSet {
-    let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+    let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
     for (text, number) in texts.iter().zip(1..) {
         builder.add(Origin::Modparam(number), text).unwrap();
     }
@@ -129,7 +129,7 @@ fn rules(texts: &[&str]) -> RuleSet {
 /// 65,536 loads it is not taken for that of the same number in the rules in force.
 #[test]
 fn generations_of_rules_begin_anew() {
-    let limiter = Limiter::new(10, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(10, 0, PrefixLengths::DEFAULT).unwrap();
     let sets = [
         rules(&["10.0.0.0/8=1"]),
         rules(&["9.0.0.0/8=1", "10.0.0.0/8=2"]),
@@ -158,7 +158,7 @@ fn generations_of_rules_begin_anew() {
 #[test]
 fn kept_rules_do_not_outlive_the_turn() {
     const SOURCES: u32 = 20_000;
-    let limiter = Limiter::new(4 * SOURCES, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(4 * SOURCES, 0, PrefixLengths::DEFAULT).unwrap();
     for n in 0..SOURCES {
         limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
     }
@@ -211,7 +211,7 @@ fn kept_rules_do_not_outlive_the_turn() {
 /// The clearing of kept rules gives no memory to slots that were never used.
 #[test]
 fn the_turn_leaves_unused_details_untouched() {
-    let limiter = Limiter::new(200_000, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(200_000, 0, PrefixLengths::DEFAULT).unwrap();
     let generation = &limiter.region().header().settings.rules_generation;
     generation.store(0xffff, Ordering::Relaxed);
     limiter.set_rules(&rules(&["10.0.0.0/8=1"])).unwrap();
@@ -248,13 +248,13 @@ fn resident_bytes(address: usize) -> usize {
 /// given the rejections of the one before.
 #[test]
 fn details_of_neighbours_are_kept_apart() {
-    let limiter = Limiter::new(1, 1, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(1, 1, PrefixLengths::DEFAULT).unwrap();
     let limiter = limiter.with_weak_hash(1);
     // seven of the eight slots
     for n in 0..7 {
         limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
     }
-    let v4 = |bits: u32| Source::new(&bits.to_be_bytes(), Prefixes::DEFAULT).unwrap();
+    let v4 = |bits: u32| Source::new(&bits.to_be_bytes(), PrefixLengths::DEFAULT).unwrap();
     let mut address = 0xc000_0200_u32;
     for turn in 0..5_000 {
         let report = limiter.get(v4(address));
@@ -278,7 +278,7 @@ fn details_of_neighbours_are_kept_apart() {
 fn history_moves_with_the_source() {
     let bucket_of = |at: crate::table::SlotRef| at.slot / SLOTS_PER_BUCKET;
     for turn in 0..50 {
-        let limiter = Limiter::new(200, 1, Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(200, 1, PrefixLengths::DEFAULT).unwrap();
         let mover = source(0);
         let token = limiter.opened(Worker::ACCEPTOR, mover, 0).unwrap();
         let mut watch = Watch::default();
@@ -319,7 +319,7 @@ fn history_moves_with_the_source() {
 /// The same at the end of the 32 bits, where the halves must go on taking turns.
 #[test]
 fn numbers_of_rule_loads_begin_anew() {
-    let limiter = Limiter::new(10, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(10, 0, PrefixLengths::DEFAULT).unwrap();
     let generation = &limiter.region().header().settings.rules_generation;
     generation.store(u32::MAX - 9, Ordering::Relaxed);
     limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
@@ -335,7 +335,7 @@ fn numbers_of_rule_loads_begin_anew() {
 /// The 32 bit numbers of one source: they begin anew, and nothing else changes.
 #[test]
 fn rejections_of_a_source_begin_anew() {
-    let limiter = Limiter::new(10, 1, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
     limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
     let reject = || {
         let rejection = limiter.check(source(1)).unwrap_err();
@@ -354,7 +354,7 @@ fn rejections_of_a_source_begin_anew() {
 /// A cell that is full, which takes damage: no panic, and the limit holds until then.
 #[test]
 fn a_cell_at_the_highest_number() {
-    let limiter = Limiter::new(10, i32::MAX - 1, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(10, i32::MAX - 1, PrefixLengths::DEFAULT).unwrap();
     for worker in 0..ROWS as u32 {
         limiter.opened(Worker::new(worker), source(1), 0).unwrap();
     }

@@ -202,11 +202,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::source::Prefixes;
+    use crate::source::PrefixLengths;
 
     #[test]
     fn a_panic_gives_the_fallback_and_is_counted() {
-        let limiter = Limiter::new(10, 1, Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
         let answer = guard_in(&limiter, 0, || -> i32 { panic!("on purpose") });
         assert_eq!(answer, 0);
         assert_eq!(limiter.totals().panics, 1);
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_a_panic_carries_is_given_back() {
-        let limiter = Limiter::new(10, 1, Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
         let kept = Arc::new(());
         let carried = Arc::clone(&kept);
         guard_in(&limiter, (), || panic_any(carried));
@@ -229,7 +229,7 @@ mod tests {
                 panic!("on purpose, and once more");
             }
         }
-        let limiter = Limiter::new(10, 1, Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
         let answer = guard_in(&limiter, 0, || -> i32 { panic_any(Another) });
         assert_eq!(answer, 0);
         assert_eq!(limiter.totals().panics, 1);

@@ -110,10 +110,10 @@ fn mix<const N: usize>(tables: &[Table; N], bytes: [u8; N]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Prefixes;
+    use crate::source::PrefixLengths;
 
     fn source(n: u32) -> Source {
-        Source::new(&n.to_be_bytes(), Prefixes::DEFAULT).unwrap()
+        Source::new(&n.to_be_bytes(), PrefixLengths::DEFAULT).unwrap()
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn both_families_and_both_halves_count() {
         let hash = SourceHash::new();
-        let wide = Prefixes::new(32, 128).unwrap();
+        let wide = PrefixLengths::new(32, 128).unwrap();
         let v6 = |low: u8| {
             let mut octets = [0; 16];
             octets[7] = 1;

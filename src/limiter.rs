@@ -16,7 +16,7 @@ use crate::rows::Rows;
 use crate::rulebook::{Busy, RuleId, Rulebook};
 use crate::rules::RuleSet;
 use crate::settings::{Mode, OnFull, Settings};
-use crate::source::{Prefixes, Source};
+use crate::source::{PrefixLengths, Source};
 use crate::sync::{Ordering, Statistic64};
 use crate::table::{ClaimError, SlotRef, Table};
 
@@ -181,7 +181,7 @@ const TOTALS: [TotalField; 11] = [
 pub struct Limiter {
     region: Region,
     hash: SourceHash,
-    prefixes: Prefixes,
+    prefixes: PrefixLengths,
     max_connections: u32,
     hints: Hints,
     /// For the threads of this process that load rules.
@@ -198,7 +198,11 @@ impl Limiter {
     /// # Errors
     ///
     /// A sentence that names the value or the reason.
-    pub fn new(max_connections: u32, limit: i32, prefixes: Prefixes) -> Result<Limiter, String> {
+    pub fn new(
+        max_connections: u32,
+        limit: i32,
+        prefixes: PrefixLengths,
+    ) -> Result<Limiter, String> {
         let geometry = Geometry::for_connections(max_connections).ok_or_else(|| {
             let most = Self::MAX_CONNECTIONS;
             format!("max_connections {max_connections}: must be 1 to {most}")
@@ -210,7 +214,7 @@ impl Limiter {
     #[cfg(loom)]
     pub fn with_buckets(buckets: usize, limit: i32) -> Limiter {
         let geometry = Geometry::of_buckets(buckets);
-        match Self::with_geometry(geometry, 1, limit, Prefixes::DEFAULT) {
+        match Self::with_geometry(geometry, 1, limit, PrefixLengths::DEFAULT) {
             Ok(limiter) => limiter,
             Err(error) => match error {},
         }
@@ -220,7 +224,7 @@ impl Limiter {
         geometry: Geometry,
         max_connections: u32,
         limit: i32,
-        prefixes: Prefixes,
+        prefixes: PrefixLengths,
     ) -> Result<Limiter, RegionError> {
         let region = Region::create(geometry)?;
         Settings::of(&region).set_limit(limit);
@@ -531,7 +535,7 @@ impl Limiter {
     }
 
     /// The configured prefixes.
-    pub fn prefixes(&self) -> Prefixes {
+    pub fn prefixes(&self) -> PrefixLengths {
         self.prefixes
     }
 
@@ -691,8 +695,8 @@ mod tests {
     /// Tallies at the highest number, be it by damage.
     #[test]
     fn tallies_go_on_after_the_highest_number() {
-        let limiter = Limiter::new(10, 1, Prefixes::DEFAULT).unwrap();
-        let source = Source::new(&[127, 0, 0, 1], Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
+        let source = Source::new(&[127, 0, 0, 1], PrefixLengths::DEFAULT).unwrap();
         for tally in &limiter.region.header().tallies {
             for (_, pick) in TOTALS {
                 pick(tally).store(u64::MAX, Ordering::Relaxed);
@@ -717,8 +721,8 @@ mod tests {
     /// All places have the same source, with more connections than can be.
     #[test]
     fn an_audit_of_damaged_counts_ends() {
-        let limiter = Limiter::new(10, 0, Prefixes::DEFAULT).unwrap();
-        let source = Source::new(&[127, 0, 0, 1], Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(10, 0, PrefixLengths::DEFAULT).unwrap();
+        let source = Source::new(&[127, 0, 0, 1], PrefixLengths::DEFAULT).unwrap();
         limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
         let slots = || limiter.region.buckets().iter().flat_map(|b| &b.slots);
         let at = limiter.table().find(source).unwrap().slot;

@@ -12,7 +12,7 @@ use std::collections::{BinaryHeap, TryReserveError};
 
 use crate::details::{Numbers, Owner};
 use crate::limiter::Limiter;
-use crate::rules::RuleKey;
+use crate::rules::Prefix;
 use crate::source::Source;
 use crate::sync::Ordering;
 use crate::table::SlotRef;
@@ -83,7 +83,7 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suggestion {
     /// `None`: the sources without a rule.
-    pub rule: Option<RuleKey>,
+    pub rule: Option<Prefix>,
     /// The rule's limit; 0: any number.
     pub limit: Option<i32>,
     /// Sources in the table whose peak was seen.
@@ -139,7 +139,7 @@ impl Limiter {
     }
 
     /// Rule and limit of a source; a limit of 0 or less: any number.
-    pub fn rule_of(&self, source: Source) -> (Option<RuleKey>, i32) {
+    pub fn rule_of(&self, source: Source) -> (Option<Prefix>, i32) {
         self.rulebook().describe(source)
     }
 
@@ -183,10 +183,10 @@ impl Limiter {
         &self,
         n: usize,
         by: By,
-        prefix: Option<RuleKey>,
+        prefix: Option<Prefix>,
     ) -> Result<(Vec<SourceReport>, u64), TryReserveError> {
         let inside = |report: &SourceReport| {
-            prefix.is_none_or(|prefix| prefix.contains(RuleKey::from(report.source)))
+            prefix.is_none_or(|prefix| prefix.contains(Prefix::from(report.source)))
         };
         let ranked = self.all().filter(inside);
         let ranked = ranked.map(|report| (report.rank(by), report.source, report));
@@ -527,13 +527,13 @@ mod tests {
 
     use super::*;
     use crate::limiter::Worker;
-    use crate::source::Prefixes;
+    use crate::source::PrefixLengths;
 
     /// The half of an address that is no part of any source is damaged.
     #[test]
     fn what_is_found_is_what_is_reported() {
-        let limiter = Arc::new(Limiter::new(10, 0, Prefixes::DEFAULT).unwrap());
-        let source = Source::new(&[0x20; 16], Prefixes::DEFAULT).unwrap();
+        let limiter = Arc::new(Limiter::new(10, 0, PrefixLengths::DEFAULT).unwrap());
+        let source = Source::new(&[0x20; 16], PrefixLengths::DEFAULT).unwrap();
         limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
         for slot in 0..limiter.table().slots() {
             let low = &limiter.table().detail(slot).low;

@@ -27,7 +27,7 @@ use std::collections::TryReserveError;
 
 use crate::process::{Entered, OneThread, is_alive, own_number};
 use crate::region::{Detail, Region, RuleEntry};
-use crate::rules::{Rule, RuleKey, RuleSet, longest_match};
+use crate::rules::{Prefix, Rule, RuleSet, longest_match};
 use crate::settings::Settings;
 use crate::source::{Family, Source};
 use crate::sync::Ordering;
@@ -66,7 +66,7 @@ impl RuleId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleReport {
     /// Whom it is for.
-    pub key: RuleKey,
+    pub key: Prefix,
     /// Connections of each source; 0: any number.
     pub limit: i32,
     /// Rejections of its sources.
@@ -153,7 +153,7 @@ impl<'a> Rulebook<'a> {
     }
 
     /// Rule and limit of `source`, for a report.
-    pub(crate) fn describe(self, source: Source) -> (Option<RuleKey>, i32) {
+    pub(crate) fn describe(self, source: Source) -> (Option<Prefix>, i32) {
         let default = Settings::of(self.region).limit();
         let found = self.read(|half| {
             let entry = half.entry(half.longest_match(source)?);
@@ -189,7 +189,7 @@ impl<'a> Rulebook<'a> {
         }
     }
 
-    /// All rules in force, sorted by [`RuleKey`].
+    /// All rules in force, sorted by [`Prefix`].
     ///
     /// # Errors
     ///
@@ -393,7 +393,7 @@ impl<'a> Half<'a> {
 
     /// Gives the numbers of the rule for `key` to `entry`. What is counted until
     /// that is in force is lost.
-    fn hand_over(self, key: &RuleKey, entry: &RuleEntry) {
+    fn hand_over(self, key: &Prefix, entry: &RuleEntry) {
         let entries = &self.entries[..self.count];
         if let Ok(at) = entries.binary_search_by(|old| old.key().cmp(key)) {
             let old = &entries[at];
@@ -427,10 +427,10 @@ impl RuleEntry {
         self.would_reject.store(0, Ordering::Release);
     }
 
-    fn key(&self) -> RuleKey {
+    fn key(&self) -> Prefix {
         // Acquire: see `Rulebook::read_once`
         let shape = self.shape.load(Ordering::Acquire);
-        RuleKey {
+        Prefix {
             family: if shape & V6 == 0 {
                 Family::V4
             } else {

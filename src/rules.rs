@@ -31,7 +31,7 @@ use std::collections::TryReserveError;
 
 use ipnet::IpNet;
 
-use crate::source::{Family, Prefixes, Source};
+use crate::source::{Family, PrefixLengths, Source};
 
 /// The most rules there can be: a rule's number fits 16 bits.
 pub const MAX_RULES: usize = 65_535;
@@ -47,7 +47,7 @@ const NESTED: usize = 129;
 
 /// A prefix. Sorts by family, network and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RuleKey {
+pub struct Prefix {
     /// IPv4 or IPv6.
     pub family: Family,
     /// IPv4: the network's address. IPv6: its upper half.
@@ -58,8 +58,8 @@ pub struct RuleKey {
     pub length: u8,
 }
 
-impl RuleKey {
-    fn new(net: IpNet) -> RuleKey {
+impl Prefix {
+    fn new(net: IpNet) -> Prefix {
         let (family, upper, lower) = match net.network() {
             IpAddr::V4(address) => (Family::V4, u64::from(address.to_bits()), 0),
             IpAddr::V6(address) => {
@@ -67,7 +67,7 @@ impl RuleKey {
                 (Family::V6, (bits >> 64) as u64, bits as u64)
             }
         };
-        RuleKey {
+        Prefix {
             family,
             upper,
             lower,
@@ -77,7 +77,7 @@ impl RuleKey {
 
     /// Whether all addresses of `other` are in this prefix.
     #[inline]
-    pub fn contains(self, other: RuleKey) -> bool {
+    pub fn contains(self, other: Prefix) -> bool {
         // a length too long, from damaged memory, is a whole address
         let host_bits = bits_of(self.family).saturating_sub(u32::from(self.length));
         let difference = (self.bits() ^ other.bits()).checked_shr(host_bits);
@@ -97,10 +97,10 @@ impl RuleKey {
 }
 
 /// The masked address as a whole: the last key of all that contain it.
-impl From<Source> for RuleKey {
+impl From<Source> for Prefix {
     #[inline]
-    fn from(source: Source) -> RuleKey {
-        RuleKey {
+    fn from(source: Source) -> Prefix {
+        Prefix {
             family: source.family(),
             upper: source.upper(),
             lower: source.low(),
@@ -110,7 +110,7 @@ impl From<Source> for RuleKey {
 }
 
 /// As a source is shown: `192.0.2.1`, `2001:db8::/32`.
-impl fmt::Display for RuleKey {
+impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.family {
             Family::V4 => write!(f, "{}", Ipv4Addr::from_bits(self.upper as u32))?,
@@ -135,7 +135,7 @@ fn bits_of(family: Family) -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The prefix.
-    pub key: RuleKey,
+    pub key: Prefix,
     /// The most connections of one source in it, or [`UNLIMITED`].
     pub limit: i32,
     /// The longest other rule that contains this one; always a smaller number.
@@ -202,8 +202,8 @@ enum Fault<'a> {
     NoAddress,
     Length(u32),
     Mapped(Ipv4Addr),
-    TooLong(Family, RuleKey),
-    HostBits(RuleKey),
+    TooLong(Family, Prefix),
+    HostBits(Prefix),
     NoLimit,
     BelowOne,
     TooHigh,
@@ -297,7 +297,7 @@ fn write_visible(to: &mut impl fmt::Write, c: char) -> fmt::Result {
 
 /// A rule before it is sorted in.
 struct Draft<'a> {
-    key: RuleKey,
+    key: Prefix,
     limit: i32,
     origin: Origin<'a>,
     text: &'a str,
@@ -305,7 +305,7 @@ struct Draft<'a> {
 
 /// Takes rules one by one, and checks them.
 pub struct RulesBuilder<'a> {
-    prefixes: Prefixes,
+    prefixes: PrefixLengths,
     drafts: Vec<Draft<'a>>,
 }
 
@@ -391,7 +391,7 @@ impl<'a> RulesBuilder<'a> {
     }
 }
 
-fn parse<'a>(text: &str, prefixes: Prefixes) -> Result<(RuleKey, i32), Fault<'a>> {
+fn parse<'a>(text: &str, prefixes: PrefixLengths) -> Result<(Prefix, i32), Fault<'a>> {
     let (prefix, limit) = text.split_once('=').ok_or(Fault::NoEquals)?;
     let key = parse_prefix(prefix.trim_ascii(), prefixes)?;
     Ok((key, parse_limit(limit.trim_ascii())?))
@@ -402,11 +402,11 @@ fn parse<'a>(text: &str, prefixes: Prefixes) -> Result<(RuleKey, i32), Fault<'a>
 /// # Errors
 ///
 /// A sentence that names the text and the reason.
-pub fn prefix(text: &str, prefixes: Prefixes) -> Result<RuleKey, String> {
+pub fn prefix(text: &str, prefixes: PrefixLengths) -> Result<Prefix, String> {
     parse_prefix(text, prefixes).map_err(|fault| format!("`{}`: {fault}", Shown(text)))
 }
 
-fn parse_prefix<'a>(text: &str, prefixes: Prefixes) -> Result<RuleKey, Fault<'a>> {
+fn parse_prefix<'a>(text: &str, prefixes: PrefixLengths) -> Result<Prefix, Fault<'a>> {
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length)),
         None => (text, None),
@@ -427,11 +427,11 @@ fn parse_prefix<'a>(text: &str, prefixes: Prefixes) -> Result<RuleKey, Fault<'a>
     {
         return Err(Fault::Mapped(mapped));
     }
-    let key = RuleKey::new(net);
+    let key = Prefix::new(net);
     let most = prefixes.length(key.family);
     if key.length > most {
         // not an error: it is shorter than `net`
-        let source = IpNet::new(address, most).map_or(key, RuleKey::new);
+        let source = IpNet::new(address, most).map_or(key, Prefix::new);
         return Err(Fault::TooLong(key.family, source));
     }
     if net.addr() != net.network() {
@@ -476,7 +476,7 @@ pub struct RuleSet {
 
 impl RuleSet {
     /// No rules yet, for sources of these prefixes.
-    pub fn builder<'a>(prefixes: Prefixes) -> RulesBuilder<'a> {
+    pub fn builder<'a>(prefixes: PrefixLengths) -> RulesBuilder<'a> {
         RulesBuilder {
             prefixes,
             drafts: Vec::new(),
@@ -496,11 +496,11 @@ impl RuleSet {
 #[inline]
 pub fn longest_match(
     count: usize,
-    key_at: impl Fn(usize) -> RuleKey,
+    key_at: impl Fn(usize) -> Prefix,
     parent_at: impl Fn(usize) -> Option<usize>,
     source: Source,
 ) -> Option<usize> {
-    let wanted = RuleKey::from(source);
+    let wanted = Prefix::from(source);
     // all rules before `from` are not after the source, all from `to` on are
     let (mut from, mut to) = (0, count);
     while from < to {
@@ -528,8 +528,8 @@ mod tests {
 
     use super::*;
 
-    fn prefixes() -> Prefixes {
-        Prefixes::new(32, 128).unwrap()
+    fn prefixes() -> PrefixLengths {
+        PrefixLengths::new(32, 128).unwrap()
     }
 
     fn set(texts: &[&str]) -> RuleSet {
@@ -540,7 +540,7 @@ mod tests {
         builder.build().unwrap()
     }
 
-    fn source(address: &str, prefixes: Prefixes) -> Source {
+    fn source(address: &str, prefixes: PrefixLengths) -> Source {
         match address.parse().unwrap() {
             IpAddr::V4(a) => Source::new(&a.octets(), prefixes),
             IpAddr::V6(a) => Source::new(&a.octets(), prefixes),
@@ -565,7 +565,7 @@ mod tests {
 
     /// The sentence about a modparam with default prefixes.
     fn error(text: &str) -> String {
-        let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+        let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
         let error = builder.add(Origin::Modparam(3), text).unwrap_err();
         error.to_string()
     }
@@ -578,7 +578,7 @@ mod tests {
     }
 
     fn file_error(content: &[u8]) -> String {
-        let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+        let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
         let error = builder.add_file("/etc/rules", content).unwrap_err();
         error.to_string()
     }
@@ -626,7 +626,7 @@ mod tests {
 
     #[test]
     fn a_rule_as_long_as_a_source_holds_for_the_whole_source() {
-        let prefixes = Prefixes::new(24, 64).unwrap();
+        let prefixes = PrefixLengths::new(24, 64).unwrap();
         let mut builder = RuleSet::builder(prefixes);
         builder
             .add_file("r", b"192.0.2.0/24=1\n2001:db8::/64=2")
@@ -662,7 +662,7 @@ mod tests {
 
     #[test]
     fn a_prefix_contains_itself_and_longer_ones() {
-        let key = |net: &str| RuleKey::new(net.parse().unwrap());
+        let key = |net: &str| Prefix::new(net.parse().unwrap());
         assert!(key("10.0.0.0/8").contains(key("10.0.0.0/8")));
         assert!(key("10.0.0.0/8").contains(key("10.0.0.0/9")));
         assert!(!key("10.0.0.0/9").contains(key("10.0.0.0/8")));
@@ -679,7 +679,7 @@ mod tests {
 
     #[test]
     fn a_file_has_comments_blanks_and_empty_lines() {
-        let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+        let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
         let content = b"# head\n\n \t\n10.0.0.0/8=1# no blank\r\n\t192.0.2.1 \t=\t2 # caf\xe9\n\
                         2001:db8::/32 = unlimited";
         builder.add_file("r", content).unwrap();
@@ -752,7 +752,7 @@ mod tests {
                  write 2001:db8::/64, or raise ipv6_prefix",
             );
         }
-        let mut builder = RuleSet::builder(Prefixes::new(24, 64).unwrap());
+        let mut builder = RuleSet::builder(PrefixLengths::new(24, 64).unwrap());
         let error = builder.add(Origin::Modparam(1), "192.0.2.7=5").unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -821,7 +821,7 @@ mod tests {
 
     #[test]
     fn a_prefix_has_one_rule() {
-        let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+        let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
         builder
             .add_file("r", b"192.0.2.0/24=1\n\n192.0.2.1/32 = 7\n")
             .unwrap();
@@ -839,7 +839,7 @@ mod tests {
         for n in 0..MAX_RULES as u32 {
             content += &format!("{}=1\n", Ipv4Addr::from_bits(n << 8));
         }
-        let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+        let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
         builder.add_file("r", content.as_bytes()).unwrap();
         let more = Origin::Line("r", 65_536);
         assert_eq!(
@@ -849,7 +849,7 @@ mod tests {
         );
         let set = builder.build().unwrap();
         assert_eq!(set.rules().len(), MAX_RULES);
-        let last = source("0.255.254.0", Prefixes::DEFAULT);
+        let last = source("0.255.254.0", PrefixLengths::DEFAULT);
         assert_eq!(find(&set, last), Some(MAX_RULES - 1));
     }
 
@@ -866,7 +866,7 @@ mod tests {
         let parent = |rule: usize| rules[rule].parent.map(usize::from);
         let key = |rule: usize| match rule {
             0 => rules[0].key,
-            _ => RuleKey {
+            _ => Prefix {
                 length: 128,
                 lower: rule as u64,
                 ..rules[0].key
@@ -913,9 +913,9 @@ mod tests {
         addresses
     }
 
-    fn any_key() -> impl Strategy<Value = RuleKey> {
+    fn any_key() -> impl Strategy<Value = Prefix> {
         (any::<bool>(), any::<u64>(), any::<u64>(), any::<u8>()).prop_map(
-            |(v6, upper, lower, length)| RuleKey {
+            |(v6, upper, lower, length)| Prefix {
                 family: if v6 { Family::V6 } else { Family::V4 },
                 upper,
                 lower,
@@ -940,7 +940,7 @@ mod tests {
             });
             nets.sort();
             nets.dedup();
-            let prefixes = Prefixes::new(lengths.0, lengths.1).unwrap();
+            let prefixes = PrefixLengths::new(lengths.0, lengths.1).unwrap();
             // the order in which they are written does not matter
             let content: String = nets.iter().rev().map(|net| format!("{net}=1\n")).collect();
             let mut builder = RuleSet::builder(prefixes);
@@ -955,7 +955,7 @@ mod tests {
                 let found = find(&set, source(&address.to_string(), prefixes));
                 prop_assert_eq!(
                     found.map(|rule| set.rules()[rule].key),
-                    longest.map(|net| RuleKey::new(*net)),
+                    longest.map(|net| Prefix::new(*net)),
                     "{} of {}", address, content,
                 );
             }
@@ -1000,7 +1000,7 @@ mod tests {
     }
 
     fn check_bytes(content: &[u8]) -> Result<(), TestCaseError> {
-        let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+        let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
         let result = builder.add_file("r", content);
         if let Err(error) = result.and_then(|()| builder.build().map(drop)) {
             let sentence = error.to_string();

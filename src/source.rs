@@ -22,20 +22,20 @@ pub enum Family {
 
 /// How many leading bits of an address make a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prefixes {
+pub struct PrefixLengths {
     v4: u8,
     v6: u8,
 }
 
-impl Prefixes {
+impl PrefixLengths {
     /// Each host for itself in IPv4; in IPv6 the /64 network, which a single
     /// host owns as a rule (RFC 6177, RFC 7421).
-    pub const DEFAULT: Prefixes = Prefixes { v4: 32, v6: 64 };
+    pub const DEFAULT: PrefixLengths = PrefixLengths { v4: 32, v6: 64 };
 
     /// `v4` from 1 to 32, `v6` from 1 to 128, else `None`.
-    pub fn new(v4: u32, v6: u32) -> Option<Prefixes> {
+    pub fn new(v4: u32, v6: u32) -> Option<PrefixLengths> {
         if (1..=32).contains(&v4) && (1..=128).contains(&v6) {
-            Some(Prefixes {
+            Some(PrefixLengths {
                 v4: v4 as u8,
                 v6: v6 as u8,
             })
@@ -74,7 +74,7 @@ impl Source {
     /// The source of an address in network byte order, 4 or 16 bytes. `None`
     /// for any other length.
     #[inline]
-    pub fn new(address: &[u8], prefixes: Prefixes) -> Option<Source> {
+    pub fn new(address: &[u8], prefixes: PrefixLengths) -> Option<Source> {
         if let Ok(octets) = <[u8; 4]>::try_from(address) {
             return Some(Source::v4(u32::from_be_bytes(octets), prefixes));
         }
@@ -86,7 +86,7 @@ impl Source {
     }
 
     #[inline]
-    fn v4(address: u32, prefixes: Prefixes) -> Source {
+    fn v4(address: u32, prefixes: PrefixLengths) -> Source {
         let masked = address & (u32::MAX << (32 - u32::from(prefixes.v4)));
         Source {
             family: Family::V4,
@@ -144,7 +144,7 @@ impl Source {
     }
 
     /// IPv4: 0. IPv6: the lower half of the address, which is 0 if
-    /// [`Prefixes::fit_one_word`].
+    /// [`PrefixLengths::fit_one_word`].
     #[inline]
     pub(crate) fn low(self) -> u64 {
         match self.family {
@@ -167,7 +167,7 @@ impl Source {
 
     /// The source as text: `192.0.2.1`, or `2001:db8::/64` where the prefix is
     /// shorter than the address.
-    pub fn display(self, prefixes: Prefixes) -> impl fmt::Display {
+    pub fn display(self, prefixes: PrefixLengths) -> impl fmt::Display {
         SourceText {
             source: self,
             prefix: prefixes.length(self.family),
@@ -210,7 +210,7 @@ impl fmt::Display for SourceText {
 mod tests {
     use super::*;
 
-    fn source(address: &str, prefixes: Prefixes) -> Source {
+    fn source(address: &str, prefixes: PrefixLengths) -> Source {
         match address.parse().unwrap() {
             core::net::IpAddr::V4(a) => Source::new(&a.octets(), prefixes),
             core::net::IpAddr::V6(a) => Source::new(&a.octets(), prefixes),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     fn text(address: &str, v4: u32, v6: u32) -> String {
-        let prefixes = Prefixes::new(v4, v6).unwrap();
+        let prefixes = PrefixLengths::new(v4, v6).unwrap();
         source(address, prefixes).display(prefixes).to_string()
     }
 
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn mapped_ipv4_is_ipv4() {
-        let p = Prefixes::DEFAULT;
+        let p = PrefixLengths::DEFAULT;
         assert_eq!(source("::ffff:192.0.2.1", p), source("192.0.2.1", p));
         assert_ne!(source("::fffe:192.0.2.1", p), source("192.0.2.1", p));
     }
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn family_is_part_of_the_source() {
         // the same word, as IPv4 0.0.0.1 and as IPv6 0:0:0:1::/64
-        let p = Prefixes::DEFAULT;
+        let p = PrefixLengths::DEFAULT;
         let (v4, v6) = (source("0.0.0.1", p), source("0:0:0:1::", p));
         assert_eq!(v4.word(), v6.word());
         assert_ne!(v4, v6);
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn words_give_the_source_back() {
-        let wide = Prefixes::new(32, 128).unwrap();
+        let wide = PrefixLengths::new(32, 128).unwrap();
         for address in ["192.0.2.1", "::", "2001:db8:1:2:3:4:5:6", "0.0.0.0"] {
             let s = source(address, wide);
             assert_eq!(Source::from_words(s.family(), s.word(), s.low()), s);
@@ -264,14 +264,17 @@ mod tests {
     #[test]
     fn other_lengths_are_no_address() {
         for length in [0, 1, 3, 5, 15, 17] {
-            assert_eq!(Source::new(&[1; 17][..length], Prefixes::DEFAULT), None);
+            assert_eq!(
+                Source::new(&[1; 17][..length], PrefixLengths::DEFAULT),
+                None
+            );
         }
     }
 
     #[test]
     fn prefixes_out_of_range() {
         for (v4, v6) in [(0, 64), (33, 64), (32, 0), (32, 129), (u32::MAX, 64)] {
-            assert_eq!(Prefixes::new(v4, v6), None);
+            assert_eq!(PrefixLengths::new(v4, v6), None);
         }
     }
 }

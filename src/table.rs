@@ -78,7 +78,7 @@
 use crate::hash::SourceHash;
 use crate::region::{Bucket, Detail, Region, SLOTS_PER_BUCKET, Slot};
 use crate::rows::{RowSet, Rows};
-use crate::source::{Family, Prefixes, Source};
+use crate::source::{Family, PrefixLengths, Source};
 use crate::sync::{AtomicU32, Ordering};
 
 /// How often a lost race is run again. Losing once takes another process that
@@ -218,7 +218,11 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(crate) fn new(region: &'a Region, hash: &'a SourceHash, prefixes: Prefixes) -> Table<'a> {
+    pub(crate) fn new(
+        region: &'a Region,
+        hash: &'a SourceHash,
+        prefixes: PrefixLengths,
+    ) -> Table<'a> {
         Table {
             region,
             rows: Rows::new(region),

@@ -294,13 +294,13 @@ impl Watch {
 mod tests {
     use super::*;
     use crate::limiter::Worker;
-    use crate::source::Prefixes;
+    use crate::source::PrefixLengths;
 
     #[test]
     fn several_ticks_cover_a_table_once() {
-        let limiter = Limiter::new(100, 1, Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(100, 1, PrefixLengths::DEFAULT).unwrap();
         for n in 0..50 {
-            let source = Source::new(&[10, 0, 0, n], Prefixes::DEFAULT).unwrap();
+            let source = Source::new(&[10, 0, 0, n], PrefixLengths::DEFAULT).unwrap();
             limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
             let rejection = limiter.check(source).unwrap_err();
             limiter.rejected(Worker::ACCEPTOR, rejection);

@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use tcp_conn_limit::audit::{Audit, NoRoom};
 use tcp_conn_limit::limiter::{Limiter, Worker};
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -43,12 +43,12 @@ fn page_faults() -> i64 {
 }
 
 fn source(n: u32) -> Source {
-    Source::new(&(0x0a00_0000 + n).to_be_bytes(), Prefixes::DEFAULT).unwrap()
+    Source::new(&(0x0a00_0000 + n).to_be_bytes(), PrefixLengths::DEFAULT).unwrap()
 }
 
 /// A limiter in which each of so many sources has a connection.
 fn busy(sources: u32) -> Limiter {
-    let limiter = Limiter::new(sources, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(sources, 0, PrefixLengths::DEFAULT).unwrap();
     for n in 0..sources {
         limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
     }

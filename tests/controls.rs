@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Totals, Worker};
 use tcp_conn_limit::rules::{Origin, RuleSet};
 use tcp_conn_limit::settings::{Mode, OnFull};
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 
 fn source(n: u32) -> Source {
     let address = [&[10], &n.to_be_bytes()[1..]].concat();
-    Source::new(&address, Prefixes::DEFAULT).unwrap()
+    Source::new(&address, PrefixLengths::DEFAULT).unwrap()
 }
 
 fn load(limiter: &Limiter, texts: &[&str]) {
@@ -43,7 +43,7 @@ fn overfill(limiter: &Limiter) -> Vec<(Source, Option<Result<(), NotCounted>>)> 
 }
 
 fn tiny(limit: i32, on_full: OnFull, mode: Mode) -> Limiter {
-    let limiter = Limiter::new(1, limit, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(1, limit, PrefixLengths::DEFAULT).unwrap();
     limiter.set_on_full(on_full);
     limiter.set_mode(mode);
     limiter
@@ -193,7 +193,7 @@ fn what_check_lets_through_has_a_place() {
 /// A lower limit closes nothing: who is over it may open none until it fits.
 #[test]
 fn a_limit_changes_for_the_connections_to_come() {
-    let limiter = Limiter::new(100, 5, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(100, 5, PrefixLengths::DEFAULT).unwrap();
     for _ in 0..5 {
         assert_eq!(accept(&limiter, source(1)), Some(Ok(())));
     }
@@ -214,7 +214,7 @@ fn a_limit_changes_for_the_connections_to_come() {
 /// Counting goes on with the mode off, so that the limit holds at once afterwards.
 #[test]
 fn modes_change_for_the_connections_to_come() {
-    let limiter = Limiter::new(100, 2, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(100, 2, PrefixLengths::DEFAULT).unwrap();
     limiter.set_mode(Mode::Off);
     for _ in 0..4 {
         assert_eq!(accept(&limiter, source(1)), Some(Ok(())));
@@ -231,7 +231,7 @@ fn modes_change_for_the_connections_to_come() {
 /// Rules hold without a limit for the others, and beside one.
 #[test]
 fn rules_hold_with_and_without_a_limit() {
-    let limiter = Limiter::new(100, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(100, 0, PrefixLengths::DEFAULT).unwrap();
     load(
         &limiter,
         &["10.0.0.1=2", "10.0.0.2=unlimited", "10.0.0.3=9"],
@@ -254,7 +254,7 @@ fn rules_hold_with_and_without_a_limit() {
 /// tells of it.
 #[test]
 fn a_limit_that_is_brought_along() {
-    let limiter = Limiter::new(100, 1, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(100, 1, PrefixLengths::DEFAULT).unwrap();
     load(&limiter, &["10.0.0.1=unlimited"]);
     limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
     for mode in [Mode::Enforce, Mode::Monitor, Mode::Off] {
@@ -281,7 +281,7 @@ fn a_place_does_not_keep_what_its_sources_had() {
         rejected: u32,
         claims: u32,
     }
-    let limiter = Limiter::new(1, 3, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(1, 3, PrefixLengths::DEFAULT).unwrap();
     // every other source has a limit of its own
     load(&limiter, &["10.0.0.0/25=1", "10.0.1.0/25=1"]);
     let own_limit = |n: u32| if n & 0x80 == 0 { 1 } else { 3 };
@@ -317,7 +317,7 @@ fn a_place_does_not_keep_what_its_sources_had() {
 #[test]
 fn a_place_that_comes_round_keeps_nothing() {
     const EPOCHS: u32 = 4_096;
-    let limiter = Limiter::new(1, 3, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(1, 3, PrefixLengths::DEFAULT).unwrap();
     load(&limiter, &["10.0.0.1=1"]);
     let own = limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
     let rejection = limiter.check(source(1)).unwrap_err();
@@ -352,13 +352,13 @@ fn rules_change_more_often_than_a_number_tells() {
         ["10.0.0.0=1", "10.0.0.1=100"],
     ]
     .map(|texts| {
-        let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+        let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
         for (text, number) in texts.iter().zip(1..) {
             builder.add(Origin::Modparam(number), text).unwrap();
         }
         builder.build().unwrap()
     });
-    let limiter = Limiter::new(10, 5, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(10, 5, PrefixLengths::DEFAULT).unwrap();
     limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
     let refused = || limiter.check(source(1)).is_err();
     // beyond 16 bits, looked at each time

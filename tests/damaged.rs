@@ -17,7 +17,7 @@ use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
 use tcp_conn_limit::report::By;
 use tcp_conn_limit::rules::{Origin, RuleSet, prefix};
 use tcp_conn_limit::settings::{Mode, OnFull};
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 use tcp_conn_limit::watch::Watch;
 
 mod processes;
@@ -64,7 +64,7 @@ struct Table {
 }
 
 impl Table {
-    fn new(connections: u32, prefixes: Prefixes) -> Table {
+    fn new(connections: u32, prefixes: PrefixLengths) -> Table {
         let before = mappings();
         let limiter = Limiter::new(connections, 0, prefixes).unwrap();
         let mut new = mappings();
@@ -268,7 +268,7 @@ fn damage(limiter: &Limiter, bytes: &[AtomicU8], random: &mut SmallRng) {
 
 /// Tables of several sizes, for both ways to compare sources.
 fn tables() -> Vec<Table> {
-    let prefixes = [Prefixes::DEFAULT, Prefixes::new(32, 128).unwrap()];
+    let prefixes = [PrefixLengths::DEFAULT, PrefixLengths::new(32, 128).unwrap()];
     let tables = [1, 10, 60]
         .into_iter()
         .flat_map(|connections| prefixes.map(|prefixes| Table::new(connections, prefixes)));

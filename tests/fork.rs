@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, Token, Worker};
 use tcp_conn_limit::report::Group;
 use tcp_conn_limit::rules::{Origin, RuleSet};
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 use tcp_conn_limit::watch::{Notice, Watch};
 
 mod processes;
@@ -44,7 +44,7 @@ fn hammer(limiter: &Limiter, worker: u32, sources: u32, rounds: u32) {
 }
 
 fn hammered_by_all(sources: u32) {
-    let limiter = Limiter::new(WORKERS * 100, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(WORKERS * 100, 0, PrefixLengths::DEFAULT).unwrap();
     let hold = limiter.opened(Worker::ACCEPTOR, source(0), 0).unwrap();
     let children = (0..WORKERS)
         .map(|worker| Child::start(|| hammer(&limiter, worker, sources, 50_000)))
@@ -74,7 +74,7 @@ fn the_limit_holds_among_processes() {
     const SOURCES: usize = 4;
     let live: &[AtomicI32; SOURCES] = shared();
     let admitted: &AtomicU32 = shared();
-    let limiter = Limiter::new(1_000, LIMIT, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(1_000, LIMIT, PrefixLengths::DEFAULT).unwrap();
     let children = (0..WORKERS)
         .map(|worker| {
             Child::start(|| {
@@ -92,7 +92,7 @@ fn the_limit_holds_among_processes() {
 /// and a place that another process freed is free at once.
 fn closed_from_another_process() {
     const LIMIT: i32 = 10;
-    let limiter = &Limiter::new(100, LIMIT, Prefixes::DEFAULT).unwrap();
+    let limiter = &Limiter::new(100, LIMIT, PrefixLengths::DEFAULT).unwrap();
     let (mut ours, mut theirs) = UnixStream::pair().unwrap();
     // gives its end away, so that an end of the child is seen at ours
     let closer = Child::start(move || {
@@ -138,7 +138,7 @@ fn of_network(n: u32) -> Source {
 
 fn set(texts: impl Iterator<Item = String>) -> RuleSet {
     let texts: Vec<String> = texts.collect();
-    let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+    let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
     for (text, number) in texts.iter().zip(1..) {
         builder.add(Origin::Modparam(number), text).unwrap();
     }
@@ -229,7 +229,7 @@ fn reload(limiter: &Limiter, sets: &[RuleSet], rounds: usize) -> u32 {
 fn rules_change_as_a_whole() {
     const ROUNDS: usize = 5_000;
     let (stop, loaded): (&AtomicBool, &AtomicU32) = (shared(), shared());
-    let limiter = Limiter::new(10_000, DEFAULT, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(10_000, DEFAULT, PrefixLengths::DEFAULT).unwrap();
     let sets = two_sets();
     ready(&limiter, &sets);
     let mut children: Vec<_> = (0..3)
@@ -259,7 +259,7 @@ fn rules_change_as_a_whole() {
 fn two_processes_load_rules() {
     const ROUNDS: u32 = 2_000;
     let (stop, busy): (&AtomicBool, &AtomicU32) = (shared(), shared());
-    let limiter = &Limiter::new(10_000, DEFAULT, Prefixes::DEFAULT).unwrap();
+    let limiter = &Limiter::new(10_000, DEFAULT, PrefixLengths::DEFAULT).unwrap();
     let sets = &two_sets();
     ready(limiter, sets);
     let readers = (0..2)
@@ -289,7 +289,7 @@ fn two_processes_load_rules() {
 /// ones in force, and the next one can load.
 fn a_writer_is_killed() {
     let stop: &AtomicBool = shared();
-    let limiter = Limiter::new(10_000, DEFAULT, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(10_000, DEFAULT, PrefixLengths::DEFAULT).unwrap();
     let sets = two_sets();
     ready(&limiter, &sets);
     let readers = (0..2)
@@ -335,7 +335,7 @@ fn watching(limiter: &Limiter, interval: u32, stop: &AtomicBool, mut tell: impl 
 /// samples is killed now and then.
 fn a_place_changes_hands_under_the_watch() {
     let stop: &AtomicBool = shared();
-    let limiter = Limiter::new(1, 2, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(1, 2, PrefixLengths::DEFAULT).unwrap();
     let own = (0..=255).step_by(2).map(|n| format!("10.0.0.{n}=1"));
     limiter.set_rules(&set(own)).unwrap();
     let mut random = SmallRng::seed_from_u64(1);
@@ -356,7 +356,7 @@ fn a_place_changes_hands_under_the_watch() {
 fn every_rejection_is_told() {
     const SOURCES: u32 = 300;
     let (stop, told): (&AtomicBool, &AtomicU64) = (shared(), shared());
-    let limiter = Limiter::new(1_000, 1, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(1_000, 1, PrefixLengths::DEFAULT).unwrap();
     for n in 0..SOURCES {
         limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
     }
@@ -395,7 +395,7 @@ fn every_rejection_is_told() {
 fn statistics_are_reset_among_processes() {
     const REJECTIONS: u64 = 50_000;
     let stop: &AtomicBool = shared();
-    let limiter = Limiter::new(100, 1, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(100, 1, PrefixLengths::DEFAULT).unwrap();
     limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
     let reject = |worker: u32| {
         let rejection = limiter.check(source(1)).unwrap_err();

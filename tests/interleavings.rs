@@ -20,7 +20,7 @@ use tcp_conn_limit::killed_after;
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Rejection, StaleToken, Token, Worker};
 use tcp_conn_limit::report::SourceReport;
 use tcp_conn_limit::rules::{Origin, RuleSet};
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 
 /// Preemptions of a run, unless LOOM_MAX_PREEMPTIONS says another number. Three
 /// threads that claim, or one that is killed, have so many orders that they get one
@@ -125,11 +125,11 @@ fn explore_kills(name: &str, scenario: impl Fn(u32) -> bool + Clone + Send + Syn
 }
 
 fn source(n: u8) -> Source {
-    Source::new(&[10, 0, 0, n], Prefixes::DEFAULT).unwrap()
+    Source::new(&[10, 0, 0, n], PrefixLengths::DEFAULT).unwrap()
 }
 
 fn rules(texts: &[&str]) -> Arc<RuleSet> {
-    let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+    let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
     for text in texts {
         builder.add(Origin::Modparam(1), text).unwrap();
     }

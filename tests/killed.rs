@@ -20,7 +20,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, NotCounted, StaleToken, Token, Worker};
 use tcp_conn_limit::rules::{Origin, RuleSet};
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 
 mod processes;
 
@@ -376,7 +376,7 @@ struct Scene {
 
 impl Scene {
     fn new(seed: u64, passing: u32) -> Scene {
-        let limiter = Limiter::new(40, LIMIT, Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(40, LIMIT, PrefixLengths::DEFAULT).unwrap();
         limit_passing_sources(&limiter);
         let mut holds = Vec::new();
         let mut hold = |by: usize, number: u32| {

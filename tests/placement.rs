@@ -12,10 +12,10 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, Token, Worker};
 use tcp_conn_limit::settings::OnFull;
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 
 fn source(n: u32) -> Source {
-    Source::new(&n.to_be_bytes(), Prefixes::DEFAULT).unwrap()
+    Source::new(&n.to_be_bytes(), PrefixLengths::DEFAULT).unwrap()
 }
 
 /// A fixed set of sources that connect and disconnect in random order, so that a fixed
@@ -34,7 +34,7 @@ impl Fleet {
     const FRESH: u32 = 1 << 31;
 
     fn new(capacity: u32, connected: usize, size: u32) -> Fleet {
-        let limiter = Limiter::new(capacity, 0, Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(capacity, 0, PrefixLengths::DEFAULT).unwrap();
         limiter.set_on_full(OnFull::Reject);
         let mut random = SmallRng::seed_from_u64(1);
         let mut sources: Vec<u32> = (0..size).collect();
@@ -123,7 +123,7 @@ fn sources_that_left_last_are_known() {
     const CONNECTED: u32 = CAPACITY * 2 / 7;
     const STREAM: u32 = 12 * CAPACITY;
     const LAST: u32 = CAPACITY * 10 / 7;
-    let limiter = Limiter::new(CAPACITY, 1, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(CAPACITY, 1, PrefixLengths::DEFAULT).unwrap();
     let mut connected = VecDeque::new();
     for n in 0..STREAM {
         connected.push_back(limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap());

@@ -10,7 +10,7 @@ use tcp_conn_limit::limiter::{Limiter, Worker};
 use tcp_conn_limit::report::{By, LEAST};
 use tcp_conn_limit::rules::{Origin, RuleSet, prefix};
 use tcp_conn_limit::settings::Mode;
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 use tcp_conn_limit::watch::Watch;
 
 const NETS: [&str; 8] = [
@@ -38,8 +38,8 @@ fn address(v6: bool, n: u8) -> IpAddr {
 
 fn source(address: IpAddr) -> Source {
     match address {
-        IpAddr::V4(a) => Source::new(&a.octets(), Prefixes::DEFAULT),
-        IpAddr::V6(a) => Source::new(&a.octets(), Prefixes::DEFAULT),
+        IpAddr::V4(a) => Source::new(&a.octets(), PrefixLengths::DEFAULT),
+        IpAddr::V6(a) => Source::new(&a.octets(), PrefixLengths::DEFAULT),
     }
     .unwrap()
 }
@@ -239,7 +239,7 @@ proptest! {
         lives in lives(),
         rules in proptest::sample::subsequence(NETS.to_vec(), 0..=NETS.len()),
     ) {
-        let limiter = Limiter::new(500, 1, Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(500, 1, PrefixLengths::DEFAULT).unwrap();
         let texts: Vec<String> = rules.iter().map(|net| format!("{net}=1")).collect();
         load(&limiter, &texts);
         let mut rules: Vec<IpNet> = rules.into_iter().map(net).collect();
@@ -265,7 +265,7 @@ fn many(limiter: &Limiter, peaks: impl Iterator<Item = u32>) {
 /// Enough sources that some are above what is proposed, and more than are listed.
 #[test]
 fn the_highest_few_are_listed() {
-    let limiter = Limiter::new(50_000, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(50_000, 0, PrefixLengths::DEFAULT).unwrap();
     many(
         &limiter,
         (0..2_000).map(|n| if n % 130 == 7 { 100 + n / 130 } else { 3 }),
@@ -285,7 +285,7 @@ fn the_highest_few_are_listed() {
 /// Where a source lies in the table tells of the hash's secret.
 #[test]
 fn equals_are_listed_by_address() {
-    let limiter = Limiter::new(50_000, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(50_000, 0, PrefixLengths::DEFAULT).unwrap();
     many(
         &limiter,
         (0..2_000).map(|n| if n % 130 == 7 { 100 } else { 1 }),
@@ -300,7 +300,7 @@ fn equals_are_listed_by_address() {
 
 #[test]
 fn what_nobody_has_is_zero() {
-    let limiter = Limiter::new(10, 5, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(10, 5, PrefixLengths::DEFAULT).unwrap();
     load(&limiter, &["10.0.0.0/8=unlimited".to_owned()]);
     for suggestion in limiter.suggest(10).unwrap() {
         assert_eq!((suggestion.sources, suggestion.above), (0, 0));
@@ -317,7 +317,7 @@ fn what_nobody_has_is_zero() {
 /// gone, nor those that belong to no source.
 #[test]
 fn rejections_of_rules_that_are_gone_are_nobodys() {
-    let limiter = Limiter::new(10, 1, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
     load(&limiter, &["10.0.0.0/8=1".to_owned()]);
     let reject = |address: [u8; 4]| {
         let source = source(Ipv4Addr::from_octets(address).into());

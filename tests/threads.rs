@@ -13,7 +13,7 @@ use tcp_conn_limit::audit::Audit;
 use tcp_conn_limit::limiter::{Limiter, Token, Worker};
 use tcp_conn_limit::rules::{Origin, RuleSet};
 use tcp_conn_limit::settings::Mode;
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 use tcp_conn_limit::watch::Watch;
 
 mod set_at_end;
@@ -35,7 +35,7 @@ fn source(n: u32) -> Source {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     };
-    Source::new(&octets, Prefixes::DEFAULT).unwrap()
+    Source::new(&octets, PrefixLengths::DEFAULT).unwrap()
 }
 
 /// Waits for each of the threads. Their scope would do so, too, but in a way that
@@ -69,7 +69,7 @@ fn hammer(limiter: &Limiter, worker: u32, sources: u32, rounds: u32) -> Vec<Toke
 
 /// What is opened by one thread is closed by the next.
 fn hammered_by_all(sources: u32, rounds: u32) {
-    let limiter = &Limiter::new(WORKERS * 100, 3, Prefixes::DEFAULT).unwrap();
+    let limiter = &Limiter::new(WORKERS * 100, 3, PrefixLengths::DEFAULT).unwrap();
     let all = thread::scope(|scope| {
         let start = |worker| scope.spawn(move || hammer(limiter, worker, sources, rounds));
         join((0..WORKERS).map(start).collect())
@@ -106,7 +106,7 @@ fn all_counts_return_to_zero_many_sources() {
 fn the_limit_holds_among_threads() {
     const LIMIT: i32 = 5;
     let live = &[const { AtomicI32::new(0) }; 4];
-    let limiter = &Limiter::new(1_000, LIMIT, Prefixes::DEFAULT).unwrap();
+    let limiter = &Limiter::new(1_000, LIMIT, PrefixLengths::DEFAULT).unwrap();
     thread::scope(|scope| {
         let work =
             |worker| scope.spawn(move || keep_within(limiter, worker, LIMIT, live, source, 20_000));
@@ -117,7 +117,7 @@ fn the_limit_holds_among_threads() {
 }
 
 fn rules(texts: &[&str]) -> RuleSet {
-    let mut builder = RuleSet::builder(Prefixes::DEFAULT);
+    let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
     for (text, number) in texts.iter().zip(1..) {
         builder.add(Origin::Modparam(number), text).unwrap();
     }
@@ -128,7 +128,7 @@ fn rules(texts: &[&str]) -> RuleSet {
 /// change, statistics are reset, reports are made and the watch ticks.
 #[test]
 fn everything_at_the_same_time() {
-    let limiter = &Limiter::new(1_000, 3, Prefixes::DEFAULT).unwrap();
+    let limiter = &Limiter::new(1_000, 3, PrefixLengths::DEFAULT).unwrap();
     let sets = &[
         rules(&["10.0.0.0/8=2", "10.0.0.4=unlimited", "2001:db8::/32=4"]),
         rules(&["10.0.0.0/24=1", "2001:db8:0:3::/64=9"]),

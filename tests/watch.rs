@@ -4,14 +4,14 @@
 use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
 use tcp_conn_limit::report::seconds_since;
 use tcp_conn_limit::settings::{Mode, OnFull};
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 use tcp_conn_limit::watch::{MOST_FIRST, Notice, Summary, Watch};
 
 const INTERVAL: u32 = 60;
 
 fn source(n: u32) -> Source {
     let address = [&[10], &n.to_be_bytes()[1..]].concat();
-    Source::new(&address, Prefixes::DEFAULT).unwrap()
+    Source::new(&address, PrefixLengths::DEFAULT).unwrap()
 }
 
 fn open(limiter: &Limiter, n: u32) -> Token {
@@ -38,7 +38,7 @@ impl Scene {
     }
 
     fn at(now: u32, sources: u32) -> Scene {
-        let limiter = Limiter::new(sources.max(10), 1, Prefixes::DEFAULT).unwrap();
+        let limiter = Limiter::new(sources.max(10), 1, PrefixLengths::DEFAULT).unwrap();
         for n in 0..sources {
             open(&limiter, n);
         }
@@ -411,7 +411,7 @@ fn peaks_below_eight_are_sampled_and_from_eight_on_exact() {
 /// Workers in several rows: the source's connections count, not those of a row.
 #[test]
 fn peaks_are_exact_over_all_rows() {
-    let limiter = Limiter::new(100, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(100, 0, PrefixLengths::DEFAULT).unwrap();
     let mut tokens = Vec::new();
     for worker in [0, 1, 2] {
         for _ in 0..4 {
@@ -580,7 +580,7 @@ fn a_full_table_is_told_at_the_end_of_the_interval() {
 
 #[test]
 fn one_tick_covers_a_large_table() {
-    let limiter = Limiter::new(400_000, 1, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(400_000, 1, PrefixLengths::DEFAULT).unwrap();
     let mut watch = Watch::default();
     for n in 0..50 {
         open(&limiter, n);
@@ -595,7 +595,7 @@ fn one_tick_covers_a_large_table() {
 
 #[test]
 fn each_tick_publishes_sources_and_connections() {
-    let limiter = Limiter::new(100, 0, Prefixes::DEFAULT).unwrap();
+    let limiter = Limiter::new(100, 0, PrefixLengths::DEFAULT).unwrap();
     let mut watch = Watch::default();
     let gauges = || {
         let last = limiter.last_occupancy();

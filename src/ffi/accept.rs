@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::host::tcl_event;
     use crate::limiter::Limiter;
-    use crate::source::Prefixes;
+    use crate::source::PrefixLengths;
 
     static LINES: Mutex<Vec<(i32, String)>> = Mutex::new(Vec::new());
 
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn refused_memory_is_logged_and_nothing_else() {
         let global = Global {
-            limiter: Limiter::new(10_000, 1, Prefixes::DEFAULT).unwrap(),
+            limiter: Limiter::new(10_000, 1, PrefixLengths::DEFAULT).unwrap(),
             log,
             now,
             rejected,

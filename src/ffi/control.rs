@@ -25,7 +25,7 @@ use crate::limiter::Limiter;
 use crate::report::SourceReport;
 use crate::rules::{Origin, RuleError, RuleSet};
 use crate::settings::{Mode, OnFull};
-use crate::source::Prefixes;
+use crate::source::PrefixLengths;
 use crate::watch::{Notice, Watch};
 
 /// Connections over the limit are rejected.
@@ -131,7 +131,7 @@ fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), (i32
         Mode::from_number(config.mode).ok_or_else(|| unknown("mode", config.mode, TCL_MODE_OFF))?;
     let on_full = OnFull::from_number(config.on_full)
         .ok_or_else(|| unknown("on_full", config.on_full, TCL_ON_FULL_REJECT))?;
-    let prefixes = Prefixes::new(v4, v6).ok_or_else(|| bad("prefixes out of range"))?;
+    let prefixes = PrefixLengths::new(v4, v6).ok_or_else(|| bad("prefixes out of range"))?;
     let mut made = false;
     GLOBAL.get_or_try_init(|| {
         let limiter = Limiter::new(most, config.limit, prefixes).map_err(|e| (TCL_EMEM, e))?;

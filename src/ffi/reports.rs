@@ -6,7 +6,7 @@ use core::ffi::c_char;
 use super::memory::{bytes, put, text, write_text};
 use super::{DEFAULT, Global, TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_SOURCE_TEXT, guard};
 use crate::report::{By, Occupancy, SourceReport, seconds_since};
-use crate::rules::{RuleKey, prefix as parse_prefix};
+use crate::rules::{Prefix, prefix as parse_prefix};
 use crate::source::{Family, Source};
 use crate::sync::Ordering;
 
@@ -433,7 +433,7 @@ impl Global {
         sources: *mut tcl_source,
         room: u32,
         by: By,
-        prefix: Option<RuleKey>,
+        prefix: Option<Prefix>,
     ) -> (i32, u64) {
         if sources.is_null() {
             return (TCL_EARG, 0);
@@ -466,7 +466,7 @@ impl Global {
         }
     }
 
-    fn prefix_text(&self, rule: Option<RuleKey>) -> [c_char; TCL_SOURCE_TEXT] {
+    fn prefix_text(&self, rule: Option<Prefix>) -> [c_char; TCL_SOURCE_TEXT] {
         match rule {
             Some(rule) => self.text(rule),
             None => self.text(DEFAULT),

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::limiter::{Limiter, Token, Totals, Worker};
     use crate::settings::{Mode, OnFull};
-    use crate::source::{Prefixes, Source};
+    use crate::source::{PrefixLengths, Source};
     use proptest::prelude::*;
     use std::collections::HashMap;
 
@@ -201,11 +201,11 @@ mod tests {
     }
 
     fn source(address: &[u8]) -> Source {
-        Source::new(address, Prefixes::DEFAULT).unwrap()
+        Source::new(address, PrefixLengths::DEFAULT).unwrap()
     }
 
     fn limiter(limit: i32) -> Limiter {
-        Limiter::new(1000, limit, Prefixes::DEFAULT).unwrap()
+        Limiter::new(1000, limit, PrefixLengths::DEFAULT).unwrap()
     }
 
     fn connections(limiter: &Limiter, address: &[u8]) -> u32 {

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::time::Instant;
 
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 
 /// Runs those of `tests` whose name contains an argument of the program, or all, one
 /// after the other.
@@ -128,5 +128,5 @@ pub(crate) fn shared<T>() -> &'static T {
 
 pub(crate) fn source(n: u32) -> Source {
     let address = [&[10], &n.to_be_bytes()[1..]].concat();
-    Source::new(&address, Prefixes::DEFAULT).unwrap()
+    Source::new(&address, PrefixLengths::DEFAULT).unwrap()
 }

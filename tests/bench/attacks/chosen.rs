@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Token, Worker};
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 
 use crate::Result;
 use crate::kamailio::CONNECTIONS;
@@ -41,9 +41,9 @@ pub(crate) struct Proof {
 }
 
 pub(crate) fn choose(at_a_time: usize) -> Result<Chosen> {
-    let own = Limiter::new(CONNECTIONS, i32::MAX, Prefixes::DEFAULT)?;
+    let own = Limiter::new(CONNECTIONS, i32::MAX, PrefixLengths::DEFAULT)?;
     let opened = |address: u32| {
-        let source = Source::new(&address.to_be_bytes(), Prefixes::DEFAULT);
+        let source = Source::new(&address.to_be_bytes(), PrefixLengths::DEFAULT);
         let source = source.expect("four bytes are an IPv4 address");
         own.opened(Worker::ACCEPTOR, source, i32::MAX)
     };

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT};
 use tcp_conn_limit::rules::{Origin, RuleError, RuleSet, longest_match};
-use tcp_conn_limit::source::{Prefixes, Source};
+use tcp_conn_limit::source::{PrefixLengths, Source};
 use tcp_conn_limit_fuzz::engine::{self, ENOUGH, rule_text, tcl_config, text};
 use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
 
@@ -117,8 +117,8 @@ impl<'a> Input<'a> {
     }
 }
 
-fn prefixes(lengths: Lengths) -> Prefixes {
-    Prefixes::new(lengths.0, lengths.1).expect("lengths in range")
+fn prefixes(lengths: Lengths) -> PrefixLengths {
+    PrefixLengths::new(lengths.0, lengths.1).expect("lengths in range")
 }
 
 /// All rules by a plain reading, sorted; or where what is wrong may be said to be.

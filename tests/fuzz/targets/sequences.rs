@@ -28,7 +28,7 @@ const LENGTHS: Lengths = (32, 64);
 /// buckets where it may be.
 const FULL: usize = 4;
 
-/// Prefixes of rules that go together with the addresses below.
+/// PrefixLengths of rules that go together with the addresses below.
 const PREFIXES: [&str; 8] = [
     "10.0.0.0/8",
     "10.0.0.0/30",
