@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   executable                    wrapper (here)                C library
-//!  ┌──────────────┐   slot of    ┌───────────────────────┐
+//!  ┌──────────────┐  GOT entry   ┌───────────────────────┐
 //!  │ accept(…)   ─┼──▶ accept ──▶│ accept(…) ────────────┼──▶ accept
 //!  │              │              │ reject: close, EAGAIN │
 //!  │              │              │ admit: count          │
@@ -16,23 +16,23 @@
 //!
 //! # Which functions
 //!
-//! `accept` and, where it is called, `accept4`; and `close`. `image` finds the slots
+//! `accept` and, where it is called, `accept4`; and `close`. `got` finds the GOT entries
 //! through which the executable calls them, and refuses what it does not know;
-//! `slots` changes all of them or none. There must be one to accept and one to close:
+//! `patch` changes all of them or none. There must be one to accept and one to close:
 //! half of it would count nothing, or count up only.
 //!
-//! Only the *executable's* slots are changed. Modules, this library and the C
-//! library have slots of their own: what they accept and close is none of ours. An
-//! address that the program took from a slot before is not changed either; that is
+//! Only the *executable's* GOT entries are changed. Modules, this library and the C
+//! library have GOT entries of their own: what they accept and close is none of ours. An
+//! address that the program took from a GOT entry before is not changed either; that is
 //! why all this is done at the start.
 //!
-//! The wrappers go on to the function that was in the slot, so that whoever else
+//! The wrappers go on to the function that was in the GOT entry, so that whoever else
 //! has interposed keeps what he had, and a debugger's or preloaded library's
 //! `accept` is still called.
 //!
 //! # Where it counts
 //!
-//! The slots are changed once, before the server forks, while there is one thread.
+//! The GOT entries are changed once, before the server forks, while there is one thread.
 //! All processes then call the wrappers, which pass everything on until
 //! [`activate`] is called: in the one process that accepts. A descriptor is closed
 //! in the workers as well, each its own copy; that ends no connection.
@@ -63,13 +63,13 @@
 //!
 //! # The end
 //!
-//! [`detach`] puts back what was in the slots of the process that calls it, and takes
+//! [`detach`] puts back what was in the GOT entries of the process that calls it, and takes
 //! off what that process has counted. The library is linked such that it is never
 //! unloaded (`-z nodelete`): a wrapper that a process still calls is there.
 
 mod descriptors;
-mod image;
-mod slots;
+mod got;
+mod patch;
 
 pub(crate) use descriptors::Counter;
 
@@ -83,8 +83,8 @@ use once_cell::sync::OnceCell;
 use crate::region::RegionError;
 use crate::sync::{AtomicI32, Ordering};
 use descriptors::{Descriptors, Verdict};
-use image::{Image, Slot};
-use slots::{Change, Changed};
+use got::{GotEntry, Image};
+use patch::{Change, Changed};
 
 /// Rejections in one call of the host. To reject costs a few microseconds, so the
 /// host waits less than for a hundred connections that it admits.
@@ -106,13 +106,13 @@ struct Real {
     close: Close,
 }
 
-/// Known before the first slot is changed.
+/// Known before the first GOT entry is changed.
 static REAL: OnceCell<Real> = OnceCell::new();
 
-/// The slots that are changed. The wrappers do not look here.
+/// The GOT entries that are changed. The wrappers do not look here.
 static CHANGED: Mutex<Option<Changed>> = Mutex::new(None);
 
-/// What the active process counts with; known before the first slot is changed, and
+/// What the active process counts with; known before the first GOT entry is changed, and
 /// shared with all processes that are forked later.
 static COUNTING: OnceCell<Counting> = OnceCell::new();
 
@@ -138,7 +138,7 @@ pub(crate) enum Refused {
 
 /// What was found in the executable.
 struct Found {
-    slots: Vec<Slot>,
+    entries: Vec<GotEntry>,
     real: Real,
 }
 
@@ -151,22 +151,22 @@ pub(crate) fn find() -> Result<(), Refused> {
     let changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
     match *changed {
         Some(_) => Err(Refused::Already),
-        None => find_slots().map(drop).map_err(Refused::Because),
+        None => find_entries().map(drop).map_err(Refused::Because),
     }
 }
 
-/// Changes the slots of this process, and of all that it forks from now on. To be
+/// Changes the GOT entries of this process, and of all that it forks from now on. To be
 /// called while it has one thread. The host has at most `connections` connections.
 ///
 /// # Errors
 ///
-/// [`Refused`], and every slot is as it was.
+/// [`Refused`], and every GOT entry is as it was.
 pub(crate) fn attach(counter: &'static dyn Counter, connections: u32) -> Result<(), Refused> {
     let mut changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
     if changed.is_some() {
         return Err(Refused::Already);
     }
-    let Found { slots, real } = find_slots().map_err(Refused::Because)?;
+    let Found { entries, real } = find_entries().map_err(Refused::Because)?;
     COUNTING.get_or_try_init(|| {
         let descriptors = Descriptors::new(Descriptors::needed(connections));
         let descriptors = descriptors.map_err(Refused::NoMemory)?;
@@ -178,21 +178,21 @@ pub(crate) fn attach(counter: &'static dyn Counter, connections: u32) -> Result<
     // After a detach they stay what they were: whoever replaced functions in between
     // would be passed by, but the host attaches once.
     REAL.get_or_init(|| real);
-    let changes = slots.into_iter().map(|slot| {
-        let wrapper = match slot.name {
+    let changes = entries.into_iter().map(|entry| {
+        let wrapper = match entry.name {
             ACCEPT => accept as Accept as usize,
             ACCEPT4 => accept4 as Accept4 as usize,
             _ => close as Close as usize,
         };
-        // SAFETY: `find_slots` gives slots of the executable, by the name of the
+        // SAFETY: `find_entries` gives GOT entries of the executable, by the name of the
         // function in them; the library is never unloaded.
-        unsafe { Change::new(slot, wrapper) }
+        unsafe { Change::new(entry, wrapper) }
     });
-    *changed = Some(slots::change(changes.collect()).map_err(Refused::Because)?);
+    *changed = Some(patch::change(changes.collect()).map_err(Refused::Because)?);
     Ok(())
 }
 
-/// Whether the slots are changed.
+/// Whether the GOT entries are changed.
 pub(crate) fn is_attached() -> bool {
     let changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
     changed.is_some()
@@ -235,16 +235,16 @@ pub(crate) const fn first_untracked(connections: u32) -> usize {
     Descriptors::needed(connections)
 }
 
-/// Puts back what was in the slots of this process, and takes off all that it has
+/// Puts back what was in the GOT entries of this process, and takes off all that it has
 /// counted.
 ///
 /// # Errors
 ///
-/// A sentence that says which slots are not as they were.
+/// A sentence that says which GOT entries are not as they were.
 pub(crate) fn detach() -> Result<(), String> {
     let mut changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
     let undone = match &*changed {
-        Some(slots) => slots.undo(),
+        Some(entries) => entries.undo(),
         None => Ok(()),
     };
     if undone.is_ok() {
@@ -276,11 +276,11 @@ fn process() -> libc::pid_t {
     unsafe { libc::getpid() }
 }
 
-fn find_slots() -> Result<Found, String> {
+fn find_entries() -> Result<Found, String> {
     let image = Image::of_this_process()?;
     let names = NAMES.map(|name| name.to_str().unwrap_or_default());
-    let slots = image.slots(&names)?;
-    let has = |wanted: usize| slots.iter().any(|slot| slot.name == wanted);
+    let entries = image.entries(&names)?;
+    let has = |wanted: usize| entries.iter().any(|entry| entry.name == wanted);
     let missing = match (has(ACCEPT) || has(ACCEPT4), has(CLOSE)) {
         (true, true) => None,
         (false, _) => Some("accept"),
@@ -292,7 +292,7 @@ fn find_slots() -> Result<Found, String> {
              interposed on (it has no JUMP_SLOT or GLOB_DAT relocation of that name)"
         ));
     }
-    let real = |index: usize| real(&image, &slots, index, names[index]);
+    let real = |index: usize| real(&image, &entries, index, names[index]);
     let (accept, accept4, close) = (real(ACCEPT)?, real(ACCEPT4)?, real(CLOSE)?);
     // SAFETY: addresses of the functions of these names, which POSIX and Linux give
     // these signatures.
@@ -303,30 +303,32 @@ fn find_slots() -> Result<Found, String> {
             close: transmute::<usize, Close>(close),
         }
     };
-    Ok(Found { slots, real })
+    Ok(Found { entries, real })
 }
 
 /// The function that the executable would call.
 ///
-/// Until its first call, a slot may lead back into the executable, to where the
+/// Until its first call, a GOT entry may lead back into the executable, to where the
 /// dynamic linker is called. To go on to there from a wrapper would undo the change,
-/// for the dynamic linker writes what it finds into the slot. So the function is then
+/// for the dynamic linker writes what it finds into the GOT entry. So the function is then
 /// looked for as the dynamic linker would: what the name means in this process. In
 /// an executable that lies at a fixed address, that may be its own procedure linkage
 /// table, and then the next library that has the name is taken.
-fn real(image: &Image, slots: &[Slot], index: usize, name: &str) -> Result<usize, String> {
+fn real(image: &Image, entries: &[GotEntry], index: usize, name: &str) -> Result<usize, String> {
     let extent = image.extent();
     let outside = |address: &usize| *address != 0 && !extent.contains(address);
-    let mut resolved = slots
+    let mut resolved = entries
         .iter()
-        .filter(|slot| slot.name == index)
-        // SAFETY: a slot of the executable.
-        .map(|&slot| unsafe { slots::content(slot) })
+        .filter(|entry| entry.name == index)
+        // SAFETY: a GOT entry of the executable.
+        .map(|&entry| unsafe { patch::content(entry) })
         .filter(outside);
     if let Some(first) = resolved.next() {
         return match resolved.all(|other| other == first) {
             true => Ok(first),
-            false => Err(format!("the executable's slots of {name} do not agree")),
+            false => Err(format!(
+                "the executable's GOT entries of {name} do not agree"
+            )),
         };
     }
     let look_up = |handle: *mut c_void| {

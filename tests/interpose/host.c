@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A host without hooks: accepts connections on the loopback interface, with the
- * functions by which it does so replaced. It looks at its slots itself, by a way of
+ * functions by which it does so replaced. It looks at its entries itself, by a way of
  * its own.
  *
  * BY_DLOPEN: the library is no part of the program, which gets it as Kamailio gets
@@ -105,16 +105,16 @@ static int accept_one(int listener, struct sockaddr *address, socklen_t *length)
 #endif
 }
 
-/* --- the slots, and how their pages are protected --- */
+/* --- the entries, and how their pages are protected --- */
 
-#define MOST_SLOTS 16
+#define MAX_ENTRIES 16
 
-static struct slots
+static struct entries
 {
 	int count;
-	uintptr_t *at[MOST_SLOTS];
-	uintptr_t content[MOST_SLOTS];
-	char protection[MOST_SLOTS][5];
+	uintptr_t *at[MAX_ENTRIES];
+	uintptr_t content[MAX_ENTRIES];
+	char protection[MAX_ENTRIES][5];
 } at_first;
 
 static void protection_of(uintptr_t *at, char *to)
@@ -134,7 +134,7 @@ static void protection_of(uintptr_t *at, char *to)
 	fclose(maps);
 }
 
-static void look_at_table(struct slots *slots, const ElfW(Rela) * table,
+static void look_at_table(struct entries *entries, const ElfW(Rela) * table,
 		size_t size, const ElfW(Sym) * symbols, const char *strings,
 		uintptr_t base)
 {
@@ -147,11 +147,11 @@ static void look_at_table(struct slots *slots, const ElfW(Rela) * table,
 		if(strcmp(name, "accept") != 0 && strcmp(name, "accept4") != 0
 				&& strcmp(name, "close") != 0)
 			continue;
-		CHECK(slots->count < MOST_SLOTS);
-		slots->at[slots->count] = at;
-		slots->content[slots->count] = *at;
-		protection_of(at, slots->protection[slots->count]);
-		slots->count++;
+		CHECK(entries->count < MAX_ENTRIES);
+		entries->at[entries->count] = at;
+		entries->content[entries->count] = *at;
+		protection_of(at, entries->protection[entries->count]);
+		entries->count++;
 	}
 }
 
@@ -191,24 +191,24 @@ static int look_at_executable(struct dl_phdr_info *info, size_t size, void *to)
 	return 1;
 }
 
-static struct slots slots_now(void)
+static struct entries entries_now(void)
 {
-	struct slots slots;
+	struct entries entries;
 
-	memset(&slots, 0, sizeof(slots));
-	dl_iterate_phdr(look_at_executable, &slots);
-	return slots;
+	memset(&entries, 0, sizeof(entries));
+	dl_iterate_phdr(look_at_executable, &entries);
+	return entries;
 }
 
-static void slots_are_as_at_first(void)
+static void entries_are_as_at_first(void)
 {
-	struct slots now = slots_now();
+	struct entries now = entries_now();
 	CHECK(memcmp(&now, &at_first, sizeof(now)) == 0);
 }
 
-static void slots_are_changed(void)
+static void entries_are_changed(void)
 {
-	struct slots now = slots_now();
+	struct entries now = entries_now();
 	int i;
 
 	CHECK(now.count == at_first.count);
@@ -361,12 +361,12 @@ static void not_allowed(int protection)
 	CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
 }
 
-static int is_read_only(const struct slots *slots)
+static int is_read_only(const struct entries *entries)
 {
 	int i;
 
-	for(i = 0; i < slots->count; i++) {
-		if(slots->protection[i][1] == '-')
+	for(i = 0; i < entries->count; i++) {
+		if(entries->protection[i][1] == '-')
 			return 1;
 	}
 	return 0;
@@ -375,7 +375,7 @@ static int is_read_only(const struct slots *slots)
 /* All or nothing. */
 static void child_must_not_protect(int protection)
 {
-	struct slots now;
+	struct entries now;
 	char error[300] = "";
 
 	not_allowed(protection);
@@ -387,7 +387,7 @@ static void child_must_not_protect(int protection)
 	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_EINTERPOSE);
 	CHECK(strstr(error, "cannot make the page") != NULL);
 	CHECK(strstr(error, "Operation not permitted") != NULL);
-	now = slots_now();
+	now = entries_now();
 	CHECK(memcmp(now.content, at_first.content, sizeof(now.content)) == 0);
 	/* what cannot be made read-only again, stays writable */
 	CHECK(is_read_only(&now) == ((protection & PROT_WRITE) != 0));
@@ -400,36 +400,36 @@ static int close_of_another(int fd)
 	return syscall(SYS_close, fd);
 }
 
-static void write_slot(int slot, uintptr_t content)
+static void write_entry(int entry, uintptr_t content)
 {
 	size_t size = sysconf(_SC_PAGESIZE);
-	void *page = (void *)((uintptr_t)at_first.at[slot] & -size);
-	int sealed = at_first.protection[slot][1] == '-';
+	void *page = (void *)((uintptr_t)at_first.at[entry] & -size);
+	int sealed = at_first.protection[entry][1] == '-';
 
 	if(sealed)
 		CHECK(mprotect(page, size, PROT_READ | PROT_WRITE) == 0);
-	*at_first.at[slot] = content;
+	*at_first.at[entry] = content;
 	if(sealed)
 		CHECK(mprotect(page, size, PROT_READ) == 0);
 }
 
-/* Who comes after us keeps what he has put into a slot; when he has gone, we can
+/* Who comes after us keeps what he has put into a entry; when he has gone, we can
  * go, too. */
-static void child_is_not_the_last(int slot)
+static void child_is_not_the_last(int entry)
 {
 	const uintptr_t other = (uintptr_t)close_of_another;
-	struct slots ours = slots_now(), now;
+	struct entries ours = entries_now(), now;
 	int i;
 
-	write_slot(slot, other);
+	write_entry(entry, other);
 	CHECK(tcl_interpose_detach() == TCL_EINTERPOSE);
-	now = slots_now();
+	now = entries_now();
 	for(i = 0; i < now.count; i++)
-		CHECK(now.content[i] == (i == slot ? other : at_first.content[i]));
+		CHECK(now.content[i] == (i == entry ? other : at_first.content[i]));
 	CHECK(tcl_interpose_attach(NULL, 0) == TCL_EALREADY);
-	write_slot(slot, ours.content[slot]);
+	write_entry(entry, ours.content[entry]);
 	CHECK(tcl_interpose_detach() == TCL_OK);
-	slots_are_as_at_first();
+	entries_are_as_at_first();
 }
 
 static void passes_on_until_activated(void)
@@ -562,7 +562,7 @@ static void child_detaches(int fd)
 {
 	(void)fd;
 	CHECK(tcl_interpose_detach() == TCL_OK);
-	slots_are_as_at_first();
+	entries_are_as_at_first();
 }
 
 /* One process counts. Another that wants to is refused, and passes everything on. */
@@ -595,7 +595,7 @@ static void only_here(void)
 	in_a_child(child_closes, fd);
 	in_a_child(child_detaches, fd);
 	CHECK(count_of(2) == 1);
-	slots_are_changed();
+	entries_are_changed();
 	/* not even where the memory is ours */
 	child = vfork();
 	if(child == 0) {
@@ -789,7 +789,7 @@ static void takes_off_what_it_counted(void)
 	}
 	CHECK(count_of(2) == 2);
 	CHECK(tcl_interpose_detach() == TCL_OK);
-	slots_are_as_at_first();
+	entries_are_as_at_first();
 	CHECK(stats().connections == 0 && stats().stale_token == 0);
 	admitted = stats().admitted;
 	for(i = 0; i < 2; i++) {
@@ -822,19 +822,19 @@ int main(int argc, char **argv)
 	CHECK(tcl_interpose_activate() == TCL_EINIT);
 	CHECK(tcl_init(&config, &functions, error, sizeof(error)) == TCL_OK);
 
-	at_first = slots_now();
+	at_first = entries_now();
 	CHECK(at_first.count >= 2);
 	CHECK(tcl_interpose_detach() == TCL_OK);
 	CHECK(tcl_interpose_activate() == TCL_EINTERPOSE);
 	if(tcl_interpose_find(error, sizeof(error)) != TCL_OK)
 		fprintf(stderr, "%s\n", error);
 	CHECK(tcl_interpose_find(NULL, 0) == TCL_OK);
-	slots_are_as_at_first();
+	entries_are_as_at_first();
 	in_a_child(child_must_not_protect, PROT_READ | PROT_WRITE);
 	in_a_child(child_must_not_protect, PROT_READ);
 	if(tcl_interpose_attach(error, sizeof(error)) != TCL_OK)
 		fprintf(stderr, "%s\n", error);
-	slots_are_changed();
+	entries_are_changed();
 #ifdef TAKES_ADDRESS
 	/* from here on; it keeps them beyond the end */
 	close_it = close;
@@ -856,17 +856,17 @@ int main(int argc, char **argv)
 	heals();
 	other_families();
 	many_at_random(atoi(argv[2]));
-	slots_are_changed();
+	entries_are_changed();
 	takes_off_what_it_counted();
 
 	/* and all over again, now that the dynamic linker has seen the calls */
-	at_first = slots_now();
+	at_first = entries_now();
 	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_OK);
 	passes_on_until_activated();
 	CHECK(tcl_interpose_activate() == TCL_OK);
 	many_at_random(100);
 	CHECK(tcl_interpose_detach() == TCL_OK);
-	slots_are_as_at_first();
+	entries_are_as_at_first();
 	CHECK(tcl_interpose_detach() == TCL_OK);
 	return 0;
 }

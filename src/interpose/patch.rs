@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Changes what lies in the slots, and takes it back.
+//! Changes what lies in the GOT entries, and takes it back.
 //!
-//! A slot that the dynamic linker made read-only can be written to only while its
-//! page is not; it is read-only again before anybody goes on. All slots are changed
+//! A GOT entry that the dynamic linker made read-only can be written to only while its
+//! page is not; it is read-only again before anybody goes on. All GOT entries are changed
 //! or none is.
 //!
-//! The pages are this process's own: what a process forked before has in its slots
+//! The pages are this process's own: what a process forked before has in its GOT entries
 //! stays, what it forks from now on has what is there now.
 
 use core::ffi::c_void;
 use std::collections::BTreeSet;
 use std::io;
 
-use super::image::Slot;
+use super::got::GotEntry;
 use crate::sync::{AtomicUsize, Ordering};
 
-/// A slot and the address that is to be in it.
+/// A GOT entry and the address that is to be in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change {
-    slot: Slot,
+    entry: GotEntry,
     from: usize,
     to: usize,
 }
@@ -26,31 +26,31 @@ pub(super) struct Change {
 impl Change {
     /// # Safety
     ///
-    /// `slot` is a slot of the executable, and `to` the address of a function with
+    /// `entry` is a GOT entry of the executable, and `to` the address of a function with
     /// the signature of what is in it, there until the process ends.
-    pub(super) unsafe fn new(slot: Slot, to: usize) -> Change {
-        // SAFETY: a slot, as the caller promises.
-        let from = unsafe { content(slot) };
-        Change { slot, from, to }
+    pub(super) unsafe fn new(entry: GotEntry, to: usize) -> Change {
+        // SAFETY: a GOT entry, as the caller promises.
+        let from = unsafe { content(entry) };
+        Change { entry, from, to }
     }
 
     fn word(&self) -> &AtomicUsize {
         // SAFETY: an aligned word of the executable's data, as `new` was promised,
         // which stays as long as the process. Whoever else uses it, the processor in
         // a call and the dynamic linker, uses it as a whole.
-        unsafe { AtomicUsize::from_ptr(self.slot.at as *mut usize) }
+        unsafe { AtomicUsize::from_ptr(self.entry.at as *mut usize) }
     }
 }
 
-/// The address that is in a slot.
+/// The address that is in a GOT entry.
 ///
 /// # Safety
 ///
-/// `slot` is a slot of the executable.
-pub(super) unsafe fn content(slot: Slot) -> usize {
+/// `entry` is a GOT entry of the executable.
+pub(super) unsafe fn content(entry: GotEntry) -> usize {
     // SAFETY: an aligned word of the executable's data, as the caller promises. Not
     // an atomic: the page may be read-only.
-    unsafe { (slot.at as *const usize).read_volatile() }
+    unsafe { (entry.at as *const usize).read_volatile() }
 }
 
 /// Slots that were changed.
@@ -61,7 +61,7 @@ pub(super) struct Changed(Vec<Change>);
 ///
 /// # Errors
 ///
-/// A sentence that says what the system did not allow; every slot is as it was.
+/// A sentence that says what the system did not allow; every GOT entry is as it was.
 pub(super) fn change(changes: Vec<Change>) -> Result<Changed, String> {
     let sealed = while_writable(&changes, || {
         for change in &changes {
@@ -78,7 +78,7 @@ pub(super) fn change(changes: Vec<Change>) -> Result<Changed, String> {
 }
 
 impl Changed {
-    /// Puts back what was in the slots. One that somebody else has changed since is
+    /// Puts back what was in the GOT entries. One that somebody else has changed since is
     /// theirs, and stays.
     ///
     /// # Errors
@@ -97,21 +97,21 @@ impl Changed {
         sealed?;
         if theirs > 0 {
             return Err(format!(
-                "somebody else has changed {theirs} of the executable's slots since"
+                "somebody else has changed {theirs} of the executable's GOT entries since"
             ));
         }
         Ok(())
     }
 }
 
-/// Runs `work` while all slots can be written to. The outer error: it did not run,
+/// Runs `work` while all GOT entries can be written to. The outer error: it did not run,
 /// and nothing has changed; the inner one: a page could not be made read-only again.
 fn while_writable(changes: &[Change], work: impl FnOnce()) -> Result<Result<(), String>, String> {
     let page = page_size();
     let pages: BTreeSet<usize> = changes
         .iter()
-        .filter(|change| change.slot.read_only)
-        .map(|change| change.slot.at - change.slot.at % page)
+        .filter(|change| change.entry.read_only)
+        .map(|change| change.entry.at - change.entry.at % page)
         .collect();
     let mut opened = Vec::with_capacity(pages.len());
     for at in pages {
@@ -120,7 +120,7 @@ fn while_writable(changes: &[Change], work: impl FnOnce()) -> Result<Result<(), 
                 protect(at, page, libc::PROT_READ).map_err(sealing)?;
             }
             return Err(format!(
-                "cannot make the page of the executable's slots writable: {error}"
+                "cannot make the page of the executable's GOT entries writable: {error}"
             ));
         }
         opened.push(at);
@@ -136,7 +136,7 @@ fn while_writable(changes: &[Change], work: impl FnOnce()) -> Result<Result<(), 
 }
 
 fn sealing(error: io::Error) -> String {
-    format!("cannot make the page of the executable's slots read-only again: {error}")
+    format!("cannot make the page of the executable's GOT entries read-only again: {error}")
 }
 
 fn protect(page: usize, size: usize, protection: i32) -> io::Result<()> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Finds the slots: the words in which the executable keeps the addresses of
+//! Finds the GOT entries: the words in which the executable keeps the addresses of
 //! functions of other libraries that it calls.
 //!
 //! A call of a library's function is a jump to the address that lies in a word of
@@ -36,7 +36,7 @@ use object::{NativeEndian, pod};
 
 type Header = ProgramHeader64<NativeEndian>;
 
-/// The types of relocation that make a slot on this machine.
+/// The types of relocation that make a GOT entry on this machine.
 const SLOT_TYPES: &[RelocationType] = if cfg!(target_arch = "x86_64") {
     &[R_X86_64_JUMP_SLOT, R_X86_64_GLOB_DAT]
 } else if cfg!(target_arch = "aarch64") {
@@ -47,7 +47,7 @@ const SLOT_TYPES: &[RelocationType] = if cfg!(target_arch = "x86_64") {
 
 /// A word that holds the address of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
+pub(super) struct GotEntry {
     /// Which of the names that were looked for.
     pub(super) name: usize,
     /// Where it lies in this process.
@@ -96,7 +96,7 @@ impl<'a> Image<'a> {
     }
 
     /// The executable of this process. Modules and libraries are other images, with
-    /// slots of their own.
+    /// GOT entries of their own.
     ///
     /// # Errors
     ///
@@ -160,14 +160,14 @@ impl<'a> Image<'a> {
         headers.filter(move |header| header.p_type.get(NATIVE).0 == kind)
     }
 
-    /// The slots of all functions in `names`, none twice.
+    /// The GOT entries of all functions in `names`, none twice.
     ///
     /// # Errors
     ///
     /// A sentence that names what was not understood.
-    pub(super) fn slots(&self, names: &[&str]) -> Result<Vec<Slot>, String> {
+    pub(super) fn entries(&self, names: &[&str]) -> Result<Vec<GotEntry>, String> {
         let dynamic = Dynamic::of(self)?;
-        let mut slots: Vec<Slot> = Vec::new();
+        let mut entries: Vec<GotEntry> = Vec::new();
         for &relocation in &dynamic.relocations {
             // 0: of no symbol, as nearly all are
             let number = relocation.r_sym(NATIVE, false);
@@ -178,22 +178,22 @@ impl<'a> Image<'a> {
             let Some(index) = names.iter().position(|wanted| wanted.as_bytes() == name) else {
                 continue;
             };
-            let slot = self.slot(relocation, symbol, index, names[index])?;
-            // some linkers list the jump slots among the others as well
-            if !slots.contains(&slot) {
-                slots.push(slot);
+            let entry = self.entry(relocation, symbol, index, names[index])?;
+            // some linkers list the jump GOT entries among the others as well
+            if !entries.contains(&entry) {
+                entries.push(entry);
             }
         }
-        Ok(slots)
+        Ok(entries)
     }
 
-    fn slot(
+    fn entry(
         &self,
         relocation: &Rela64<NativeEndian>,
         symbol: &Sym64<NativeEndian>,
         index: usize,
         name: &str,
-    ) -> Result<Slot, String> {
+    ) -> Result<GotEntry, String> {
         if symbol.st_shndx.get(NATIVE) != SHN_UNDEF {
             return Err(format!("the executable has a function {name} of its own"));
         }
@@ -215,10 +215,10 @@ impl<'a> Image<'a> {
         let at = self.bias.wrapping_add(offset) as usize;
         if !written || !at.is_multiple_of(align_of::<usize>()) {
             return Err(format!(
-                "the executable's slot of {name} lies at {offset:#x}, where no data is"
+                "the executable's GOT entry of {name} lies at {offset:#x}, where no data is"
             ));
         }
-        Ok(Slot {
+        Ok(GotEntry {
             name: index,
             at,
             read_only: self.is_read_only(at as u64),
@@ -371,8 +371,8 @@ mod tests {
         }))
     }
 
-    fn slots(file: &[u8], names: &[&str]) -> Result<Vec<Slot>, String> {
-        loaded(file).ok_or("no ELF file")?.slots(names)
+    fn entries(file: &[u8], names: &[&str]) -> Result<Vec<GotEntry>, String> {
+        loaded(file).ok_or("no ELF file")?.entries(names)
     }
 
     fn shell() -> Vec<u8> {
@@ -400,36 +400,36 @@ mod tests {
     fn the_slots_of_a_file_are_those_of_its_sections() {
         let file = shell();
         for name in ["close", "fork", "read", "waitpid", "execve"] {
-            let found = slots(&file, &[name]).unwrap();
-            let mut at: Vec<_> = found.iter().map(|slot| slot.at).collect();
+            let found = entries(&file, &[name]).unwrap();
+            let mut at: Vec<_> = found.iter().map(|entry| entry.at).collect();
             at.sort_unstable();
             assert_eq!(at, by_sections(&file, name), "{name}");
         }
-        assert_eq!(slots(&file, &["close"]).unwrap().len(), 1);
+        assert_eq!(entries(&file, &["close"]).unwrap().len(), 1);
     }
 
     #[test]
     fn no_slot_of_what_is_not_called() {
-        assert_eq!(slots(&shell(), &["clos", "closes", ""]), Ok(Vec::new()));
+        assert_eq!(entries(&shell(), &["clos", "closes", ""]), Ok(Vec::new()));
     }
 
     #[test]
     fn our_own_slots_hold_addresses_of_functions() {
         let image = Image::of_this_process().unwrap();
-        let found = image.slots(&["close", "accept4"]).unwrap();
-        assert!(found.iter().any(|slot| slot.name == 0));
-        for slot in found {
-            assert!(image.extent().contains(&slot.at));
-            // SAFETY: a slot, which nobody writes to.
-            let function = unsafe { *(slot.at as *const usize) };
+        let found = image.entries(&["close", "accept4"]).unwrap();
+        assert!(found.iter().any(|entry| entry.name == 0));
+        for entry in found {
+            assert!(image.extent().contains(&entry.at));
+            // SAFETY: a GOT entry, which nobody writes to.
+            let function = unsafe { *(entry.at as *const usize) };
             assert_ne!(function, 0);
         }
     }
 
     #[test]
     fn what_is_no_executable_is_refused() {
-        assert!(slots(b"#!/bin/sh\n", &["close"]).is_err());
-        assert!(slots(&[], &["close"]).is_err());
+        assert!(entries(b"#!/bin/sh\n", &["close"]).is_err());
+        assert!(entries(&[], &["close"]).is_err());
     }
 
     #[test]
@@ -437,7 +437,7 @@ mod tests {
         let file = shell();
         for length in (64..file.len()).step_by(997) {
             // the rest of a segment is missing: whatever is found is in what is there
-            let _ = slots(&file[..length], &["close"]);
+            let _ = entries(&file[..length], &["close"]);
         }
     }
 
@@ -445,7 +445,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
         /// Whatever the file says, nothing outside its segments is read, and no
-        /// slot is anywhere else.
+        /// GOT entry is anywhere else.
         #[test]
         fn a_damaged_file_does_no_harm(
             damage in prop::collection::vec((0usize..0x4000, any::<u8>()), 1..40),
@@ -458,7 +458,7 @@ mod tests {
                 }
             }
             if let Some(image) = loaded(&file) {
-                let _ = image.slots(&["close", "accept", "accept4"]);
+                let _ = image.entries(&["close", "accept", "accept4"]);
                 let _ = image.extent();
             }
         }
