@@ -250,7 +250,7 @@ struct tcl_stats {
   uint64_t slots;
   /**
    * Bytes of shared memory mapped for sources; rules have 6 MB beside it. A fifth
-   * takes memory with `tcl_attach(0)`, the rest page by page when it is first
+   * takes memory with `tcl_set_worker(0)`, the rest page by page when it is first
    * touched, also by a report.
    */
   uint64_t memory;
@@ -561,7 +561,7 @@ int32_t tcl_watch(uint32_t log_interval);
  * accept them. If the system refuses, one line is logged, and each page is allocated
  * when a connection first needs it.
  */
-void tcl_attach(uint32_t worker);
+void tcl_set_worker(uint32_t worker);
 
 /**
  * May the address, in network byte order, open one more connection? 4 bytes are IPv4,
@@ -704,10 +704,10 @@ int32_t tcl_stats_sampled(struct tcl_stats *stats);
 
 /**
  * Bytes of the table that are in huge pages (of 2 MiB): none, or most of those that
- * `tcl_attach(0)` allocates. A table has them from 2 MiB of these on (38,000
+ * `tcl_set_worker(0)` allocates. A table has them from 2 MiB of these on (38,000
  * connections), where the setting
  * `/sys/kernel/mm/transparent_hugepage/shmem_enabled` was `advise` or `always` when
- * `tcl_attach(0)` was called.
+ * `tcl_set_worker(0)` was called.
  *
  * Reads a file: not for the process that accepts connections, and not part of
  * `tcl_stats()`, which others may call many times a second. Returns 0 before

@@ -22,7 +22,7 @@
 #include "../../core/sr_module.h"
 #include "../../core/timer.h"
 
-#include "tcl_attach.h"
+#include "tcl_set_worker.h"
 #include "tcl_cfg.h"
 #include "tcl_core.h"
 #include "tcl_counters.h"
@@ -243,7 +243,7 @@ static int mod_init(void)
 static int child_init(int rank)
 {
 	/* the TCP main process is the one that accepts */
-	tcl_attach((rank == PROC_TCP_MAIN) ? 0 : 1 + process_no);
+	tcl_set_worker((rank == PROC_TCP_MAIN) ? 0 : 1 + process_no);
 	switch(rank) {
 		case PROC_MAIN:
 			return tcl_watch_start();

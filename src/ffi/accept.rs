@@ -30,7 +30,7 @@ pub union sockaddr_union {
 /// accept them. If the system refuses, one line is logged, and each page is allocated
 /// when a connection first needs it.
 #[unsafe(no_mangle)]
-pub extern "C" fn tcl_attach(worker: u32) {
+pub extern "C" fn tcl_set_worker(worker: u32) {
     // Relaxed: it stands alone
     WORKER.store(worker, Ordering::Relaxed);
     if worker == 0 {

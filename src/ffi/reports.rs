@@ -60,7 +60,7 @@ pub struct tcl_stats {
     /// Places for sources.
     pub slots: u64,
     /// Bytes of shared memory mapped for sources; rules have 6 MB beside it. A fifth
-    /// takes memory with `tcl_attach(0)`, the rest page by page when it is first
+    /// takes memory with `tcl_set_worker(0)`, the rest page by page when it is first
     /// touched, also by a report.
     pub memory: u64,
     /// How often rules were loaded since the start.
@@ -195,10 +195,10 @@ pub unsafe extern "C" fn tcl_stats_sampled(stats: *mut tcl_stats) -> i32 {
 }
 
 /// Bytes of the table that are in huge pages (of 2 MiB): none, or most of those that
-/// `tcl_attach(0)` allocates. A table has them from 2 MiB of these on (38,000
+/// `tcl_set_worker(0)` allocates. A table has them from 2 MiB of these on (38,000
 /// connections), where the setting
 /// `/sys/kernel/mm/transparent_hugepage/shmem_enabled` was `advise` or `always` when
-/// `tcl_attach(0)` was called.
+/// `tcl_set_worker(0)` was called.
 ///
 /// Reads a file: not for the process that accepts connections, and not part of
 /// `tcl_stats()`, which others may call many times a second. Returns 0 before

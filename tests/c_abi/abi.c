@@ -121,7 +121,7 @@ static void before_init(void)
 	char error[100];
 
 	CHECK(strcmp(tcl_version(), TCL_VERSION) == 0);
-	tcl_attach(3);
+	tcl_set_worker(3);
 	CHECK(tcl_check(a, 4) == 0);
 	CHECK(tcl_opened(a, 4) == 0);
 	CHECK(tcl_closed(0) == TCL_OK);
@@ -797,7 +797,7 @@ static void another_process(void)
 
 	if(pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		tcl_attach(7);
+		tcl_set_worker(7);
 		CHECK(tcl_closed(t) == TCL_OK);
 		CHECK(tcl_opened(b, 4) != 0);
 		_exit(0);
@@ -833,7 +833,7 @@ int main(int argc, char **argv)
 	full_tables();
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_OK);
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_EALREADY);
-	tcl_attach(0);
+	tcl_set_worker(0);
 	life_of_connections();
 	ipv6_networks();
 	bad_addresses();

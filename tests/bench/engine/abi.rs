@@ -50,7 +50,7 @@ impl Engine {
         unsafe {
             Ok(Engine {
                 init: symbol(library, c"tcl_init")?,
-                attach: symbol(library, c"tcl_attach")?,
+                attach: symbol(library, c"tcl_set_worker")?,
                 check: symbol(library, c"tcl_check")?,
                 opened: symbol(library, c"tcl_opened")?,
                 closed: symbol(library, c"tcl_closed")?,

@@ -190,9 +190,9 @@ pub fn rules_load(texts: &[Option<&CStr>], file: Option<&CStr>, size: usize) -> 
     })
 }
 
-/// `tcl_attach()`.
+/// `tcl_set_worker()`.
 pub fn attach(worker: u32) {
-    ffi::tcl_attach(worker);
+    ffi::tcl_set_worker(worker);
 }
 
 /// Calls `call` with a copy of `bytes`; of no bytes, with null.
