@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use crate::limiter::{Limiter, StaleToken, Token, Worker};
-use crate::region::{HOME_ROW, ROWS, SLOTS_PER_BUCKET};
+use crate::region::{ACCEPTOR_ROW, ROWS, SLOTS_PER_BUCKET};
 use crate::rules::{Origin, RuleSet};
 use crate::source::{PrefixLengths, Source};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
@@ -359,7 +359,7 @@ fn a_cell_at_the_highest_number() {
         limiter.opened(Worker::new(worker), source(1), 0).unwrap();
     }
     let slot = limiter.table().find(source(1)).unwrap().slot;
-    let cell = &limiter.region().cells(HOME_ROW + 1)[slot];
+    let cell = &limiter.region().cells(ACCEPTOR_ROW + 1)[slot];
     cell.store(i32::MAX, Ordering::Relaxed);
     assert_eq!(limiter.get(source(1)).connections, i32::MAX as u32);
     assert!(limiter.check(source(1)).is_err());

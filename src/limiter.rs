@@ -11,7 +11,7 @@ use crate::details::{Details, Owner};
 use crate::hash::SourceHash;
 use crate::hint::Hints;
 use crate::process::OneThread;
-use crate::region::{Geometry, HOME_ROW, ROWS, Region, RegionError, Tally};
+use crate::region::{ACCEPTOR_ROW, Geometry, ROWS, Region, RegionError, Tally};
 use crate::rows::Rows;
 use crate::rulebook::{Busy, RuleId, Rulebook};
 use crate::rules::RuleSet;
@@ -27,13 +27,13 @@ pub struct Worker(usize);
 impl Worker {
     /// The worker that accepts connections: its cells lie in the slots
     /// themselves, so it is the fastest one.
-    pub const ACCEPTOR: Worker = Worker(HOME_ROW);
+    pub const ACCEPTOR: Worker = Worker(ACCEPTOR_ROW);
 
     /// Worker `number`; 0 is [`ACCEPTOR`](Self::ACCEPTOR). More workers than rows
     /// share rows.
     pub fn new(number: u32) -> Worker {
         match number as usize {
-            HOME_ROW => Worker(HOME_ROW),
+            ACCEPTOR_ROW => Worker(ACCEPTOR_ROW),
             other => Worker(1 + (other - 1) % (ROWS - 1)),
         }
     }
@@ -730,7 +730,7 @@ mod tests {
         for slot in slots() {
             slot.word.store(source.word(), Ordering::Relaxed);
             slot.control.store(control, Ordering::Relaxed);
-            slot.home_cell.store(i32::MAX, Ordering::Relaxed);
+            slot.acceptor_cell.store(i32::MAX, Ordering::Relaxed);
         }
         let mut audit = Audit::new(1).unwrap();
         audit.copy_counts(&limiter).unwrap();

@@ -4,7 +4,7 @@
 //! ```text
 //! Header                  settings; a Tally per row; which rules are in force
 //! Bucket    × buckets     4 slots of 16 bytes: one cache line
-//! AtomicI32 × slots       × (ROWS − 1): the cells of every row but the home row
+//! AtomicI32 × slots       × (ROWS − 1): the cells of every row but the acceptor row
 //! Detail    × slots       what only busy sources and reports touch
 //! RuleEntry × MAX_RULES   × 2: the rules in force, and those to come
 //! ```
@@ -41,7 +41,7 @@ pub(crate) const ROWS: usize = if cfg!(loom) { 2 } else { 4 };
 
 /// The row whose cells lie in the slots themselves: the row of the worker that
 /// accepts the connections.
-pub(crate) const HOME_ROW: usize = 0;
+pub(crate) const ACCEPTOR_ROW: usize = 0;
 
 /// The place of one source.
 #[repr(C)]
@@ -51,8 +51,8 @@ pub(crate) struct Slot {
     pub(crate) word: AtomicU64,
     /// State, family, epoch, stamp and rows in use, see [`crate::table`].
     pub(crate) control: AtomicU32,
-    /// The source's cell in the home row.
-    pub(crate) home_cell: AtomicI32,
+    /// The source's cell in the acceptor row.
+    pub(crate) acceptor_cell: AtomicI32,
 }
 
 /// What one look-up reads: a cache line.

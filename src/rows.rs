@@ -17,7 +17,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::region::{HOME_ROW, ROWS, Region, SLOTS_PER_BUCKET};
+use crate::region::{ACCEPTOR_ROW, ROWS, Region, SLOTS_PER_BUCKET};
 use crate::sync::{AtomicI32, Ordering};
 
 /// Some of the rows, a bit for each.
@@ -26,7 +26,7 @@ pub(crate) struct RowSet(pub(crate) u32);
 
 impl RowSet {
     pub(crate) const ALL: RowSet = RowSet((1 << ROWS) - 1);
-    const HOME: RowSet = RowSet(1 << HOME_ROW);
+    const ACCEPTOR: RowSet = RowSet(1 << ACCEPTOR_ROW);
 
     pub(crate) fn of(row: usize) -> RowSet {
         RowSet(1 << row)
@@ -51,9 +51,9 @@ impl<'a> Rows<'a> {
 
     #[inline]
     fn cell(self, row: usize, slot: usize) -> &'a AtomicI32 {
-        if row == HOME_ROW {
+        if row == ACCEPTOR_ROW {
             let bucket = &self.region.buckets()[slot / SLOTS_PER_BUCKET];
-            &bucket.slots[slot % SLOTS_PER_BUCKET].home_cell
+            &bucket.slots[slot % SLOTS_PER_BUCKET].acceptor_cell
         } else {
             &self.region.cells(row)[slot]
         }
@@ -86,8 +86,8 @@ impl<'a> Rows<'a> {
     /// The source's connections in the rows of `set`.
     #[inline]
     pub(crate) fn sum(self, slot: usize, set: RowSet) -> i32 {
-        if set == RowSet::HOME {
-            return self.read(HOME_ROW, slot);
+        if set == RowSet::ACCEPTOR {
+            return self.read(ACCEPTOR_ROW, slot);
         }
         self.sum_of_many(slot, set)
     }
@@ -101,13 +101,13 @@ impl<'a> Rows<'a> {
             .fold(0, i32::saturating_add)
     }
 
-    /// As `sum`, but of no rows it is the home cell: nearly all sets are the home row
+    /// As `sum`, but of no rows it is the acceptor cell: nearly all sets are the acceptor row
     /// alone or, in an empty slot, no row, and a caller that tells them apart by other
     /// means saves a branch.
     #[inline]
-    pub(crate) fn sum_or_home(self, slot: usize, set: RowSet) -> i32 {
-        if set.0 & !RowSet::HOME.0 == 0 {
-            return self.read(HOME_ROW, slot);
+    pub(crate) fn sum_or_acceptor(self, slot: usize, set: RowSet) -> i32 {
+        if set.0 & !RowSet::ACCEPTOR.0 == 0 {
+            return self.read(ACCEPTOR_ROW, slot);
         }
         self.sum(slot, set)
     }

@@ -361,7 +361,10 @@ impl<'a> Table<'a> {
         let control = Control::load(&self.slot(slot).control, Ordering::Acquire);
         // Summed before the state decides: the cell is next to the control word, and no
         // processor can predict which slots are in use.
-        let connections = self.rows.sum_or_home(slot, control.rows()).unsigned_abs();
+        let connections = self
+            .rows
+            .sum_or_acceptor(slot, control.rows())
+            .unsigned_abs();
         if control.is_in_use() { connections } else { 0 }
     }
 
@@ -523,7 +526,7 @@ impl<'a> Table<'a> {
         }
         let bucket = &self.region.buckets()[at.slot / SLOTS_PER_BUCKET];
         // Relaxed: a hint
-        let busy = |slot: &Slot| usize::from(slot.home_cell.load(Ordering::Relaxed) > 0);
+        let busy = |slot: &Slot| usize::from(slot.acceptor_cell.load(Ordering::Relaxed) > 0);
         bucket.slots.iter().map(busy).sum::<usize>() >= CROWDED
     }
 

@@ -10,7 +10,7 @@ use core::mem::{align_of, size_of};
 use core::ptr::{NonNull, null_mut};
 use std::io;
 
-use super::{Bucket, Detail, Geometry, HOME_ROW, Header, ROWS, RuleEntry};
+use super::{ACCEPTOR_ROW, Bucket, Detail, Geometry, Header, ROWS, RuleEntry};
 use crate::rules::MAX_RULES;
 use crate::sync::{AtomicI32, AtomicU64, Ordering};
 
@@ -265,10 +265,10 @@ impl Region {
         unsafe { self.slice(self.geometry.buckets_at(), self.geometry.buckets) }
     }
 
-    /// The cells of a row other than the home row.
+    /// The cells of a row other than the acceptor row.
     #[inline]
     pub(crate) fn cells(&self, row: usize) -> &[AtomicI32] {
-        assert!(row != HOME_ROW && row < ROWS);
+        assert!(row != ACCEPTOR_ROW && row < ROWS);
         let slots = self.geometry.slots();
         let at = self.geometry.cells_at() + (row - 1) * slots * size_of::<AtomicI32>();
         // SAFETY: AtomicI32 is an atomic, for which zeroed memory is valid.

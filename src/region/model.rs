@@ -5,7 +5,7 @@
 use core::fmt;
 use std::io;
 
-use super::{Bucket, Detail, Geometry, HOME_ROW, Header, ROWS, RuleEntry};
+use super::{ACCEPTOR_ROW, Bucket, Detail, Geometry, Header, ROWS, RuleEntry};
 use crate::sync::AtomicI32;
 
 /// There is always memory.
@@ -68,7 +68,7 @@ impl Region {
     }
 
     pub(crate) fn cells(&self, row: usize) -> &[AtomicI32] {
-        assert!(row != HOME_ROW && row < ROWS);
+        assert!(row != ACCEPTOR_ROW && row < ROWS);
         &self.cells[row - 1]
     }
 
