@@ -48,7 +48,7 @@
 //! again would wait if there is no other; so `poll` is asked first, which does not
 //! wait, and nobody else accepts from that socket in between. If there is none, the
 //! host gets `EAGAIN`, which it must know, for a client may have gone before it is
-//! accepted. It also gets it after [`MOST_REJECTIONS`], so that a flood of
+//! accepted. It also gets it after [`MAX_REJECTIONS`], so that a flood of
 //! connections that are rejected does not keep the host from its other work. It will
 //! then be told of the socket again, unless it asked to be told of changes only (an
 //! edge-triggered poll): such a host cannot be served.
@@ -88,7 +88,7 @@ use patch::{Change, Changed};
 
 /// Rejections in one call of the host. To reject costs a few microseconds, so the
 /// host waits less than for a hundred connections that it admits.
-const MOST_REJECTIONS: u32 = 16;
+const MAX_REJECTIONS: u32 = 16;
 
 type Accept = unsafe extern "C" fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int;
 type Accept4 = unsafe extern "C" fn(c_int, *mut sockaddr, *mut socklen_t, c_int) -> c_int;
@@ -415,7 +415,7 @@ unsafe fn accept_or_reject(
         Some(active) if address.is_null() || !length.is_null() => active,
         _ => return accept(address, length),
     };
-    for _ in 0..MOST_REJECTIONS {
+    for _ in 0..MAX_REJECTIONS {
         // ours, since the caller's may be too short, or none
         let mut peer = MaybeUninit::<sockaddr_storage>::zeroed();
         let mut peer_length = size_of::<sockaddr_storage>() as socklen_t;

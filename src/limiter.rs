@@ -410,11 +410,11 @@ impl Limiter {
             let Some(at) = table.held(at) else {
                 // lost the slot to another source between find and add; each
                 // turn takes another process that claimed just then
-                rows.take_off(worker.0, at.slot);
+                rows.release(worker.0, at.slot);
                 continue;
             };
             if limit > 0 && rows.sum(at.slot, at.control.rows()) > limit {
-                rows.take_off(worker.0, at.slot);
+                rows.release(worker.0, at.slot);
                 return Err(NotCounted::OverLimit);
             }
             if in_row >= BUSY || !at.control.rows().is_one() {
@@ -437,7 +437,7 @@ impl Limiter {
     #[inline]
     pub fn closed(&self, worker: Worker, token: Token) -> Result<(), StaleToken> {
         let released = token.parts().is_some_and(|(slot, row, epoch)| {
-            self.table().in_use_since(slot, epoch) && self.rows().take_off(row, slot)
+            self.table().in_use_since(slot, epoch) && self.rows().release(row, slot)
         });
         if released {
             return Ok(());

@@ -70,7 +70,7 @@ impl<'a> Rows<'a> {
 
     /// One connection less. `false`, and nothing changed, if there was none.
     #[inline]
-    pub(crate) fn take_off(self, row: usize, slot: usize) -> bool {
+    pub(crate) fn release(self, row: usize, slot: usize) -> bool {
         // One step: a process killed between two would leave the cell wrong for ever.
         // Run again only because another process changed the cell just then.
         //
@@ -140,9 +140,9 @@ mod tests {
         assert_eq!(rows.sum(4, RowSet::ALL), 0);
         for row in 0..ROWS {
             for _ in 0..=row {
-                assert!(rows.take_off(row, 5));
+                assert!(rows.release(row, 5));
             }
-            assert!(!rows.take_off(row, 5));
+            assert!(!rows.release(row, 5));
         }
         assert_eq!(rows.sum(5, RowSet::ALL), 0);
     }
@@ -158,7 +158,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    assert!(!rows.take_off(1, 5));
+                    assert!(!rows.release(1, 5));
                     refused.fetch_add(1, Ordering::Relaxed);
                 }
             });

@@ -6,12 +6,12 @@
 //! what it has told already. So no queue can be full, and the log cannot be flooded:
 //!
 //! - of each source, the first rejection in an interval is told ([`Notice::First`]),
-//!   of [`MOST_FIRST`] sources at the most;
+//!   of [`MAX_FIRST`] sources at the most;
 //! - all others are told in one summary at the end of the interval
 //!   ([`Notice::Summary`]).
 //!
 //! What is never told: the rejections of a source whose slot another source took
-//! before the next look, and those of more than [`MOST_KNOWN`] sources. The totals of
+//! before the next look, and those of more than [`MAX_KNOWN`] sources. The totals of
 //! the limiter have all.
 
 #![forbid(unsafe_code)]
@@ -25,11 +25,11 @@ use crate::source::Source;
 use crate::sync::Ordering;
 
 /// Sources whose first rejection in an interval is told.
-pub const MOST_FIRST: u32 = 100;
+pub const MAX_FIRST: u32 = 100;
 
 /// Rejected sources that are remembered with what was told of them. Of more, nothing
 /// is told; the totals have their rejections.
-const MOST_KNOWN: usize = 65_536;
+const MAX_KNOWN: usize = 65_536;
 
 /// Slots looked at in one tick: the whole table, if it is for 5 million connections or
 /// fewer. A larger table takes several ticks, at most 20: so many looks take up to 0.2 s,
@@ -194,7 +194,7 @@ impl Watch {
         }
         let of = (first_seen, resets);
         if !self.known.contains_key(&report.source)
-            && (self.known.len() >= MOST_KNOWN || self.known.try_reserve(1).is_err())
+            && (self.known.len() >= MAX_KNOWN || self.known.try_reserve(1).is_err())
         {
             return;
         }
@@ -219,7 +219,7 @@ impl Watch {
         let due = known
             .told
             .is_none_or(|told| now.wrapping_sub(told) >= interval);
-        if due && self.first_told < MOST_FIRST {
+        if due && self.first_told < MAX_FIRST {
             self.first_told += 1;
             known.told = Some(now);
             tell(Notice::First {

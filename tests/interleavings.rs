@@ -29,10 +29,10 @@ const PREEMPTIONS: usize = 2;
 
 /// Three threads that claim have millions of orders all the same: a search among them
 /// ends after this time, unless LOOM_MAX_DURATION says another one, in seconds.
-const MOST_TIME: Duration = Duration::from_secs(20);
+const MAX_TIME: Duration = Duration::from_secs(20);
 
 /// Steps of one run: far more than any takes that ends.
-const MOST_STEPS: usize = 5_000;
+const MAX_STEPS: usize = 5_000;
 
 /// No limit of the caller's own.
 const ANY: i32 = 0;
@@ -62,7 +62,7 @@ impl Search {
     ) -> Search {
         let preemptions = builder.preemption_bound.unwrap_or(PREEMPTIONS);
         builder.preemption_bound = Some(preemptions.saturating_sub(less));
-        builder.max_branches = MOST_STEPS;
+        builder.max_branches = MAX_STEPS;
         let runs = Arc::new(AtomicU64::new(0));
         let began = Instant::now();
         let counted = Arc::clone(&runs);
@@ -98,7 +98,7 @@ fn explore(name: &str, scenario: impl Fn() + Send + Sync + 'static) {
 /// As above, with three threads that claim.
 fn explore_three(name: &str, scenario: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
-    builder.max_duration.get_or_insert(MOST_TIME);
+    builder.max_duration.get_or_insert(MAX_TIME);
     println!("{name}: {}", Search::by(builder, 1, scenario));
 }
 

@@ -5,7 +5,7 @@ use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
 use tcp_conn_limit::report::seconds_since;
 use tcp_conn_limit::settings::{Mode, OnFull};
 use tcp_conn_limit::source::{PrefixLengths, Source};
-use tcp_conn_limit::watch::{MOST_FIRST, Notice, Summary, Watch};
+use tcp_conn_limit::watch::{MAX_FIRST, Notice, Summary, Watch};
 
 const INTERVAL: u32 = 60;
 
@@ -175,7 +175,7 @@ fn a_clock_that_jumps() {
 
 #[test]
 fn only_so_many_first_lines() {
-    let sources = MOST_FIRST + 50;
+    let sources = MAX_FIRST + 50;
     let mut scene = Scene::new(sources);
     for n in 0..sources {
         for _ in 0..=n {
@@ -183,12 +183,12 @@ fn only_so_many_first_lines() {
         }
     }
     let told = scene.tick();
-    assert_eq!(told.len(), MOST_FIRST as usize);
+    assert_eq!(told.len(), MAX_FIRST as usize);
     assert!(told.iter().all(|notice| first(notice).is_some()));
     let told = scene.run(INTERVAL - 1);
     assert_eq!(told.len(), 1);
     let (most, more, others, more_of_others) = summary(&told[0]).unwrap();
-    let all = u64::from(sources * (sources + 1) / 2 - MOST_FIRST);
+    let all = u64::from(sources * (sources + 1) / 2 - MAX_FIRST);
     assert_eq!(more + more_of_others, all);
     // the last has most, less 1 if it had a line
     assert!(most == source(sources - 1) || more == u64::from(sources - 1));
@@ -200,7 +200,7 @@ fn only_so_many_first_lines() {
         reject(&scene.limiter, n);
     }
     let told = scene.tick();
-    assert_eq!(told.iter().filter_map(first).count(), MOST_FIRST as usize);
+    assert_eq!(told.iter().filter_map(first).count(), MAX_FIRST as usize);
 }
 
 #[test]

@@ -42,10 +42,10 @@ pub const TCL_ON_FULL_ADMIT: i32 = 0;
 pub const TCL_ON_FULL_REJECT: i32 = 1;
 
 /// The most connections that a table is made for.
-const MOST_CONNECTIONS: i32 = Limiter::MAX_CONNECTIONS as i32;
+const MAX_CONNECTIONS: i32 = Limiter::MAX_CONNECTIONS as i32;
 
 /// Bytes of a file of rules: as many rules as there can be, with much to say on each.
-const MOST_BYTES: u64 = 16 << 20;
+const MAX_BYTES: u64 = 16 << 20;
 
 /// What `tcl_init()` wants to know.
 #[repr(C)]
@@ -122,7 +122,7 @@ fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), (i32
     let most = range(
         "tcp_max_connections",
         config.max_connections,
-        MOST_CONNECTIONS,
+        MAX_CONNECTIONS,
     )?;
     let unknown = |name: &str, value: i32, last: i32| {
         (TCL_EARG, format!("{name} {value}: must be 0 to {last}"))
@@ -244,10 +244,10 @@ fn read(file: &CStr) -> Result<Vec<u8>, String> {
         return Err(format!("{name} is not a regular file; name one"));
     }
     let mut content = Vec::new();
-    let mut limited = file.take(MOST_BYTES + 1);
+    let mut limited = file.take(MAX_BYTES + 1);
     limited.read_to_end(&mut content).map_err(cannot)?;
-    if content.len() as u64 > MOST_BYTES {
-        let most = MOST_BYTES >> 20;
+    if content.len() as u64 > MAX_BYTES {
+        let most = MAX_BYTES >> 20;
         return Err(format!(
             "{name} has more than {most} MiB; rules take less, remove the rest"
         ));

@@ -35,7 +35,7 @@ const BATCH: usize = 200;
 const LEAVE_AT_ONCE: usize = 80;
 
 /// A server says whether it admits a connection within this time.
-const MOST_PATIENCE: Duration = Duration::from_secs(10);
+const MAX_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a connection that stays says something, which is a byte.
 const WORD: Duration = Duration::from_secs(10);
@@ -210,11 +210,11 @@ fn sit(attack: &Attack, each: usize) -> io::Result<Outcome> {
 fn admitted(socket: OwnedFd) -> io::Result<Option<TcpStream>> {
     let mut stream = TcpStream::from(socket);
     let mut connected = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
-    if ppoll(&mut connected, Some(MOST_PATIENCE.into()), None)? == 0 {
+    if ppoll(&mut connected, Some(MAX_PATIENCE.into()), None)? == 0 {
         return Err(io::Error::other("the server does not accept"));
     }
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(MOST_PATIENCE))?;
+    stream.set_read_timeout(Some(MAX_PATIENCE))?;
     let mut pong = [0; 2];
     let said = stream
         .write_all(b"\r\n\r\n")

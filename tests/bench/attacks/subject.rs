@@ -34,7 +34,7 @@ pub(crate) struct Conditions<'a> {
 }
 
 /// A server has got rid of what is left of an attack within this time.
-const MOST_PATIENCE: Duration = Duration::from_secs(60);
+const MAX_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often to look whether it has.
 const LOOK: Duration = Duration::from_millis(5);
@@ -156,12 +156,12 @@ impl Subject {
             if connections == held {
                 return Ok(());
             }
-            if start.elapsed() > MOST_PATIENCE {
+            if start.elapsed() > MAX_PATIENCE {
                 return Err(format!(
                     "{}, {}: {connections} connections {} s after the attack, not {held}",
                     self.which.name(),
                     scenario.name(),
-                    MOST_PATIENCE.as_secs()
+                    MAX_PATIENCE.as_secs()
                 )
                 .into());
             }

@@ -39,13 +39,13 @@ pub(super) const GREEDY_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 32, 0, 1);
 /// Most connections that wait to be accepted. Well below the server's backlog
 /// of 1,024, past which the kernel drops the attempt and repeats it after a
 /// second.
-const MOST_WAITING: usize = 256;
+const MAX_WAITING: usize = 256;
 
 /// How often to look whether the server has accepted.
 const LOOK: Duration = Duration::from_micros(200);
 
 /// Longest wait for the rejection of a connection.
-const MOST_PATIENCE: Duration = Duration::from_secs(5);
+const MAX_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest time without any accept.
 const STALLED: Duration = Duration::from_secs(30);
@@ -226,7 +226,7 @@ impl Generator {
         let mut progress = Instant::now();
         let mut waiting = 0;
         while self.held.len() < count || waiting > 0 {
-            if self.held.len() < count && waiting < MOST_WAITING {
+            if self.held.len() < count && waiting < MAX_WAITING {
                 let source = source(self.held.len());
                 self.held.push(self.open(source)?);
                 waiting += 1;
@@ -264,7 +264,7 @@ impl Generator {
         let start = Instant::now();
         loop {
             let admitted = up(&open)?;
-            if admitted <= limit || start.elapsed() > MOST_PATIENCE {
+            if admitted <= limit || start.elapsed() > MAX_PATIENCE {
                 return Ok(Greed { admitted });
             }
             thread::sleep(LOOK);
@@ -305,7 +305,7 @@ impl Generator {
             check_stalled(progress)?;
 
             let due = start + Duration::from_secs(1) * opened / per_second;
-            if now >= due && waiting.len() < MOST_WAITING {
+            if now >= due && waiting.len() < MAX_WAITING {
                 waiting.push_back(match flood {
                     None => self.open_churned()?,
                     Some(_) => self.open(u32::from(GREEDY_SOURCE))?,

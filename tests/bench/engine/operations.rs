@@ -14,7 +14,7 @@ use crate::locked::LockedMap;
 use crate::sources::{Sources, is_greedy, is_idle};
 
 /// Most connections of sources without others that are open at a time.
-const MOST_NEW: u32 = 256;
+const MAX_NEW: u32 = 256;
 
 /// What counts connections, by the number of a source.
 pub(crate) trait Subject {
@@ -276,7 +276,7 @@ impl Operations {
     /// How many connections of new sources there are at a time: few against the
     /// others.
     fn most_new(&self) -> u32 {
-        (self.sources / 16).clamp(1, MOST_NEW)
+        (self.sources / 16).clamp(1, MAX_NEW)
     }
 
     /// Steps before those that are measured: others had the caches meanwhile.

@@ -19,7 +19,7 @@ const VARIANTS: [(&str, &[Series]); 5] = [
 ];
 
 /// Most shared memory that the module may take for each allowed connection.
-const MOST_BYTES: f64 = 256.0;
+const MAX_BYTES: f64 = 256.0;
 
 pub(crate) fn print(record: &Record) {
     print_conditions(record);
@@ -219,10 +219,10 @@ fn print_memory(record: &Record) {
          ({}), {:.0} of them resident with {} held;\n    \
          the core takes {:.0} bytes for each connection.",
         module.capacity,
-        if each <= MOST_BYTES {
-            format!("not over {MOST_BYTES}")
+        if each <= MAX_BYTES {
+            format!("not over {MAX_BYTES}")
         } else {
-            format!("MORE than {MOST_BYTES}")
+            format!("MORE than {MAX_BYTES}")
         },
         module.resident as f64 / module.capacity as f64,
         module.held,
