@@ -105,7 +105,7 @@ mod generate {
             "ffi/accept.rs",
             "ffi/interpose.rs",
             "ffi/reports.rs",
-            "ffi/recount.rs",
+            "ffi/audit.rs",
         ];
         SOURCES
             .into_iter()

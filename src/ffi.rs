@@ -23,16 +23,16 @@
 //!   connection is admitted.
 
 mod accept;
+mod audit;
 mod control;
 mod interpose;
 mod memory;
-mod recount;
 mod reports;
 
 pub use accept::*;
+pub use audit::*;
 pub use control::*;
 pub use interpose::*;
-pub use recount::*;
 pub use reports::*;
 
 use core::ffi::c_char;

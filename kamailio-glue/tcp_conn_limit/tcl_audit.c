@@ -6,7 +6,7 @@
 
 /*!
  * \file
- * \brief tcp_conn_limit :: RPC command that recounts the connections
+ * \brief tcp_conn_limit :: RPC command that audits the connections
  */
 
 #include "../../core/locking.h"
@@ -130,7 +130,7 @@ static void audit_answer(rpc_t *rpc, void *c, struct tcl_audit *audit)
 }
 
 static const char *audit_doc[] = {
-		"Recounts the connections in the core's table and compares, source by"
+		"Audits the connections in the core's table and compares, source by"
 		" source.",
 		0};
 

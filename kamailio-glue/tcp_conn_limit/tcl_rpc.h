@@ -35,7 +35,7 @@ extern rpc_export_t tcl_rpc_report[];
 /* the commands that change: reload, set_limit, set_mode, reset_stats */
 extern rpc_export_t tcl_rpc_control[];
 
-/* the recount: audit */
+/* the audit: audit */
 extern rpc_export_t tcl_rpc_audit[];
 
 /* The answer cannot take what there is to tell. */

@@ -47,9 +47,9 @@ pub(crate) enum Operation {
         net: Option<usize>,
     },
     SetOnFull(OnFull),
-    /// A recount in which the host misses one of `every` connections, and has
+    /// An audit in which the host misses one of `every` connections, and has
     /// `uncounted` more.
-    Recount {
+    Audit {
         every: usize,
         uncounted: u64,
     },
@@ -139,7 +139,7 @@ fn looks() -> impl Strategy<Value = Operation> {
     prop_oneof![
         2 => (0..6usize, by, net).prop_map(|(n, by, net)| Operation::Top { n, by, net }),
         1 => (1..6usize, 0..3u64)
-            .prop_map(|(every, uncounted)| Operation::Recount { every, uncounted }),
+            .prop_map(|(every, uncounted)| Operation::Audit { every, uncounted }),
         2 => seconds.prop_map(Operation::Tick),
     ]
 }
@@ -383,8 +383,8 @@ impl Model {
             }
             Operation::SetRules(rules) => self.set_rules(limiter, rules),
             Operation::ResetStats => self.reset(limiter),
-            Operation::Recount { every, uncounted } => {
-                self.recount(limiter, *every, *uncounted);
+            Operation::Audit { every, uncounted } => {
+                self.audit(limiter, *every, *uncounted);
             }
             Operation::Tick(seconds) => self.tick(limiter, *seconds),
             Operation::CheckAgainst { address, limit } => {
@@ -484,7 +484,7 @@ impl Model {
         assert_eq!(listed.collect::<Vec<_>>(), expected);
     }
 
-    fn recount(&self, limiter: &Limiter, every: usize, uncounted: u64) {
+    fn audit(&self, limiter: &Limiter, every: usize, uncounted: u64) {
         let mut audit = Audit::new(self.live.len()).unwrap();
         let mut missed: HashMap<Source, u32> = HashMap::new();
         for (i, (source, _)) in self.live.iter().enumerate() {

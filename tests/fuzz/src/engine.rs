@@ -361,7 +361,7 @@ pub fn interpose_attach(size: usize) -> (i32, String) {
     })
 }
 
-/// A recount.
+/// An audit.
 pub struct Audit(*mut ffi::tcl_audit);
 
 impl Audit {

@@ -492,7 +492,7 @@ impl Ledger {
         }
     }
 
-    /// A recount in which the host has other connections than we do.
+    /// An audit in which the host has other connections than we do.
     fn audit(&self, bytes: &mut Bytes<'_>) -> Option<()> {
         let mut audit = Audit::begin(u32::from(bytes.byte()?)).expect("memory");
         let (left_out, without_token) = (bytes.byte()?, bytes.byte()?);
