@@ -10,7 +10,7 @@ locked := mkdir -p build; flock --close build/lock
 
 export ADVISORY_DB KAMAILIO_SRC DESTDIR MODULES_DIR PACKAGE_DIR KAMAILIO_VERSION
 
-# how far the model checking looks
+# how far loom looks
 PREEMPTIONS ?= 2
 
 # the servers that tests, benches and the demo run
@@ -61,7 +61,7 @@ For work on this project:
   make test-distributions test with the packaged servers of Debian 12 and 13 (root)
   make test-linkages      test with servers that are linked in other ways
   make fuzz               fuzz: each target a minute [SECONDS=60] [SEED=] [TARGET=]
-  make model              all orders of threads, by loom [PREEMPTIONS=2]
+  make loom               all orders of threads, by loom [PREEMPTIONS=2]
   make lint               rustfmt, clippy, shellcheck, clang-format, -Wshadow
   make check-dependencies  licences, versions, advisories of the crates
   make vendor-check       build the library without a network
@@ -164,11 +164,11 @@ bench-instructions:
 	cargo build --release --lib
 	tests/bench/instructions/run.sh
 
-.PHONY: model
-model:
+.PHONY: loom
+loom:
 	@$(scripts)/deps.sh build
-	export RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/model LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS)
-	cargo test --profile model --test interleavings -- --nocapture
+	export RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS)
+	cargo test --profile loom --test loom -- --nocapture
 
 .PHONY: status patch unpatch
 status patch unpatch:
@@ -202,8 +202,8 @@ lint:
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --locked --manifest-path tests/fuzz/Cargo.toml \
 	    --target-dir target/fuzz -- -D warnings
-	RUSTFLAGS="--cfg loom" cargo clippy --target-dir target/model --profile model \
-	    --lib --test interleavings -- -D warnings
+	RUSTFLAGS="--cfg loom" cargo clippy --target-dir target/loom --profile loom \
+	    --lib --test loom -- -D warnings
 	shellcheck --external-sources --check-sourced --source-path=SCRIPTDIR \
 	    $$(find $(scripts) tests .ci -type f -perm -u+x)
 	tree=$$($(locked) $(scripts)/fetch.sh)

@@ -44,7 +44,7 @@ use once_cell::sync::OnceCell;
 
 use crate::host::{TCL_LOG_ERROR, tcl_event};
 use crate::limiter::{Fault, Limiter, Worker};
-use crate::sync::{AtomicBool, AtomicU32, Ordering};
+use crate::shared::sync::{AtomicBool, AtomicU32, Ordering};
 
 /// Success.
 pub const TCL_OK: i32 = 0;

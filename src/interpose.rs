@@ -80,8 +80,8 @@ use std::sync::{Mutex, PoisonError};
 use libc::{sockaddr, sockaddr_storage, socklen_t};
 use once_cell::sync::OnceCell;
 
-use crate::region::RegionError;
-use crate::sync::{AtomicI32, Ordering};
+use crate::shared::region::RegionError;
+use crate::shared::sync::{AtomicI32, Ordering};
 use descriptors::{Descriptors, Verdict};
 use got::{GotEntry, Image};
 use patch::{Change, Changed};

@@ -54,37 +54,23 @@
 // in models a bucket has one slot
 #![cfg_attr(loom, allow(clippy::modulo_one, clippy::absurd_extreme_comparisons))]
 
-// so that the model of `tests/model/` reads the same here and there
+// The oracle of `tests/oracle/` is also used within the crate, by this name.
 #[cfg(test)]
 extern crate self as tcp_conn_limit;
 
-pub mod audit;
-#[cfg(test)]
-mod corners;
-mod details;
 #[cfg(not(loom))]
 pub mod ffi;
-#[cfg_attr(loom, path = "hash/model.rs")]
-mod hash;
-mod hint;
 #[cfg(not(loom))]
 #[rustfmt::skip]
 mod host;
 #[cfg(not(loom))]
 mod interpose;
 pub mod limiter;
-#[cfg_attr(loom, path = "process/model.rs")]
-mod process;
-mod region;
-pub mod report;
-mod rows;
-mod rulebook;
-pub mod rules;
-pub mod settings;
+pub mod observe;
+pub mod policy;
+mod shared;
 pub mod source;
-mod sync;
 mod table;
-pub mod watch;
 
 #[cfg(loom)]
-pub use sync::model::killed_after;
+pub use shared::process::killed_after;

@@ -4,20 +4,24 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod wraparound_tests;
+
 use core::num::NonZeroU64;
 use std::io;
 
-use crate::details::{Details, Owner};
-use crate::hash::SourceHash;
-use crate::hint::Hints;
-use crate::process::OneThread;
-use crate::region::{ACCEPTOR_ROW, Geometry, ROWS, Region, RegionError, Tally};
-use crate::rows::Rows;
-use crate::rulebook::{Busy, RuleId, Rulebook};
-use crate::rules::RuleSet;
-use crate::settings::{Mode, OnFull, Settings};
+use crate::policy::rulebook::{Busy, RuleId, Rulebook};
+use crate::policy::rules::RuleSet;
+use crate::policy::settings::{Mode, OnFull, Settings};
+use crate::shared::layout::{ACCEPTOR_ROW, Geometry, ROWS, Tally};
+use crate::shared::process::OneThread;
+use crate::shared::region::{Region, RegionError};
+use crate::shared::sync::{Ordering, Statistic64};
 use crate::source::{PrefixLengths, Source};
-use crate::sync::{Ordering, Statistic64};
+use crate::table::details::{Details, Owner};
+use crate::table::hash::SourceHash;
+use crate::table::hint::Hints;
+use crate::table::rows::Rows;
 use crate::table::{ClaimError, SlotRef, Table};
 
 /// A worker of the server, as a row of the table.
@@ -155,7 +159,7 @@ pub enum Fault {
 }
 
 /// From so many connections on, a source's peak is noted with each connection; what
-/// is below is sampled ([`crate::watch`]), so that the many sources with few
+/// is below is sampled ([`crate::observe::watch`]), so that the many sources with few
 /// connections do not pay for it.
 const BUSY: i32 = 8;
 
@@ -690,7 +694,7 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::Audit;
+    use crate::observe::audit::Audit;
 
     /// Tallies at the highest number, be it by damage.
     #[test]

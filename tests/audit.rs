@@ -4,8 +4,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use tcp_conn_limit::audit::{Audit, NoRoom};
 use tcp_conn_limit::limiter::{Limiter, Worker};
+use tcp_conn_limit::observe::audit::{Audit, NoRoom};
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
 thread_local! {

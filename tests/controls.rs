@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Totals, Worker};
-use tcp_conn_limit::rules::{Origin, RuleSet};
-use tcp_conn_limit::settings::{Mode, OnFull};
+use tcp_conn_limit::policy::rules::{Origin, RuleSet};
+use tcp_conn_limit::policy::settings::{Mode, OnFull};
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
 fn source(n: u32) -> Source {

@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tcp_conn_limit::audit::Audit;
 use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
-use tcp_conn_limit::report::By;
-use tcp_conn_limit::rules::{Origin, RuleSet, prefix};
-use tcp_conn_limit::settings::{Mode, OnFull};
+use tcp_conn_limit::observe::audit::Audit;
+use tcp_conn_limit::observe::report::By;
+use tcp_conn_limit::observe::watch::Watch;
+use tcp_conn_limit::policy::rules::{Origin, RuleSet, prefix};
+use tcp_conn_limit::policy::settings::{Mode, OnFull};
 use tcp_conn_limit::source::{PrefixLengths, Source};
-use tcp_conn_limit::watch::Watch;
 
 mod processes;
 

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, Token, Worker};
-use tcp_conn_limit::report::Group;
-use tcp_conn_limit::rules::{Origin, RuleSet};
+use tcp_conn_limit::observe::report::Group;
+use tcp_conn_limit::observe::watch::{Notice, Watch};
+use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::source::{PrefixLengths, Source};
-use tcp_conn_limit::watch::{Notice, Watch};
 
 mod processes;
 mod worker;

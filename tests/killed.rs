@@ -19,7 +19,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, NotCounted, StaleToken, Token, Worker};
-use tcp_conn_limit::rules::{Origin, RuleSet};
+use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
 mod processes;

@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, Token, Worker};
-use tcp_conn_limit::settings::OnFull;
+use tcp_conn_limit::policy::settings::OnFull;
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
 fn source(n: u32) -> Source {

@@ -7,11 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use tcp_conn_limit::limiter::{Limiter, Worker};
-use tcp_conn_limit::report::{By, LEAST};
-use tcp_conn_limit::rules::{Origin, RuleSet, prefix};
-use tcp_conn_limit::settings::Mode;
+use tcp_conn_limit::observe::report::{By, LEAST};
+use tcp_conn_limit::observe::watch::Watch;
+use tcp_conn_limit::policy::rules::{Origin, RuleSet, prefix};
+use tcp_conn_limit::policy::settings::Mode;
 use tcp_conn_limit::source::{PrefixLengths, Source};
-use tcp_conn_limit::watch::Watch;
 
 const NETS: [&str; 8] = [
     "10.0.0.0/8",

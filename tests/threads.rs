@@ -9,12 +9,12 @@ use std::thread::{self, ScopedJoinHandle};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tcp_conn_limit::audit::Audit;
 use tcp_conn_limit::limiter::{Limiter, Token, Worker};
-use tcp_conn_limit::rules::{Origin, RuleSet};
-use tcp_conn_limit::settings::Mode;
+use tcp_conn_limit::observe::audit::Audit;
+use tcp_conn_limit::observe::watch::Watch;
+use tcp_conn_limit::policy::rules::{Origin, RuleSet};
+use tcp_conn_limit::policy::settings::Mode;
 use tcp_conn_limit::source::{PrefixLengths, Source};
-use tcp_conn_limit::watch::Watch;
 
 mod set_at_end;
 mod worker;

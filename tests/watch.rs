@@ -2,10 +2,10 @@
 //! What the background process samples and tells, with a clock of the test's own.
 
 use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
-use tcp_conn_limit::report::seconds_since;
-use tcp_conn_limit::settings::{Mode, OnFull};
+use tcp_conn_limit::observe::report::seconds_since;
+use tcp_conn_limit::observe::watch::{MAX_FIRST, Notice, Summary, Watch};
+use tcp_conn_limit::policy::settings::{Mode, OnFull};
 use tcp_conn_limit::source::{PrefixLengths, Source};
-use tcp_conn_limit::watch::{MAX_FIRST, Notice, Summary, Watch};
 
 const INTERVAL: u32 = 60;
 

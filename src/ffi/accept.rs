@@ -8,8 +8,8 @@ use super::memory::{bytes, read_sockaddr};
 use super::{Global, Line, TCL_EINIT, TCL_ESTALE, TCL_OK, WORKER, guard, worker};
 use crate::host::TCL_LOG_WARN;
 use crate::limiter::{Fault, Token};
+use crate::shared::sync::Ordering;
 use crate::source::Source;
-use crate::sync::Ordering;
 
 /// Kamailio's `union sockaddr_union`: a `struct sockaddr_in` or `sockaddr_in6`.
 #[repr(C)]

@@ -5,7 +5,7 @@ use core::ffi::c_char;
 
 use super::memory::{bytes, put};
 use super::{TCL_EARG, TCL_EINIT, TCL_EROOM, TCL_OK, TCL_SOURCE_TEXT, guard};
-use crate::audit::{Audit, NoRoom};
+use crate::observe::audit::{Audit, NoRoom};
 use crate::source::Source;
 
 /// A source for which the host and the table disagree.

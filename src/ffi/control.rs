@@ -22,11 +22,11 @@ use super::{
 use crate::host::{TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
 use crate::interpose;
 use crate::limiter::Limiter;
-use crate::report::SourceReport;
-use crate::rules::{Origin, RuleError, RuleSet};
-use crate::settings::{Mode, OnFull};
+use crate::observe::report::SourceReport;
+use crate::observe::watch::{Notice, Watch};
+use crate::policy::rules::{Origin, RuleError, RuleSet};
+use crate::policy::settings::{Mode, OnFull};
 use crate::source::PrefixLengths;
-use crate::watch::{Notice, Watch};
 
 /// Connections over the limit are rejected.
 pub const TCL_MODE_ENFORCE: i32 = 0;

@@ -5,10 +5,10 @@ use core::ffi::c_char;
 
 use super::memory::{bytes, put, text, write_text};
 use super::{DEFAULT, Global, TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_SOURCE_TEXT, guard};
-use crate::report::{By, Occupancy, SourceReport, seconds_since};
-use crate::rules::{Prefix, prefix as parse_prefix};
+use crate::observe::report::{By, Occupancy, SourceReport, seconds_since};
+use crate::policy::rules::{Prefix, prefix as parse_prefix};
+use crate::shared::sync::Ordering;
 use crate::source::{Family, Source};
-use crate::sync::Ordering;
 
 /// Rank by connections.
 pub const TCL_BY_CONNECTIONS: i32 = 0;

@@ -31,8 +31,8 @@
 use core::ffi::c_int;
 
 use crate::limiter::Fault;
-use crate::region::{RegionError, SharedWords};
-use crate::sync::{AtomicU64, Ordering};
+use crate::shared::region::{RegionError, SharedWords};
+use crate::shared::sync::{AtomicU64, Ordering};
 
 /// The limiter, as the hooks of a patched core would call it.
 pub(crate) trait Counter: Sync {
@@ -165,7 +165,7 @@ impl Descriptors {
 mod tests {
     use super::*;
     use crate::limiter::{Limiter, Token, Totals, Worker};
-    use crate::settings::{Mode, OnFull};
+    use crate::policy::settings::{Mode, OnFull};
     use crate::source::{PrefixLengths, Source};
     use proptest::prelude::*;
     use std::collections::HashMap;

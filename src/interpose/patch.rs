@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use super::got::GotEntry;
-use crate::sync::{AtomicUsize, Ordering};
+use crate::shared::sync::{AtomicUsize, Ordering};
 
 /// A GOT entry and the address that is to be in it.
 #[derive(Clone, Copy, Debug)]

@@ -169,7 +169,7 @@ fn whose_a_finding_is() {
             how,
             "    at 0x1: malloc (in /usr/libexec/vgpreload.so)",
             "    by 0x2: hashbrown::raw::RawTable<T,A>::reserve_rehash (src/raw/mod.rs:1)",
-            "    by 0x3: tcp_conn_limit::watch::Watch::tick (watch.rs:112)",
+            "    by 0x3: tcp_conn_limit::observe::watch::Watch::tick (watch.rs:112)",
         ]
     };
     assert!(!is_ours(&lost(

@@ -73,7 +73,7 @@ instrumented() {
 }
 
 engine_tests=(
-    --lib --test c_abi --test controls --test fork --test interpose --test model
+    --lib --test c_abi --test controls --test fork --test interpose --test oracle
     --test reports --test threads --test watch
 )
 

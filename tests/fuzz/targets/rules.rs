@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT};
-use tcp_conn_limit::rules::{Origin, RuleError, RuleSet, longest_match};
+use tcp_conn_limit::policy::rules::{Origin, RuleError, RuleSet, longest_match};
 use tcp_conn_limit::source::{PrefixLengths, Source};
 use tcp_conn_limit_fuzz::engine::{self, ENOUGH, rule_text, tcl_config, text};
 use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};

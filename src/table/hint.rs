@@ -13,7 +13,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::sync::{AtomicU32, Ordering};
+use crate::shared::sync::{AtomicU32, Ordering};
 
 /// How many hints there are, as a power of two.
 const BITS: u32 = 4;

@@ -33,8 +33,7 @@ use ipnet::IpNet;
 
 use crate::source::{Family, PrefixLengths, Source};
 
-/// The most rules there can be: a rule's number fits 16 bits.
-pub const MAX_RULES: usize = 65_535;
+pub use crate::shared::layout::MAX_RULES;
 
 /// A [`Rule::limit`] that lets any number of connections through.
 pub const UNLIMITED: i32 = 0;

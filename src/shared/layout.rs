@@ -22,14 +22,10 @@
 //! The size follows from the number of connections the host allows, see
 //! [`Geometry`].
 
-#[cfg_attr(loom, path = "region/model.rs")]
-mod mapping;
+use crate::shared::sync::{AtomicI32, AtomicU32, AtomicU64, Statistic32, Statistic64};
 
-use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Statistic32, Statistic64};
-
-#[cfg(not(loom))]
-pub(crate) use mapping::SharedWords;
-pub(crate) use mapping::{Region, RegionError};
+/// The most rules there can be: a rule's number fits 16 bits.
+pub const MAX_RULES: usize = 65_535;
 
 /// Slots in a bucket: four of 16 bytes fill a cache line of 64 bytes. In models
 /// there are as few as show what can happen, here and below.
@@ -62,15 +58,15 @@ pub(crate) struct Bucket {
     pub(crate) slots: [Slot; SLOTS_PER_BUCKET],
 }
 
-/// What a slot's source has beside its key and its count, see [`crate::details`].
+/// What a slot's source has beside its key and its count, see [`crate::table::details`].
 ///
 /// What a rejection touches comes first, so that it is mostly on one cache line.
 #[repr(C)]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Detail {
-    /// A source and its rule, see [`crate::rulebook`].
+    /// A source and its rule, see [`crate::policy::rulebook`].
     pub(crate) rule: AtomicU64,
-    /// The source that all but the rule and `low` belong to, see [`crate::details`].
+    /// The source that all but the rule and `low` belong to, see [`crate::table::details`].
     pub(crate) owner: Statistic64,
     /// Connections rejected.
     pub(crate) rejected: Statistic32,
@@ -113,9 +109,9 @@ pub(crate) struct Settings {
     pub(crate) limit: AtomicI32,
     /// The lowest limit of the rules in force; 0: none has one.
     pub(crate) lowest_rule: AtomicI32,
-    /// See [`Mode`](crate::settings::Mode).
+    /// See [`Mode`](crate::policy::settings::Mode).
     pub(crate) mode: AtomicU32,
-    /// See [`OnFull`](crate::settings::OnFull).
+    /// See [`OnFull`](crate::policy::settings::OnFull).
     pub(crate) on_full: AtomicU32,
     /// Counts the sets of rules; the lowest bit tells which half is in force.
     pub(crate) rules_generation: AtomicU32,
@@ -154,7 +150,7 @@ pub(crate) struct Header {
     pub(crate) tallies: [Tally; ROWS],
 }
 
-/// A rule in force, see [`crate::rulebook`].
+/// A rule in force, see [`crate::policy::rulebook`].
 #[repr(C)]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct RuleEntry {
@@ -184,7 +180,7 @@ pub(crate) struct RuleEntry {
 /// table covers these cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
-    buckets: usize,
+    pub(super) buckets: usize,
 }
 
 impl Geometry {
@@ -209,7 +205,7 @@ impl Geometry {
         Geometry { buckets }
     }
 
-    fn slots(self) -> usize {
+    pub(super) fn slots(self) -> usize {
         self.buckets * SLOTS_PER_BUCKET
     }
 }

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use tcp_conn_limit::limiter::{Limiter, StaleToken, Token, Worker};
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
-mod plain;
+mod operations;
 
-use plain::{Operation, Room, agree, operations};
+use operations::{Operation, Room, agree, operations};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]

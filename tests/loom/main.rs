@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Model checking: each scenario is run in all orders in which its threads can take
 //! their steps, up to a number of preemptions, and with all values that the memory
-//! model lets a load return. `make model`; `make model PREEMPTIONS=3` looks further.
+//! model lets a load return. `make loom`; `make loom PREEMPTIONS=3` looks further.
 //!
-//! The code is the library's own, on the atomics of `src/sync/model.rs` (which tells
+//! The code is the library's own, on the atomics of `src/loom/sync.rs` (which tells
 //! what stands for `SeqCst`), with buckets of one slot and two rows. Threads stand
 //! for processes: the code does not tell them apart.
 
@@ -18,8 +18,8 @@ use loom::model::Builder;
 use loom::thread::{self, JoinHandle};
 use tcp_conn_limit::killed_after;
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Rejection, StaleToken, Token, Worker};
-use tcp_conn_limit::report::SourceReport;
-use tcp_conn_limit::rules::{Origin, RuleSet};
+use tcp_conn_limit::observe::report::SourceReport;
+use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
 /// Preemptions of a run, unless LOOM_MAX_PREEMPTIONS says another number. Three

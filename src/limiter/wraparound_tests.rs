@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The model of `tests/model/` where only the crate itself can go: with a hash that
+//! The model of `tests/oracle/` where only the crate itself can go: with a hash that
 //! lets sources collide, and with counters about to begin anew.
 
 #![forbid(unsafe_code)]
@@ -9,16 +9,16 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use crate::limiter::{Limiter, StaleToken, Token, Worker};
-use crate::region::{ACCEPTOR_ROW, ROWS, SLOTS_PER_BUCKET};
-use crate::rules::{Origin, RuleSet};
+use crate::observe::watch::Watch;
+use crate::policy::rules::{Origin, RuleSet};
+use crate::shared::layout::{ACCEPTOR_ROW, ROWS, SLOTS_PER_BUCKET};
+use crate::shared::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::source::{PrefixLengths, Source};
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use crate::watch::Watch;
 
-#[path = "../tests/model/plain.rs"]
-mod plain;
+#[path = "../../tests/oracle/operations.rs"]
+mod oracle;
 
-use plain::{Room, agree, operations};
+use oracle::{Room, agree, operations};
 
 fn source(n: u32) -> Source {
     let address = [&[10], &n.to_be_bytes()[1..]].concat();

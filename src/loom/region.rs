@@ -5,8 +5,8 @@
 use core::fmt;
 use std::io;
 
-use super::{ACCEPTOR_ROW, Bucket, Detail, Geometry, Header, ROWS, RuleEntry};
-use crate::sync::AtomicI32;
+use super::layout::{ACCEPTOR_ROW, Bucket, Detail, Geometry, Header, ROWS, RuleEntry};
+use crate::shared::sync::AtomicI32;
 
 /// There is always memory.
 #[derive(Debug)]

@@ -12,9 +12,10 @@
 
 #![forbid(unsafe_code)]
 
-use crate::region::{Detail, Region};
+use crate::shared::layout::Detail;
+use crate::shared::region::Region;
+use crate::shared::sync::{Ordering, Statistic32};
 use crate::source::Source;
-use crate::sync::{Ordering, Statistic32};
 use crate::table::{SlotRef, Table};
 
 /// The source that the details of a slot belong to.

@@ -6,13 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use proptest::prelude::*;
-use tcp_conn_limit::audit::Audit;
 use tcp_conn_limit::limiter::{Limiter, NotCounted, StaleToken, Token, Totals, Worker};
-use tcp_conn_limit::report::{By, seconds_since};
-use tcp_conn_limit::rules::{Origin, RuleSet, prefix};
-use tcp_conn_limit::settings::{Mode, OnFull};
+use tcp_conn_limit::observe::audit::Audit;
+use tcp_conn_limit::observe::report::{By, seconds_since};
+use tcp_conn_limit::observe::watch::{Notice, Watch};
+use tcp_conn_limit::policy::rules::{Origin, RuleSet, prefix};
+use tcp_conn_limit::policy::settings::{Mode, OnFull};
 use tcp_conn_limit::source::Source;
-use tcp_conn_limit::watch::{Notice, Watch};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {

@@ -10,9 +10,8 @@ use core::mem::{align_of, size_of};
 use core::ptr::{NonNull, null_mut};
 use std::io;
 
-use super::{ACCEPTOR_ROW, Bucket, Detail, Geometry, Header, ROWS, RuleEntry};
-use crate::rules::MAX_RULES;
-use crate::sync::{AtomicI32, AtomicU64, Ordering};
+use super::layout::{ACCEPTOR_ROW, Bucket, Detail, Geometry, Header, MAX_RULES, ROWS, RuleEntry};
+use crate::shared::sync::{AtomicI32, AtomicU64, Ordering};
 
 /// At most this much is populated: the buckets of 19 million connections. A page of 4 KiB
 /// takes a microsecond or a few, so this bounds the start of the process that accepts to

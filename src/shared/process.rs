@@ -6,7 +6,7 @@
 
 use std::io::ErrorKind;
 
-use crate::sync::{AtomicU32, Ordering};
+use crate::shared::sync::{AtomicU32, Ordering};
 
 /// The number of this thread, which is that of the process where it has only one. If
 /// /proc cannot be read, all threads of the process have its number: see [`OneThread`].

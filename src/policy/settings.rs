@@ -8,8 +8,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::region::Region;
-use crate::sync::Ordering;
+use crate::shared::region::Region;
+use crate::shared::sync::Ordering;
 
 /// What happens to a connection over the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl OnFull {
 
 /// The settings in shared memory.
 #[derive(Clone, Copy)]
-pub(crate) struct Settings<'a>(&'a crate::region::Settings);
+pub(crate) struct Settings<'a>(&'a crate::shared::layout::Settings);
 
 impl<'a> Settings<'a> {
     #[inline]

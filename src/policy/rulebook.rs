@@ -25,12 +25,13 @@
 use core::fmt;
 use std::collections::TryReserveError;
 
-use crate::process::{Entered, OneThread, is_alive, own_number};
-use crate::region::{Detail, Region, RuleEntry};
-use crate::rules::{Prefix, Rule, RuleSet, longest_match};
-use crate::settings::Settings;
+use crate::policy::rules::{Prefix, Rule, RuleSet, longest_match};
+use crate::policy::settings::Settings;
+use crate::shared::layout::{Detail, RuleEntry};
+use crate::shared::process::{Entered, OneThread, is_alive, own_number};
+use crate::shared::region::Region;
+use crate::shared::sync::Ordering;
 use crate::source::{Family, Source};
-use crate::sync::Ordering;
 
 /// How often a reader looks again. Each time takes a reload that came just then.
 const ATTEMPTS: u32 = 8;
@@ -505,7 +506,7 @@ impl Drop for WriterLock<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::region::Geometry;
+    use crate::shared::layout::Geometry;
 
     /// Without /proc both threads have the number of their process.
     #[test]

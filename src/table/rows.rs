@@ -17,8 +17,9 @@
 
 #![forbid(unsafe_code)]
 
-use crate::region::{ACCEPTOR_ROW, ROWS, Region, SLOTS_PER_BUCKET};
-use crate::sync::{AtomicI32, Ordering};
+use crate::shared::layout::{ACCEPTOR_ROW, ROWS, SLOTS_PER_BUCKET};
+use crate::shared::region::Region;
+use crate::shared::sync::{AtomicI32, Ordering};
 
 /// Some of the rows, a bit for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl<'a> Rows<'a> {
     /// there are then in this cell.
     #[inline]
     pub(crate) fn add(self, row: usize, slot: usize) -> i32 {
-        // total order, see crate::sync: the caller looks at the control word next
+        // total order, see crate::shared::sync: the caller looks at the control word next
         let before = self.cell(row, slot).fetch_add(1, Ordering::SeqCst);
         before.saturating_add(1)
     }
@@ -123,8 +124,8 @@ impl<'a> Rows<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::region::Geometry;
-    use crate::sync::{AtomicBool, AtomicU32};
+    use crate::shared::layout::Geometry;
+    use crate::shared::sync::{AtomicBool, AtomicU32};
 
     #[test]
     fn sums_over_rows_and_never_goes_below_zero() {

@@ -10,15 +10,15 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, TryReserveError};
 
-use crate::details::{Numbers, Owner};
 use crate::limiter::Limiter;
-use crate::rules::Prefix;
+use crate::policy::rules::Prefix;
+use crate::shared::sync::Ordering;
 use crate::source::Source;
-use crate::sync::Ordering;
 use crate::table::SlotRef;
+use crate::table::details::{Numbers, Owner};
 
-pub use crate::details::seconds_since;
-pub use crate::rulebook::RuleReport;
+pub use crate::policy::rulebook::RuleReport;
+pub use crate::table::details::seconds_since;
 
 /// A source as it was at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct SourceReport {
     /// Its connections when one was last rejected, or would have been; 0: none was.
     pub rejected_at: u32,
     /// Most connections it had at a time: with 8 or more to the connection, else as
-    /// sampled by [`crate::watch`].
+    /// sampled by [`crate::observe::watch`].
     pub peak: u32,
     /// When it was first sampled, for [`seconds_since`].
     pub first_seen: u32,
@@ -211,7 +211,7 @@ impl Limiter {
         occupancy
     }
 
-    /// What [`watch`](crate::watch) counted last, without a walk through the table;
+    /// What [`watch`](crate::observe::watch) counted last, without a walk through the table;
     /// zeros before its first tick.
     pub fn last_occupancy(&self) -> Occupancy {
         // statistics

@@ -18,11 +18,11 @@
 
 use std::collections::HashMap;
 
-use crate::details::Owner;
 use crate::limiter::Limiter;
-use crate::report::SourceReport;
+use crate::observe::report::SourceReport;
+use crate::shared::sync::Ordering;
 use crate::source::Source;
-use crate::sync::Ordering;
+use crate::table::details::Owner;
 
 /// Sources whose first rejection in an interval is told.
 pub const MAX_FIRST: u32 = 100;

@@ -16,7 +16,7 @@
 //!
 //! Three rules cover the table; the places that use them name the rule. What else
 //! there is says for itself which guarantee it needs: the rules and their two halves
-//! ([`crate::rulebook`]), settings, hints.
+//! ([`crate::policy::rulebook`]), settings, hints.
 //!
 //! - **publish**: who fills a slot stores its control word last, with `Release`
 //!   (or stronger); who reads the control word with `Acquire` sees what was
@@ -29,15 +29,16 @@
 //!
 //! # Model checking
 //!
-//! With `--cfg loom` the atomics are those of `sync/model.rs`, and
-//! `tests/interleavings.rs` runs the library in all orders that threads can
+//! With `--cfg loom` the atomics are those of `loom/sync.rs`, and
+//! `tests/loom/` runs the library in all orders that threads can
 //! take, up to a bound. Statistics stay as they are: since nobody decides by
 //! them, they only make more orders, and none of them is worth a look.
 
 #![forbid(unsafe_code)]
 
 #[cfg(loom)]
-pub(crate) mod model;
+#[path = "../loom/sync.rs"]
+mod stand_ins;
 
 #[cfg(not(all(target_has_atomic = "32", target_has_atomic = "64")))]
 compile_error!(
@@ -56,7 +57,7 @@ pub(crate) use core::sync::atomic::Ordering;
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 #[cfg(loom)]
-pub(crate) use model::{AtomicI32, AtomicU32, AtomicU64};
+pub(crate) use stand_ins::{AtomicI32, AtomicU32, AtomicU64};
 
 /// A counter that nobody decides by, or what belongs to one.
 pub(crate) type Statistic32 = core::sync::atomic::AtomicU32;

@@ -8,7 +8,7 @@
 //! `SeqCst` access is an `AcqRel` one here, and between two of them in one thread
 //! there is a `SeqCst` fence, which comes as late as it may: before the thread's
 //! next `SeqCst` access or its next write, whichever is first. That gives **total
-//! order** what it promises (`crate::sync`), and not to accesses that do not ask for
+//! order** what it promises (`crate::shared::sync`), and not to accesses that do not ask for
 //! it: neither a write before a lone `SeqCst` load nor a weaker load after a
 //! `SeqCst` write is ordered.
 //!
@@ -20,66 +20,20 @@
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::Ordering;
-use crate::process;
-
-/// What a thread is about.
-struct Thread {
-    /// A fence is owed to a `SeqCst` access.
-    fence_due: Cell<bool>,
-    /// Steps until it is killed.
-    left: Cell<Option<u32>>,
-    killed: Cell<bool>,
-}
+use crate::shared::process;
 
 loom::thread_local! {
-    static THREAD: Thread = Thread {
-        fence_due: Cell::new(false),
-        left: Cell::new(None),
-        killed: Cell::new(false),
-    };
-}
-
-/// Runs `work`, and kills the thread after so many of its atomic operations: what it
-/// has not done by then it never does. `None` if it came to that.
-pub fn killed_after<T>(steps: u32, work: impl FnOnce() -> T) -> Option<T> {
-    THREAD.with(|thread| thread.left.set(Some(steps)));
-    // nobody uses what the thread alone had in hand
-    let done = catch_unwind(AssertUnwindSafe(work));
-    let killed = THREAD.with(|thread| {
-        thread.left.set(None);
-        thread.killed.get()
-    });
-    match done {
-        Ok(value) => Some(value),
-        Err(_) if killed => {
-            process::died();
-            None
-        }
-        Err(panic) => resume_unwind(panic),
-    }
+    /// A fence is owed to a `SeqCst` access of this thread.
+    static FENCE_DUE: Cell<bool> = Cell::new(false);
 }
 
 /// Before an operation. `None` for a killed thread, which only runs its destructors.
 fn before(writes: bool, ordering: Ordering) -> Option<()> {
-    let fence = THREAD.with(|thread| {
-        if thread.killed.get() {
-            return None;
-        }
-        match thread.left.get() {
-            Some(0) => {
-                thread.killed.set(true);
-                // not panic!: nothing is to be printed
-                resume_unwind(Box::new("killed"));
-            }
-            left => thread.left.set(left.map(|left| left - 1)),
-        }
-        let now = writes || ordering == Ordering::SeqCst;
-        Some(now && thread.fence_due.replace(false))
-    })?;
-    if fence {
+    process::step()?;
+    let now = writes || ordering == Ordering::SeqCst;
+    if now && FENCE_DUE.with(|due| due.replace(false)) {
         loom::sync::atomic::fence(Ordering::SeqCst);
     }
     Some(())
@@ -88,7 +42,7 @@ fn before(writes: bool, ordering: Ordering) -> Option<()> {
 /// After an operation that took place.
 fn after(ordering: Ordering) {
     if ordering == Ordering::SeqCst {
-        THREAD.with(|thread| thread.fence_due.set(true));
+        FENCE_DUE.with(|due| due.set(true));
     }
 }
 

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What operators see.
+//!
+//! - [`report`]: one source, the busiest ones, rules, proposed limits.
+//! - [`audit`]: our counts against the host's connections.
+//! - [`watch`]: the dedicated process that samples sources and decides what is logged.
+
+pub mod audit;
+pub mod report;
+pub mod watch;
