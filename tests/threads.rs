@@ -178,3 +178,39 @@ fn everything_at_the_same_time() {
     assert_eq!(limiter.occupancy().connections, 0);
     assert_eq!(limiter.sources().count(), 0);
 }
+
+/// Two threads open a connection of the same new source at the same moment, again and
+/// again: neither connection is lost, and the source has one slot.
+#[test]
+fn simultaneous_claims_of_one_source_are_both_counted() {
+    const ROUNDS: u32 = 5_000;
+    let limiter = Limiter::new(10_000, 0, PrefixLengths::DEFAULT).unwrap();
+    // three meetings a round, of two arrivals each
+    let arrivals = AtomicI32::new(0);
+    let meet = |goal: u32| {
+        // Release and Acquire: what a thread did before it arrived is seen by the other
+        arrivals.fetch_add(1, Ordering::Release);
+        while arrivals.load(Ordering::Acquire) < goal as i32 {
+            std::hint::spin_loop();
+        }
+    };
+    thread::scope(|scope| {
+        let threads = (0..2u32).map(|worker| {
+            let (limiter, meet) = (&limiter, &meet);
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let source = source(round);
+                    meet(6 * round + 2);
+                    let token = limiter.opened(Worker::new(worker), source, 0).unwrap();
+                    meet(6 * round + 4);
+                    assert_eq!(limiter.get(source).connections, 2, "round {round}");
+                    meet(6 * round + 6);
+                    limiter.closed(Worker::new(worker), token).unwrap();
+                }
+            })
+        });
+        join(threads.collect());
+    });
+    assert_eq!(limiter.occupancy().connections, 0);
+    assert_eq!(limiter.totals().admitted, 2 * u64::from(ROUNDS));
+}

@@ -155,6 +155,11 @@ fn connections_with_untracked_descriptors_obey_on_full() {
 }
 
 #[test]
+fn threads_that_accept_and_close_are_counted_exactly() {
+    run(&mut Program::compile("threads.c", &["-pthread"]).command());
+}
+
+#[test]
 fn what_is_not_known_is_refused_by_name() {
     for (flags, word) in [
         (&["-DNO_ACCEPT"][..], "accept"),
