@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::operations::Operations;
-use crate::{Result, churn, delay, fleet, huge, init, long_prefixes, scaling, threads};
+use crate::{Result, churn, delay, fleet, huge, init, long_prefixes, scaling, threads, walks};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Job {
@@ -17,6 +17,7 @@ pub(crate) enum Job {
     HugePages { connections: u32 },
     Scaling(scaling::Scaling),
     Threads(threads::Threads),
+    Walks(walks::Walks),
     Delay(delay::Delay),
 }
 
@@ -32,6 +33,7 @@ impl Job {
             Job::HugePages { connections } => huge::work(connections),
             Job::Scaling(job) => job.work(),
             Job::Threads(job) => job.work(),
+            Job::Walks(job) => job.work(),
             Job::Delay(job) => job.work(),
         }
     }

@@ -13,6 +13,7 @@
 //!       │       │   ├─ huge            whether the engine can have huge pages
 //!       │       │   ├─ fleet           whether a fresh source finds a slot
 //!       │       │   ├─ long_prefixes   IPv6 sources within one network
+//!       │       │   ├─ walks           what takes longer the larger the table is
 //!       │       │   ├─ init            what a table costs before it is used
 //!       │       │   ├─ threads         the engine among threads
 //!       │       │   └─ scaling, delay  the engine among processes (processes)
@@ -60,6 +61,7 @@ mod sources;
 mod stats;
 mod stock;
 mod threads;
+mod walks;
 
 use std::error::Error;
 use std::process::ExitCode;

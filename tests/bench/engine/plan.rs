@@ -26,6 +26,9 @@ pub(crate) struct Plan {
     pub(crate) fleet_turnovers: u32,
     #[serde(default)]
     pub(crate) fleet_checks: u32,
+    /// Sources of the tables that are walked through.
+    #[serde(default)]
+    pub(crate) walk_sizes: Vec<u32>,
     /// Connections that the table of the init measurement is made for.
     pub(crate) init_connections: u32,
 }
@@ -43,6 +46,7 @@ impl Plan {
             fleets: 3,
             fleet_turnovers: 40,
             fleet_checks: 500_000,
+            walk_sizes: vec![35_000, 1_000_000],
             init_connections: 1_000_000,
         }
     }
@@ -60,6 +64,7 @@ impl Plan {
             fleets: 1,
             fleet_turnovers: 4,
             fleet_checks: 10_000,
+            walk_sizes: vec![35_000],
             init_connections: 1_000_000,
         }
     }

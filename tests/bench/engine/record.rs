@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::operations::{Operation, Variant};
 use crate::plan::Plan;
 use crate::scaling::{Counting, Spread};
-use crate::{delay, fleet, long_prefixes, stats, threads};
+use crate::{delay, fleet, long_prefixes, stats, threads, walks};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -26,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) fleets: Vec<Fleets>,
     #[serde(default)]
     pub(crate) long_prefixes: Vec<long_prefixes::Figure>,
+    #[serde(default)]
+    pub(crate) walks: Vec<walks::Figure>,
     pub(crate) init: Vec<Start>,
     pub(crate) scaling: Vec<ScalingSeries>,
     /// Empty on a machine with one CPU.

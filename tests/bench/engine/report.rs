@@ -8,7 +8,7 @@ use crate::fleet::{self, Addresses, Order};
 use crate::operations::{Operation, Variant};
 use crate::record::{HugePages, Record};
 use crate::scaling::{self, Counting, Spread};
-use crate::{churn, long_prefixes, stats, threads};
+use crate::{churn, long_prefixes, stats, threads, walks};
 
 /// What is measured of each variant, as a reader knows it.
 const ROWS: [(&str, Variant, Operation); 49] = {
@@ -133,6 +133,7 @@ pub(crate) fn print(record: &Record) {
     print_churn(record);
     print_fleets(record);
     print_long_prefixes(record);
+    print_walks(record);
     print_init(record);
     print_scaling(record);
     print_threads(record);
@@ -348,6 +349,40 @@ fn addresses(addresses: Addresses) -> &'static str {
         Addresses::Scattered => "scattered",
         Addresses::Consecutive => "consecutive /64s",
         Addresses::Grid => "grid of /64s",
+    }
+}
+
+fn print_walks(record: &Record) {
+    let sizes = &record.plan.walk_sizes;
+    if sizes.is_empty() {
+        return;
+    }
+    println!("\nWalks, milliseconds, and the first sources of a fresh table, nanoseconds:");
+    print!("{:<30}", "");
+    for sources in sizes {
+        print!("{sources:>30}");
+    }
+    println!();
+    let rows: [(&str, fn(&walks::Figure) -> f64); 9] = [
+        ("stats", |figure| figure.stats),
+        ("top 100", |figure| figure.top),
+        ("suggest", |figure| figure.suggest),
+        ("tick of the watcher", |figure| figure.tick),
+        ("audit, lock held", |figure| figure.audit_locked),
+        ("first sources, mean", |figure| figure.first_mean),
+        ("first sources, p99", |figure| figure.first_p99),
+        ("  buckets allocated, mean", |figure| figure.allocated_mean),
+        ("  buckets allocated, p99", |figure| figure.allocated_p99),
+    ];
+    for (name, value) in rows {
+        print!("{name:<30}");
+        for &sources in sizes {
+            let figures = record.walks.iter();
+            let own = figures.filter(|figure| figure.sources == sources);
+            let values: Vec<f64> = own.map(value).collect();
+            print!("{:>30}", format!("{:.1}", stats::Spread::of(&values)));
+        }
+        println!();
     }
 }
 

@@ -17,6 +17,7 @@ use crate::record::{Fleets, HugePages, InHugePages, Record, Versions};
 use crate::scaling::{Counting, Scaling};
 use crate::stock::Stock;
 use crate::threads::Threads;
+use crate::walks::Walks;
 use crate::{Result, machine, processes, scaling, shared};
 
 pub(crate) fn measure(plan: Plan) -> Result<Record> {
@@ -47,6 +48,7 @@ pub(crate) fn measure(plan: Plan) -> Result<Record> {
             churn: Vec::new(),
             fleets: Vec::new(),
             long_prefixes: Vec::new(),
+            walks: Vec::new(),
             init: Vec::new(),
             scaling: Vec::new(),
             threads: Vec::new(),
@@ -61,6 +63,7 @@ pub(crate) fn measure(plan: Plan) -> Result<Record> {
     run.churn()?;
     run.fleets()?;
     run.long_prefixes()?;
+    run.walks()?;
     run.scaling(&cpus)?;
     if let &[.., other, last] = &cpus[..] {
         run.threads([last, other])?;
@@ -186,6 +189,19 @@ impl Run {
             children.rotate_left(1);
             for child in &mut children {
                 self.record.long_prefixes.extend(child.pass()?);
+            }
+        }
+        children.into_iter().try_for_each(Child::finish)
+    }
+
+    fn walks(&mut self) -> Result<()> {
+        let sizes = self.plan.walk_sizes.clone();
+        let start = |&sources| Child::start(&Job::Walks(Walks { sources }));
+        let mut children: Vec<Child> = sizes.iter().map(start).collect::<Result<_>>()?;
+        for pass in 0..self.plan.passes {
+            self.say_pass("walks", pass);
+            for child in &mut children {
+                self.record.walks.extend(child.pass()?);
             }
         }
         children.into_iter().try_for_each(Child::finish)
