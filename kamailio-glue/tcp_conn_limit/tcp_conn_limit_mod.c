@@ -22,7 +22,7 @@
 #include "../../core/sr_module.h"
 #include "../../core/timer.h"
 
-#include "tcl_set_worker.h"
+#include "tcl_attach.h"
 #include "tcl_cfg.h"
 #include "tcl_core.h"
 #include "tcl_counters.h"

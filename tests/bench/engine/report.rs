@@ -352,6 +352,9 @@ fn addresses(addresses: Addresses) -> &'static str {
     }
 }
 
+/// The name of a row and what it shows.
+type WalkRow = (&'static str, fn(&walks::Figure) -> f64);
+
 fn print_walks(record: &Record) {
     let sizes = &record.plan.walk_sizes;
     if sizes.is_empty() {
@@ -363,7 +366,7 @@ fn print_walks(record: &Record) {
         print!("{sources:>30}");
     }
     println!();
-    let rows: [(&str, fn(&walks::Figure) -> f64); 9] = [
+    let rows: [WalkRow; 9] = [
         ("stats", |figure| figure.stats),
         ("top 100", |figure| figure.top),
         ("suggest", |figure| figure.suggest),
