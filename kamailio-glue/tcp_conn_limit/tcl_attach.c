@@ -34,7 +34,7 @@ int tcl_attach_param(modparam_t type, void *value)
 	} else if(strcmp(value, tcl_interpose.name) == 0) {
 		wanted = &tcl_interpose;
 	} else {
-		LM_ERR("attach is \"%s\": auto, hooks or interpose is needed\n",
+		LM_ERR("modparam attach is \"%s\": expected auto, hooks or interpose\n",
 				(char *)value);
 		return -1;
 	}
@@ -45,10 +45,11 @@ static const struct tcl_way *best(void)
 {
 	if(tcl_hooks_present())
 		return &tcl_hooks;
-	LM_NOTICE("%s, so the server's calls of accept() and close() are taken"
-			  " (attach \"interpose\"): limit and counts are the same, but"
-			  " behind a PROXY the proxy is limited instead of its clients, and"
-			  " tcp.local_reject does not count rejections\n",
+	LM_NOTICE("%s, so the module interposes on its accept() and close() (attach"
+			  " \"interpose\"): the limit and the counts are the same, but"
+			  " behind a PROXY protocol proxy the limit applies to the proxy"
+			  " instead of its clients, and tcp.local_reject does not count"
+			  " rejections\n",
 			tcl_hooks_missing());
 	return &tcl_interpose;
 }

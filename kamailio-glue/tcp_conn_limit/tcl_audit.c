@@ -130,8 +130,8 @@ static void audit_answer(rpc_t *rpc, void *c, struct tcl_audit *audit)
 }
 
 static const char *audit_doc[] = {
-		"Audits the connections in the core's table and compares, source by"
-		" source.",
+		"Compares the connections in the core's table with the module's"
+		" counts, source by source.",
 		0};
 
 static void rpc_audit(rpc_t *rpc, void *c)
@@ -150,7 +150,10 @@ static void rpc_audit(rpc_t *rpc, void *c)
 		tcl_audit_end(audit);
 	} while(ret == TCL_EROOM && --attempts > 0);
 	if(ret == TCL_EROOM)
-		rpc->fault(c, 500, "too many new connections meanwhile, try again");
+		rpc->fault(c, 500,
+				"too many connections opened during each of %d attempts to copy"
+				" them: try again",
+				AUDIT_ATTEMPTS);
 	else if(ret != TCL_OK)
 		tcl_rpc_failed(rpc, c, ret);
 }

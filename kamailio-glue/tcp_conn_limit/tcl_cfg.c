@@ -40,15 +40,15 @@ void *tcl_cfg = &tcl_cfg_start;
 /* clang-format off */
 static cfg_def_t definition[] = {
 	{"limit", CFG_VAR_INT | CFG_ATOMIC, 0, 0, 0, 0,
-		"Connections of a source for which no rule holds; 0 or less: no limit"},
+		"Connections that a source without a rule may have; 0 or less: no limit"},
 	{"mode", CFG_VAR_INT | CFG_ATOMIC, TCL_MODE_ENFORCE, TCL_MODE_OFF, 0, 0,
-		"0: enforce, 1: monitor (nothing is rejected, what would be is counted"
-		" and logged), 2: off"},
+		"0: enforce, 1: monitor (rejects nothing; counts and logs what enforce"
+		" would reject), 2: off"},
 	{"log_interval", CFG_VAR_INT | CFG_ATOMIC, LOG_INTERVAL_MIN,
 		LOG_INTERVAL_MAX, 0, 0,
-		"Seconds for which one line in the log tells of a source's rejections"},
+		"Minimum seconds between log lines about the same source"},
 	{"log_level", CFG_VAR_INT | CFG_ATOMIC, L_MIN, L_MAX, 0, 0,
-		"Log level of lines about rejections"},
+		"Log level of the lines about rejections"},
 	{0, 0, 0, 0, 0, 0, 0}
 };
 /* clang-format on */
@@ -94,7 +94,7 @@ static int in_range(const char *name, int value, int min, int max)
 {
 	if(value >= min && value <= max)
 		return 1;
-	LM_ERR("bad setting: %s is %d: a number from %d to %d is needed; correct"
+	LM_ERR("bad setting: %s is %d: expected a number from %d to %d; correct"
 		   " the modparam\n",
 			name, value, min, max);
 	return 0;
@@ -115,7 +115,8 @@ int tcl_cfg_declare(void)
 			   cfg_sizeof(tcp_conn_limit), &tcl_cfg)
 					!= 0
 			|| cfg_register_ctx(&context, NULL) != 0) {
-		LM_ERR("cannot declare the configuration variables\n");
+		LM_ERR("cannot declare the configuration variables of the group %s\n",
+				group_name.s);
 		return -1;
 	}
 	return 0;

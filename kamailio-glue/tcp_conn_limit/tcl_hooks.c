@@ -18,7 +18,7 @@
 
 #define TCL_REMEDY                                                      \
 	"run make patch KAMAILIO_SRC=DIR in the folder of tcp_conn_limit, " \
-	"then build the server and the module anew; or set attach to "      \
+	"then rebuild the server and the module; or set attach to "         \
 	"\"interpose\""
 
 /* Weak, so that a core without hooks loads the module, which then can say what
@@ -73,8 +73,8 @@ static int usable(void)
 		return -1;
 	}
 	if(ksr_tcp_conn_hooks_abi != KSR_TCP_CONN_HOOKS_ABI) {
-		LM_ERR("this server has hooks ABI %u and the module was built for hooks"
-			   " ABI %u: " TCL_REMEDY "\n",
+		LM_ERR("this server has hooks ABI %u, but the module was built for"
+			   " hooks ABI %u: " TCL_REMEDY "\n",
 				ksr_tcp_conn_hooks_abi, KSR_TCP_CONN_HOOKS_ABI);
 		return -1;
 	}
@@ -84,8 +84,8 @@ static int usable(void)
 static int attach(void)
 {
 	if(ksr_tcp_conn_hooks_register(&hooks) != 0) {
-		LM_ERR("another module has registered its connection hooks already:"
-			   " load only one of them\n");
+		LM_ERR("another module has already registered connection hooks: load"
+			   " only one of the two\n");
 		return -1;
 	}
 	return 0;
@@ -110,7 +110,7 @@ const char *tcl_hooks_missing(void)
 {
 	if(&ksr_tcp_conn_hooks_abi != NULL)
 		return "this server has connection hooks, but this module was built"
-			   " for one that has none";
+			   " for a server without them";
 	return "this server has no connection hooks";
 }
 

@@ -36,18 +36,18 @@ static int core_fits(void)
 {
 	if(!tcl_core_limit_has_off()) {
 		LM_ERR("attach \"interpose\" does not work with Kamailio %s: its own"
-			   " limit, which counts for each connection, cannot be switched"
-			   " off (tcp_accept_iplimit 0 rejects everybody); use the"
-			   " connection hooks instead: run make patch KAMAILIO_SRC=DIR"
-			   " (core-hooks.patch) in the folder of tcp_conn_limit, then build"
-			   " the server and the module anew\n",
+			   " limit per address cannot be switched off (tcp_accept_iplimit 0"
+			   " rejects every connection); use the connection hooks instead:"
+			   " run make patch KAMAILIO_SRC=DIR (core-hooks.patch) in the"
+			   " folder of tcp_conn_limit, then rebuild the server and the"
+			   " module\n",
 				ver_version);
 		return 0;
 	}
 	if(!tells_again(tcp_poll_method)) {
 		LM_ERR("attach \"interpose\" does not work with tcp_poll_method %s,"
-			   " which tells only once of those who want to connect: set it to"
-			   " epoll_lt, or remove it\n",
+			   " which is edge-triggered and reports a pending connection only"
+			   " once: set it to epoll_lt, or remove it\n",
 				poll_method_name(tcp_poll_method));
 		return 0;
 	}
@@ -66,9 +66,9 @@ static int usable(void)
 		return -1;
 	}
 	if(tcl_core_speaks_proxy())
-		LM_WARN("tcp_accept_haproxy is on: with attach \"interpose\" the proxy"
-				" is limited and counted, not its clients; if it is to have no"
-				" limit: modparam(\"tcp_conn_limit\", \"rule\","
+		LM_WARN("tcp_accept_haproxy is on: attach \"interpose\" limits and"
+				" counts the proxy, not its clients; to exempt the proxy:"
+				" modparam(\"tcp_conn_limit\", \"rule\","
 				" \"ADDRESS-OF-THE-PROXY=unlimited\")\n");
 	return 0;
 }
@@ -78,7 +78,7 @@ static int attach(void)
 	char error[256] = "unknown";
 
 	if(tcl_interpose_attach(error, sizeof(error)) != TCL_OK) {
-		LM_ERR("cannot take the server's calls of accept() and close(): %s\n",
+		LM_ERR("cannot interpose on the server's accept() and close(): %s\n",
 				error);
 		return -1;
 	}
@@ -91,15 +91,15 @@ static int in_tcp_main(void)
 {
 	if(tcl_interpose_activate() == TCL_OK)
 		return 0;
-	LM_ERR("cannot count connections: another process counts them\n");
+	LM_ERR("cannot count connections: another process already counts them\n");
 	return -1;
 }
 
 static void detach(void)
 {
 	if(tcl_interpose_detach() != TCL_OK)
-		LM_WARN("accept() or close() of the server was taken by somebody else,"
-				" too: left as it is\n");
+		LM_WARN("another library also replaced the server's accept() or"
+				" close(): leaving its function in place\n");
 	tcl_core_set_limit(core_limit);
 }
 

@@ -61,8 +61,8 @@ int tcl_pv_field(const str *name)
 				&& strncmp(name->s, fields[i].name, name->len) == 0)
 			return i;
 	}
-	LM_ERR("\"%.*s\" is no name that tcp_conn_limit knows: source, connections,"
-		   " limit, rejected, would_reject, peak or rule is needed\n",
+	LM_ERR("unknown field \"%.*s\" of tcp_conn_limit: expected source,"
+		   " connections, limit, rejected, would_reject, peak or rule\n",
 			name->len, name->s);
 	return -1;
 }

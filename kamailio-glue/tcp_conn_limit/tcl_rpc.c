@@ -22,7 +22,7 @@ void tcl_rpc_no_room(rpc_t *rpc, void *c)
 {
 	rpc->fault(c, 500,
 			"no memory for the answer, or the transport cannot carry it:"
-			" ask by ctl (kamcmd) or jsonrpcs");
+			" ask through ctl (kamcmd) or jsonrpcs");
 }
 
 /* As an int where it is one: that is all that xhttp_rpc and others can carry. */
@@ -84,9 +84,9 @@ int tcl_rpc_text(rpc_t *rpc, void *c, str *text)
 void tcl_rpc_failed(rpc_t *rpc, void *c, int error)
 {
 	if(error == TCL_EMEM)
-		rpc->fault(c, 500, "no memory");
+		rpc->fault(c, 500, "not enough memory to run this command");
 	else
-		rpc->fault(c, 500, "the table cannot be used (error %d)", error);
+		rpc->fault(c, 500, "the table is unusable (error %d)", error);
 }
 
 int tcl_rpc_register(void)

@@ -20,8 +20,7 @@
 #include <tcp_conn_limit.h>
 
 static const char *reload_doc[] = {
-		"Reads the file with the rules anew. If something is wrong there,"
-		" nothing changes.",
+		"Reads the rules file again. If any rule is invalid, nothing changes.",
 		0};
 
 static void rpc_reload(rpc_t *rpc, void *c)
@@ -46,8 +45,8 @@ static void rpc_reload(rpc_t *rpc, void *c)
 }
 
 static const char *set_limit_doc[] = {
-		"Sets the limit of the sources for which no rule holds, until the"
-		" server ends. Parameter: the limit; 0 or less for none.",
+		"Sets the limit of sources without a rule until the server stops."
+		" Parameter: the limit; 0 or less: no limit.",
 		0};
 
 static void rpc_set_limit(rpc_t *rpc, void *c)
@@ -58,7 +57,8 @@ static void rpc_set_limit(rpc_t *rpc, void *c)
 	/* Not as a number: some transports make 0 of what is none, and that would
 	 * take the limit away. */
 	if(tcl_rpc_text(rpc, c, &text) < 1 || tcl_text_number(&text, &limit) < 0) {
-		rpc->fault(c, 400, "%.*s: a limit is needed, a number, 0 for none",
+		rpc->fault(c, 400,
+				"invalid limit \"%.*s\": expected a number, 0 for no limit",
 				text.len, text.s);
 		return;
 	}
@@ -67,7 +67,7 @@ static void rpc_set_limit(rpc_t *rpc, void *c)
 }
 
 static const char *set_mode_doc[] = {
-		"Sets the mode, until the server ends. Parameter: enforce, monitor or"
+		"Sets the mode until the server stops. Parameter: enforce, monitor or"
 		" off.",
 		0};
 
@@ -77,12 +77,12 @@ static void rpc_set_mode(rpc_t *rpc, void *c)
 	int mode;
 
 	if(rpc->scan(c, "S", &text) < 1) {
-		rpc->fault(c, 400, "a mode is needed: " TCL_TEXT_MODES);
+		rpc->fault(c, 400, "missing mode: expected " TCL_TEXT_MODES);
 		return;
 	}
 	mode = tcl_text_mode(&text);
 	if(mode < 0) {
-		rpc->fault(c, 400, "%.*s is no mode: " TCL_TEXT_MODES " is needed",
+		rpc->fault(c, 400, "invalid mode \"%.*s\": expected " TCL_TEXT_MODES,
 				text.len, text.s);
 		return;
 	}
@@ -91,8 +91,8 @@ static void rpc_set_mode(rpc_t *rpc, void *c)
 }
 
 static const char *reset_stats_doc[] = {
-		"Sets what was counted since the start to 0, and the peak of each"
-		" source to its present connections.",
+		"Resets event counters to 0 and the peak of each source to its current"
+		" number of connections.",
 		0};
 
 static void rpc_reset_stats(rpc_t *rpc, void *c)

@@ -32,7 +32,7 @@
 #define SUGGESTIONS_MAX 100
 
 static const char *stats_doc[] = {
-		"The settings, the size of the table and what happened since the"
+		"Shows the settings, the size of the table and the counters since the"
 		" start.",
 		0};
 
@@ -118,8 +118,8 @@ static int add_source(rpc_t *rpc, void *h, const struct tcl_source *s)
 }
 
 static const char *get_doc[] = {
-		"The source to which an address belongs. Parameter: the IPv4 or IPv6"
-		" address.",
+		"Shows the source that an address belongs to. Parameter: an IPv4 or"
+		" IPv6 address.",
 		0};
 
 static void rpc_get(rpc_t *rpc, void *c)
@@ -130,13 +130,14 @@ static void rpc_get(rpc_t *rpc, void *c)
 	void *h;
 
 	if(rpc->scan(c, "S", &text) < 1) {
-		rpc->fault(c, 400, "an IPv4 or IPv6 address is needed");
+		rpc->fault(c, 400, "missing address: expected an IPv4 or IPv6 address");
 		return;
 	}
 	ret = tcl_text_source(&text, &source);
 	if(ret == TCL_EARG)
-		rpc->fault(c, 400, "%.*s is not an IPv4 or IPv6 address", text.len,
-				text.s);
+		rpc->fault(c, 400,
+				"invalid address \"%.*s\": expected an IPv4 or IPv6 address",
+				text.len, text.s);
 	else if(ret != TCL_OK)
 		tcl_rpc_failed(rpc, c, ret);
 	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source) < 0)
@@ -144,8 +145,9 @@ static void rpc_get(rpc_t *rpc, void *c)
 }
 
 static const char *top_doc[] = {
-		"The sources with most connections. Parameters: how many, 10 if not"
-		" given, 400 at the most; by what instead, rejected or peak.",
+		"Lists the sources with the most connections. Parameters: how many"
+		" (default 10, at most 400); the order (connections, rejected or peak;"
+		" default connections).",
 		0};
 
 static void answer_top(rpc_t *rpc, void *c, int n, int by)
@@ -178,8 +180,11 @@ static void rpc_top(rpc_t *rpc, void *c)
 	given = tcl_rpc_text(rpc, c, &text);
 	if(given < 0 || (given > 0 && tcl_text_number(&text, &n) < 0) || n < 1
 			|| n > TOP_MAX) {
-		rpc->fault(c, 400, "%.*s: a number from 1 to %d is needed", text.len,
-				text.s, TOP_MAX);
+		rpc->fault(c, 400,
+				"invalid number of sources \"%.*s\": expected a number from 1 "
+				"to"
+				" %d",
+				text.len, text.s, TOP_MAX);
 		return;
 	}
 	if(given > 0)
@@ -187,16 +192,17 @@ static void rpc_top(rpc_t *rpc, void *c)
 	if(given > 0)
 		by = tcl_text_by(&text);
 	if(given < 0 || by < 0) {
-		rpc->fault(
-				c, 400, "%.*s: " TCL_TEXT_BYS " is needed", text.len, text.s);
+		rpc->fault(c, 400, "invalid order \"%.*s\": expected " TCL_TEXT_BYS,
+				text.len, text.s);
 		return;
 	}
 	answer_top(rpc, c, n, by);
 }
 
 static const char *list_doc[] = {
-		"The sources in the table, most connections first, 400 at the most,"
-		" and how many there are. Parameter: a prefix, for those in it.",
+		"Lists the sources with connections, most connections first, at most"
+		" 400, and their total number. Parameter: a prefix, to list only the"
+		" sources in it.",
 		0};
 
 static int add_list(rpc_t *rpc, void *c, const struct tcl_source *sources,
@@ -227,7 +233,9 @@ static void rpc_list(rpc_t *rpc, void *c)
 
 	given = tcl_rpc_text(rpc, c, &text);
 	if(given < 0) {
-		rpc->fault(c, 400, "a prefix is needed, as in 192.0.2.0/24, or none");
+		rpc->fault(c, 400,
+				"invalid prefix: expected one such as 192.0.2.0/24, or no"
+				" parameter");
 		return;
 	}
 	/* what is too long is none, nor is its beginning */
@@ -276,9 +284,9 @@ static int is_shown(struct places *places, int is_busy, int is_default)
 }
 
 static const char *rules_doc[] = {
-		"The rules, with the default limit at the end, and what they hold for."
-		" 500 at the most, first those that hold for some source or have"
-		" rejections.",
+		"Lists the rules and, last, the default limit, with the sources,"
+		" connections and rejections of each. At most 500; rules with sources"
+		" or rejections take precedence.",
 		0};
 
 static int is_busy(const struct tcl_rule *r)
@@ -341,9 +349,9 @@ static void rpc_rules(rpc_t *rpc, void *c)
 }
 
 static const char *suggest_doc[] = {
-		"A limit for each rule and for the default, from the peaks of the"
-		" sources, and the sources whose peak would be above it. For 100 at the"
-		" most, those that hold for some source first.",
+		"Proposes a limit for each rule and for the default from the peaks of"
+		" their sources, and lists the sources whose peak exceeds it. At most"
+		" 100; rules with sources take precedence.",
 		0};
 
 static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)

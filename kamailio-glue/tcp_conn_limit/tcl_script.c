@@ -34,11 +34,12 @@ static int find_source(const str *address, struct tcl_source *source)
 		case TCL_OK:
 			return 0;
 		case TCL_EARG:
-			LM_ERR("%.*s is not an IPv4 or IPv6 address\n", address->len,
-					address->s);
+			LM_ERR("invalid address \"%.*s\": expected an IPv4 or IPv6"
+				   " address\n",
+					address->len, address->s);
 			return -1;
 		default:
-			LM_ERR("the table cannot be read\n");
+			LM_ERR("cannot read the table\n");
 			return -1;
 	}
 }
@@ -98,7 +99,7 @@ static int w_check(sip_msg_t *msg, char *address_param, char *unused)
 	str address;
 
 	if(fixup_get_svalue(msg, (gparam_t *)address_param, &address) < 0) {
-		LM_ERR("no value for the address\n");
+		LM_ERR("tcp_conn_limit_check: the address has no value\n");
 		return NO;
 	}
 	return ki_check(msg, &address);
@@ -113,7 +114,7 @@ static int w_get(
 	int field;
 
 	if(fixup_get_svalue(msg, (gparam_t *)address_param, &address) < 0) {
-		LM_ERR("no value for the address\n");
+		LM_ERR("tcp_conn_limit_get: the address has no value\n");
 		return NO;
 	}
 	name.s = name_param;
@@ -123,7 +124,7 @@ static int w_get(
 			|| tcl_pv_value(&source, field, &value) < 0)
 		return NO;
 	if(pv_set_spec_value(msg, (pv_spec_t *)result, 0, &value) < 0) {
-		LM_ERR("cannot set the variable\n");
+		LM_ERR("tcp_conn_limit_get: cannot set the result variable\n");
 		return NO;
 	}
 	return YES;
@@ -135,11 +136,15 @@ static int fixup_result(void **param)
 	char *name = *param;
 
 	if(fixup_pvar_null(param, 1) != 0) {
-		LM_ERR("%s is no variable\n", name);
+		LM_ERR("tcp_conn_limit_get: \"%s\" is not a variable: expected one such"
+			   " as $var(x)\n",
+				name);
 		return E_CFG;
 	}
 	if(((pv_spec_t *)*param)->setf == NULL) {
-		LM_ERR("%s cannot be set\n", name);
+		LM_ERR("tcp_conn_limit_get: variable %s is read-only: expected one such"
+			   " as $var(x)\n",
+				name);
 		return E_CFG;
 	}
 	return 0;

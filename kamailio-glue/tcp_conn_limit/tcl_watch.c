@@ -63,8 +63,9 @@ static void run_scripts(sip_msg_t *msg)
 		if(sr_kemi_ctx_route(
 				   engine, &context, msg, EVENT_ROUTE, &callback, &event_name)
 				< 0)
-			LM_ERR("error in the function %.*s of the script\n", callback.len,
-					callback.s);
+			LM_ERR("error in the function %.*s (event_callback) of the KEMI"
+				   " script\n",
+					callback.len, callback.s);
 	}
 }
 
@@ -78,7 +79,7 @@ void tcl_watch_rejected(const struct tcl_event *event)
 	if(event_route < 0 && callback.len == 0)
 		return;
 	if(faked_msg_init() < 0) {
-		LM_ERR("no message for the event route\n");
+		LM_ERR("cannot create a message to run the event route with\n");
 		return;
 	}
 	msg = faked_msg_next_clear();
@@ -101,8 +102,8 @@ static int find_scripts(const str *event_callback)
 	}
 	event_route = route_lookup(&event_rt, event_name.s);
 	if(event_callback->len > 0 && sr_kemi_eng_get() == NULL) {
-		LM_ERR("event_callback is \"%.*s\", but there is no KEMI script"
-			   " (cfgengine) that could have such a function\n",
+		LM_ERR("event_callback is \"%.*s\", but no KEMI script is loaded: set"
+			   " cfgengine, or remove the modparam\n",
 				event_callback->len, event_callback->s);
 		return -1;
 	}
@@ -115,7 +116,7 @@ int tcl_watch_register(const str *event_callback)
 	if(find_scripts(event_callback) < 0)
 		return -1;
 	if(register_basic_timers(1) < 0) {
-		LM_ERR("cannot register a process\n");
+		LM_ERR("cannot register the watcher process\n");
 		return -1;
 	}
 	return 0;
@@ -127,7 +128,7 @@ int tcl_watch_start(void)
 	if(fork_basic_timer(
 			   PROC_TIMER, "tcp_conn_limit watcher", 1, tick, NULL, INTERVAL)
 			< 0) {
-		LM_ERR("cannot start the process that watches the table\n");
+		LM_ERR("cannot start the watcher process\n");
 		return -1;
 	}
 	return 0;

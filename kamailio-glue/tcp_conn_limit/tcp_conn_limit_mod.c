@@ -54,19 +54,19 @@ static str event_callback = STR_NULL;
 
 /* A value of the other type: the core would say that there is no such parameter, and
  * to a function it does not tell which one it is called for. */
-#define IS_NUMBER(param)                                                      \
-	static int param##_is_number(modparam_t type, void *value)                \
-	{                                                                         \
-		LM_ERR(#param " has the number %ld as its value: it is a text, to be" \
-					  " written with quotes\n",                               \
-				(long)value);                                                 \
-		return -1;                                                            \
+#define IS_NUMBER(param)                                           \
+	static int param##_is_number(modparam_t type, void *value)     \
+	{                                                              \
+		LM_ERR("modparam " #param                                  \
+			   ": expected a quoted string, got the number %ld\n", \
+				(long)value);                                      \
+		return -1;                                                 \
 	}
 #define IS_TEXT(param)                                                        \
 	static int param##_is_text(modparam_t type, void *value)                  \
 	{                                                                         \
-		LM_ERR(#param " has the text \"%s\" as its value: it is a number, to" \
-					  " be written without quotes\n",                         \
+		LM_ERR("modparam " #param                                             \
+			   ": expected a number without quotes, got the string \"%s\"\n", \
 				(char *)value);                                               \
 		return -1;                                                            \
 	}
@@ -130,7 +130,8 @@ static int mode_param(modparam_t type, void *value)
 
 	tcl_cfg_start.mode = tcl_text_mode(&text);
 	if(tcl_cfg_start.mode < 0) {
-		LM_ERR("mode is \"%s\": " TCL_TEXT_MODES " is needed\n", text.s);
+		LM_ERR("modparam mode is \"%s\": expected " TCL_TEXT_MODES "\n",
+				text.s);
 		return -1;
 	}
 	return 0;
@@ -142,7 +143,8 @@ static int on_full_param(modparam_t type, void *value)
 
 	on_full = tcl_text_on_full(&text);
 	if(on_full < 0) {
-		LM_ERR("on_full is \"%s\": " TCL_TEXT_ON_FULLS " is needed\n", text.s);
+		LM_ERR("modparam on_full is \"%s\": expected " TCL_TEXT_ON_FULLS "\n",
+				text.s);
 		return -1;
 	}
 	return 0;
@@ -189,12 +191,12 @@ static int make_limiter(void)
 		case TCL_OK:
 			return 0;
 		case TCL_EALREADY:
-			LM_ERR("the module is loaded already, from another path: keep one"
-				   " loadmodule line for it\n");
+			LM_ERR("the module is already loaded from another path: keep only"
+				   " one loadmodule line for it\n");
 			return -1;
 		case TCL_EMEM:
-			LM_ERR("no table: %s; lower tcp_max_connections (now %d) or allow"
-				   " the server more memory\n",
+			LM_ERR("cannot create the table: %s; lower tcp_max_connections (now"
+				   " %d) or allow the server more memory\n",
 					error, tcp_max_connections);
 			return -1;
 		default:
@@ -218,7 +220,7 @@ static int load_rules(void)
 static int mod_init(void)
 {
 	if(strcmp(tcl_version(), TCL_VERSION) != 0) {
-		LM_ERR("library version %s (libtcp_conn_limit.so) does not fit module"
+		LM_ERR("library version %s (libtcp_conn_limit.so) does not match module"
 			   " version %s (tcp_conn_limit.so): install both from one build\n",
 				tcl_version(), TCL_VERSION);
 		return -1;
@@ -233,8 +235,8 @@ static int mod_init(void)
 		return -1;
 	if(tcl_attach_begin() < 0)
 		return -1;
-	LM_INFO("limit %d connections of a source, %d rules, mode %s, attached by"
-			" %s; tcp_accept_iplimit is not used\n",
+	LM_INFO("limit %d connections per source, %d rules, mode %s, attachment %s;"
+			" tcp_accept_iplimit is not used\n",
 			tcl_cfg_start.limit, tcl_rules(NULL, 0) - 1,
 			tcl_text_mode_name(tcl_cfg_start.mode), tcl_attach_name());
 	return 0;

@@ -105,7 +105,7 @@ fn hooks_that_are_not_there(_: Mode) {
     let log = hooks_in_the_server
         .text_param("attach", "hooks")
         .start_fails();
-    log.assert_error(&["module was built for one that has none", "make patch"]);
+    log.assert_error(&["module was built for a server without them", "make patch"]);
 }
 
 fn poll_methods_that_tell_only_once(mode: Mode) {

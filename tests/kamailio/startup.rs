@@ -136,7 +136,7 @@ fn parameter_of_the_wrong_type() {
         "event_callback",
     ] {
         let log = Config::with_module().param(name, 5).start_fails();
-        log.assert_error(&[name, "5", "text"]);
+        log.assert_error(&[name, "5", "string"]);
     }
 }
 
