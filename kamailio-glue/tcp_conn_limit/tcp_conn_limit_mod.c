@@ -22,16 +22,16 @@
 #include "../../core/sr_module.h"
 #include "../../core/timer.h"
 
-#include "tcl_attach.h"
-#include "tcl_cfg.h"
-#include "tcl_core.h"
-#include "tcl_counters.h"
-#include "tcl_pv.h"
-#include "tcl_rpc.h"
-#include "tcl_rules.h"
-#include "tcl_script.h"
-#include "tcl_text.h"
-#include "tcl_watch.h"
+#include "tcm_attach.h"
+#include "tcm_cfg.h"
+#include "tcm_core.h"
+#include "tcm_counters.h"
+#include "tcm_pv.h"
+#include "tcm_rpc.h"
+#include "tcm_rules.h"
+#include "tcm_script.h"
+#include "tcm_text.h"
+#include "tcm_watch.h"
 
 #include <tcp_conn_limit.h>
 
@@ -85,7 +85,7 @@ IS_NUMBER(event_callback)
 
 /* clang-format off */
 static param_export_t params[] = {
-	{"attach", PARAM_STRING | PARAM_USE_FUNC, tcl_attach_param},
+	{"attach", PARAM_STRING | PARAM_USE_FUNC, tcm_attach_param},
 	{"attach", PARAM_INT | PARAM_USE_FUNC, attach_is_number},
 	{"tcp_conn_limit", PARAM_INT, &limit},
 	{"tcp_conn_limit", PARAM_STRING | PARAM_USE_FUNC, tcp_conn_limit_is_text},
@@ -93,17 +93,17 @@ static param_export_t params[] = {
 	{"ipv4_prefix", PARAM_STRING | PARAM_USE_FUNC, ipv4_prefix_is_text},
 	{"ipv6_prefix", PARAM_INT, &ipv6_prefix},
 	{"ipv6_prefix", PARAM_STRING | PARAM_USE_FUNC, ipv6_prefix_is_text},
-	{"rule", PARAM_STRING | PARAM_USE_FUNC, tcl_rules_param},
+	{"rule", PARAM_STRING | PARAM_USE_FUNC, tcm_rules_param},
 	{"rule", PARAM_INT | PARAM_USE_FUNC, rule_is_number},
-	{"rules_file", PARAM_STRING, &tcl_rules_file},
+	{"rules_file", PARAM_STRING, &tcm_rules_file},
 	{"rules_file", PARAM_INT | PARAM_USE_FUNC, rules_file_is_number},
 	{"mode", PARAM_STRING | PARAM_USE_FUNC, mode_param},
 	{"mode", PARAM_INT | PARAM_USE_FUNC, mode_is_number},
 	{"on_full", PARAM_STRING | PARAM_USE_FUNC, on_full_param},
 	{"on_full", PARAM_INT | PARAM_USE_FUNC, on_full_is_number},
-	{"log_interval", PARAM_INT, &tcl_cfg_start.log_interval},
+	{"log_interval", PARAM_INT, &tcm_cfg_start.log_interval},
 	{"log_interval", PARAM_STRING | PARAM_USE_FUNC, log_interval_is_text},
-	{"log_level", PARAM_INT, &tcl_cfg_start.log_level},
+	{"log_level", PARAM_INT, &tcm_cfg_start.log_level},
 	{"log_level", PARAM_STRING | PARAM_USE_FUNC, log_level_is_text},
 	{"event_callback", PARAM_STR, &event_callback},
 	{"event_callback", PARAM_INT | PARAM_USE_FUNC, event_callback_is_number},
@@ -113,10 +113,10 @@ static param_export_t params[] = {
 struct module_exports exports = {
 	"tcp_conn_limit",   /* module name */
 	DEFAULT_DLFLAGS,    /* dlopen flags */
-	tcl_script_exports, /* exported functions */
+	tcm_script_exports, /* exported functions */
 	params,             /* exported parameters */
 	0,                  /* RPC method exports */
-	tcl_pv_exports,     /* exported pseudo-variables */
+	tcm_pv_exports,     /* exported pseudo-variables */
 	0,                  /* response handling function */
 	mod_init,           /* module initialization function */
 	child_init,         /* per-child init function */
@@ -128,9 +128,9 @@ static int mode_param(modparam_t type, void *value)
 {
 	str text = {value, strlen(value)};
 
-	tcl_cfg_start.mode = tcl_text_mode(&text);
-	if(tcl_cfg_start.mode < 0) {
-		LM_ERR("modparam mode is \"%s\": expected " TCL_TEXT_MODES "\n",
+	tcm_cfg_start.mode = tcm_text_mode(&text);
+	if(tcm_cfg_start.mode < 0) {
+		LM_ERR("modparam mode is \"%s\": expected " TCM_TEXT_MODES "\n",
 				text.s);
 		return -1;
 	}
@@ -141,9 +141,9 @@ static int on_full_param(modparam_t type, void *value)
 {
 	str text = {value, strlen(value)};
 
-	on_full = tcl_text_on_full(&text);
+	on_full = tcm_text_on_full(&text);
 	if(on_full < 0) {
-		LM_ERR("modparam on_full is \"%s\": expected " TCL_TEXT_ON_FULLS "\n",
+		LM_ERR("modparam on_full is \"%s\": expected " TCM_TEXT_ON_FULLS "\n",
 				text.s);
 		return -1;
 	}
@@ -157,7 +157,7 @@ static void host_log(int32_t level, const char *line)
 			LM_ERR("%s\n", line);
 			break;
 		case TCL_LOG_REJECTED:
-			LM_GEN1(cfg_get(tcp_conn_limit, tcl_cfg, log_level), "%s\n", line);
+			LM_GEN1(cfg_get(tcp_conn_limit, tcm_cfg, log_level), "%s\n", line);
 			break;
 		default:
 			LM_WARN("%s\n", line);
@@ -172,7 +172,7 @@ static uint32_t host_now(void)
 static const struct tcl_host host = {
 		.log = host_log,
 		.now = host_now,
-		.rejected = tcl_watch_rejected,
+		.rejected = tcm_watch_rejected,
 };
 
 /* Makes the table. 0, or -1 with a line in the log. */
@@ -182,10 +182,10 @@ static int make_limiter(void)
 	char error[256];
 
 	config.max_connections = tcp_max_connections;
-	config.limit = tcl_cfg_start.limit;
+	config.limit = tcm_cfg_start.limit;
 	config.ipv4_prefix = ipv4_prefix;
 	config.ipv6_prefix = ipv6_prefix;
-	config.mode = tcl_cfg_start.mode;
+	config.mode = tcm_cfg_start.mode;
 	config.on_full = on_full;
 	switch(tcl_init(&config, &host, error, sizeof(error))) {
 		case TCL_OK:
@@ -211,7 +211,7 @@ static int load_rules(void)
 	/* may hold the path of the file */
 	char error[1024] = "cannot load the rules";
 
-	if(tcl_rules_reload(error, sizeof(error)) == TCL_OK)
+	if(tcm_rules_reload(error, sizeof(error)) == TCL_OK)
 		return 0;
 	LM_ERR("%s\n", error);
 	return -1;
@@ -225,20 +225,20 @@ static int mod_init(void)
 				tcl_version(), TCL_VERSION);
 		return -1;
 	}
-	tcl_cfg_start.limit = (limit == LIMIT_OF_CORE) ? tcl_core_limit() : limit;
-	if(tcl_cfg_check() < 0 || make_limiter() < 0 || tcl_attach_choose() < 0
+	tcm_cfg_start.limit = (limit == LIMIT_OF_CORE) ? tcm_core_limit() : limit;
+	if(tcm_cfg_check() < 0 || make_limiter() < 0 || tcm_attach_choose() < 0
 			|| load_rules() < 0)
 		return -1;
-	if(tcl_cfg_declare() < 0 || tcl_rpc_register() < 0
-			|| tcl_counters_register() < 0
-			|| tcl_watch_register(&event_callback) < 0)
+	if(tcm_cfg_declare() < 0 || tcm_rpc_register() < 0
+			|| tcm_counters_register() < 0
+			|| tcm_watch_register(&event_callback) < 0)
 		return -1;
-	if(tcl_attach_begin() < 0)
+	if(tcm_attach_begin() < 0)
 		return -1;
 	LM_INFO("limit %d connections per source, %d rules, mode %s, attachment %s;"
 			" tcp_accept_iplimit is not used\n",
-			tcl_cfg_start.limit, tcl_rules(NULL, 0) - 1,
-			tcl_text_mode_name(tcl_cfg_start.mode), tcl_attach_name());
+			tcm_cfg_start.limit, tcl_rules(NULL, 0) - 1,
+			tcm_text_mode_name(tcm_cfg_start.mode), tcm_attach_name());
 	return 0;
 }
 
@@ -248,9 +248,9 @@ static int child_init(int rank)
 	tcl_set_worker((rank == PROC_TCP_MAIN) ? 0 : 1 + process_no);
 	switch(rank) {
 		case PROC_MAIN:
-			return tcl_watch_start();
+			return tcm_watch_start();
 		case PROC_TCP_MAIN:
-			return tcl_attach_in_tcp_main();
+			return tcm_attach_in_tcp_main();
 		default:
 			return 0;
 	}
@@ -260,12 +260,12 @@ static int child_init(int rank)
  * left, see destroy_tcp(): nobody needs their counts any more. */
 static void mod_destroy(void)
 {
-	tcl_attach_end();
+	tcm_attach_end();
 }
 
 /* The core calls this when it has loaded the module. */
 int mod_register(char *path, int *dlflags, void *p1, void *p2)
 {
-	sr_kemi_modules_add(tcl_script_kemi_exports);
+	sr_kemi_modules_add(tcm_script_kemi_exports);
 	return 0;
 }

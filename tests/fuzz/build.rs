@@ -12,12 +12,12 @@ fn main() {
         .expect("TCL_FUZZ_TREE: the path of a Kamailio source tree; `make fuzz` sets it");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let module = root.join("kamailio-glue/tcp_conn_limit");
-    for file in ["tcl_text.c", "tcl_text.h"] {
+    for file in ["tcm_text.c", "tcm_text.h"] {
         println!("cargo:rerun-if-changed={}", module.join(file).display());
     }
     cc::Build::new()
         .compiler("clang")
-        .file(module.join("tcl_text.c"))
+        .file(module.join("tcm_text.c"))
         // two folders below src, as the module is: it says ../../core/str.h
         .include(Path::new(&tree).join("src/core/mem"))
         .include(root.join("include"))
@@ -26,5 +26,5 @@ fn main() {
         .flag("-fsanitize=undefined")
         .flag("-fsanitize-trap=undefined")
         .flag("-D_FORTIFY_SOURCE=2")
-        .compile("tcl_text");
+        .compile("tcm_text");
 }

@@ -10,9 +10,9 @@ use std::fs;
 use std::path::Path;
 
 /// What a frame of ours has in its name or file: of the module's C all is in files
-/// `tcl_*.c` and `tcp_conn_limit_mod.c`, of the library all is called by functions of
+/// `tcm_*.c` and `tcp_conn_limit_mod.c`, of the library all is called by functions of
 /// these names, and the hooks in the core are ours, too.
-const OURS: [&str; 3] = ["tcl_", "tcp_conn_limit", "tcp_conn_hooks"];
+const OURS: [&str; 4] = ["tcl_", "tcm_", "tcp_conn_limit", "tcp_conn_hooks"];
 
 /// Before the stack on which a value was made that has not been set.
 const MADE_ON_STACK: &str = "value was created by a stack allocation";
@@ -122,7 +122,7 @@ fn a_report_is_understood() {
          ==12==    at 0x1091A6: qm_free (q_malloc.c:4)\n\
          ==12==  Address 0x4a400a4 is 0 bytes after a block of size 20 alloc'd\n\
          ==12==    at 0x48417B4: malloc (in /usr/libexec/vgpreload.so)\n\
-         ==12==    by 0x109199: rpc_top (tcl_rpc_report.c:4)\n\
+         ==12==    by 0x109199: rpc_top (tcm_rpc_report.c:4)\n\
          ==12== \n\
          ==12== HEAP SUMMARY:\n\
          ==12==     in use at exit: 10 bytes in 1 blocks\n\
@@ -146,7 +146,7 @@ fn whose_a_finding_is() {
     let is_ours = |lines: &[&str]| Finding::new(lines).expect("a stack").is_ours();
     let used = [
         " Use of uninitialised value of size 8",
-        "    at 0x9DBD590: hook_opened (tcl_hooks.c:42)",
+        "    at 0x9DBD590: hook_opened (tcm_hooks.c:42)",
         "    by 0x322BED: handle_new_connect (tcp_main.c:4564)",
     ];
     let made = |at| {
@@ -160,7 +160,7 @@ fn whose_a_finding_is() {
         .concat()
     };
     assert!(is_ours(&used));
-    assert!(is_ours(&made("    at 0x1: hook_opened (tcl_hooks.c:40)")));
+    assert!(is_ours(&made("    at 0x1: hook_opened (tcm_hooks.c:40)")));
     assert!(!is_ours(&made(
         "    at 0x1: handle_new_connect (tcp_main.c:4458)"
     )));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What operators write: the texts that come with RPC commands, from scripts and from
-//! modparams, as the module's C reads them (`tcl_text.c`), and those that it hands on
+//! modparams, as the module's C reads them (`tcm_text.c`), and those that it hands on
 //! to the C ABI.
 //!
 //! Input: which of them, the room for an error, the text.
@@ -29,15 +29,15 @@ struct Str {
     len: c_int,
 }
 
-// kamailio-glue/tcp_conn_limit/tcl_text.h
+// kamailio-glue/tcp_conn_limit/tcm_text.h
 unsafe extern "C" {
-    fn tcl_text_source(text: *const Str, source: *mut tcl_source) -> c_int;
-    fn tcl_text_number(text: *const Str, number: *mut c_int) -> c_int;
-    fn tcl_text_mode(text: *const Str) -> c_int;
-    fn tcl_text_mode_name(mode: c_int) -> *const c_char;
-    fn tcl_text_on_full(text: *const Str) -> c_int;
-    fn tcl_text_on_full_name(on_full: c_int) -> *const c_char;
-    fn tcl_text_by(text: *const Str) -> c_int;
+    fn tcm_text_source(text: *const Str, source: *mut tcl_source) -> c_int;
+    fn tcm_text_number(text: *const Str, number: *mut c_int) -> c_int;
+    fn tcm_text_mode(text: *const Str) -> c_int;
+    fn tcm_text_mode_name(mode: c_int) -> *const c_char;
+    fn tcm_text_on_full(text: *const Str) -> c_int;
+    fn tcm_text_on_full_name(on_full: c_int) -> *const c_char;
+    fn tcm_text_by(text: *const Str) -> c_int;
 }
 
 /// Who has connections, and how many.
@@ -115,7 +115,7 @@ fn number(bytes: &[u8]) -> Option<i32> {
 fn numbers(bytes: &[u8]) {
     let mut read = 77;
     // SAFETY: a str, and valid for writing.
-    let code = with_str(bytes, |text| unsafe { tcl_text_number(text, &mut read) });
+    let code = with_str(bytes, |text| unsafe { tcm_text_number(text, &mut read) });
     assert_eq!((code == 0).then_some(read), number(bytes), "{code}");
     if code == 0 {
         assert_eq!(tcl_set_limit(read), TCL_OK);
@@ -131,7 +131,7 @@ fn sources(bytes: &[u8]) {
     let mut place = Edge::new(1);
     let at = place.room(1);
     // SAFETY: a str, and valid for writing.
-    let code = with_str(bytes, |text| unsafe { tcl_text_source(text, at) });
+    let code = with_str(bytes, |text| unsafe { tcm_text_source(text, at) });
     let address = str::from_utf8(bytes).ok().and_then(Address::of_text);
     let Some(address) = address else {
         return assert_eq!(code, TCL_EARG);
@@ -160,9 +160,9 @@ fn words(bytes: &[u8]) {
     // SAFETY: a str.
     let (mode, on_full, by) = with_str(bytes, |text| unsafe {
         (
-            tcl_text_mode(text),
-            tcl_text_on_full(text),
-            tcl_text_by(text),
+            tcm_text_mode(text),
+            tcm_text_on_full(text),
+            tcm_text_by(text),
         )
     });
     assert_eq!(mode, index(&["enforce", "monitor", "off"]));
@@ -170,11 +170,11 @@ fn words(bytes: &[u8]) {
     assert_eq!(by, index(&["connections", "rejected", "peak"]));
     if mode >= 0 {
         // SAFETY: a mode.
-        assert_eq!(name(unsafe { tcl_text_mode_name(mode) }), bytes);
+        assert_eq!(name(unsafe { tcm_text_mode_name(mode) }), bytes);
     }
     if on_full >= 0 {
         // SAFETY: a policy.
-        assert_eq!(name(unsafe { tcl_text_on_full_name(on_full) }), bytes);
+        assert_eq!(name(unsafe { tcm_text_on_full_name(on_full) }), bytes);
     }
 }
 

@@ -16,8 +16,8 @@
 #include "../../core/poll_types.h"
 #include "../../core/ver.h"
 
-#include "tcl_core.h"
-#include "tcl_interpose.h"
+#include "tcm_core.h"
+#include "tcm_interpose.h"
 
 #include <tcp_conn_limit.h>
 
@@ -34,7 +34,7 @@ static int tells_again(enum poll_types method)
 
 static int core_fits(void)
 {
-	if(!tcl_core_limit_has_off()) {
+	if(!tcm_core_limit_has_off()) {
 		LM_ERR("attach \"interpose\" does not work with Kamailio %s: its own"
 			   " limit per address cannot be switched off (tcp_accept_iplimit 0"
 			   " rejects every connection); use the connection hooks instead:"
@@ -65,7 +65,7 @@ static int usable(void)
 				error);
 		return -1;
 	}
-	if(tcl_core_speaks_proxy())
+	if(tcm_core_speaks_proxy())
 		LM_WARN("tcp_accept_haproxy is on: attach \"interpose\" limits and"
 				" counts the proxy, not its clients; to exempt the proxy:"
 				" modparam(\"tcp_conn_limit\", \"rule\","
@@ -82,8 +82,8 @@ static int attach(void)
 				error);
 		return -1;
 	}
-	core_limit = tcl_core_limit();
-	tcl_core_set_limit(0);
+	core_limit = tcm_core_limit();
+	tcm_core_set_limit(0);
 	return 0;
 }
 
@@ -100,10 +100,10 @@ static void detach(void)
 	if(tcl_interpose_detach() != TCL_OK)
 		LM_WARN("another library also replaced the server's accept() or"
 				" close(): leaving its function in place\n");
-	tcl_core_set_limit(core_limit);
+	tcm_core_set_limit(core_limit);
 }
 
-const struct tcl_way tcl_interpose = {
+const struct tcm_way tcm_interpose = {
 		.name = "interpose",
 		.usable = usable,
 		.attach = attach,

@@ -9,20 +9,20 @@
  * \brief tcp_conn_limit :: the rules that the module parameters name
  */
 
-#ifndef TCL_RULES_H
-#define TCL_RULES_H
+#ifndef TCM_RULES_H
+#define TCM_RULES_H
 
 #include <stddef.h>
 
 #include "../../core/sr_module.h"
 
 /* Takes one more rule, while the configuration is read. */
-int tcl_rules_param(modparam_t type, void *value);
+int tcm_rules_param(modparam_t type, void *value);
 
 /* Name of the file with rules, NULL if none */
-extern char *tcl_rules_file;
+extern char *tcm_rules_file;
 
 /* Loads all: TCL_OK, or what tcl_rules_load() returns and tells. */
-int tcl_rules_reload(char *error, size_t error_size);
+int tcm_rules_reload(char *error, size_t error_size);
 
-#endif /* TCL_RULES_H */
+#endif /* TCM_RULES_H */

@@ -18,10 +18,10 @@
 #include "../../core/mod_fix.h"
 #include "../../core/pvar.h"
 
-#include "tcl_cfg.h"
-#include "tcl_pv.h"
-#include "tcl_script.h"
-#include "tcl_text.h"
+#include "tcm_cfg.h"
+#include "tcm_pv.h"
+#include "tcm_script.h"
+#include "tcm_text.h"
 
 /* what the core takes for true and false */
 #define YES 1
@@ -30,7 +30,7 @@
 /* 0, or -1 with a line in the log */
 static int find_source(const str *address, struct tcl_source *source)
 {
-	switch(tcl_text_source(address, source)) {
+	switch(tcm_text_source(address, source)) {
 		case TCL_OK:
 			return 0;
 		case TCL_EARG:
@@ -51,7 +51,7 @@ static int ki_check(sip_msg_t *msg, str *address)
 
 	if(find_source(address, &source) < 0)
 		return NO;
-	if(cfg_get(tcp_conn_limit, tcl_cfg, mode) != TCL_MODE_ENFORCE
+	if(cfg_get(tcp_conn_limit, tcm_cfg, mode) != TCL_MODE_ENFORCE
 			|| source.limit <= 0)
 		return YES;
 	return (source.connections < (uint32_t)source.limit) ? YES : NO;
@@ -119,9 +119,9 @@ static int w_get(
 	}
 	name.s = name_param;
 	name.len = strlen(name.s);
-	field = tcl_pv_field(&name);
+	field = tcm_pv_field(&name);
 	if(field < 0 || find_source(&address, &source) < 0
-			|| tcl_pv_value(&source, field, &value) < 0)
+			|| tcm_pv_value(&source, field, &value) < 0)
 		return NO;
 	if(pv_set_spec_value(msg, (pv_spec_t *)result, 0, &value) < 0) {
 		LM_ERR("tcp_conn_limit_get: cannot set the result variable\n");
@@ -161,7 +161,7 @@ static int fixup_get(void **param, int number)
 			/* stays the text that it is */
 			name.s = *param;
 			name.len = strlen(name.s);
-			return (tcl_pv_field(&name) < 0) ? E_CFG : 0;
+			return (tcm_pv_field(&name) < 0) ? E_CFG : 0;
 		default:
 			return fixup_result(param);
 	}
@@ -180,7 +180,7 @@ static int free_fixup_get(void **param, int number)
 }
 
 /* clang-format off */
-cmd_export_t tcl_script_exports[] = {
+cmd_export_t tcm_script_exports[] = {
 	{"tcp_conn_limit_check", (cmd_function)w_check, 1,
 		fixup_spve_null, fixup_free_spve_null, ANY_ROUTE},
 	{"tcp_conn_limit_get", (cmd_function)w_get, 3,
@@ -188,7 +188,7 @@ cmd_export_t tcl_script_exports[] = {
 	{0, 0, 0, 0, 0, 0}
 };
 
-sr_kemi_t tcl_script_kemi_exports[] = {
+sr_kemi_t tcm_script_kemi_exports[] = {
 	{ str_init("tcp_conn_limit"), str_init("check"),
 		SR_KEMIP_INT, ki_check,
 		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,

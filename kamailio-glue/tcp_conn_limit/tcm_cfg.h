@@ -11,8 +11,8 @@
  * The group tcp_conn_limit of the cfg framework (cfg.set_now_int and the like).
  */
 
-#ifndef TCL_CFG_H
-#define TCL_CFG_H
+#ifndef TCM_CFG_H
+#define TCM_CFG_H
 
 #include "../../core/cfg/cfg.h"
 
@@ -25,25 +25,25 @@ struct cfg_group_tcp_conn_limit
 };
 
 /* what the server starts with: the module parameters */
-extern struct cfg_group_tcp_conn_limit tcl_cfg_start;
+extern struct cfg_group_tcp_conn_limit tcm_cfg_start;
 
-/* for cfg_get(tcp_conn_limit, tcl_cfg, NAME) */
-extern void *tcl_cfg;
+/* for cfg_get(tcp_conn_limit, tcm_cfg, NAME) */
+extern void *tcm_cfg;
 
 /* Each returns 0, or -1 with a line in the log. */
 
-/* Are the module parameters in tcl_cfg_start in their ranges? */
-int tcl_cfg_check(void);
+/* Are the module parameters in tcm_cfg_start in their ranges? */
+int tcm_cfg_check(void);
 
-/* Declares the group, with the values in tcl_cfg_start. */
-int tcl_cfg_declare(void);
+/* Declares the group, with the values in tcm_cfg_start. */
+int tcm_cfg_declare(void);
 
 /* Change a variable, and what it stands for at once. */
-int tcl_cfg_set_limit(int limit);
-int tcl_cfg_set_mode(int mode);
+int tcm_cfg_set_limit(int limit);
+int tcm_cfg_set_mode(int mode);
 
 /* Puts in force what others have changed the variables to. For a process that the
  * core has brought to their new values. */
-void tcl_cfg_apply(void);
+void tcm_cfg_apply(void);
 
-#endif /* TCL_CFG_H */
+#endif /* TCM_CFG_H */

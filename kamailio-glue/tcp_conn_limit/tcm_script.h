@@ -9,16 +9,16 @@
  * \brief tcp_conn_limit :: functions for scripts, native and KEMI
  */
 
-#ifndef TCL_SCRIPT_H
-#define TCL_SCRIPT_H
+#ifndef TCM_SCRIPT_H
+#define TCM_SCRIPT_H
 
 #include "../../core/kemi.h"
 #include "../../core/sr_module.h"
 
 /* for the module interface */
-extern cmd_export_t tcl_script_exports[];
+extern cmd_export_t tcm_script_exports[];
 
 /* for mod_register() */
-extern sr_kemi_t tcl_script_kemi_exports[];
+extern sr_kemi_t tcm_script_kemi_exports[];
 
-#endif /* TCL_SCRIPT_H */
+#endif /* TCM_SCRIPT_H */

@@ -14,25 +14,25 @@
 #include "../../core/dprint.h"
 #include "../../core/globals.h"
 
-#include "tcl_attach.h"
-#include "tcl_hooks.h"
-#include "tcl_interpose.h"
+#include "tcm_attach.h"
+#include "tcm_hooks.h"
+#include "tcm_interpose.h"
 
 /* NULL: hooks where they are, else interpose */
-static const struct tcl_way *wanted = NULL;
-static const struct tcl_way *way = NULL;
+static const struct tcm_way *wanted = NULL;
+static const struct tcm_way *way = NULL;
 
 /* the core calls the module's destroy function also after a failed start */
 static int attached = 0;
 
-int tcl_attach_param(modparam_t type, void *value)
+int tcm_attach_param(modparam_t type, void *value)
 {
 	if(strcmp(value, "auto") == 0) {
 		wanted = NULL;
-	} else if(strcmp(value, tcl_hooks.name) == 0) {
-		wanted = &tcl_hooks;
-	} else if(strcmp(value, tcl_interpose.name) == 0) {
-		wanted = &tcl_interpose;
+	} else if(strcmp(value, tcm_hooks.name) == 0) {
+		wanted = &tcm_hooks;
+	} else if(strcmp(value, tcm_interpose.name) == 0) {
+		wanted = &tcm_interpose;
 	} else {
 		LM_ERR("modparam attach is \"%s\": expected auto, hooks or interpose\n",
 				(char *)value);
@@ -41,20 +41,20 @@ int tcl_attach_param(modparam_t type, void *value)
 	return 0;
 }
 
-static const struct tcl_way *best(void)
+static const struct tcm_way *best(void)
 {
-	if(tcl_hooks_present())
-		return &tcl_hooks;
+	if(tcm_hooks_present())
+		return &tcm_hooks;
 	LM_NOTICE("%s, so the module interposes on its accept() and close() (attach"
 			  " \"interpose\"): the limit and the counts are the same, but"
 			  " behind a PROXY protocol proxy the limit applies to the proxy"
 			  " instead of its clients, and tcp.local_reject does not count"
 			  " rejections\n",
-			tcl_hooks_missing());
-	return &tcl_interpose;
+			tcm_hooks_missing());
+	return &tcm_interpose;
 }
 
-int tcl_attach_choose(void)
+int tcm_attach_choose(void)
 {
 	if(tcp_disable) {
 		LM_ERR("TCP is disabled (disable_tcp, or the option -T), so there are"
@@ -66,17 +66,17 @@ int tcl_attach_choose(void)
 	return way->usable();
 }
 
-const char *tcl_attach_name(void)
+const char *tcm_attach_name(void)
 {
 	return way->name;
 }
 
-int tcl_attach_by_hooks(void)
+int tcm_attach_by_hooks(void)
 {
-	return way == &tcl_hooks;
+	return way == &tcm_hooks;
 }
 
-int tcl_attach_begin(void)
+int tcm_attach_begin(void)
 {
 	if(way->attach() < 0)
 		return -1;
@@ -84,12 +84,12 @@ int tcl_attach_begin(void)
 	return 0;
 }
 
-int tcl_attach_in_tcp_main(void)
+int tcm_attach_in_tcp_main(void)
 {
 	return way->in_tcp_main();
 }
 
-void tcl_attach_end(void)
+void tcm_attach_end(void)
 {
 	if(attached)
 		way->detach();

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tcl_text.h"
+#include "tcm_text.h"
 
 /* the index is the number, NULL ends the list */
 static const char *const modes[] = {
@@ -50,32 +50,32 @@ static int number_of(const char *const *words, const str *text)
 	return -1;
 }
 
-int tcl_text_mode(const str *text)
+int tcm_text_mode(const str *text)
 {
 	return number_of(modes, text);
 }
 
-const char *tcl_text_mode_name(int mode)
+const char *tcm_text_mode_name(int mode)
 {
 	return modes[mode];
 }
 
-int tcl_text_on_full(const str *text)
+int tcm_text_on_full(const str *text)
 {
 	return number_of(on_fulls, text);
 }
 
-const char *tcl_text_on_full_name(int on_full)
+const char *tcm_text_on_full_name(int on_full)
 {
 	return on_fulls[on_full];
 }
 
-int tcl_text_by(const str *text)
+int tcm_text_by(const str *text)
 {
 	return number_of(bys, text);
 }
 
-int tcl_text_number(const str *text, int *number)
+int tcm_text_number(const str *text, int *number)
 {
 	char copy[24];
 	char *end;
@@ -100,7 +100,7 @@ int tcl_text_number(const str *text, int *number)
 	return 0;
 }
 
-int tcl_text_source(const str *text, struct tcl_source *source)
+int tcm_text_source(const str *text, struct tcl_source *source)
 {
 	/* the core's str2ip6() does not know ::ffff:192.0.2.1 */
 	char copy[INET6_ADDRSTRLEN];

@@ -12,10 +12,10 @@
 #include "../../core/dprint.h"
 #include "../../core/str.h"
 
-#include "tcl_cfg.h"
-#include "tcl_rpc.h"
-#include "tcl_rules.h"
-#include "tcl_text.h"
+#include "tcm_cfg.h"
+#include "tcm_rpc.h"
+#include "tcm_rules.h"
+#include "tcm_text.h"
 
 #include <tcp_conn_limit.h>
 
@@ -30,17 +30,17 @@ static void rpc_reload(rpc_t *rpc, void *c)
 	int ret;
 	void *h;
 
-	ret = tcl_rules_reload(error, sizeof(error));
+	ret = tcm_rules_reload(error, sizeof(error));
 	if(ret != TCL_OK && error[0] != '\0') {
 		/* some transports cut it short; and who did not ask may want to know */
 		LM_ERR("reload: %s\n", error);
 		rpc->fault(c, 500, "%s", error);
 	} else if(ret != TCL_OK) {
-		tcl_rpc_failed(rpc, c, ret);
+		tcm_rpc_failed(rpc, c, ret);
 	} else if(rpc->add(c, "{", &h) < 0
 			  /* the default limit is no rule */
 			  || rpc->struct_add(h, "d", "rules", tcl_rules(NULL, 0) - 1) < 0) {
-		tcl_rpc_no_room(rpc, c);
+		tcm_rpc_no_room(rpc, c);
 	}
 }
 
@@ -56,13 +56,13 @@ static void rpc_set_limit(rpc_t *rpc, void *c)
 
 	/* Not as a number: some transports make 0 of what is none, and that would
 	 * take the limit away. */
-	if(tcl_rpc_text(rpc, c, &text) < 1 || tcl_text_number(&text, &limit) < 0) {
+	if(tcm_rpc_text(rpc, c, &text) < 1 || tcm_text_number(&text, &limit) < 0) {
 		rpc->fault(c, 400,
 				"invalid limit \"%.*s\": expected a number, 0 for no limit",
 				text.len, text.s);
 		return;
 	}
-	if(tcl_cfg_set_limit(limit) < 0)
+	if(tcm_cfg_set_limit(limit) < 0)
 		rpc->fault(c, 500, "cannot set the limit; see the log");
 }
 
@@ -77,16 +77,16 @@ static void rpc_set_mode(rpc_t *rpc, void *c)
 	int mode;
 
 	if(rpc->scan(c, "S", &text) < 1) {
-		rpc->fault(c, 400, "missing mode: expected " TCL_TEXT_MODES);
+		rpc->fault(c, 400, "missing mode: expected " TCM_TEXT_MODES);
 		return;
 	}
-	mode = tcl_text_mode(&text);
+	mode = tcm_text_mode(&text);
 	if(mode < 0) {
-		rpc->fault(c, 400, "invalid mode \"%.*s\": expected " TCL_TEXT_MODES,
+		rpc->fault(c, 400, "invalid mode \"%.*s\": expected " TCM_TEXT_MODES,
 				text.len, text.s);
 		return;
 	}
-	if(tcl_cfg_set_mode(mode) < 0)
+	if(tcm_cfg_set_mode(mode) < 0)
 		rpc->fault(c, 500, "cannot set the mode; see the log");
 }
 
@@ -100,11 +100,11 @@ static void rpc_reset_stats(rpc_t *rpc, void *c)
 	int ret = tcl_reset_stats();
 
 	if(ret != TCL_OK)
-		tcl_rpc_failed(rpc, c, ret);
+		tcm_rpc_failed(rpc, c, ret);
 }
 
 /* clang-format off */
-rpc_export_t tcl_rpc_control[] = {
+rpc_export_t tcm_rpc_control[] = {
 	{"tcp_conn_limit.reload", rpc_reload, reload_doc, RPC_EXEC_DELTA},
 	{"tcp_conn_limit.set_limit", rpc_set_limit, set_limit_doc, 0},
 	{"tcp_conn_limit.set_mode", rpc_set_mode, set_mode_doc, 0},

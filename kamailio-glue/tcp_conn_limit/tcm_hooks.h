@@ -9,29 +9,29 @@
  * \brief tcp_conn_limit :: attached to the hooks of a patched core
  */
 
-#ifndef TCL_HOOKS_H
-#define TCL_HOOKS_H
+#ifndef TCM_HOOKS_H
+#define TCM_HOOKS_H
 
 /* core-hooks.patch changes it. Of a header that is absent, as that below may be,
  * the compiler notes nothing for make; so this is what builds an object anew that
  * was built in the tree before it was patched. */
 #include "../../core/tcp_conn.h"
 
-#include "tcl_attach.h"
+#include "tcm_attach.h"
 
 /* a tree without the hooks gives a module that cannot use any */
 #if defined(__has_include)
 #if __has_include("../../core/tcp_conn_hooks.h")
-#define TCL_WITH_HOOKS
+#define TCM_WITH_HOOKS
 #endif
 #endif
 
-extern const struct tcl_way tcl_hooks;
+extern const struct tcm_way tcm_hooks;
 
 /* Does the running core have hooks that this module knows how to use? */
-int tcl_hooks_present(void);
+int tcm_hooks_present(void);
 
 /* What is missing, if not. */
-const char *tcl_hooks_missing(void);
+const char *tcm_hooks_missing(void);
 
-#endif /* TCL_HOOKS_H */
+#endif /* TCM_HOOKS_H */

@@ -19,8 +19,8 @@
 #include "../../core/sr_module.h"
 #include "../../core/timer_proc.h"
 
-#include "tcl_cfg.h"
-#include "tcl_watch.h"
+#include "tcm_cfg.h"
+#include "tcm_watch.h"
 
 #define INTERVAL 1 /* seconds; tcl_watch() is made for this */
 
@@ -36,7 +36,7 @@ static str callback = STR_NULL;
 
 static const struct tcl_event *current = NULL;
 
-const struct tcl_event *tcl_watch_event(void)
+const struct tcl_event *tcm_watch_event(void)
 {
 	return current;
 }
@@ -45,8 +45,8 @@ const struct tcl_event *tcl_watch_event(void)
  * fork_basic_timer(). */
 static void tick(unsigned int ticks, void *param)
 {
-	tcl_cfg_apply();
-	if(tcl_watch(cfg_get(tcp_conn_limit, tcl_cfg, log_interval)) != TCL_OK)
+	tcm_cfg_apply();
+	if(tcl_watch(cfg_get(tcp_conn_limit, tcm_cfg, log_interval)) != TCL_OK)
 		LM_ERR("cannot watch the table\n");
 }
 
@@ -70,7 +70,7 @@ static void run_scripts(sip_msg_t *msg)
 }
 
 /* Whatever the script does, the next event shall find the same as this one. */
-void tcl_watch_rejected(const struct tcl_event *event)
+void tcm_watch_rejected(const struct tcl_event *event)
 {
 	sip_msg_t *msg;
 	/* Not route_type: the core's macros below access a global of that name. */
@@ -111,7 +111,7 @@ static int find_scripts(const str *event_callback)
 	return 0;
 }
 
-int tcl_watch_register(const str *event_callback)
+int tcm_watch_register(const str *event_callback)
 {
 	if(find_scripts(event_callback) < 0)
 		return -1;
@@ -122,7 +122,7 @@ int tcl_watch_register(const str *event_callback)
 	return 0;
 }
 
-int tcl_watch_start(void)
+int tcm_watch_start(void)
 {
 	/* with a socket to TCP main, since the script may want to send */
 	if(fork_basic_timer(

@@ -16,7 +16,7 @@
 #include "../../core/dprint.h"
 #include "../../core/mem/mem.h"
 
-#include "tcl_rules.h"
+#include "tcm_rules.h"
 
 #include <tcp_conn_limit.h>
 
@@ -24,7 +24,7 @@ static char **texts = NULL;
 static uint32_t count = 0;
 static uint32_t room = 0;
 
-char *tcl_rules_file = NULL;
+char *tcm_rules_file = NULL;
 
 static int grow(void)
 {
@@ -40,7 +40,7 @@ static int grow(void)
 	return 0;
 }
 
-int tcl_rules_param(modparam_t type, void *value)
+int tcm_rules_param(modparam_t type, void *value)
 {
 	size_t size = strlen(value) + 1;
 
@@ -56,8 +56,8 @@ int tcl_rules_param(modparam_t type, void *value)
 	return 0;
 }
 
-int tcl_rules_reload(char *error, size_t error_size)
+int tcm_rules_reload(char *error, size_t error_size)
 {
-	return tcl_rules_load((const char *const *)texts, count, tcl_rules_file,
+	return tcl_rules_load((const char *const *)texts, count, tcm_rules_file,
 			error, error_size);
 }

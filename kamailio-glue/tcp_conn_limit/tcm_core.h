@@ -9,20 +9,20 @@
  * \brief tcp_conn_limit :: what differs from version to version of the core
  */
 
-#ifndef TCL_CORE_H
-#define TCL_CORE_H
+#ifndef TCM_CORE_H
+#define TCM_CORE_H
 
 /* The core's own limit of connections for an address, tcp_accept_iplimit; in a
  * core that has none: what others have if it is not set. */
-int tcl_core_limit(void);
+int tcm_core_limit(void);
 
 /* Sets the core's own limit, if it has one. */
-void tcl_core_set_limit(int limit);
+void tcm_core_set_limit(int limit);
 
 /* Can the core's own limit be switched off, or has it none? */
-int tcl_core_limit_has_off(void);
+int tcm_core_limit_has_off(void);
 
 /* Does the core look for headers of the PROXY protocol? */
-int tcl_core_speaks_proxy(void);
+int tcm_core_speaks_proxy(void);
 
-#endif /* TCL_CORE_H */
+#endif /* TCM_CORE_H */

@@ -12,13 +12,13 @@
  * calls of accept() and close() are taken.
  */
 
-#ifndef TCL_ATTACH_H
-#define TCL_ATTACH_H
+#ifndef TCM_ATTACH_H
+#define TCM_ATTACH_H
 
 #include "../../core/sr_module.h"
 
 /* A way. Those that return int: 0, or -1 with a line in the log. */
-struct tcl_way
+struct tcm_way
 {
 	const char *name;
 	/* Can it be gone in this server? Changes nothing. */
@@ -32,21 +32,21 @@ struct tcl_way
 };
 
 /* Module parameter attach: the way that is wanted. */
-int tcl_attach_param(modparam_t type, void *value);
+int tcm_attach_param(modparam_t type, void *value);
 
 /* Chooses the way; after tcl_init(). 0, or -1 with a line in the log. */
-int tcl_attach_choose(void);
+int tcm_attach_choose(void);
 
 /* The way's name, from the choice on. */
-const char *tcl_attach_name(void);
+const char *tcm_attach_name(void);
 
 /* Does the core keep a token with each connection? */
-int tcl_attach_by_hooks(void);
+int tcm_attach_by_hooks(void);
 
-/* As for struct tcl_way. After a start that failed, too, tcl_attach_end() takes
+/* As for struct tcm_way. After a start that failed, too, tcm_attach_end() takes
  * back what was done, and no more. */
-int tcl_attach_begin(void);
-int tcl_attach_in_tcp_main(void);
-void tcl_attach_end(void);
+int tcm_attach_begin(void);
+int tcm_attach_in_tcp_main(void);
+void tcm_attach_end(void);
 
-#endif /* TCL_ATTACH_H */
+#endif /* TCM_ATTACH_H */

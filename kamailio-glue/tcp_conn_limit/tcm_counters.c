@@ -19,7 +19,7 @@
 #include "../../core/counters.h"
 #include "../../core/dprint.h"
 
-#include "tcl_counters.h"
+#include "tcm_counters.h"
 
 #include <tcp_conn_limit.h>
 
@@ -123,7 +123,7 @@ static counter_def_t counters[] = {
 };
 /* clang-format on */
 
-int tcl_counters_register(void)
+int tcm_counters_register(void)
 {
 	if(counter_register_array("tcp_conn_limit", counters) < 0) {
 		LM_ERR("cannot register the counters of the group tcp_conn_limit\n");

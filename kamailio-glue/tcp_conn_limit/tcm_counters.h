@@ -9,10 +9,10 @@
  * \brief tcp_conn_limit :: counters of the group tcp_conn_limit
  */
 
-#ifndef TCL_COUNTERS_H
-#define TCL_COUNTERS_H
+#ifndef TCM_COUNTERS_H
+#define TCM_COUNTERS_H
 
 /* 0, or -1 with a line in the log */
-int tcl_counters_register(void);
+int tcm_counters_register(void);
 
-#endif /* TCL_COUNTERS_H */
+#endif /* TCM_COUNTERS_H */

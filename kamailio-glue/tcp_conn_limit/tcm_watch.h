@@ -12,8 +12,8 @@
  * in the log, the event route.
  */
 
-#ifndef TCL_WATCH_H
-#define TCL_WATCH_H
+#ifndef TCM_WATCH_H
+#define TCM_WATCH_H
 
 #include "../../core/str.h"
 
@@ -21,16 +21,16 @@
 
 /* Asks the core for a process, from mod_init(). event_callback: name of a
  * function of the KEMI script, empty if none. 0, or -1 with a line in the log. */
-int tcl_watch_register(const str *event_callback);
+int tcm_watch_register(const str *event_callback);
 
 /* Starts the process, from child_init(PROC_MAIN). 0, or -1 with a line in the
  * log. */
-int tcl_watch_start(void);
+int tcm_watch_start(void);
 
 /* For struct tcl_host. */
-void tcl_watch_rejected(const struct tcl_event *event);
+void tcm_watch_rejected(const struct tcl_event *event);
 
 /* The event for which a script runs now in this process, NULL if none does. */
-const struct tcl_event *tcl_watch_event(void);
+const struct tcl_event *tcm_watch_event(void);
 
-#endif /* TCL_WATCH_H */
+#endif /* TCM_WATCH_H */

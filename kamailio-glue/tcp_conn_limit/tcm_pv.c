@@ -18,9 +18,9 @@
 #include "../../core/dprint.h"
 #include "../../core/pvapi.h"
 
-#include "tcl_pv.h"
-#include "tcl_text.h"
-#include "tcl_watch.h"
+#include "tcm_pv.h"
+#include "tcm_text.h"
+#include "tcm_watch.h"
 
 enum kind
 {
@@ -52,7 +52,7 @@ static const struct field fields[] = {
 
 #define FIELDS ((int)(sizeof(fields) / sizeof(fields[0])))
 
-int tcl_pv_field(const str *name)
+int tcm_pv_field(const str *name)
 {
 	int i;
 
@@ -77,7 +77,7 @@ static int text_value(const char *text, pv_value_t *value)
 	return pv_get_strzval(NULL, NULL, value, buffer);
 }
 
-int tcl_pv_value(const struct tcl_source *source, int field, pv_value_t *value)
+int tcm_pv_value(const struct tcl_source *source, int field, pv_value_t *value)
 {
 	const char *member = (const char *)source + fields[field].offset;
 
@@ -100,7 +100,7 @@ static void source_of_event(
 	/* the source of an event can be a prefix */
 	address.s = (char *)event->source;
 	address.len = strcspn(event->source, "/");
-	if(tcl_text_source(&address, source) != TCL_OK)
+	if(tcm_text_source(&address, source) != TCL_OK)
 		memset(source, 0, sizeof(*source));
 	snprintf(source->text, sizeof(source->text), "%s", event->source);
 	snprintf(source->rule, sizeof(source->rule), "%s", event->rule);
@@ -117,7 +117,7 @@ static void source_of_event(
 
 static int pv_get(sip_msg_t *msg, pv_param_t *param, pv_value_t *value)
 {
-	const struct tcl_event *event = tcl_watch_event();
+	const struct tcl_event *event = tcm_watch_event();
 	struct tcl_source source;
 
 	if(event != NULL)
@@ -125,12 +125,12 @@ static int pv_get(sip_msg_t *msg, pv_param_t *param, pv_value_t *value)
 	else if(tcl_get(msg->rcv.src_ip.u.addr, msg->rcv.src_ip.len, &source)
 			!= TCL_OK)
 		return pv_get_null(msg, param, value);
-	return tcl_pv_value(&source, param->pvn.u.isname.name.n, value);
+	return tcm_pv_value(&source, param->pvn.u.isname.name.n, value);
 }
 
 static int pv_parse(pv_spec_t *spec, str *name)
 {
-	int field = tcl_pv_field(name);
+	int field = tcm_pv_field(name);
 
 	if(field < 0)
 		return -1;
@@ -141,7 +141,7 @@ static int pv_parse(pv_spec_t *spec, str *name)
 }
 
 /* clang-format off */
-pv_export_t tcl_pv_exports[] = {
+pv_export_t tcm_pv_exports[] = {
 	{STR_STATIC_INIT("tcp_conn_limit"), PVT_OTHER, pv_get, 0, pv_parse, 0, 0, 0},
 	{{0, 0}, 0, 0, 0, 0, 0, 0, 0}
 };

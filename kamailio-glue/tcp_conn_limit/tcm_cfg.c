@@ -19,20 +19,20 @@
 #include "../../core/cfg/cfg_ctx.h"
 #include "../../core/dprint.h"
 
-#include "tcl_cfg.h"
+#include "tcm_cfg.h"
 
 #include <tcp_conn_limit.h>
 
 #define LOG_INTERVAL_MIN 1
 #define LOG_INTERVAL_MAX 86400
 
-struct cfg_group_tcp_conn_limit tcl_cfg_start = {
+struct cfg_group_tcp_conn_limit tcm_cfg_start = {
 		.mode = TCL_MODE_ENFORCE,
 		.log_interval = 60,
 		.log_level = L_WARN,
 };
 
-void *tcl_cfg = &tcl_cfg_start;
+void *tcm_cfg = &tcm_cfg_start;
 
 /* Atomic all of them: the core keeps what else it makes for a change until each
  * process has seen it, and some never look.
@@ -78,16 +78,16 @@ static int set_mode(int mode)
 /* What is in force is looked at first: who changes it has changed the variable
  * before, so what is seen of the variable then is not older.
  */
-void tcl_cfg_apply(void)
+void tcm_cfg_apply(void)
 {
 	int32_t limit, mode;
 
 	if(tcl_in_force(&limit, &mode) != TCL_OK)
 		return;
-	if(cfg_get(tcp_conn_limit, tcl_cfg, limit) != limit)
-		(void)set_limit(cfg_get(tcp_conn_limit, tcl_cfg, limit));
-	if(cfg_get(tcp_conn_limit, tcl_cfg, mode) != mode)
-		(void)set_mode(cfg_get(tcp_conn_limit, tcl_cfg, mode));
+	if(cfg_get(tcp_conn_limit, tcm_cfg, limit) != limit)
+		(void)set_limit(cfg_get(tcp_conn_limit, tcm_cfg, limit));
+	if(cfg_get(tcp_conn_limit, tcm_cfg, mode) != mode)
+		(void)set_mode(cfg_get(tcp_conn_limit, tcm_cfg, mode));
 }
 
 static int in_range(const char *name, int value, int min, int max)
@@ -100,19 +100,19 @@ static int in_range(const char *name, int value, int min, int max)
 	return 0;
 }
 
-int tcl_cfg_check(void)
+int tcm_cfg_check(void)
 {
-	if(in_range("log_interval", tcl_cfg_start.log_interval, LOG_INTERVAL_MIN,
+	if(in_range("log_interval", tcm_cfg_start.log_interval, LOG_INTERVAL_MIN,
 			   LOG_INTERVAL_MAX)
-			&& in_range("log_level", tcl_cfg_start.log_level, L_MIN, L_MAX))
+			&& in_range("log_level", tcm_cfg_start.log_level, L_MIN, L_MAX))
 		return 0;
 	return -1;
 }
 
-int tcl_cfg_declare(void)
+int tcm_cfg_declare(void)
 {
-	if(cfg_declare(group_name.s, definition, &tcl_cfg_start,
-			   cfg_sizeof(tcp_conn_limit), &tcl_cfg)
+	if(cfg_declare(group_name.s, definition, &tcm_cfg_start,
+			   cfg_sizeof(tcp_conn_limit), &tcm_cfg)
 					!= 0
 			|| cfg_register_ctx(&context, NULL) != 0) {
 		LM_ERR("cannot declare the configuration variables of the group %s\n",
@@ -122,15 +122,15 @@ int tcl_cfg_declare(void)
 	return 0;
 }
 
-/* The variable first, see tcl_cfg_apply(). */
-int tcl_cfg_set_limit(int limit)
+/* The variable first, see tcm_cfg_apply(). */
+int tcm_cfg_set_limit(int limit)
 {
 	if(cfg_set_now_int(context, &group_name, NULL, &limit_name, limit) != 0)
 		return -1;
 	return set_limit(limit);
 }
 
-int tcl_cfg_set_mode(int mode)
+int tcm_cfg_set_mode(int mode)
 {
 	if(cfg_set_now_int(context, &group_name, NULL, &mode_name, mode) != 0)
 		return -1;

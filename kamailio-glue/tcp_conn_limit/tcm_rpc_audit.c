@@ -14,8 +14,8 @@
 #include "../../core/tcp_conn.h"
 #include "../../core/tcp_info.h"
 
-#include "tcl_hooks.h"
-#include "tcl_rpc.h"
+#include "tcm_hooks.h"
+#include "tcm_rpc.h"
 
 #include <tcp_conn_limit.h>
 
@@ -34,7 +34,7 @@ extern struct tcp_connection **tcpconn_id_hash;
  * which is another one if a header of the PROXY protocol named the client. */
 static const struct ip_addr *counted_for(const struct tcp_connection *con)
 {
-	if(tcl_attach_by_hooks() || con->cinfo.src_ip.af == 0)
+	if(tcm_attach_by_hooks() || con->cinfo.src_ip.af == 0)
 		return &con->rcv.src_ip;
 	return &con->cinfo.src_ip;
 }
@@ -43,10 +43,10 @@ static const struct ip_addr *counted_for(const struct tcp_connection *con)
  * con->s is the connection's descriptor in TCP main, which called accept(). */
 static uint64_t token_of(const struct tcp_connection *con)
 {
-#ifdef TCL_WITH_HOOKS
+#ifdef TCM_WITH_HOOKS
 	/* a core without hooks has no such member, whatever the module was built
 	 * for */
-	if(tcl_attach_by_hooks())
+	if(tcm_attach_by_hooks())
 		return con->hooks_token;
 #endif
 	return tcl_interpose_counted(con->s);
@@ -85,7 +85,7 @@ static int audit_walk(struct tcl_audit *audit)
 static int audit_add(rpc_t *rpc, void *c, const struct tcl_audit_sums *sums,
 		const struct tcl_difference *list, int found)
 {
-	const struct tcl_rpc_number numbers[] = {
+	const struct tcm_rpc_number numbers[] = {
 			{"connections", sums->connections},
 			{"counted", sums->counted},
 			{"uncounted", sums->uncounted},
@@ -96,15 +96,15 @@ static int audit_add(rpc_t *rpc, void *c, const struct tcl_audit_sums *sums,
 	void *h, *array;
 
 	if(rpc->add(c, "{", &h) < 0
-			|| tcl_rpc_add_list(rpc, h, numbers, &array) < 0)
+			|| tcm_rpc_add_list(rpc, h, numbers, &array) < 0)
 		return -1;
 	for(i = 0; i < found; i++) {
-		const struct tcl_rpc_number counts[] = {
+		const struct tcm_rpc_number counts[] = {
 				{"core", list[i].host},
 				{"counted", list[i].counted},
 				{NULL, 0},
 		};
-		if(tcl_rpc_add_item(rpc, array, list[i].text, counts) < 0)
+		if(tcm_rpc_add_item(rpc, array, list[i].text, counts) < 0)
 			return -1;
 	}
 	return 0;
@@ -118,14 +118,14 @@ static void audit_answer(rpc_t *rpc, void *c, struct tcl_audit *audit)
 
 	list = pkg_malloc(AUDIT_LIST * sizeof(*list));
 	if(list == NULL) {
-		tcl_rpc_failed(rpc, c, TCL_EMEM);
+		tcm_rpc_failed(rpc, c, TCL_EMEM);
 		return;
 	}
 	found = tcl_audit_result(audit, &sums, list, AUDIT_LIST);
 	if(found < 0)
-		tcl_rpc_failed(rpc, c, found);
+		tcm_rpc_failed(rpc, c, found);
 	else if(audit_add(rpc, c, &sums, list, found) < 0)
-		tcl_rpc_no_room(rpc, c);
+		tcm_rpc_no_room(rpc, c);
 	pkg_free(list);
 }
 
@@ -155,11 +155,11 @@ static void rpc_audit(rpc_t *rpc, void *c)
 				" them: try again",
 				AUDIT_ATTEMPTS);
 	else if(ret != TCL_OK)
-		tcl_rpc_failed(rpc, c, ret);
+		tcm_rpc_failed(rpc, c, ret);
 }
 
 /* clang-format off */
-rpc_export_t tcl_rpc_audit[] = {
+rpc_export_t tcm_rpc_audit[] = {
 	{"tcp_conn_limit.audit", rpc_audit, audit_doc, 0},
 	{0, 0, 0, 0}
 };

@@ -16,7 +16,7 @@
 #include "../../core/tcp_conn.h" /* KSR_TCPAP_HAPROXY, from 5.8 on */
 #include "../../core/ver.h"
 
-#include "tcl_core.h"
+#include "tcm_core.h"
 
 /* Weak, and declared also for cores whose globals.h does not know it: it came
  * with 5.7.3. */
@@ -30,19 +30,19 @@ static int has_limit(void)
 	return &ksr_tcp_accept_iplimit != NULL;
 }
 
-int tcl_core_limit(void)
+int tcm_core_limit(void)
 {
 	return has_limit() ? ksr_tcp_accept_iplimit : DEFAULT_LIMIT;
 }
 
-void tcl_core_set_limit(int limit)
+void tcm_core_set_limit(int limit)
 {
 	if(has_limit())
 		ksr_tcp_accept_iplimit = limit;
 }
 
 /* 0 is off from 5.8 on; before, it rejects everybody. */
-int tcl_core_limit_has_off(void)
+int tcm_core_limit_has_off(void)
 {
 	char *rest;
 	long major = strtol(ver_version, &rest, 10);
@@ -51,7 +51,7 @@ int tcl_core_limit_has_off(void)
 	return !has_limit() || major > 5 || (major == 5 && minor >= 8);
 }
 
-int tcl_core_speaks_proxy(void)
+int tcm_core_speaks_proxy(void)
 {
 #ifdef KSR_TCPAP_HAPROXY
 	if(ksr_tcp_accept_protocols & KSR_TCPAP_HAPROXY)

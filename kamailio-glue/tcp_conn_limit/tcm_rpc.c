@@ -14,11 +14,11 @@
 #include "../../core/dprint.h"
 #include "../../core/rpc_lookup.h"
 
-#include "tcl_rpc.h"
+#include "tcm_rpc.h"
 
 #include <tcp_conn_limit.h>
 
-void tcl_rpc_no_room(rpc_t *rpc, void *c)
+void tcm_rpc_no_room(rpc_t *rpc, void *c)
 {
 	rpc->fault(c, 500,
 			"no memory for the answer, or the transport cannot carry it:"
@@ -26,7 +26,7 @@ void tcl_rpc_no_room(rpc_t *rpc, void *c)
 }
 
 /* As an int where it is one: that is all that xhttp_rpc and others can carry. */
-static int add_number(rpc_t *rpc, void *h, const struct tcl_rpc_number *number)
+static int add_number(rpc_t *rpc, void *h, const struct tcm_rpc_number *number)
 {
 	char *name = (char *)number->name;
 
@@ -35,8 +35,8 @@ static int add_number(rpc_t *rpc, void *h, const struct tcl_rpc_number *number)
 	return rpc->struct_add(h, "J", name, (unsigned long long)number->value);
 }
 
-int tcl_rpc_add_numbers(
-		rpc_t *rpc, void *h, const struct tcl_rpc_number *numbers)
+int tcm_rpc_add_numbers(
+		rpc_t *rpc, void *h, const struct tcm_rpc_number *numbers)
 {
 	for(; numbers->name != NULL; numbers++) {
 		if(add_number(rpc, h, numbers) < 0)
@@ -45,26 +45,26 @@ int tcl_rpc_add_numbers(
 	return 0;
 }
 
-int tcl_rpc_add_list(
-		rpc_t *rpc, void *h, const struct tcl_rpc_number *numbers, void **array)
+int tcm_rpc_add_list(
+		rpc_t *rpc, void *h, const struct tcm_rpc_number *numbers, void **array)
 {
-	if(tcl_rpc_add_numbers(rpc, h, numbers) < 0)
+	if(tcm_rpc_add_numbers(rpc, h, numbers) < 0)
 		return -1;
 	return rpc->struct_add(h, "[", "list", array);
 }
 
-int tcl_rpc_add_item(rpc_t *rpc, void *array, const char *source,
-		const struct tcl_rpc_number *numbers)
+int tcm_rpc_add_item(rpc_t *rpc, void *array, const char *source,
+		const struct tcm_rpc_number *numbers)
 {
 	void *item;
 
 	if(rpc->array_add(array, "{", &item) < 0
 			|| rpc->struct_add(item, "s", "source", source) < 0)
 		return -1;
-	return tcl_rpc_add_numbers(rpc, item, numbers);
+	return tcm_rpc_add_numbers(rpc, item, numbers);
 }
 
-int tcl_rpc_text(rpc_t *rpc, void *c, str *text)
+int tcm_rpc_text(rpc_t *rpc, void *c, str *text)
 {
 	static char none[] = "";
 
@@ -81,7 +81,7 @@ int tcl_rpc_text(rpc_t *rpc, void *c, str *text)
 	return -1;
 }
 
-void tcl_rpc_failed(rpc_t *rpc, void *c, int error)
+void tcm_rpc_failed(rpc_t *rpc, void *c, int error)
 {
 	if(error == TCL_EMEM)
 		rpc->fault(c, 500, "not enough memory to run this command");
@@ -89,11 +89,11 @@ void tcl_rpc_failed(rpc_t *rpc, void *c, int error)
 		rpc->fault(c, 500, "the table is unusable (error %d)", error);
 }
 
-int tcl_rpc_register(void)
+int tcm_rpc_register(void)
 {
-	if(rpc_register_array(tcl_rpc_report) != 0
-			|| rpc_register_array(tcl_rpc_control) != 0
-			|| rpc_register_array(tcl_rpc_audit) != 0) {
+	if(rpc_register_array(tcm_rpc_report) != 0
+			|| rpc_register_array(tcm_rpc_control) != 0
+			|| rpc_register_array(tcm_rpc_audit) != 0) {
 		LM_ERR("cannot register the RPC commands\n");
 		return -1;
 	}

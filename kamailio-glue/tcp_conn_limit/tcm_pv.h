@@ -9,20 +9,20 @@
  * \brief tcp_conn_limit :: the pseudo-variables $tcp_conn_limit(NAME)
  */
 
-#ifndef TCL_PV_H
-#define TCL_PV_H
+#ifndef TCM_PV_H
+#define TCM_PV_H
 
 #include "../../core/pvar.h"
 
 #include <tcp_conn_limit.h>
 
 /* for the module interface */
-extern pv_export_t tcl_pv_exports[];
+extern pv_export_t tcm_pv_exports[];
 
 /* Number of the NAME, or -1 with a line in the log */
-int tcl_pv_field(const str *name);
+int tcm_pv_field(const str *name);
 
 /* The value that a source has under a NAME. 0, or a negative number. */
-int tcl_pv_value(const struct tcl_source *source, int field, pv_value_t *value);
+int tcm_pv_value(const struct tcl_source *source, int field, pv_value_t *value);
 
-#endif /* TCL_PV_H */
+#endif /* TCM_PV_H */

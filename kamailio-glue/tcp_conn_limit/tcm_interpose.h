@@ -9,11 +9,11 @@
  * \brief tcp_conn_limit :: in a core without hooks, instead of accept and close
  */
 
-#ifndef TCL_INTERPOSE_H
-#define TCL_INTERPOSE_H
+#ifndef TCM_INTERPOSE_H
+#define TCM_INTERPOSE_H
 
-#include "tcl_attach.h"
+#include "tcm_attach.h"
 
-extern const struct tcl_way tcl_interpose;
+extern const struct tcm_way tcm_interpose;
 
-#endif /* TCL_INTERPOSE_H */
+#endif /* TCM_INTERPOSE_H */

@@ -17,9 +17,9 @@
 #include "../../core/mem/mem.h"
 #include "../../core/str.h"
 
-#include "tcl_attach.h"
-#include "tcl_rpc.h"
-#include "tcl_text.h"
+#include "tcm_attach.h"
+#include "tcm_rpc.h"
+#include "tcm_text.h"
 
 #include <tcp_conn_limit.h>
 
@@ -38,7 +38,7 @@ static const char *stats_doc[] = {
 
 static int add_stats(rpc_t *rpc, void *h, const struct tcl_stats *s)
 {
-	const struct tcl_rpc_number numbers[] = {
+	const struct tcm_rpc_number numbers[] = {
 			{"slots", s->slots},
 			{"memory", s->memory},
 			{"huge_pages", tcl_huge_pages()},
@@ -62,14 +62,14 @@ static int add_stats(rpc_t *rpc, void *h, const struct tcl_stats *s)
 	};
 
 	if(rpc->struct_add(h, "ssssddddd", "version", tcl_version(), "attached",
-			   tcl_attach_name(), "mode", tcl_text_mode_name(s->mode),
-			   "on_full", tcl_text_on_full_name(s->on_full), "limit",
+			   tcm_attach_name(), "mode", tcm_text_mode_name(s->mode),
+			   "on_full", tcm_text_on_full_name(s->on_full), "limit",
 			   (int)s->limit, "rules", (int)s->rules, "ipv4_prefix",
 			   (int)s->ipv4_prefix, "ipv6_prefix", (int)s->ipv6_prefix,
 			   "capacity", (int)s->capacity)
 			< 0)
 		return -1;
-	return tcl_rpc_add_numbers(rpc, h, numbers);
+	return tcm_rpc_add_numbers(rpc, h, numbers);
 }
 
 static void rpc_stats(rpc_t *rpc, void *c)
@@ -80,11 +80,11 @@ static void rpc_stats(rpc_t *rpc, void *c)
 
 	ret = tcl_stats(&s);
 	if(ret != TCL_OK) {
-		tcl_rpc_failed(rpc, c, ret);
+		tcm_rpc_failed(rpc, c, ret);
 		return;
 	}
 	if(rpc->add(c, "{", &h) < 0 || add_stats(rpc, h, &s) < 0)
-		tcl_rpc_no_room(rpc, c);
+		tcm_rpc_no_room(rpc, c);
 }
 
 /* Unix time of something that was seen so many seconds ago, 0 if never */
@@ -100,7 +100,7 @@ static int limit_or_none(int32_t limit)
 
 static int add_source(rpc_t *rpc, void *h, const struct tcl_source *s)
 {
-	const struct tcl_rpc_number numbers[] = {
+	const struct tcm_rpc_number numbers[] = {
 			{"connections", s->connections},
 			{"peak", s->peak},
 			{"rejected", s->rejected},
@@ -114,7 +114,7 @@ static int add_source(rpc_t *rpc, void *h, const struct tcl_source *s)
 			   limit_or_none(s->limit))
 			< 0)
 		return -1;
-	return tcl_rpc_add_numbers(rpc, h, numbers);
+	return tcm_rpc_add_numbers(rpc, h, numbers);
 }
 
 static const char *get_doc[] = {
@@ -133,15 +133,15 @@ static void rpc_get(rpc_t *rpc, void *c)
 		rpc->fault(c, 400, "missing address: expected an IPv4 or IPv6 address");
 		return;
 	}
-	ret = tcl_text_source(&text, &source);
+	ret = tcm_text_source(&text, &source);
 	if(ret == TCL_EARG)
 		rpc->fault(c, 400,
 				"invalid address \"%.*s\": expected an IPv4 or IPv6 address",
 				text.len, text.s);
 	else if(ret != TCL_OK)
-		tcl_rpc_failed(rpc, c, ret);
+		tcm_rpc_failed(rpc, c, ret);
 	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source) < 0)
-		tcl_rpc_no_room(rpc, c);
+		tcm_rpc_no_room(rpc, c);
 }
 
 static const char *top_doc[] = {
@@ -159,10 +159,10 @@ static void answer_top(rpc_t *rpc, void *c, int n, int by)
 	sources = pkg_malloc(n * sizeof(*sources));
 	found = (sources != NULL) ? tcl_top(sources, n, by) : TCL_EMEM;
 	if(found < 0)
-		tcl_rpc_failed(rpc, c, found);
+		tcm_rpc_failed(rpc, c, found);
 	for(i = 0; i < found; i++) {
 		if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &sources[i]) < 0) {
-			tcl_rpc_no_room(rpc, c);
+			tcm_rpc_no_room(rpc, c);
 			break;
 		}
 	}
@@ -177,8 +177,8 @@ static void rpc_top(rpc_t *rpc, void *c)
 	int given;
 	str text;
 
-	given = tcl_rpc_text(rpc, c, &text);
-	if(given < 0 || (given > 0 && tcl_text_number(&text, &n) < 0) || n < 1
+	given = tcm_rpc_text(rpc, c, &text);
+	if(given < 0 || (given > 0 && tcm_text_number(&text, &n) < 0) || n < 1
 			|| n > TOP_MAX) {
 		rpc->fault(c, 400,
 				"invalid number of sources \"%.*s\": expected a number from 1 "
@@ -188,11 +188,11 @@ static void rpc_top(rpc_t *rpc, void *c)
 		return;
 	}
 	if(given > 0)
-		given = tcl_rpc_text(rpc, c, &text);
+		given = tcm_rpc_text(rpc, c, &text);
 	if(given > 0)
-		by = tcl_text_by(&text);
+		by = tcm_text_by(&text);
 	if(given < 0 || by < 0) {
-		rpc->fault(c, 400, "invalid order \"%.*s\": expected " TCL_TEXT_BYS,
+		rpc->fault(c, 400, "invalid order \"%.*s\": expected " TCM_TEXT_BYS,
 				text.len, text.s);
 		return;
 	}
@@ -208,12 +208,12 @@ static const char *list_doc[] = {
 static int add_list(rpc_t *rpc, void *c, const struct tcl_source *sources,
 		int found, uint64_t total)
 {
-	const struct tcl_rpc_number numbers[] = {{"total", total}, {NULL, 0}};
+	const struct tcm_rpc_number numbers[] = {{"total", total}, {NULL, 0}};
 	int i;
 	void *h, *array, *item;
 
 	if(rpc->add(c, "{", &h) < 0
-			|| tcl_rpc_add_list(rpc, h, numbers, &array) < 0)
+			|| tcm_rpc_add_list(rpc, h, numbers, &array) < 0)
 		return -1;
 	for(i = 0; i < found; i++) {
 		if(rpc->array_add(array, "{", &item) < 0
@@ -231,7 +231,7 @@ static void rpc_list(rpc_t *rpc, void *c)
 	str text;
 	int given, found;
 
-	given = tcl_rpc_text(rpc, c, &text);
+	given = tcm_rpc_text(rpc, c, &text);
 	if(given < 0) {
 		rpc->fault(c, 400,
 				"invalid prefix: expected one such as 192.0.2.0/24, or no"
@@ -242,7 +242,7 @@ static void rpc_list(rpc_t *rpc, void *c)
 	snprintf(prefix, sizeof(prefix), "%.*s", text.len, text.s);
 	sources = pkg_malloc(LIST_MAX * sizeof(*sources));
 	if(sources == NULL) {
-		tcl_rpc_failed(rpc, c, TCL_EMEM);
+		tcm_rpc_failed(rpc, c, TCL_EMEM);
 		return;
 	}
 	found = tcl_list(given > 0 ? prefix : NULL, sources, LIST_MAX, &total,
@@ -250,9 +250,9 @@ static void rpc_list(rpc_t *rpc, void *c)
 	if(found == TCL_EARG)
 		rpc->fault(c, 400, "%s", error);
 	else if(found < 0)
-		tcl_rpc_failed(rpc, c, found);
+		tcm_rpc_failed(rpc, c, found);
 	else if(add_list(rpc, c, sources, found, total) < 0)
-		tcl_rpc_no_room(rpc, c);
+		tcm_rpc_no_room(rpc, c);
 	pkg_free(sources);
 }
 
@@ -306,7 +306,7 @@ static int add_limit(
 
 static int add_rule(rpc_t *rpc, void *c, const struct tcl_rule *r)
 {
-	const struct tcl_rpc_number numbers[] = {
+	const struct tcm_rpc_number numbers[] = {
 			{"sources", r->sources},
 			{"connections", r->connections},
 			{"rejected", r->rejected},
@@ -317,7 +317,7 @@ static int add_rule(rpc_t *rpc, void *c, const struct tcl_rule *r)
 
 	if(add_limit(rpc, c, r->prefix, r->limit, &h) < 0)
 		return -1;
-	return tcl_rpc_add_numbers(rpc, h, numbers);
+	return tcm_rpc_add_numbers(rpc, h, numbers);
 }
 
 static void rpc_rules(rpc_t *rpc, void *c)
@@ -331,7 +331,7 @@ static void rpc_rules(rpc_t *rpc, void *c)
 	rules = (room > 0) ? malloc(room * sizeof(*rules)) : NULL;
 	found = (rules != NULL) ? tcl_rules(rules, room) : TCL_EMEM;
 	if(found < 0)
-		tcl_rpc_failed(rpc, c, (room < 0) ? room : found);
+		tcm_rpc_failed(rpc, c, (room < 0) ? room : found);
 	/* a reload in between may have made more of them */
 	if(found > room)
 		found = room;
@@ -341,7 +341,7 @@ static void rpc_rules(rpc_t *rpc, void *c)
 	for(i = 0; i < found; i++) {
 		if(is_shown(&places, is_busy(&rules[i]), i == found - 1)
 				&& add_rule(rpc, c, &rules[i]) < 0) {
-			tcl_rpc_no_room(rpc, c);
+			tcm_rpc_no_room(rpc, c);
 			break;
 		}
 	}
@@ -356,7 +356,7 @@ static const char *suggest_doc[] = {
 
 static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)
 {
-	const struct tcl_rpc_number numbers[] = {
+	const struct tcm_rpc_number numbers[] = {
 			{"sources", s->sources},
 			{"highest", s->highest},
 			{"p99", s->p99},
@@ -368,12 +368,12 @@ static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)
 	void *h, *array;
 
 	if(add_limit(rpc, c, s->prefix, s->limit, &h) < 0
-			|| tcl_rpc_add_list(rpc, h, numbers, &array) < 0)
+			|| tcm_rpc_add_list(rpc, h, numbers, &array) < 0)
 		return -1;
 	for(i = 0; i < s->above && i < TCL_SUGGEST_SOURCES; i++) {
-		const struct tcl_rpc_number peak[] = {
+		const struct tcm_rpc_number peak[] = {
 				{"peak", s->list[i].peak}, {NULL, 0}};
-		if(tcl_rpc_add_item(rpc, array, s->list[i].text, peak) < 0)
+		if(tcm_rpc_add_item(rpc, array, s->list[i].text, peak) < 0)
 			return -1;
 	}
 	return 0;
@@ -390,7 +390,7 @@ static void rpc_suggest(rpc_t *rpc, void *c)
 	suggestions = (room > 0) ? malloc(room * sizeof(*suggestions)) : NULL;
 	found = (suggestions != NULL) ? tcl_suggest(suggestions, room) : TCL_EMEM;
 	if(found < 0)
-		tcl_rpc_failed(rpc, c, (room < 0) ? room : found);
+		tcm_rpc_failed(rpc, c, (room < 0) ? room : found);
 	if(found > room)
 		found = room;
 	for(i = 0; i < found - 1; i++)
@@ -399,7 +399,7 @@ static void rpc_suggest(rpc_t *rpc, void *c)
 	for(i = 0; i < found; i++) {
 		if(is_shown(&places, suggestions[i].sources > 0, i == found - 1)
 				&& add_suggestion(rpc, c, &suggestions[i]) < 0) {
-			tcl_rpc_no_room(rpc, c);
+			tcm_rpc_no_room(rpc, c);
 			break;
 		}
 	}
@@ -407,7 +407,7 @@ static void rpc_suggest(rpc_t *rpc, void *c)
 }
 
 /* clang-format off */
-rpc_export_t tcl_rpc_report[] = {
+rpc_export_t tcm_rpc_report[] = {
 	{"tcp_conn_limit.stats", rpc_stats, stats_doc, 0},
 	{"tcp_conn_limit.get", rpc_get, get_doc, 0},
 	{"tcp_conn_limit.top", rpc_top, top_doc, RPC_RET_ARRAY},

@@ -14,9 +14,9 @@
 #include "../../core/dprint.h"
 #include "../../core/ip_addr.h"
 
-#include "tcl_hooks.h"
+#include "tcm_hooks.h"
 
-#define TCL_REMEDY                                                      \
+#define TCM_REMEDY                                                      \
 	"run make patch KAMAILIO_SRC=DIR in the folder of tcp_conn_limit, " \
 	"then rebuild the server and the module; or set attach to "         \
 	"\"interpose\""
@@ -26,7 +26,7 @@
 #pragma weak ksr_tcp_conn_hooks_abi
 #pragma weak ksr_tcp_conn_hooks_register
 
-#ifdef TCL_WITH_HOOKS
+#ifdef TCM_WITH_HOOKS
 
 #include "../../core/tcp_conn_hooks.h"
 
@@ -55,26 +55,26 @@ static const ksr_tcp_conn_hooks_t hooks = {
 		.closed = hook_closed,
 };
 
-int tcl_hooks_present(void)
+int tcm_hooks_present(void)
 {
 	return &ksr_tcp_conn_hooks_abi != NULL
 		   && ksr_tcp_conn_hooks_register != NULL;
 }
 
-const char *tcl_hooks_missing(void)
+const char *tcm_hooks_missing(void)
 {
 	return "this server has no connection hooks";
 }
 
 static int usable(void)
 {
-	if(!tcl_hooks_present()) {
-		LM_ERR("%s: " TCL_REMEDY "\n", tcl_hooks_missing());
+	if(!tcm_hooks_present()) {
+		LM_ERR("%s: " TCM_REMEDY "\n", tcm_hooks_missing());
 		return -1;
 	}
 	if(ksr_tcp_conn_hooks_abi != KSR_TCP_CONN_HOOKS_ABI) {
 		LM_ERR("this server has hooks ABI %u, but the module was built for"
-			   " hooks ABI %u: " TCL_REMEDY "\n",
+			   " hooks ABI %u: " TCM_REMEDY "\n",
 				ksr_tcp_conn_hooks_abi, KSR_TCP_CONN_HOOKS_ABI);
 		return -1;
 	}
@@ -96,17 +96,17 @@ static void detach(void)
 	(void)ksr_tcp_conn_hooks_register(NULL);
 }
 
-#else /* TCL_WITH_HOOKS */
+#else /* TCM_WITH_HOOKS */
 
 /* the server may have them all the same */
 extern const unsigned int ksr_tcp_conn_hooks_abi;
 
-int tcl_hooks_present(void)
+int tcm_hooks_present(void)
 {
 	return 0;
 }
 
-const char *tcl_hooks_missing(void)
+const char *tcm_hooks_missing(void)
 {
 	if(&ksr_tcp_conn_hooks_abi != NULL)
 		return "this server has connection hooks, but this module was built"
@@ -116,7 +116,7 @@ const char *tcl_hooks_missing(void)
 
 static int usable(void)
 {
-	LM_ERR("%s: " TCL_REMEDY "\n", tcl_hooks_missing());
+	LM_ERR("%s: " TCM_REMEDY "\n", tcm_hooks_missing());
 	return -1;
 }
 
@@ -129,7 +129,7 @@ static void detach(void)
 {
 }
 
-#endif /* TCL_WITH_HOOKS */
+#endif /* TCM_WITH_HOOKS */
 
 /* the core calls them in the process that accepts */
 static int in_tcp_main(void)
@@ -137,7 +137,7 @@ static int in_tcp_main(void)
 	return 0;
 }
 
-const struct tcl_way tcl_hooks = {
+const struct tcm_way tcm_hooks = {
 		.name = "hooks",
 		.usable = usable,
 		.attach = attach,
