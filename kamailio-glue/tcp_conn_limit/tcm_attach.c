@@ -6,7 +6,7 @@
 
 /*!
  * \file
- * \brief tcp_conn_limit :: the ways to learn of connections, and their choice
+ * \brief tcp_conn_limit :: chooses the attachment
  */
 
 #include <string.h>
@@ -18,30 +18,28 @@
 #include "tcm_hooks.h"
 #include "tcm_interpose.h"
 
-/* NULL: hooks where they are, else interpose */
-static const struct tcm_way *wanted = NULL;
-static const struct tcm_way *way = NULL;
+/* NULL: hooks if the core has them, else interpose. */
+static const struct tcm_attachment *requested = NULL;
+static const struct tcm_attachment *chosen = NULL;
 
-/* the core calls the module's destroy function also after a failed start */
+/* The core also calls the module's destroy function after a failed start. */
 static int attached = 0;
 
-int tcm_attach_param(modparam_t type, void *value)
+int tcm_attach_request(const char *name)
 {
-	if(strcmp(value, "auto") == 0) {
-		wanted = NULL;
-	} else if(strcmp(value, tcm_hooks.name) == 0) {
-		wanted = &tcm_hooks;
-	} else if(strcmp(value, tcm_interpose.name) == 0) {
-		wanted = &tcm_interpose;
+	if(strcmp(name, "auto") == 0) {
+		requested = NULL;
+	} else if(strcmp(name, tcm_hooks.name) == 0) {
+		requested = &tcm_hooks;
+	} else if(strcmp(name, tcm_interpose.name) == 0) {
+		requested = &tcm_interpose;
 	} else {
-		LM_ERR("modparam attach is \"%s\": expected auto, hooks or interpose\n",
-				(char *)value);
 		return -1;
 	}
 	return 0;
 }
 
-static const struct tcm_way *best(void)
+static const struct tcm_attachment *best(void)
 {
 	if(tcm_hooks_present())
 		return &tcm_hooks;
@@ -62,23 +60,23 @@ int tcm_attach_choose(void)
 			   " module\n");
 		return -1;
 	}
-	way = (wanted != NULL) ? wanted : best();
-	return way->usable();
+	chosen = (requested != NULL) ? requested : best();
+	return chosen->usable();
 }
 
 const char *tcm_attach_name(void)
 {
-	return way->name;
+	return chosen->name;
 }
 
 int tcm_attach_by_hooks(void)
 {
-	return way == &tcm_hooks;
+	return chosen == &tcm_hooks;
 }
 
 int tcm_attach_begin(void)
 {
-	if(way->attach() < 0)
+	if(chosen->attach() < 0)
 		return -1;
 	attached = 1;
 	return 0;
@@ -86,12 +84,12 @@ int tcm_attach_begin(void)
 
 int tcm_attach_in_tcp_main(void)
 {
-	return way->in_tcp_main();
+	return chosen->in_tcp_main();
 }
 
 void tcm_attach_end(void)
 {
 	if(attached)
-		way->detach();
+		chosen->detach();
 	attached = 0;
 }

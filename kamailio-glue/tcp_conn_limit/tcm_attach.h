@@ -6,45 +6,31 @@
 
 /*!
  * \file
- * \brief tcp_conn_limit :: the ways to learn of connections, and their choice
+ * \brief tcp_conn_limit :: chooses the attachment
  *
- * hooks: a patched core tells. interpose: a core as released does not, so its
- * calls of accept() and close() are taken.
+ * With hooks, a patched core calls the module. With interpose, the module replaces
+ * accept() and close() of an unpatched core.
  */
 
 #ifndef TCM_ATTACH_H
 #define TCM_ATTACH_H
 
-#include "../../core/sr_module.h"
+/* Requests an attachment by name, or "auto": 0, or -1 if the name is unknown. The
+ * default is auto. */
+int tcm_attach_request(const char *name);
 
-/* A way. Those that return int: 0, or -1 with a line in the log. */
-struct tcm_way
-{
-	const char *name;
-	/* Can it be gone in this server? Changes nothing. */
-	int (*usable)(void);
-	/* From here on the limiter is asked; before any process is forked. */
-	int (*attach)(void);
-	/* This process is the one that accepts. */
-	int (*in_tcp_main)(void);
-	/* From here on the limiter is not asked in this process any more. */
-	void (*detach)(void);
-};
-
-/* Module parameter attach: the way that is wanted. */
-int tcm_attach_param(modparam_t type, void *value);
-
-/* Chooses the way; after tcl_init(). 0, or -1 with a line in the log. */
+/* Chooses the attachment. Call it after tcl_init(). Returns 0, or -1 after logging
+ * an error. */
 int tcm_attach_choose(void);
 
-/* The way's name, from the choice on. */
+/* The attachment's name. Valid after tcm_attach_choose(). */
 const char *tcm_attach_name(void);
 
 /* Does the core keep a token with each connection? */
 int tcm_attach_by_hooks(void);
 
-/* As for struct tcm_way. After a start that failed, too, tcm_attach_end() takes
- * back what was done, and no more. */
+/* As in struct tcm_attachment. tcm_attach_end() undoes only what was done, so it may
+ * also follow a failed start. */
 int tcm_attach_begin(void);
 int tcm_attach_in_tcp_main(void);
 void tcm_attach_end(void);

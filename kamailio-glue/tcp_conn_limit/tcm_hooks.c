@@ -137,7 +137,7 @@ static int in_tcp_main(void)
 	return 0;
 }
 
-const struct tcm_way tcm_hooks = {
+const struct tcm_attachment tcm_hooks = {
 		.name = "hooks",
 		.usable = usable,
 		.attach = attach,

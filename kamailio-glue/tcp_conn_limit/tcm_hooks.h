@@ -17,7 +17,7 @@
  * was built in the tree before it was patched. */
 #include "../../core/tcp_conn.h"
 
-#include "tcm_attach.h"
+#include "tcm_attachment.h"
 
 /* a tree without the hooks gives a module that cannot use any */
 #if defined(__has_include)
@@ -26,7 +26,7 @@
 #endif
 #endif
 
-extern const struct tcm_way tcm_hooks;
+extern const struct tcm_attachment tcm_hooks;
 
 /* Does the running core have hooks that this module knows how to use? */
 int tcm_hooks_present(void);

@@ -103,7 +103,7 @@ static void detach(void)
 	tcm_core_set_limit(core_limit);
 }
 
-const struct tcm_way tcm_interpose = {
+const struct tcm_attachment tcm_interpose = {
 		.name = "interpose",
 		.usable = usable,
 		.attach = attach,

@@ -12,8 +12,8 @@
 #ifndef TCM_INTERPOSE_H
 #define TCM_INTERPOSE_H
 
-#include "tcm_attach.h"
+#include "tcm_attachment.h"
 
-extern const struct tcm_way tcm_interpose;
+extern const struct tcm_attachment tcm_interpose;
 
 #endif /* TCM_INTERPOSE_H */

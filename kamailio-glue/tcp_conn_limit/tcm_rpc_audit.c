@@ -14,6 +14,7 @@
 #include "../../core/tcp_conn.h"
 #include "../../core/tcp_info.h"
 
+#include "tcm_attach.h"
 #include "tcm_hooks.h"
 #include "tcm_rpc.h"
 

@@ -13,8 +13,8 @@
 #include "../../core/str.h"
 
 #include "tcm_cfg.h"
+#include "tcm_params.h"
 #include "tcm_rpc.h"
-#include "tcm_rules.h"
 #include "tcm_text.h"
 
 #include <tcp_conn_limit.h>
@@ -30,7 +30,7 @@ static void rpc_reload(rpc_t *rpc, void *c)
 	int ret;
 	void *h;
 
-	ret = tcm_rules_reload(error, sizeof(error));
+	ret = tcm_params_load_rules(error, sizeof(error));
 	if(ret != TCL_OK && error[0] != '\0') {
 		/* some transports cut it short; and who did not ask may want to know */
 		LM_ERR("reload: %s\n", error);

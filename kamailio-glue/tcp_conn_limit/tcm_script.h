@@ -6,19 +6,21 @@
 
 /*!
  * \file
- * \brief tcp_conn_limit :: functions for scripts, native and KEMI
+ * \brief tcp_conn_limit :: what scripts see: functions, native and KEMI, and variables
  */
 
 #ifndef TCM_SCRIPT_H
 #define TCM_SCRIPT_H
 
 #include "../../core/kemi.h"
+#include "../../core/pvar.h"
 #include "../../core/sr_module.h"
 
-/* for the module interface */
+/* For the module interface. */
 extern cmd_export_t tcm_script_exports[];
+extern pv_export_t tcm_script_pv_exports[];
 
-/* for mod_register() */
+/* For mod_register(). */
 extern sr_kemi_t tcm_script_kemi_exports[];
 
 #endif /* TCM_SCRIPT_H */

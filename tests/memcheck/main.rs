@@ -93,12 +93,12 @@ fn whole_life(mode: Mode) {
 /// for good: its rules.
 #[track_caller]
 fn assert_pool_is_clean(log: &Log) {
-    // count= 2 size= 96 bytes from tcp_conn_limit: tcm_rules.c: tcm_rules_param(49)
+    // count= 2 size= 96 bytes from tcp_conn_limit: tcm_params.c: rule_param(49)
     let of_ours = log.lines_with("bytes from tcp_conn_limit: ");
     assert!(!of_ours.is_empty(), "nothing is told of the pool:\n{log}");
     let lost: Vec<_> = of_ours
         .into_iter()
-        .filter(|line| !line.contains(": tcm_rules.c: "))
+        .filter(|line| !line.contains(": tcm_params.c: "))
         .collect();
     assert!(lost.is_empty(), "left in the pool: {lost:#?}");
 }

@@ -1,0 +1,43 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ */
+
+/*!
+ * \file
+ * \brief tcp_conn_limit :: the module parameters
+ */
+
+#ifndef TCM_PARAMS_H
+#define TCM_PARAMS_H
+
+#include <stddef.h>
+
+#include "../../core/sr_module.h"
+#include "../../core/str.h"
+
+/* The parameters that do not change after the start. The others are in
+ * tcm_cfg_start. */
+struct tcm_params
+{
+	int ipv4_prefix;
+	int ipv6_prefix;
+	int on_full;		/* TCL_ON_FULL_... */
+	str event_callback; /* empty if not set */
+};
+
+extern struct tcm_params tcm_params;
+
+/* For the module interface. */
+extern param_export_t tcm_params_exports[];
+
+/* The default limit: the parameter, or the core's own limit if it is not set. Call it
+ * when the whole configuration has been read. */
+int tcm_params_limit(void);
+
+/* Loads the rules that the parameters name: those written there, then the rules
+ * file. Returns as tcl_rules_load(), with the same message. */
+int tcm_params_load_rules(char *error, size_t error_size);
+
+#endif /* TCM_PARAMS_H */
