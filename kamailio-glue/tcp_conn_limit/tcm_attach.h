@@ -1,15 +1,13 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
  * \brief tcp_conn_limit :: chooses the attachment
  *
  * With hooks, a patched core calls the module. With interpose, the module replaces
  * accept() and close() of an unpatched core.
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #ifndef TCM_ATTACH_H

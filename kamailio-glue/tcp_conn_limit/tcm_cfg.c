@@ -1,19 +1,17 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
  * \brief tcp_conn_limit :: settings that can be changed while the server runs
  *
- * The variables of the cfg framework are the truth; the limiter is told when
- * one changes. The framework calls back in each process when that process takes
- * over the new values, and so each applies what is newest for it. That is not
- * too much: of two changes in quick succession, the process that applies the
- * older one last applies the newer one too, later. With CFG_CB_ONLY_ONCE the
- * older one could stay.
+ * The variables of the cfg framework are authoritative; the limiter follows them.
+ * set_limit and set_mode change the variable and the limiter at once. A change through
+ * the framework (cfg.set_now_int) only changes the variable. The watcher process
+ * applies it in tcm_cfg_apply(), after the core has brought that process to the new
+ * values. If two changes race and the limiter is left with the older one, the next
+ * tick of the watcher corrects it.
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "../../core/cfg/cfg_ctx.h"
@@ -34,9 +32,9 @@ struct cfg_group_tcp_conn_limit tcm_cfg_start = {
 
 void *tcm_cfg = &tcm_cfg_start;
 
-/* Atomic all of them: the core keeps what else it makes for a change until each
- * process has seen it, and some never look.
- */
+/* All variables are CFG_ATOMIC. For any other variable the core keeps what it
+ * allocates for a change until every process has seen the change, and some processes
+ * never look. */
 /* clang-format off */
 static cfg_def_t definition[] = {
 	{"limit", CFG_VAR_INT | CFG_ATOMIC, 0, 0, 0, 0,
@@ -75,9 +73,9 @@ static int set_mode(int mode)
 	return -1;
 }
 
-/* What is in force is looked at first: who changes it has changed the variable
- * before, so what is seen of the variable then is not older.
- */
+/* Reads the limiter's values before the variables. A process that changes the limiter
+ * has changed the variable before, so the value of the variable that is read
+ * afterwards is not older than the limiter's. */
 void tcm_cfg_apply(void)
 {
 	int32_t limit, mode;
@@ -122,7 +120,7 @@ int tcm_cfg_declare(void)
 	return 0;
 }
 
-/* The variable first, see tcm_cfg_apply(). */
+/* Changes the variable first, see tcm_cfg_apply(). */
 int tcm_cfg_set_limit(int limit)
 {
 	if(cfg_set_now_int(context, &group_name, NULL, &limit_name, limit) != 0)

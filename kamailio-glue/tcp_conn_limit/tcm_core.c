@@ -1,25 +1,23 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: what differs from version to version of the core
+ * \brief tcp_conn_limit :: differences between versions of the core
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include <stddef.h>
 #include <stdlib.h>
 
 #include "../../core/globals.h"
-#include "../../core/tcp_conn.h" /* KSR_TCPAP_HAPROXY, from 5.8 on */
+#include "../../core/tcp_conn.h" /* KSR_TCPAP_HAPROXY, since 5.8 */
 #include "../../core/ver.h"
 
 #include "tcm_core.h"
 
-/* Weak, and declared also for cores whose globals.h does not know it: it came
- * with 5.7.3. */
+/* Weak, and also declared for cores whose globals.h does not declare it: 5.7.3 added
+ * it. */
 extern int ksr_tcp_accept_iplimit;
 #pragma weak ksr_tcp_accept_iplimit
 
@@ -41,7 +39,7 @@ void tcm_core_set_limit(int limit)
 		ksr_tcp_accept_iplimit = limit;
 }
 
-/* 0 is off from 5.8 on; before, it rejects everybody. */
+/* 0 means off since 5.8. Before, it rejects every connection. */
 int tcm_core_limit_has_off(void)
 {
 	char *rest;

@@ -1,16 +1,14 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: counters of the group tcp_conn_limit
+ * \brief tcp_conn_limit :: the counters of the group tcp_conn_limit
  *
- * Reading one never walks the table, since a request route may do it: sources and
- * connections are as the watcher counted them last, all others are read from shared
- * memory.
+ * Reading a counter never walks the table, because a request route may read it. The
+ * counters sources and connections have the values that the watcher counted last. All
+ * others are read from shared memory.
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include <stddef.h>
@@ -23,7 +21,7 @@
 
 #include <tcp_conn_limit.h>
 
-/* the counter's number is at this offset in struct tcl_stats */
+/* The counter's value is at this offset in struct tcl_stats. */
 #define FIELD(name) ((void *)offsetof(struct tcl_stats, name))
 
 static const char *stats_now(void)
@@ -50,7 +48,7 @@ static counter_val_t read_i32(counter_handle_t handle, void *offset)
 	return (counter_val_t) * (int32_t *)(stats_now() + (size_t)offset);
 }
 
-/* what is below 0 means the same as 0, and some exporters print it unsigned */
+/* A limit below 0 means the same as 0, and some exporters print it as unsigned. */
 static counter_val_t read_limit(counter_handle_t handle, void *offset)
 {
 	counter_val_t limit = read_i32(handle, offset);

@@ -1,14 +1,12 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: attached to the hooks of a patched core
+ * \brief tcp_conn_limit :: the attachment to the hooks of a patched core
  *
- * The core asks the limiter and keeps its token with each connection.
+ * The core asks the limiter and keeps the limiter's token with each connection.
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "../../core/dprint.h"
@@ -21,8 +19,8 @@
 	"then rebuild the server and the module; or set attach to "         \
 	"\"interpose\""
 
-/* Weak, so that a core without hooks loads the module, which then can say what
- * is missing, instead of failing in the dynamic linker. */
+/* Weak, so that a core without hooks loads the module, which can then report what is
+ * missing. Otherwise the dynamic linker would not load it. */
 #pragma weak ksr_tcp_conn_hooks_abi
 #pragma weak ksr_tcp_conn_hooks_register
 
@@ -44,7 +42,7 @@ static uint64_t hook_opened(const struct ip_addr *src)
 
 static void hook_closed(uint64_t token)
 {
-	/* a stale token is counted; here is nobody who could do better */
+	/* The library counts a stale token. The core can do nothing about it. */
 	(void)tcl_closed(token);
 }
 
@@ -98,7 +96,7 @@ static void detach(void)
 
 #else /* TCM_WITH_HOOKS */
 
-/* the server may have them all the same */
+/* The server may have hooks even if the tree that the module was built for has not. */
 extern const unsigned int ksr_tcp_conn_hooks_abi;
 
 int tcm_hooks_present(void)
@@ -131,7 +129,7 @@ static void detach(void)
 
 #endif /* TCM_WITH_HOOKS */
 
-/* the core calls them in the process that accepts */
+/* Nothing to do: the core calls the hooks in the process that accepts. */
 static int in_tcp_main(void)
 {
 	return 0;

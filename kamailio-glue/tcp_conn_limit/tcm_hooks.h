@@ -1,25 +1,23 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: attached to the hooks of a patched core
+ * \brief tcp_conn_limit :: the attachment to the hooks of a patched core
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #ifndef TCM_HOOKS_H
 #define TCM_HOOKS_H
 
-/* core-hooks.patch changes it. Of a header that is absent, as that below may be,
- * the compiler notes nothing for make; so this is what builds an object anew that
- * was built in the tree before it was patched. */
+/* core-hooks.patch changes tcp_conn.h, so make rebuilds an object that was built before
+ * the tree was patched. tcp_conn_hooks.h cannot cause that: the compiler records no
+ * dependency on a header that is absent. */
 #include "../../core/tcp_conn.h"
 
 #include "tcm_attachment.h"
 
-/* a tree without the hooks gives a module that cannot use any */
+/* A module built for a tree without hooks cannot use hooks. */
 #if defined(__has_include)
 #if __has_include("../../core/tcp_conn_hooks.h")
 #define TCM_WITH_HOOKS
@@ -28,10 +26,11 @@
 
 extern const struct tcm_attachment tcm_hooks;
 
-/* Does the running core have hooks that this module knows how to use? */
+/* Does the running core have hooks, and was the module built to use hooks? The hooks
+ * may still have another ABI. */
 int tcm_hooks_present(void);
 
-/* What is missing, if not. */
+/* If not, says what is missing. */
 const char *tcm_hooks_missing(void);
 
 #endif /* TCM_HOOKS_H */

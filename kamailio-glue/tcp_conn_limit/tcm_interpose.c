@@ -1,14 +1,12 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: in a core without hooks, instead of accept and close
+ * \brief tcp_conn_limit :: the attachment to accept() and close() of any core
  *
- * The library does it; here is what the core must be like for it.
+ * The library replaces the two functions. This file checks that the core fits.
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "../../core/dprint.h"
@@ -21,13 +19,15 @@
 
 #include <tcp_conn_limit.h>
 
-/* of the core, while it does not count for itself */
+/* The core's own limit, saved while it is switched off. */
 static int core_limit;
 
-/* Told only once that somebody wants to connect, TCP main goes on until
- * accept() says that there is nobody. After many rejections in a row it says so
- * while others wait, for TCP main to do its other work. */
-static int tells_again(enum poll_types method)
+/* With an edge-triggered method, TCP main learns of pending connections only once and
+ * then calls accept() until it reports that none is left. After many rejections in a
+ * row the replaced accept() reports this while connections are still pending, so that
+ * TCP main can do its other work. Only a level-triggered method reports these
+ * connections again. */
+static int is_level_triggered(enum poll_types method)
 {
 	return method != POLL_EPOLL_ET && method != POLL_SIGIO_RT;
 }
@@ -44,7 +44,7 @@ static int core_fits(void)
 				ver_version);
 		return 0;
 	}
-	if(!tells_again(tcp_poll_method)) {
+	if(!is_level_triggered(tcp_poll_method)) {
 		LM_ERR("attach \"interpose\" does not work with tcp_poll_method %s,"
 			   " which is edge-triggered and reports a pending connection only"
 			   " once: set it to epoll_lt, or remove it\n",

@@ -1,12 +1,10 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: RPC commands: what all of them share
+ * \brief tcp_conn_limit :: what all RPC commands share
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include <limits.h>
@@ -25,7 +23,8 @@ void tcm_rpc_no_room(rpc_t *rpc, void *c)
 			" ask through ctl (kamcmd) or jsonrpcs");
 }
 
-/* As an int where it is one: that is all that xhttp_rpc and others can carry. */
+/* Adds the number as an int if it fits: xhttp_rpc and some other transports carry no
+ * larger type. */
 static int add_number(rpc_t *rpc, void *h, const struct tcm_rpc_number *number)
 {
 	char *name = (char *)number->name;
@@ -68,9 +67,9 @@ int tcm_rpc_text(rpc_t *rpc, void *c, str *text)
 {
 	static char none[] = "";
 
-	/* 0 is what scan() returns for no argument, and, since the modifiers before
-	 * it do not count, for one of a wrong type; jsonrpcs sets the text to NULL
-	 * then and tells nobody */
+	/* scan() returns 0 if there is no argument. It also returns 0 for an argument
+	 * of the wrong type, because modifiers are not counted. In the second case
+	 * jsonrpcs sets the text to NULL and reports nothing. */
 	text->s = none;
 	text->len = 0;
 	if(rpc->scan(c, "*.S", text) > 0)

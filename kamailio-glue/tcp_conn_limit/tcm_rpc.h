@@ -1,14 +1,12 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: RPC commands
+ * \brief tcp_conn_limit :: the RPC commands
  *
- * They run in the process that was asked, never in TCP main.
+ * They run in the process that received the request, never in TCP main.
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #ifndef TCM_RPC_H
@@ -19,53 +17,54 @@
 #include "../../core/rpc.h"
 #include "../../core/str.h"
 
-/* 5.6 and older have another name for the one, and no limit on how often a
- * command runs */
+/* Up to 5.6 the first flag has another name, and the second, which limits how often a
+ * command may run, does not exist. */
 #if VERSIONVAL < 5007000
 #define RPC_RET_ARRAY RET_ARRAY
 #define RPC_EXEC_DELTA 0
 #endif
 
-/* 0, or -1 with a line in the log */
+/* Registers the commands. Returns 0, or -1 after logging an error. */
 int tcm_rpc_register(void);
 
-/* the commands that tell: stats, get, top, list, rules, suggest */
+/* Commands that report: stats, get, top, list, rules, suggest. */
 extern rpc_export_t tcm_rpc_report[];
 
-/* the commands that change: reload, set_limit, set_mode, reset_stats */
+/* Commands that change something: reload, set_limit, set_mode, reset_stats. */
 extern rpc_export_t tcm_rpc_control[];
 
-/* the audit: audit */
+/* The command audit. */
 extern rpc_export_t tcm_rpc_audit[];
 
-/* The answer cannot take what there is to tell. */
+/* Answers with a fault: the answer did not fit. */
 void tcm_rpc_no_room(rpc_t *rpc, void *c);
 
-/* A number of an answer; the last of several has the name NULL. */
+/* A number in an answer. An array of them ends with the name NULL. */
 struct tcm_rpc_number
 {
 	const char *name;
 	uint64_t value;
 };
 
-/* Adds the numbers to a struct of the answer: 0, or -1. */
+/* Adds the numbers to a struct of the answer. Returns 0, or -1. */
 int tcm_rpc_add_numbers(
 		rpc_t *rpc, void *h, const struct tcm_rpc_number *numbers);
 
-/* Adds the numbers to a struct of the answer, then an array "list": 0, or -1. */
+/* Adds the numbers to a struct of the answer, then an array "list". Returns 0, or
+ * -1. */
 int tcm_rpc_add_list(rpc_t *rpc, void *h, const struct tcm_rpc_number *numbers,
 		void **array);
 
-/* Adds a source with its numbers to an array of the answer: 0, or -1. */
+/* Adds a source with its numbers to an array of the answer. Returns 0, or -1. */
 int tcm_rpc_add_item(rpc_t *rpc, void *array, const char *source,
 		const struct tcm_rpc_number *numbers);
 
-/* The next argument, of whatever type, as text that is valid until the next call:
- * 1, 0 if there is none, -1 if it is none that could be a text; the text is empty
- * then. */
+/* Reads the next argument, of any type, as text that is valid until the next call.
+ * Returns 1, 0 if there is no argument, or -1 if the argument cannot be converted to
+ * text. The text is empty in the last two cases. */
 int tcm_rpc_text(rpc_t *rpc, void *c, str *text);
 
-/* A function of the library returned the error. */
+/* Answers with a fault: a function of the library returned the error (TCL_E...). */
 void tcm_rpc_failed(rpc_t *rpc, void *c, int error);
 
 #endif /* TCM_RPC_H */

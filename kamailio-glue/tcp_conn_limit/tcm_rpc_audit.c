@@ -1,12 +1,10 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: RPC command that audits the connections
+ * \brief tcp_conn_limit :: the RPC command audit
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "../../core/locking.h"
@@ -20,19 +18,20 @@
 
 #include <tcp_conn_limit.h>
 
-/* differences that are listed; their number is told in full */
+/* At most this many differences are listed. The answer counts all of them. */
 #define AUDIT_LIST 100
 
-/* how often more connections than memory was reserved for are tolerated: for one
- * eighth and a thousand more than there were an instant before */
+/* Attempts to copy the connections. An attempt fails if there are more connections
+ * than it reserved memory for: the number of an instant before, plus one eighth and
+ * 1,024. */
 #define AUDIT_ATTEMPTS 3
 
-/* of core/tcp_main.c, which declares them in no header */
+/* Defined in core/tcp_main.c. No header declares them. */
 extern gen_lock_t *tcpconn_lock;
 extern struct tcp_connection **tcpconn_id_hash;
 
-/* Whom the connection was counted for: with hooks the client, else the peer,
- * which is another one if a header of the PROXY protocol named the client. */
+/* The address that the connection was counted for. With hooks it is the client's,
+ * else the peer's. The two differ if a PROXY protocol header named the client. */
 static const struct ip_addr *counted_for(const struct tcp_connection *con)
 {
 	if(tcm_attach_by_hooks() || con->cinfo.src_ip.af == 0)
@@ -40,25 +39,26 @@ static const struct ip_addr *counted_for(const struct tcp_connection *con)
 	return &con->cinfo.src_ip;
 }
 
-/* 0 if the connection is not counted. Without hooks the library has the token;
- * con->s is the connection's descriptor in TCP main, which called accept(). */
+/* The connection's token, 0 if it is not counted. Without hooks the library keeps the
+ * token, and this is 1 for a counted connection. con->s is the connection's descriptor
+ * in TCP main, which called accept(). */
 static uint64_t token_of(const struct tcp_connection *con)
 {
 #ifdef TCM_WITH_HOOKS
-	/* a core without hooks has no such member, whatever the module was built
-	 * for */
+	/* A core without hooks has no such member, even if the module was built for
+	 * a core with hooks. */
 	if(tcm_attach_by_hooks())
 		return con->hooks_token;
 #endif
 	return tcl_interpose_counted(con->s);
 }
 
-/* Copies the accepted connections of the core and our counts. With hooks no
- * connection can be opened or closed meanwhile, since that takes the lock as
- * well. Without, it is counted from accept() to close(), which is a moment more
- * than the core has it in its table; so a difference that is gone when asked
- * again is none. TCP main waits for this long if it needs the lock. So nothing is
- * allocated and nothing compared here. */
+/* Copies the core's accepted connections and the module's counts. With hooks, no
+ * connection can be opened or closed meanwhile, because that takes the same lock.
+ * Without hooks, a connection is counted from accept() to close(), which is slightly
+ * longer than it is in the core's table. A difference that has disappeared in the next
+ * audit is therefore not an error. TCP main waits for the whole walk if it needs the
+ * lock, so this function neither allocates nor compares. */
 static int audit_walk(struct tcl_audit *audit)
 {
 	struct tcp_connection *con;

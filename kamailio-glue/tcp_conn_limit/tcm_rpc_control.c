@@ -1,12 +1,10 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: RPC commands that change something
+ * \brief tcp_conn_limit :: the RPC commands that change something
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "../../core/dprint.h"
@@ -25,20 +23,21 @@ static const char *reload_doc[] = {
 
 static void rpc_reload(rpc_t *rpc, void *c)
 {
-	/* may hold the path of the file */
+	/* Has room for the path of the rules file. */
 	char error[1024] = "";
 	int ret;
 	void *h;
 
 	ret = tcm_params_load_rules(error, sizeof(error));
 	if(ret != TCL_OK && error[0] != '\0') {
-		/* some transports cut it short; and who did not ask may want to know */
+		/* Also logged, because some transports truncate a fault, and because the
+		 * reader of the log may not be the sender of the request. */
 		LM_ERR("reload: %s\n", error);
 		rpc->fault(c, 500, "%s", error);
 	} else if(ret != TCL_OK) {
 		tcm_rpc_failed(rpc, c, ret);
 	} else if(rpc->add(c, "{", &h) < 0
-			  /* the default limit is no rule */
+			  /* The default limit is not a rule. */
 			  || rpc->struct_add(h, "d", "rules", tcl_rules(NULL, 0) - 1) < 0) {
 		tcm_rpc_no_room(rpc, c);
 	}
@@ -54,8 +53,8 @@ static void rpc_set_limit(rpc_t *rpc, void *c)
 	str text;
 	int limit;
 
-	/* Not as a number: some transports make 0 of what is none, and that would
-	 * take the limit away. */
+	/* Not scanned as a number: some transports convert other text to 0, which
+	 * would remove the limit. */
 	if(tcm_rpc_text(rpc, c, &text) < 1 || tcm_text_number(&text, &limit) < 0) {
 		rpc->fault(c, 400,
 				"invalid limit \"%.*s\": expected a number, 0 for no limit",

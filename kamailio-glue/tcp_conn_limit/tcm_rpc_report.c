@@ -1,12 +1,10 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: RPC commands that tell what there is
+ * \brief tcp_conn_limit :: the RPC commands that report
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include <stdint.h>
@@ -25,8 +23,8 @@
 
 #define TOP_DEFAULT 10
 #define TOP_MAX 400
-/* What fits into an answer for kamcmd or jsonrpcs over a datagram socket, which
- * both take 128 kB; more than that, and the asker waits for ever. */
+/* This many entries fit into an answer to kamcmd or to jsonrpcs over a datagram socket,
+ * both of which carry 128 kB. The client of a larger answer would wait forever. */
 #define LIST_MAX 400
 #define RULES_MAX 500
 #define SUGGESTIONS_MAX 100
@@ -87,7 +85,7 @@ static void rpc_stats(rpc_t *rpc, void *c)
 		tcm_rpc_no_room(rpc, c);
 }
 
-/* Unix time of something that was seen so many seconds ago, 0 if never */
+/* The Unix time of something that was seen `ago` seconds ago, 0 if never. */
 static uint64_t unix_time(uint32_t ago)
 {
 	return (ago == TCL_NEVER) ? 0 : (uint64_t)time(NULL) - ago;
@@ -238,7 +236,7 @@ static void rpc_list(rpc_t *rpc, void *c)
 				" parameter");
 		return;
 	}
-	/* what is too long is none, nor is its beginning */
+	/* A text that does not fit is not a prefix, even when truncated. */
 	snprintf(prefix, sizeof(prefix), "%.*s", text.len, text.s);
 	sources = pkg_malloc(LIST_MAX * sizeof(*sources));
 	if(sources == NULL) {
@@ -256,29 +254,29 @@ static void rpc_list(rpc_t *rpc, void *c)
 	pkg_free(sources);
 }
 
-/* There can be 65,535 rules, which is too much for the memory of a process that
- * the core manages: hence malloc(). It is too much for an answer too: then those
- * that matter go first, and the default is never left out. */
+/* There can be 65,535 rules. They do not fit into the memory that the core manages for
+ * a process, so malloc() is used. They do not fit into an answer either. Then busy
+ * rules take precedence, and the default is always included. */
 
-struct places
+struct rows
 {
-	int busy; /* for rules that hold for some source */
-	int idle;
+	int busy; /* left for rules that have sources or rejections */
+	int idle; /* left for other rules */
 };
 
-static struct places share_places(int max, int busy)
+static struct rows share_rows(int max, int busy)
 {
-	struct places places;
+	struct rows rows;
 
-	/* one is the default's */
-	places.busy = (busy < max) ? busy : max - 1;
-	places.idle = max - 1 - places.busy;
-	return places;
+	/* One is reserved for the default. */
+	rows.busy = (busy < max) ? busy : max - 1;
+	rows.idle = max - 1 - rows.busy;
+	return rows;
 }
 
-static int is_shown(struct places *places, int is_busy, int is_default)
+static int is_shown(struct rows *rows, int is_busy, int is_default)
 {
-	int *left = is_busy ? &places->busy : &places->idle;
+	int *left = is_busy ? &rows->busy : &rows->idle;
 
 	return is_default || (*left)-- > 0;
 }
@@ -294,7 +292,7 @@ static int is_busy(const struct tcl_rule *r)
 	return r->sources > 0 || r->rejected > 0 || r->would_reject > 0;
 }
 
-/* Adds a struct that is about the sources of a rule. */
+/* Adds a struct about the sources of a rule to the answer. */
 static int add_limit(
 		rpc_t *rpc, void *c, const char *prefix, int32_t limit, void **h)
 {
@@ -323,7 +321,7 @@ static int add_rule(rpc_t *rpc, void *c, const struct tcl_rule *r)
 static void rpc_rules(rpc_t *rpc, void *c)
 {
 	struct tcl_rule *rules;
-	struct places places;
+	struct rows rows;
 	int i, room, found;
 	int busy = 0;
 
@@ -332,14 +330,14 @@ static void rpc_rules(rpc_t *rpc, void *c)
 	found = (rules != NULL) ? tcl_rules(rules, room) : TCL_EMEM;
 	if(found < 0)
 		tcm_rpc_failed(rpc, c, (room < 0) ? room : found);
-	/* a reload in between may have made more of them */
+	/* A reload since the first call may have added rules. */
 	if(found > room)
 		found = room;
 	for(i = 0; i < found - 1; i++)
 		busy += is_busy(&rules[i]);
-	places = share_places(RULES_MAX, busy);
+	rows = share_rows(RULES_MAX, busy);
 	for(i = 0; i < found; i++) {
-		if(is_shown(&places, is_busy(&rules[i]), i == found - 1)
+		if(is_shown(&rows, is_busy(&rules[i]), i == found - 1)
 				&& add_rule(rpc, c, &rules[i]) < 0) {
 			tcm_rpc_no_room(rpc, c);
 			break;
@@ -382,7 +380,7 @@ static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)
 static void rpc_suggest(rpc_t *rpc, void *c)
 {
 	struct tcl_suggestion *suggestions;
-	struct places places;
+	struct rows rows;
 	int i, room, found;
 	int busy = 0;
 
@@ -395,9 +393,9 @@ static void rpc_suggest(rpc_t *rpc, void *c)
 		found = room;
 	for(i = 0; i < found - 1; i++)
 		busy += (suggestions[i].sources > 0);
-	places = share_places(SUGGESTIONS_MAX, busy);
+	rows = share_rows(SUGGESTIONS_MAX, busy);
 	for(i = 0; i < found; i++) {
-		if(is_shown(&places, suggestions[i].sources > 0, i == found - 1)
+		if(is_shown(&rows, suggestions[i].sources > 0, i == found - 1)
 				&& add_suggestion(rpc, c, &suggestions[i]) < 0) {
 			tcm_rpc_no_room(rpc, c);
 			break;

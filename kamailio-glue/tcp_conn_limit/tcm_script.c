@@ -1,15 +1,13 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
  * \brief tcp_conn_limit :: what scripts see: functions, native and KEMI, and variables
  *
  * They read the table and count nothing. The pseudo-variables $tcp_conn_limit(FIELD)
  * are about the source of the current message or, in the event route, of the event.
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include <limits.h>
@@ -73,8 +71,7 @@ static int find_field(const str *name)
 	return -1;
 }
 
-/* The core hands out a few buffers in turn, so that two values can be used in
- * one expression. */
+/* The core hands out several buffers in turn, so one expression can use two values. */
 static int text_value(const char *text, pv_value_t *value)
 {
 	char *buffer = pv_get_buffer();
@@ -98,13 +95,14 @@ static int field_value(
 	}
 }
 
-/* What the event tells, and the rest, which it does not, from the table. */
+/* Fills in the source from the event, and from the table what the event does not
+ * contain. */
 static void source_of_event(
 		const struct tcl_event *event, struct tcl_source *source)
 {
 	str address;
 
-	/* the source of an event can be a prefix */
+	/* The source of an event can be a prefix. */
 	address.s = (char *)event->source;
 	address.len = strcspn(event->source, "/");
 	if(tcm_text_source(&address, source) != TCL_OK)
@@ -113,7 +111,7 @@ static void source_of_event(
 	snprintf(source->rule, sizeof(source->rule), "%s", event->rule);
 	source->connections = event->connections;
 	source->limit = event->limit;
-	/* the table may have forgotten the source, or been reset */
+	/* The table may have dropped the source, or the statistics been reset. */
 	if(source->rejected == 0 && source->would_reject == 0) {
 		if(event->would)
 			source->would_reject = event->rejected;
@@ -154,11 +152,11 @@ pv_export_t tcm_script_pv_exports[] = {
 };
 /* clang-format on */
 
-/* what the core takes for true and false */
+/* The core's values for true and false. */
 #define YES 1
 #define NO -1
 
-/* 0, or -1 with a line in the log */
+/* Returns 0, or -1 after logging an error. */
 static int find_source(const str *address, struct tcl_source *source)
 {
 	switch(tcm_text_source(address, source)) {
@@ -188,8 +186,8 @@ static int ki_check(sip_msg_t *msg, str *address)
 	return (source.connections < (uint32_t)source.limit) ? YES : NO;
 }
 
-/* One of the source's unsigned numbers. KEMI has none of these; a negative one means
- * that something is wrong. */
+/* One of the source's unsigned numbers, capped at INT_MAX, because KEMI has no unsigned
+ * type. A negative result means an error. */
 static int ki_number(const str *address, size_t member)
 {
 	struct tcl_source source;
@@ -261,7 +259,7 @@ static int w_get(
 	return YES;
 }
 
-/* The variable must be one that can be set. */
+/* Accepts only a variable that can be set. */
 static int fixup_result(void **param)
 {
 	char *name = *param;
@@ -289,7 +287,7 @@ static int fixup_get(void **param, int number)
 		case 1:
 			return fixup_spve_null(param, 1);
 		case 2:
-			/* stays the text that it is */
+			/* Stays as text, but must be the name of a field. */
 			name.s = *param;
 			name.len = strlen(name.s);
 			return (find_field(&name) < 0) ? E_CFG : 0;

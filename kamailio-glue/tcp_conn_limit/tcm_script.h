@@ -1,12 +1,10 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
  * \brief tcp_conn_limit :: what scripts see: functions, native and KEMI, and variables
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #ifndef TCM_SCRIPT_H

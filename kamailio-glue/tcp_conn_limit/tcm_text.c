@@ -1,12 +1,10 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: what operators write: addresses, numbers, words
+ * \brief tcp_conn_limit :: parses what operators write: addresses, numbers, words
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include <arpa/inet.h>
@@ -17,7 +15,7 @@
 
 #include "tcm_text.h"
 
-/* the index is the number, NULL ends the list */
+/* The index is the number, NULL ends the list. */
 static const char *const modes[] = {
 		[TCL_MODE_ENFORCE] = "enforce",
 		[TCL_MODE_MONITOR] = "monitor",
@@ -88,11 +86,11 @@ int tcm_text_number(const str *text, int *number)
 	errno = 0;
 	value = strtol(copy, &end, 10);
 	if(errno == ERANGE && value > 0) {
-		/* jsonrpcs makes a text of -1 as if it were unsigned */
+		/* jsonrpcs formats -1 as an unsigned number. */
 		errno = 0;
 		value = (long)strtoul(copy, &end, 10);
 	}
-	/* a NUL within the text is no end of it */
+	/* A NUL within the text does not end it. */
 	if(errno != 0 || end != copy + text->len || value < INT_MIN
 			|| value > INT_MAX)
 		return -1;
@@ -102,7 +100,7 @@ int tcm_text_number(const str *text, int *number)
 
 int tcm_text_source(const str *text, struct tcl_source *source)
 {
-	/* the core's str2ip6() does not know ::ffff:192.0.2.1 */
+	/* Not the core's str2ip6(), which does not accept ::ffff:192.0.2.1. */
 	char copy[INET6_ADDRSTRLEN];
 	uint8_t bytes[16];
 

@@ -1,12 +1,10 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: the process that watches the table
+ * \brief tcp_conn_limit :: the watcher process
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "../../core/action.h"
@@ -22,15 +20,15 @@
 #include "tcm_cfg.h"
 #include "tcm_watch.h"
 
-#define INTERVAL 1 /* seconds; tcl_watch() is made for this */
+#define INTERVAL 1 /* seconds, as tcl_watch() requires */
 
-/* The core's parser allows no _ in the first word: of tcp_conn_limit:rejected it
- * leaves limit:rejected, without a complaint. */
+/* The core's parser allows no _ in the first word. It silently reads
+ * tcp_conn_limit:rejected as limit:rejected. */
 static str event_name = str_init("tcp-conn-limit:rejected");
 #define MANGLED_NAME "limit:rejected"
 
-/* what runs on an event: a route of the native script, a function of the KEMI
- * script, both or none */
+/* What runs on an event: a route of the native script, a function of the KEMI script,
+ * both, or nothing. */
 static int event_route = -1;
 static str callback = STR_NULL;
 
@@ -41,7 +39,7 @@ const struct tcl_event *tcm_watch_event(void)
 	return current;
 }
 
-/* The core has come to this process's new values before each call, see
+/* The core updates this process's cfg values before each call, see
  * fork_basic_timer(). */
 static void tick(unsigned int ticks, void *param)
 {
@@ -69,7 +67,8 @@ static void run_scripts(sip_msg_t *msg)
 	}
 }
 
-/* Whatever the script does, the next event shall find the same as this one. */
+/* Runs the scripts for an event, then restores what they may have changed, so that
+ * each event starts from the same state. */
 void tcm_watch_rejected(const struct tcl_event *event)
 {
 	sip_msg_t *msg;
@@ -124,7 +123,7 @@ int tcm_watch_register(const str *event_callback)
 
 int tcm_watch_start(void)
 {
-	/* with a socket to TCP main, since the script may want to send */
+	/* With a socket to TCP main, because the script may send messages. */
 	if(fork_basic_timer(
 			   PROC_TIMER, "tcp_conn_limit watcher", 1, tick, NULL, INTERVAL)
 			< 0) {

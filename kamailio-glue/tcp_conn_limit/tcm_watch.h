@@ -1,15 +1,13 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
- * \brief tcp_conn_limit :: the process that watches the table
+ * \brief tcp_conn_limit :: the watcher process
  *
- * TCP main only counts. Whatever takes time is done here: sampling, the lines
- * in the log, the event route.
+ * TCP main only counts. The watcher does what takes time: it samples the table, logs
+ * rejections and runs the event route.
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #ifndef TCM_WATCH_H
@@ -19,18 +17,18 @@
 
 #include <tcp_conn_limit.h>
 
-/* Asks the core for a process, from mod_init(). event_callback: name of a
- * function of the KEMI script, empty if none. 0, or -1 with a line in the log. */
+/* Reserves a process in the core. Call it from mod_init(). event_callback names a
+ * function of the KEMI script, or is empty. Returns 0, or -1 after logging an error. */
 int tcm_watch_register(const str *event_callback);
 
-/* Starts the process, from child_init(PROC_MAIN). 0, or -1 with a line in the
- * log. */
+/* Starts the process. Call it from child_init(PROC_MAIN). Returns 0, or -1 after
+ * logging an error. */
 int tcm_watch_start(void);
 
-/* For struct tcl_host. */
+/* The function `rejected` of struct tcl_host. */
 void tcm_watch_rejected(const struct tcl_event *event);
 
-/* The event for which a script runs now in this process, NULL if none does. */
+/* The event that a script is running for in this process, NULL if there is none. */
 const struct tcl_event *tcm_watch_event(void);
 
 #endif /* TCM_WATCH_H */

@@ -1,15 +1,13 @@
-/*
- * SPDX-License-Identifier: GPL-2.0-or-later
- *
- * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
- */
-
 /*!
  * \file
  * \brief tcp_conn_limit :: the module's life cycle: start and end
  *
  * Everything that counts is in libtcp_conn_limit (Rust). This module converts, calls
  * and reports.
+ *
+ * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include <string.h>
