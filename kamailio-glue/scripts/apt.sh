@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Debian's archive without a change to the machine: a private configuration of
-# apt leaves the machine's lists, cache and sources as they are. The archive's
-# address, proxies and the like are the machine's own. Sourced.
+# Access to Debian's archive without changing the machine: a private apt
+# configuration leaves the machine's lists, cache and sources as they are. The
+# archive's address and the proxies are taken from the machine. Sourced.
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -12,12 +12,12 @@ os_release() {
     fi
 }
 
-# Can packages be fetched from Debian's archive here?
+# Succeeds if packages can be fetched from Debian's archive here.
 on_debian() {
     [ "$(os_release ID)" = debian ] && [ -f "$keyring" ]
 }
 
-# The machine's addresses of the Debian archive; apt reads its own sources best.
+# Prints the machine's addresses of the Debian archive, as apt reads them.
 archives() {
     local release
     for release in "$(os_release VERSION_CODENAME)" stable oldstable testing unstable sid; do
@@ -27,7 +27,7 @@ archives() {
     done | grep -v '^cdrom:' | awk '!seen[$0]++'
 }
 
-# private_apt DIR: makes DIR/apt.conf, which reads DIR/sources.list
+# private_apt DIR: creates DIR/apt.conf, which reads DIR/sources.list.
 private_apt() {
     chmod 755 "$1" # apt downloads as a user of its own
     mkdir -p "$1/lists/partial" "$1/cache/archives/partial"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# What the set-up scripts share: where things are and how they speak. Sourced.
+# What the set-up scripts share: paths, messages, logs, stamps. Sourced.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -16,9 +16,9 @@ shopt -s inherit_errexit
 # variables and job server.
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
 
-# How Kamailio and its modules are compiled, as Debian does it. Kamailio's own
-# default is lost when its build system saves its configuration, and then nothing
-# is optimised at all.
+# Kamailio and its modules are compiled with -O2, as Debian does it. Kamailio's
+# own default is lost when its build system saves its configuration; without this,
+# nothing would be optimised.
 # shellcheck disable=SC2034 # for those who source this
 optimised=CC_OPT=-O2
 
@@ -31,13 +31,13 @@ fail() {
     exit 1
 }
 
-# logged LOG WHAT COMMAND...: the output of COMMAND goes to LOG; if it fails,
-# says WHAT failed, why, and where the rest is to be read.
+# logged LOG WHAT COMMAND...: runs COMMAND with its output in LOG. If it fails,
+# prints that WHAT failed, the errors and last lines of LOG, and where LOG is.
 logged() {
     local log=$1 what=$2 result
     shift 2
     mkdir -p "$(dirname "$log")"
-    # not in an `if`: there, bash ignores `set -e` inside COMMAND
+    # Not in an `if`: there, bash ignores `set -e` inside COMMAND.
     set +e
     (
         set -e
@@ -46,7 +46,7 @@ logged() {
     result=$?
     set -e
     if [ "$result" -ne 0 ]; then
-        say "error: $what: failed; errors and last lines of ${log#"$root/"}:"
+        say "error: $what failed; errors and last lines of ${log#"$root/"}:"
         { grep -m 10 -E '(^|[^[:alnum:]_])([Ee]rror|ERROR|E):' "$log" || [ $? -eq 1 ]; } |
             sed 's/^/    /' >&2
         say "    ..."
@@ -55,8 +55,9 @@ logged() {
     fi
 }
 
-# put FOLDER FILE...: puts the files there, in this order, by renames, since a server may
-# be starting or running with those that are there. None, if there is no room for all.
+# put FOLDER FILE...: moves copies of the files to FOLDER, in this order. It renames
+# them, because a server may be starting or running with the files that are there.
+# It replaces none if there is no disk space for all.
 put() {
     local folder=$1 file
     shift
@@ -68,8 +69,8 @@ put() {
     done
 }
 
-# once STAMP KEY WHAT COMMAND...: runs COMMAND unless STAMP says that it came
-# to its end with this KEY. The log lies beside the stamp.
+# once STAMP KEY WHAT COMMAND...: runs COMMAND unless STAMP says that it has
+# succeeded with this KEY. The log is next to the stamp.
 once() {
     local stamp=$1 key=$2 what=$3
     shift 3

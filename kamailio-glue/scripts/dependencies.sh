@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The crates that are linked in, held against deny.toml: dependencies.sh quick|full
+# Checks the crates that are linked in against deny.toml: dependencies.sh quick|full
 #   quick  licences, duplicates and sources, with cargo alone
-#   full   the same and more by cargo-deny, which is built in build/ (some
-#          minutes), and advisories, of the fuzz targets' crates, too, if their
-#          database can be had: from its home, or from a clone in the folder
-#          ADVISORY_DB
+#   full   the same and more with cargo-deny, which is built in build/ (some
+#          minutes), and advisories, also of the fuzz targets' crates, if the
+#          advisory database can be reached: at its home, or as a clone in the
+#          folder ADVISORY_DB
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
@@ -13,14 +13,14 @@ cd "$root"
 deny_version=0.20.2
 deny=$build/tools/cargo-deny-$deny_version
 
-# the crates but our own: NAME vVERSION|LICENCE
+# Prints the crates except our own: NAME vVERSION|LICENCE.
 crates() {
     cargo tree --locked --edges normal --prefix none --no-dedupe --format '{p}|{l}' |
         grep -v '^tcp_conn_limit ' | LC_ALL=C sort -u
 }
 
-# One of the licences of an expression A OR B must be allowed; what has an AND
-# or brackets is for a person to judge.
+# Of an expression A OR B one licence must be allowed. An expression with AND or
+# brackets fails, so that a person judges it.
 allowed() {
     local licence
     for licence in ${1// OR / }; do
@@ -57,7 +57,7 @@ quick() {
         bad=1
     fi
     [ "$bad" -eq 0 ] || exit 1
-    say "dependencies: $(wc -l <<<"$crates") crates, licences, versions and sources as they must be; advisories not checked"
+    say "dependencies: licences, versions and sources of $(wc -l <<<"$crates") crates are allowed; advisories not checked"
 }
 
 install_deny() {
@@ -70,15 +70,15 @@ full() {
     local from=https://github.com/RustSec/advisory-db
     once "$deny.done" "$deny_version" "building cargo-deny (some minutes)" install_deny
     "$deny/bin/cargo-deny" --locked --exclude-dev check bans licenses sources
-    # of fuzzing nothing is ever linked into what is given to others
+    # Nothing of the fuzz targets is linked into what is distributed.
     local fuzz=(--manifest-path tests/fuzz/Cargo.toml --config deny.toml)
     "$deny/bin/cargo-deny" "${fuzz[@]}" --locked check sources
     if [ -n "${ADVISORY_DB-}" ]; then
-        # git takes the clone for the database's home
+        # Makes git use the clone instead of the database's home.
         export GIT_CONFIG_COUNT=1 GIT_CONFIG_VALUE_0=$from
         export GIT_CONFIG_KEY_0=url.file://$ADVISORY_DB.insteadOf
     elif ! timeout 30 git ls-remote --quiet --exit-code "$from" HEAD >/dev/null 2>&1; then
-        say "ADVISORIES NOT CHECKED: their database cannot be reached; set ADVISORY_DB to a clone of it"
+        say "ADVISORIES NOT CHECKED: cannot reach $from; set ADVISORY_DB to a clone of it"
         return
     fi
     "$deny/bin/cargo-deny" --locked --all-features check advisories

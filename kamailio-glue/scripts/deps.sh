@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Debian packages that the set-up needs: deps.sh SET...
-# Installs the missing ones as root; otherwise names the command to run.
+# As root it installs the missing ones; otherwise it prints the command to run.
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# netbase: the servers look up the number of TCP in /etc/protocols
+# netbase: the servers look up the number of TCP in /etc/protocols.
 declare -A packages=(
     [build]="bison ca-certificates flex gcc libc6-dev libssl-dev make netbase patch pkgconf"
     [test]="iproute2 lintian openssl sip-tester valgrind"
-    [check]="clang-format libclang-dev shellcheck"
+    [check]="clang-format codespell libclang-dev shellcheck"
     [fuzz]="clang g++"
     [docs]="docbook-xml docbook-xsl libxml2-utils lynx make xsltproc"
     [package]="debhelper dpkg-dev"
@@ -29,7 +29,7 @@ for set in "$@"; do
 done
 
 if ! command -v dpkg-query >/dev/null; then
-    say "not a Debian machine, so nothing is installed; needed is what these packages of Debian hold: ${wanted[*]}"
+    say "not a Debian machine, so nothing is installed; install what these Debian packages contain: ${wanted[*]}"
     exit
 fi
 
@@ -52,18 +52,18 @@ fi
 
 install=(apt-get install --yes --no-install-recommends "${missing[@]}")
 if [ "$(id -u)" -ne 0 ]; then
-    say "packages are missing; install them and run this again:"
+    say "missing packages: ${missing[*]}; install them and run this again:"
     say "    sudo ${install[*]}"
     exit 1
 fi
 
-# the lists of packages may be absent (container images) or too old
+# The package lists may be absent (container images) or too old.
 install_packages() {
     "${install[@]}" || { apt-get update && "${install[@]}"; }
 }
 
-# Debian would start the services that it installs. Whoever has a policy for
-# that keeps it.
+# Debian would start the services that it installs. An existing policy for that
+# is kept.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT

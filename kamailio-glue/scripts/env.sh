@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Prints, as shell assignments, where the servers, their modules and kamcmd
-# are; builds what is missing first. STOCK_MODULE_PATH has our module as it is
-# built for a server without hooks, MODULE_PATH as for one with them.
+# Builds what is missing of the servers, their modules and kamcmd, and prints
+# their paths as shell assignments. STOCK_MODULE_PATH has our module built for a
+# server without hooks, MODULE_PATH for one with them.
 
 exec 3>&1 1>&2
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

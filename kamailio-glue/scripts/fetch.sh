@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Fetches Kamailio's sources, as Debian carries them, to build/source/ and prints
-# where the tree is.
+# Fetches Kamailio's sources from Debian's archive to build/source/ and prints
+# the path of the tree.
 #
 # Debian 12 has too old a Kamailio and Debian 13 the right one; hence a private
-# configuration of apt, for a suite that the machine itself need not know.
+# apt configuration, for a suite that need not be in the machine's own.
 #
-# What protects what: apt checks the suite's signature against Debian's keys
-# and the tarball against the suite's signed lists. The checksum below, also for
-# a tarball that was put into build/download/ by hand, says that it is the one
-# this project was made with.
+# apt checks the suite's signature against Debian's keys and the tarball against
+# the suite's signed lists. The checksum below verifies that the tarball is the
+# one that this project was made with, also if it was put into build/download/ by
+# hand.
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
@@ -27,14 +27,14 @@ if [ -f "$tree.done" ]; then
     exit
 fi
 
-# download ARCHIVE: fails if the suite's Kamailio cannot be had there
+# download ARCHIVE: fails if the archive does not have the suite's Kamailio.
 download() {
     printf 'deb-src [signed-by=%s target=Sources] %s %s main\n' \
         "$keyring" "$1" "$suite" >"$work/sources.list"
     (
         cd "${tarball%/*}"
         apt-get --config-file="$work/apt.conf" update &&
-            # only the upstream tarball: its signature file is not everywhere
+            # Only the upstream tarball, since not every archive has its signature file.
             apt-get --config-file="$work/apt.conf" source --download-only --tar-only kamailio
     )
 }
@@ -47,7 +47,7 @@ download_from_any() {
             return
         fi
     done
-    echo "E: Kamailio $version could not be had from Debian's archive; $instead"
+    echo "E: cannot fetch Kamailio $version from Debian's archive; $instead"
     return 1
 }
 
@@ -57,7 +57,7 @@ verify() {
 
 if [ ! -f "$tarball" ]; then
     if ! on_debian; then
-        fail "Kamailio's sources are fetched from Debian's archive, on Debian only; $instead"
+        fail "this is not Debian, so Kamailio's sources cannot be fetched from its archive; $instead"
     fi
     say "[1/5] fetching kamailio_$version.orig.tar.gz from Debian's archive ..."
     work=$(mktemp -d)
@@ -69,7 +69,7 @@ fi
 
 if ! verify; then
     rm "$tarball"
-    fail "kamailio_$version.orig.tar.gz has not the expected checksum and was removed; run this again, or $instead"
+    fail "kamailio_$version.orig.tar.gz does not have the expected checksum and was removed; run this again, or $instead"
 fi
 
 rm -rf "$tree"

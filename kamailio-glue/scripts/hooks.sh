@@ -8,13 +8,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
 command=$1
 tree=$(tree_path "$2")
 
-# A changed neighbourhood is a reason to stop, not to guess: no fuzz.
-# --force: never take a patch for its own reverse.
+# No fuzz: where the lines around a hunk have changed, stop instead of guessing.
+# --force: never mistake a patch for its own reverse.
 run_patch() {
     LC_ALL=C patch --force --fuzz=0 --strip=1 --directory="$tree" "$@" <"$hooks_patch"
 }
 
-# The hunks of the patch, one a line: FILE NUMBER
+# Prints the hunks of the patch, one a line: FILE NUMBER.
 all_hunks() {
     awk '
         /^\+\+\+ / { file = $2; sub(/^b\//, "", file); number = 0 }
@@ -22,16 +22,16 @@ all_hunks() {
     ' "$hooks_patch"
 }
 
-# fitting_hunks [--reverse]: those that could be applied to the tree
+# fitting_hunks [--reverse]: prints the hunks that could be applied to the tree.
 fitting_hunks() {
-    # patch fails if one of them does not fit, which is for us to find out
+    # If a hunk does not fit, patch exits with 1. That is a result here, not an error.
     { run_patch --dry-run --verbose "$@" 2>&1 || [ $? -eq 1 ]; } | awk '
         /^checking file / { file = $3 }
         /^Hunk #[0-9]+ succeeded/ { print file, substr($2, 2) }
     '
 }
 
-# Each hunk with its place: in, out, or neither (the tree has other lines there)
+# Prints each hunk and its state: in, out, or neither (the tree has other lines there).
 hunk_states() {
     awk '
         FILENAME == ARGV[1] { out[$0] = 1; next }
@@ -40,8 +40,8 @@ hunk_states() {
     ' <(fitting_hunks) <(fitting_hunks --reverse) <(all_hunks)
 }
 
-# hunk_lines FILE NUMBER: what the hunk's place holds without the patch, or, in
-# a tree that has hooks, with it
+# hunk_lines FILE NUMBER: prints the lines of the hunk as they are without the
+# patch, or, for a tree that has hooks, with it.
 hunk_lines() {
     local sign=-
     if [ "$state" != misfit ]; then
@@ -55,7 +55,7 @@ hunk_lines() {
     ' "$hooks_patch"
 }
 
-# describe FILE NUMBER: the hunk, and what of it is not in the tree
+# describe FILE NUMBER: says which line of the hunk is not in the tree.
 describe() {
     local file=$1 number=$2 line
     if [ ! -f "$tree/$file" ]; then
@@ -68,10 +68,10 @@ describe() {
             return
         fi
     done < <(hunk_lines "$file" "$number")
-    say "  $file, hunk $number: its lines are not together"
+    say "  $file, hunk $number: its lines are there, but not next to each other"
 }
 
-# State of the hooks: in, out, misfit, partial, altered, abi
+# Prints the state of the hooks: in, out, misfit, partial, altered or abi.
 hooks_state() {
     local hunks=$1 abi
     if ! grep -qv ' in$' <<<"$hunks"; then
@@ -92,7 +92,7 @@ hooks_state() {
     fi
 }
 
-# What is wrong with the hooks in the tree, and what to do about it
+# Says what is wrong with the hooks in the tree and how to repair it.
 explain() {
     case $state in
         in | out)
@@ -104,28 +104,28 @@ explain() {
             return
             ;;
         partial)
-            say "the hooks are in the tree only in part; missing:"
+            say "the hooks are in the tree only in part; missing hunks:"
             list out
             ;;
         altered)
-            say "the hooks in the tree are not those of core-hooks.patch: an older version, or edited by hand:"
+            say "the hooks in the tree are not those of core-hooks.patch (another version, or edited by hand):"
             list neither
             ;;
         abi)
             say "the hooks in the tree have ABI $(tree_hooks_abi "$tree"), core-hooks.patch has ABI $(hooks_abi "$hooks_patch")"
             ;;
     esac
-    say "remedy: 'make unpatch' with the tcp_conn_limit that patched the tree, or put back its own"
-    say "src/core/tcp_conn.h and src/core/tcp_main.c and remove src/core/tcp_conn_hooks.[ch]; then 'make patch'"
+    say "remedy: run 'make unpatch' with the tcp_conn_limit that patched the tree, or restore its original"
+    say "src/core/tcp_conn.h and src/core/tcp_main.c and remove src/core/tcp_conn_hooks.[ch]; then run 'make patch'"
 }
 
 list() {
-    local file number place
-    while read -r file number place; do
-        if [ "$place" != "$1" ]; then
+    local file number hunk_state
+    while read -r file number hunk_state; do
+        if [ "$hunk_state" != "$1" ]; then
             continue
         fi
-        if [ "$place" = neither ]; then
+        if [ "$hunk_state" = neither ]; then
             describe "$file" "$number"
         else
             say "  $file, hunk $number"
@@ -135,7 +135,7 @@ list() {
 
 apply() {
     if [ ! -w "$tree/src/core" ]; then
-        fail "no permission to write in $tree/src/core"
+        fail "cannot write to $tree/src/core: run this as a user with write permission"
     fi
     run_patch --quiet --no-backup-if-mismatch --reject-file=- "$@" >&2
 }
@@ -151,7 +151,7 @@ case $command-$state in
         apply
         say "hooks applied to $tree (Kamailio $(tree_version "$tree")); changed or new files:"
         all_hunks | awk '!seen[$1]++ { print "  " $1 }' >&2
-        say "now rebuild and install that Kamailio as usual"
+        say "now rebuild and install this Kamailio as usual"
         ;;
     unpatch-out | unpatch-misfit)
         say "not applied: $tree"
@@ -167,14 +167,14 @@ case $command-$state in
             in) echo "hooks:       in, ABI $(tree_hooks_abi "$tree")" ;;
             out) echo "hooks:       not in; core-hooks.patch fits (make patch)" ;;
             misfit) echo "hooks:       not in; core-hooks.patch does not fit" ;;
-            partial) echo "hooks:       in only in part" ;;
+            partial) echo "hooks:       in, but only in part" ;;
             altered) echo "hooks:       in, ABI $(tree_hooks_abi "$tree"), but not as in core-hooks.patch" ;;
-            abi) echo "hooks:       in, with another ABI: $(tree_hooks_abi "$tree")" ;;
+            abi) echo "hooks:       in, but with another ABI: $(tree_hooks_abi "$tree")" ;;
         esac
         if [ -f "$tree/src/config.mak" ]; then
             echo "configured:  yes"
         else
-            echo "configured:  no (make cfg, in the tree)"
+            echo "configured:  no (run make cfg in the tree)"
         fi
         explain
         ;;

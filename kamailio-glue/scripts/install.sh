@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# install.sh install|uninstall TREE: the module and its library, to or from the
-# folder that the tree's configuration names, or MODULES_DIR, below DESTDIR.
+# Installs or removes the module and its library: install.sh install|uninstall TREE
+# The folder is MODULES_DIR, or the one in the tree's configuration, below DESTDIR.
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
 
 command=$1
 tree=$(tree_path "$2")
-# the library first: a server that starts meanwhile must not find a module that is newer
+# The library comes first: a server that starts meanwhile must not find a module that
+# is newer than it.
 files=(libtcp_conn_limit.so tcp_conn_limit.so)
 
 configured_dir() {
-    [ -f "$tree/src/config.mak" ] || fail "not configured: $tree: set MODULES_DIR, or run 'make cfg' there"
+    [ -f "$tree/src/config.mak" ] || fail "$tree is not configured: set MODULES_DIR, or run 'make cfg' in it"
     make --silent --directory="$tree/src" --file=- print <<-'EOF'
 		include config.mak
 		print: ; @echo '$(modules_prefix)/$(modules_dir)modules'
@@ -25,7 +26,7 @@ case $command in
     install)
         built=$(user_module "$tree")
         for file in "${files[@]}"; do
-            [ -f "$built/$file" ] || fail "not built yet: run 'make KAMAILIO_SRC=$tree' first"
+            [ -f "$built/$file" ] || fail "$built/$file is not built yet: run 'make KAMAILIO_SRC=$tree' first"
         done
         mkdir -p "$dir"
         put "$dir" "${files[@]/#/$built/}"
@@ -39,7 +40,7 @@ case $command in
                 rm "$dir/$file"
                 say "removed $dir/$file"
             else
-                say "not there: $dir/$file"
+                say "not installed: $dir/$file"
             fi
         done
         ;;

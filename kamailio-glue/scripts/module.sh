@@ -12,14 +12,14 @@ out=${2-$(user_module "$tree")}
 
 abi=$(tree_hooks_abi "$tree")
 if [ -n "$abi" ] && [ "$abi" != "$(hooks_abi "$hooks_patch")" ]; then
-    fail "the hooks in $tree have ABI $abi, the module is made for ABI $(hooks_abi "$hooks_patch"): see 'make status KAMAILIO_SRC=$tree'"
+    fail "the hooks in $tree have ABI $abi, but the module needs ABI $(hooks_abi "$hooks_patch"): see 'make status KAMAILIO_SRC=$tree'"
 fi
 if [ ! -f "$tree/src/config.mak" ]; then
-    fail "not configured: $tree: run 'make cfg' there, with the options its server is built with"
+    fail "$tree is not configured: run 'make cfg' in it, with the options that its server is built with"
 fi
 
-# Whether the tree has hooks is in the objects, but make only compares dates, and a
-# tree that was unpacked or copied anew may have brought its own, older than they.
+# Objects depend on whether the tree has hooks, but make only compares dates, and the
+# headers of a tree that was unpacked or copied again can be older than the objects.
 forget_objects_of_other_hooks() {
     local stamp=$out/hooks-abi
     if [ -f "$stamp" ] && [ "$(<"$stamp")" = "$abi" ]; then
@@ -35,13 +35,13 @@ mirror "$tree" "$out" "$glue/tcp_conn_limit"
 forget_objects_of_other_hooks
 ln -sfn "$root/include" "$out/include"
 put "$out" "$root/target/release/libtcp_conn_limit.so"
-# FORTIFY_SOURCE needs an optimised build, so it is not in the module's Makefile
+# FORTIFY_SOURCE needs an optimised build, so it is not in the module's Makefile.
 logged "$out/module.log" "building the module" \
     make -C "$mirrored" "$optimised -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2" TCL_LIBDIR=../../.. TCL_INCDIR=../../../include
 put "$out" "$mirrored/tcp_conn_limit.so"
 if [ -n "$abi" ]; then
     kind="with the connection hooks"
 else
-    kind="as released, whose calls it takes (attach \"interpose\")"
+    kind="without hooks (attach \"interpose\")"
 fi
 say "module for Kamailio $(tree_version "$tree") $kind: ${out#"$root/"}/tcp_conn_limit.so"

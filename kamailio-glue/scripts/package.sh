@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The module for a Kamailio that comes in packages: package.sh module|deb TREE
-#   module  the files to be put beside the server's modules, in a folder
-#   deb     a Debian package of them, for exactly one version of Debian's
-# TREE is the source tree that the package was built from. The folder is
-# PACKAGE_DIR, or one in build/. The version of the kamailio package is that in
-# the tree's debian/changelog, or KAMAILIO_VERSION. One that was only built anew (+b1)
-# is the same; a newer one (+deb12u1) is not.
+# Packs the module for a packaged Kamailio: package.sh module|deb TREE
+#   module  a folder with the files to install next to the server's modules
+#   deb     a Debian package of them, for exactly one version of Debian's Kamailio
+# TREE is the source tree that Debian's package was built from. The folder is
+# PACKAGE_DIR, or one in build/. The version of the kamailio package is
+# KAMAILIO_VERSION, or the one in the tree's debian/changelog. A binary-only rebuild
+# (+b1) counts as the same version; an update (+deb12u1) does not.
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
@@ -31,10 +31,10 @@ package_version() {
     fi
 }
 
-# Who builds the package is its maintainer, named as for Debian's other tools.
+# The maintainer is the user that builds the package, as set for Debian's tools.
 maintainer="${DEBFULLNAME:-tcp_conn_limit authors} <${DEBEMAIL:-nobody@$(hostname)}>"
 
-# of the library, and of the server that the module is for
+# The version of the library.
 own_version() {
     sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1
 }
@@ -65,11 +65,11 @@ mkdir -p "$out"
 case $command in
     module)
         install -m 644 "${files[@]}" "$out/"
-        say "in $out: tcp_conn_limit.so and libtcp_conn_limit.so, to be put side by side into the server's folder of modules"
+        say "copy tcp_conn_limit.so and libtcp_conn_limit.so from $out into the server's module folder"
         ;;
     deb)
         kamailio=$(package_version)
-        # the epoch is the server's own matter
+        # Without the epoch of the server's version.
         version=$(own_version)+${kamailio#*:}
         source=$work/deb/source
         rm -rf "$work/deb"

@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Fetches the Kamailio that this machine's Debian has as a package, and the sources
-# that it was built from, and prints as shell assignments where they are, unpacked:
+# Fetches the Kamailio package of this machine's Debian and the sources that it was
+# built from, unpacks them and prints their paths as shell assignments:
 #   PACKAGED_KAMAILIO   the server
 #   PACKAGED_MODULES    its modules
-#   PACKAGED_LIBRARIES  the folder of the libraries that its modules share
+#   PACKAGED_LIBRARIES  the folder with the libraries that its modules share
 #   PACKAGED_SRC        the source tree, configured
-# Nothing is installed; the server runs from where it was unpacked, with the
-# machine's own libraries.
+# Nothing is installed; the server runs from the folder where it was unpacked, with
+# the machine's own libraries.
 
 exec 3>&1 1>&2
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 
-on_debian || fail "a packaged Kamailio is fetched from Debian's archive, on Debian only"
+on_debian || fail "this is not Debian, so its Kamailio package cannot be fetched"
 
 packaged=$build/packaged
 suite=$(os_release VERSION_CODENAME)
 libraries=$packaged/root/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/kamailio
 
-# download ARCHIVE: fails if the packages or the sources cannot be had there
+# download ARCHIVE: fails if the archive does not have the packages or the sources.
 download() {
     printf '%s [signed-by=%s target=%s] %s %s main\n' \
         deb "$keyring" Packages "$1" "$suite" deb-src "$keyring" Sources "$1" "$suite" \
@@ -28,7 +28,7 @@ download() {
         cd "$packaged/download"
         apt-get --config-file="$work/apt.conf" update &&
             apt-get --config-file="$work/apt.conf" download kamailio kamailio-tls-modules &&
-            # without the signature file, which is not everywhere
+            # Without the signature file, which not every archive has.
             apt-get --config-file="$work/apt.conf" source --download-only --tar-only kamailio
     )
 }
@@ -41,7 +41,7 @@ fetch() {
             return
         fi
     done
-    echo "E: the packages of $suite could not be had from Debian's archive"
+    echo "E: cannot fetch the packages of $suite from Debian's archive"
     return 1
 }
 
@@ -60,7 +60,7 @@ unpack() {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 private_apt "$work"
-once "$build/packaged.done" "$suite" "fetching Kamailio as $suite has it in packages" unpack
+once "$build/packaged.done" "$suite" "fetching the Kamailio packages of $suite" unpack
 
 printf '%s=%q\n' >&3 \
     PACKAGED_KAMAILIO "$packaged/root/usr/sbin/kamailio" \

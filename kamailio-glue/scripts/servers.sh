@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Builds, from copies of the Kamailio source tree TREE, in the folder OUT:
-#   stock/    the server as it is, its modules that the tests load, and kamcmd
-#   hooked/   the server with core-hooks.patch
+#   stock/    the unmodified server, the modules that the tests load, and kamcmd
+#   hooked/   the server with core-hooks.patch applied
 # Usage: servers.sh TREE OUT
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -18,7 +18,7 @@ modules=(
     xlog
 )
 
-# what a build leaves in a tree, which the copies are not to take over
+# What a build leaves in a tree; it is not copied.
 built=(
     '*.o' '*.d' '*.so' '*.so.*' config.mak modules.lst makecfg.lst librpath.lst
     src/kamailio utils/kamcmd/kamcmd src/core/lex.yy.c 'src/core/cfg.tab.*'
@@ -26,7 +26,7 @@ built=(
 )
 parts=(Makefile src utils/kamcmd)
 
-# Changes with every change of the tree's sources
+# Prints a text that changes with every change of the tree's sources.
 fingerprint() {
     local pattern unless=()
     for pattern in "${built[@]}"; do
@@ -44,7 +44,7 @@ copy() {
 
 build_core() {
     make -C "$1/src" cfg
-    # at once they would be made twice, one reading what the other writes
+    # In parallel they would be generated twice, one reading what the other writes.
     make -C "$1/src" core/cfg.tab.c core/cfg.tab.h core/lex.yy.c
     make -C "$1/src" -j "$(nproc)" "$optimised" kamailio
 }
@@ -67,7 +67,7 @@ build_hooked() {
 }
 
 mkdir -p "$out"
-# the modules hold the absolute paths of the tree's libraries
+# The modules contain the absolute paths of the tree's libraries.
 source_key="$out $(fingerprint)"
 stock_key=$(sha256sum <<<"$source_key $optimised $(declare -f copy build_core build_stock)")
 modules_key=$(sha256sum <<<"$stock_key ${modules[*]}")

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# What there is to know about a Kamailio source tree. Sourced.
+# Functions that describe a Kamailio source tree. Sourced.
 
 # shellcheck disable=SC2034 # for those who source this
 hooks_patch=$glue/core-hooks.patch
 hooks_header=src/core/tcp_conn_hooks.h
 
-# tree_path DIR: the absolute path of the tree, or an error if it is none
+# tree_path DIR: prints the absolute path of the tree; fails if DIR is not one.
 tree_path() {
     local dir=$1
     [ -d "$dir" ] || fail "KAMAILIO_SRC: no such folder: $dir"
@@ -27,22 +27,22 @@ tree_version() {
     ' "$1/src/Makefile.defs"
 }
 
-# tree_id TREE: a name for what is built from it, one for each folder
+# tree_id TREE: prints a name for what is built from the tree, unique for each folder.
 tree_id() {
     printf '%s-%s\n' "$(basename "$1")" "$(printf '%s' "$1" | sha256sum | cut -c 1-8)"
 }
 
-# Where the module for a user's tree is built
+# Prints the folder where the module for a user's tree is built.
 user_module() {
     printf '%s\n' "$build/$(tree_id "$1")/user-module"
 }
 
-# ABI of the hooks, as written in a header or in the patch; nothing if there is none
+# Prints the ABI of the hooks in a header or in the patch, or nothing if there are none.
 hooks_abi() {
     sed -n 's/^+\{0,1\}#define KSR_TCP_CONN_HOOKS_ABI[ \t]*//p' "$1"
 }
 
-# The ABI of the hooks in TREE, nothing if it has none
+# Prints the ABI of the hooks in TREE, or nothing if it has none.
 tree_hooks_abi() {
     if [ -f "$1/$hooks_header" ]; then
         hooks_abi "$1/$hooks_header"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Checks the C of the module and the tests with -Wshadow, which the build of a
+# Checks the C code of the module and the tests with -Wshadow, which the build of a
 # Kamailio module does not set: warnings.sh TREE
 #
 # TREE is a Kamailio source tree. Its own headers cause such warnings, so they are

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Runs the functions test_* of the script that sources this and calls run_tests,
-# each in a shell and an empty folder of its own.
+# Functions for test scripts. run_tests runs the functions test_* of the script that
+# sources this file, each in its own shell and its own empty folder.
 
 set -euo pipefail
 shopt -s inherit_errexit
 
-# the tests read what other tools say; LANGUAGE would win against LC_ALL
+# The tests read the output of other tools; LANGUAGE would override LC_ALL.
 export LC_ALL=C.UTF-8
 unset LANGUAGE
 
@@ -15,15 +15,16 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 
 : "${STOCK_KAMAILIO:?run make test}" "${HOOKED_KAMAILIO:?run make test}"
 
-# the project's make is to see the variables a test gives, no others
+# The project's make must see the variables that a test sets, and no others.
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL KAMAILIO_SRC DESTDIR MODULES_DIR
 
-# project TARGET [VARIABLE=VALUE...]
+# project TARGET [VARIABLE=VALUE...]: runs the project's make.
 project() {
     make -C "$root" "$@"
 }
 
-# loads SERVER FOLDER: the server takes a configuration with the module in FOLDER
+# loads SERVER FOLDER: checks that SERVER accepts a configuration with the module in
+# FOLDER.
 loads() {
     cat >kamailio.cfg <<-EOF
 		#!KAMAILIO
@@ -34,7 +35,7 @@ loads() {
     env -u LD_LIBRARY_PATH "$1" -c -L "$2" -f "$PWD/kamailio.cfg"
 }
 
-# refused TEXT COMMAND...: COMMAND fails and says TEXT
+# refused TEXT COMMAND...: checks that COMMAND fails and prints TEXT.
 refused() {
     local text=$1 output
     shift
@@ -45,7 +46,7 @@ refused() {
     says "$text" echo "$output"
 }
 
-# says TEXT COMMAND...: COMMAND succeeds and says TEXT
+# says TEXT COMMAND...: checks that COMMAND succeeds and prints TEXT.
 says() {
     local text=$1 output
     shift

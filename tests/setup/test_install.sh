@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The module for a tree of one's own: built, installed, loaded, uninstalled.
+# The module for a user's own tree: build, install, load, uninstall.
 
 source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 
@@ -11,12 +11,12 @@ files_below() {
     find "$1" -type f | sort
 }
 
-test_an_installed_module_finds_its_library() {
+test_installed_module_finds_its_library() {
     local modules
     files_below "$hooked" >before
     project module KAMAILIO_SRC="$hooked"
     project install KAMAILIO_SRC="$hooked" DESTDIR="$PWD/dest"
-    files_below "$hooked" | diff before - # nothing is written to the tree
+    files_below "$hooked" | diff before - # Nothing is written to the tree.
 
     modules=$(dirname "$(find dest -name tcp_conn_limit.so)")
     [ "$modules" = dest/usr/local/lib64/kamailio/modules ]
@@ -25,16 +25,16 @@ test_an_installed_module_finds_its_library() {
 
     project uninstall KAMAILIO_SRC="$hooked" DESTDIR="$PWD/dest"
     [ -z "$(files_below dest)" ]
-    says "not there" project uninstall KAMAILIO_SRC="$hooked" DESTDIR="$PWD/dest"
+    says "not installed" project uninstall KAMAILIO_SRC="$hooked" DESTDIR="$PWD/dest"
 }
 
-test_another_folder_can_be_named() {
+test_modules_dir_sets_the_folder() {
     project module KAMAILIO_SRC="$hooked"
     project install KAMAILIO_SRC="$hooked" DESTDIR="$PWD" MODULES_DIR=/opt/modules
     loads "$HOOKED_KAMAILIO" "$PWD/opt/modules"
 }
 
-test_a_tree_without_hooks_gives_a_module_that_interposes() {
+test_module_for_a_tree_without_hooks_interposes() {
     files_below "$stock" >before
     says 'attach "interpose"' project module KAMAILIO_SRC="$stock"
     files_below "$stock" | diff before -
@@ -42,14 +42,14 @@ test_a_tree_without_hooks_gives_a_module_that_interposes() {
     loads "$HOOKED_KAMAILIO" "$PWD/modules"
 }
 
-# asks_for_hooks MODULE: whether it was built with them
+# asks_for_hooks MODULE: succeeds if MODULE was built with the hooks.
 asks_for_hooks() {
     nm --dynamic --undefined-only --format=just-symbols "$1" >wanted
     grep -qx ksr_tcp_conn_hooks_register wanted
 }
 
-# neither a new configuration nor a change of the module lies between
-test_hooks_that_come_or_go_give_another_module() {
+# Neither the configuration nor the module changes between the builds.
+test_module_is_rebuilt_when_hooks_come_or_go() {
     local module=modules/tcp_conn_limit.so
     cp -a "$stock" tree
     export KAMAILIO_SRC=$PWD/tree DESTDIR=$PWD MODULES_DIR=/modules
@@ -58,7 +58,7 @@ test_hooks_that_come_or_go_give_another_module() {
         return 1
     fi
     project patch
-    # as from an archive: nothing is newer than the objects
+    # As if unpacked from an archive: no file is newer than the objects.
     find tree -newer "$stock/src/config.mak" -exec touch -r "$stock/src/config.mak" {} +
     says "with the connection hooks" project module
     project install
@@ -77,7 +77,7 @@ test_hooks_of_another_abi_are_refused() {
     refused "ABI 99" project module KAMAILIO_SRC="$PWD/tree"
 }
 
-test_a_tree_that_is_not_configured_is_refused() {
+test_unconfigured_tree_is_refused() {
     mkdir -p tree/src/core
     cp "$hooked/src/Makefile.defs" tree/src/
     cp "$hooked"/src/core/tcp_{main,conn_hooks}.[ch] tree/src/core/
@@ -85,17 +85,17 @@ test_a_tree_that_is_not_configured_is_refused() {
     refused "make cfg" project install KAMAILIO_SRC="$PWD/tree"
 }
 
-test_what_was_not_built_is_not_installed() {
+test_install_without_build_is_refused() {
     cp -a "$hooked" tree
     refused "not built yet" project install KAMAILIO_SRC="$PWD/tree" DESTDIR="$PWD/dest"
     [ ! -e dest ]
 }
 
-test_a_tarball_with_another_checksum_is_refused() {
+test_tarball_with_wrong_checksum_is_refused() {
     mkdir -p project/kamailio-glue project/build/download
     cp -r "$root/kamailio-glue/scripts" project/kamailio-glue/
     echo "not a tarball" >project/build/download/kamailio_6.0.1.orig.tar.gz
-    refused "not the expected checksum" project/kamailio-glue/scripts/fetch.sh
+    refused "does not have the expected checksum" project/kamailio-glue/scripts/fetch.sh
     [ -z "$(files_below project/build)" ]
 }
 

@@ -1,20 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The two shared objects as they are shipped: which symbols they offer, and how
-# they are hardened.
+# The two shared objects as shipped: their exported symbols and their hardening.
 
 source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 
 : "${MODULE_PATH:?run make test}" "${STOCK_MODULE_PATH:?run make test}"
 
-# ours is the last folder of each path
+# Our module is in the last folder of each path.
 folders=("${MODULE_PATH##*:}" "${STOCK_MODULE_PATH##*:}")
 
 symbols() {
     nm --dynamic --defined-only --format=just-symbols "$1" | LC_ALL=C sort
 }
 
-# each OBJECT COMMAND...: runs COMMAND with the path of OBJECT in each folder
+# each OBJECT COMMAND...: runs COMMAND with the path of OBJECT in each folder.
 each() {
     local object=$1 folder
     shift
@@ -24,7 +23,7 @@ each() {
     done
 }
 
-# has_not PATTERN FILE: no line of FILE is like PATTERN
+# has_not PATTERN FILE: checks that no line of FILE matches PATTERN.
 has_not() {
     if grep -E -- "$1" "$2"; then
         echo "not expected: $1"
@@ -52,7 +51,7 @@ hardened() {
     readelf --wide --dynamic "$1" >dynamic
     readelf --wide --segments "$1" >segments
     has 'GNU_RELRO' segments
-    # an alignment of 0 is lld's
+    # lld writes an alignment of 0.
     has 'GNU_STACK .* RW +0(x[0-9a-f]+)?$' segments
     has_not 'RWE|R?WE ' segments
     has '\(FLAGS_1\).* NOW' dynamic
@@ -76,16 +75,16 @@ checked_by_the_compiler() {
     has ' __[a-z]+_chk(@|$)' undefined
 }
 
-test_the_module_offers_what_the_loader_asks_for() {
+test_module_exports_what_the_loader_needs() {
     each tcp_conn_limit.so module_symbols
 }
 
-test_the_library_offers_its_c_abi() {
+test_library_exports_its_c_abi() {
     each libtcp_conn_limit.so library_symbols
 }
 
-# each function of the list is declared, so none is offered by accident
-test_the_list_is_the_header() {
+# Each function in the list is declared, so no function is exported by accident.
+test_exported_functions_are_declared_in_the_header() {
     grep -oE '\b(tcl_[a-z_]+|tcp_connection_limit_srcip)\(' "$root/include/tcp_conn_limit.h" |
         tr -d '(' | LC_ALL=C sort -u >declared
     LC_ALL=C comm -23 "$root/tests/setup/library-symbols.txt" declared >undeclared
@@ -97,12 +96,12 @@ test_both_are_hardened() {
     each libtcp_conn_limit.so hardened
 }
 
-test_libraries_are_looked_for_beside_the_module_only() {
+test_module_searches_libraries_only_in_its_own_folder() {
     each tcp_conn_limit.so module_paths
     each libtcp_conn_limit.so library_paths
 }
 
-test_the_module_has_the_compilers_checks() {
+test_module_has_the_compilers_checks() {
     each tcp_conn_limit.so checked_by_the_compiler
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The module in the server that this machine's Debian has as a package, whose
-# calls it takes: that it limits, counts and ends well.
+# The module in the packaged server of this machine's Debian, with the attachment
+# interpose: it limits, counts and shuts down cleanly.
 
 source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 
@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 
 scripts=$root/kamailio-glue/scripts
 
-# A port at which nobody listens
+# Prints a free port.
 free_port() {
     local port
     for port in {15098..15198}; do
@@ -21,35 +21,35 @@ free_port() {
     return 1
 }
 
-# rpc COMMAND...: what the server answers
+# rpc COMMAND...: prints the server's answer.
 rpc() {
     "$KAMCMD" -s "unix:$PWD/ctl.sock" "$@"
 }
 
-# until_true COMMAND...: waits until COMMAND succeeds, for 20 seconds at most
+# until_true COMMAND...: waits until COMMAND succeeds, for at most 20 seconds.
 until_true() {
     local end=$((SECONDS + 20))
     until "$@"; do
         if [ "$SECONDS" -ge "$end" ]; then
-            echo "in vain: $*"
+            echo "did not succeed within 20 s: $*"
             return 1
         fi
         sleep 0.1
     done
 }
 
-# has COMMAND FIELD NUMBER: the server's answer to the command has the number
+# has COMMAND FIELD NUMBER: succeeds if FIELD of the server's answer is NUMBER.
 has() {
     rpc "$1" 2>/dev/null | grep -qx "[[:space:]]*$2: $3"
 }
 
-# Whether the process that is started last is there
+# Succeeds if the process that starts last is running.
 is_up() {
     rpc core.psa 2>/dev/null | grep -q "tcp main"
 }
 
-# Starts the server with a limit of 3 and sets `server`. LD_LIBRARY_PATH is for its
-# own modules.
+# Starts the server with a limit of 3 and sets `server` to its process. Its own
+# modules need LD_LIBRARY_PATH.
 start() {
     cat >kamailio.cfg <<-EOF
 		#!KAMAILIO
@@ -71,7 +71,7 @@ start() {
     until_true is_up
 }
 
-test_a_packaged_server_is_limited() {
+test_packaged_server_is_limited() {
     local descriptors=() descriptor port
     port=$(free_port)
     eval "$("$scripts/packaged.sh")"

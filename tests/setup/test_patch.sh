@@ -4,7 +4,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 
-# A tree without hooks, as far as they touch it
+# new_tree FOLDER: creates the parts of a tree without hooks that the patch needs.
 new_tree() {
     mkdir -p "$1/src/core"
     cp -p "${STOCK_KAMAILIO%/*}/Makefile.defs" "$1/src/"
@@ -15,7 +15,7 @@ hooks() {
     make -C "$root" "$1" KAMAILIO_SRC="$PWD/tree"
 }
 
-# unchanged COMMAND...: COMMAND leaves the tree as it is
+# unchanged COMMAND...: runs COMMAND and checks that it does not change the tree.
 unchanged() {
     cp -a tree before
     "$@"
@@ -39,7 +39,7 @@ test_patch_and_unpatch_may_be_repeated() {
     unchanged says "already applied" hooks patch
 }
 
-test_status_tells_the_version_and_whether_the_hooks_are_in() {
+test_status_shows_version_and_hooks() {
     new_tree tree
     says "not in" hooks status
     hooks patch
@@ -49,7 +49,7 @@ test_status_tells_the_version_and_whether_the_hooks_are_in() {
     says "9.8.7-dev1" hooks status
 }
 
-test_a_tree_that_does_not_fit_is_left_alone() {
+test_tree_that_does_not_fit_is_unchanged() {
     new_tree tree
     sed -i 's/^\(\t*\)tcpconn_listrm(tcpconn_id_hash.*/\1tcpconn_forget(c);/' tree/src/core/tcp_main.c
     unchanged refused "does not fit" hooks patch
@@ -58,19 +58,19 @@ test_a_tree_that_does_not_fit_is_left_alone() {
     says "does not fit" hooks status
 }
 
-test_a_missing_file_is_named() {
+test_missing_file_is_named() {
     new_tree tree
     rm tree/src/core/tcp_conn.h
     unchanged refused "src/core/tcp_conn.h: not found" hooks patch
 }
 
-test_hooks_in_part_are_refused() {
+test_partial_hooks_are_refused() {
     new_tree tree
     hooks patch
     rm tree/src/core/tcp_conn_hooks.c
     unchanged refused "only in part" hooks patch
     unchanged refused "src/core/tcp_conn_hooks.c" hooks unpatch
-    says "in only in part" hooks status
+    says "in, but only in part" hooks status
 }
 
 test_hooks_of_another_abi_are_refused() {
@@ -82,7 +82,7 @@ test_hooks_of_another_abi_are_refused() {
     says "another ABI: 99" hooks status
 }
 
-test_hooks_of_another_text_are_refused() {
+test_edited_hooks_are_refused() {
     new_tree tree
     hooks patch
     sed -i 's/may not block/MAY NOT BLOCK/; s/return: /returns: /' tree/src/core/tcp_conn_hooks.h
@@ -90,7 +90,7 @@ test_hooks_of_another_text_are_refused() {
     unchanged refused "src/core/tcp_conn_hooks.h" hooks unpatch
 }
 
-test_a_folder_that_is_no_tree_is_refused() {
+test_folder_without_a_tree_is_refused() {
     mkdir tree
     unchanged refused "not a Kamailio source tree" hooks patch
     rmdir tree
