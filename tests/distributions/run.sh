@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The behavioural tests with the server that a release of Debian has as a package:
+# The behavioural tests with the packaged server of a Debian release:
 #   run.sh SUITE [TEST...]
-# In a system of its own, made for it and removed afterwards, apt installs the
-# server; the module is built for the sources of that package and put beside the
-# server's modules. TEST is part of the name of a test; otherwise all run that need
-# no server with hooks.
+# apt installs the server in a separate system, which is created for this and removed
+# afterwards. The module is built for the sources of that package and put next to the
+# server's modules. TEST is part of a test's name; without it, all tests run that do
+# not need a server with hooks.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/apt.sh"
@@ -23,10 +23,10 @@ if [ ${#tests[@]} -eq 0 ]; then
     )
 fi
 
-[ "$(id -u)" -eq 0 ] || fail "making a system of its own needs root: run this as root"
-on_debian || fail "the packages are fetched from Debian's archive, on Debian only"
+[ "$(id -u)" -eq 0 ] || fail "creating a separate system needs root: run this as root"
+on_debian || fail "this is not Debian, so the packages cannot be fetched from its archive"
 
-# netbase: the server looks up the number of TCP in /etc/protocols
+# netbase: the server looks up the number of TCP in /etc/protocols.
 packages=(iproute2 kamailio kamailio-tls-modules netbase sip-tester)
 logs=$build/distributions
 tree=$logs/kamailio-$suite
@@ -37,12 +37,13 @@ system=$work/system
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 
-# apart [OPTION...] COMMAND...: with mounts and processes that end with it
+# apart [OPTION...] COMMAND...: runs COMMAND with its own mounts and processes, which
+# end with it.
 apart() {
     unshare --mount-proc --pid --fork --kill-child "$@"
 }
 
-# The archive by the machine's own way to it
+# Installs the system, through the machine's own proxies and archives.
 bootstrap() {
     local archive
     eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
@@ -57,7 +58,7 @@ bootstrap() {
             return
         fi
     done
-    echo "E: $suite could not be had from Debian's archive"
+    echo "E: cannot install $suite from Debian's archive"
     return 1
 }
 
@@ -65,9 +66,9 @@ write_settings() {
     printf 'deb %s %s main\ndeb-src %s %s main\n' "$1" "$suite" "$1" "$suite" \
         >"$system/etc/apt/sources.list"
     apt-config dump | grep -Ei '^Acquire::https?::Proxy ' >"$system/etc/apt/apt.conf.d/proxy" || true
-    # it is thrown away: nothing has to survive a loss of power
+    # The system is temporary, so it need not survive a power failure.
     echo force-unsafe-io >"$system/etc/dpkg/dpkg.cfg.d/unsafe-io"
-    # no service is started
+    # Start no service.
     printf '#!/bin/sh\nexit 101\n' >"$system/usr/sbin/policy-rc.d"
     chmod 755 "$system/usr/sbin/policy-rc.d"
 }
@@ -76,7 +77,7 @@ install_server() {
     local apt=(apart chroot "$system" env DEBIAN_FRONTEND=noninteractive apt-get)
     "${apt[@]}" update
     "${apt[@]}" install --yes --no-install-recommends "${packages[@]}"
-    # without the signature file, which is not everywhere
+    # Without the signature file, which not every archive has.
     "${apt[@]}" source --download-only --tar-only kamailio
     "${apt[@]}" source --download-only --diff-only kamailio
 }
@@ -94,14 +95,14 @@ build_module() {
     make -C "$root" package-module KAMAILIO_SRC="$tree" PACKAGE_DIR="$system$modules"
 }
 
-# The tests find their files by their paths on this machine. They have a network
-# of their own, in which nobody else takes the ports that are free.
+# The tests find their files by their paths on this machine. They run in their own
+# network namespace, in which no other process takes free ports.
 run_in_system() {
     local binary=$1
     shift
     install -D "$binary" "$system/tests/kamailio"
     mkdir -p "$system$root"
-    # shellcheck disable=SC2016 # for the other shell
+    # shellcheck disable=SC2016 # The other shell expands it.
     apart --net sh -c '
         system=$1 root=$2
         shift 2
@@ -118,8 +119,8 @@ run_in_system() {
 }
 
 binary=$(test_binary)
-say "$suite: making a system ..."
-logged "$logs/$suite-system.log" "making a system of $suite" bootstrap
+say "$suite: creating a system ..."
+logged "$logs/$suite-system.log" "creating a system of $suite" bootstrap
 say "$suite: installing the server ..."
 logged "$logs/$suite-install.log" "installing the server of $suite" install_server
 logged "$logs/$suite-sources.log" "unpacking the server's sources" unpack_sources

@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Builds the fuzz targets and runs them: run.sh SECONDS SEED TARGET...
-# Each for so many seconds, two at a time, from the inputs in seeds/ and those that
-# were found before, which are kept in build/fuzz/. The first finding ends it. With the
-# same SEED, and nothing kept, a run tries the same inputs as the one before, as far as it
-# gets; 0 is another one each time.
+# Each target runs for SECONDS, two at a time, starting from the inputs in seeds/ and
+# those found by earlier runs, which are kept in build/fuzz/. The first finding ends the
+# run. With the same SEED, and no kept inputs, a run tries the same inputs as the run
+# before, as far as it gets; 0 means another seed each time.
 # TCL_FUZZ_TREE is a Kamailio source tree.
 #
-# The stable toolchain is enough: the coverage that libFuzzer goes by is a pass of
-# LLVM, which needs no runtime of a sanitizer. That libFuzzer may also see what is
-# compared with what takes two thirds of the time, and the words and families that matter
-# are in the seeds. What AddressSanitizer would find of our
-# buffers, src/edge.rs does.
+# The stable toolchain suffices: the coverage that libFuzzer uses is a pass of LLVM,
+# which needs no sanitizer runtime. Tracing comparisons for libFuzzer would take two
+# thirds of the time, and the seeds already contain the words and address families that
+# matter. src/edge.rs finds the buffer overruns that AddressSanitizer would find.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
 
@@ -31,11 +30,11 @@ flags=(
     -Cllvm-args=-sanitizer-coverage-pc-table
 )
 
-# with --target, the flags are not for build scripts
+# With --target, the flags do not apply to build scripts.
 RUSTFLAGS=${flags[*]} cargo build --quiet --locked --release --target "$host" \
     --manifest-path "$crate/Cargo.toml" --target-dir "$root/target/fuzz"
 
-declare -A running=() # process and target
+declare -A running=() # The target of each process.
 
 start() {
     local target=$1
@@ -46,7 +45,7 @@ start() {
     running[$!]=$target
 }
 
-# Waits for one to end. Its figures, or the finding.
+# Waits for one target to end and prints its figures, or its finding.
 finish() {
     local process target log code=0 ended runs covered features corpus edges
     wait -n -p process "${!running[@]}" || code=$?
@@ -57,8 +56,8 @@ finish() {
         say "FOUND by $target:"
         { grep -aE -A 3 'panicked|^SUMMARY|ERROR|ALARM' "$log" || tail -n 5 "$log"; } |
             sed 's/^/    /' >&2
-        say "all of it: $log"
-        say "again: $binaries/$target $(sed -n 's/.*Test unit written to //p' "$log")"
+        say "full log: $log"
+        say "to reproduce: $binaries/$target $(sed -n 's/.*Test unit written to //p' "$log")"
         exit 1
     fi
     edges=$(sed -n 's/.*(\([0-9]*\) inline 8-bit counters).*/\1/p' "$log")
@@ -70,7 +69,7 @@ finish() {
         "$target" "$runs" $((runs / seconds)) "$covered" "$edges" "$features" "$corpus"
 }
 
-# shellcheck disable=SC2317 # a trap calls it
+# shellcheck disable=SC2317 # A trap calls it.
 stop() {
     if [ ${#running[@]} -gt 0 ]; then
         kill "${!running[@]}" 2>/dev/null || true

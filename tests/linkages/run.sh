@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The behavioural tests with our module in servers as released that are linked in
+# The behavioural tests with our module in unmodified servers that are linked in
 # other ways: run.sh KIND [TEST...]
-#   relro    bound at the start, and then all of it read-only
-#   no-plt   the same, and its calls go without a procedure linkage table
+#   relro    bound at startup, and then all of the GOT read-only
+#   no-plt   the same, with calls that do not use a procedure linkage table
 # The server's own modules are those of the server that `make -s env` builds.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
@@ -39,21 +39,21 @@ tree=$build/linkages/$kind
 build_server() {
     rm -rf "$tree"
     mkdir -p "$tree"
-    # the objects of the server are made anew, its modules are not needed
+    # The server's objects are rebuilt; its modules are not needed.
     tar -C "$stock" --exclude='*.o' --exclude='*.d' --exclude='*.so' --exclude=config.mak \
         --exclude=src/kamailio -cf - Makefile src | tar -C "$tree" -xf -
     make -C "$tree/src" cfg "${options[@]}"
     make -C "$tree/src" -j "$(nproc)" "$optimised" "${options[@]}" kamailio
 }
 
-# expect TEXT TABLE: a line of what readelf tells has the text
+# expect TEXT TABLE: checks that a line of readelf's output TABLE contains TEXT.
 expect() {
     if ! grep -q -- "$1" <<<"$2"; then
-        fail "the server is not linked as it should be: no $1 in"$'\n'"$2"
+        fail "the server $kind is linked wrongly: no $1 in"$'\n'"$2"
     fi
 }
 
-# That it is what it should be, or the tests show nothing
+# Checks that the server is linked as intended; otherwise the tests would prove nothing.
 check_linkage() {
     local server=$1 function relocations
     expect BIND_NOW "$(readelf --dynamic --wide "$server")"
@@ -63,7 +63,7 @@ check_linkage() {
         expect "_$relocation .* $function@" "$relocations"
     done
     if [ "$(wc -l <<<"$relocations")" -ne 2 ]; then
-        fail "more than one slot of a function:"$'\n'"$relocations"
+        fail "more than one GOT entry for accept or close:"$'\n'"$relocations"
     fi
 }
 

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The tests with sanitizers: run.sh [--long]
-#   address   AddressSanitizer: the engine's tests, and the programs in C that use the
-#             library, these with UndefinedBehaviorSanitizer, too
-#   server    both in a real server, for the module's C; AddressSanitizer for the
+#   address   AddressSanitizer: the engine's tests, and the C programs that use the
+#             library; the programs also with UndefinedBehaviorSanitizer
+#   server    both in a real server, for the module's C code; AddressSanitizer for the
 #             library. With --long more tests, see tests/README.md
 #   thread    ThreadSanitizer: the engine's tests with threads
 #
-# rustc has sanitizers behind -Zsanitizer, which a stable one takes only with
-# RUSTC_BOOTSTRAP. So the flag is no promise of Rust's: should a later rustc not know
-# it, change it here; nothing that is shipped is built this way. The runtimes come
-# with the toolchains of rustup; where they are missing (Debian's own rustc), the
-# parts that need them are skipped, and that is said.
+# rustc has sanitizers behind -Zsanitizer, which a stable rustc accepts only with
+# RUSTC_BOOTSTRAP. The flag is not stable: if a later rustc does not accept it, change
+# it here; nothing that is shipped is built this way. The runtimes come with the
+# toolchains of rustup. Where they are missing (Debian's own rustc), the parts that
+# need them are skipped with a message.
 #
-# Rust's standard library is as it comes, not instrumented. What it does with memory
-# of ours is seen only where it calls the C library (memcpy, malloc, free); what is
-# generic or inlined is compiled here and is seen, atomics among it.
+# Rust's standard library is the prebuilt one, not instrumented. Its accesses to our
+# memory are checked only where it calls the C library (memcpy, malloc, free). Generic
+# and inlined code, including atomics, is compiled here and checked.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/mirror.sh"
@@ -27,12 +27,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 out=$build/sanitize
 target=$(rustc -vV | sed -n 's/^host: //p')
 runtimes=$(rustc --print sysroot)/lib/rustlib/$target/lib
-# no attempt to go on after the first error, which would hide that there was one
+# Stop at the first error: continuing would hide it.
 c_flags="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 
 declare -A rust_flags=(
     [address]="-Zsanitizer=address"
-    # the standard library is another ABI to rustc without it
+    # Without it, rustc rejects the standard library as of another ABI.
     [thread]="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"
 )
 
@@ -43,30 +43,30 @@ case ${1-} in
     *) fail "usage: run.sh [--long]" ;;
 esac
 
-# part NAME COMMAND...: runs one part, whose output goes to a log, and says how many
-# tests it had
+# part NAME COMMAND...: runs one part with its output in a log and prints how many
+# tests passed.
 part() {
     local name=$1 began=$SECONDS passed
     shift
     logged "$out/$name.log" "sanitizer: $name" "$@"
     passed=$(awk '/^test result: ok/ { n += $4 } END { print n + 0 }' "$out/$name.log")
     if [ "$passed" -eq 0 ]; then
-        fail "sanitizer: $name: no test was run"
+        fail "sanitizer: $name: no test ran; see ${out#"$root/"}/$name.log"
     fi
     say "sanitizer: $name: $passed tests passed, no error, $((SECONDS - began)) s"
 }
 
-# has_runtime SANITIZER: whether this rustc comes with it
+# has_runtime SANITIZER: succeeds if this rustc has the sanitizer's runtime.
 has_runtime() {
     compgen -G "$runtimes/librustc*_rt.$1.a" >/dev/null
 }
 
-# instrumented SANITIZER [ARGUMENT...]: cargo test with the engine instrumented
+# instrumented SANITIZER [ARGUMENT...]: runs cargo test with the engine instrumented.
 instrumented() {
     local sanitizer=$1
     shift
     cd "$root"
-    # the engine optimised a little, or its tests take long
+    # The engine is optimised a little, because its tests would take long otherwise.
     RUSTC_BOOTSTRAP=1 RUSTFLAGS="${rust_flags[$sanitizer]}" \
         cargo --config profile.dev.opt-level=1 --config 'profile.dev.package."*".opt-level=0' \
         test --target "$target" --target-dir "$root/target/sanitize/$sanitizer" "$@"
@@ -82,15 +82,15 @@ address() {
         TCL_TEST_CFLAGS=$c_flags instrumented address "${engine_tests[@]}" -- --skip under_valgrind
 }
 
-# build_module TREE FOLDER: the module for TREE, instrumented, with the library of
-# the part `address`
+# build_module TREE FOLDER: builds the instrumented module for TREE, with the library
+# of the part `address`.
 build_module() {
     local folder=$out/$2
     mirror "$1" "$folder" "$glue/tcp_conn_limit"
     ln -sfn "$root/include" "$folder/include"
     cp -p --remove-destination \
         "$root/target/sanitize/address/$target/debug/deps/libtcp_conn_limit.so" "$folder/"
-    # LD: the tree's configuration has no place for the linker's flags of one module
+    # LD: the tree's configuration has no variable for the linker flags of one module.
     make -C "$mirrored" "CC_OPT=-O1 $c_flags" LD="gcc $c_flags" \
         TCL_LIBDIR=../../.. TCL_INCDIR=../../../include
     cp -p --remove-destination "$mirrored/tcp_conn_limit.so" "$folder/"
@@ -98,7 +98,7 @@ build_module() {
 
 server() {
     local modules=${STOCK_KAMAILIO%/kamailio}/modules tests binary
-    # a test that uses the shared library, so that it is built
+    # A test that uses the shared library, so that the library is built.
     instrumented address --no-run --test c_abi
     build_module "${HOOKED_KAMAILIO%/src/kamailio}" module
     build_module "${STOCK_KAMAILIO%/src/kamailio}" module-stock
@@ -108,9 +108,9 @@ server() {
         tests=(attached:: module:: interposed:: alone::)
     fi
     binary=$(test_binary)
-    # Into every process: the server itself is not instrumented, and the runtime must
-    # be there before anything is allocated. What leaks is for `make memcheck`: the
-    # server gives nothing back at its end.
+    # The runtimes are preloaded into every process: the server itself is not
+    # instrumented, and the runtime must be loaded before anything is allocated. Leaks
+    # are checked by `make memcheck`: the server frees nothing at its end.
     MODULE_PATH=$modules:$out/module STOCK_MODULE_PATH=$modules:$out/module-stock \
         ASAN_OPTIONS=detect_leaks=0 \
         LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \
@@ -128,7 +128,7 @@ for each in "asan address server" "tsan thread"; do
         if has_runtime "${parts[0]}"; then
             part "$name" "$name"
         else
-            say "sanitizer: $name: SKIPPED, for this rustc has no runtime ${parts[0]}: $runtimes"
+            say "sanitizer: $name: SKIPPED: no runtime ${parts[0]} in $runtimes; use a toolchain of rustup"
         fi
     done
 done
