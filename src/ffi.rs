@@ -185,7 +185,7 @@ fn report_panic(info: &PanicHookInfo<'_>) {
         // cut rather than fail
         let _ = write!(
             line,
-            "internal error, connections are admitted unchecked where it occurs: {info}"
+            "internal error; connections that hit it are admitted unchecked: {info}"
         );
         for byte in &mut line.bytes {
             if *byte == b'\n' {

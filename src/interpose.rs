@@ -288,8 +288,8 @@ fn find_entries() -> Result<Found, String> {
     };
     if let Some(name) = missing {
         return Err(format!(
-            "the executable does not call {name} of the C library in a way that can be \
-             interposed on (it has no JUMP_SLOT or GLOB_DAT relocation of that name)"
+            "the executable does not call {name} in a way that can be interposed on \
+             (it has no JUMP_SLOT or GLOB_DAT relocation for that name)"
         ));
     }
     let real = |index: usize| real(&image, &entries, index, names[index]);
@@ -327,7 +327,7 @@ fn real(image: &Image, entries: &[GotEntry], index: usize, name: &str) -> Result
         return match resolved.all(|other| other == first) {
             true => Ok(first),
             false => Err(format!(
-                "the executable's GOT entries of {name} do not agree"
+                "the executable's GOT entries for {name} hold different addresses"
             )),
         };
     }
@@ -339,7 +339,7 @@ fn real(image: &Image, entries: &[GotEntry], index: usize, name: &str) -> Result
         .into_iter()
         .map(look_up)
         .find(outside)
-        .ok_or_else(|| format!("there is no function {name} outside the executable"))
+        .ok_or_else(|| format!("no function {name} was found outside the executable"))
 }
 
 /// What the executable calls for `accept`.

@@ -142,9 +142,9 @@ impl Global {
         // Cut rather than fail.
         let _ = write!(
             line,
-            "cannot allocate the table's buckets before connections come: {error}; each page \
-             is allocated when a connection first needs it, so give the server more memory \
-             or lower tcp_max_connections"
+            "cannot allocate the table's buckets in advance: {error}; each page will be \
+             allocated when a connection first needs it; give the server more memory or \
+             lower tcp_max_connections"
         );
         self.log(TCL_LOG_WARN, &line);
     }

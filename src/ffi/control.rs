@@ -94,7 +94,7 @@ pub unsafe extern "C" fn tcl_init(
         let (config, host) = unsafe { (config.as_ref(), host.as_ref()) };
         init(config, host)
     })
-    .unwrap_or_else(|_| Err((TCL_EPANIC, "internal error: a panic was stopped".into())));
+    .unwrap_or_else(|_| Err((TCL_EPANIC, "internal error: caught a panic".into())));
     match outcome {
         Ok(()) => TCL_OK,
         Err((code, sentence)) => {
@@ -110,7 +110,7 @@ fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), (i32
     let config = config.ok_or_else(|| bad("no configuration"))?;
     let host = host.ok_or_else(|| bad("no host functions"))?;
     let (Some(log), Some(now), Some(rejected)) = (host.log, host.now, host.rejected) else {
-        return Err(bad("a function of tcl_host is null; all are needed"));
+        return Err(bad("a function in tcl_host is null; all are required"));
     };
     let range = |name: &str, value: i32, most: i32| match u32::try_from(value) {
         Ok(inside @ 1..) if value <= most => Ok(inside),
@@ -146,7 +146,7 @@ fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), (i32
         })
     })?;
     if !made {
-        let sentence = "there is a limiter in this process already";
+        let sentence = "this process already has a limiter";
         return Err((TCL_EALREADY, sentence.to_owned()));
     }
     // a cdylib has a standard library of its own, and so a hook of its own
@@ -182,7 +182,10 @@ pub unsafe extern "C" fn tcl_rules_load(
         let loaded = (|| {
             let texts = match (texts.is_null(), count) {
                 (_, 0) => &[],
-                (true, _) => return Err((TCL_EARG, format!("there are no {count} rules at null"))),
+                (true, _) => {
+                    let sentence = format!("`texts` is null but `count` is {count}");
+                    return Err((TCL_EARG, sentence));
+                }
                 // SAFETY: `count` pointers, as the caller promises.
                 (false, _) => unsafe { core::slice::from_raw_parts(texts, count as usize) },
             };
@@ -234,14 +237,18 @@ fn read(file: &CStr) -> Result<Vec<u8>, String> {
     let name = path.to_string_lossy();
     let name = name.escape_debug();
     let cannot = |error| {
-        format!("cannot read {name}: {error}; it must be there, and the server's user may read it")
+        format!(
+            "cannot read {name}: {error}; check that it exists and that Kamailio's user can read it"
+        )
     };
     // not to wait for the other end of what is no file
     let mut options = File::options();
     options.read(true).custom_flags(libc::O_NONBLOCK);
     let file = options.open(path).map_err(cannot)?;
     if !file.metadata().map_err(cannot)?.is_file() {
-        return Err(format!("{name} is not a regular file; name one"));
+        return Err(format!(
+            "{name} is not a regular file; give the path of one"
+        ));
     }
     let mut content = Vec::new();
     let mut limited = file.take(MAX_BYTES + 1);
@@ -249,7 +256,7 @@ fn read(file: &CStr) -> Result<Vec<u8>, String> {
     if content.len() as u64 > MAX_BYTES {
         let most = MAX_BYTES >> 20;
         return Err(format!(
-            "{name} has more than {most} MiB; rules take less, remove the rest"
+            "{name} is larger than {most} MiB; remove everything that is not a rule"
         ));
     }
     Ok(content)
@@ -352,18 +359,23 @@ impl Global {
             Notice::First { report, would } => return self.tell_first(report, *would),
             Notice::Summary(summary) => {
                 let most = summary.most.display(prefixes);
+                let verb = match (summary.rejected, summary.would_reject) {
+                    (true, false) => "rejected",
+                    (true, true) => "rejected or would reject",
+                    (false, _) => "would reject",
+                };
                 write!(
                     line,
-                    "in {} s {} more from {most}, {} from {} other sources",
-                    summary.seconds, summary.more, summary.more_of_others, summary.others
+                    "{verb} {} more connections from {most} and {} from {} other sources in {} s",
+                    summary.more, summary.more_of_others, summary.others, summary.seconds
                 )
             }
             Notice::Full { admitted, rejected } => {
                 level = TCL_LOG_WARN;
                 write!(
                     line,
-                    "the table had no place for new sources: {admitted} connections admitted \
-                     uncounted, {rejected} rejected; raise tcp_max_connections"
+                    "the table had no slot for new sources: admitted {admitted} connections \
+                     uncounted and rejected {rejected}; raise tcp_max_connections"
                 )
             }
             Notice::Untracked { admitted, rejected } => {
@@ -371,9 +383,9 @@ impl Global {
                 let first = interpose::first_untracked(self.limiter.max_connections());
                 write!(
                     line,
-                    "file descriptors from {first} on are not tracked, TCP main has too many \
-                     other open files: {admitted} connections admitted uncounted, {rejected} \
-                     rejected; raise tcp_max_connections, or attach by hooks"
+                    "file descriptors from {first} up are not tracked, and TCP main has too many \
+                     other open files: admitted {admitted} connections uncounted and rejected \
+                     {rejected}; raise tcp_max_connections or attach via hooks"
                 )
             }
         };

@@ -118,7 +118,7 @@ unsafe fn answer(outcome: Result<(), Refused>, error: *mut c_char, error_size: u
         Ok(()) => return TCL_OK,
         Err(Refused::Already) => (
             TCL_EALREADY,
-            "the functions are replaced already".to_owned(),
+            "the functions are already replaced".to_owned(),
         ),
         Err(Refused::NoMemory(error)) => (TCL_EMEM, error.to_string()),
         Err(Refused::Because(sentence)) => (TCL_EINTERPOSE, sentence),

@@ -118,14 +118,14 @@ impl<'a> Image<'a> {
             1 // no more: the first is the executable (dl_iterate_phdr(3))
         }
         if SLOT_TYPES.is_empty() {
-            return Err("interposition is made for x86-64 and aarch64 only".to_owned());
+            return Err("interposition supports only x86-64 and aarch64".to_owned());
         }
         let mut found: Option<(u64, *const Header, usize)> = None;
         // SAFETY: `first` is made for this argument, which outlives the call.
         unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut found).cast()) };
         let (bias, headers, count) = found
             .filter(|(_, headers, _)| !headers.is_null())
-            .ok_or("the dynamic linker does not tell where the executable lies")?;
+            .ok_or("the dynamic linker does not report where the executable is mapped")?;
         // SAFETY: `count` headers, of which nobody changes one; the executable stays
         // where it is until the process ends.
         let headers = unsafe { slice::from_raw_parts(headers, count) };
@@ -195,14 +195,14 @@ impl<'a> Image<'a> {
         name: &str,
     ) -> Result<GotEntry, String> {
         if symbol.st_shndx.get(NATIVE) != SHN_UNDEF {
-            return Err(format!("the executable has a function {name} of its own"));
+            return Err(format!("the executable defines its own function {name}"));
         }
         let kind = relocation.r_type(NATIVE, false);
         let addend = relocation.r_addend.get(NATIVE);
         if !SLOT_TYPES.contains(&kind) || addend != 0 {
             return Err(format!(
-                "the executable uses {name} by a relocation of type {} and addend {addend}, \
-                 which is none that can be interposed on",
+                "cannot interpose on {name}: the executable has an unsupported relocation for it \
+                 (type {}, addend {addend})",
                 kind.0
             ));
         }
@@ -215,7 +215,8 @@ impl<'a> Image<'a> {
         let at = self.bias.wrapping_add(offset) as usize;
         if !written || !at.is_multiple_of(align_of::<usize>()) {
             return Err(format!(
-                "the executable's GOT entry of {name} lies at {offset:#x}, where no data is"
+                "the executable's GOT entry for {name} at {offset:#x} is misaligned or outside its \
+                 writable segments"
             ));
         }
         Ok(GotEntry {
@@ -258,7 +259,7 @@ fn page_size() -> Result<u64, String> {
     // SAFETY: reads a constant of the system.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let size = u64::try_from(size).ok().filter(|&size| size > 0);
-    size.ok_or_else(|| "the system does not tell the size of a page".to_owned())
+    size.ok_or_else(|| "the system does not report its page size".to_owned())
 }
 
 /// What the dynamic section points to.
@@ -275,7 +276,7 @@ impl<'a> Dynamic<'a> {
         let header = header.ok_or("the executable is not dynamically linked")?;
         let section = span(header);
         let bytes = image.bytes(section.start, header.p_filesz.get(NATIVE));
-        let bytes = bytes.ok_or("the executable's dynamic section is cut off")?;
+        let bytes = bytes.ok_or("the executable's dynamic section is truncated")?;
         let count = bytes.len() / size_of::<Dyn64<NativeEndian>>();
         let (entries, _) = pod::slice_from_bytes::<Dyn64<NativeEndian>>(bytes, count)
             .map_err(|()| "the executable's dynamic section cannot be read")?;
@@ -301,7 +302,10 @@ impl<'a> Dynamic<'a> {
         };
         let expect = |tag: DynamicTag, size: usize| match value(tag) {
             Some(other) if other != size as u64 => {
-                Err(format!("the executable's dynamic tag {} is {other}", tag.0))
+                let tag = tag.0;
+                Err(format!(
+                    "the executable's dynamic tag {tag} is {other}, not {size}"
+                ))
             }
             _ => Ok(()),
         };
@@ -309,7 +313,10 @@ impl<'a> Dynamic<'a> {
         expect(DT_SYMENT, size_of::<Sym64<NativeEndian>>())?;
         expect(DT_PLTREL, DT_RELA.0 as usize)?;
         if value(DT_REL).is_some() {
-            return Err("the executable has relocations without addends".to_owned());
+            return Err(
+                "the executable has relocations without addends, which are not supported"
+                    .to_owned(),
+            );
         }
         let symbols = address(DT_SYMTAB).ok_or("the executable has no dynamic symbols")?;
         let strings = address(DT_STRTAB)

@@ -97,7 +97,7 @@ impl Changed {
         sealed?;
         if theirs > 0 {
             return Err(format!(
-                "somebody else has changed {theirs} of the executable's GOT entries since"
+                "another library has since changed {theirs} of the executable's GOT entries"
             ));
         }
         Ok(())
@@ -120,7 +120,7 @@ fn while_writable(changes: &[Change], work: impl FnOnce()) -> Result<Result<(), 
                 protect(at, page, libc::PROT_READ).map_err(sealing)?;
             }
             return Err(format!(
-                "cannot make the page of the executable's GOT entries writable: {error}"
+                "cannot make a page of the executable's GOT entries writable: {error}"
             ));
         }
         opened.push(at);
@@ -136,7 +136,7 @@ fn while_writable(changes: &[Change], work: impl FnOnce()) -> Result<Result<(), 
 }
 
 fn sealing(error: io::Error) -> String {
-    format!("cannot make the page of the executable's GOT entries read-only again: {error}")
+    format!("cannot make a page of the executable's GOT entries read-only again: {error}")
 }
 
 fn protect(page: usize, size: usize, protection: i32) -> io::Result<()> {

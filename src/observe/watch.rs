@@ -76,6 +76,10 @@ pub struct Summary {
     pub others: u64,
     /// How many these have.
     pub more_of_others: u64,
+    /// Some of all these connections were rejected.
+    pub rejected: bool,
+    /// Some would have been rejected, in monitor mode.
+    pub would_reject: bool,
     /// Seconds that the interval was long.
     pub seconds: u32,
 }
@@ -103,6 +107,10 @@ pub struct Watch {
     /// When the interval began; `None` before the first tick.
     since: Option<u32>,
     first_told: u32,
+    /// In this interval, some connections without a line of their own were rejected.
+    more_rejected: bool,
+    /// In this interval, some without a line of their own would have been rejected.
+    more_would_reject: bool,
     /// Where the first lines of this interval had run out: the next one begins
     /// there, so that it is not always the same sources that have none.
     ran_out_at: Option<usize>,
@@ -212,8 +220,8 @@ impl Watch {
         let rejected = report.rejected.saturating_sub(known.rejected);
         let would_reject = report.would_reject.saturating_sub(known.would_reject);
         (known.rejected, known.would_reject) = (report.rejected, report.would_reject);
-        let mut more = u64::from(rejected) + u64::from(would_reject);
-        if more == 0 {
+        let [mut rejected, mut would_reject] = [rejected, would_reject].map(u64::from);
+        if rejected == 0 && would_reject == 0 {
             return;
         }
         let due = known
@@ -222,15 +230,20 @@ impl Watch {
         if due && self.first_told < MAX_FIRST {
             self.first_told += 1;
             known.told = Some(now);
-            tell(Notice::First {
-                report,
-                would: rejected == 0,
-            });
-            more -= 1;
+            let would = rejected == 0;
+            tell(Notice::First { report, would });
+            if would {
+                would_reject -= 1;
+            } else {
+                rejected -= 1;
+            }
         } else if due {
             self.ran_out_at.get_or_insert(slot);
         }
+        let more = rejected + would_reject;
         known.more += more;
+        self.more_rejected |= rejected > 0;
+        self.more_would_reject |= would_reject > 0;
         // statistics
         limiter.log_suppressed().fetch_add(more, Ordering::Relaxed);
     }
@@ -252,6 +265,8 @@ impl Watch {
                 more: most.more,
                 others: sources - 1,
                 more_of_others: sum - most.more,
+                rejected: self.more_rejected,
+                would_reject: self.more_would_reject,
                 seconds,
             }));
         }
@@ -265,6 +280,7 @@ impl Watch {
             recent || limiter.table().find(*source).is_some()
         });
         self.first_told = 0;
+        (self.more_rejected, self.more_would_reject) = (false, false);
         if let Some(slot) = self.ran_out_at.take() {
             self.next_slot = slot;
         }

@@ -90,7 +90,7 @@ impl fmt::Display for Busy {
         let Busy { process } = self;
         write!(
             f,
-            "process {process} is loading rules at this moment: try again"
+            "process {process} is loading rules; try again when it is done"
         )
     }
 }

@@ -187,7 +187,7 @@ impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RuleError::Wrong(sentence) => f.write_str(sentence),
-            RuleError::NoMemory => f.write_str("no memory for the rules; use fewer of them"),
+            RuleError::NoMemory => f.write_str("not enough memory for the rules; use fewer rules"),
         }
     }
 }
@@ -213,20 +213,22 @@ enum Fault<'a> {
 impl fmt::Display for Fault<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Fault::NotText => f.write_str("this is not UTF-8; save the file as UTF-8"),
+            Fault::NotText => f.write_str("not valid UTF-8; save the file as UTF-8"),
             Fault::NoEquals => {
                 f.write_str("`=` is missing; write PREFIX=LIMIT, as in 192.0.2.0/24=100")
             }
             Fault::NoAddress => f.write_str(
-                "the prefix has no IPv4 or IPv6 address; write one as in \
-                 192.0.2.0/24 or 2001:db8::/32, or a plain address",
+                "not an IPv4 or IPv6 prefix; write one like 192.0.2.0/24 or \
+                 2001:db8::/32, or a single address",
             ),
-            Fault::Length(most) => {
-                write!(f, "the length after `/` is a number from 0 to {most}")
-            }
+            Fault::Length(most) => write!(
+                f,
+                "the prefix length after `/` must be a number from 0 to {most}",
+            ),
             Fault::Mapped(address) => write!(
                 f,
-                "the prefix is IPv4-mapped IPv6; write it as IPv4, its address is {address}",
+                "the prefix is IPv4-mapped IPv6; write it as an IPv4 prefix, with the address \
+                 {address}",
             ),
             Fault::TooLong(family, source) => {
                 let parameter = match family {
@@ -236,31 +238,35 @@ impl fmt::Display for Fault<'_> {
                 write!(
                     f,
                     "the prefix is longer than {parameter}, and a source is a whole /{}; \
-                     write {source}, or raise {parameter}",
+                     write {source} or raise {parameter}",
                     source.length,
                 )
             }
             Fault::HostBits(network) => write!(
                 f,
-                "the address has bits set beyond the prefix; write {network}",
+                "the address has bits set beyond the prefix length; write {network}",
             ),
             Fault::NoLimit => write!(
                 f,
-                "the limit after `=` is a number from 1 to {}, or `unlimited`",
+                "the limit after `=` must be a number from 1 to {} or `unlimited`",
                 i32::MAX,
             ),
             Fault::BelowOne => f.write_str(
-                "a limit is at least 1; `unlimited` means none; \
-                 to shut a prefix out, use a firewall",
+                "a limit must be at least 1; write `unlimited` for no limit, \
+                 or block the prefix with a firewall",
             ),
-            Fault::TooHigh => write!(f, "a limit is at most {}; `unlimited` means none", i32::MAX,),
+            Fault::TooHigh => write!(
+                f,
+                "a limit must be at most {}; write `unlimited` for no limit",
+                i32::MAX,
+            ),
             Fault::TooMany => write!(
                 f,
-                "there are more than {MAX_RULES} rules; join prefixes into shorter ones",
+                "there are more than {MAX_RULES} rules; merge prefixes into shorter ones",
             ),
             Fault::Twice(first) => write!(
                 f,
-                "{first} has a rule for this prefix already; remove one of the two",
+                "{first} already has a rule for this prefix; remove one of the two",
             ),
         }
     }
@@ -672,7 +678,7 @@ mod tests {
     fn no_memory_is_a_sentence() {
         assert_eq!(
             RuleError::NoMemory.to_string(),
-            "no memory for the rules; use fewer of them",
+            "not enough memory for the rules; use fewer rules",
         );
     }
 
@@ -705,8 +711,8 @@ mod tests {
         ] {
             assert_eq!(
                 reason(text),
-                "the prefix has no IPv4 or IPv6 address; write one as in \
-                 192.0.2.0/24 or 2001:db8::/32, or a plain address",
+                "not an IPv4 or IPv6 prefix; write one like 192.0.2.0/24 or \
+                 2001:db8::/32, or a single address",
             );
         }
         for text in [
@@ -719,25 +725,26 @@ mod tests {
         ] {
             assert_eq!(
                 reason(text),
-                "the length after `/` is a number from 0 to 32"
+                "the prefix length after `/` must be a number from 0 to 32"
             );
         }
         assert_eq!(
             reason("::/129=5"),
-            "the length after `/` is a number from 0 to 128",
+            "the prefix length after `/` must be a number from 0 to 128",
         );
         assert_eq!(
             reason("10.1.0.0/8=5"),
-            "the address has bits set beyond the prefix; write 10.0.0.0/8",
+            "the address has bits set beyond the prefix length; write 10.0.0.0/8",
         );
         assert_eq!(
             reason("2001:db8:0:1::/32=5"),
-            "the address has bits set beyond the prefix; write 2001:db8::/32",
+            "the address has bits set beyond the prefix length; write 2001:db8::/32",
         );
         for text in ["::ffff:192.0.2.0/120=5", "::ffff:192.0.2.0=5"] {
             assert_eq!(
                 reason(text),
-                "the prefix is IPv4-mapped IPv6; write it as IPv4, its address is 192.0.2.0",
+                "the prefix is IPv4-mapped IPv6; write it as an IPv4 prefix, with the address \
+                 192.0.2.0",
             );
         }
     }
@@ -748,7 +755,7 @@ mod tests {
             assert_eq!(
                 reason(text),
                 "the prefix is longer than ipv6_prefix, and a source is a whole /64; \
-                 write 2001:db8::/64, or raise ipv6_prefix",
+                 write 2001:db8::/64 or raise ipv6_prefix",
             );
         }
         let mut builder = RuleSet::builder(PrefixLengths::new(24, 64).unwrap());
@@ -756,7 +763,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "modparam rule 1: `192.0.2.7=5`: the prefix is longer than ipv4_prefix, \
-             and a source is a whole /24; write 192.0.2.0/24, or raise ipv4_prefix",
+             and a source is a whole /24; write 192.0.2.0/24 or raise ipv4_prefix",
         );
     }
 
@@ -771,20 +778,20 @@ mod tests {
         for text in ["", "-", "+5", "5=6", "5 6", "many", "Unlimited", "5 # note"] {
             assert_eq!(
                 reason(&format!("10.0.0.0/8={text}")),
-                "the limit after `=` is a number from 1 to 2147483647, or `unlimited`",
+                "the limit after `=` must be a number from 1 to 2147483647 or `unlimited`",
             );
         }
         for text in ["0", "-1", "-99999999999", "00"] {
             assert_eq!(
                 reason(&format!("10.0.0.0/8={text}")),
-                "a limit is at least 1; `unlimited` means none; \
-                 to shut a prefix out, use a firewall",
+                "a limit must be at least 1; write `unlimited` for no limit, \
+                 or block the prefix with a firewall",
             );
         }
         for text in ["2147483648", "99999999999999999999"] {
             assert_eq!(
                 reason(&format!("10.0.0.0/8={text}")),
-                "a limit is at most 2147483647; `unlimited` means none",
+                "a limit must be at most 2147483647; write `unlimited` for no limit",
             );
         }
         assert_eq!(set(&["10.0.0.0/8=2147483647"]).rules[0].limit, i32::MAX);
@@ -799,7 +806,7 @@ mod tests {
         );
         assert_eq!(
             file_error(b"\n10.0.0.0/8=\xff\n"),
-            "/etc/rules:2: `10.0.0.0/8=\u{fffd}`: this is not UTF-8; save the file as UTF-8",
+            "/etc/rules:2: `10.0.0.0/8=\u{fffd}`: not valid UTF-8; save the file as UTF-8",
         );
     }
 
@@ -814,7 +821,7 @@ mod tests {
         assert_eq!(Origin::Line("a\nb", 1).to_string(), "a\\nb:1");
         // a character cut in the middle
         let line = [&[b'x'; 60][..], "é\u{fffd}".as_bytes(), &[0xff]].concat();
-        let expected = format!("/etc/rules:1: `{}...`: this is not", "x".repeat(60));
+        let expected = format!("/etc/rules:1: `{}...`: not valid", "x".repeat(60));
         assert!(file_error(&line).starts_with(&expected));
     }
 
@@ -827,7 +834,7 @@ mod tests {
         builder.add(Origin::Modparam(2), "192.0.2.1=5").unwrap();
         assert_eq!(
             builder.build().unwrap_err().to_string(),
-            "r:3: `192.0.2.1/32 = 7`: modparam rule 2 has a rule for this prefix already; \
+            "r:3: `192.0.2.1/32 = 7`: modparam rule 2 already has a rule for this prefix; \
              remove one of the two",
         );
     }
@@ -844,7 +851,7 @@ mod tests {
         assert_eq!(
             builder.add(more, "192.0.2.1=1").unwrap_err().to_string(),
             "r:65536: `192.0.2.1=1`: there are more than 65535 rules; \
-             join prefixes into shorter ones",
+             merge prefixes into shorter ones",
         );
         let set = builder.build().unwrap();
         assert_eq!(set.rules().len(), MAX_RULES);

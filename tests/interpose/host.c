@@ -385,7 +385,7 @@ static void child_must_not_protect(int protection)
 		return;
 	}
 	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_EINTERPOSE);
-	CHECK(strstr(error, "cannot make the page") != NULL);
+	CHECK(strstr(error, "cannot make a page") != NULL);
 	CHECK(strstr(error, "Operation not permitted") != NULL);
 	now = entries_now();
 	CHECK(memcmp(now.content, at_first.content, sizeof(now.content)) == 0);

@@ -165,8 +165,8 @@ fn what_is_not_known_is_refused_by_name() {
         (&["-DNO_ACCEPT"][..], "accept"),
         (&["-DNO_CLOSE"], "close"),
         (&["-DCLOSE_OF_ITS_OWN"], "close"),
-        (&["-DCLOSE_IN_DATA"], "relocation of type"),
-        (&["-DCLOSE_IN_DATA", "-fno-plt", NOW], "relocation of type"),
+        (&["-DCLOSE_IN_DATA"], "unsupported relocation"),
+        (&["-DCLOSE_IN_DATA", "-fno-plt", NOW], "unsupported relocation"),
     ] {
         let program = Program::compile("refused.c", flags);
         run(program.command().arg(word));

@@ -171,9 +171,9 @@ static void policy_is_admit(void)
 	CHECK(sums.connections == 6 && sums.counted == 2);
 	CHECK(sums.uncounted == 4 && sums.differences == 0);
 	logged_after_an_interval(
-			"file descriptors from 66536 on are not tracked, TCP main has too "
-			"many other open files: 4 connections admitted uncounted, 0 "
-			"rejected; raise tcp_max_connections, or attach by hooks");
+			"file descriptors from 66536 up are not tracked, and TCP main has too "
+			"many other open files: admitted 4 connections uncounted and rejected "
+			"0; raise tcp_max_connections or attach via hooks");
 	CHECK(level == TCL_LOG_WARN);
 	/* at the limit with those that are counted */
 	next_number = 0;
@@ -201,9 +201,9 @@ static void policy_is_reject(void)
 	CHECK(stats().rejected == 2 && stats().untracked_rejected == 2);
 	CHECK(stats().full_rejected == 0 && stats().errors == 0);
 	logged_after_an_interval(
-			"file descriptors from 66536 on are not tracked, TCP main has too "
-			"many other open files: 0 connections admitted uncounted, 2 "
-			"rejected; raise tcp_max_connections, or attach by hooks");
+			"file descriptors from 66536 up are not tracked, and TCP main has too "
+			"many other open files: admitted 0 connections uncounted and rejected "
+			"2; raise tcp_max_connections or attach via hooks");
 	/* lower numbers are not affected */
 	next_number = FIRST_UNTRACKED - 1;
 	list[1] = admitted();

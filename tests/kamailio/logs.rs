@@ -27,7 +27,7 @@ attached_either_way!(
 /// Of the first rejection of a source in an interval.
 const FIRST: &str = "rejected connection from ";
 /// Of the others in the interval.
-const SUMMARY: &str = " more from ";
+const SUMMARY: &str = " more connections from ";
 
 /// Longer than any test.
 const A_DAY: i64 = 86_400;
@@ -44,7 +44,7 @@ fn be_rejected(server: &Server, c: u8, host: u8, times: u32) -> Client {
 }
 
 /// How many rejections the log tells of: one for each first line, and those
-/// that the summaries sum up as "N more from S, M from K other sources".
+/// that the summaries sum up as "rejected N more connections from S and M from K other sources".
 #[track_caller]
 fn told(log: &Log) -> u64 {
     let first = log.lines_with(FIRST).len() as u64;
@@ -110,7 +110,10 @@ fn every_rejection_is_told_once(mode: Mode) {
     assert!(after <= before + 2, "{before} {after}\n{log}");
     // A source is named in full, however the intervals fell.
     let lines = log.lines_with(SUMMARY);
-    assert!(lines[0].contains(" more from 127.70."), "{lines:?}");
+    assert!(
+        lines[0].contains(" more connections from 127.70."),
+        "{lines:?}"
+    );
 }
 
 fn summary_names_the_worst_and_counts_the_others(mode: Mode) {
@@ -137,7 +140,7 @@ fn summary_names_the_worst_and_counts_the_others(mode: Mode) {
     server.wait_for_log(1, SUMMARY);
     let log = mode.finish(server, &[]);
     let summary = log.lines_with(SUMMARY)[0];
-    let expected = "10 more from 127.70.0.2, 6 from 2 other sources";
+    let expected = "rejected 10 more connections from 127.70.0.2 and 6 from 2 other sources in ";
     assert!(summary.contains(expected), "{summary}");
     assert_eq!(told(&log), 20);
 }
@@ -302,6 +305,10 @@ fn monitor_mode_tells_the_same(mode: Mode) {
     let log = mode.finish(server, &[]);
     assert_eq!(told(&log), 30);
     assert!(log.lines_with(FIRST).is_empty());
+    for line in log.lines_with(SUMMARY) {
+        assert!(line.contains("would reject "), "{line}");
+        assert!(!line.contains("rejected "), "{line}");
+    }
 }
 
 /// Lets a test know that the watcher has dealt with a source's rejection.
