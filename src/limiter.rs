@@ -4,10 +4,14 @@
 
 #![forbid(unsafe_code)]
 
+mod token;
+mod totals;
 #[cfg(test)]
 mod wraparound_tests;
 
-use core::num::NonZeroU64;
+pub use token::{StaleToken, Token};
+pub use totals::{Fault, Totals};
+
 use std::io;
 
 use crate::policy::rulebook::{Busy, RuleId, Rulebook};
@@ -43,43 +47,6 @@ impl Worker {
     }
 }
 
-/// Names the cell in which a connection is counted; 64 bits, never 0.
-///
-/// ```text
-///   bits 0–31 slot + 1 │ 32–39 row │ 40–51 epoch of the slot
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token(NonZeroU64);
-
-impl Token {
-    const ROW_SHIFT: u32 = 32;
-    const EPOCH_SHIFT: u32 = 40;
-
-    fn new(slot: usize, row: usize, epoch: u32) -> Token {
-        let slot = NonZeroU64::MIN.saturating_add(slot as u64);
-        Token(slot | (row as u64) << Self::ROW_SHIFT | u64::from(epoch) << Self::EPOCH_SHIFT)
-    }
-
-    /// The token that `bits` are; `None` for 0.
-    pub fn from_bits(bits: u64) -> Option<Token> {
-        NonZeroU64::new(bits).map(Token)
-    }
-
-    /// As an integer, for a host to keep.
-    pub fn to_bits(self) -> u64 {
-        self.0.get()
-    }
-
-    /// Slot, row and epoch; `None` if no token looks like this.
-    fn parts(self) -> Option<(usize, usize, u32)> {
-        let bits = self.0.get();
-        let slot = (bits as u32).checked_sub(1)? as usize;
-        let row = (bits >> Self::ROW_SHIFT & 0xff) as usize;
-        let epoch = u32::try_from(bits >> Self::EPOCH_SHIFT).ok()?;
-        (row < ROWS).then_some((slot, row, epoch))
-    }
-}
-
 /// Why a connection is not to be admitted.
 #[derive(Clone, Copy, Debug)]
 pub struct Rejection(Reason);
@@ -109,76 +76,10 @@ pub enum NotCounted {
     TableFull,
 }
 
-/// The token does not name a cell with a connection: it was released before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StaleToken;
-
-/// The numbers since the start or the last reset, over all workers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Connections that were counted. May fall short where several threads of a
-    /// process, or workers that share a row, open connections at the same moment;
-    /// Kamailio's TCP main opens one at a time.
-    pub admitted: u64,
-    /// Connections that were rejected.
-    pub rejected: u64,
-    /// Connections that would have been rejected, in monitor mode.
-    pub would_reject: u64,
-    /// Those of `rejected` for whose source the table had no slot.
-    pub full_rejected: u64,
-    /// Those of `rejected` whose descriptor is not tracked, see
-    /// [`untracked`](Self::untracked).
-    pub untracked_rejected: u64,
-    /// Panics that were stopped at the C boundary.
-    pub panics: u64,
-    /// Connections admitted uncounted because the table had no slot.
-    pub table_full: u64,
-    /// Connections admitted uncounted because their descriptor is higher than those
-    /// that `interpose` tracks.
-    pub untracked: u64,
-    /// Calls with an address that is neither IPv4 nor IPv6.
-    pub bad_address: u64,
-    /// Releases of a token that names no connection.
-    pub stale_token: u64,
-    /// Descriptors that came back while they were still counted, see
-    /// `interpose`.
-    pub descriptor_reused: u64,
-}
-
-/// What went wrong, for [`Limiter::note`].
-#[derive(Clone, Copy, Debug)]
-pub enum Fault {
-    /// See [`Totals::panics`].
-    Panic,
-    /// See [`Totals::bad_address`].
-    BadAddress,
-    /// See [`Totals::descriptor_reused`].
-    DescriptorReused,
-    /// See [`Totals::untracked`].
-    Untracked,
-}
-
 /// From so many connections on, a source's peak is noted with each connection; what
 /// is below is sampled ([`crate::observe::watch`]), so that the many sources with few
 /// connections do not pay for it.
 const BUSY: i32 = 8;
-
-/// A total and where each row counts it.
-type TotalField = (fn(&mut Totals) -> &mut u64, fn(&Tally) -> &Statistic64);
-
-const TOTALS: [TotalField; 11] = [
-    (|t| &mut t.admitted, |t| &t.admitted),
-    (|t| &mut t.rejected, |t| &t.rejected),
-    (|t| &mut t.would_reject, |t| &t.would_reject),
-    (|t| &mut t.full_rejected, |t| &t.full_rejected),
-    (|t| &mut t.untracked_rejected, |t| &t.untracked_rejected),
-    (|t| &mut t.panics, |t| &t.panics),
-    (|t| &mut t.table_full, |t| &t.table_full),
-    (|t| &mut t.untracked, |t| &t.untracked),
-    (|t| &mut t.bad_address, |t| &t.bad_address),
-    (|t| &mut t.stale_token, |t| &t.stale_token),
-    (|t| &mut t.descriptor_reused, |t| &t.descriptor_reused),
-];
 
 /// Counts connections by source, in memory that all processes forked from its
 /// maker share.
@@ -455,15 +356,10 @@ impl Limiter {
 
     /// Counts a fault that `worker` ran into.
     pub fn note(&self, worker: Worker, fault: Fault) {
-        let tally = self.tally(worker);
-        let counter = match fault {
-            Fault::Panic => &tally.panics,
-            Fault::BadAddress => &tally.bad_address,
-            Fault::DescriptorReused => &tally.descriptor_reused,
-            Fault::Untracked => &tally.untracked,
-        };
         // statistics
-        counter.fetch_add(1, Ordering::Relaxed);
+        fault
+            .counter(self.tally(worker))
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     /// The limit of sources without a rule; 0 or less: none.
@@ -519,12 +415,9 @@ impl Limiter {
     /// Begins all statistics anew: totals, the rejections of sources and rules, and
     /// peaks, which are then what each source has now. Counts of connections stay.
     pub fn reset_stats(&self) {
-        let background = &self.region.header().background;
-        let sums = self.sums();
-        for ((_, pick), sum) in TOTALS.into_iter().zip(sums) {
-            // statistics: what is counted meanwhile comes after the reset
-            pick(&background.reset_at).store(sum, Ordering::Relaxed);
-        }
+        let header = self.region.header();
+        let background = &header.background;
+        totals::reset(&background.reset_at, &header.tallies);
         background.log_suppressed.store(0, Ordering::Relaxed);
         for slot in 0..self.table().slots() {
             if let Some((source, at)) = self.table().source_at(slot) {
@@ -576,27 +469,8 @@ impl Limiter {
 
     /// The numbers since the start or the last reset.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        let reset_at = &self.region.header().background.reset_at;
-        for ((field, pick), sum) in TOTALS.into_iter().zip(self.sums()) {
-            // statistics
-            let before = pick(reset_at).load(Ordering::Relaxed);
-            // a sum may have passed the highest number; and it may be a little less
-            // than at the reset, see `count_admitted`
-            let since = sum.wrapping_sub(before) as i64;
-            *field(&mut totals) = since.max(0).unsigned_abs();
-        }
-        totals
-    }
-
-    /// The sums over all tallies, in the order of [`TOTALS`].
-    fn sums(&self) -> [u64; TOTALS.len()] {
-        TOTALS.map(|(_, pick)| {
-            let tallies = self.region.header().tallies.iter();
-            // statistics
-            let numbers = tallies.map(|t| pick(t).load(Ordering::Relaxed));
-            numbers.fold(0, u64::wrapping_add)
-        })
+        let header = self.region.header();
+        Totals::since(&header.background.reset_at, &header.tallies)
     }
 
     /// How often the statistics were reset. Numbers that are read after it are of the
@@ -693,6 +567,7 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
+    use super::totals::TOTALS;
     use super::*;
     use crate::observe::audit::Audit;
 

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Token`]: names the cell in which one connection is counted.
+
+#![forbid(unsafe_code)]
+
+use core::num::NonZeroU64;
+
+use crate::shared::layout::ROWS;
+
+/// Names the cell in which a connection is counted; 64 bits, never 0.
+///
+/// ```text
+///   bits 0–31 slot + 1 │ 32–39 row │ 40–51 epoch of the slot
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(NonZeroU64);
+
+impl Token {
+    const ROW_SHIFT: u32 = 32;
+    const EPOCH_SHIFT: u32 = 40;
+
+    pub(super) fn new(slot: usize, row: usize, epoch: u32) -> Token {
+        let slot = NonZeroU64::MIN.saturating_add(slot as u64);
+        Token(slot | (row as u64) << Self::ROW_SHIFT | u64::from(epoch) << Self::EPOCH_SHIFT)
+    }
+
+    /// The token that `bits` are; `None` for 0.
+    pub fn from_bits(bits: u64) -> Option<Token> {
+        NonZeroU64::new(bits).map(Token)
+    }
+
+    /// As an integer, for a host to keep.
+    pub fn to_bits(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Slot, row and epoch; `None` if no token looks like this.
+    pub(super) fn parts(self) -> Option<(usize, usize, u32)> {
+        let bits = self.0.get();
+        let slot = (bits as u32).checked_sub(1)? as usize;
+        let row = (bits >> Self::ROW_SHIFT & 0xff) as usize;
+        let epoch = u32::try_from(bits >> Self::EPOCH_SHIFT).ok()?;
+        (row < ROWS).then_some((slot, row, epoch))
+    }
+}
+
+/// The token does not name a cell with a connection: it was released before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaleToken;
