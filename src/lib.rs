@@ -1,57 +1,105 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Limits the connections of each source address at constant cost.
 //!
-//! This is the engine of the Kamailio module `tcp_conn_limit`, and knows nothing
-//! of Kamailio: addresses and integers go in, verdicts and counts come out.
+//! This is the engine of the Kamailio module `tcp_conn_limit`. It does not depend on
+//! Kamailio: addresses and integers go in, verdicts and counts come out.
 //!
 //! ```text
 //!   Kamailio core            module tcp_conn_limit.so       this library
-//!  ┌────────────────────┐   ┌───────────────────────┐   ┌─────────────────────┐
-//!  │ accept      check ─┼──▶│ thin C shim:          │   │ ffi                 │
-//!  │ hashed     opened ─┼──▶│ hooks, parameters,    ├──▶│  └▶ limiter ◀ report│
-//!  │ unhashed   closed ─┼──▶│ RPC, counters         │   │      │        audit │
-//!  └────────────────────┘   └───────────────────────┘   │      ▼              │
-//!                                                       │ table ─▶ rows       │
-//!                                                       │   └──▶ region ◀─┘   │
-//!                                                       │  shared memory      │
-//!                                                       └─────────────────────┘
+//!  ┌────────────────────┐   ┌───────────────────────┐   ┌───────────────┐
+//!  │ accept      check ─┼──▶│ thin C shim:          │   │               │
+//!  │ hashed     opened ─┼──▶│ hooks, parameters,    ├──▶│ ffi           │
+//!  │ unhashed   closed ─┼──▶│ RPC, counters         │   │               │
+//!  └────────────────────┘   └───────────────────────┘   └───────────────┘
 //! ```
 //!
-//! A core without hooks calls nobody, so `interpose` takes the place of the C
-//! library's functions through which it accepts and closes, and makes the same three
-//! calls.
+//! A core without hooks does not call the module when it accepts or closes a
+//! connection. There, `interpose` replaces the functions of the C library that the core
+//! calls, and its wrappers make the same three calls.
+//!
+//! Inside the library, an arrow means "calls". `ffi` also attaches and detaches
+//! `interpose`.
+//!
+//! ```text
+//!   interpose ─────────▶ ffi ──────────────▶ observe
+//!   wrappers of          the C ABI;          reports, audit,
+//!   accept and close     panics stop here    log lines
+//!                         │                     │
+//!                         ▼                     │
+//!                        limiter ◀──────────────┘
+//!                        check, opened, closed
+//!                         │          │
+//!                         ▼          ▼
+//!                        table      policy
+//!                        slots      limits: rules
+//!                        and rows   and settings
+//!                         │          │
+//!                         ▼          ▼
+//!                        shared
+//!                        memory, atomics, processes
+//! ```
 //!
 //! # Reading order
 //!
-//! 1. [`source`]: who is counted.
-//! 2. [`limiter`]: check, opened, closed.
-//! 3. `hash` and `table`: where a source is found, how it gets and loses its place.
-//! 4. `rows`: what its count is.
-//! 5. [`rules`] (pure) and `rulebook` (shared): which limit a source has.
-//! 6. [`settings`] and `details`: what can be changed, what is known of a source.
-//! 7. `region`: the memory all this lies in.
-//! 8. [`report`] and [`audit`]: what an operator asks; [`watch`]: what the
-//!    background process samples and logs.
-//! 9. `interpose`: the way to a host without hooks.
-//! 10. [`ffi`]: the C ABI; `host`: what the host offers to us; `sync`: atomics.
+//! 1. [`source`]: what is counted.
+//! 2. [`limiter`]: check, opened, closed. In its folder: the token of a connection and
+//!    the totals.
+//! 3. `table`: `hash` and `directory` (how a source finds, gets and loses its slot),
+//!    `rows` (its count), `details` (its rejections and its peak), `hint`.
+//! 4. [`policy`]: [`rules`](policy::rules) (parsing and longest match, pure), `rulebook`
+//!    (the active rules in shared memory), [`settings`](policy::settings).
+//! 5. `shared`: `layout` and `region` (the shared memory), `sync` (atomics and the rules
+//!    of their orderings), `process`.
+//! 6. [`observe`]: [`report`](observe::report) and [`audit`](observe::audit) answer an
+//!    operator; [`watch`](observe::watch) samples sources and decides what is logged.
+//! 7. `interpose`: the attachment to a core without hooks.
+//! 8. [`ffi`]: the C ABI. `host`: the types and functions of the host.
 //!
-//! `unsafe` is in `region`, `interpose` and [`ffi`] only.
+//! `src/loom/` is not shipped. It replaces the atomics, the memory, the hash and the
+//! processes where `make loom` searches the orders of threads.
+//!
+//! `unsafe` is in `shared::region`, `interpose` and [`ffi`] only.
+//!
+//! # Glossary
+//!
+//! - **source**: what is counted and limited, a family and a masked address
+//!   ([`source::Source`]).
+//! - **slot**: an entry of the table. A source with connections has exactly one, among
+//!   the eight slots of its two buckets.
+//! - **`SlotRef`**: a slot, and the control word that was read in it. It is valid while
+//!   the slot still has this control word, except for rows entered since.
+//! - **row**: the cells of one worker, a cell for each slot. The **acceptor row** is the
+//!   row of the worker that accepts connections; its cells lie in the slots.
+//! - **token**: names the slot, row and epoch in which one connection is counted. The
+//!   host keeps it and gives it back when the connection closes ([`limiter::Token`]).
+//! - **epoch**: counts the claims of a slot, in 12 bits of its control word. It shows
+//!   that a token or a detail belongs to an earlier owner of the slot.
+//! - **stamp**: counts the attempts to take a slot, in the other 12 bits. It makes a
+//!   compare-exchange fail if the slot changed in between.
+//! - **generation**: counts the sets of rules that were published. Its lowest bit says
+//!   which half of the rules is active.
+//! - **active rules**: the rules that checks use now. To publish is to fill the inactive
+//!   half and then store the next generation.
 //!
 //! # Invariants
 //!
 //! 1. At rest, the sum of a source's cells is the number of its connections.
 //! 2. No cell is ever read as less than zero.
-//! 3. One acceptor: never more than the limit, never a false rejection. Several:
-//!    never more than the limit, if they count with it ([`Limiter::opened`]).
+//! 3. One acceptor: never more than the limit, never a false rejection. Several
+//!    acceptors: never more than the limit, if they count with it
+//!    ([`Limiter::opened`]).
 //! 4. A source with connections is never replaced.
 //! 5. A process killed at any instruction leaves the table usable.
-//! 6. No operation blocks or takes a lock; `check`, `opened` and `closed` allocate
-//!    nothing and do no I/O.
+//! 6. `check`, `opened` and `closed` never block, take no lock, allocate nothing and do
+//!    no I/O. This is not promised for other functions: two processes cannot publish
+//!    rules at the same time (`WriterLock`; the second one fails at once), and the
+//!    background watch and `interpose` have a mutex each. [`ffi`] says which calls wait,
+//!    and for what.
 //! 7. A panic admits the connection, is counted, and is logged once.
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 
-// in models a bucket has one slot
+// Under loom a bucket has one slot.
 #![cfg_attr(loom, allow(clippy::modulo_one, clippy::absurd_extreme_comparisons))]
 
 // The oracle of `tests/oracle/` is also used within the crate, by this name.
