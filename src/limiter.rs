@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Limiter`]: the story. May this source open one more connection? It did. It
-//! closed one.
+//! [`Limiter`]: decides whether a source may open one more connection
+//! ([`check`](Limiter::check)), counts it when it opens ([`opened`](Limiter::opened)) and
+//! releases it when it closes ([`closed`](Limiter::closed)).
 
 #![forbid(unsafe_code)]
 
@@ -33,12 +34,12 @@ use crate::table::{ClaimError, SlotRef, Table};
 pub struct Worker(usize);
 
 impl Worker {
-    /// The worker that accepts connections: its cells lie in the slots
-    /// themselves, so it is the fastest one.
+    /// The worker that accepts connections. Its cells lie in the slots themselves, which
+    /// makes it the fastest one.
     pub const ACCEPTOR: Worker = Worker(ACCEPTOR_ROW);
 
-    /// Worker `number`; 0 is [`ACCEPTOR`](Self::ACCEPTOR). More workers than rows
-    /// share rows.
+    /// Worker `number`; 0 is [`ACCEPTOR`](Self::ACCEPTOR). If there are more workers than
+    /// rows, they share rows.
     pub fn new(number: u32) -> Worker {
         match number as usize {
             ACCEPTOR_ROW => Worker(ACCEPTOR_ROW),
@@ -47,62 +48,62 @@ impl Worker {
     }
 }
 
-/// Why a connection is not to be admitted.
+/// Why a connection should not be admitted.
 #[derive(Clone, Copy, Debug)]
 pub struct Rejection(Reason);
 
 #[derive(Clone, Copy, Debug)]
 enum Reason {
-    /// Its source is at its limit or over it.
+    /// Its source is at or over its limit.
     Over {
         owner: Owner,
         connections: i32,
         rule: RuleId,
     },
-    /// Its source is at the limit that the caller brought along, or over it.
+    /// Its source is at or over the limit that the caller gave.
     OverGiven,
     /// The table has no slot for its source.
     Full,
-    /// It has a descriptor that is not tracked.
+    /// Its descriptor is not tracked.
     Untracked,
 }
 
 /// Why a connection was not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotCounted {
-    /// It would have been one more than the limit.
+    /// It would have exceeded the limit.
     OverLimit,
     /// The table has no slot for its source.
     TableFull,
 }
 
-/// From so many connections on, a source's peak is noted with each connection; what
-/// is below is sampled ([`crate::observe::watch`]), so that the many sources with few
-/// connections do not pay for it.
+/// A source with at least this many connections has its peak updated with each new
+/// connection. Lower peaks are sampled ([`crate::observe::watch`]), so that the many
+/// sources with few connections do not pay for it.
 const BUSY: i32 = 8;
 
-/// Counts connections by source, in memory that all processes forked from its
-/// maker share.
+/// Counts connections by source, in memory shared by all processes forked from the one
+/// that created it.
 pub struct Limiter {
     region: Region,
     hash: SourceHash,
     prefixes: PrefixLengths,
     max_connections: u32,
     hints: Hints,
-    /// For the threads of this process that load rules.
+    /// Admits one thread of this process at a time to publish rules.
     rules_gate: OneThread,
 }
 
 impl Limiter {
-    /// The most connections that a limiter can be made for.
+    /// The largest number of connections that a limiter can be sized for.
     pub const MAX_CONNECTIONS: u32 = Geometry::MAX_CONNECTIONS;
 
-    /// For up to `max_connections` connections (1 to 100,000,000) at a time. At a
-    /// `limit` of 0 or less all are admitted.
+    /// A limiter sized for `max_connections` connections (1 to 100,000,000) at a time.
+    /// With a `limit` of 0 or less, all connections are admitted.
     ///
     /// # Errors
     ///
-    /// A sentence that names the value or the reason.
+    /// A message that names the invalid value, or why the system gave no memory.
     pub fn new(
         max_connections: u32,
         limit: i32,
@@ -115,7 +116,7 @@ impl Limiter {
         Self::with_geometry(geometry, max_connections, limit, prefixes).map_err(|e| e.to_string())
     }
 
-    /// For models: with a table of `buckets` buckets.
+    /// A limiter for loom, with a table of `buckets` buckets.
     #[cfg(loom)]
     pub fn with_buckets(buckets: usize, limit: i32) -> Limiter {
         let geometry = Geometry::of_buckets(buckets);
@@ -147,8 +148,8 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Rejection`] if it may not; in monitor mode, too. What follows from it,
-    /// [`rejected`](Self::rejected) tells.
+    /// [`Rejection`] if it may not, also in monitor mode. Then
+    /// [`rejected`](Self::rejected) decides whether to close the connection.
     #[inline]
     pub fn check(&self, source: Source) -> Result<(), Rejection> {
         let settings = self.settings();
@@ -170,14 +171,14 @@ impl Limiter {
                 return answer;
             }
         }
-        if settings.on_full() == OnFull::Reject && !table.has_place(source) {
+        if settings.on_full() == OnFull::Reject && !table.has_room(source) {
             return Err(Rejection(Reason::Full));
         }
         Ok(())
     }
 
-    /// The full check, for a source that has as many connections as the lowest
-    /// limit of all. `None` if another source took the slot meanwhile.
+    /// The full check, for a source that has at least as many connections as the lowest
+    /// limit. `None` if another source took the slot meanwhile.
     #[cold]
     fn check_busy(
         &self,
@@ -192,7 +193,7 @@ impl Limiter {
             self.hints.set(at.slot);
             return Some(Ok(()));
         }
-        // before rejecting anybody: were they this source's connections?
+        // Before rejecting, confirm that the connections were those of this source.
         self.table().held(at)?;
         Some(Err(Rejection(Reason::Over {
             owner,
@@ -201,10 +202,10 @@ impl Limiter {
         })))
     }
 
-    /// Whether `source` may open one more connection that cannot be counted, because
-    /// its descriptor is not tracked. The policy for a full table applies, since the
-    /// reason is the same: there is nowhere to count it. If it admits, the limit
-    /// still applies to the connections that are counted.
+    /// May `source` open one more connection that cannot be counted, because its
+    /// descriptor is not tracked? The policy for a full table applies, since the reason
+    /// is the same: there is no cell to count it in. If the policy admits the connection,
+    /// the limit still applies to the connections that are counted.
     ///
     /// # Errors
     ///
@@ -217,7 +218,7 @@ impl Limiter {
         self.check(source)
     }
 
-    /// May `source` open one more connection, by `limit`, whatever rules and mode?
+    /// May `source` open one more connection under `limit`? Rules and mode are ignored.
     ///
     /// # Errors
     ///
@@ -232,7 +233,7 @@ impl Limiter {
             if connections < limit {
                 break;
             }
-            // as in `check_busy`
+            // Confirm before rejecting, as in `check_busy`.
             if table.held(at).is_some() {
                 return Err(Rejection(Reason::OverGiven));
             }
@@ -240,12 +241,12 @@ impl Limiter {
         Ok(())
     }
 
-    /// Counts a rejection by `worker`. Whether the connection is to be closed: not in
-    /// monitor mode, unless the caller brought the limit along.
+    /// Counts a rejection by `worker`. Returns whether the connection must be closed: yes,
+    /// except in monitor mode if the limit was not given by the caller.
     pub fn rejected(&self, worker: Worker, Rejection(reason): Rejection) -> bool {
         let close = self.mode() != Mode::Monitor || matches!(reason, Reason::OverGiven);
         let tally = self.tally(worker);
-        // statistics, all of it
+        // Relaxed (statistics), in the whole function.
         let count = |rejected: &Statistic64, would_reject: &Statistic64| {
             let number = if close { rejected } else { would_reject };
             number.fetch_add(1, Ordering::Relaxed);
@@ -283,10 +284,10 @@ impl Limiter {
 
     /// Counts a connection of `source` that `worker` opened.
     ///
-    /// With a `limit` above 0 the connection is counted only if the source has
-    /// then at most so many. This holds among any number of workers; two that
-    /// race for the last place may both be rejected. Without a limit it is counted
-    /// in any case.
+    /// With a `limit` above 0 the connection is counted only if the source then has at
+    /// most `limit` connections. This holds among any number of workers. Two workers that
+    /// race for the last connection within the limit may both be rejected. With a `limit`
+    /// of 0 or less the connection is counted whenever the source has or gets a slot.
     ///
     /// # Errors
     ///
@@ -304,7 +305,7 @@ impl Limiter {
             let at = match found {
                 Ok(at) => at,
                 Err(ClaimError::Full | ClaimError::Contended) => {
-                    // statistics
+                    // Relaxed (statistics).
                     self.tally(worker)
                         .table_full
                         .fetch_add(1, Ordering::Relaxed);
@@ -313,8 +314,8 @@ impl Limiter {
             };
             let in_row = rows.add(worker.0, at.slot);
             let Some(at) = table.held(at) else {
-                // lost the slot to another source between find and add; each
-                // turn takes another process that claimed just then
+                // Another source took the slot between find and add. The loop repeats
+                // only if another process claimed it at that moment.
                 rows.release(worker.0, at.slot);
                 continue;
             };
@@ -330,15 +331,15 @@ impl Limiter {
         }
     }
 
-    /// Takes off the connection that `token` was given for. Any process may do
-    /// it; `worker` is the one that does.
+    /// Releases the connection that `token` was given for. Any process may do this;
+    /// `worker` is the one that does.
     ///
     /// # Errors
     ///
-    /// [`StaleToken`] if the token was made up, or was released before and its
-    /// cell has no connection left; nothing has changed. A token that is released
-    /// twice while its source has other connections opened by the same worker
-    /// cannot be told from one of theirs: the host must release a token once.
+    /// [`StaleToken`] if the token was made up, or if it was released before and its
+    /// cell has no connection left; then no count has changed. A token that is released
+    /// twice while its source has other connections opened by the same worker cannot be
+    /// distinguished from one of theirs. So the host must release each token only once.
     #[inline]
     pub fn closed(&self, worker: Worker, token: Token) -> Result<(), StaleToken> {
         let released = token.parts().is_some_and(|(slot, row, epoch)| {
@@ -347,33 +348,33 @@ impl Limiter {
         if released {
             return Ok(());
         }
-        // statistics
+        // Relaxed (statistics).
         self.tally(worker)
             .stale_token
             .fetch_add(1, Ordering::Relaxed);
         Err(StaleToken)
     }
 
-    /// Counts a fault that `worker` ran into.
+    /// Counts a fault that `worker` encountered.
     pub fn note(&self, worker: Worker, fault: Fault) {
-        // statistics
+        // Relaxed (statistics).
         fault
             .counter(self.tally(worker))
             .fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The limit of sources without a rule; 0 or less: none.
+    /// The limit of sources without a rule; 0 or less means no limit.
     pub fn limit(&self) -> i32 {
         self.settings().limit()
     }
 
-    /// Changes the limit of sources without a rule. Closes no connection; a source
-    /// that is over it may open none until it fits.
+    /// Changes the limit of sources without a rule. A source over a lowered limit keeps
+    /// its connections but cannot open another until it drops below it.
     pub fn set_limit(&self, limit: i32) {
         self.settings().set_limit(limit);
     }
 
-    /// What happens to a connection over the limit.
+    /// The mode: what happens to a connection over the limit.
     pub fn mode(&self) -> Mode {
         self.settings().mode()
     }
@@ -383,37 +384,38 @@ impl Limiter {
         self.settings().set_mode(mode);
     }
 
-    /// What happens when the table is full.
+    /// The policy for a full table.
     pub fn on_full(&self) -> OnFull {
         self.settings().on_full()
     }
 
-    /// Changes what happens when the table is full.
+    /// Changes the policy for a full table.
     pub fn set_on_full(&self, policy: OnFull) {
         self.settings().set_on_full(policy);
     }
 
-    /// Puts `rules` in force, all at once; all others cease to be.
+    /// Publishes `rules`: they become active all at once and replace all rules before.
     ///
     /// # Errors
     ///
-    /// [`Busy`], and nothing has changed.
+    /// [`Busy`] if another process or thread publishes rules now; then no rule has
+    /// changed.
     pub fn set_rules(&self, rules: &RuleSet) -> Result<(), Busy> {
         self.rulebook().publish(rules, &self.rules_gate)
     }
 
-    /// How many rules are in force.
+    /// The number of active rules.
     pub fn rules_len(&self) -> usize {
         self.rulebook().len()
     }
 
-    /// How often rules came into force.
+    /// How often rules were published.
     pub fn rules_loaded(&self) -> u32 {
         self.rulebook().loads()
     }
 
-    /// Begins all statistics anew: totals, the rejections of sources and rules, and
-    /// peaks, which are then what each source has now. Counts of connections stay.
+    /// Resets all statistics: totals and the rejections of sources and rules to 0, and
+    /// each peak to the current count. Counts of connections do not change.
     pub fn reset_stats(&self) {
         let header = self.region.header();
         let background = &header.background;
@@ -427,73 +429,73 @@ impl Limiter {
             }
         }
         self.rulebook().reset();
-        // Release: who sees this number sees all that was set to 0 before
+        // Release: a reader that sees this number also sees everything reset before.
         background.resets.fetch_add(1, Ordering::Release);
     }
 
-    /// The configured prefixes.
+    /// The configured prefix lengths.
     pub fn prefixes(&self) -> PrefixLengths {
         self.prefixes
     }
 
-    /// Connections the table is made for.
+    /// The number of connections the table is sized for.
     pub fn max_connections(&self) -> u32 {
         self.max_connections
     }
 
-    /// Allocates the memory that check, opened and closed use, up to 1 GiB (20 million
-    /// connections), and maps it in this process, so that they wait for no page. For the
-    /// process that accepts, before it does: on a machine with several memory nodes the
-    /// memory then lies where that process runs.
+    /// Allocates the memory that `check`, `opened` and `closed` use, up to 1 GiB (19 million
+    /// connections), and maps it in this process, so that they do not wait for a page.
+    /// The accepting process should call this before it accepts: on a machine with several
+    /// memory nodes the memory then lies on the node where that process runs.
     ///
     /// # Errors
     ///
-    /// The system's error. The limiter works all the same: each page that is missing is
-    /// allocated when it is first touched.
+    /// The system's error. The limiter still works: each missing page is allocated when
+    /// it is first touched.
     pub fn populate(&self) -> io::Result<()> {
         self.region.populate()
     }
 
-    /// Bytes of the table that are in huge pages; 0 as well where /proc does not show it.
-    /// Reads a file: not for the process that accepts.
+    /// Bytes of the table that are in huge pages, or 0 if /proc does not show it. Reads a
+    /// file, so the accepting process should not call it.
     pub fn huge_bytes(&self) -> u64 {
         self.region.huge_bytes()
     }
 
-    /// Bytes of shared memory mapped for sources; rules have 6 MB beside it. A page
-    /// takes memory when it is first touched, also by a report, or when
+    /// Bytes of shared memory mapped for sources; rules have another 6 MB. A page takes
+    /// memory when it is first touched, which may be by a report, or when
     /// [`populate`](Self::populate) allocates it.
     pub fn table_bytes(&self) -> usize {
         self.region.table_bytes()
     }
 
-    /// The numbers since the start or the last reset.
+    /// The totals since the start or the last reset.
     pub fn totals(&self) -> Totals {
         let header = self.region.header();
         Totals::since(&header.background.reset_at, &header.tallies)
     }
 
-    /// How often the statistics were reset. Numbers that are read after it are of the
-    /// time since then, or since a later reset.
+    /// How often the statistics were reset. Statistics that are read after this number
+    /// cover the time since that reset or a later one.
     pub(crate) fn resets(&self) -> u32 {
         let resets = &self.region.header().background.resets;
-        // Acquire: see `reset_stats`
+        // Acquire: see `reset_stats`.
         resets.load(Ordering::Acquire)
     }
 
-    /// The counter of rejections of which no line of the log tells one by one.
+    /// The counter of rejections logged only in a summary line.
     pub(crate) fn log_suppressed(&self) -> &Statistic64 {
         &self.region.header().background.log_suppressed
     }
 
-    /// Sources and connections as counted last, see
+    /// The last sampled numbers of sources and connections, see
     /// [`last_occupancy`](Self::last_occupancy).
     pub(crate) fn gauges(&self) -> &Statistic64 {
         &self.region.header().background.gauges
     }
 
-    /// Notes that `source` at `at` has as many connections as now, which are
-    /// `at_least` so many.
+    /// Raises the peak of `source` at `at` to its current number of connections, which is
+    /// at least `at_least`.
     #[cold]
     fn note_peak(&self, source: Source, at: SlotRef, at_least: i32) {
         let sum = self.rows().sum(at.slot, at.control.rows());
@@ -535,25 +537,25 @@ impl Limiter {
         Rows::new(&self.region)
     }
 
-    /// Without the cost of an atomic addition, since this runs for every
-    /// connection: exact as long as no two calls for workers of one row overlap,
-    /// else it may miss one.
+    /// Avoids the cost of an atomic addition, since this runs for every connection. It is
+    /// exact as long as no two calls for workers of one row overlap; otherwise it may miss
+    /// one.
     #[inline]
     fn count_admitted(&self, worker: Worker) {
         let admitted = &self.tally(worker).admitted;
-        // statistics
+        // Relaxed (statistics).
         let before = admitted.load(Ordering::Relaxed);
         admitted.store(before.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// With a weak hash instead of its own.
+    /// The same limiter with a weak hash.
     #[cfg(test)]
     pub(crate) fn with_weak_hash(self, pairs: u64) -> Limiter {
         let hash = SourceHash::weak(pairs);
         Limiter { hash, ..self }
     }
 
-    /// For tests that preset what it holds.
+    /// The shared memory, for tests that preset its contents.
     #[cfg(test)]
     pub(crate) fn region(&self) -> &Region {
         &self.region
@@ -571,9 +573,9 @@ mod tests {
     use super::*;
     use crate::observe::audit::Audit;
 
-    /// Tallies at the highest number, be it by damage.
+    /// Tallies start at the highest number, as damaged memory may have it.
     #[test]
-    fn tallies_go_on_after_the_highest_number() {
+    fn tallies_wrap_around() {
         let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
         let source = Source::new(&[127, 0, 0, 1], PrefixLengths::DEFAULT).unwrap();
         for tally in &limiter.region.header().tallies {
@@ -597,9 +599,9 @@ mod tests {
         assert_eq!(limiter.totals(), expected);
     }
 
-    /// All places have the same source, with more connections than can be.
+    /// All slots hold the same source, with more connections than possible.
     #[test]
-    fn an_audit_of_damaged_counts_ends() {
+    fn audit_of_damaged_counts_ends() {
         let limiter = Limiter::new(10, 0, PrefixLengths::DEFAULT).unwrap();
         let source = Source::new(&[127, 0, 0, 1], PrefixLengths::DEFAULT).unwrap();
         limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();

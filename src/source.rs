@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Source`]: who is counted. A family and a masked address.
+//! [`Source`]: what is counted and limited, a family and a masked address.
 //!
 //! An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2) is the IPv4
 //! address: Kamailio never sets `IPV6_V6ONLY`, so an IPv4 peer of a socket that
@@ -14,7 +14,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 /// Address family of a [`Source`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// IPv4, IPv4-mapped IPv6 included.
+    /// IPv4, including IPv4-mapped IPv6.
     V4,
     /// IPv6.
     V6,
@@ -28,11 +28,11 @@ pub struct PrefixLengths {
 }
 
 impl PrefixLengths {
-    /// Each host for itself in IPv4; in IPv6 the /64 network, which a single
-    /// host owns as a rule (RFC 6177, RFC 7421).
+    /// A single host in IPv4. In IPv6 the /64 network, which usually belongs to a
+    /// single host (RFC 6177, RFC 7421).
     pub const DEFAULT: PrefixLengths = PrefixLengths { v4: 32, v6: 64 };
 
-    /// `v4` from 1 to 32, `v6` from 1 to 128, else `None`.
+    /// `v4` must be 1 to 32 and `v6` 1 to 128, else the result is `None`.
     pub fn new(v4: u32, v6: u32) -> Option<PrefixLengths> {
         if (1..=32).contains(&v4) && (1..=128).contains(&v6) {
             Some(PrefixLengths {
@@ -52,21 +52,21 @@ impl PrefixLengths {
         }
     }
 
-    /// Whether the upper half of an IPv6 address is all of a source. Then a
-    /// [`Source`] is told by its family and its [`word`](Source::word) alone.
+    /// Whether an IPv6 source is within the upper half of the address. Then family and
+    /// [`word`](Source::word) alone identify a [`Source`].
     #[inline]
     pub fn fit_one_word(self) -> bool {
         self.v6 <= 64
     }
 }
 
-/// Who is counted: family and masked address.
+/// What is counted: a family and a masked address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source {
     family: Family,
-    /// IPv4: the address in the lowest 32 bits.
+    /// The masked address. IPv4: in the lowest 32 bits.
     bits: u128,
-    /// See [`word`](Self::word): computed once, compared with up to eight slots.
+    /// See [`word`](Self::word). Computed once, compared with up to eight slots.
     word: u64,
 }
 
@@ -135,15 +135,16 @@ impl Source {
         }
     }
 
-    /// What a slot holds of the source. IPv4: the address. IPv6: the upper half of the
-    /// address, combined with the lower half so that sources of one network have
-    /// different words. With [`low`](Self::low) it gives the address back.
+    /// The part of the source that its slot holds. IPv4: the address. IPv6: the upper
+    /// half of the address, combined with the lower half so that sources of one network
+    /// have different words. The address can be computed from this and
+    /// [`low`](Self::low).
     #[inline]
     pub(crate) fn word(self) -> u64 {
         self.word
     }
 
-    /// IPv4: 0. IPv6: the lower half of the address, which is 0 if
+    /// IPv4: 0. IPv6: the lower half of the address. It is 0 if
     /// [`PrefixLengths::fit_one_word`].
     #[inline]
     pub(crate) fn low(self) -> u64 {
@@ -153,7 +154,8 @@ impl Source {
         }
     }
 
-    /// The masked address in network byte order: 4 bytes or 16, rest zero.
+    /// The masked address in network byte order, and its length: 4 or 16 bytes. The
+    /// remaining bytes are zero.
     pub fn octets(self) -> ([u8; 16], usize) {
         match self.family {
             Family::V4 => {
@@ -165,8 +167,8 @@ impl Source {
         }
     }
 
-    /// The source as text: `192.0.2.1`, or `2001:db8::/64` where the prefix is
-    /// shorter than the address.
+    /// The source as text: `192.0.2.1`, or `2001:db8::/64` if the prefix is shorter than
+    /// the address.
     pub fn display(self, prefixes: PrefixLengths) -> impl fmt::Display {
         SourceText {
             source: self,
@@ -175,10 +177,10 @@ impl Source {
     }
 }
 
-/// A bijection that maps 0 to 0 and neighbours far apart.
+/// A bijection that maps 0 to 0, and neighbours to numbers that are far apart.
 #[inline]
 fn spread(low: u64) -> u64 {
-    // odd, hence a bijection: 2⁶⁴ divided by the golden ratio
+    // 2⁶⁴ divided by the golden ratio. It is odd, hence this is a bijection.
     low.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_and_prints() {
+    fn sources_are_masked_and_printed() {
         assert_eq!(text("192.0.2.77", 32, 64), "192.0.2.77");
         assert_eq!(text("192.0.2.77", 24, 64), "192.0.2.0/24");
         assert_eq!(text("192.0.2.77", 1, 64), "128.0.0.0/1");
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn mapped_ipv4_is_ipv4() {
+    fn mapped_ipv4_address_is_ipv4() {
         let p = PrefixLengths::DEFAULT;
         assert_eq!(source("::ffff:192.0.2.1", p), source("192.0.2.1", p));
         assert_ne!(source("::fffe:192.0.2.1", p), source("192.0.2.1", p));
@@ -245,7 +247,7 @@ mod tests {
 
     #[test]
     fn family_is_part_of_the_source() {
-        // the same word, as IPv4 0.0.0.1 and as IPv6 0:0:0:1::/64
+        // IPv4 0.0.0.1 and IPv6 0:0:0:1::/64 have the same word.
         let p = PrefixLengths::DEFAULT;
         let (v4, v6) = (source("0.0.0.1", p), source("0:0:0:1::", p));
         assert_eq!(v4.word(), v6.word());
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn words_give_the_source_back() {
+    fn source_is_restored_from_its_words() {
         let wide = PrefixLengths::new(32, 128).unwrap();
         for address in ["192.0.2.1", "::", "2001:db8:1:2:3:4:5:6", "0.0.0.0"] {
             let s = source(address, wide);
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lengths_are_no_address() {
+    fn other_address_lengths_are_rejected() {
         for length in [0, 1, 3, 5, 15, 17] {
             assert_eq!(
                 Source::new(&[1; 17][..length], PrefixLengths::DEFAULT),
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_out_of_range() {
+    fn prefix_lengths_out_of_range_are_rejected() {
         for (v4, v6) in [(0, 64), (33, 64), (32, 0), (32, 129), (u32::MAX, 64)] {
             assert_eq!(PrefixLengths::new(v4, v6), None);
         }

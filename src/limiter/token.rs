@@ -24,17 +24,17 @@ impl Token {
         Token(slot | (row as u64) << Self::ROW_SHIFT | u64::from(epoch) << Self::EPOCH_SHIFT)
     }
 
-    /// The token that `bits` are; `None` for 0.
+    /// The token with these bits; `None` for 0.
     pub fn from_bits(bits: u64) -> Option<Token> {
         NonZeroU64::new(bits).map(Token)
     }
 
-    /// As an integer, for a host to keep.
+    /// The token as an integer, for the host to keep.
     pub fn to_bits(self) -> u64 {
         self.0.get()
     }
 
-    /// Slot, row and epoch; `None` if no token looks like this.
+    /// Slot, row and epoch; `None` if the bits cannot be a token.
     pub(super) fn parts(self) -> Option<(usize, usize, u32)> {
         let bits = self.0.get();
         let slot = (bits as u32).checked_sub(1)? as usize;
@@ -44,6 +44,6 @@ impl Token {
     }
 }
 
-/// The token does not name a cell with a connection: it was released before.
+/// The token does not name a cell with a connection: it was made up or released before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleToken;

@@ -6,39 +6,38 @@
 use crate::shared::layout::Tally;
 use crate::shared::sync::{Ordering, Statistic64};
 
-/// The numbers since the start or the last reset, over all workers.
+/// The statistics since the start or the last reset, summed over all workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Connections that were counted. May fall short where several threads of a
-    /// process, or workers that share a row, open connections at the same moment;
-    /// Kamailio's TCP main opens one at a time.
+    /// Connections that were counted. May be too low if several threads of a process, or
+    /// workers that share a row, open connections at the same moment. Kamailio's TCP main
+    /// opens one at a time.
     pub admitted: u64,
-    /// Connections that were rejected.
+    /// Rejected connections.
     pub rejected: u64,
     /// Connections that would have been rejected, in monitor mode.
     pub would_reject: u64,
-    /// Those of `rejected` for whose source the table had no slot.
+    /// The part of `rejected` for whose source the table had no slot.
     pub full_rejected: u64,
-    /// Those of `rejected` whose descriptor is not tracked, see
+    /// The part of `rejected` whose descriptor is not tracked, see
     /// [`untracked`](Self::untracked).
     pub untracked_rejected: u64,
     /// Panics that were stopped at the C boundary.
     pub panics: u64,
     /// Connections admitted uncounted because the table had no slot.
     pub table_full: u64,
-    /// Connections admitted uncounted because their descriptor is higher than those
-    /// that `interpose` tracks.
+    /// Connections admitted uncounted because their descriptor is higher than those that
+    /// `interpose` tracks.
     pub untracked: u64,
-    /// Calls with an address that is neither IPv4 nor IPv6.
+    /// Connections whose peer is neither IPv4 nor IPv6.
     pub bad_address: u64,
-    /// Releases of a token that names no connection.
+    /// Releases of a connection that was not counted.
     pub stale_token: u64,
-    /// Descriptors that came back while they were still counted, see
-    /// `interpose`.
+    /// Descriptors that were used again while they were still counted, see `interpose`.
     pub descriptor_reused: u64,
 }
 
-/// A total and where each row counts it.
+/// A total, and the counter of each row that adds to it.
 pub(super) type TotalField = (fn(&mut Totals) -> &mut u64, fn(&Tally) -> &Statistic64);
 
 pub(super) const TOTALS: [TotalField; 11] = [
@@ -56,14 +55,14 @@ pub(super) const TOTALS: [TotalField; 11] = [
 ];
 
 impl Totals {
-    /// The totals of all `tallies` since `reset_at`.
+    /// The sums of all `tallies` since they were `reset_at`.
     pub(super) fn since(reset_at: &Tally, tallies: &[Tally]) -> Totals {
         let mut totals = Totals::default();
         for ((field, pick), sum) in TOTALS.into_iter().zip(sums(tallies)) {
-            // statistics
+            // Relaxed (statistics).
             let before = pick(reset_at).load(Ordering::Relaxed);
-            // a sum may have passed the highest number; and it may be a little less
-            // than at the reset, see `count_admitted`
+            // A sum may have wrapped around. It may also be a little less than at the
+            // reset, see `Limiter::count_admitted`.
             let since = sum.wrapping_sub(before) as i64;
             *field(&mut totals) = since.max(0).unsigned_abs();
         }
@@ -71,10 +70,10 @@ impl Totals {
     }
 }
 
-/// Notes in `reset_at` what all `tallies` have in all.
+/// Stores the sums of all `tallies` in `reset_at`, from which [`Totals::since`] counts.
 pub(super) fn reset(reset_at: &Tally, tallies: &[Tally]) {
     for ((_, pick), sum) in TOTALS.into_iter().zip(sums(tallies)) {
-        // statistics: what is counted meanwhile comes after the reset
+        // Relaxed (statistics): whatever is counted meanwhile belongs after the reset.
         pick(reset_at).store(sum, Ordering::Relaxed);
     }
 }
@@ -82,13 +81,13 @@ pub(super) fn reset(reset_at: &Tally, tallies: &[Tally]) {
 /// The sums over all tallies, in the order of [`TOTALS`].
 fn sums(tallies: &[Tally]) -> [u64; TOTALS.len()] {
     TOTALS.map(|(_, pick)| {
-        // statistics
+        // Relaxed (statistics).
         let numbers = tallies.iter().map(|t| pick(t).load(Ordering::Relaxed));
         numbers.fold(0, u64::wrapping_add)
     })
 }
 
-/// What went wrong, for [`Limiter::note`].
+/// A fault to be counted with [`Limiter::note`](super::Limiter::note).
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     /// See [`Totals::panics`].

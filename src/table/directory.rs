@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! [`Table`]: the directory of sources: find, claim, replace.
 //!
-//! Fixed size, no lock, no tombstones: a keyed hash names two buckets of four
-//! slots, a source is in one of these eight slots or nowhere, for ever. So a
-//! look-up touches two cache lines at most, whatever went through the table
-//! before. Two choices keep the buckets evenly filled (Y. Azar et al., "Balanced
-//! allocations", 1994); a new source takes the second one only if the first has
-//! two sources with connections, so that few need a look at it.
+//! The table has a fixed size, no lock and no tombstones. A keyed hash maps a source to
+//! two buckets of four slots, and the source is in one of these eight slots or not in the
+//! table; this mapping never changes. So a look-up touches at most two cache lines,
+//! whatever happened in the table before. Two choices keep the buckets evenly filled (Y.
+//! Azar et al., "Balanced allocations", 1994). A new source considers the second bucket
+//! only if the first has two sources with connections, so that few look-ups need it.
 //!
 //! # A slot's life
 //!
@@ -23,55 +23,55 @@
 //! - **Free**: never used, given back before it was used, or left by a source that
 //!   moved.
 //! - **Claiming**: one process owns the slot and writes its key.
-//! - **Pending**: the key stands, but the same source might be pending elsewhere.
+//! - **Pending**: the key is written, but the same source might be Pending elsewhere.
 //! - **Live**: the source's one slot.
-//! - **Retiring**: still the source's one slot, but somebody wants it. Who opens a
-//!   connection of the source makes it Live again.
+//! - **Retiring**: still the source's one slot, but a process is about to take it. A
+//!   process that opens a connection of the source makes the slot Live again.
 //!
 //! The control word also holds the family, an epoch that counts the claims, the
 //! rows in which the source was counted, and a stamp that counts the attempts to
-//! take the slot. Stamp and epoch are never reset, so a process that was stopped
-//! for a while notices whatever happened to the slot meanwhile, unless it was
-//! exactly a multiple of 4,096 attempts.
+//! take the slot. Stamp and epoch are never reset, so a process that was stopped for a
+//! while detects any change to the slot meanwhile, unless the number of attempts was an
+//! exact multiple of 4,096.
 //!
 //! # Why a source has one slot
 //!
 //! Two processes may claim slots for one source at the same time. Each makes its
-//! slot Pending, then searches both buckets. In the total order of these steps
-//! one slot became Pending later than the other, and its owner sees the other
-//! one: if that is Live or Retiring, it withdraws; if it is still Pending, it sets
-//! it Free, which makes the other's confirmation fail. Either way at most one
-//! becomes Live.
+//! slot Pending, then searches both buckets. In the total order of these steps one slot
+//! became Pending later than the other, and its owner sees the earlier one. If the
+//! earlier slot is Live or Retiring, the later owner withdraws. If it is still Pending,
+//! the later owner sets it Free, which makes the confirmation of the earlier owner fail.
+//! Either way at most one becomes Live.
 //!
 //! # Why a source with connections is not replaced
 //!
 //! To count a connection, a process enters its row into the control word of the
 //! Live slot, adds to its cell there, and then checks that the slot is still Live
-//! and the same. To replace a source, a process makes it Retiring, checks that the
-//! cells of all rows entered are zero, and only then makes it Claiming. No row is
-//! entered meanwhile, since that takes a Live slot. In the total order either the
-//! addition comes before the check of the cells, which sees it, or Retiring comes
-//! before the check of the control word, which sees that and takes the addition
-//! back.
+//! and the same. To replace a source, a process makes the slot Retiring, checks that the
+//! cells of all entered rows are zero, and only then makes it Claiming. No row is entered
+//! meanwhile, since entering a row requires a Live slot. In the total order there are two
+//! cases. If the addition comes before the check of the cells, that check sees it. If the
+//! change to Retiring comes before the check of the control word, that check sees the
+//! change, and the process takes its addition back.
 //!
 //! # Why a source that returns may move
 //!
 //! A source without connections keeps its slot until another source needs it. If it
-//! always returned there, the choice between two buckets would be made once, at its
-//! first connection, and forgotten by a fleet that reconnects: buckets would fill up
-//! as with one random choice, and a new source would find no slot 100 times more
-//! often. So a source that returns to a bucket whose other slots are all busy, and
-//! whose other bucket has fewer busy ones, gives its slot up and claims one again. The
-//! old slot is Free before the new one is claimed, so the source never has two.
+//! always returned there, the choice between two buckets would be made only once, at its
+//! first connection, and would not reflect the load when a fleet reconnects: buckets would
+//! fill up as with one random choice, and a new source would find no slot 100 times more
+//! often. So a source gives up its slot and claims one again if it returns to a bucket
+//! whose other slots are all busy while its other bucket has fewer busy slots. The old
+//! slot is Free before the new one is claimed, so the source never has two.
 //!
-//! # A process killed on the way
+//! # If a process is killed in between
 //!
-//! A Retiring slot is taken over by whoever wants it. One that was left Pending is
-//! set free by who claims for the same source, and one that was left Claiming by
-//! nobody until the restart: a slot is lost, and nobody waits. A
-//! process killed between adding to a cell and giving the token out, or between the
-//! last word of its host about a connection and taking it off, leaves that one
-//! connection counted. `tests/killed.rs` says how often.
+//! A slot that was left Retiring can be taken over by any process. A slot that was left
+//! Pending is set Free by a process that claims for the same source. A slot that was left
+//! Claiming is lost until the restart, but no process waits for it. A process leaves one
+//! connection counted if it is killed between adding to a cell and returning the token,
+//! or after its host has dropped a connection but before the connection is released.
+//! `tests/killed.rs` measures how often.
 
 #![forbid(unsafe_code)]
 
@@ -82,16 +82,16 @@ use crate::source::{Family, PrefixLengths, Source};
 use crate::table::hash::SourceHash;
 use crate::table::rows::{RowSet, Rows};
 
-/// How often a lost race is run again. Losing once takes another process that
+/// Attempts before a claim fails as contended. An attempt fails only if another process
 /// claims in the same two buckets at the same moment.
 const ATTEMPTS: u32 = 16;
 
-/// A bucket with fewer sources that have connections takes another one without
-/// a look at the second bucket.
+/// If fewer slots than this are busy in the first bucket, a new source takes a slot there
+/// and the second bucket is not examined.
 const FEW: usize = SLOTS_PER_BUCKET / 2;
 
-/// A source that returns leaves its bucket if this many others there have connections
-/// and its other bucket has fewer.
+/// A returning source leaves its bucket if at least this many other sources there have
+/// connections and fewer slots of its other bucket are busy.
 const CROWDED: usize = SLOTS_PER_BUCKET - 1;
 
 /// State, family, epoch, rows and stamp of a slot, as one word.
@@ -121,8 +121,8 @@ impl Control {
         Control(word.load(ordering))
     }
 
-    /// Words that this module never writes read as Claiming: a slot to leave
-    /// alone.
+    /// Values that this module never writes are read as Claiming, so that the slot is
+    /// left alone.
     #[inline]
     fn state(self) -> State {
         match self.0 & Self::STATE {
@@ -170,7 +170,7 @@ impl Control {
         Control(self.0 | RowSet::of(row).0 << Self::ROWS_SHIFT)
     }
 
-    /// Whether nothing but rows was entered between the two.
+    /// Whether the two differ at most in their rows.
     #[inline]
     fn is_same_but_rows(self, other: Control) -> bool {
         (self.0 ^ other.0) & !Self::ROWS == 0
@@ -180,7 +180,7 @@ impl Control {
         Control(self.0.wrapping_add(1 << Self::STAMP_SHIFT))
     }
 
-    /// Claimed for the next source, which is of `family`, in no row yet.
+    /// Claiming for the next source, of `family`: the next epoch and no rows.
     fn claimed_for(self, family: Family) -> Control {
         let stamp = self.0 >> Self::STAMP_SHIFT << Self::STAMP_SHIFT;
         let epoch = ((self.epoch() + 1) & Self::EPOCH_MASK) << Self::EPOCH_SHIFT;
@@ -192,7 +192,7 @@ impl Control {
     }
 }
 
-/// Where a source is, and the control word under which it was seen there.
+/// The slot of a source, and the control word that was read there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotRef {
     pub(crate) slot: usize,
@@ -202,9 +202,10 @@ pub(crate) struct SlotRef {
 /// Why a source got no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClaimError {
-    /// All eight slots hold sources with connections.
+    /// None of the eight slots is free or idle: they hold sources with connections, or
+    /// are being claimed.
     Full,
-    /// Another process was in the way at each of the attempts.
+    /// Each of the attempts failed because of another process.
     Contended,
 }
 
@@ -214,7 +215,7 @@ pub(crate) struct Table<'a> {
     region: &'a Region,
     rows: Rows<'a>,
     hash: &'a SourceHash,
-    /// Whether family and word tell a source apart without its low half.
+    /// Whether family and word identify a source without its lower half.
     one_word: bool,
 }
 
@@ -238,10 +239,11 @@ impl<'a> Table<'a> {
         self.find_in(self.buckets_of(source), source)
     }
 
-    /// The Live slot of `source` with `row` entered, claimed for it if it has none.
+    /// The Live slot of `source` with `row` entered. If the source has no slot, one is
+    /// claimed.
     ///
-    /// A source that returns to a crowded bucket moves to its other bucket: then
-    /// `on_move` is called with the slot it left and the slot it has now.
+    /// A source that returns to a crowded bucket may move to its other bucket. Then
+    /// `on_move` is called with the slot it left and its new slot.
     #[inline]
     pub(crate) fn find_or_claim(
         self,
@@ -275,23 +277,23 @@ impl<'a> Table<'a> {
         Err(ClaimError::Contended)
     }
 
-    /// 51 bits that distinguish `source` from other sources in the same slot: an IPv4
-    /// address whole; of an IPv6 source 50 bits of a keyed hash, which two sources of
-    /// one slot share with a probability below 2⁻³⁵ in a table of any size (their
-    /// bucket is part of the hash), and no IPv4 address has.
+    /// 51 bits that distinguish `source` from other sources in the same slot. IPv4: the
+    /// whole address. IPv6: 50 bits of a keyed hash, and a bit that no IPv4 address has.
+    /// Two IPv6 sources of one slot share them with a probability below 2⁻³⁵ in a table
+    /// of any size (their bucket is part of the hash).
     pub(crate) fn identity(self, source: Source) -> u64 {
         match source.family() {
             Family::V4 => source.word(),
             Family::V6 => {
-                // multiplied, so that the 50 upper bits depend on all 64
+                // The multiplication makes the 50 upper bits depend on all 64.
                 let hash = self.hash.of(source).wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 1 << 50 | hash >> 14
             }
         }
     }
 
-    /// Whether there is a slot that `source`, which has none, could take.
-    pub(crate) fn has_place(self, source: Source) -> bool {
+    /// Whether `source`, which has no slot, could claim one now.
+    pub(crate) fn has_room(self, source: Source) -> bool {
         self.choose(self.buckets_of(source)).is_some()
     }
 
@@ -299,7 +301,7 @@ impl<'a> Table<'a> {
     #[inline]
     pub(crate) fn live_at(self, slot: usize, source: Source, row: usize) -> Option<SlotRef> {
         let entry = self.any_slot(slot)?;
-        // publish: as in `find_in`
+        // publish: as in `find_in`.
         let control = Control::load(&entry.control, Ordering::Acquire);
         let is_it = control.state() == State::Live
             && control.with_row(row) == control
@@ -307,11 +309,11 @@ impl<'a> Table<'a> {
         is_it.then_some(SlotRef { slot, control })
     }
 
-    /// `at` as it is now, with the rows entered meanwhile, if its source still
-    /// has the slot. Asked after adding to a cell, see the module's documentation.
+    /// `at` with the rows entered since, if the slot is otherwise unchanged. To be called
+    /// after adding to a cell, see the module's documentation.
     #[inline]
     pub(crate) fn held(self, at: SlotRef) -> Option<SlotRef> {
-        // total order, see crate::shared::sync
+        // total order, see crate::shared::sync.
         let control = Control::load(&self.slot(at.slot).control, Ordering::SeqCst);
         let SlotRef { slot, .. } = at;
         control
@@ -323,24 +325,24 @@ impl<'a> Table<'a> {
     #[inline]
     pub(crate) fn in_use_since(self, slot: usize, epoch: u32) -> bool {
         self.any_slot(slot).is_some_and(|entry| {
-            // Relaxed: a source with connections is not replaced, so for the holder
-            // of a token of this epoch nothing changes; for others it does not
-            // matter when they learn of a change.
+            // Relaxed: a source with connections is not replaced, so state and epoch do
+            // not change for the holder of a token of this epoch. For other callers it
+            // does not matter when they see a change.
             let control = Control::load(&entry.control, Ordering::Relaxed);
             control.is_in_use() && control.epoch() == epoch
         })
     }
 
-    /// The source whose slot `slot` is, if any.
+    /// The source that has `slot`, if any.
     pub(crate) fn source_at(self, slot: usize) -> Option<(Source, SlotRef)> {
         let entry = self.slot(slot);
         loop {
-            // publish: the key that belongs to this control word, or a later one
+            // publish: the key read below belongs to this control word or to a later one.
             let control = Control::load(&entry.control, Ordering::Acquire);
             if !control.is_in_use() {
                 return None;
             }
-            // Acquire: the second look at the control word must not come before
+            // Acquire: `held` must not read the control word before this load.
             let word = entry.word.load(Ordering::Acquire);
             let low = if self.one_word {
                 0
@@ -354,11 +356,11 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The connections of the source in `slot`; 0 if there is none. Reads neither its
-    /// key nor its details.
+    /// The connections of the source in `slot`; 0 if the slot is not in use. Reads neither
+    /// key nor details.
     #[inline]
     pub(crate) fn connections_at(self, slot: usize) -> u32 {
-        // publish: the rows that belong to this control word
+        // publish: the rows that belong to this control word.
         let control = Control::load(&self.slot(slot).control, Ordering::Acquire);
         // Summed before the state decides: the cell is next to the control word, and no
         // processor can predict which slots are in use.
@@ -369,7 +371,7 @@ impl<'a> Table<'a> {
         if control.is_in_use() { connections } else { 0 }
     }
 
-    /// Whether `slot` is some source's slot.
+    /// Whether `slot` is the slot of a source.
     #[inline]
     pub(crate) fn is_in_use(self, slot: usize) -> bool {
         // Relaxed: a hint; the caller reads the slot again before it uses it.
@@ -384,7 +386,7 @@ impl<'a> Table<'a> {
         &self.region.details()[slot]
     }
 
-    /// The slot of a number that may come from outside.
+    /// The slot with this number, which may be out of range.
     #[inline]
     fn any_slot(self, slot: usize) -> Option<&'a Slot> {
         let bucket = self.region.buckets().get(slot / SLOTS_PER_BUCKET)?;
@@ -400,8 +402,8 @@ impl<'a> Table<'a> {
     fn buckets_of(self, source: Source) -> [usize; 2] {
         let hash = self.hash.of(source);
         let count = self.region.buckets().len() as u64;
-        // from 32 random bits to 0..count by multiplication: D. Lemire, "Fast
-        // random integer generation in an interval", 2019
+        // A multiplication maps 32 random bits to 0..count: D. Lemire, "Fast random
+        // integer generation in an interval", 2019.
         let pick = |bits: u64| (((bits & 0xffff_ffff) * count) >> 32) as usize;
         let (first, second) = (pick(hash), pick(hash >> 32));
         if first != second {
@@ -411,16 +413,16 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// All eight slots are compared before anything is decided: both cache lines
-    /// are then fetched at once, and a processor cannot foresee which slot it is
-    /// anyway, so that a branch for each slot costs more than it spares.
+    /// Compares all eight slots before it decides: both cache lines are then fetched at
+    /// once. A processor cannot predict which slot matches, so a branch for each slot
+    /// would cost more than it saves.
     #[inline]
     fn find_in(self, buckets: [usize; 2], source: Source) -> Option<SlotRef> {
         let word = source.word();
         let mut hits = 0u32;
         for (b, bucket) in buckets.into_iter().enumerate() {
             for (i, entry) in self.region.buckets()[bucket].slots.iter().enumerate() {
-                // Relaxed: a sieve, `has_key` looks again
+                // Relaxed: only a filter; `has_key` loads the word again.
                 let hit = entry.word.load(Ordering::Relaxed) == word;
                 hits |= u32::from(hit) << (b * SLOTS_PER_BUCKET + i);
             }
@@ -430,8 +432,8 @@ impl<'a> Table<'a> {
             hits &= hits - 1;
             let slot = buckets[i / SLOTS_PER_BUCKET] * SLOTS_PER_BUCKET + i % SLOTS_PER_BUCKET;
             let entry = self.slot(slot);
-            // publish: what is read below belongs to this control word or to a
-            // later one; if it is a later one, `held` will say so
+            // publish: what is read below belongs to this control word or to a later one.
+            // If it is a later one, `held` returns `None`.
             let control = Control::load(&entry.control, Ordering::Acquire);
             if control.is_in_use() && self.has_key(slot, entry, control, source) {
                 return Some(SlotRef { slot, control });
@@ -449,15 +451,15 @@ impl<'a> Table<'a> {
                 || self.detail(slot).low.load(Ordering::Acquire) == source.low())
     }
 
-    /// The slot to claim: a free one before one whose source has no connections,
-    /// in the first bucket while that has few sources with connections, else in
-    /// the bucket with fewer.
+    /// The slot to claim, in the first bucket while few of its slots are busy, otherwise
+    /// in the bucket with fewer busy slots. A free slot is preferred to one whose source
+    /// has no connections.
     fn choose(self, buckets: [usize; 2]) -> Option<SlotRef> {
-        let first = self.look(buckets[0]);
+        let first = self.survey(buckets[0]);
         let less = if first.busy < FEW {
             first
         } else {
-            let second = self.look(buckets[1]);
+            let second = self.survey(buckets[1]);
             if second.busy < first.busy {
                 second
             } else {
@@ -468,14 +470,13 @@ impl<'a> Table<'a> {
     }
 
     /// Counts the busy slots of a bucket and picks the free slot and the idle slot to
-    /// claim next. The slots take turns, so that the idle source that is replaced is
-    /// about the one that has been in the bucket longest: every claim adds 1 to one
-    /// epoch of the bucket, so the sum of the epochs is a turn counter that needs no
-    /// memory.
+    /// claim next. The slots take turns, so that the replaced idle source is roughly the
+    /// one that has been in the bucket longest. Every claim adds 1 to one epoch of the
+    /// bucket, so the sum of the epochs is a turn counter that needs no memory.
     #[inline]
-    fn look(self, bucket: usize) -> Look {
+    fn survey(self, bucket: usize) -> Survey {
         let entries: &Bucket = &self.region.buckets()[bucket];
-        // publish
+        // publish: the rows that belong to each control word.
         let controls: [Control; SLOTS_PER_BUCKET] =
             core::array::from_fn(|i| Control::load(&entries.slots[i].control, Ordering::Acquire));
         let claims: u32 = controls.iter().map(|control| control.epoch()).sum();
@@ -491,7 +492,7 @@ impl<'a> Table<'a> {
                 _ => busy += 1,
             }
         }
-        // the first member of the set at or after the turn
+        // The first member of the set at or after the turn.
         let next = |set: u32| {
             let twice = set | set << SLOTS_PER_BUCKET;
             let i = (turn + (twice >> turn).trailing_zeros() as usize) % SLOTS_PER_BUCKET;
@@ -500,7 +501,7 @@ impl<'a> Table<'a> {
                 control: controls[i],
             })
         };
-        Look {
+        Survey {
             busy,
             free: next(free),
             idle: next(idle),
@@ -517,16 +518,16 @@ impl<'a> Table<'a> {
         self.exchange(at.slot, at.control, live)
     }
 
-    /// Whether the source at `at` has no connections and all other slots of its
-    /// bucket belong to sources that have some. A hint: of the others, only the home
-    /// row is read, without a branch for each slot.
+    /// Whether the source at `at` has no connections and all other slots of its bucket
+    /// belong to sources that have some. This is a hint: of the other slots only the
+    /// acceptor row is read, without a branch for each slot.
     #[inline]
     pub(crate) fn is_crowded(self, at: SlotRef) -> bool {
         if self.rows.sum(at.slot, at.control.rows()) != 0 {
             return false;
         }
         let bucket = &self.region.buckets()[at.slot / SLOTS_PER_BUCKET];
-        // Relaxed: a hint
+        // Relaxed: a hint.
         let busy = |slot: &Slot| usize::from(slot.acceptor_cell.load(Ordering::Relaxed) > 0);
         bucket.slots.iter().map(busy).sum::<usize>() >= CROWDED
     }
@@ -540,9 +541,10 @@ impl<'a> Table<'a> {
         } else {
             buckets[0]
         };
-        // Under loom a bucket has one slot, which is too few for a crowd: there, every
-        // source that returns to its lower bucket moves.
-        self.look(other).busy < self.look(own).busy || cfg!(loom) && own < other
+        // Under loom a bucket has one slot, which is idle here, so the other bucket cannot
+        // have fewer busy slots. There, every source that returns to its lower bucket
+        // moves.
+        self.survey(other).busy < self.survey(own).busy || cfg!(loom) && own < other
     }
 
     /// Frees the slot of a source without connections, by the first steps of a
@@ -557,13 +559,14 @@ impl<'a> Table<'a> {
             .is_some()
     }
 
-    /// Makes the slot Retiring if its source has no connections, which the cells show
-    /// only after the change, see the module's documentation.
+    /// Makes the slot Retiring, and keeps it so if its source has no connections. The cells
+    /// show this only after the change, see the module's documentation.
     fn retire(self, at: SlotRef) -> Option<SlotRef> {
         let retiring = at.control.stamped().with_state(State::Retiring);
         let at = self.exchange(at.slot, at.control, retiring)?;
         if self.rows.sum(at.slot, retiring.rows()) != 0 {
-            // in use: Live again, unless its source was faster
+            // The source has connections: Live again, unless a process that opens one
+            // made it so already.
             self.revive(at);
             return None;
         }
@@ -576,8 +579,8 @@ impl<'a> Table<'a> {
         self.exchange(at.slot, at.control, live)
     }
 
-    /// Takes the slot of `victim` for `source`. `None` if another process was
-    /// faster or the victim is in use; then the source may have got a slot.
+    /// Claims the slot of `victim` for `source`. `None` if another process was faster or
+    /// the victim has connections. Then the source may have a slot by now.
     fn claim(
         self,
         victim: SlotRef,
@@ -593,30 +596,32 @@ impl<'a> Table<'a> {
         let claiming = from.stamped().claimed_for(source.family()).with_row(row);
         self.exchange(slot, from, claiming)?;
         let entry = self.slot(slot);
-        // publish: complete with the control word below. Release: who reads this key by
-        // the old control word must then find that one changed, see `source_at`.
+        // publish: complete with the control word below. Release: a reader that loads this
+        // key after the old control word must then see that the control word has changed,
+        // see `source_at`.
         entry.word.store(source.word(), Ordering::Release);
         if !self.one_word {
             self.detail(slot).low.store(source.low(), Ordering::Release);
         }
         let pending = claiming.with_state(State::Pending);
-        // publish, and total order with the search that follows
+        // publish, and total order with the search that follows.
         entry.control.swap(pending.0, Ordering::SeqCst);
-        if self.settle_rivals(slot, source, buckets).is_none() {
-            // The source is elsewhere. If this fails, a rival set it Free already.
+        if self.abort_rivals(slot, source, buckets).is_none() {
+            // The source has another slot. If this exchange fails, a rival has set the
+            // slot Free already.
             self.exchange(slot, pending, pending.with_state(State::Free));
             return None;
         }
         self.exchange(slot, pending, pending.with_state(State::Live))
     }
 
-    /// Searches for other slots of `source` and aborts those that are Pending.
-    /// `None` if the source has a slot, or if it changed under our eyes.
-    fn settle_rivals(self, own: usize, source: Source, buckets: [usize; 2]) -> Option<()> {
+    /// Searches for other slots of `source` and sets those that are Pending Free. `None`
+    /// if the source has a slot, or if such a Pending slot changed meanwhile.
+    fn abort_rivals(self, own: usize, source: Source, buckets: [usize; 2]) -> Option<()> {
         for bucket in buckets {
             for (i, entry) in self.region.buckets()[bucket].slots.iter().enumerate() {
                 let slot = bucket * SLOTS_PER_BUCKET + i;
-                // total order, see crate::shared::sync
+                // total order, see crate::shared::sync.
                 let control = Control::load(&entry.control, Ordering::SeqCst);
                 if slot == own || !self.has_key(slot, entry, control, source) {
                     continue;
@@ -637,15 +642,15 @@ impl<'a> Table<'a> {
     fn exchange(self, slot: usize, from: Control, to: Control) -> Option<SlotRef> {
         self.slot(slot)
             .control
-            // total order, see crate::shared::sync
+            // total order, see crate::shared::sync.
             .compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Relaxed)
             .ok()?;
         Some(SlotRef { slot, control: to })
     }
 }
 
-/// What [`Table::look`] saw in a bucket.
-struct Look {
+/// The result of [`Table::survey`] for one bucket.
+struct Survey {
     busy: usize,
     free: Option<SlotRef>,
     idle: Option<SlotRef>,

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Per-worker counts: each worker adds to the cells of its own row.
+//! [`Rows`]: counts per worker; each worker adds to the cells of its own row.
 //!
-//! A source's count is the sum of its cells over the rows in which it was ever
-//! counted, which its slot names ([`RowSet`]). Readers take no lock. One process
-//! that accepts all connections makes that one row, and its cells lie in the slots
-//! themselves, so the look-up has fetched them already. Cells of other rows lie
-//! close together by row, so that workers with different sources do not meet.
+//! A source's count is the sum of its cells over the rows in which it was counted since it
+//! took its slot; the slot names these rows ([`RowSet`]). Readers take no lock. If one
+//! process accepts all connections, only the acceptor row is used. Its cells lie in the
+//! slots themselves, so the look-up has already fetched them. The cells of each other row
+//! are contiguous, so workers with different rows hardly ever share a cache line.
 //!
-//! A connection is taken off the cell it was added to, by whichever process
-//! closes it: the token names the cell. Hence every cell for itself is the number
-//! of live connections that its worker opened, and never negative. That is what
-//! makes the limit hold with several workers: whoever adds to its cell first and
-//! sums afterwards sees every connection that was added before its own and still
-//! lives. Taking off one's own row instead would let a sum miss an addition here
-//! and see the subtraction there.
+//! A connection is released from the cell it was added to, whichever process closes it:
+//! the token names the cell. Hence each cell is the number of live connections that its
+//! worker opened, and it is never negative. This makes the limit hold with several workers:
+//! a worker that first adds to its cell and then sums sees every connection that was added
+//! before its own and still lives. If a worker decremented its own row instead, a sum could
+//! miss an addition in one row and see the matching subtraction in another.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +20,7 @@ use crate::shared::layout::{ACCEPTOR_ROW, ROWS, SLOTS_PER_BUCKET};
 use crate::shared::region::Region;
 use crate::shared::sync::{AtomicI32, Ordering};
 
-/// Some of the rows, a bit for each.
+/// A set of rows, a bit for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RowSet(pub(crate) u32);
 
@@ -60,24 +59,26 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// One connection more in the cell of `row`, which the slot names; how many
-    /// there are then in this cell.
+    /// Adds a connection to the cell of `row`, which must be entered in the slot. Returns
+    /// the new value of the cell.
     #[inline]
     pub(crate) fn add(self, row: usize, slot: usize) -> i32 {
-        // total order, see crate::shared::sync: the caller looks at the control word next
+        // total order, see crate::shared::sync: the caller reads the control word next.
         let before = self.cell(row, slot).fetch_add(1, Ordering::SeqCst);
         before.saturating_add(1)
     }
 
-    /// One connection less. `false`, and nothing changed, if there was none.
+    /// Subtracts a connection from the cell. `false` if the cell had none; then it is
+    /// unchanged.
     #[inline]
     pub(crate) fn release(self, row: usize, slot: usize) -> bool {
-        // One step: a process killed between two would leave the cell wrong for ever.
-        // Run again only because another process changed the cell just then.
+        // One atomic step, because a process killed between two steps would leave the cell
+        // wrong until the restart. The loop repeats only if another process changed the
+        // cell at that moment.
         //
-        // Success: total order, a replacement that sees 0 afterwards is right to see
-        // it. Failure, Relaxed: who holds a token added to this cell before, and
-        // nobody takes that off but him, so he reads more than 0 whenever he reads.
+        // Success is total order: a replacement that reads 0 afterwards may rely on it.
+        // Failure is Relaxed: the token's holder added to this cell and is the only one
+        // who may subtract that unit, so it always reads a value above 0.
         let less = |connections: i32| (connections > 0).then(|| connections - 1);
         let cell = self.cell(row, slot);
         cell.fetch_update(Ordering::SeqCst, Ordering::Relaxed, less)
@@ -93,7 +94,8 @@ impl<'a> Rows<'a> {
         self.sum_of_many(slot, set)
     }
 
-    /// Apart, so that a caller has only the one load of the usual case in its code.
+    /// A function of its own, so that callers inline only the single load of the usual
+    /// case.
     #[inline(never)]
     fn sum_of_many(self, slot: usize, set: RowSet) -> i32 {
         (0..ROWS)
@@ -102,9 +104,9 @@ impl<'a> Rows<'a> {
             .fold(0, i32::saturating_add)
     }
 
-    /// As `sum`, but of no rows it is the acceptor cell: nearly all sets are the acceptor row
-    /// alone or, in an empty slot, no row, and a caller that tells them apart by other
-    /// means saves a branch.
+    /// Like `sum`, but returns the acceptor cell for an empty set. Nearly all sets are the
+    /// acceptor row alone or, in an empty slot, empty. A caller that distinguishes these
+    /// two by other means saves a branch.
     #[inline]
     pub(crate) fn sum_or_acceptor(self, slot: usize, set: RowSet) -> i32 {
         if set.0 & !RowSet::ACCEPTOR.0 == 0 {
@@ -115,8 +117,8 @@ impl<'a> Rows<'a> {
 
     #[inline]
     fn read(self, row: usize, slot: usize) -> i32 {
-        // total order: a sum of 0 allows a replacement. Below 0 is a cell only in
-        // memory that was damaged.
+        // total order: a sum of 0 allows a replacement. A cell is below 0 only in damaged
+        // memory.
         self.cell(row, slot).load(Ordering::SeqCst).max(0)
     }
 }
@@ -128,7 +130,7 @@ mod tests {
     use crate::shared::sync::{AtomicBool, AtomicU32};
 
     #[test]
-    fn sums_over_rows_and_never_goes_below_zero() {
+    fn sum_covers_rows_and_stays_above_zero() {
         let region = Region::create(Geometry::of_buckets(2)).unwrap();
         let rows = Rows::new(&region);
         for row in 0..ROWS {
@@ -148,14 +150,14 @@ mod tests {
         assert_eq!(rows.sum(5, RowSet::ALL), 0);
     }
 
-    /// A refused release is nothing that anybody could see, or that a process could
-    /// be killed in the middle of: it is not there.
+    /// A failed release never changes the cell, not even for a moment in which another
+    /// process could see it or its own process could be killed.
     #[test]
-    fn a_refusal_changes_nothing_for_a_moment() {
+    fn failed_release_never_changes_the_cell() {
         let region = Region::create(Geometry::of_buckets(2)).unwrap();
         let rows = Rows::new(&region);
         let (refused, done) = (AtomicU32::new(0), AtomicBool::new(false));
-        // Relaxed, in all that follows: nothing else is told by these
+        // Relaxed, here and below: these publish no other memory.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -163,7 +165,7 @@ mod tests {
                     refused.fetch_add(1, Ordering::Relaxed);
                 }
             });
-            // so often was it looked at while another one was under way
+            // The number of looks at the cell while another release was under way.
             let (mut looks, mut seen, mut before) = (0, 0, 0);
             while looks < 20_000 {
                 seen += u32::from(rows.cell(1, 5).load(Ordering::SeqCst) != 0);
@@ -172,7 +174,7 @@ mod tests {
                 before = now;
             }
             done.store(true, Ordering::Relaxed);
-            assert_eq!(seen, 0, "times there was a number");
+            assert_eq!(seen, 0, "looks that saw another value than 0");
         });
     }
 }
