@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The ground that everything else stands on; it depends on nothing here.
+//! The layer below everything else; it depends on no other part of the library.
 //!
-//! - [`layout`]: what lies in the shared memory, and how much of it.
+//! - [`layout`]: the contents of the shared memory and their sizes.
 //! - [`region`]: the mapping, and all pointer arithmetic.
 //! - [`sync`]: the only import of atomics, and the rules of their orderings.
-//! - [`process`]: who runs, and whether another process still does.
+//! - [`process`]: the number of this thread, and whether another one is alive.
 
 pub(crate) mod layout;
 #[cfg_attr(loom, path = "loom/process.rs")]

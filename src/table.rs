@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Where a source lives, and what is known of it.
+//! The slot of a source, its count and its details.
 //!
-//! - [`hash`](self::hash): which two buckets a source may lie in.
-//! - [`directory`]: [`Table`], how a source gets, keeps and loses a slot.
-//! - [`rows`]: its count, a cell for each worker.
+//! - [`hash`](self::hash): the two buckets in which a source may be.
+//! - [`directory`]: [`Table`]; how a source gets, keeps and loses a slot.
+//! - [`rows`]: the count of a source, a cell for each row.
 //! - [`hint`]: where a thread last found a source.
-//! - [`details`]: its rejections, its peak, when it was seen.
+//! - [`details`]: the rejections of a source, its peak, and when it was seen.
 
 pub(crate) mod details;
 mod directory;

@@ -1,45 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Region`]: the shared mapping, its layout, and all pointer arithmetic.
+//! The contents of the shared mapping, and [`Geometry`]: how many buckets it has. See
+//! [`Region`] for the mapping itself.
 //!
 //! ```text
-//! Header                  settings; a Tally per row; which rules are in force
+//! Header                  settings; a Tally per row; which rules are active
 //! Bucket    × buckets     4 slots of 16 bytes: one cache line
 //! AtomicI32 × slots       × (ROWS − 1): the cells of every row but the acceptor row
-//! Detail    × slots       what only busy sources and reports touch
-//! RuleEntry × MAX_RULES   × 2: the rules in force, and those to come
+//! Detail    × slots       touched only for busy sources and by reports
+//! RuleEntry × MAX_RULES   × 2: the active rules, and the inactive half
 //! ```
 //!
-//! The mapping is anonymous and shared, made before the server forks, so every
-//! process inherits it. An all-zero page is a valid, empty part of the table, so
-//! creating a region touches the header alone. [`Region::populate`] then allocates the
-//! buckets in the process that accepts; any other page takes memory when it is first
-//! read or written.
+//! The mapping is anonymous, shared, and created before the server forks, so every
+//! process inherits it. An all-zero page is a valid, empty part of the table, so creating
+//! a limiter touches only the header. [`Region::populate`] then allocates the buckets in
+//! the accepting process; any other page takes memory when it is first read or written.
 //!
-//! The system accounts for the whole mapping when it is made (no `MAP_NORESERVE`). So a
-//! table larger than the machine's memory is an error at the start, and no page is
-//! refused later: the answer to that would be SIGBUS.
+//! The system accounts for the whole mapping when it is created (no `MAP_NORESERVE`). So a
+//! table larger than the machine's memory is an error at the start. Without this, the
+//! system could refuse a page later, with SIGBUS.
 //!
-//! The size follows from the number of connections the host allows, see
+//! The size follows from the number of connections that the host allows, see
 //! [`Geometry`].
+//!
+//! [`Region`]: super::region::Region
+//! [`Region::populate`]: super::region::Region::populate
 
 use crate::shared::sync::{AtomicI32, AtomicU32, AtomicU64, Statistic32, Statistic64};
 
-/// The most rules there can be: a rule's number fits 16 bits.
+/// The largest number of rules: the number of a rule fits 16 bits.
 pub const MAX_RULES: usize = 65_535;
 
-/// Slots in a bucket: four of 16 bytes fill a cache line of 64 bytes. In models
-/// there are as few as show what can happen, here and below.
+/// Slots in a bucket: four of 16 bytes fill a cache line of 64 bytes. Under loom there are
+/// only as many as are needed to show each interaction, here and below.
 pub(crate) const SLOTS_PER_BUCKET: usize = if cfg!(loom) { 1 } else { 4 };
 
-/// Rows of cells. Workers beyond this number share rows, which costs contention
-/// and never a wrong count, since adding to a cell is atomic.
+/// Rows of cells. Workers beyond this number share rows. That costs contention but never
+/// makes a count wrong, since adding to a cell is atomic.
 pub(crate) const ROWS: usize = if cfg!(loom) { 2 } else { 4 };
 
-/// The row whose cells lie in the slots themselves: the row of the worker that
-/// accepts the connections.
+/// The acceptor row: the row of the worker that accepts the connections. Its cells lie in
+/// the slots themselves.
 pub(crate) const ACCEPTOR_ROW: usize = 0;
 
-/// The place of one source.
+/// An entry of the table, for one source.
 #[repr(C)]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Slot {
@@ -51,28 +54,31 @@ pub(crate) struct Slot {
     pub(crate) acceptor_cell: AtomicI32,
 }
 
-/// What one look-up reads: a cache line.
+/// The unit of a look-up: one cache line.
 #[repr(C, align(64))]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Bucket {
     pub(crate) slots: [Slot; SLOTS_PER_BUCKET],
 }
 
-/// What a slot's source has beside its key and its count, see [`crate::table::details`].
+/// The data of a slot's source besides its key and its count, see
+/// [`crate::table::details`].
 ///
-/// What a rejection touches comes first, so that it is mostly on one cache line.
+/// The fields that a rejection touches come first, so that they are mostly on one cache
+/// line.
 #[repr(C)]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Detail {
     /// A source and its rule, see [`crate::policy::rulebook`].
     pub(crate) rule: AtomicU64,
-    /// The source that all but the rule and `low` belong to, see [`crate::table::details`].
+    /// The source to which all fields except `rule` and `low` belong, see
+    /// [`crate::table::details`].
     pub(crate) owner: Statistic64,
-    /// Connections rejected.
+    /// Rejected connections.
     pub(crate) rejected: Statistic32,
-    /// Its connections when one was last rejected, or would have been.
+    /// Its number of connections when one was last rejected, or would have been.
     pub(crate) rejected_at: Statistic32,
-    /// Most connections it had at a time.
+    /// The largest number of connections that it had at a time.
     pub(crate) peak: Statistic32,
     /// Connections that would have been rejected, in monitor mode.
     pub(crate) would_reject: Statistic32,
@@ -84,7 +90,8 @@ pub(crate) struct Detail {
     pub(crate) low: AtomicU64,
 }
 
-/// The statistics of one row: its own cache lines, so that workers do not meet.
+/// The statistics of one row, see [`Totals`](crate::limiter::Totals). Each row has its own
+/// cache lines, so that workers do not contend.
 #[repr(C, align(128))]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Tally {
@@ -101,43 +108,43 @@ pub(crate) struct Tally {
     pub(crate) descriptor_reused: Statistic64,
 }
 
-/// What every check reads and hardly anybody writes.
+/// Settings that every check reads and that are rarely written.
 #[repr(C, align(128))]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Settings {
-    /// Connections of a source without a rule; 0 or negative: any number.
+    /// The limit of a source without a rule; 0 or negative: unlimited.
     pub(crate) limit: AtomicI32,
-    /// The lowest limit of the rules in force; 0: none has one.
+    /// The lowest limit of the active rules; 0: no rule has a limit.
     pub(crate) lowest_rule: AtomicI32,
     /// See [`Mode`](crate::policy::settings::Mode).
     pub(crate) mode: AtomicU32,
     /// See [`OnFull`](crate::policy::settings::OnFull).
     pub(crate) on_full: AtomicU32,
-    /// Counts the sets of rules; the lowest bit tells which half is in force.
+    /// Counts the sets of rules; the lowest bit says which half is active.
     pub(crate) rules_generation: AtomicU32,
     /// Rules in each half.
     pub(crate) rules_count: [AtomicU32; 2],
 }
 
-/// What only reports and the background process touch.
+/// Data that only reports and the background process use.
 #[repr(C, align(128))]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Background {
-    /// Process that changes rules; 0: none.
+    /// The number of the thread that publishes rules, see [`super::process`]; 0: no thread.
     pub(crate) rules_writer: AtomicU32,
-    /// Rejections that no line of the log tells of one by one.
+    /// Rejections logged only in a summary line.
     pub(crate) log_suppressed: Statistic64,
     /// Rejections of sources without a rule.
     pub(crate) default_rejected: Statistic64,
     /// Connections of sources without a rule that would have been rejected.
     pub(crate) default_would_reject: Statistic64,
-    /// Sources with connections in the upper half, their connections in the lower
-    /// one, as the background process counted them last: one word, so that a reader
-    /// gets both of the same count.
+    /// The sources with connections in the upper half and their connections in the lower
+    /// half, as last sampled by the background process. They are one word, so that a
+    /// reader gets both numbers of the same sample.
     pub(crate) gauges: Statistic64,
     /// How often the statistics were reset.
     pub(crate) resets: Statistic32,
-    /// What the tallies had in all at the last reset.
+    /// The sums of all tallies at the last reset.
     pub(crate) reset_at: Tally,
 }
 
@@ -150,56 +157,57 @@ pub(crate) struct Header {
     pub(crate) tallies: [Tally; ROWS],
 }
 
-/// A rule in force, see [`crate::policy::rulebook`].
+/// A rule, see [`crate::policy::rulebook`].
 #[repr(C)]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct RuleEntry {
     pub(crate) upper: AtomicU64,
     pub(crate) lower: AtomicU64,
-    /// Rejections of sources of this rule.
+    /// Rejections of sources with this rule.
     pub(crate) rejected: Statistic64,
     pub(crate) would_reject: Statistic64,
-    /// Length, and family above it.
+    /// The prefix length, and the family in the bits above it.
     pub(crate) shape: AtomicU32,
-    /// Next shorter prefix around it, plus 1; 0: none.
+    /// The number of the rule with the longest other prefix that contains this one, plus
+    /// 1; 0: there is no such rule.
     pub(crate) parent: AtomicU32,
     /// 0: unlimited.
     pub(crate) limit: AtomicI32,
 }
 
-/// How many buckets serve how many connections.
+/// The number of buckets, which follows from the number of connections.
 ///
-/// At worst every connection is a source of its own. Buckets with four slots and two
-/// choices then hold 1.14 sources on average. A source that is new to the table while
-/// all connections are in use, each by another source, finds both its buckets full
-/// with a probability below 3·10⁻⁶, and below 5·10⁻⁷ while four fifths are in use:
-/// measured with fleets of 1.2 to 4 times as many sources that come and go, in random
-/// order, first in first out, and with structured addresses (`make bench`). Two choices
-/// make it fall faster than exponentially with more buckets (M. Mitzenmacher, "The power
-/// of two choices in randomized load balancing", 1996). The limiter's policy for a full
-/// table covers these cases.
+/// In the worst case every connection has another source. Then a bucket of four slots
+/// holds 1.14 sources on average. If all connections are in use, each by another source,
+/// a source that is new to the table finds both its buckets full with a probability below
+/// 3·10⁻⁶; if four fifths are in use, below 5·10⁻⁷. This was measured with fleets of 1.2
+/// to 4 times as many sources that come and go, in random order, first in first out, and
+/// with structured addresses (`make bench`). Two choices make the probability fall faster
+/// than exponentially with more buckets (M. Mitzenmacher, "The power of two choices in
+/// randomized load balancing", 1996). The policy for a full table covers these cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(super) buckets: usize,
 }
 
 impl Geometry {
-    /// Beyond this number of connections a region is refused.
+    /// The largest number of connections for which there is a geometry.
     pub(crate) const MAX_CONNECTIONS: u32 = 100_000_000;
 
-    /// Room for `max_connections` connections, each of another source.
+    /// Sized for `max_connections` connections, each of another source. `None` if that is
+    /// 0 or above [`MAX_CONNECTIONS`](Self::MAX_CONNECTIONS).
     pub(crate) fn for_connections(max_connections: u32) -> Option<Geometry> {
         if max_connections == 0 || max_connections > Self::MAX_CONNECTIONS {
             return None;
         }
-        // a few more, so that chance does not fill a tiny table
+        // A few more, so that chance does not fill a tiny table.
         let buckets = u64::from(max_connections) * 7 / 8 + 16;
         Some(Geometry {
             buckets: usize::try_from(buckets).ok()?,
         })
     }
 
-    /// Exactly `buckets` buckets, for tests that want a table to be full.
+    /// Exactly `buckets` buckets, for tests that fill the table.
     #[cfg(any(test, loom))]
     pub(crate) fn of_buckets(buckets: usize) -> Geometry {
         Geometry { buckets }
@@ -215,14 +223,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_is_a_cache_line_and_a_slot_a_quarter() {
+    fn bucket_fills_a_cache_line() {
         assert_eq!(size_of::<Bucket>(), 64);
         assert_eq!(size_of::<Slot>(), 16);
         assert_eq!(size_of::<Detail>(), 48);
     }
 
     #[test]
-    fn no_room_for_none_or_too_many() {
+    fn connections_out_of_range_are_rejected() {
         assert_eq!(Geometry::for_connections(0), None);
         assert_eq!(
             Geometry::for_connections(Geometry::MAX_CONNECTIONS + 1),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Who runs this code, and whether another one still does: so a word in shared
-//! memory that names the one at work can be taken over if that one has died.
+//! The number of this thread, and whether another thread is alive. So a word in shared
+//! memory that names its holder can be taken over if the holder has died.
 
 #![forbid(unsafe_code)]
 
@@ -8,8 +8,8 @@ use std::io::ErrorKind;
 
 use crate::shared::sync::{AtomicU32, Ordering};
 
-/// The number of this thread, which is that of the process where it has only one. If
-/// /proc cannot be read, all threads of the process have its number: see [`OneThread`].
+/// The number of this thread. In a process with one thread this is the process's number.
+/// If /proc cannot be read, all threads of a process have its number: see [`OneThread`].
 pub(crate) fn own_number() -> u32 {
     std::fs::read_link("/proc/thread-self")
         .ok()
@@ -17,11 +17,11 @@ pub(crate) fn own_number() -> u32 {
         .unwrap_or_else(std::process::id)
 }
 
-/// Whether a thread of this number runs. Where nobody can tell, for there is no /proc,
-/// as in some chroots, or it cannot be read, it may.
+/// Whether a thread with this number is alive. Returns `true` if /proc is missing, as in
+/// some chroots, or unreadable: then it must be assumed to be alive.
 pub(crate) fn is_alive(thread: u32) -> bool {
     match std::fs::read(format!("/proc/{thread}/stat")) {
-        // the state comes after the name, which is in parentheses and may be any bytes
+        // The state follows the name, which is in parentheses and may contain any bytes.
         Ok(stat) => !stat
             .rsplit(|&byte| byte == b')')
             .next()
@@ -30,19 +30,19 @@ pub(crate) fn is_alive(thread: u32) -> bool {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             !std::path::Path::new("/proc/self").exists()
         }
-        // it ended while it was read
+        // ESRCH: the thread ended while its file was read.
         Err(error) => error.raw_os_error() != Some(libc::ESRCH),
     }
 }
 
-/// Admits one thread of this process at a time. It lies in memory of the process, not
+/// Admits one thread of this process at a time. It lies in the memory of the process, not
 /// in shared memory: a fork copies it, and each process has its own from then on.
 pub(crate) struct OneThread {
-    /// The process whose thread was admitted; 0: none.
+    /// The process whose thread is admitted; 0: no thread.
     process: AtomicU32,
 }
 
-/// Its thread was admitted by [`OneThread::enter`] and stays so until this is dropped.
+/// The thread stays admitted by [`OneThread::enter`] until this is dropped.
 pub(crate) struct Entered<'a>(&'a OneThread);
 
 impl OneThread {
@@ -57,11 +57,11 @@ impl OneThread {
         let own = std::process::id();
         // Relaxed: the exchange decides.
         let before = self.process.load(Ordering::Relaxed);
-        // Another number was copied by a fork: that thread runs in the parent only.
+        // The number of another process was copied by a fork: its thread runs only there.
         if before == own {
             return None;
         }
-        // Acquire: what the thread before has written is there.
+        // Acquire: this thread sees everything that the previous one wrote.
         let entered =
             self.process
                 .compare_exchange(before, own, Ordering::Acquire, Ordering::Relaxed);
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn second_thread_enters_when_the_first_has_left() {
+    fn second_thread_enters_after_the_first_left() {
         let gate = OneThread::new();
         let is_open = || std::thread::scope(|s| s.spawn(|| gate.enter().is_some()).join().unwrap());
         let entered = gate.enter();
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn forked_process_enters_despite_a_thread_of_its_parent() {
         let gate = OneThread::new();
-        // What a fork copies while a thread of the parent is in.
+        // The value that a fork copies while a thread of the parent is admitted.
         gate.process
             .store(std::process::id() + 1, Ordering::Relaxed);
         let entered = gate.enter();

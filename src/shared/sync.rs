@@ -9,30 +9,29 @@
 //! is mapped more than once, or by more than one process. Rust's atomics follow
 //! the C++ memory model and are always lock-free where they exist
 //! (`core::sync::atomic`, "Portability"): a target without the width does not
-//! have the type. So that the build stops with a sentence instead of a missing
-//! type, the widths needed are checked below.
+//! have the type. The required widths are checked below, so that the build stops with an
+//! explanation instead of a missing type.
 //!
 //! # Orderings
 //!
-//! Three rules cover the table; the places that use them name the rule. What else
-//! there is says for itself which guarantee it needs: the rules and their two halves
+//! Three rules cover the table; the comments at each use name the rule. All other uses say
+//! themselves which guarantee they need: the rules and their two halves
 //! ([`crate::policy::rulebook`]), settings, hints.
 //!
-//! - **publish**: who fills a slot stores its control word last, with `Release`
-//!   (or stronger); who reads the control word with `Acquire` sees what was
-//!   filled in before.
-//! - **total order**: adding to a cell and then looking at the control word, and
-//!   changing the control word and then looking at the cells, are `SeqCst` on
-//!   both sides. In the single total order of these operations one of two racing
-//!   processes comes first, and the other one sees it.
-//! - **statistics**: counters that nobody decides by are `Relaxed`.
+//! - **publish**: a process that fills a slot stores its control word last, with `Release`
+//!   (or stronger). A process that loads the control word with `Acquire` sees everything
+//!   that was filled in before.
+//! - **total order**: adding to a cell and then loading the control word, and changing the
+//!   control word and then loading the cells, are `SeqCst` on both sides. In the single
+//!   total order of these operations one of two racing processes comes first, and the
+//!   other one sees it.
+//! - **statistics**: counters on which no decision depends are `Relaxed`.
 //!
 //! # Model checking
 //!
-//! With `--cfg loom` the atomics are those of `loom/sync.rs`, and
-//! `tests/loom/` runs the library in all orders that threads can
-//! take, up to a bound. Statistics stay as they are: since nobody decides by
-//! them, they only make more orders, and none of them is worth a look.
+//! With `--cfg loom` the atomics are those of `src/loom/sync.rs`, and `tests/loom/` runs the
+//! library in all orders that threads can take, up to a bound. Statistics are not modelled:
+//! since no decision depends on them, they would only add orders that need no check.
 
 #![forbid(unsafe_code)]
 
@@ -59,7 +58,8 @@ pub(crate) use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64,
 #[cfg(loom)]
 pub(crate) use stand_ins::{AtomicI32, AtomicU32, AtomicU64};
 
-/// A counter that nobody decides by, or what belongs to one.
+/// A counter on which no decision depends, or a word that belongs to such a counter: 32
+/// bits.
 pub(crate) type Statistic32 = core::sync::atomic::AtomicU32;
-/// As above.
+/// A [`Statistic32`] of 64 bits.
 pub(crate) type Statistic64 = core::sync::atomic::AtomicU64;

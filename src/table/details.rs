@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Details`]: what is known of a source besides its count: rejections, peak, when
-//! it was seen.
+//! [`Details`]: the statistics of a source besides its count: its rejections, its peak,
+//! and when it was seen.
 //!
-//! A source's details lie apart from its slot, so that a check of a source far from
-//! its limit does not touch them: they take up one or two more cache lines. A claim
-//! does not clear them for the same reason. They name their owner, a source and the
-//! epoch in which it took the slot, and the first writer for a new owner clears them.
-//! All are statistics: an increment that meets another process's clearing may be lost,
-//! and so may what a new owner has by then if another process still writes for the
-//! old one.
+//! The details of a source are stored apart from its slot, so that a check of a source far
+//! from its limit does not touch them: they occupy one or two more cache lines. A claim
+//! does not clear them for the same reason. The details name their owner, which is a
+//! source and the epoch in which it took the slot, and the first writer for a new owner
+//! clears them. All are statistics: an increment may be lost if another process clears the
+//! details at the same time. The statistics of a new owner may also be lost if another
+//! process still writes for the old one.
 
 #![forbid(unsafe_code)]
 
@@ -22,14 +22,15 @@ use crate::table::{SlotRef, Table};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner {
     slot: usize,
-    /// The source and its epoch, side by side:
+    /// The source and its epoch in one word:
     ///
     /// ```text
     ///   bit 0: 1 │ 1–12 epoch │ 13–63 Table::identity
     /// ```
     ///
-    /// So no two IPv4 addresses share a mark. Two IPv6 sources do, if they take the
-    /// same slot in the same epoch, as seldom as they share an identity.
+    /// So no two IPv4 addresses share a mark. Two IPv6 sources that take the same slot in
+    /// the same epoch share a mark only if they share an identity, see
+    /// [`Table::identity`].
     mark: u64,
 }
 
@@ -37,7 +38,7 @@ impl Owner {
     const EPOCH_SHIFT: u32 = 1;
     const IDENTITY_SHIFT: u32 = 13;
 
-    /// `source` at `at`.
+    /// The owner that `source` is while it has the slot `at`.
     pub(crate) fn of(table: Table<'_>, source: Source, at: SlotRef) -> Owner {
         let epoch = u64::from(at.control.epoch());
         let identity = table.identity(source);
@@ -47,16 +48,15 @@ impl Owner {
         }
     }
 
-    /// 32 bits that distinguish the source from others: an IPv4 address whole. IPv6
-    /// sources are hashed, so two of one slot share a tag with a probability of about
-    /// 2⁻³².
+    /// 32 bits that distinguish the source from others. IPv4: the whole address. IPv6
+    /// sources are hashed, so two of one slot share a tag with a probability of about 2⁻³².
     pub(crate) fn tag(self) -> u32 {
         let identity = self.mark >> Self::IDENTITY_SHIFT;
         (identity ^ identity >> 32) as u32
     }
 }
 
-/// The mark of details without an owner: untouched, or being cleared.
+/// The mark of details without an owner: never used, or being cleared.
 const NO_OWNER: u64 = 0;
 
 /// The details of all slots.
@@ -65,7 +65,7 @@ pub(crate) struct Details<'a> {
     region: &'a Region,
 }
 
-/// The numbers of one source at one moment.
+/// The statistics of one source at one moment, with the units of [`Detail`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Numbers {
     pub(crate) rejected: u32,
@@ -81,12 +81,13 @@ impl<'a> Details<'a> {
         Details { region }
     }
 
-    /// The details of `owner`, for writing.
+    /// The details of `owner`, for writing. Clears them first if they belong to another
+    /// owner.
     pub(crate) fn own(self, owner: Owner) -> &'a Detail {
         let detail = &self.region.details()[owner.slot];
-        // Statistics, here and below. A reader never takes the numbers of the owner
-        // before for those of this one: the mark is stored by Release after they are
-        // cleared.
+        // Relaxed (statistics), here and below. A reader never takes the numbers of the
+        // previous owner for those of this one: the mark is stored with Release after they
+        // are cleared.
         let before = detail.owner.load(Ordering::Relaxed);
         if before != owner.mark {
             let cleared_here = detail.owner.compare_exchange(
@@ -95,13 +96,14 @@ impl<'a> Details<'a> {
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             );
-            // Another process may have been faster. If it was killed meanwhile, the next
-            // call clears the rest.
+            // Another process may have been faster. If it was killed while it cleared, the
+            // next call clears the rest.
             if cleared_here.is_ok() {
                 for number in detail.numbers() {
                     number.store(0, Ordering::Relaxed);
                 }
-                // Relaxed: the tag in the word guards it, this makes a mistake rarer
+                // Relaxed: the tag in the word protects against the rule of another source.
+                // Clearing it makes a mistake rarer still.
                 detail.rule.store(0, Ordering::Relaxed);
                 detail.owner.store(owner.mark, Ordering::Release);
             }
@@ -109,13 +111,13 @@ impl<'a> Details<'a> {
         detail
     }
 
-    /// The source `from` moved and is now `to`: its history goes with it.
+    /// Copies the history of a source that moved: its owner was `from` and is now `to`.
     #[cold]
     pub(crate) fn carry(self, from: Owner, to: Owner) {
-        // before `own`, since it may be the same slot
+        // Read before `own`, since it may be the same slot.
         let history = self.read(from);
         let detail = self.own(to);
-        // added: another process may have counted for the new owner already
+        // Added, since another process may have counted for the new owner already.
         let rejected = [
             (&detail.rejected, history.rejected),
             (&detail.would_reject, history.would_reject),
@@ -134,10 +136,10 @@ impl<'a> Details<'a> {
         }
     }
 
-    /// The numbers of `owner`; zeros if nobody has written any.
+    /// The statistics of `owner`; zeros if none were written for it.
     pub(crate) fn read(self, owner: Owner) -> Numbers {
         let detail = &self.region.details()[owner.slot];
-        // Acquire: see `own`
+        // Acquire: see `own`.
         if detail.owner.load(Ordering::Acquire) != owner.mark {
             return Numbers::default();
         }
@@ -161,8 +163,8 @@ impl<'a> Details<'a> {
         }
     }
 
-    /// Notes that `owner` was seen with `connections` at the time `now`. Returns when it
-    /// was first seen, for [`seconds_since`].
+    /// Records that `owner` was seen with `connections` at the time `now`, in seconds of
+    /// the host clock. Returns when it was first seen, for [`seconds_since`].
     pub(crate) fn sample(self, owner: Owner, connections: u32, now: u32) -> u32 {
         let detail = self.own(owner);
         let stamp = stamp(now);
@@ -178,16 +180,16 @@ impl<'a> Details<'a> {
         first_seen
     }
 
-    /// `owner` has `connections`: is this more than ever?
+    /// Raises the peak of `owner` to `connections` if that is higher.
     pub(crate) fn peak(self, owner: Owner, connections: u32) {
         let peak = &self.own(owner).peak;
-        // the load spares the atomic maximum nearly always
+        // The load nearly always saves the atomic maximum.
         if peak.load(Ordering::Relaxed) < connections {
             peak.fetch_max(connections, Ordering::Relaxed);
         }
     }
 
-    /// Forgets the rejections of `owner`; its peak is what it has.
+    /// Resets the rejections of `owner` to 0 and its peak to `connections`.
     pub(crate) fn reset(self, owner: Owner, connections: u32) {
         let detail = self.own(owner);
         detail.rejected.store(0, Ordering::Relaxed);
@@ -210,13 +212,13 @@ impl Detail {
     }
 }
 
-/// A time as it is kept: never 0, which means that there is none.
+/// A time as it is stored: never 0, because 0 means that there is no time.
 fn stamp(now: u32) -> u32 {
     now.wrapping_add(1).max(1)
 }
 
-/// Seconds from a time that was kept until `now`, both of the host clock; `None` if
-/// there is none.
+/// Seconds from the stored time `kept` until `now`, both of the host clock. `None` if no
+/// time was stored.
 pub fn seconds_since(kept: u32, now: u32) -> Option<u32> {
     (kept != 0).then(|| stamp(now).wrapping_sub(kept))
 }

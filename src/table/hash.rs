@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! [`SourceHash`]: the keyed hash that spreads sources over the buckets.
 //!
-//! Simple tabulation: each byte of a source picks a random word from a table of its
-//! own, and the words are combined by exclusive or. Which addresses meet in a bucket
-//! depends on the tables alone, which are drawn again at each start and never leave
-//! the server; so a peer that chooses its addresses cannot choose their buckets. It
-//! takes a third of the time of SipHash-1-3.
+//! Simple tabulation: each byte of a source selects a random word from its own table, and
+//! the words are combined with exclusive or. Only the tables decide which addresses share
+//! a bucket. The tables are drawn again at each start and never leave the server, so an
+//! attacker who chooses addresses cannot choose their buckets. This hash takes a third of
+//! the time of SipHash-1-3.
 //!
 //! For any set of keys chosen without knowledge of the tables, two choices fill
 //! buckets as evenly with simple tabulation as with a truly random function, up to
@@ -13,11 +13,11 @@
 //! of two choices with simple tabulation", SODA 2016; the method: M. Pătraşcu, M.
 //! Thorup: "The power of simple tabulation hashing", JACM 59/3, 2012).
 //!
-//! These constants show where few values meet in many bytes, as in networks that are
-//! numbered by a plan: two bytes that cancel each other out in the upper bits do so for
-//! all values of the others. A multiplication by a random odd number breaks this, since
-//! it is not linear over exclusive or. It is a bijection, so every single hash, and
-//! every three of them together, stay as evenly distributed as before.
+//! These constants matter where many bytes have few values each, as in networks with
+//! planned numbering: if the words of two bytes cancel each other out in the upper bits,
+//! they do so for all values of the other bytes. A multiplication by a random odd number
+//! prevents this, since it is not linear over exclusive or. It is a bijection, so every
+//! single hash, and every three of them together, stay as evenly distributed as before.
 
 #![forbid(unsafe_code)]
 
@@ -25,22 +25,22 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::source::{Family, Source};
 
-/// One random word for each value of a byte.
+/// A random word for each value of a byte.
 type Table = [u64; 256];
 
-/// The tables. Filled before the server forks and never written again, so all
+/// The tables. They are filled before the server forks and never written again, so all
 /// processes share their pages.
 pub(crate) struct SourceHash {
     v4: Box<[Table; 4]>,
     v6_upper: Box<[Table; 8]>,
     v6_lower: Box<[Table; 8]>,
-    /// Odd.
+    /// A random odd number.
     multiplier: u64,
 }
 
 impl SourceHash {
-    /// Draws new tables. [`RandomState`] is keyed by the operating system's random
-    /// numbers; a hash of it that nobody sees is as good as a random word.
+    /// Draws new tables. [`RandomState`] is keyed with random numbers of the operating
+    /// system; a hash that it computes and that stays secret is as good as a random word.
     pub(crate) fn new() -> SourceHash {
         let random = RandomState::new();
         let mut drawn = 0u64;
@@ -58,24 +58,24 @@ impl SourceHash {
         }
     }
 
-    /// A weak one: sources whose addresses end alike meet in the same buckets, of
-    /// which there are `pairs` pairs if the table is small. The rest of a hash is as
-    /// random as ever, as an attacker might at best achieve.
+    /// A weak hash: sources whose addresses have the same last byte share their buckets,
+    /// of which there are `pairs` pairs if the table is small. The other bits stay random.
+    /// An attacker could achieve no more than this.
     #[cfg(test)]
     pub(crate) fn weak(pairs: u64) -> SourceHash {
         let mut hash = SourceHash::new();
         hash.multiplier = 1;
-        // a table of up to 256 buckets goes by the upper byte of each half alone
+        // A table of up to 256 buckets uses mainly the upper byte of each half.
         let uppers = 0xff00_0000_ff00_0000;
         let tables = hash.v4.iter_mut().chain(hash.v6_upper.iter_mut());
         tables
             .chain(hash.v6_lower.iter_mut())
             .for_each(|table| table.iter_mut().for_each(|word| *word &= !uppers));
-        // the last byte of an IPv4 address, and of a /64 network
+        // The last byte of an IPv4 address, and of a /64 network.
         for table in [&mut hash.v4[0], &mut hash.v6_upper[0]] {
             for (word, byte) in table.iter_mut().zip(0..) {
                 let pair: u64 = byte % pairs * (256 / pairs);
-                // some second buckets are the first one, others that of another pair
+                // Some second buckets equal the first one, others belong to another pair.
                 *word |= pair << 24 | (pair / 2) << 56;
             }
         }
@@ -90,13 +90,13 @@ impl SourceHash {
             Family::V6 => {
                 let upper = mix(&self.v6_upper, source.upper().to_le_bytes());
                 match source.low() {
-                    // always with prefixes up to 64 bits
+                    // Always the case with prefixes of up to 64 bits.
                     0 => upper,
                     low => upper ^ mix(&self.v6_lower, low.to_le_bytes()),
                 }
             }
         };
-        // odd, hence a bijection
+        // The multiplier is odd, hence this is a bijection.
         tabulated.wrapping_mul(self.multiplier)
     }
 }
@@ -117,16 +117,16 @@ mod tests {
     }
 
     #[test]
-    fn each_start_has_its_own() {
+    fn each_start_draws_another_hash() {
         let (a, b) = (SourceHash::new(), SourceHash::new());
         assert_eq!(a.of(source(1)), a.of(source(1)));
         assert_ne!(a.of(source(1)), b.of(source(1)));
     }
 
-    /// Neighbouring addresses, as an attacker has them, are spread evenly by both
-    /// halves: chi-square over 256 cells of 65,536 addresses.
+    /// Both halves spread neighbouring addresses evenly, which an attacker may have:
+    /// chi-square over 256 cells of 65,536 addresses.
     #[test]
-    fn neighbours_are_spread() {
+    fn neighbouring_addresses_are_spread() {
         let hash = SourceHash::new();
         for shift in [24, 56] {
             let mut cells = [0f64; 256];
@@ -134,14 +134,14 @@ mod tests {
                 cells[(hash.of(source(0x0a00_0000 + n)) >> shift) as usize & 0xff] += 1.0;
             }
             let chi: f64 = cells.iter().map(|c| (c - 256.0).powi(2) / 256.0).sum();
-            // 255 degrees of freedom; tabulation is no more even than chance and
-            // may be less: a mean of 255, never near the 65,536 of one-sidedness
+            // 255 degrees of freedom, so the mean is 255. Tabulation is not more even than
+            // chance and may be less even, but never near the 65,536 of a lopsided hash.
             assert!(chi < 2_000.0, "{chi}");
         }
     }
 
     #[test]
-    fn both_families_and_both_halves_count() {
+    fn hash_depends_on_family_and_both_halves() {
         let hash = SourceHash::new();
         let wide = PrefixLengths::new(32, 128).unwrap();
         let v6 = |low: u8| {
