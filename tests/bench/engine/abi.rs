@@ -26,7 +26,7 @@ type Init = unsafe extern "C" fn(*const tcl_config, *const Host, *mut c_char, us
 
 pub(crate) struct Engine {
     init: Init,
-    attach: extern "C" fn(u32),
+    set_worker: extern "C" fn(u32),
     check: unsafe extern "C" fn(*const u8, u32) -> c_int,
     opened: unsafe extern "C" fn(*const u8, u32) -> u64,
     closed: extern "C" fn(u64) -> i32,
@@ -36,21 +36,21 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// The library that cargo built beside this program.
+    /// Loads the library that cargo built next to this program.
     pub(crate) fn load() -> Result<Engine> {
         let path = std::env::current_exe()?.with_file_name("libtcp_conn_limit.so");
         let name = CString::new(path.as_os_str().as_bytes())?;
-        // SAFETY: a valid string; the library's initialisers are those of Rust's
-        // standard library.
+        // SAFETY: `name` is a valid string. The library's only initialisers are those
+        // of Rust's standard library.
         let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
         if library.is_null() {
             return Err(dl_error());
         }
-        // SAFETY: the types are those of the functions in include/tcp_conn_limit.h.
+        // SAFETY: the types match the functions in include/tcp_conn_limit.h.
         unsafe {
             Ok(Engine {
                 init: symbol(library, c"tcl_init")?,
-                attach: symbol(library, c"tcl_set_worker")?,
+                set_worker: symbol(library, c"tcl_set_worker")?,
                 check: symbol(library, c"tcl_check")?,
                 opened: symbol(library, c"tcl_opened")?,
                 closed: symbol(library, c"tcl_closed")?,
@@ -61,21 +61,21 @@ impl Engine {
         }
     }
 
-    /// Makes the limiter, of which a process can have one.
+    /// Creates the limiter. A process can have only one.
     pub(crate) fn init(&self, config: &tcl_config) -> Result<()> {
         let mut error = [0; 256];
-        // SAFETY: valid pointers and the size of `error`; the functions of HOST
-        // are there until the process ends.
+        // SAFETY: the pointers are valid and the size is that of `error`. HOST is a
+        // static, so its functions exist until the process ends.
         let code = unsafe { (self.init)(config, &HOST, error.as_mut_ptr(), error.len()) };
         if code == TCL_OK {
             return Ok(());
         }
-        // SAFETY: tcl_init() has written a string with its NUL.
+        // SAFETY: tcl_init() has written a NUL-terminated string.
         let sentence = unsafe { CStr::from_ptr(error.as_ptr()) };
         Err(format!("tcl_init: {}", sentence.to_string_lossy()).into())
     }
 
-    /// A limiter for `max_connections` connections, in the process that accepts.
+    /// Starts a limiter for `max_connections` connections, as the accepting process.
     pub(crate) fn start(max_connections: u32, limit: i32) -> Result<Engine> {
         Engine::start_with(&config(max_connections, limit)?)
     }
@@ -83,13 +83,13 @@ impl Engine {
     pub(crate) fn start_with(config: &tcl_config) -> Result<Engine> {
         let engine = Engine::load()?;
         engine.init(config)?;
-        engine.attach(0);
+        engine.set_worker(0);
         Ok(engine)
     }
 
-    /// The same in huge pages.
+    /// Starts a limiter whose buckets are in huge pages.
     pub(crate) fn start_in_huge_pages(max_connections: u32, limit: i32) -> Result<Engine> {
-        shared::huge_pages_too()?;
+        shared::allow_huge_pages()?;
         let engine = Engine::start(max_connections, limit)?;
         match engine.huge_pages() {
             0 => Err("the system gave no huge pages".into()),
@@ -97,35 +97,35 @@ impl Engine {
         }
     }
 
-    /// Bytes of the table in huge pages.
+    /// The number of bytes of the table that are in huge pages.
     pub(crate) fn huge_pages(&self) -> u64 {
         (self.huge_pages)()
     }
 
-    /// Whether a connection from `address` (network byte order, 4 or 16 bytes) is
-    /// rejected.
+    /// Returns whether a connection from `address` (network byte order, 4 or 16 bytes)
+    /// is rejected.
     #[inline]
     pub(crate) fn rejects(&self, address: &[u8]) -> bool {
-        // SAFETY: a valid pointer and the number of bytes there.
+        // SAFETY: the pointer is valid for that number of bytes.
         unsafe { (self.check)(address.as_ptr(), address.len() as u32) != 0 }
     }
 
-    /// The token of a connection from `address`, 0 if it was not counted.
+    /// Counts a connection from `address` and returns its token, 0 if it was not counted.
     #[inline]
     pub(crate) fn opened_from(&self, address: &[u8]) -> u64 {
-        // SAFETY: a valid pointer and the number of bytes there.
+        // SAFETY: the pointer is valid for that number of bytes.
         unsafe { (self.opened)(address.as_ptr(), address.len() as u32) }
     }
 
-    pub(crate) fn attach(&self, worker: u32) {
-        (self.attach)(worker);
+    pub(crate) fn set_worker(&self, worker: u32) {
+        (self.set_worker)(worker);
     }
 
-    /// The connections of source number `index`.
+    /// The number of connections of source number `index`.
     pub(crate) fn connections_of(&self, index: u32) -> Result<u32> {
-        // SAFETY: a struct of integers, for which zeros are valid.
+        // SAFETY: it is a struct of integers, for which zeros are valid.
         let mut source: tcl_source = unsafe { std::mem::zeroed() };
-        // SAFETY: four bytes, and a valid place for the answer.
+        // SAFETY: the address has four bytes, and `source` is valid for writes.
         match unsafe { (self.get)(address(index).as_ptr(), 4, &mut source) } {
             TCL_OK => Ok(source.connections),
             code => Err(format!("tcl_get: {code}").into()),
@@ -133,9 +133,9 @@ impl Engine {
     }
 
     pub(crate) fn stats(&self) -> Result<tcl_stats> {
-        // SAFETY: a struct of integers, for which zeros are valid.
+        // SAFETY: it is a struct of integers, for which zeros are valid.
         let mut stats: tcl_stats = unsafe { std::mem::zeroed() };
-        // SAFETY: a valid place for the answer.
+        // SAFETY: `stats` is valid for writes.
         match unsafe { (self.stats)(&mut stats) } {
             TCL_OK => Ok(stats),
             code => Err(format!("tcl_stats: {code}").into()),
@@ -183,7 +183,7 @@ pub(crate) fn config(max_connections: u32, limit: i32) -> Result<tcl_config> {
 static HOST: Host = Host {
     log: ignore,
     now: noon,
-    rejected: nobody,
+    rejected: ignore_rejection,
 };
 
 unsafe extern "C" fn ignore(_level: i32, _line: *const c_char) {}
@@ -192,26 +192,29 @@ unsafe extern "C" fn noon() -> u32 {
     12 * 3_600
 }
 
-unsafe extern "C" fn nobody(_event: *const c_void) {}
+unsafe extern "C" fn ignore_rejection(_event: *const c_void) {}
 
+/// Looks up a function of the library.
+///
 /// # Safety
 ///
-/// `F` is the type of a pointer to the function of that name.
+/// `F` must be the type of a pointer to the function of that name.
 unsafe fn symbol<F: Copy>(library: *mut c_void, name: &CStr) -> Result<F> {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
-    // SAFETY: a library that is never closed, and a valid string.
+    // SAFETY: the library is never closed, and `name` is a valid string.
     let address = unsafe { libc::dlsym(library, name.as_ptr()) };
     if address.is_null() {
         return Err(dl_error());
     }
-    // SAFETY: a pointer to a function of type F, as the caller promises.
+    // SAFETY: the caller guarantees that the function of that name has type F, and the
+    // assertion above that F has the size of a pointer.
     Ok(unsafe { std::mem::transmute_copy(&address) })
 }
 
-/// What went wrong in the last call of the dynamic linker.
+/// The error of the last call to the dynamic linker.
 fn dl_error() -> Box<dyn std::error::Error> {
-    // SAFETY: no arguments; the answer is null or a string that is valid until
-    // the next call, and this process has one thread.
+    // SAFETY: dlerror() takes no arguments. It returns null or a string that is valid
+    // until its next call, and this process has one thread.
     let text = unsafe {
         let text = libc::dlerror();
         if text.is_null() {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A subject in a process of its own, since a process can have one limiter.
+//! A subject in its own process, because a process can have only one limiter.
 //!
-//! The child sets up and says an empty line. For each line that it then gets it
-//! makes one pass and says its figures, one JSON line each, and an empty line. So
-//! the children can be set up side by side and take turns. When there is nothing
-//! more to read, it checks that its subject has counted right, and ends.
+//! The child sets up and writes an empty line. For each line that it then reads, it
+//! makes one pass and writes its figures, one JSON line each, followed by an empty line.
+//! So several children can be set up at once and take turns. At the end of its input the
+//! child checks that its subject has counted correctly, and ends.
 
 use std::io::{self, BufRead, BufReader, Lines, Write};
 use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
@@ -43,7 +43,7 @@ impl Child {
         Ok(child)
     }
 
-    /// One pass, which is to have figures of type `T`.
+    /// Makes one pass, which must return figures of type `T`.
     pub(crate) fn pass<T: DeserializeOwned>(&mut self) -> Result<Vec<T>> {
         let input = self.input.as_mut().ok_or("no pipe to the child")?;
         writeln!(input)?;
@@ -70,21 +70,21 @@ impl Child {
             }
             figures.push(serde_json::from_str(&line)?);
         }
-        Err("a child ended before its time".into())
+        Err("a child ended early; its message is above".into())
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // It ends when there is nothing more to read.
+        // The child ends when its input ends.
         self.input = None;
         if let Err(error) = self.process.wait() {
-            eprintln!("a child cannot be waited for: {error}");
+            eprintln!("cannot wait for a child: {error}");
         }
     }
 }
 
-/// A child with one pass to make, from its start to its end.
+/// Runs a child from start to end, for one pass.
 pub(crate) fn single<T: DeserializeOwned>(job: &Job) -> Result<Vec<T>> {
     let mut child = Child::start(job)?;
     let figures = child.pass()?;
@@ -92,7 +92,7 @@ pub(crate) fn single<T: DeserializeOwned>(job: &Job) -> Result<Vec<T>> {
     Ok(figures)
 }
 
-/// The child's end: passes until there are no more to make.
+/// The child's end: makes a pass for each line of standard input.
 pub(crate) fn serve<T: Serialize>(mut pass: impl FnMut() -> Result<Vec<T>>) -> Result<()> {
     println!();
     for line in io::stdin().lines() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Millions of different sources pass through one table: does it wear out?
+//! Millions of different sources pass through one table. Does it get slower or lose counts?
 
 use std::collections::VecDeque;
 
@@ -12,11 +12,11 @@ use crate::chain::chain;
 use crate::child::serve;
 use crate::operations::Subject;
 
-/// Connections that the table is made for.
+/// Connections that the table is sized for.
 pub(crate) const CAPACITY: u32 = 35_000;
 
-/// Connections that are open at any time, each for as long as so many others
-/// take to come.
+/// Connections that are open at any time. Each stays open until this many others have
+/// come.
 pub(crate) const HELD: u32 = 8_192;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,11 +26,12 @@ pub(crate) struct Churn {
     pub(crate) block: u32,
 }
 
-/// What a source took, in nanoseconds, block by block.
+/// The cost of a source in each block.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Blocks {
+    /// Nanoseconds per source.
     pub(crate) ns: Vec<f64>,
-    /// Sources that were counted wrong in the end.
+    /// Sources and totals that were wrong at the end.
     pub(crate) miscounted: u64,
     pub(crate) table_full: u64,
 }
@@ -45,12 +46,12 @@ impl Churn {
     fn pass(&self, engine: &Engine) -> Result<Blocks> {
         let mut held: VecDeque<u64> = (0..HELD).map(|index| engine.opened(index)).collect();
         let mut come = |index| {
-            let refused = engine.check(index);
+            let rejected = engine.check(index);
             held.push_back(engine.opened(index));
             let oldest = held.pop_front().unwrap_or_default();
-            u64::from(refused) + u64::from(engine.closed(oldest))
+            u64::from(rejected) + u64::from(engine.closed(oldest))
         };
-        // A block before those that count: every slot has had a source then.
+        // One block runs before the measured ones, so every slot has had a source.
         let ns: Vec<f64> = (0..=self.blocks)
             .map(|block| {
                 let first = HELD + block * self.block;
@@ -62,7 +63,7 @@ impl Churn {
 
         let passed = HELD + (1 + self.blocks) * self.block;
         let mut miscounted = 0;
-        // the last ones are there, once each, and some of those before are not
+        // The last HELD sources have one connection each, and those before have none.
         for index in passed - 2 * HELD..passed {
             let right = u32::from(index >= passed - HELD);
             miscounted += u64::from(engine.connections_of(index)? != right);

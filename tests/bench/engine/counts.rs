@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Maps from a source to its connections, for one process at a time: a lock goes
-//! around them ([`crate::locked`]).
+//! Maps from a source to its number of connections. They are for one process at a time:
+//! [`crate::locked`] puts a lock around them.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -12,37 +12,37 @@ use siphasher::sip::SipHasher13;
 
 use crate::shared::{self, Zeroed};
 
-/// IPv4 as IPv4-mapped IPv6: one comparison tells a source.
+/// A source. IPv4 is stored as IPv4-mapped IPv6, so one comparison identifies a source.
 pub(crate) type Key = u128;
 
 pub(crate) trait Counts: Sized {
-    /// Room for so many sources.
+    /// Creates a map with room for `sources` sources.
     fn new(sources: usize) -> io::Result<Self>;
     fn hash(key: Key) -> u64;
     fn get(&self, hash: u64, key: Key) -> u32;
     fn add(&mut self, hash: u64, key: Key);
-    /// Whether there was one.
-    fn take_off(&mut self, hash: u64, key: Key) -> bool;
+    /// Releases a connection. Returns `false` if the source had none.
+    fn release(&mut self, hash: u64, key: Key) -> bool;
     fn total(&self) -> u64;
 }
 
-/// What a C module in Kamailio's style has: heads of lists in shared memory, and an
-/// entry for each source that was allocated when the source came. Heads and entries
-/// are as large as there, and no larger; the heads are at least as many as the
-/// sources, the hash is cheap and not keyed, the allocator is a list of free
-/// entries: all that is in favour of this map.
+/// What a C module in Kamailio's style would use: list heads in shared memory, and an
+/// entry per source that is allocated when the source comes. Heads and entries have the
+/// same size as in such a module. Everything else favours this map: there are at least
+/// as many heads as sources, the hash is cheap and has no key, and the allocator is a
+/// free list.
 pub(crate) struct Chained {
     heads: &'static [ListHead],
     entries: &'static [ListEntry],
-    /// As `first` of a head.
+    /// 1 + the first free entry, or 0 if all are in use.
     free: u64,
 }
 
-/// htable's, without its own lock.
+/// The list head of Kamailio's htable module, without its lock.
 #[repr(C)]
 struct ListHead {
     _entries: AtomicU64,
-    /// 1 + the first entry; 0: none.
+    /// 1 + the first entry, or 0 if the list is empty.
     first: AtomicU64,
 }
 
@@ -59,12 +59,12 @@ struct ListEntry {
     _previous: AtomicU64,
 }
 
-// SAFETY: atomic integers.
+// SAFETY: it consists of atomic integers.
 unsafe impl Zeroed for ListHead {}
-// SAFETY: atomic integers.
+// SAFETY: it consists of atomic integers.
 unsafe impl Zeroed for ListEntry {}
 
-/// Everything is read and written under the lock.
+/// The map is read and written only under the lock, so relaxed atomics suffice.
 const LOCKED: Ordering = Ordering::Relaxed;
 
 impl Chained {
@@ -76,7 +76,7 @@ impl Chained {
         &self.entries[link as usize - 1]
     }
 
-    /// The link that leads to the entry of `key`, or the last one, which is 0.
+    /// Returns the link to the entry of `key`, or the last link of the list, which is 0.
     #[inline]
     fn link(&self, hash: u64, key: Key) -> &AtomicU64 {
         let mut link = &self.head(hash).first;
@@ -114,7 +114,7 @@ impl Counts for Chained {
 
     #[inline]
     fn hash(key: Key) -> u64 {
-        // multiply and shift: a few instructions
+        // Multiply and shift: a few instructions.
         ((key as u64) ^ (key >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20
     }
 
@@ -145,7 +145,7 @@ impl Counts for Chained {
     }
 
     #[inline]
-    fn take_off(&mut self, hash: u64, key: Key) -> bool {
+    fn release(&mut self, hash: u64, key: Key) -> bool {
         let link = self.link(hash, key);
         let at = link.load(LOCKED);
         if at == 0 {
@@ -168,9 +168,8 @@ impl Counts for Chained {
     }
 }
 
-/// The best map there is, in memory that no other process sees: hashbrown with
-/// SipHash-1-3. No server of several processes could use it; it shows how much of
-/// the cost is the map's.
+/// hashbrown with SipHash-1-3, in private memory. Several processes could not share it;
+/// it shows how much of the cost is the map's.
 pub(crate) struct Open(HashTable<OpenEntry>);
 
 struct OpenEntry {
@@ -214,7 +213,7 @@ impl Counts for Open {
     }
 
     #[inline]
-    fn take_off(&mut self, hash: u64, key: Key) -> bool {
+    fn release(&mut self, hash: u64, key: Key) -> bool {
         let Ok(mut entry) = self.0.find_entry(hash, |entry| entry.key == key) else {
             return false;
         };

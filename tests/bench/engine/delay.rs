@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! How far releases in one process delay checks of the same source in another:
-//! beside what one cache line takes from one to the other.
+//! How long releases in one process delay checks of the same source in another process,
+//! compared with the transfer of one cache line between the two.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -16,50 +16,50 @@ use crate::operations::Subject;
 use crate::processes::{Flag, Work, together};
 use crate::shared::{self, Line};
 
-/// How many sources have their turn, each on a cache line of its own: how long a
-/// line is on its way also depends on where the processor keeps it.
-const PLACES: u32 = 32;
+/// How many sources take turns, each on its own cache line. The time to transfer a line
+/// also depends on where the processor keeps it, so the figure is a mean over lines.
+const LINES: u32 = 32;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Delay {
-    /// The one that checks and the one that releases.
+    /// The CPU that checks and the CPU that releases.
     pub(crate) cpus: [usize; 2],
     pub(crate) releases: u32,
 }
 
-/// Nanoseconds each.
+/// Nanoseconds per check and per transfer.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) check: f64,
     pub(crate) check_beside_releases: f64,
-    /// From one process writing a cache line to the other one having read it.
+    /// From the write of a cache line by one process until the other has read it.
     pub(crate) transfer: f64,
 }
 
 impl Delay {
     /// The child's side.
     pub(crate) fn work(self) -> Result<()> {
-        // one more would be no limit, and then nothing is looked up
+        // i32::MAX would mean no limit, and then a check looks nothing up.
         let engine = Engine::start(self.releases, i32::MAX - 1)?;
         serve(|| {
             let mut sum = Figure::default();
-            for source in 0..PLACES {
-                let tokens: Vec<u64> = (0..self.releases / PLACES)
+            for source in 0..LINES {
+                let tokens: Vec<u64> = (0..self.releases / LINES)
                     .map(|_| engine.opened(source))
                     .collect();
                 let release = || {
-                    engine.attach(1);
+                    engine.set_worker(1);
                     for &token in &tokens {
                         assert!(engine.closed(token));
                     }
                 };
                 let check = |index| u64::from(engine.check(index));
-                let (alone, beside) = self.alone_and_beside(source, check, release)?;
+                let (alone, contended) = self.alone_and_contended(source, check, release)?;
                 sum.check += alone;
-                sum.check_beside_releases += beside;
+                sum.check_beside_releases += contended;
             }
             sum.transfer = self.transfer()?;
-            let mean = |sum| sum / f64::from(PLACES);
+            let mean = |sum| sum / f64::from(LINES);
             Ok(vec![Figure {
                 check: mean(sum.check),
                 check_beside_releases: mean(sum.check_beside_releases),
@@ -72,11 +72,11 @@ impl Delay {
         }
     }
 
-    /// Two processes write a line by turns, each when it has seen what the other
-    /// one wrote: two transfers a round. The sum over all places.
+    /// Two processes write a line in turns, each when it has seen what the other wrote:
+    /// two transfers per round. Returns the sum over all lines.
     fn transfer(&self) -> Result<f64> {
-        let rounds = u64::from(self.releases / PLACES);
-        let lines: &[Line] = shared::zeros(PLACES as usize)?;
+        let rounds = u64::from(self.releases / LINES);
+        let lines: &[Line] = shared::zeros(LINES as usize)?;
         let play = |first: u64| -> Work<'_> {
             Box::new(move |start| {
                 start.wait();
@@ -94,9 +94,9 @@ impl Delay {
         Ok(times[0])
     }
 
-    /// What a `step` takes while the other process does nothing, and while it
-    /// does `others`.
-    fn alone_and_beside(
+    /// Returns the nanoseconds per `step` while the other process does nothing, and while
+    /// it runs `others`.
+    fn alone_and_contended(
         &self,
         source: u32,
         step: impl Fn(u32) -> u64,
@@ -127,7 +127,7 @@ impl Delay {
             done.raise();
             0.0
         });
-        let beside = together(vec![steps, others], &self.cpus)?;
-        Ok((idle[0], beside[0]))
+        let contended = together(vec![steps, others], &self.cpus)?;
+        Ok((idle[0], contended[0]))
     }
 }

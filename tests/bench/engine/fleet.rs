@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A fleet of sources that connect and disconnect again and again: does a fresh source,
-//! one that was never seen, find a slot?
+//! A fleet of sources connects and disconnects again and again. Does a fresh source,
+//! which was never seen, find a slot?
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ use crate::sources;
 /// Connections that the table is sized for.
 pub(crate) const CAPACITY: u32 = 35_000;
 
-/// In which order sources leave and come.
+/// The order in which sources leave and come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
@@ -35,7 +35,7 @@ pub(crate) enum Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Addresses {
-    /// IPv4 addresses that have nothing in common.
+    /// IPv4 addresses without a pattern.
     Scattered,
     /// /64 networks, one after the other.
     Consecutive,
@@ -44,7 +44,7 @@ pub(crate) enum Addresses {
 }
 
 impl Addresses {
-    /// The address of source number `index`, 4 or 16 bytes of the answer.
+    /// Returns the address of source number `index`, and its length: 4 or 16 bytes.
     fn bytes(self, index: u32) -> ([u8; 16], usize) {
         let mut bytes = [0; 16];
         let network = match self {
@@ -62,7 +62,7 @@ impl Addresses {
         (bytes, 16)
     }
 
-    /// How many different sources there are.
+    /// The number of different sources.
     fn count(self) -> u32 {
         match self {
             Addresses::Grid => 5u32.pow(8),
@@ -73,9 +73,9 @@ impl Addresses {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Case {
-    /// Connected sources, in percent of the capacity.
+    /// Connected sources, in per cent of the capacity.
     pub(crate) load: u32,
-    /// All sources of the fleet, in percent of the capacity; 0 if none comes back.
+    /// All sources of the fleet, in per cent of the capacity; 0 if no source returns.
     pub(crate) fleet: u32,
     pub(crate) order: Order,
     pub(crate) addresses: Addresses,
@@ -112,7 +112,8 @@ impl Case {
         cases
     }
 
-    /// Sources of the fleet; one that never comes back has no others.
+    /// The number of sources in the fleet. Where no source returns, these are the first
+    /// connected sources.
     fn size(self) -> u32 {
         CAPACITY * self.load.max(self.fleet) / 100
     }
@@ -121,15 +122,15 @@ impl Case {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Fleet {
     pub(crate) case: Case,
-    /// How often all connections change hands, half of it before fresh sources are
-    /// checked.
+    /// How often all connections change hands. Fresh sources are checked in the second
+    /// half.
     pub(crate) turnovers: u32,
-    /// Fresh sources that are checked after each of the others.
+    /// Fresh sources that are checked after each turnover of the second half.
     pub(crate) checks: u32,
     pub(crate) seed: u64,
 }
 
-/// Of the fresh sources that were checked, those that would find no slot.
+/// How many of the checked fresh sources would find no slot.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) checked: u64,
@@ -179,10 +180,10 @@ struct Members<'a> {
     engine: &'a Engine,
     case: Case,
     random: SmallRng,
-    /// The number of each connected source, and its token; 0 if it found no slot.
+    /// Each connected source: its number, and its token, which is 0 if it found no slot.
     connected: Vec<(u32, u64)>,
     away: Vec<u32>,
-    /// Changes of one source for another.
+    /// How often one source has replaced another.
     changes: usize,
 }
 
@@ -215,7 +216,7 @@ impl<'a> Members<'a> {
         self.engine.opened_from(&bytes[..length])
     }
 
-    /// As many changes as there are connections.
+    /// Replaces as many sources as there are connections.
     fn turn_over(&mut self, fresh: &mut Fresh) {
         for _ in 0..self.connected.len() {
             let (leaves, comes) = match self.case.order {
@@ -240,25 +241,27 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Closes all connections; an error if any was counted wrong.
+    /// Closes all connections. Returns an error if any was counted wrong.
     fn disconnect(self) -> Result<()> {
         let counted = self.connected.iter().filter(|(_, token)| *token != 0);
         let right = counted.count() as u64;
         let found = self.engine.connections()?;
         if found != right {
-            return Err(format!("{found} connections counted, not {right}").into());
+            return Err(format!("the engine counts {found} connections, expected {right}").into());
         }
         for (_, token) in &self.connected {
             self.engine.closed(*token);
         }
         match self.engine.connections()? {
             0 => Ok(()),
-            left => Err(format!("{left} connections counted when all are closed").into()),
+            left => {
+                Err(format!("the engine counts {left} connections after all were closed").into())
+            }
         }
     }
 }
 
-/// The numbers of sources that are not in the fleet; all of them before one comes again.
+/// The numbers of sources outside the fleet. Each is given once before any repeats.
 struct Fresh {
     first: u32,
     count: u32,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What a table costs before anybody uses it.
+//! What a table costs before it is used.
 
 use std::fs;
 use std::time::Instant;
@@ -16,15 +16,16 @@ pub(crate) struct Start {
     pub(crate) ms: f64,
     /// KiB of address space.
     pub(crate) mapped: u64,
-    /// KiB of it that have memory behind them.
+    /// KiB of it with memory behind them.
     pub(crate) resident: u64,
-    /// What the accepting process then takes before its first connection.
+    /// The time that the accepting process then needs before its first connection, which
+    /// allocates the buckets.
     #[serde(default)]
     pub(crate) attach_ms: f64,
-    /// KiB that have memory behind them then.
+    /// KiB with memory behind them after that.
     #[serde(default)]
     pub(crate) attached: u64,
-    /// KiB in a page.
+    /// The size of a page in KiB.
     pub(crate) page: u64,
 }
 
@@ -39,7 +40,7 @@ pub(crate) fn work(connections: u32) -> Result<()> {
         let ms = start.elapsed().as_secs_f64() * 1_000.0;
         let after = shared_memory()?;
         let start = Instant::now();
-        engine.attach(0);
+        engine.set_worker(0);
         let attach_ms = start.elapsed().as_secs_f64() * 1_000.0;
         let attached = shared_memory()?.resident - before.resident;
         Ok(vec![Start {
@@ -60,7 +61,7 @@ struct SharedMemory {
     page: u64,
 }
 
-/// The writable shared mappings of this process, together.
+/// The sum over the writable shared mappings of this process.
 fn shared_memory() -> Result<SharedMemory> {
     let mut sum = SharedMemory::default();
     let mut counts = false;
@@ -73,7 +74,7 @@ fn shared_memory() -> Result<SharedMemory> {
             "Size:" if counts => sum.mapped += value.parse::<u64>()?,
             "Rss:" if counts => sum.resident += value.parse::<u64>()?,
             "KernelPageSize:" => sum.page = value.parse()?,
-            // the first line of a mapping: addresses, permissions
+            // This is the first line of a mapping: addresses, then permissions.
             _ if !name.ends_with(':') => counts = value == "rw-s",
             _ => {}
         }

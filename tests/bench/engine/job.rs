@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What a child process can be told to measure.
+//! The jobs that a child process can run.
 
 use serde::{Deserialize, Serialize};
 

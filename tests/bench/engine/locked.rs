@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What a module in Kamailio's style would do: a map under a lock that processes
-//! share, or several such, each for a part of the sources.
+//! What a module in Kamailio's style would do: a map under a lock that processes share,
+//! or several of these, each for a part of the sources.
 
 use std::cell::UnsafeCell;
 use std::io;
@@ -15,17 +15,18 @@ use crate::operations::Subject;
 use crate::shared;
 use crate::sources::address;
 
-/// A lock and what it protects, on cache lines of their own.
+/// A lock and the map that it protects, on their own cache lines.
 #[repr(align(128))]
 struct Stripe<C> {
     mutex: UnsafeCell<libc::pthread_mutex_t>,
     counts: UnsafeCell<C>,
 }
 
-// SAFETY: `counts` is used under the mutex only, see `with_stripe`.
+// SAFETY: `with_stripe` uses `counts` only under the mutex. `connections` reads it without
+// the mutex, where the process has one thread.
 unsafe impl<C> Sync for Stripe<C> {}
 
-/// A map of `STRIPES` parts.
+/// A map in `STRIPES` parts.
 pub(crate) struct LockedMap<C: 'static, const STRIPES: usize> {
     stripes: &'static [Stripe<C>],
     limit: u32,
@@ -33,12 +34,12 @@ pub(crate) struct LockedMap<C: 'static, const STRIPES: usize> {
 
 impl<C: Counts, const STRIPES: usize> LockedMap<C, STRIPES> {
     pub(crate) fn new(sources: u32, limit: i32) -> Result<Self> {
-        // a quarter more: the parts are not equally full, and no map is to grow
-        // while it is measured
+        // A quarter more: the parts are not equally full, and no map should grow while it
+        // is measured.
         let each = (sources as usize * 5 / 4) / STRIPES + 64;
         let stripes: io::Result<Vec<_>> = (0..STRIPES).map(|_| Stripe::new(each)).collect();
         let map = LockedMap {
-            stripes: shared::place(stripes?)?,
+            stripes: shared::store(stripes?)?,
             limit: limit.try_into()?,
         };
         for stripe in map.stripes {
@@ -51,12 +52,12 @@ impl<C: Counts, const STRIPES: usize> LockedMap<C, STRIPES> {
     #[inline]
     fn with_stripe<T>(&self, key: Key, work: impl FnOnce(&mut C, u64) -> T) -> T {
         let hash = C::hash(key);
-        // bits that neither map takes for the place or the tag
+        // These bits are used by neither map for the list or the tag.
         let stripe = &self.stripes[(hash >> 34) as usize % STRIPES];
-        // SAFETY: `init` has made the mutex.
+        // SAFETY: `init` has initialised the mutex.
         let code = unsafe { libc::pthread_mutex_lock(stripe.mutex.get()) };
         assert_eq!(code, 0, "pthread_mutex_lock");
-        // SAFETY: the lock is held, so nobody else has a reference.
+        // SAFETY: the lock is held, so there is no other reference.
         let answer = work(unsafe { &mut *stripe.counts.get() }, hash);
         // SAFETY: locked above by this thread.
         let code = unsafe { libc::pthread_mutex_unlock(stripe.mutex.get()) };
@@ -68,17 +69,17 @@ impl<C: Counts, const STRIPES: usize> LockedMap<C, STRIPES> {
 impl<C: Counts> Stripe<C> {
     fn new(capacity: usize) -> io::Result<Stripe<C>> {
         Ok(Stripe {
-            // SAFETY: a C struct of integers; `init` makes a mutex of it.
+            // SAFETY: it is a C struct of integers; `init` makes it a mutex before use.
             mutex: UnsafeCell::new(unsafe { MaybeUninit::zeroed().assume_init() }),
             counts: UnsafeCell::new(C::new(capacity)?),
         })
     }
 
-    /// Makes the mutex, at its final place, one for several processes.
+    /// Initialises the mutex at its final address, for several processes.
     fn init(&self) -> io::Result<()> {
         let mut attributes = MaybeUninit::uninit();
-        // SAFETY: attributes that the first call makes and the last one ends, and
-        // a mutex that nobody uses yet.
+        // SAFETY: the first call initialises the attributes and the last one destroys
+        // them. The mutex is not in use yet.
         let codes = unsafe {
             [
                 libc::pthread_mutexattr_init(attributes.as_mut_ptr()),
@@ -119,12 +120,12 @@ impl<C: Counts, const STRIPES: usize> Subject for LockedMap<C, STRIPES> {
     #[inline]
     fn closed(&self, token: u64) -> bool {
         let key = key(token as u32);
-        self.with_stripe(key, |counts, hash| counts.take_off(hash, key))
+        self.with_stripe(key, |counts, hash| counts.release(hash, key))
     }
 
     fn connections(&self) -> Result<u64> {
         let counts = self.stripes.iter().map(|stripe| {
-            // SAFETY: this process has one thread, which holds no other reference.
+            // SAFETY: this process has one thread, and it holds no other reference.
             unsafe { &*stripe.counts.get() }.total()
         });
         Ok(counts.sum())

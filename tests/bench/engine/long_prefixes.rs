@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! IPv6 sources that are single addresses of one /64 network, beside the default, where
-//! each /64 network is a source.
+//! IPv6 sources that are single addresses of one /64 network, compared with the default,
+//! where each /64 network is a source.
 
 use serde::{Deserialize, Serialize};
 use tcp_conn_limit::ffi::tcl_config;
@@ -13,7 +13,7 @@ use crate::child::serve;
 use crate::operations::Subject;
 use crate::sources::{self, Sources};
 
-/// Sources with a connection each.
+/// Sources, with one connection each.
 pub(crate) const SOURCES: u32 = 35_000;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub(crate) struct LongPrefixes {
     pub(crate) steps: u32,
 }
 
-/// Nanoseconds each.
+/// Nanoseconds per operation.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) ipv6_prefix: u8,
@@ -46,7 +46,7 @@ impl LongPrefixes {
         let mut sources = Sources::new(SOURCES);
         serve(|| Ok(vec![self.pass(&engine, &mut sources)]))?;
         if engine.connections()? != tokens.len() as u64 {
-            return Err("connections of long prefixes are counted wrong".into());
+            return Err("connections of long prefixes were counted wrong".into());
         }
         Ok(())
     }
@@ -59,7 +59,7 @@ impl LongPrefixes {
             u64::from(rejected) + u64::from(engine.closed(engine.opened_from(&address)))
         };
         let known = sources.known(self.steps);
-        // Others had the caches meanwhile.
+        // Other subjects have used the caches since the last pass.
         chain(&known, check);
         Figure {
             ipv6_prefix: self.ipv6_prefix,
@@ -69,7 +69,7 @@ impl LongPrefixes {
         }
     }
 
-    /// A network of its own, or an address in the one network.
+    /// Returns an address in a separate network per source, or one in the shared network.
     #[inline]
     fn address(&self, index: u32) -> [u8; 16] {
         let mut bytes = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! bench-engine: what check, opened and closed cost, beside the least that a
-//! shared counter can cost and beside what a user could have instead. README.md,
-//! one folder up, says what is measured and how to read it.
+//! bench-engine: what check, opened and closed cost, compared with the least that a
+//! shared counter can cost and with the alternatives that a user has. README.md, one
+//! folder up, says what is measured and how to read it.
 //!
 //! ```text
 //! main ─┬─ run ─┬─ plan                sizes, passes, steps
-//!       │       ├─ child ⇄ job         each subject in a process of its own:
+//!       │       ├─ child ⇄ job         each subject in its own process:
 //!       │       │   ├─ operations      floor, engine (abi), locked maps (locked,
 //!       │       │   │                    counts)
 //!       │       │   ├─ churn           the engine after millions of sources
@@ -19,12 +19,12 @@
 //!       │       │   └─ scaling, delay  the engine among processes (processes)
 //!       │       └─ stock               the core's function in a real server
 //!       ├─ record                      the JSON file
-//!       ├─ report                      the tables and what they say
+//!       ├─ report                      the tables and verdicts
 //!       └─ plot                        the SVG file
 //! ```
 //!
-//! Below the jobs: `chain` (the one loop that all figures come from), `sources`
-//! (who is asked for), `shared` (memory that processes share).
+//! The jobs use `chain` (the loop that produces all figures), `sources` (which sources
+//! come, in which order) and `shared` (memory that processes share).
 
 mod abi;
 mod chain;
@@ -107,12 +107,12 @@ fn arguments() -> Result<Command> {
             Long("quick") => command = Command::Measure(Plan::quick()),
             Long("plot-only") => command = Command::PlotOnly,
             Long("help") => command = Command::Help,
-            // Not for people: how the benchmark starts its children.
+            // Internal: the benchmark starts its children with this option.
             Long("job") => {
                 let job = parser.value()?.string()?;
                 command = Command::Work(serde_json::from_str(&job)?);
             }
-            // cargo bench adds it for every benchmark.
+            // cargo bench passes this option to every benchmark.
             Long("bench") => {}
             other => return Err(format!("{}\n{USAGE}", other.unexpected()).into()),
         }

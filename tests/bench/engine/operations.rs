@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Check, opened and closed on a table of sources with a connection each.
+//! Check, opened and closed on a table of sources with one connection each.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,18 +13,19 @@ use crate::floor::Floor;
 use crate::locked::LockedMap;
 use crate::sources::{Sources, is_greedy, is_idle};
 
-/// Most connections of sources without others that are open at a time.
+/// The maximum number of connections of new sources that are open at a time.
 const MAX_NEW: u32 = 256;
 
-/// What counts connections, by the number of a source.
+/// Something that counts connections; sources are given as numbers.
 pub(crate) trait Subject {
-    /// Whether the source is at its limit.
+    /// Returns whether the source is at its limit.
     fn check(&self, index: u32) -> bool;
-    /// A token to release the connection.
+    /// Counts a connection and returns the token that releases it.
     fn opened(&self, index: u32) -> u64;
-    /// Whether the token was one.
+    /// Releases a connection. Returns `false` if the token is invalid.
     fn closed(&self, token: u64) -> bool;
-    /// All connections; an error if anything went wrong since the start.
+    /// Returns the number of all connections, or an error if anything went wrong since
+    /// the start.
     fn connections(&self) -> Result<u64>;
 }
 
@@ -54,32 +55,33 @@ pub(crate) enum Operation {
     CheckAtLimit,
     OpenedKnown,
     OpenedNew,
-    /// Of a source without connections that still has its slot.
+    /// Opened, for a source without connections that still has its slot.
     OpenedReturning,
     ClosedKnown,
     /// Check, opened, closed.
     CycleKnown,
     CycleReturning,
     CycleNew,
-    /// A cycle for most, but one in ten is refused and one in ten new.
+    /// A cycle for most; one source in ten is new, and one in ten of the others is
+    /// rejected.
     CycleMix,
 }
 
-/// Which sources there are.
+/// The state of the sources in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Population {
-    /// All far below their limit.
+    /// All sources are far below their limit.
     Modest,
-    /// All at their limit.
+    /// All sources are at their limit.
     AtLimit,
-    /// One in ten at its limit.
+    /// One source in ten is at its limit.
     Mixed,
-    /// One in five has no connection any more, but still has its slot.
+    /// One source in five has no connection any more, but still has its slot.
     Returning,
 }
 
 impl Population {
-    /// Those that every subject has.
+    /// The populations that every subject is measured with.
     pub(crate) const COMMON: [Population; 3] =
         [Population::Modest, Population::AtLimit, Population::Mixed];
 
@@ -100,7 +102,7 @@ pub(crate) struct Operations {
     pub(crate) steps: u32,
 }
 
-/// What one operation took in one pass, in nanoseconds.
+/// The time of one operation in one pass, in nanoseconds.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) operation: Operation,
@@ -111,15 +113,15 @@ impl Operations {
     /// The child's side.
     pub(crate) fn work(self) -> Result<()> {
         let limit = self.population.limit();
-        let most = self.sources + self.most_new();
+        let max = self.sources + self.max_new();
         match self.variant {
             Variant::Floor => self.serve_floor(&Floor::new(self.sources)?),
-            Variant::Engine => self.serve(&Engine::start(most, limit)?),
-            Variant::HugePages => self.serve(&Engine::start_in_huge_pages(most, limit)?),
-            Variant::Locked => self.serve(&LockedMap::<Chained, 1>::new(most, limit)?),
-            Variant::Striped => self.serve(&LockedMap::<Chained, 64>::new(most, limit)?),
-            Variant::Hashbrown => self.serve(&LockedMap::<Open, 1>::new(most, limit)?),
-            Variant::Stock => Err("the core's function is in a server of its own".into()),
+            Variant::Engine => self.serve(&Engine::start(max, limit)?),
+            Variant::HugePages => self.serve(&Engine::start_in_huge_pages(max, limit)?),
+            Variant::Locked => self.serve(&LockedMap::<Chained, 1>::new(max, limit)?),
+            Variant::Striped => self.serve(&LockedMap::<Chained, 64>::new(max, limit)?),
+            Variant::Hashbrown => self.serve(&LockedMap::<Open, 1>::new(max, limit)?),
+            Variant::Stock => Err("the core's function runs in its own server".into()),
         }
     }
 
@@ -148,14 +150,15 @@ impl Operations {
         })?;
         let found = subject.connections()?;
         if found != tokens.len() as u64 {
-            return Err(format!("{found} connections counted, not {}", tokens.len()).into());
+            let expected = tokens.len();
+            return Err(format!("{found} connections counted, expected {expected}").into());
         }
         if !tokens.into_iter().all(|token| subject.closed(token)) {
             return Err("a connection could not be released".into());
         }
         match subject.connections()? {
             0 => Ok(()),
-            left => Err(format!("{left} connections counted when all are closed").into()),
+            left => Err(format!("{left} connections counted after all were closed").into()),
         }
     }
 
@@ -166,7 +169,7 @@ impl Operations {
             tokens.push(subject.opened(index));
             match self.population {
                 Population::Modest | Population::Returning => {}
-                // the first rejection of each source is logged, no other
+                // Only the first rejection of each source is logged, so reject once here.
                 Population::AtLimit => assert!(subject.check(index)),
                 Population::Mixed if !is_greedy(index) => {}
                 Population::Mixed => {
@@ -176,7 +179,7 @@ impl Operations {
             }
         }
         if self.population == Population::Returning {
-            // Only now, when each source has its slot: none takes that of another.
+            // Only now, when each source has its slot: so no source takes another's.
             let closes = |(token, index)| is_idle(index).then_some(token);
             let idle = tokens.iter().copied().zip(0..).filter_map(closes);
             idle.for_each(|token| assert!(subject.closed(token)));
@@ -205,7 +208,7 @@ impl Operations {
             token
         };
         add(Operation::OpenedKnown, chain(&known, opened));
-        // in the order in which they were opened, which is random
+        // The order is that of opening, which is random.
         let order: Vec<u32> = (0..steps).collect();
         let closed = |i| u64::from(subject.closed(tokens[i as usize]));
         add(Operation::ClosedKnown, chain(&order, closed));
@@ -219,9 +222,9 @@ impl Operations {
         figures
     }
 
-    /// Opens connections of sources that have none, a few at a time.
+    /// Opens connections of sources that have none, in batches.
     fn opened_in_batches(&self, subject: &impl Subject, without: &[u32]) -> f64 {
-        let batch = self.most_new() as usize;
+        let batch = self.max_new() as usize;
         let mut tokens = Vec::with_capacity(batch);
         let mut total = 0.0;
         for indices in without.chunks(batch) {
@@ -273,19 +276,20 @@ impl Operations {
         }]
     }
 
-    /// How many connections of new sources there are at a time: few against the
-    /// others.
-    fn most_new(&self) -> u32 {
+    /// The maximum number of connections of new sources at a time, small compared with
+    /// the number of known sources.
+    fn max_new(&self) -> u32 {
         (self.sources / 16).clamp(1, MAX_NEW)
     }
 
-    /// Steps before those that are measured: others had the caches meanwhile.
+    /// The steps to run before measuring: other subjects have used the caches since the
+    /// last pass.
     fn warm_up<'a>(&self, indices: &'a [u32]) -> &'a [u32] {
         &indices[..indices.len().min(2 * self.sources as usize)]
     }
 }
 
-/// What a connection goes through, unless it is refused.
+/// What a connection goes through, unless it is rejected.
 #[inline]
 pub(crate) fn cycle(subject: &impl Subject, index: u32) -> u64 {
     if subject.check(index) {

@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// A quick run shows that the benchmark works, and no more.
+    /// A quick run only shows that the benchmark works.
     pub(crate) quick: bool,
-    /// Sources with a connection each.
+    /// Numbers of sources, with one connection each.
     pub(crate) sizes: Vec<u32>,
     /// How often everything is measured.
     pub(crate) passes: u32,
-    /// Operations of which a pass takes the mean.
+    /// Operations in a pass, whose mean is recorded.
     pub(crate) steps: u32,
     /// Calls of the core's own function in a pass.
     pub(crate) stock_calls: u32,
     /// Sources that pass through the table one after the other, in blocks.
     pub(crate) churn_blocks: u32,
     pub(crate) churn_block: u32,
-    /// Servers with a fleet, each with a hash of its own; see [`crate::fleet::Fleet`].
+    /// Servers with a fleet, each with its own hash key; see [`crate::fleet::Fleet`].
     #[serde(default)]
     pub(crate) fleets: u32,
     #[serde(default)]
@@ -29,7 +29,7 @@ pub(crate) struct Plan {
     /// Sources of the tables that are walked through.
     #[serde(default)]
     pub(crate) walk_sizes: Vec<u32>,
-    /// Connections that the table of the init measurement is made for.
+    /// Connections that the table of the init measurement is sized for.
     pub(crate) init_connections: u32,
 }
 
@@ -54,7 +54,7 @@ impl Plan {
     pub(crate) fn quick() -> Plan {
         Plan {
             quick: true,
-            // The last one is large enough for huge pages.
+            // The last size is large enough for huge pages.
             sizes: vec![1_000, 35_000, 100_000],
             passes: 2,
             steps: 20_000,

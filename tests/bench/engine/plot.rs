@@ -14,11 +14,11 @@ use crate::stats::Spread;
 
 const SIZE: (u32, u32) = (800, 470);
 
-/// Heights of the title and of the lines at the foot.
+/// The heights of the title and of the line at the foot.
 const HEAD: u32 = 62;
 const FOOT: u32 = 26;
 
-/// Width for the names at the lines' right ends, and their least distance.
+/// The width for the names at the right ends of the lines, and their minimum distance.
 const NAMES: u32 = 196;
 const NAME_HEIGHT: i32 = 17;
 
@@ -33,7 +33,7 @@ struct Line {
     width: u32,
 }
 
-/// Colours that are told apart by the colour-blind too.
+/// The colours are also distinguishable with colour blindness.
 const LINES: [Line; 7] = [
     Line {
         name: "stock: check",
@@ -90,12 +90,12 @@ pub(crate) fn draw(record: &Record, path: &Path) -> Result<()> {
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     root.draw(&Text::new(
-        "What it costs to count a connection for its source",
+        "The cost of counting a connection for its source",
         (12, 10),
         ("sans-serif", 20, FontStyle::Bold).into_font().color(&TEXT),
     ))?;
     root.draw(&Text::new(
-        "one source for each connection, in random order; a cycle is check, opened and closed",
+        "one source per connection, in random order; a cycle is check, opened and closed",
         (12, 36),
         text(14, TEXT),
     ))?;
@@ -179,7 +179,7 @@ pub(crate) fn draw(record: &Record, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What was measured of a line.
+/// The measured points of a line.
 fn points(record: &Record, line: &Line) -> Vec<(f64, Spread)> {
     let sizes = record.plan.sizes.iter();
     sizes
@@ -198,17 +198,17 @@ fn ends(sizes: &[u32]) -> (f64, f64) {
     )
 }
 
-/// Moves names that would lie over each other, in the order of their lines.
+/// Moves names that would overlap, and keeps the order of their lines.
 fn apart(mut names: Vec<((i32, i32), &Line)>) -> Vec<((i32, i32), &Line)> {
     names.sort_by_key(|((_, y), _)| *y);
     for i in (1..names.len()).rev() {
-        let most = names[i].0.1 - NAME_HEIGHT;
-        names[i - 1].0.1 = names[i - 1].0.1.min(most);
+        let lowest = names[i].0.1 - NAME_HEIGHT;
+        names[i - 1].0.1 = names[i - 1].0.1.min(lowest);
     }
     names
 }
 
-/// `kamailio 6.0.1` of `version: kamailio 6.0.1 (x86_64/linux) …`.
+/// Returns `kamailio 6.0.1` from `version: kamailio 6.0.1 (x86_64/linux) …`.
 fn short(version: &str) -> String {
     let words: Vec<&str> = version.split(' ').skip(1).take(2).collect();
     words.join(" ")
@@ -218,7 +218,7 @@ fn text(size: u32, color: RGBColor) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&color)
 }
 
-/// `19000` as `19,000`.
+/// Writes `19000` as `19,000`.
 fn grouped(number: f64) -> String {
     let number = number.round() as u64;
     match number {
@@ -233,7 +233,7 @@ fn grouped(number: f64) -> String {
     }
 }
 
-/// `20000` as `20 µs`.
+/// Writes `20000` as `20 µs`.
 fn duration(ns: f64) -> String {
     match ns {
         1e9.. => format!("{:.0} s", ns / 1e9),

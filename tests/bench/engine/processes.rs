@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Processes that begin their work at the same moment, each on its own CPU.
+//! Processes that start their work at the same moment, each on its own CPU.
 
 use std::hint::spin_loop;
 use std::io;
@@ -14,18 +14,18 @@ use nix::unistd::{ForkResult, Pid, fork};
 use crate::Result;
 use crate::shared::{self, Line};
 
-/// What a process does. It says when it is ready, and goes on when all are; its
-/// answer goes to the parent.
+/// The work of a process. It calls [`Start::wait`] when it is ready; its return value goes
+/// to the parent.
 pub(crate) type Work<'a> = Box<dyn FnOnce(&Start) -> f64 + 'a>;
 
-/// The moment at which the processes begin.
+/// The moment at which the processes start.
 pub(crate) struct Start {
     ready: &'static AtomicU32,
     all: usize,
 }
 
 impl Start {
-    /// Waits, without a system call, until all processes are here.
+    /// Waits, without a system call, until all processes have called it.
     pub(crate) fn wait(&self) {
         self.ready.fetch_add(1, Ordering::SeqCst);
         while (self.ready.load(Ordering::SeqCst) as usize) < self.all {
@@ -34,8 +34,8 @@ impl Start {
     }
 }
 
-/// Runs each work in a process of its own, the first on the first of `cpus`, and
-/// so on; their answers.
+/// Runs each work in its own process, the first on the first of `cpus`, and so on.
+/// Returns their answers.
 pub(crate) fn together(works: Vec<Work<'_>>, cpus: &[usize]) -> Result<Vec<f64>> {
     let ready: &[AtomicU32] = shared::zeros(1)?;
     let answers: &[Line] = shared::zeros(works.len())?;
@@ -45,14 +45,14 @@ pub(crate) fn together(works: Vec<Work<'_>>, cpus: &[usize]) -> Result<Vec<f64>>
     };
     let mut children = Vec::new();
     for ((work, &cpu), answer) in works.into_iter().zip(cpus).zip(answers) {
-        // SAFETY: this process has one thread, so the child may do anything; it
-        // ends without running what belongs to the parent.
+        // SAFETY: this process has one thread, so the child may call any function. The
+        // child ends with _exit(), so it runs no destructors of the parent.
         match unsafe { fork()? } {
             ForkResult::Parent { child } => children.push(child),
             ForkResult::Child => {
                 let code = i32::from(pin(&[cpu]).is_err());
                 answer.0.store(work(&start).to_bits(), Ordering::Relaxed);
-                // SAFETY: it ends the process and does nothing else.
+                // SAFETY: _exit() only ends the process.
                 unsafe { libc::_exit(code) }
             }
         }
@@ -60,14 +60,14 @@ pub(crate) fn together(works: Vec<Work<'_>>, cpus: &[usize]) -> Result<Vec<f64>>
     for child in children {
         match waitpid(child, None)? {
             WaitStatus::Exited(_, 0) => {}
-            other => return Err(format!("a forked process: {other:?}").into()),
+            other => return Err(format!("a forked process failed: {other:?}").into()),
         }
     }
     let read = |line: &Line| f64::from_bits(line.0.load(Ordering::Relaxed));
     Ok(answers.iter().map(read).collect())
 }
 
-/// A sign from one process to another.
+/// A signal from one process to another.
 pub(crate) struct Flag(&'static AtomicU64);
 
 impl Flag {
@@ -92,7 +92,7 @@ pub(crate) fn cpus() -> nix::Result<Vec<usize>> {
         .collect())
 }
 
-/// Moves this process, and so all that it starts, to `cpus`.
+/// Moves this process, and so every process that it starts, to `cpus`.
 pub(crate) fn pin(cpus: &[usize]) -> nix::Result<()> {
     let mut set = CpuSet::new();
     for &cpu in cpus {

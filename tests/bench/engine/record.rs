@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What a run leaves behind: the JSON file, from which the tables and the plot
-//! are made.
+//! The result of a run: the JSON file, from which the tables and the plot are made.
 
 use serde::{Deserialize, Serialize};
 
@@ -40,11 +39,11 @@ pub(crate) struct Record {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Versions {
     pub(crate) engine: String,
-    /// `None` if the core's function was left out.
+    /// `None` if the core's function was not measured.
     pub(crate) stock: Option<String>,
 }
 
-/// What an operation took, pass by pass.
+/// The time of an operation in each pass.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Series {
     pub(crate) variant: Variant,
@@ -53,7 +52,7 @@ pub(crate) struct Series {
     pub(crate) ns: Vec<f64>,
 }
 
-/// What fresh sources found, server by server.
+/// How many fresh sources found no slot, for each server.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Fleets {
     pub(crate) case: fleet::Case,
@@ -74,18 +73,18 @@ impl Fleets {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum HugePages {
     Measured(Vec<InHugePages>),
-    /// Why not.
+    /// The reason.
     NotMeasured(String),
 }
 
-/// A table of which a part is in huge pages.
+/// A table that is partly in huge pages.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct InHugePages {
     pub(crate) sources: u32,
     pub(crate) bytes: u64,
 }
 
-/// What a cycle took the slowest of several processes, pass by pass.
+/// The time of a cycle in the slowest of several processes, in each pass.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ScalingSeries {
     pub(crate) counting: Counting,
@@ -94,7 +93,7 @@ pub(crate) struct ScalingSeries {
     pub(crate) ns: Vec<f64>,
 }
 
-/// Of results from before there was this variant.
+/// For results that are older than this field.
 impl Default for HugePages {
     fn default() -> Self {
         HugePages::NotMeasured("the results are older".to_owned())
@@ -102,7 +101,7 @@ impl Default for HugePages {
 }
 
 impl HugePages {
-    /// Whether the engine is measured in them among that many sources.
+    /// Returns whether the engine was measured in huge pages with that many sources.
     pub(crate) fn has(&self, sources: u32) -> bool {
         match self {
             HugePages::Measured(tables) => tables.iter().any(|table| table.sources == sources),
@@ -148,7 +147,7 @@ impl Record {
         }
     }
 
-    /// `None` if that was not measured.
+    /// Returns `None` if that was not measured.
     pub(crate) fn spread(
         &self,
         variant: Variant,
@@ -174,7 +173,7 @@ impl Record {
     }
 }
 
-/// To hundredths: what lies below is noise, and the file is read by people.
+/// Rounds to hundredths: the rest is noise, and people read the file.
 fn rounded(ns: f64) -> f64 {
     (ns * 100.0).round() / 100.0
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The tables and what they say.
+//! The tables and verdicts.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::record::{HugePages, Record};
 use crate::scaling::{self, Counting, Spread};
 use crate::{churn, long_prefixes, stats, threads, walks};
 
-/// What is measured of each variant, as a reader knows it.
+/// The rows of the table, with the names that a reader sees.
 const ROWS: [(&str, Variant, Operation); 49] = {
     use Operation::*;
     use Variant::*;
@@ -67,10 +67,10 @@ const ROWS: [(&str, Variant, Operation); 49] = {
     ]
 };
 
-/// The sizes for which there are aims.
+/// The sizes for which there are targets.
 const AIMED: [u32; 2] = [35_000, 1_000_000];
 
-/// A ratio of two medians and what it is to be at each of the sizes `AIMED`.
+/// A ratio of two medians and its target at each of the sizes `AIMED`.
 struct Aim {
     name: &'static str,
     above: (Variant, Operation),
@@ -122,11 +122,11 @@ pub(crate) fn print(record: &Record) {
     println!("tcp_conn_limit {}", record.versions.engine);
     match &record.versions.stock {
         Some(version) => println!("stock: {version}"),
-        None => println!("stock: left out (`make bench` builds what it needs)"),
+        None => println!("stock: not measured (`make bench` builds what it needs)"),
     }
     print_table(record);
     if record.plan.quick {
-        println!("\nA quick run: it shows that the benchmark works, its figures show nothing.");
+        println!("\nA quick run only shows that the benchmark works; ignore its figures.");
     }
     print_huge_pages(record);
     print_aims(record);
@@ -165,7 +165,7 @@ fn print_table(record: &Record) {
 }
 
 fn print_huge_pages(record: &Record) {
-    println!("\nHuge pages, medians against the engine in small ones:");
+    println!("\nHuge pages, medians compared with the engine in small pages:");
     let tables = match &record.huge_pages {
         HugePages::Measured(tables) => tables,
         HugePages::NotMeasured(why) => return println!("not measured: {why}"),
@@ -176,7 +176,7 @@ fn print_huge_pages(record: &Record) {
             ("check", Operation::CheckKnown),
             ("cycle", Operation::CycleKnown),
             ("new source", Operation::CycleNew),
-            ("at its limit", Operation::CheckAtLimit),
+            ("check at limit", Operation::CheckAtLimit),
         ] {
             let spread = |variant| record.spread(variant, operation, table.sources);
             let pair = (spread(Variant::HugePages), spread(Variant::Engine));
@@ -211,8 +211,8 @@ fn print_aims(record: &Record) {
     for aim in &AIMS {
         for (sources, bound) in AIMED.into_iter().zip(aim.bounds) {
             if let Some(ratio) = aim.ratio(record, sources) {
-                let what = format!("{}, {sources} sources", aim.name);
-                verdict(&what, bound.holds(ratio), &format!("{ratio:.2}, {bound}"));
+                let target = format!("{}, {sources} sources", aim.name);
+                verdict(&target, bound.holds(ratio), &format!("{ratio:.2}, {bound}"));
             }
         }
     }
@@ -229,8 +229,8 @@ impl Aim {
 impl Bound {
     fn holds(self, value: f64) -> bool {
         match self {
-            Bound::AtMost(most) => value <= most,
-            Bound::AtLeast(least) => value >= least,
+            Bound::AtMost(max) => value <= max,
+            Bound::AtLeast(min) => value >= min,
         }
     }
 }
@@ -238,15 +238,15 @@ impl Bound {
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Bound::AtMost(most) => write!(f, "wanted at most {most}"),
-            Bound::AtLeast(least) => write!(f, "wanted at least {least}"),
+            Bound::AtMost(max) => write!(f, "wanted at most {max}"),
+            Bound::AtLeast(min) => write!(f, "wanted at least {min}"),
         }
     }
 }
 
-fn verdict(what: &str, holds: bool, detail: &str) {
+fn verdict(target: &str, holds: bool, detail: &str) {
     let word = if holds { "reached" } else { "NOT reached" };
-    println!("{word:<12} {what}: {detail}");
+    println!("{word:<12} {target}: {detail}");
 }
 
 fn print_churn(record: &Record) {
@@ -258,7 +258,8 @@ fn print_churn(record: &Record) {
     };
     let change = each(&|ns| 100.0 * (last(ns) / first(ns) - 1.0));
     println!(
-        "\nChurn: {} different sources through a table for {}, {} open at any time.",
+        "\nChurn: {} different sources pass through a table for {} connections, {} open at any \
+         time.",
         u64::from(record.plan.churn_blocks) * u64::from(record.plan.churn_block),
         churn::CAPACITY,
         churn::HELD
@@ -270,13 +271,13 @@ fn print_churn(record: &Record) {
         each(&last)
     );
     verdict(
-        "cost of the last ones against the first",
+        "cost of the last block compared with the first",
         change.median.abs() <= 5.0,
         &format!("{change:+.1} %, wanted within 5 %"),
     );
     let miscounted: u64 = record.churn.iter().map(|blocks| blocks.miscounted).sum();
     verdict(
-        "every source counted right",
+        "every source counted correctly",
         miscounted == 0,
         &format!("{miscounted} wrong"),
     );
@@ -293,9 +294,9 @@ fn print_fleets(record: &Record) {
         return;
     }
     println!(
-        "\nA returning fleet: fresh sources that find no slot in a table for {} connections, while \
-         the sources\nof a fleet connect and disconnect; by connected sources and size of the \
-         fleet, in percent of the capacity:",
+        "\nA returning fleet: fresh sources that find no slot in a table for {} connections while \
+         the sources\nof a fleet connect and disconnect, by connected sources and fleet size in \
+         per cent of the capacity:",
         fleet::CAPACITY
     );
     println!(
@@ -317,7 +318,7 @@ fn print_fleets(record: &Record) {
             sum.checked
         );
     }
-    for (name, loads, most) in [
+    for (name, loads, max) in [
         ("all connections in use", 81..=100, 3e-6),
         ("four fifths in use or fewer", 0..=80, 5e-7),
     ] {
@@ -330,8 +331,8 @@ fn print_fleets(record: &Record) {
             .fold(0.0, f64::max);
         verdict(
             &format!("fresh sources without a slot, {name}, every fleet"),
-            worst <= most,
-            &format!("{worst:.1e} at most, wanted at most {most:.0e}"),
+            worst <= max,
+            &format!("at most {worst:.1e}, wanted at most {max:.0e}"),
         );
     }
 }
@@ -402,8 +403,8 @@ fn print_long_prefixes(record: &Record) {
         stats::Spread::of(&values)
     };
     println!(
-        "\nIPv6, {} sources: /64 networks (the default), or addresses of one /64 network with \
-         ipv6_prefix 128; nanoseconds:",
+        "\nIPv6, {} sources, nanoseconds: /64 networks (the default), or addresses of one /64 \
+         network with ipv6_prefix 128:",
         long_prefixes::SOURCES
     );
     println!("{:<30}{:>30}{:>30}", "", "/64", "/128");
@@ -417,7 +418,7 @@ fn print_long_prefixes(record: &Record) {
     let check_new = |ipv6_prefix| of(ipv6_prefix, |figure| figure.check_new).median;
     let ratio = check_new(128) / check_new(64);
     verdict(
-        "check of a new source, /128 against /64",
+        "check of a new source, /128 / /64",
         ratio <= 1.15,
         &format!("{ratio:.2}, wanted at most 1.15"),
     );
@@ -438,16 +439,16 @@ fn print_init(record: &Record) {
         &format!("{ms:.3} ms, wanted under 50"),
     );
     verdict(
-        "no page touched but the one with the header",
+        "only the header page touched",
         pages.max <= 1.0,
         &format!("{:.0} of {:.0} pages", pages.max, all.max),
     );
     let attached = of(&|start| (start.attached / start.page) as f64);
-    // Not in older results.
+    // Older results lack these figures.
     if attached.max > 0.0 {
         let ms = of(&|start| start.attach_ms);
         println!(
-            "             before its first connection the accepting process takes {ms:.1} ms \
+            "             before its first connection the accepting process needs {ms:.1} ms \
              and {:.0} pages",
             attached.median
         );
@@ -455,15 +456,15 @@ fn print_init(record: &Record) {
 }
 
 fn print_scaling(record: &Record) {
-    let most = record
+    let max = record
         .scaling
         .iter()
         .map(|series| series.processes)
         .max()
         .unwrap_or_default();
     println!(
-        "\nSeveral processes, full cycles on a table with {} sources; nanoseconds for a cycle \
-         of the slowest process,\nand by what factor all of them together do more than one alone:",
+        "\nSeveral processes, full cycles on a table with {} sources: nanoseconds per cycle of \
+         the slowest process,\nand the throughput of all processes relative to one:",
         scaling::SOURCES
     );
     let mut numbers: Vec<u32> = record.scaling.iter().map(|s| s.processes).collect();
@@ -491,7 +492,7 @@ fn print_scaling(record: &Record) {
             println!();
         }
     }
-    if most < 2 {
+    if max < 2 {
         return;
     }
     for spread in [Spread::OneEach, Spread::Parts] {
@@ -508,16 +509,16 @@ fn print_scaling(record: &Record) {
 fn name(spread: Spread) -> &'static str {
     match spread {
         Spread::Same => "all on one source",
-        Spread::OneEach => "each on one of its own",
-        Spread::Parts => "each on a part of all",
+        Spread::OneEach => "each on a source of its own",
+        Spread::Parts => "each on its own part",
     }
 }
 
 fn describe(counting: Counting) -> &'static str {
     match counting {
-        Counting::Rows => "a row for each",
-        Counting::HomeRow => "rows, one of them the acceptor's",
-        Counting::OneAtomic => "one atomic a source",
+        Counting::Rows => "a row each",
+        Counting::AcceptorRow => "one acceptor row",
+        Counting::OneAtomic => "one atomic per source",
         Counting::Bare => "bare atomics",
     }
 }
@@ -538,8 +539,8 @@ fn print_threads(record: &Record) {
         stats::Spread::of(&values)
     };
     println!(
-        "\nTwo threads of one process, each with half of {} sources; nanoseconds for the slower \
-         one, beside one thread alone:",
+        "\nTwo threads of one process, each with half of {} sources: nanoseconds in the slower \
+         thread, compared with one thread alone:",
         threads::SOURCES
     );
     println!("{:<30}{:>30}{:>30}", "", "1", "2");
@@ -559,16 +560,16 @@ fn print_delay(record: &Record) {
         let values: Vec<f64> = record.delay.iter().map(value).collect();
         stats::Spread::of(&values)
     };
-    println!("\nA process checks a source of which another one releases connections all the time:");
+    println!("\nA process checks a source while another process releases connections of it:");
     println!(
-        "             check {:.1} ns, beside releases {:.1} ns",
+        "             check alone {:.1} ns, during releases {:.1} ns",
         of(&|f| f.check),
         of(&|f| f.check_beside_releases)
     );
     let delay = of(&|f| f.check_beside_releases - f.check);
     let transfer = of(&|f| f.transfer);
     verdict(
-        "releases delay a check by one transfer of a cache line at most",
+        "releases delay a check by at most one cache-line transfer",
         delay.median <= transfer.median,
         &format!("{delay:.1} ns, a transfer takes {transfer:.1} ns"),
     );

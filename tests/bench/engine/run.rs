@@ -23,15 +23,15 @@ use crate::{Result, machine, processes, scaling, shared};
 pub(crate) fn measure(plan: Plan) -> Result<Record> {
     let machine = machine::describe(machine::raise_descriptors()?)?;
     let cpus = processes::cpus()?;
-    // All on the last CPU, which takes fewest interrupts as a rule.
+    // All subjects run on the last CPU, which usually takes the fewest interrupts.
     processes::pin(&cpus[cpus.len() - 1..])?;
     shared::small_pages_only()?;
     let progress = Progress(Instant::now());
 
-    let most = plan.sizes.iter().max().copied().unwrap_or_default();
-    let stock = Stock::start(most)?;
+    let max = plan.sizes.iter().max().copied().unwrap_or_default();
+    let stock = Stock::start(max)?;
     if stock.is_none() {
-        progress.say("the core's own function is left out: `make bench` builds what it needs");
+        progress.report("not measuring the core's own function: `make bench` builds what it needs");
     }
     let (huge_pages, _allowed) = huge_pages(&plan);
     let mut run = Run {
@@ -69,11 +69,11 @@ pub(crate) fn measure(plan: Plan) -> Result<Record> {
         run.threads([last, other])?;
         run.delay([last, other])?;
     }
-    run.progress.say("done");
+    run.progress.report("done");
     Ok(run.record)
 }
 
-/// What has its turn in a pass.
+/// A subject that takes turns in a pass.
 enum Turn<'a> {
     Child(Variant, Child),
     Stock(&'a Stock),
@@ -86,10 +86,10 @@ struct Run {
 }
 
 impl Run {
-    /// Everything there is at one size, in turns.
+    /// Measures all subjects at one size, in turns.
     fn operations(&mut self, sources: u32, stock: Option<&Stock>) -> Result<()> {
         self.progress
-            .say(&format!("{sources} sources: filling the tables"));
+            .report(&format!("{sources} sources: filling the tables"));
         let mut turns = Vec::new();
         for (variant, population) in subjects(self.record.huge_pages.has(sources)) {
             let job = Job::Operations(Operations {
@@ -105,8 +105,8 @@ impl Run {
             turns.push(Turn::Stock(stock));
         }
         for pass in 0..self.plan.passes {
-            self.say_pass(&format!("{sources} sources"), pass);
-            // Each is first once, so that no one always follows the same one.
+            self.report_pass(&format!("{sources} sources"), pass);
+            // The first subject changes with each pass.
             turns.rotate_left(1);
             for turn in &mut turns {
                 self.take(turn, sources)?;
@@ -139,7 +139,7 @@ impl Run {
     }
 
     fn init(&mut self) -> Result<()> {
-        self.progress.say("init");
+        self.progress.report("init");
         let connections = self.plan.init_connections;
         for _ in 0..self.plan.passes {
             self.record.init.extend(single(&Job::Init { connections })?);
@@ -153,7 +153,7 @@ impl Run {
             block: self.plan.churn_block,
         });
         for pass in 0..self.plan.passes {
-            self.say_pass("churn", pass);
+            self.report_pass("churn", pass);
             self.record.churn.extend(single(&job)?);
         }
         Ok(())
@@ -162,7 +162,7 @@ impl Run {
     fn fleets(&mut self) -> Result<()> {
         for (case, number) in Case::all().into_iter().zip(1..) {
             let cases = Case::all().len();
-            self.progress.say(&format!("fleet {number} of {cases}"));
+            self.progress.report(&format!("fleet {number} of {cases}"));
             let mut figures = Vec::new();
             for seed in 0..self.plan.fleets {
                 figures.extend(single::<fleet::Figure>(&Job::Fleet(Fleet {
@@ -185,7 +185,7 @@ impl Run {
         };
         let mut children = [start(64)?, start(128)?];
         for pass in 0..self.plan.passes {
-            self.say_pass("long prefixes", pass);
+            self.report_pass("long prefixes", pass);
             children.rotate_left(1);
             for child in &mut children {
                 self.record.long_prefixes.extend(child.pass()?);
@@ -211,7 +211,7 @@ impl Run {
         let steps = self.plan.steps;
         let mut child = Child::start(&Job::Threads(Threads { cpus, steps }))?;
         for pass in 0..self.plan.passes {
-            self.say_pass("threads", pass);
+            self.report_pass("threads", pass);
             self.record.threads.extend(child.pass()?);
         }
         child.finish()
@@ -228,7 +228,7 @@ impl Run {
             children.push((counting, Child::start(&job)?));
         }
         for pass in 0..self.plan.passes {
-            self.say_pass("several processes", pass);
+            self.report_pass("several processes", pass);
             children.rotate_left(1);
             for (counting, child) in &mut children {
                 for figure in child.pass()? {
@@ -254,20 +254,21 @@ impl Run {
         });
         let mut child = Child::start(&job)?;
         for pass in 0..self.plan.passes {
-            self.say_pass("checks beside releases", pass);
+            self.report_pass("checks during releases", pass);
             self.record.delay.extend(child.pass()?);
         }
         child.finish()
     }
 
-    fn say_pass(&self, what: &str, pass: u32) {
+    fn report_pass(&self, subject: &str, pass: u32) {
         let passes = self.plan.passes;
         self.progress
-            .say(&format!("{what}: pass {} of {passes}", pass + 1));
+            .report(&format!("{subject}: pass {} of {passes}", pass + 1));
     }
 }
 
-/// At which sizes the engine can have huge pages, and what allows it for the run.
+/// Returns the sizes at which the engine can have huge pages, and the guard that allows
+/// them for the run.
 fn huge_pages(plan: &Plan) -> (HugePages, Option<Allowed>) {
     let found = || -> Result<_> {
         let allowed = Allowed::new()?;
@@ -282,15 +283,15 @@ fn huge_pages(plan: &Plan) -> (HugePages, Option<Allowed>) {
     };
     match found() {
         Ok((tables, _)) if tables.is_empty() => {
-            let why = "the system gave none, though its setting allows them";
-            (HugePages::NotMeasured(why.to_owned()), None)
+            let reason = "the system gave no huge pages although its setting allows them";
+            (HugePages::NotMeasured(reason.to_owned()), None)
         }
         Ok((tables, allowed)) => (HugePages::Measured(tables), Some(allowed)),
         Err(error) => (HugePages::NotMeasured(error.to_string()), None),
     }
 }
 
-/// All that have a process of their own.
+/// All subjects that run in their own process.
 fn subjects(in_huge_pages: bool) -> Vec<(Variant, Population)> {
     let mut subjects = vec![(Variant::Floor, Population::Modest)];
     subjects.push((Variant::Engine, Population::Returning));
@@ -310,12 +311,12 @@ fn subjects(in_huge_pages: bool) -> Vec<(Variant, Population)> {
     subjects
 }
 
-/// On standard error.
+/// Progress on standard error, with the time since the start.
 struct Progress(Instant);
 
 impl Progress {
-    fn say(&self, what: &str) {
+    fn report(&self, step: &str) {
         let seconds = self.0.elapsed().as_secs();
-        eprintln!("[{}:{:02}] {what}", seconds / 60, seconds % 60);
+        eprintln!("[{}:{:02}] {step}", seconds / 60, seconds % 60);
     }
 }

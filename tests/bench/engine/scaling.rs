@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Several processes that count at the same time: a row of cells for each, or one
-//! cell for all of them.
+//! Several processes that count at the same time: with a row of cells each, or with one
+//! cell for all.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,56 +14,57 @@ use crate::operations::{Subject, cycle};
 use crate::processes::{Work, together};
 use crate::sources::Sources;
 
-/// Sources with a connection each.
+/// Sources, with one connection each.
 pub(crate) const SOURCES: u32 = 35_000;
 
-/// Where the processes count.
+/// Where the processes count connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Counting {
-    /// Each in its own row, none of them the acceptor's.
+    /// Each process in its own row, none of them the acceptor row.
     Rows,
-    /// Each in its own row, one of them the acceptor, whose row lies in the slots.
-    HomeRow,
-    /// All in one row: one atomic for each source.
+    /// Each process in its own row, one of them the acceptor row, which lies in the slots.
+    #[serde(rename = "home_row")]
+    AcceptorRow,
+    /// All processes in one row: one atomic per source.
     OneAtomic,
-    /// No engine: an atomic addition and a subtraction on a line for each source.
+    /// No engine: an atomic addition and a subtraction on one line per source.
     Bare,
 }
 
 impl Counting {
     pub(crate) const ALL: [Counting; 4] = [
         Counting::Rows,
-        Counting::HomeRow,
+        Counting::AcceptorRow,
         Counting::OneAtomic,
         Counting::Bare,
     ];
 }
 
-/// Whose connections the processes count.
+/// Which sources the processes count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Spread {
-    /// All those of one source.
+    /// All processes count the same source.
     Same,
-    /// Each those of another source.
+    /// Each process counts a different source.
     OneEach,
-    /// Each those of its own part of all sources, in random order.
+    /// Each process counts its own part of the sources, in random order.
     Parts,
 }
 
 impl Spread {
     pub(crate) const ALL: [Spread; 3] = [Spread::Same, Spread::OneEach, Spread::Parts];
 
-    /// Whom process `number` of at most `most` counts.
-    fn indices(self, number: u32, most: u32, steps: u32) -> Vec<u32> {
+    /// The sources that process `number` of at most `max` counts.
+    fn indices(self, number: u32, max: u32, steps: u32) -> Vec<u32> {
         match self {
             Spread::Same => vec![0; steps as usize],
-            // some lines apart, since processors fetch neighbours, too
-            Spread::OneEach => vec![number * (SOURCES / most); steps as usize],
+            // The sources are some lines apart, because processors also fetch neighbours.
+            Spread::OneEach => vec![number * (SOURCES / max); steps as usize],
             Spread::Parts => {
-                let part = Sources::new(SOURCES / most).known(steps);
-                part.into_iter().map(|i| i * most + number).collect()
+                let part = Sources::new(SOURCES / max).known(steps);
+                part.into_iter().map(|i| i * max + number).collect()
             }
         }
     }
@@ -76,7 +77,7 @@ pub(crate) struct Scaling {
     pub(crate) steps: u32,
 }
 
-/// What a cycle took the slowest of the processes, in nanoseconds.
+/// The time of a cycle in the slowest process, in nanoseconds.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) spread: Spread,
@@ -90,42 +91,42 @@ impl Scaling {
         if self.counting == Counting::Bare {
             let floor = Floor::new(SOURCES)?;
             return self.serve(|_, indices| {
-                let add_and_take_off = |index| floor.add(index) + floor.take_off(index);
-                chain(indices, add_and_take_off)
+                let add_and_subtract = |index| floor.add(index) + floor.subtract(index);
+                chain(indices, add_and_subtract)
             });
         }
         let engine = Engine::start(SOURCES, 1_024)?;
         let held: Vec<u64> = (0..SOURCES).map(|index| engine.opened(index)).collect();
         self.serve(|number, indices| {
-            engine.attach(match self.counting {
+            engine.set_worker(match self.counting {
                 Counting::Rows => number + 1,
-                Counting::HomeRow => number,
+                Counting::AcceptorRow => number,
                 Counting::OneAtomic | Counting::Bare => 0,
             });
             chain(indices, |index| cycle(&engine, index))
         })?;
         if engine.connections()? != held.len() as u64 {
-            return Err("the processes have counted wrong".into());
+            return Err("the processes counted connections wrong".into());
         }
         Ok(())
     }
 
-    /// `run` is what a process does, by its number.
+    /// `run` is the work of a process; it gets the number of the process and its sources.
     fn serve(&self, run: impl Fn(u32, &[u32]) -> f64) -> Result<()> {
-        let most = self.cpus.len() as u32;
+        let max = self.cpus.len() as u32;
         serve(|| {
             let mut figures = Vec::new();
             for spread in Spread::ALL {
-                for processes in numbers(most) {
+                for processes in numbers(max) {
                     let indices: Vec<Vec<u32>> = (0..processes)
-                        .map(|number| spread.indices(number, most, self.steps))
+                        .map(|number| spread.indices(number, max, self.steps))
                         .collect();
                     let works = indices.iter().zip(0..);
                     let works = works
                         .map(|(indices, number)| -> Work<'_> {
                             let run = &run;
                             Box::new(move |start| {
-                                // for a forked process, every page is new
+                                // A warm-up: to a forked process every page is new.
                                 run(number, indices);
                                 start.wait();
                                 run(number, indices)
@@ -145,10 +146,10 @@ impl Scaling {
     }
 }
 
-/// 1, 2, 4 … and `most`.
-fn numbers(most: u32) -> impl Iterator<Item = u32> {
+/// Returns 1, 2, 4 … and `max`.
+fn numbers(max: u32) -> impl Iterator<Item = u32> {
     (0..)
         .map(|i| 1 << i)
-        .take_while(move |&number| number < most)
-        .chain([most])
+        .take_while(move |&number| number < max)
+        .chain([max])
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Memory that a process shares with those it forks, in pages of 4 KiB for all
-//! subjects alike: shared memory gets no larger ones by default, private memory
-//! may, and then a locked map would be compared with better pages. Only the subject
-//! that is measured in huge pages has them ([`crate::huge`]).
+//! Memory that a process shares with those it forks, in pages of 4 KiB for all subjects.
+//! By default shared memory gets no larger pages but private memory may, which would
+//! favour a map in private memory. Only the subject that is measured in huge pages has
+//! them ([`crate::huge`]).
 
 use std::io;
 use std::ptr::NonNull;
@@ -15,43 +15,43 @@ use nix::libc;
 ///
 /// # Safety
 ///
-/// As it says.
+/// All bytes zero must be a valid value of the type.
 pub(crate) unsafe trait Zeroed {}
 
 /// A cache line with a counter.
 #[repr(align(64))]
 pub(crate) struct Line(pub(crate) AtomicU64);
 
-// SAFETY: an atomic integer and padding.
+// SAFETY: it is an atomic integer and padding.
 unsafe impl Zeroed for Line {}
-// SAFETY: an atomic integer.
+// SAFETY: it is an atomic integer.
 unsafe impl Zeroed for AtomicU32 {}
-// SAFETY: an atomic integer.
+// SAFETY: it is an atomic integer.
 unsafe impl Zeroed for AtomicU64 {}
 
-/// `count` zeros, which are there until the process ends.
+/// Returns `count` zeroed values in shared memory, which is never unmapped.
 pub(crate) fn zeros<T: Zeroed + Sync>(count: usize) -> io::Result<&'static [T]> {
     let bytes = map(count * size_of::<T>())?;
-    // SAFETY: the mapping is large enough, aligned to a page, never unmapped,
-    // and zeros are valid for T.
+    // SAFETY: the mapping is large enough, aligned to a page and never unmapped, and
+    // zeros are valid for T.
     Ok(unsafe { std::slice::from_raw_parts(bytes.cast().as_ptr(), count) })
 }
 
-/// Values in shared memory, which are there until the process ends.
-pub(crate) fn place<T>(values: Vec<T>) -> io::Result<&'static [T]> {
+/// Moves `values` to shared memory, which is never unmapped.
+pub(crate) fn store<T>(values: Vec<T>) -> io::Result<&'static [T]> {
     let count = values.len();
     let bytes = map(count * size_of::<T>())?.cast::<T>();
     for (i, value) in values.into_iter().enumerate() {
-        // SAFETY: within the mapping, which is aligned to a page and which nobody
-        // else knows of.
+        // SAFETY: the address is within the mapping, which is aligned to a page and to
+        // which there is no other reference.
         unsafe { bytes.add(i).write(value) };
     }
-    // SAFETY: all `count` values were written; never unmapped.
+    // SAFETY: all `count` values were written, and the mapping is never unmapped.
     Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr(), count) })
 }
 
 fn map(bytes: usize) -> io::Result<NonNull<u8>> {
-    // SAFETY: a new anonymous mapping touches no memory of anybody.
+    // SAFETY: a new anonymous mapping touches no existing memory.
     let base = unsafe {
         libc::mmap(
             std::ptr::null_mut(),
@@ -68,18 +68,18 @@ fn map(bytes: usize) -> io::Result<NonNull<u8>> {
     NonNull::new(base.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
-/// No huge pages for this process and its children.
+/// Disables huge pages for this process and its children.
 pub(crate) fn small_pages_only() -> io::Result<()> {
     set_small_pages_only(1)
 }
 
-/// Huge pages again, where the system gives them, for this process and its children.
-pub(crate) fn huge_pages_too() -> io::Result<()> {
+/// Enables huge pages, where the system gives them, for this process and its children.
+pub(crate) fn allow_huge_pages() -> io::Result<()> {
     set_small_pages_only(0)
 }
 
 fn set_small_pages_only(only: libc::c_ulong) -> io::Result<()> {
-    // SAFETY: it takes integers and touches no memory.
+    // SAFETY: this prctl() takes integers and touches no memory.
     match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, only, 0, 0, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The core's own function, in the machine code of a real server: see
+//! The core's own function, in the machine code of a real server. See
 //! stock/bench_stock.c.
 
 use std::env;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::{Config, Server, Servers};
 use crate::{Result, machine};
 
-/// What a synthetic connection may take of the server's shared memory.
+/// The maximum size of a synthetic connection in the server's shared memory.
 const BYTES: u64 = 1_700;
 
 pub(crate) struct Stock {
@@ -19,13 +19,13 @@ pub(crate) struct Stock {
 }
 
 impl Stock {
-    /// A server for up to `most` connections; none without the module, which
-    /// `make bench` builds.
-    pub(crate) fn start(most: u32) -> Result<Option<Stock>> {
+    /// Starts a server for up to `max` connections. Returns `None` without the module,
+    /// which `make bench` builds.
+    pub(crate) fn start(max: u32) -> Result<Option<Stock>> {
         let Ok(module) = env::var("BENCH_STOCK_MODULE") else {
             return Ok(None);
         };
-        let megabytes = 64 + u64::from(most) * BYTES / (1 << 20);
+        let megabytes = 64 + u64::from(max) * BYTES / (1 << 20);
         let server = Config::stock()
             .module(&module)
             .shared_memory(megabytes as u32)
@@ -37,12 +37,12 @@ impl Stock {
         }))
     }
 
-    /// Has that many connections from now on.
+    /// Replaces all connections with `connections` new ones.
     pub(crate) fn fill(&self, connections: u32) -> Result<()> {
         self.rpc("bench_stock.fill", connections).map(drop)
     }
 
-    /// Nanoseconds of each of `calls` calls.
+    /// Returns the nanoseconds of each of `calls` calls.
     pub(crate) fn pass(&self, calls: u32) -> Result<Vec<f64>> {
         let answer = self.rpc("bench_stock.time", calls)?;
         Ok(serde_json::from_value(answer)?)

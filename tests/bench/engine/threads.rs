@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Two threads of one process that count different sources. They are one worker to the
-//! engine, so they share a row, and what the process remembers from check to opened.
+//! Two threads of one process that count different sources. To the engine they are one
+//! worker, so they share its row and what the process remembers from check to opened.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use crate::operations::{Subject, cycle};
 use crate::processes::pin;
 use crate::sources::Sources;
 
-/// Sources with a connection each.
+/// Sources, with one connection each.
 pub(crate) const SOURCES: u32 = 35_000;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub(crate) struct Threads {
     pub(crate) steps: u32,
 }
 
-/// What a call took the slower one of the threads, in nanoseconds.
+/// The time of a call in the slower thread, in nanoseconds.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
     /// 1 or 2.
@@ -48,7 +48,7 @@ impl Threads {
                 .collect()
         })?;
         if engine.connections()? != tokens.len() as u64 {
-            return Err("the threads have counted wrong".into());
+            return Err("the threads counted connections wrong".into());
         }
         Ok(())
     }
@@ -63,7 +63,7 @@ impl Threads {
         })
     }
 
-    /// Each thread has half of the sources for itself, also where there is only one.
+    /// Each thread has half of the sources for itself, even if there is only one thread.
     fn slowest(&self, threads: u32, step: impl Fn(u32) -> u64 + Sync) -> Result<f64> {
         let ready = AtomicUsize::new(0);
         let half = Sources::new(SOURCES / 2).known(self.steps);
@@ -76,7 +76,8 @@ impl Threads {
                         let pinned = pin(&[cpu]);
                         let indices: Vec<u32> = half.iter().map(|i| 2 * i + number).collect();
                         chain(&indices, step);
-                        // Relaxed: nothing is published, the threads only meet here.
+                        // Relaxed: the counter publishes nothing, the threads only wait for
+                        // each other.
                         ready.fetch_add(1, Ordering::Relaxed);
                         while ready.load(Ordering::Relaxed) < threads as usize {
                             spin_loop();

@@ -9,9 +9,9 @@
  * \brief bench_stock :: times the core's own limit of connections per source
  *
  * No test machine has the descriptors for a million connections. So this module
- * puts connections without a socket into the core's table, each of another
- * source, and calls the core's function on it: the machine code of the server
- * that has loaded this module. Not for a server with traffic.
+ * puts connections without a socket into the core's table, each of a different
+ * source, and calls the core's function on it. That runs the machine code of the
+ * server that has loaded this module. Do not load it into a server with traffic.
  */
 
 #include <arpa/inet.h>
@@ -29,13 +29,13 @@
 
 MODULE_VERSION
 
-/* the core's default */
+/* The core's default. */
 #define LIMIT 1024
 #define FIRST_SOURCE 0x0a000000 /* 10.0.0.0 */
 #define MAX_COUNT (1 << 24)
 #define MAX_CALLS 1000
 
-/* of core/tcp_main.c, which declares them in no header */
+/* core/tcp_main.c defines these and declares them in no header. */
 extern gen_lock_t *tcpconn_lock;
 extern struct tcp_connection **tcpconn_id_hash;
 extern int tcp_connection_limit_srcip(union sockaddr_union *srcaddr, int limit);
@@ -55,13 +55,12 @@ struct module_exports exports = {
 		0				 /* module destroy function */
 };
 
-/* the synthetic connections, without the buffers for reading that lie behind
- * real ones */
+/* The synthetic connections, without the read buffers that follow real ones. */
 static struct tcp_connection *cons = NULL;
 static int cons_count = 0;
 
-/* Makes a connection of source number n, as far as the core's function looks at
- * it, and puts it into the table. */
+/* Initialises the fields of a connection that the core's function reads, for
+ * source number n, and puts the connection into the table. */
 static void add(struct tcp_connection *con, int n)
 {
 	memset(con, 0, sizeof(*con));
@@ -76,7 +75,8 @@ static void add(struct tcp_connection *con, int n)
 	tcpconn_listadd(tcpconn_id_hash[con->id_hash], con, id_next, id_prev);
 }
 
-/* The numbers from 0 to count - 1 in random order, the same one each time. */
+/* Returns the numbers from 0 to count - 1 in a random order that is the same each
+ * time. */
 static int *random_order(int count)
 {
 	unsigned short state[3] = {1, 2, 3};
@@ -109,8 +109,8 @@ static void clear(void)
 	cons_count = 0;
 }
 
-/* Puts count connections into the table, in an order that has nothing to do with
- * their places in memory, as in a server that has been running for a while. */
+/* Puts count connections into the table, in an order unrelated to their addresses
+ * in memory, as in a server that has been running for a while. */
 static int fill(int count)
 {
 	int *order;
@@ -133,7 +133,7 @@ static int fill(int count)
 	return 0;
 }
 
-/* Nanoseconds of a call for source number n; is_over gets its answer. */
+/* Returns the nanoseconds of a call for source number n; is_over gets its answer. */
 static unsigned int timed_call(int n, int limit, int *is_over)
 {
 	union sockaddr_union su;
@@ -150,7 +150,8 @@ static unsigned int timed_call(int n, int limit, int *is_over)
 }
 
 static const char *fill_doc[] = {
-		"Replaces the synthetic connections. Parameter: how many, may be 0.",
+		"Replaces the synthetic connections. Parameter: the number of new ones,"
+		" which may be 0.",
 		0};
 
 static void rpc_fill(rpc_t *rpc, void *c)
@@ -158,9 +159,10 @@ static void rpc_fill(rpc_t *rpc, void *c)
 	int count;
 
 	if(rpc->scan(c, "d", &count) < 1)
-		return; /* scan() has told */
+		return; /* scan() has set the fault. */
 	if(count < 0 || count > MAX_COUNT) {
-		rpc->fault(c, 400, "%d: 0 to %d connections", count, MAX_COUNT);
+		rpc->fault(c, 400, "%d connections: expected 0 to %d", count,
+				MAX_COUNT);
 		return;
 	}
 	clear();
@@ -171,7 +173,7 @@ static void rpc_fill(rpc_t *rpc, void *c)
 
 static const char *time_doc[] = {
 		"Nanoseconds of each call of the core's tcp_connection_limit_srcip()."
-		" Parameter: how many calls.",
+		" Parameter: the number of calls.",
 		0};
 
 static void rpc_time(rpc_t *rpc, void *c)
@@ -180,9 +182,10 @@ static void rpc_time(rpc_t *rpc, void *c)
 	unsigned int ns;
 
 	if(rpc->scan(c, "d", &calls) < 1)
-		return; /* scan() has told */
+		return; /* scan() has set the fault. */
 	if(calls < 1 || calls > MAX_CALLS || cons_count == 0) {
-		rpc->fault(c, 400, "1 to %d calls, after bench_stock.fill", MAX_CALLS);
+		rpc->fault(c, 400, "%d calls: expected 1 to %d, after bench_stock.fill",
+				calls, MAX_CALLS);
 		return;
 	}
 	timed_call(0, 1, &is_over);
@@ -190,7 +193,7 @@ static void rpc_time(rpc_t *rpc, void *c)
 		rpc->fault(c, 500, "the core does not see the connections");
 		return;
 	}
-	/* a warm-up */
+	/* This call is a warm-up. */
 	timed_call(0, LIMIT, &is_over);
 	for(i = 0; i < calls; i++) {
 		ns = timed_call(

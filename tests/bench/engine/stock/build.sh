@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Builds the module bench_stock for a server, in a mirror of the tree in which
-# that was built, and prints where the module is: build.sh TREE/src/kamailio
+# Builds the module bench_stock for a server and prints the path of the module:
+# build.sh TREE/src/kamailio. It builds in a mirror of the server's source tree.
 
 exec 3>&1 1>&2
 # shellcheck source=../../../../kamailio-glue/scripts/common.sh
