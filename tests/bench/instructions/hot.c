@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Does one operation COUNT times, on sources in random order, for callgrind to
- * count: hot OPERATION SOURCES COUNT.
+/* Runs one operation COUNT times, on sources in random order, under callgrind:
+ * hot OPERATION SOURCES COUNT.
  *
  * SOURCES sources are connected all the time, in a table sized for twice as many
- * connections. The operations differ in the source that they are done on:
+ * connections. The operations differ in the source:
  *
  *   check   has one connection; check only
  *   reject  is at its limit of two; check only, which counts the rejection
  *   cycle   has one connection; check, opened, closed
  *   return  had a connection before, has none now, and still has its slot; check,
  *           opened, closed. SOURCES such sources take turns.
- *   new     was never seen; check, opened, closed. It leaves an idle source behind. */
+ *   new     was never seen; check, opened, closed. It stays as an idle source. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +59,7 @@ enum operation
 static const char *const names[OPERATIONS] = {
 		"nothing", "check", "reject", "cycle", "return", "new"};
 
-/* 0, or 1 if the limiter answers as it should not */
+/* Returns 0, or 1 if the limiter gives a wrong answer. */
 static int run(enum operation operation, const uint8_t bytes[4])
 {
 	switch(operation) {
@@ -77,7 +77,7 @@ static int run(enum operation operation, const uint8_t bytes[4])
 	}
 }
 
-/* The number of the source for step I; RANDOM is below SOURCES. */
+/* Returns the number of the source for step i; random is below sources. */
 static uint32_t source_for(
 		enum operation operation, uint32_t sources, uint32_t i, uint32_t random)
 {
@@ -91,8 +91,8 @@ static uint32_t source_for(
 	}
 }
 
-/* Gives slots to as many sources again as there are, and closes their connections
- * when all of them are open, so that none takes the slot of another. 1 on failure. */
+/* Gives slots to another `sources` sources. It closes their connections only when
+ * all of them are open, so no source takes the slot of another. Returns 1 on failure. */
 static int add_idle_sources(uint32_t sources)
 {
 	uint64_t *tokens = calloc(sources, sizeof(*tokens));

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Counts, by callgrind, the instructions and the cache misses of the hot path:
+# Counts the instructions and the cache misses of the hot path with callgrind:
 # run.sh [LIBRARY_DIR]. They do not depend on the load of the machine, so they
-# guard against regressions: fails if an operation takes more than its budget of
-# either.
+# guard against regressions. Fails if an operation exceeds its budget of either.
 #
-# A budget is what was measured on x86-64 with rustc 1.96, plus the margin below
-# for other compilers and for the random hash key, which moves sources around.
+# The budgets were measured on x86-64 with rustc 1.96. The margin below is for other
+# compilers and for the random hash key, which moves sources to other buckets.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -24,7 +23,8 @@ trap 'rm -rf "$work"' EXIT
 cc -std=c11 -O2 -Wall -Wextra -Werror -I "$root/include" "$here/hot.c" \
     -L "$library" "-Wl,-rpath,$library" -ltcp_conn_limit -o "$work/hot"
 
-# events OPERATION COUNT: instructions and first-level data misses, read and write
+# events OPERATION COUNT: prints the instructions and the first-level data misses
+# (reads and writes).
 events() {
     valgrind --tool=callgrind --cache-sim=yes --callgrind-out-file="$work/out" \
         --D1=49152,12,64 "$work/hot" "$1" "$sources" "$2" 2>"$work/log" ||
@@ -35,8 +35,8 @@ events() {
     ' "$work/out"
 }
 
-# Each operation is counted COUNT and 2 COUNT times; the difference is without
-# the start of the program, and the loop itself is taken off.
+# Runs each operation COUNT and 2 COUNT times. The difference excludes the start of
+# the program; the caller subtracts the loop itself.
 per_operation() {
     local once twice
     read -ra once < <(events "$1" "$count")
