@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Who attacks: connections from given sources, one after the other at a steady
-//! rate, or all at once to stay. It goes on until it is told to stop, so that
-//! honest sources are measured under it to the last.
+//! The attacker: opens connections from given sources, either one after the other at a
+//! steady rate, or all at once and keeps them. It goes on until it gets [`Order::Stop`],
+//! so every honest source is measured under attack.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read, Write};
@@ -21,32 +21,31 @@ use crate::socket::{connecting, to_be_reset};
 /// The option by which the benchmark starts this process.
 pub(crate) const OPTION: &str = "attacker";
 
-/// A step of the schedule that is missed by more is left out: after a standstill
-/// of this process there is no burst, which would be another attack.
+/// The maximum delay of a step in the schedule. Steps that are later are skipped, so a
+/// standstill of this process is not followed by a burst, which would be another attack.
 const LATEST: Duration = Duration::from_millis(20);
 
-/// Connections that are opened at once, to stay: well below the server's backlog
-/// of 1,024.
+/// Connections to keep that are opened at once: well below the server's backlog of 1,024.
 const BATCH: usize = 200;
 
-/// Connections that are closed at once. Each end is handed to one of Kamailio's
-/// workers; what TCP main cannot hand over within two seconds
-/// (`SEND_FD_QUEUE_TIMEOUT`) it closes, also if it is not of an attacker.
+/// Connections that are closed at once. TCP main hands each closed connection to one of
+/// Kamailio's workers. It closes any connection that it cannot hand over within two
+/// seconds (`SEND_FD_QUEUE_TIMEOUT`), even one of an honest source.
 const LEAVE_AT_ONCE: usize = 80;
 
-/// A server says whether it admits a connection within this time.
+/// The maximum time for a server to admit or reject a connection.
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a connection that stays says something, which is a byte.
-const WORD: Duration = Duration::from_secs(10);
+/// How often a connection that stays sends a byte.
+const BYTE_PERIOD: Duration = Duration::from_secs(10);
 
-/// What those say, byte by byte, and go on with its last one for ever.
+/// The bytes that it sends one by one. It repeats the last byte without end.
 const SLOW_REQUEST: &[u8] = b"OPTIONS sip:anybody@localhost SIP/2.0\r\nSubject: a";
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Attack {
     pub(crate) to: SocketAddr,
-    /// By turns.
+    /// The sources take turns.
     pub(crate) sources: Vec<IpAddr>,
     pub(crate) manner: Manner,
 }
@@ -55,14 +54,15 @@ pub(crate) struct Attack {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Manner {
     /// Open connections at a steady rate, whatever the server does, and close each
-    /// after the same time.
+    /// after the time `life`.
     Pass { per_second: u32, life: Duration },
-    /// Each source opens so many and keeps what it gets, with a byte now and then.
+    /// Each source opens `each` connections, keeps those that are admitted and sends a
+    /// byte on them every 10 seconds.
     Sit { each: usize },
 }
 
-/// Answered when the attack goes on: [`Begun`]; and when it has stopped:
-/// [`Outcome`].
+/// `Begin` is answered by [`Begun`] when the attack has begun, and `Stop` by [`Outcome`]
+/// when it has stopped.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     Begin(Attack),
@@ -74,24 +74,24 @@ pub(crate) struct Begun;
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    /// Connections opened, or at least begun to be opened.
+    /// Connections opened, including those that were never established.
     pub(crate) opened: usize,
-    /// Those that the server had closed when the attacker was about to.
+    /// Connections that the server had closed before the attacker did.
     pub(crate) closed_by_server: usize,
 }
 
-/// Obey the orders on standard input until it ends.
+/// Executes the orders on standard input until it ends.
 pub(crate) fn run() -> io::Result<()> {
     let mut orders = io::stdin().lock();
     while let Some(order) = next(&mut orders)? {
         let Order::Begin(attack) = order else {
-            return Err(io::Error::other("nothing to stop"));
+            return Err(io::Error::other("no attack to stop"));
         };
         let outcome = match attack.manner {
             Manner::Pass { per_second, life } => pass(&attack, per_second, life)?,
             Manner::Sit { each } => sit(&attack, each)?,
         };
-        // That which has ended the attack.
+        // Read the order that has ended the attack.
         next(&mut orders)?;
         answer(&outcome)?;
     }
@@ -112,9 +112,9 @@ fn answer(answer: &impl Serialize) -> io::Result<()> {
     out.flush()
 }
 
-/// Until there is an order, or `wake` is reached; whether there is one. None is
-/// in the buffer of standard input: each is given only when the one before is
-/// answered.
+/// Waits until there is an order or `wake` is reached. Returns whether there is an order.
+/// It polls the descriptor, which suffices: the buffer of standard input is empty,
+/// because an order comes only after the previous one has been answered.
 fn ordered_before(wake: Instant) -> io::Result<bool> {
     let stdin = io::stdin();
     let mut ready = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
@@ -153,14 +153,14 @@ fn pass(attack: &Attack, per_second: u32, life: Duration) -> io::Result<Outcome>
     Ok(outcome)
 }
 
-/// Whether the server has closed it, that never says anything to who attacks by
-/// passing.
+/// Returns whether the server has closed the connection. The server never sends anything
+/// on it, because [`Manner::Pass`] sends no request.
 fn is_closed(socket: &OwnedFd) -> io::Result<bool> {
     match recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT) {
         Ok(0) | Err(Errno::ECONNRESET) => Ok(true),
-        // Or it is not even connected yet.
+        // ENOTCONN: it is not connected yet.
         Err(Errno::EAGAIN | Errno::ENOTCONN) => Ok(false),
-        Ok(_) => Err(io::Error::other("the server said something")),
+        Ok(_) => Err(io::Error::other("the server sent data without a request")),
         Err(error) => Err(error.into()),
     }
 }
@@ -184,19 +184,22 @@ fn sit(attack: &Attack, each: usize) -> io::Result<Outcome> {
     }
     answer(&Begun)?;
 
-    let period = WORD.checked_div(seats.len() as u32).unwrap_or(WORD);
+    let period = BYTE_PERIOD
+        .checked_div(seats.len() as u32)
+        .unwrap_or(BYTE_PERIOD);
     let mut due = Instant::now();
-    let mut said = 0;
+    let mut sent = 0;
     while !ordered_before(due)? {
         due = (due + period).max(Instant::now() - LATEST);
         if seats.is_empty() {
             continue;
         }
-        let byte = SLOW_REQUEST[(said / seats.len()).min(SLOW_REQUEST.len() - 1)];
-        let mut seat = &seats[said % seats.len()];
-        seat.write_all(&[byte])
-            .map_err(|error| io::Error::other(format!("the server has closed a seat: {error}")))?;
-        said += 1;
+        let byte = SLOW_REQUEST[(sent / seats.len()).min(SLOW_REQUEST.len() - 1)];
+        let mut seat = &seats[sent % seats.len()];
+        seat.write_all(&[byte]).map_err(|error| {
+            io::Error::other(format!("the server closed an admitted connection: {error}"))
+        })?;
+        sent += 1;
     }
     while !seats.is_empty() {
         seats.truncate(seats.len().saturating_sub(LEAVE_AT_ONCE));
@@ -205,21 +208,21 @@ fn sit(attack: &Attack, each: usize) -> io::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Wait whether the server admits a connection: it answers a keep-alive (RFC 5626,
-/// 3.5.1), or closes.
+/// Waits until the server admits or rejects a connection: it answers a keep-alive
+/// (RFC 5626, 3.5.1), or closes. Returns the connection if it was admitted.
 fn admitted(socket: OwnedFd) -> io::Result<Option<TcpStream>> {
     let mut stream = TcpStream::from(socket);
     let mut connected = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
     if ppoll(&mut connected, Some(MAX_PATIENCE.into()), None)? == 0 {
-        return Err(io::Error::other("the server does not accept"));
+        return Err(io::Error::other("the server does not accept a connection"));
     }
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(MAX_PATIENCE))?;
     let mut pong = [0; 2];
-    let said = stream
+    let answered = stream
         .write_all(b"\r\n\r\n")
         .and_then(|()| stream.read_exact(&mut pong));
-    match said {
+    match answered {
         Ok(()) => Ok(Some(stream)),
         Err(error) => match error.kind() {
             io::ErrorKind::UnexpectedEof

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Addresses that are to collide: an attacker who knows the code, but not the
-//! hash that the server has drawn, tries them on a limiter of his own.
+//! Addresses chosen to collide: an attacker with the source code but not the server's
+//! hash key tries them on their own limiter.
 //!
-//! There he fills some buckets of the table and then asks for every address that he
-//! can have. Those for which there is no place have both their buckets among the
-//! filled ones: many more sources than places.
+//! They fill some buckets of the table and then open a connection for every address that
+//! they can use. The addresses that find no slot have both their buckets among the filled
+//! ones. There are many more such sources than slots.
 
 use std::net::Ipv4Addr;
 
@@ -16,28 +16,28 @@ use tcp_conn_limit::source::{PrefixLengths, Source};
 use crate::Result;
 use crate::kamailio::CONNECTIONS;
 
-/// The addresses of the attacker, those of 127/8 that are neither a network's nor a
-/// broadcast one.
+/// The addresses of the attacker, from 127.1.0.0 to 127.254.255.255.
 const ADDRESSES: std::ops::Range<u32> = 0x7f01_0000..0x7fff_0000;
 
-/// Places that he fills: so many that the addresses found for them are enough for
-/// a window, so few that those there at a time are too many for them.
-const PLACES: u32 = 2_400;
+/// The number of slots that the attacker fills. It is large enough to yield addresses for
+/// a whole window, and so small that the connections open at a time exceed these slots.
+const SLOTS: u32 = 2_400;
 
-/// What he found.
+/// The addresses that the attacker found.
 pub(crate) struct Chosen {
     pub(crate) addresses: Vec<Ipv4Addr>,
     pub(crate) proof: Proof,
 }
 
-/// That they do collide, where the hash is the one they were chosen for.
+/// The proof that the addresses collide under the hash key they were chosen with.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Proof {
     pub(crate) addresses: usize,
-    /// Connections at a time, each of another of the addresses.
+    /// Connections at a time, each from a different address.
     pub(crate) at_a_time: usize,
-    /// Those of them without a place in the attacker's own table.
-    pub(crate) without_place: usize,
+    /// How many of these find no slot in the attacker's own table.
+    #[serde(rename = "without_place")]
+    pub(crate) without_slot: usize,
 }
 
 pub(crate) fn choose(at_a_time: usize) -> Result<Chosen> {
@@ -49,13 +49,13 @@ pub(crate) fn choose(at_a_time: usize) -> Result<Chosen> {
     };
     let close = |token| {
         own.closed(Worker::ACCEPTOR, token)
-            .map_err(|_| "a connection was not counted")
+            .map_err(|_| "a counted connection could not be released")
     };
 
     let mut filling = Vec::new();
     for address in ADDRESSES {
         match opened(address) {
-            Ok(token) if place(token) < PLACES => filling.push(token),
+            Ok(token) if slot(token) < SLOTS => filling.push(token),
             Ok(token) => close(token)?,
             Err(_) => {}
         }
@@ -71,19 +71,19 @@ pub(crate) fn choose(at_a_time: usize) -> Result<Chosen> {
     filling.into_iter().try_for_each(close)?;
 
     let tried = addresses.iter().take(at_a_time);
-    let without_place = tried
+    let without_slot = tried
         .clone()
         .filter(|&&address| opened(address.into()).is_err())
         .count();
     let proof = Proof {
         addresses: addresses.len(),
         at_a_time: tried.count(),
-        without_place,
+        without_slot,
     };
     Ok(Chosen { addresses, proof })
 }
 
-/// The place in the table that a token names, see [`Token`].
-fn place(token: Token) -> u32 {
+/// The index of the slot that a token names, see [`Token`].
+fn slot(token: Token) -> u32 {
     token.to_bits() as u32 - 1
 }

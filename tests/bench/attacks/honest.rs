@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Honest sources: each connects, asks, waits for the answer, and leaves. How
-//! long that takes them is what the benchmark measures.
+//! Honest sources: each connects, sends a request, waits for the answer, and closes. The
+//! benchmark measures how long that takes.
 //!
-//! They come at fixed times, whether those before have been served or not, and
-//! time counts from when one was to come. So a server, or this process, that
-//! stands still for a while is seen by all who should have come meanwhile.
+//! They come at fixed times, whether earlier ones have been served or not, and the time
+//! of each counts from when it was due. So if the server or this process stands still for
+//! a while, every source that was due in that time shows it.
 //!
-//! To be connected is no proof of anything, for the kernel does that: a
-//! connection can wait in the listening socket's queue for long, to be rejected
-//! in the end. An answer to a SIP request is.
+//! A successful connect proves nothing, because the kernel completes it: the connection
+//! may wait long in the listening socket's queue and still be rejected. An answer to a
+//! SIP request proves that the server has admitted it.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
@@ -36,31 +36,31 @@ const REQUEST: &[u8] = b"OPTIONS sip:anybody@localhost SIP/2.0\r\n\
     CSeq: 1 OPTIONS\r\n\
     Content-Length: 0\r\n\r\n";
 
-/// What an answer begins with, and ends with: it has no body.
+/// The beginning and the end of an answer, which has no body.
 const ANSWER: (&[u8], &[u8]) = (b"SIP/2.0 200 ", b"\r\n\r\n");
 
-/// Let them come for a while; answered by [`Fared`].
+/// Lets honest sources come for a while. The answer is [`Fared`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) to: SocketAddr,
-    /// By turns.
+    /// The sources take turns.
     pub(crate) sources: Vec<IpAddr>,
     pub(crate) per_second: u32,
-    /// Those that come in this time at first are not counted.
+    /// Sources that come in this first period are not counted.
     pub(crate) warm_up: Duration,
     pub(crate) window: Duration,
-    /// Who has no answer by then has failed.
+    /// A source without an answer after this time has failed.
     pub(crate) patience: Duration,
 }
 
-/// How those fared that came in the window.
+/// The results of the sources that came in the window.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Fared {
-    /// In microseconds, of those with an answer.
+    /// The waits in microseconds of the sources that got an answer.
     pub(crate) times: Vec<u32>,
-    /// Without an answer in time.
+    /// Sources that got no answer in time.
     pub(crate) timed_out: usize,
-    /// Whose connection the server has closed.
+    /// Sources whose connection the server closed.
     pub(crate) closed: usize,
 }
 
@@ -72,7 +72,7 @@ impl Fared {
     }
 }
 
-/// Obey the orders on standard input until it ends.
+/// Executes the orders on standard input until it ends.
 pub(crate) fn run() -> io::Result<()> {
     let mut answers = io::stdout().lock();
     for line in io::stdin().lock().lines() {
@@ -88,7 +88,7 @@ struct Guests<'a> {
     order: &'a Order,
     start: Instant,
     epoll: Epoll,
-    /// Those that wait, by their number: in the order of their coming.
+    /// The sources that wait, by number, which is the order in which they came.
     waiting: BTreeMap<u64, Exchange>,
     next: u64,
     fared: Fared,
@@ -96,7 +96,7 @@ struct Guests<'a> {
 
 struct Exchange {
     socket: OwnedFd,
-    asked: bool,
+    request_sent: bool,
     answer: Vec<u8>,
 }
 
@@ -134,12 +134,12 @@ impl<'a> Guests<'a> {
         }
     }
 
-    /// When number `nth` is to come.
+    /// The time at which number `nth` is due.
     fn due(&self, nth: u64) -> Instant {
         self.start + Duration::from_nanos(nth * 1_000_000_000 / u64::from(self.order.per_second))
     }
 
-    /// Who has been waiting longest, and since when.
+    /// The source that has waited longest, and the time at which it was due.
     fn oldest(&self) -> Option<(u64, Instant)> {
         let (&nth, _) = self.waiting.first_key_value()?;
         Some((nth, self.due(nth)))
@@ -150,7 +150,7 @@ impl<'a> Guests<'a> {
         let from = sources[self.next as usize % sources.len()];
         let exchange = Exchange {
             socket: connecting(from, self.order.to)?,
-            asked: false,
+            request_sent: false,
             answer: Vec::new(),
         };
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
@@ -173,13 +173,13 @@ impl<'a> Guests<'a> {
         Ok(())
     }
 
-    /// Whether number `nth` comes in the window.
+    /// Returns whether number `nth` comes in the window.
     fn is_counted(&self, nth: u64) -> bool {
         self.due(nth) >= self.start + self.order.warm_up
     }
 
     fn wait_until(&mut self, wake: Instant) -> io::Result<()> {
-        // Finer than the milliseconds of epoll_wait().
+        // ppoll() has a finer timeout than the milliseconds of epoll_wait().
         let mut ready = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
         let timeout = wake.saturating_duration_since(Instant::now());
         if ppoll(&mut ready, Some(timeout.into()), None)? == 0 {
@@ -214,9 +214,9 @@ impl<'a> Guests<'a> {
 }
 
 impl Exchange {
-    /// As far as it goes without waiting.
+    /// Goes as far as possible without waiting.
     fn step(&mut self) -> io::Result<Step> {
-        match self.ask_and_listen() {
+        match self.send_and_receive() {
             Ok(step) => Ok(step),
             Err(Errno::EAGAIN | Errno::ENOTCONN) => Ok(Step::Waits),
             Err(Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::EPIPE) => Ok(Step::Closed),
@@ -224,15 +224,15 @@ impl Exchange {
         }
     }
 
-    fn ask_and_listen(&mut self) -> nix::Result<Step> {
+    fn send_and_receive(&mut self) -> nix::Result<Step> {
         let socket = self.socket.as_raw_fd();
-        if !self.asked {
+        if !self.request_sent {
             match getsockopt(&self.socket, sockopt::SocketError)? {
                 0 => {}
                 error => return Err(Errno::from_raw(error)),
             }
             send(socket, REQUEST, MsgFlags::MSG_NOSIGNAL)?;
-            self.asked = true;
+            self.request_sent = true;
         }
         loop {
             let mut part = [0; 1_024];

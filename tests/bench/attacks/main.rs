@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! bench-attacks: how long honest sources wait for a real Kamailio while others
-//! attack it. README.md, one folder up, says what is measured and how to read it.
+//! bench-attacks: how long honest sources wait for a real Kamailio under attack.
+//! README.md, one folder up, says what is measured and how to read it.
 //!
 //! ```text
 //! main ─┬─ run ─┬─ plan                   how often, how long, in which order
-//!       │       ├─ scenario ── chosen     who attacks from where
-//!       │       └─ subject ─┬─ attacker   a server with who comes to it,
+//!       │       ├─ scenario ── chosen     the attacks and their addresses
+//!       │       └─ subject ─┬─ attacker   a server with its clients,
 //!       │                   └─ honest     each a process ── socket
 //!       ├─ record                         the JSON file
-//!       ├─ report                         the tables and what they say
+//!       ├─ report                         the tables and verdicts
 //!       └─ plot                           the SVG file
 //! common                                  held connections, CPU time, the machine
 //! ```
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 
 fn obey(option: Option<&str>) -> Result<()> {
     let quick = match option {
-        // Not for people: the processes that the benchmark starts.
+        // Internal: the benchmark starts its processes with these options.
         Some(attacker::OPTION) => return Ok(attacker::run()?),
         Some(honest::OPTION) => return Ok(honest::run()?),
         None | Some("plot-only") => false,

@@ -14,19 +14,20 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Connections that a source may have, where there is a limit.
     pub(crate) limit: u32,
-    /// Connections held all the time, each of another source.
+    /// Connections held all the time, each from a different source.
     pub(crate) held: usize,
     /// Honest sources that come each second.
     pub(crate) honest_per_second: u32,
-    /// Connections of an attack each second, and how long each lasts.
+    /// Connections of an attack each second.
     pub(crate) per_second: u32,
+    /// How long each of them lasts.
     pub(crate) life: Duration,
-    /// Sources that sit at their limit.
+    /// Sources that stay at their limit.
     pub(crate) slow: usize,
-    /// Attack before each window that is not measured.
+    /// The part of the attack before each window that is not measured.
     pub(crate) warm_up: Duration,
     pub(crate) window: Duration,
-    /// An honest source without an answer by then has failed.
+    /// An honest source without an answer after this time has failed.
     pub(crate) patience: Duration,
 }
 
@@ -51,13 +52,13 @@ impl Plan {
         }
     }
 
-    /// Connections of an attack there are at a time, if none is rejected.
+    /// The number of open connections of an attack at a time, if none is rejected.
     pub(crate) fn at_a_time(&self) -> usize {
         self.of_attack(self.life)
     }
 
-    /// Connections that an attack opens in a window, at most.
-    pub(crate) fn most_opened(&self) -> usize {
+    /// The maximum number of connections that an attack opens in a window.
+    pub(crate) fn max_opened(&self) -> usize {
         self.of_attack(self.warm_up + self.window + 2 * self.patience)
     }
 
@@ -65,8 +66,8 @@ impl Plan {
         (f64::from(self.per_second) * time.as_secs_f64()) as usize
     }
 
-    /// The servers in the order of turn number `turn`: over six turns, each stands
-    /// twice in each place and follows each other one as often.
+    /// The servers in the order of turn number `turn`. Over six turns, each server has
+    /// each position twice and follows each other server equally often.
     pub(crate) fn order(turn: usize) -> [Which; 3] {
         let mut order = Which::ALL;
         order.rotate_left(turn % 3);

@@ -13,23 +13,23 @@ use crate::record::{Record, Times, Which};
 
 const SIZE: (u32, u32) = (800, 430);
 
-/// Heights of the title with the legend, and of the line at the foot.
+/// The heights of the title with the legend, and of the line at the foot.
 const HEAD: u32 = 62;
 const FOOT: u32 = 26;
 const TEXT: RGBColor = RGBColor(60, 60, 60);
 const GRID: RGBColor = RGBColor(225, 225, 225);
 
-/// Milliseconds at the foot of the scale.
-const LEAST: f64 = 0.1;
+/// The lower end of the scale, in milliseconds.
+const MIN: f64 = 0.1;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// How a server is drawn: in the same colours as in the other plots.
+/// How a server is drawn. It has the same colour as in the other plots.
 struct Mark {
     server: Which,
     name: &'static str,
     color: RGBColor,
-    /// Pixels from the middle of the scenario's place.
+    /// The horizontal offset in pixels from the middle of the scenario's column.
     aside: i32,
 }
 
@@ -68,8 +68,8 @@ pub(crate) fn draw(record: &Record, path: &Path) -> Result<()> {
     draw_panel(record, &panel)?;
     foot.draw(&Text::new(
         format!(
-            "{} connections held, {} honest sources a second, {} connections a second of the \
-             attack; {} x {}",
+            "{} connections held, {} honest sources a second, {} attack connections a second; \
+             {} x {}",
             record.plan.held,
             record.plan.honest_per_second,
             record.plan.per_second,
@@ -108,7 +108,7 @@ fn draw_panel(record: &Record, area: &Area) -> Result<()> {
         .y_label_area_size(62)
         .build_cartesian_2d(
             0.0..scenarios.len() as f64,
-            (LEAST..patience * 2.0).log_scale(),
+            (MIN..patience * 2.0).log_scale(),
         )?;
     chart
         .configure_mesh()
@@ -123,7 +123,7 @@ fn draw_panel(record: &Record, area: &Area) -> Result<()> {
         .y_label_formatter(&|time| time.to_string())
         .y_desc("milliseconds")
         .draw()?;
-    // Above this line nobody was waited for.
+    // Sources above this line have failed: their wait ended at the timeout.
     chart.draw_series(LineSeries::new(
         [(0.0, patience), (scenarios.len() as f64, patience)],
         TEXT.stroke_width(1),
@@ -138,12 +138,12 @@ fn draw_panel(record: &Record, area: &Area) -> Result<()> {
             let Some(times) = record.together(scenario, mark.server) else {
                 continue;
             };
-            let at = |time: f64| chart.backend_coord(&(x, time.max(LEAST))).1;
+            let at = |time: f64| chart.backend_coord(&(x, time.max(MIN))).1;
             let Times {
                 p50, p99, p99_9, ..
             } = *times;
             let from_dot = |time| (mark.aside, at(time) - at(p99));
-            let drawn = EmptyElement::at((x, p99.max(LEAST)))
+            let drawn = EmptyElement::at((x, p99.max(MIN)))
                 + PathElement::new(
                     vec![from_dot(p50), from_dot(p99_9)],
                     mark.color.stroke_width(3),
@@ -151,7 +151,7 @@ fn draw_panel(record: &Record, area: &Area) -> Result<()> {
                 + Circle::new((mark.aside, 0), 5, mark.color.filled());
             chart.draw_series([drawn])?;
         }
-        chart.draw_series([EmptyElement::at((x, LEAST))
+        chart.draw_series([EmptyElement::at((x, MIN))
             + Text::new(
                 scenario.name(),
                 (0, 12),

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What a run leaves behind: the JSON file, from which the tables and the plot
-//! are made.
+//! The result of a run: the JSON file, from which the tables and the plot are made.
 
 use std::time::Duration;
 
@@ -41,16 +40,16 @@ impl Which {
 pub(crate) struct Record {
     pub(crate) machine: Machine,
     pub(crate) versions: Versions,
-    /// A quick run shows that the benchmark works, and no more.
+    /// A quick run only shows that the benchmark works.
     pub(crate) quick: bool,
     pub(crate) clock: Clock,
     pub(crate) placement: Placement,
     pub(crate) plan: Plan,
-    /// Places for sources in the module's table.
+    /// Slots for sources in the module's table.
     pub(crate) slots: u64,
     pub(crate) chosen: Proof,
     pub(crate) samples: Vec<Sample>,
-    /// Of all windows of a server in a scenario together.
+    /// The merged windows of each server in each scenario.
     pub(crate) together: Vec<Together>,
 }
 
@@ -61,31 +60,31 @@ pub(crate) struct Sample {
     pub(crate) scenario: Scenario,
     pub(crate) server: Which,
     pub(crate) honest: Times,
-    /// CPU of TCP main in per cent of a core.
+    /// CPU time of TCP main, in per cent of a core.
     pub(crate) cpu_share: f64,
-    /// How long it waited for its CPU, in per cent of the window.
+    /// How long TCP main waited for its CPU, in per cent of the window.
     pub(crate) cpu_wait: f64,
-    /// Of the CPUs for all but TCP main, in per cent.
+    /// The load of the CPUs for all but TCP main, in per cent.
     pub(crate) others_busy: f64,
-    /// Warm-up and end included.
+    /// The attack, including warm-up and end.
     pub(crate) attack: Outcome,
-    /// That the server has at the end of the window, those held included.
+    /// The server's connections at the end of the window, including those held.
     pub(crate) connections: u64,
-    /// By the server's own account, warm-up and end included: the module's counter;
-    /// stock's log, since it counts nothing.
+    /// Rejections by the server's own account, including warm-up and end: the module's
+    /// counter, or the log of stock, which does not count rejections.
     pub(crate) rejected: u64,
     /// Sources in the module's table at the end of the window.
     pub(crate) sources: u64,
-    /// What the module has counted, warm-up and end included.
+    /// The module's counters, including warm-up and end.
     pub(crate) counted: Counted,
 }
 
-/// Counters of the module; 0 where there is none.
+/// Counters of the module; 0 for servers without it.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Counted {
     pub(crate) admitted: u64,
     pub(crate) errors: u64,
-    /// Connections admitted uncounted, because the table had no place.
+    /// Connections admitted uncounted, because the table had no free slot for the source.
     pub(crate) table_full: u64,
 }
 
@@ -106,8 +105,8 @@ pub(crate) struct Together {
     pub(crate) honest: Times,
 }
 
-/// How long honest sources waited, in milliseconds. Who failed counts as one that
-/// waited as long as its patience: a percentile of that length is a failure.
+/// How long honest sources waited, in milliseconds. A failed source counts as a wait of
+/// the plan's `patience`, so a percentile of that length is a failure.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Times {
     pub(crate) sources: usize,
@@ -125,7 +124,7 @@ impl Times {
         let mut sorted: Vec<f64> = fared.times.iter().map(|&us| f64::from(us) / 1e3).collect();
         sorted.resize(sorted.len() + failed, patience.as_secs_f64() * 1e3);
         sorted.sort_by(f64::total_cmp);
-        // The least that so many are not above.
+        // The smallest value that at least this part of the sources does not exceed.
         let percentile = |part: f64| {
             let rank = (part * sorted.len() as f64).ceil() as usize;
             sorted[rank.max(1) - 1]
@@ -163,7 +162,7 @@ impl Record {
         found.map(|together| &together.honest)
     }
 
-    /// What `metric` says of each window.
+    /// The value of `metric` for each window.
     pub(crate) fn values(
         &self,
         scenario: Scenario,

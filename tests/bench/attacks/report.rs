@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The tables and what they say.
+//! The tables and verdicts.
 
 use crate::cpu::Clock;
 use crate::record::{Record, Sample, Which};
@@ -15,7 +15,7 @@ pub(crate) fn print(record: &Record) {
     print_counts(record);
     println!();
     if record.quick {
-        println!("A quick run: it shows that the benchmark works, its figures show nothing.");
+        println!("A quick run only shows that the benchmark works; ignore its figures.");
     }
     for scenario in record.scenarios() {
         print_verdict(record, scenario);
@@ -32,12 +32,12 @@ fn print_conditions(record: &Record) {
         record.versions.hooked, record.versions.module
     );
     println!(
-        "limit {} per source, none in off; {} connections held by as many other sources",
+        "limit {} per source, no limit in off; {} connections held, each from a different source",
         plan.limit, plan.held
     );
     println!(
-        "{} honest sources a second; time from when each was to connect to the answer of its \
-         OPTIONS;\nfailed: closed, or no answer in {} s; {} windows of {} s for each figure",
+        "{} honest sources a second; time from when each was due to connect until the answer to \
+         its OPTIONS;\nfailed: closed, or no answer in {} s; {} windows of {} s for each figure",
         plan.honest_per_second,
         plan.patience.as_secs(),
         plan.rounds,
@@ -45,13 +45,13 @@ fn print_conditions(record: &Record) {
     );
     match record.placement.tcp_main {
         Some(cpu) => println!(
-            "TCP main alone on CPU {cpu}; its workers, attackers, honest sources and all else on {:?}",
+            "TCP main alone on CPU {cpu}; workers, attackers, honest sources and all else on {:?}",
             record.placement.others
         ),
-        None => println!("one CPU for all: no process has it for itself"),
+        None => println!("one CPU for all processes: TCP main has no CPU of its own"),
     }
     if record.clock == Clock::Ticks {
-        println!("CPU time from /proc/PID/stat (ticks): no schedstat here");
+        println!("CPU time from /proc/PID/stat (ticks): this kernel has no schedstat");
     }
 }
 
@@ -102,7 +102,7 @@ fn lengths(record: &Record, times: Spread) -> String {
     format!("{median} ({min}..{max})")
 }
 
-/// A time in milliseconds; that of who failed is not known.
+/// Formats a time in milliseconds. The time of a failed source is not known.
 fn length(record: &Record, time: f64) -> String {
     let patience = record.plan.patience.as_secs_f64() * 1e3;
     if time >= patience {
@@ -114,37 +114,37 @@ fn length(record: &Record, time: f64) -> String {
 
 fn description(record: &Record, scenario: Scenario) -> String {
     let plan = &record.plan;
-    let passing = |who: &str| {
+    let passing = |sources: &str| {
         format!(
-            "{} connections a second {who}, each open for {} s",
+            "{} connections a second {sources}, each open for {} s",
             plan.per_second,
             plan.life.as_secs_f64()
         )
     };
     match scenario {
         Scenario::Calm => "honest sources alone".to_owned(),
-        Scenario::OneSource => passing("of one source"),
+        Scenario::OneSource => passing("from one source"),
         Scenario::Passing => passing(&format!(
-            "of as many sources, {} in all",
+            "from as many sources, {} in all",
             opened(record, scenario)
         )),
         Scenario::Chosen => passing(&format!(
-            "of {} addresses that collide in another table",
+            "from {} addresses that collide under another hash key",
             record.chosen.addresses
         )),
-        Scenario::OneNetwork => passing("of as many addresses of one network"),
+        Scenario::OneNetwork => passing("from as many addresses of one network"),
         Scenario::ManyNetworks => passing(&format!(
-            "of as many networks, {} in all",
+            "from as many networks, {} in all",
             opened(record, scenario)
         )),
         Scenario::Slow => format!(
-            "{} sources took {} connections each, tried {TOO_MANY} more, and send a byte now and then",
+            "{} sources open {} connections each, try {TOO_MANY} more, and send a byte every 10 s",
             plan.slow, plan.limit
         ),
     }
 }
 
-/// What `metric` says of all windows together.
+/// The sum of `metric` over all windows.
 fn sum(record: &Record, scenario: Scenario, server: Which, metric: fn(&Sample) -> f64) -> f64 {
     record.values(scenario, server, metric).iter().sum()
 }
@@ -156,13 +156,13 @@ fn opened(record: &Record, scenario: Scenario) -> f64 {
 
 fn print_counts(record: &Record) {
     println!(
-        "\nThe module's table, of {} places; its counts have been compared with the core's \
-         connections\nafter each window, without a difference:",
+        "\nThe module's table of {} slots. After each window its counts were equal to the core's \
+         connections:",
         record.slots
     );
     println!(
         "  {:<18}{:>18}{:>11}{:>11}{:>9}{:>22}",
-        "", "sources at a time", "admitted", "rejected", "errors", "without a place"
+        "", "sources at a time", "admitted", "rejected", "errors", "without a slot"
     );
     for scenario in record.scenarios() {
         let sources = record.values(scenario, Which::Module, |s| s.sources as f64);
@@ -179,7 +179,7 @@ fn print_counts(record: &Record) {
     }
 }
 
-/// Whether the servers can be told apart by the 99th percentile.
+/// Prints whether the 99th percentile distinguishes the servers.
 fn print_verdict(record: &Record, scenario: Scenario) {
     let p99 = |server| Spread::of(&record.values(scenario, server, |s| s.honest.p99));
     let off = p99(Which::Off);
@@ -190,7 +190,7 @@ fn print_verdict(record: &Record, scenario: Scenario) {
         } else if other.max < off.min {
             "shorter than off"
         } else {
-            "not told apart from off"
+            "not distinguishable from off"
         }
     };
     let failed = |server| {
@@ -218,8 +218,8 @@ fn print_verdict(record: &Record, scenario: Scenario) {
 fn print_chosen(record: &Record) {
     let proof = record.chosen;
     println!(
-        "Chosen addresses: of {} at a time, {} found no place in the table of the limiter they \
-         were chosen with.",
-        proof.at_a_time, proof.without_place
+        "Chosen addresses: of {} at a time, {} found no slot in the table of the limiter that \
+         they were chosen with.",
+        proof.at_a_time, proof.without_slot
     );
 }

@@ -18,19 +18,19 @@ use crate::results;
 use crate::scenario::Scenario;
 use crate::subject::{Conditions, Subject};
 
-/// Measure, in a network where all the addresses of the attackers are. What has
-/// been measured is written to `json` after each turn of the servers, so it is
-/// there when the run ends early.
+/// Measures in a network namespace that has all addresses of the attackers. The record is
+/// written to `json` after each turn of the servers, so it exists even if the run ends
+/// early.
 pub(crate) fn measure(quick: bool, json: &Path) -> Result<()> {
     let descriptors = raise_descriptors()?;
     let machine = machine::describe(descriptors)?;
     let mut done = None;
     in_own_network(|| {
         let run = Run::start(quick, machine).and_then(|run| run.rounds(json));
-        // An error may belong to this thread; its text does not.
+        // An error cannot be sent to another thread; its text can.
         done = Some(run.map_err(|error| error.to_string()));
     });
-    done.ok_or("nothing was measured, for that takes a network namespace")??;
+    done.ok_or("nothing was measured: creating a network namespace failed; run as root")??;
     Ok(())
 }
 
@@ -39,7 +39,7 @@ struct Run {
     chosen: Chosen,
     subjects: Vec<Subject>,
     record: Record,
-    /// All that honest sources have told so far.
+    /// The merged results of the honest sources so far.
     fared: Vec<(Scenario, Which, Fared)>,
 }
 
@@ -88,11 +88,11 @@ impl Run {
         let rounds = self.record.plan.rounds;
         for round in 0..rounds {
             for (nth, scenario) in Scenario::ALL.into_iter().enumerate() {
-                let gone = self.start.elapsed().as_secs();
+                let elapsed = self.start.elapsed().as_secs();
                 eprintln!(
-                    "[{}:{:02} gone] round {} of {rounds}: {}",
-                    gone / 60,
-                    gone % 60,
+                    "[{}:{:02} elapsed] round {} of {rounds}: {}",
+                    elapsed / 60,
+                    elapsed % 60,
                     round + 1,
                     scenario.name()
                 );
@@ -109,7 +109,7 @@ impl Run {
     fn window(&mut self, scenario: Scenario, which: Which, round: usize) -> Result<Sample> {
         let plan = &self.record.plan;
         let subject = self.subjects.iter_mut().find(|s| s.which == which);
-        let subject = subject.ok_or("every server has a subject")?;
+        let subject = subject.ok_or("a server has no subject")?;
         let conditions = Conditions {
             plan,
             placement: &self.record.placement,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Who attacks, and from where.
+//! The attacks, and the addresses that they come from.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::attacker::Manner;
 use crate::plan::Plan;
 
-/// Honest sources, of which each comes again every few seconds.
+/// The number of honest sources. Each comes again every few seconds.
 const HONEST: u16 = 2_000;
 
-/// What each slow source tries to have more than its limit.
+/// The number of connections that each slow source tries beyond its limit.
 pub(crate) const TOO_MANY: usize = 10;
 
-/// First of the sources that pass through.
+/// The first of the sources that open one connection each.
 const PASSING: Ipv4Addr = Ipv4Addr::new(127, 128, 0, 0);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,13 +55,13 @@ impl Scenario {
         }
     }
 
-    /// Whether attackers and honest sources come by IPv6: both by the same socket,
-    /// for a queue that is full is full for all who use it.
-    pub(crate) fn by_ipv6(self) -> bool {
+    /// Returns whether attackers and honest sources use IPv6. Both use the same socket,
+    /// because a full queue affects every client of its socket.
+    pub(crate) fn is_ipv6(self) -> bool {
         matches!(self, Scenario::OneNetwork | Scenario::ManyNetworks)
     }
 
-    /// Whether the module can tell the attack: somebody has too many connections.
+    /// Returns whether a source is over the module's limit.
     pub(crate) fn is_over_the_limit(self) -> bool {
         matches!(
             self,
@@ -69,7 +69,8 @@ impl Scenario {
         )
     }
 
-    /// Whether the core's own limit can, which counts each address for itself.
+    /// Returns whether a source is over the core's own limit, which counts single
+    /// addresses.
     pub(crate) fn is_over_the_cores_limit(self) -> bool {
         self.is_over_the_limit() && self != Scenario::OneNetwork
     }
@@ -86,10 +87,10 @@ impl Scenario {
         }
     }
 
-    /// Where the attack comes from that goes on after `before` connections. None:
-    /// there is none.
+    /// The sources of the next connections of the attack, after `before` earlier ones.
+    /// Empty if there is no attack.
     pub(crate) fn sources(self, plan: &Plan, before: usize, chosen: &[Ipv4Addr]) -> Vec<IpAddr> {
-        let numbers = before..before + plan.most_opened();
+        let numbers = before..before + plan.max_opened();
         match self {
             Scenario::Calm => Vec::new(),
             Scenario::OneSource => vec![Ipv4Addr::new(127, 32, 0, 1).into()],
@@ -112,7 +113,7 @@ impl Scenario {
 
     pub(crate) fn honest_sources(self) -> Vec<IpAddr> {
         (0..HONEST)
-            .map(|n| match self.by_ipv6() {
+            .map(|n| match self.is_ipv6() {
                 false => {
                     let [high, low] = n.to_be_bytes();
                     Ipv4Addr::new(127, 16, high, low).into()
@@ -123,7 +124,7 @@ impl Scenario {
     }
 }
 
-/// A host of one of the networks that are on the loopback interface.
+/// Returns a host of one of the networks on the loopback interface.
 fn network(part: u16, net: u16, [a, b, c, d]: [u16; 4]) -> IpAddr {
     Ipv6Addr::new(0x2001, 0xdb8, part, net, a, b, c, d).into()
 }

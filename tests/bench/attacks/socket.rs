@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Sockets of clients, bound to any address.
+//! Client sockets, bound to any address.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,8 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 
-/// A socket that is being connected; nothing here or later waits.
+/// Returns a non-blocking socket that is being connected. Neither this call nor later ones
+/// on it wait.
 pub(crate) fn connecting(from: IpAddr, to: SocketAddr) -> io::Result<OwnedFd> {
     let family = match from {
         IpAddr::V4(_) => AddressFamily::Inet,
@@ -20,8 +21,8 @@ pub(crate) fn connecting(from: IpAddr, to: SocketAddr) -> io::Result<OwnedFd> {
     };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(family, SockType::Stream, flags, None)?;
-    // The port is chosen at connect(), where it must be free for this source
-    // and server only.
+    // The kernel chooses the port in connect(), where it must only be free for this
+    // source and server.
     setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
     let from = SockaddrStorage::from(SocketAddr::new(from, 0));
     bind(socket.as_raw_fd(), &from)?;
@@ -31,9 +32,9 @@ pub(crate) fn connecting(from: IpAddr, to: SocketAddr) -> io::Result<OwnedFd> {
     }
 }
 
-/// Make closing it a RST. Of a connection that waits to be accepted nothing is left
-/// then; after a FIN the kernels of both sides go on for a minute and more, and the
-/// server gets a connection the client of which has long gone.
+/// Makes close() send RST. Then nothing is left of a connection that waits to be accepted.
+/// After a FIN the kernel keeps the state of both ends for a minute or more, and the server
+/// gets a connection whose client has long gone.
 pub(crate) fn to_be_reset(socket: &OwnedFd) -> nix::Result<()> {
     let at_once = libc::linger {
         l_onoff: 1,

@@ -21,10 +21,10 @@ use crate::plan::Plan;
 use crate::record::{Counted, Sample, Times, Which};
 use crate::scenario::Scenario;
 
-/// In the line that the stock server logs for a rejection.
+/// A part of the line that the stock server logs for a rejection.
 const STOCK_REJECTS: &str = "hit the limit";
 
-/// What is the same for all windows.
+/// The conditions that are the same for all windows.
 #[derive(Clone, Copy)]
 pub(crate) struct Conditions<'a> {
     pub(crate) plan: &'a Plan,
@@ -33,15 +33,15 @@ pub(crate) struct Conditions<'a> {
     pub(crate) chosen: &'a [Ipv4Addr],
 }
 
-/// A server has got rid of what is left of an attack within this time.
+/// The maximum time for a server to close the rest of an attack.
 const MAX_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often to look whether it has.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often to check whether it has.
+const POLL_PERIOD: Duration = Duration::from_millis(5);
 
 pub(crate) struct Subject {
     pub(crate) which: Which,
-    // Before the server: they end first.
+    // Fields drop in this order: the clients end before the server.
     attacker: Load,
     honest: Load,
     held: Loaded,
@@ -53,7 +53,7 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// Start the server, with the connections that it holds.
+    /// Starts the server, with the connections that it holds.
     pub(crate) fn start(which: Which, plan: &Plan, placement: &Placement) -> Result<Subject> {
         let config = match which {
             Which::Off => kamailio::off(),
@@ -78,7 +78,7 @@ impl Subject {
         Ok(subject)
     }
 
-    /// Measure one window; how all honest sources fared in it, too.
+    /// Measures one window. Also returns the results of its honest sources.
     pub(crate) fn window(
         &mut self,
         scenario: Scenario,
@@ -109,7 +109,7 @@ impl Subject {
         sleep(plan.window);
         let cpu = spent(first.0, clock.read(self.held.pid())?);
         let [busy, all] = placement.ticks_of_others()?;
-        // While the attack goes on.
+        // These are read while the attack goes on.
         let connections = self.server.connections();
         let sources = self.module_stat("sources");
         let fared: Fared = self.honest.receive()?;
@@ -140,10 +140,10 @@ impl Subject {
         Ok((sample, fared))
     }
 
-    /// Until the server has the held connections and no others.
+    /// Waits until the server has the held connections and no others.
     fn wait_for_held(&self, scenario: Scenario, held: u64) -> Result<()> {
-        // Whoever is served now came later than all of the attack that wait to be
-        // accepted.
+        // A client that is served now came after all connections of the attack that were
+        // waiting to be accepted.
         let last = scenario.honest_sources()[0];
         let mut client = Client::connect(last, self.address(scenario));
         if !client.is_admitted() {
@@ -158,14 +158,14 @@ impl Subject {
             }
             if start.elapsed() > MAX_PATIENCE {
                 return Err(format!(
-                    "{}, {}: {connections} connections {} s after the attack, not {held}",
+                    "{}, {}: {connections} connections {} s after the attack, expected {held}",
                     self.which.name(),
                     scenario.name(),
                     MAX_PATIENCE.as_secs()
                 )
                 .into());
             }
-            sleep(LOOK);
+            sleep(POLL_PERIOD);
         }
     }
 
@@ -179,7 +179,7 @@ impl Subject {
     }
 
     fn address(&self, scenario: Scenario) -> SocketAddr {
-        match scenario.by_ipv6() {
+        match scenario.is_ipv6() {
             true => {
                 let from = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
                 self.server.any_address(from)
@@ -188,7 +188,7 @@ impl Subject {
         }
     }
 
-    /// Make sure that the server did what it stands for.
+    /// Checks that the server behaved as it should: it rejected, or did not.
     fn verify(&self, sample: &Sample) -> Result<()> {
         let scenario = sample.scenario;
         let rejects = match self.which {
@@ -196,7 +196,8 @@ impl Subject {
             Which::Module => scenario.is_over_the_limit(),
             Which::Stock => scenario.is_over_the_cores_limit(),
         };
-        // The attacker may have left before a server that is late rejects it.
+        // A late server may reject a connection only after the attacker has closed it, so
+        // `closed_by_server` may be 0 although the server rejected.
         if rejects != (sample.rejected > 0) || (!rejects && sample.attack.closed_by_server > 0) {
             return Err(format!(
                 "{}, {}: rejections were {}expected: {sample:?}",
@@ -212,8 +213,8 @@ impl Subject {
         Ok(())
     }
 
-    /// Connections rejected so far: by the module's counter; by the log of stock,
-    /// which counts none.
+    /// Connections rejected so far: the module's counter, or the log of stock, which does
+    /// not count rejections.
     fn rejections(&self) -> u64 {
         match self.which {
             Which::Off => 0,
@@ -231,7 +232,7 @@ impl Subject {
         }
     }
 
-    /// 0 where there is no module.
+    /// Returns 0 for a server without the module.
     fn module_stat(&self, name: &str) -> u64 {
         match self.which {
             Which::Off | Which::Stock => 0,
@@ -239,7 +240,7 @@ impl Subject {
         }
     }
 
-    /// Places for sources in the module's table, and its version.
+    /// The number of slots in the module's table, and the module's version.
     pub(crate) fn module(&self) -> (u64, String) {
         let stats = self.server.rpc("tcp_conn_limit.stats", json!([]));
         let version = stats["version"].as_str().unwrap_or_default().to_owned();
