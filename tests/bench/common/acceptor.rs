@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The least that a server can do with a connection too many: a process that
-//! waits, accepts, and closes. Others it keeps, without another look at them.
+//! The least that a server can do with a connection over the limit: a process that waits,
+//! accepts and closes. It keeps all other connections and never looks at them again.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -15,24 +15,24 @@ use nix::sys::socket::{Backlog, listen};
 use super::Result;
 use super::generator::GREEDY_SOURCE;
 
-/// As long a queue as Kamailio's.
+/// The length of the accept queue, the same as Kamailio's.
 const BACKLOG: i32 = 1_024;
 
-/// Such a process, which does not outlive this value.
+/// The process. It ends when this value is dropped.
 pub(crate) struct Acceptor {
     process: Child,
     port: u16,
 }
 
 impl Acceptor {
-    /// One that keeps `limit` connections of the source which floods.
+    /// Starts a process that keeps `limit` connections of the flooding source.
     pub(crate) fn start(limit: usize) -> Result<Acceptor> {
         let mut process = Command::new(env::current_exe()?)
             .args(["--acceptor", &limit.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let output = process.stdout.take().ok_or("no port")?;
+        let output = process.stdout.take().ok_or("no pipe from the acceptor")?;
         let mut acceptor = Acceptor { process, port: 0 };
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
@@ -51,15 +51,15 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        // The end of its input tells it to end.
+        // The process ends when its input ends.
         drop(self.process.stdin.take());
         if let Err(error) = self.process.wait() {
-            eprintln!("the process that accepts and closes: {error}");
+            eprintln!("cannot wait for the process that accepts and closes: {error}");
         }
     }
 }
 
-/// Accept until standard input ends.
+/// Accepts until standard input ends.
 pub(crate) fn run(limit: usize) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listen(&listener, Backlog::new(BACKLOG)?)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The command line of a benchmark: one option at most.
+//! The command line of a benchmark: at most one option.
 
 use std::process::ExitCode;
 
@@ -10,20 +10,20 @@ use super::{Result, acceptor, generator};
 enum Command {
     /// The benchmark, with this option.
     Measure(Option<String>),
-    /// Not for people: how a benchmark starts its load generators.
+    /// Internal: a benchmark starts its load generators with this option.
     Generate {
         port: u16,
         server: u32,
     },
-    /// Nor this: a server that accepts and closes.
+    /// Internal: a server that accepts and closes.
     Accept {
         limit: usize,
     },
     Help,
 }
 
-/// Do what the command line of the benchmark `name` asks for; `measure` gets
-/// its option, and says whether there is such a one.
+/// Runs what the command line of the benchmark `name` asks for. `measure` gets the option
+/// and returns an error if it does not have that option.
 pub(crate) fn run(
     name: &str,
     usage: &str,
@@ -56,7 +56,7 @@ fn command() -> Result<Command> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
-            // cargo bench adds it for every benchmark.
+            // cargo bench passes this option to every benchmark.
             Long("bench") => {}
             Long("help") => command = Command::Help,
             Long("generator") => {
@@ -79,12 +79,12 @@ fn command() -> Result<Command> {
     Ok(command)
 }
 
-/// For an option that the benchmark does not have.
+/// The error for an option that the benchmark does not have.
 pub(crate) fn unknown<T>(option: &str, usage: &str) -> Result<T> {
-    Err(format!("no option --{option}\n{usage}").into())
+    Err(format!("unknown option --{option}\n{usage}").into())
 }
 
-/// For benchmarks with no other option: whether it is to be a quick run.
+/// For benchmarks whose only option is `--quick`: returns whether it is set.
 pub(crate) fn quick(option: Option<&str>, usage: &str) -> Result<bool> {
     match option {
         None => Ok(false),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! CPU time of a process, and which CPUs it may use.
+//! The CPU time of a process, and the CPUs that it may use.
 
 use std::fs;
 use std::io;
@@ -9,21 +9,21 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 
-/// What the kernel offers to read CPU time from.
+/// The kernel's sources of CPU time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Clock {
-    /// `/proc/PID/task/*/schedstat`, nanoseconds.
+    /// `/proc/PID/task/*/schedstat`, in nanoseconds.
     Schedstat,
-    /// `/proc/PID/stat`, ticks of (usually) 10 ms: needs long windows.
+    /// `/proc/PID/stat`, in ticks of (usually) 10 ms, which need long windows.
     Ticks,
 }
 
-/// CPU time of a process since it began.
+/// The CPU time of a process since its start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuTime {
     pub(crate) run_ns: u64,
-    /// Ready to run, but another process had the CPU. 0 if not known.
+    /// The time ready to run while another process had the CPU. 0 if unknown.
     pub(crate) wait_ns: u64,
 }
 
@@ -52,7 +52,7 @@ impl Clock {
             }
             Clock::Ticks => {
                 let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-                // The name, in brackets, may itself hold spaces and brackets.
+                // The name, in brackets, may itself contain spaces and brackets.
                 let (_, rest) = text.rsplit_once(')').ok_or_else(|| malformed(&text))?;
                 let hz = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100) as u64;
                 Ok(CpuTime {
@@ -75,18 +75,18 @@ fn malformed(text: &str) -> io::Error {
     io::Error::other(format!("cannot read CPU time from {text:?}"))
 }
 
-/// Who runs where: the server's process under measurement alone on a CPU, all
-/// else on the others.
+/// Which CPUs the processes use: the measured process of the server has one CPU to itself,
+/// everything else shares the others.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Placement {
-    /// For the process under measurement; `None` on a machine with one CPU.
+    /// The CPU of the measured process; `None` on a machine with one CPU.
     pub(crate) tcp_main: Option<usize>,
     pub(crate) others: Vec<usize>,
 }
 
 impl Placement {
-    /// Take the last CPU that this process may use for the server and move this
-    /// process, and so all that it starts, to the others.
+    /// Reserves for the server the last CPU that this process may use. Moves this process,
+    /// and so every process that it starts, to the others.
     pub(crate) fn arrange() -> nix::Result<Placement> {
         let allowed = sched_getaffinity(Pid::from_raw(0))?;
         let mut cpus: Vec<usize> = (0..CpuSet::count())
@@ -100,13 +100,14 @@ impl Placement {
         })
     }
 
-    /// Clock ticks since the start of the machine of the CPUs that are not the
-    /// server's: those in use, and all.
+    /// Clock ticks since the start of the machine, on all CPUs but the server's: the busy
+    /// ticks, and all ticks.
     pub(crate) fn ticks_of_others(&self) -> io::Result<[u64; 2]> {
-        /// What of a line is idle time, and how many of its numbers are time of
-        /// its own: those of guests are in user time, too.
+        /// The numbers of a line that are idle time.
         const IDLE: std::ops::Range<usize> = 3..5;
-        const OWN: usize = 8;
+        /// How many numbers of a line to add up. The later ones are guest time, which is
+        /// also in user time.
+        const COUNT: usize = 8;
 
         let text = fs::read_to_string("/proc/stat")?;
         let mut ticks = [0, 0];
@@ -114,7 +115,7 @@ impl Placement {
             let name = format!("cpu{cpu} ");
             let line = text.lines().find_map(|line| line.strip_prefix(&name));
             let line = line.ok_or_else(|| malformed(&text))?;
-            for n in 0..OWN {
+            for n in 0..COUNT {
                 let number = field(line, n)?;
                 ticks[0] += if IDLE.contains(&n) { 0 } else { number };
                 ticks[1] += number;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The load generator: one process for each server, so that none needs more
-//! descriptors than the server itself. It obeys [`Order`]s, one JSON line each,
-//! and answers each with one JSON line; [`super::loaded`] is the other end.
+//! The load generator: one process per server, so it needs no more descriptors than the
+//! server itself. It executes [`Order`]s, one JSON line each, and answers each with one
+//! JSON line. [`super::loaded`] is the other end.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -26,55 +26,55 @@ use serde::{Deserialize, Serialize};
 use super::cpu::{Clock, CpuTime};
 use super::listener::AcceptQueue;
 
-/// Sources of the connections that are held: one each, from here upwards.
+/// The first source of the held connections. Each has a source of its own, in order.
 const HELD_SOURCES: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 0);
 
-/// Sources of the churned connections: the next one each, from here upwards.
+/// The first source of the churned connections. Each takes the next source, in order.
 const CHURN_SOURCES: Ipv4Addr = Ipv4Addr::new(127, 128, 0, 0);
 const CHURN_SOURCE_COUNT: u32 = 65_536;
 
-/// Source of the connections that are too many.
+/// The source that opens more connections than its limit.
 pub(super) const GREEDY_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 32, 0, 1);
 
-/// Most connections that wait to be accepted. Well below the server's backlog
-/// of 1,024, past which the kernel drops the attempt and repeats it after a
-/// second.
+/// The maximum number of connections that wait to be accepted. It is well below the
+/// server's backlog of 1,024, beyond which the kernel drops an attempt and repeats it after
+/// a second.
 const MAX_WAITING: usize = 256;
 
-/// How often to look whether the server has accepted.
-const LOOK: Duration = Duration::from_micros(200);
+/// How often to check whether the server has accepted.
+const POLL_PERIOD: Duration = Duration::from_micros(200);
 
-/// Longest wait for the rejection of a connection.
+/// The longest wait for the rejection of a connection.
 const MAX_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Longest time without any accept.
-const STALLED: Duration = Duration::from_secs(30);
+/// The longest time without any accept.
+const MAX_STALL: Duration = Duration::from_secs(30);
 
-/// What the generator can be told.
+/// An order to the generator.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
-    /// Hold that many connections; answer [`Held`].
+    /// Hold that many connections. The answer is [`Held`].
     Hold(usize),
-    /// Open and close connections at a steady rate; answer [`Window`].
+    /// Open and close connections at a steady rate. The answer is [`Window`].
     Churn {
         per_second: u32,
         warm_up: Duration,
         window: Duration,
         clock: Clock,
-        /// Count the CPU time of the generator, too: what a packet filter does
-        /// runs on behalf of whoever sends the packet.
+        /// Also count the CPU time of the generator: the kernel charges the work of a
+        /// packet filter to the process that sends the packet.
         with_client: bool,
     },
-    /// Open more connections than the limit allows, from one source; answer
+    /// Open more connections than the limit allows, from one source. The answer is
     /// [`Greed`].
     Greedy { connections: usize, limit: usize },
-    /// Hold that many more, all of one source; answer [`Held`].
+    /// Hold that many more connections, all from one source. The answer is [`Held`].
     HoldOfOne(usize),
-    /// As [`Order::Churn`], with all connections from that source.
+    /// Like [`Order::Churn`], with all connections from that source.
     Flood { pace: Pace, end: End },
 }
 
-/// How fast connections are opened, and what is measured of it.
+/// How fast connections are opened, and which part is measured.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Pace {
     pub(crate) per_second: u32,
@@ -88,21 +88,21 @@ pub(crate) struct Pace {
 pub(crate) enum End {
     /// As soon as the server has accepted.
     Accepted,
-    /// When the server has closed: it rejects. Closing earlier would spare the
-    /// server a part of that.
+    /// When the server has closed its end, because it rejects. Closing earlier would spare
+    /// the server a part of the closing.
     Rejected,
 }
 
-/// How the connections of one source fared.
+/// How many connections of one source were admitted.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Greed {
     pub(crate) admitted: usize,
 }
 
-/// The connections that are held.
+/// The held connections.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Held {
-    /// Still up: no end, no error seen on the socket.
+    /// Connections that are still up: their socket shows neither end nor error.
     pub(crate) up: usize,
 }
 
@@ -110,17 +110,17 @@ pub(crate) struct Held {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Window {
     pub(crate) wall_ns: u64,
-    /// CPU time of the server's process that accepts; see also
+    /// CPU time of the server's accepting process; see also
     /// [`Order::Churn::with_client`].
     pub(crate) run_ns: u64,
-    /// Time which that process waited for its CPU.
+    /// Time for which that process waited for its CPU.
     pub(crate) wait_ns: u64,
-    /// Connections which the server accepted in the window, or rejected, with
-    /// [`End::Rejected`].
+    /// Connections that the server accepted in the window or, with [`End::Rejected`],
+    /// rejected.
     pub(crate) accepted: u64,
-    /// Connections opened by this order in all, warm-up and end included.
+    /// All connections opened by this order, including warm-up and end.
     pub(crate) opened: u64,
-    /// Of those held, still up after the window.
+    /// Held connections that are still up after the window.
     pub(crate) held_up: usize,
 }
 
@@ -129,18 +129,18 @@ impl Window {
         Duration::from_nanos(self.wall_ns)
     }
 
-    /// CPU in per cent of a core.
+    /// CPU time in per cent of a core.
     pub(crate) fn share(&self) -> f64 {
         100.0 * self.run_ns as f64 / self.wall_ns as f64
     }
 
-    /// CPU in microseconds for each accepted connection.
+    /// CPU time in microseconds per accepted connection.
     pub(crate) fn cost(&self) -> f64 {
         self.run_ns as f64 / 1_000.0 / self.accepted as f64
     }
 
-    /// How long the process waited for its CPU, in per cent of the time that it
-    /// ran: how far others were in the way.
+    /// How long the process waited for its CPU because of other processes, in per cent of
+    /// the time that it ran.
     pub(crate) fn waited<'a>(windows: impl Iterator<Item = &'a Window>) -> f64 {
         let (wait, run) = windows.fold((0, 0), |(wait, run), window| {
             (wait + window.wait_ns, run + window.run_ns)
@@ -148,13 +148,13 @@ impl Window {
         100.0 * wait as f64 / run as f64
     }
 
-    /// Connections accepted in a second.
+    /// Connections accepted per second.
     pub(crate) fn reached(&self) -> f64 {
         self.accepted as f64 / self.wall().as_secs_f64()
     }
 }
 
-/// Obey the orders on standard input until it ends.
+/// Executes the orders on standard input until it ends.
 pub(crate) fn run(port: u16, server: u32) -> io::Result<()> {
     join_network_of(server)?;
     let mut generator = Generator {
@@ -207,17 +207,17 @@ struct Generator {
     with_client: bool,
     queue: AcceptQueue,
     held: Vec<OwnedFd>,
-    /// Connections churned so far: the next one's source follows from it.
+    /// Connections churned so far, which determines the source of the next one.
     churned: u32,
 }
 
 impl Generator {
-    /// Open connections until `count` are held and accepted.
+    /// Opens connections until `count` are held and accepted.
     fn hold(&mut self, count: usize) -> io::Result<Held> {
         self.hold_from(count, |nth| u32::from(HELD_SOURCES) + nth as u32)
     }
 
-    /// Open `count` more, of one source.
+    /// Opens `count` more connections, all from one source.
     fn hold_of_one(&mut self, count: usize) -> io::Result<Held> {
         self.hold_from(self.held.len() + count, |_| u32::from(GREEDY_SOURCE))
     }
@@ -238,7 +238,7 @@ impl Generator {
                 progress = Instant::now();
             } else {
                 check_stalled(progress)?;
-                thread::sleep(LOOK);
+                thread::sleep(POLL_PERIOD);
             }
         }
         Ok(Held {
@@ -246,19 +246,19 @@ impl Generator {
         })
     }
 
-    /// Open connections from one source, until as many are rejected as the
-    /// limit demands, or for a while.
+    /// Opens connections from one source, then waits until the server has rejected those
+    /// over the limit, for at most [`MAX_PATIENCE`].
     fn greedy(&self, connections: usize, limit: usize) -> io::Result<Greed> {
         let mut open = Vec::new();
         for _ in 0..connections {
             match self.open(u32::from(GREEDY_SOURCE)) {
                 Ok(fd) => open.push(fd),
-                // By the kernel, before the server knows.
+                // The kernel rejected it, before the server saw it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                 Err(error) => return Err(error),
             }
             while self.queue.len()? > 0 {
-                thread::sleep(LOOK);
+                thread::sleep(POLL_PERIOD);
             }
         }
         let start = Instant::now();
@@ -267,14 +267,14 @@ impl Generator {
             if admitted <= limit || start.elapsed() > MAX_PATIENCE {
                 return Ok(Greed { admitted });
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_PERIOD);
         }
     }
 
-    /// Open connections at absolute points in time, a period apart, and close
-    /// each as soon as the server has accepted it: of many sources, or of one,
-    /// to be closed as `flood` says. A server which cannot keep up is offered
-    /// what it takes.
+    /// Opens connections at fixed times, one period apart. Without `flood` they come from
+    /// many sources, and each is closed as soon as the server has accepted it. With `flood`
+    /// they come from one source and are closed as it says. A server that cannot keep up is
+    /// offered no more than it accepts.
     fn churn(&mut self, pace: Pace, flood: Option<End>) -> io::Result<Window> {
         let Pace {
             per_second,
@@ -297,9 +297,9 @@ impl Generator {
             if now >= start + warm_up + window {
                 break self.mark(clock, accepted)?;
             }
-            let gone = self.drop_ended(&mut waiting, end_of_each)?;
-            accepted += gone;
-            if gone > 0 || waiting.is_empty() {
+            let ended = self.drop_ended(&mut waiting, end_of_each)?;
+            accepted += ended;
+            if ended > 0 || waiting.is_empty() {
                 progress = now;
             }
             check_stalled(progress)?;
@@ -314,9 +314,9 @@ impl Generator {
             } else if waiting.is_empty() {
                 sleep_until(due.min(start + warm_up + window));
             } else if now < due {
-                sleep_until(due.min(now + LOOK));
+                sleep_until(due.min(now + POLL_PERIOD));
             } else {
-                thread::sleep(LOOK);
+                thread::sleep(POLL_PERIOD);
             }
         };
         let first = first.unwrap_or(last);
@@ -325,7 +325,7 @@ impl Generator {
         while !waiting.is_empty() {
             check_stalled(end)?;
             self.drop_ended(&mut waiting, end_of_each)?;
-            thread::sleep(LOOK);
+            thread::sleep(POLL_PERIOD);
         }
         Ok(Window {
             wall_ns: (last.at - first.at).as_nanos() as u64,
@@ -351,8 +351,8 @@ impl Generator {
         })
     }
 
-    /// Close those of `waiting` that the server has accepted, or closed. It
-    /// accepts in the order of their opening.
+    /// Closes the connections of `waiting` that the server has accepted or closed, as `end`
+    /// says. The server accepts them in the order in which they were opened.
     fn drop_ended(&self, waiting: &mut VecDeque<OwnedFd>, end: End) -> io::Result<u64> {
         if waiting.is_empty() {
             return Ok(0);
@@ -378,11 +378,10 @@ impl Generator {
             SockFlag::SOCK_CLOEXEC,
             None,
         )?;
-        // The port is chosen at connect(), where it must be free for this
-        // source and server only.
+        // The kernel chooses the port in connect(), where it must only be free for this
+        // source and server.
         setsockopt(&fd, sockopt::IpBindAddressNoPort, &true)?;
-        // Closing sends RST: no TIME_WAIT, of which a run would leave some
-        // hundred thousand.
+        // close() sends RST. A FIN would leave some hundred thousand sockets in TIME_WAIT.
         let abort = libc::linger {
             l_onoff: 1,
             l_linger: 0,
@@ -399,7 +398,7 @@ impl Generator {
     }
 }
 
-/// State at one end of a window.
+/// The state at one end of a window.
 #[derive(Clone, Copy)]
 struct Mark {
     cpu: CpuTime,
@@ -407,8 +406,8 @@ struct Mark {
     accepted: u64,
 }
 
-/// Connections that are up: the server never writes, so there is something to
-/// read only once it has closed one.
+/// Returns the number of connections that are up. The server never writes, so a socket
+/// becomes readable only when the server has closed it.
 fn up(connections: &[OwnedFd]) -> io::Result<usize> {
     let mut fds: Vec<PollFd> = connections
         .iter()
@@ -418,20 +417,20 @@ fn up(connections: &[OwnedFd]) -> io::Result<usize> {
     Ok(connections.len() - ended as usize)
 }
 
-/// How many of `connections`, from the first, the server has closed.
+/// Returns how many of `connections`, from the first, the server has closed.
 fn closed_by_server(connections: &VecDeque<OwnedFd>) -> io::Result<usize> {
     for (nth, fd) in connections.iter().enumerate() {
         match recv(fd.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT) {
             Ok(0) | Err(Errno::ECONNRESET) => {}
             Err(Errno::EAGAIN) => return Ok(nth),
-            Ok(_) => return Err(io::Error::other("the server said something")),
+            Ok(_) => return Err(io::Error::other("the server sent data without a request")),
             Err(error) => return Err(error.into()),
         }
     }
     Ok(connections.len())
 }
 
-/// A server may have a network namespace of its own.
+/// Joins the network namespace of the server, which may have its own.
 fn join_network_of(server: u32) -> io::Result<()> {
     let theirs = format!("/proc/{server}/ns/net");
     if fs::read_link(&theirs)? != fs::read_link("/proc/self/ns/net")? {
@@ -445,10 +444,10 @@ fn sleep_until(deadline: Instant) {
 }
 
 fn check_stalled(progress: Instant) -> io::Result<()> {
-    if progress.elapsed() > STALLED {
+    if progress.elapsed() > MAX_STALL {
         return Err(io::Error::other(format!(
             "the server has accepted nothing for {} s",
-            STALLED.as_secs()
+            MAX_STALL.as_secs()
         )));
     }
     Ok(())

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::harness::Config;
 
-/// The limit of most benchmarks, where there is one: the core's own default.
+/// The limit in most benchmarks, which is the core's default.
 pub(crate) const LIMIT: u32 = 1_024;
 
-/// Connections that a server can have, for which the module makes its table.
+/// Connections that a server can have; the module sizes its table for them.
 pub(crate) const CONNECTIONS: u32 = 20_000;
 
-/// Of the servers and the module that are measured.
+/// The versions of the measured servers and of the module.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Versions {
     pub(crate) stock: String,
@@ -30,18 +30,18 @@ pub(crate) fn stock(limit: u32) -> Config {
     for_load(Config::stock().core(&format!("tcp_accept_iplimit={limit}")))
 }
 
-/// The server with hooks and our module.
+/// The server with hooks and the module.
 pub(crate) fn module(limit: u32) -> Config {
     for_load(Config::with_module().limit(limit.into()))
 }
 
-/// The server as released and our module, which takes its calls.
+/// The server as released and the module, which interposes on accept() and close().
 pub(crate) fn interposed() -> Config {
     for_load(Config::interposed().limit(LIMIT.into()))
 }
 
-/// The server with hooks and our module, with all that an operator can have besides: rules, monitor mode,
-/// and metrics to be fetched over HTTP.
+/// The server with hooks and the module, with all controls of an operator: rules, monitor
+/// mode, and metrics over HTTP.
 pub(crate) fn module_with_controls(rules: &str) -> Config {
     for_load(
         Config::with_module()
@@ -57,7 +57,7 @@ fn for_load(config: Config) -> Config {
         .core("debug=0")
         .core(&format!("tcp_max_connections={CONNECTIONS}"))
         .core("tcp_connection_lifetime=86400")
-        // Closes connections on which no message has come for a while.
+        // Otherwise the core closes connections on which no message has come for a while.
         .core("tcp_check_timer=0")
         .shared_memory(900)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The benchmark's end of a process that makes load: starts it, gives it orders,
-//! reads its answers, one line of JSON each.
+//! The benchmark's end of a load process: starts it, sends orders and reads answers, one
+//! JSON line each.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -14,13 +14,13 @@ use super::Result;
 
 pub(crate) struct Load {
     process: Child,
-    /// `None` only while it is dropped.
+    /// `None` only during drop.
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
 impl Load {
-    /// This program once more, with `arguments`.
+    /// Starts this program again, with `arguments`.
     pub(crate) fn start(arguments: &[&str]) -> Result<Load> {
         let mut process = Command::new(env::current_exe()?)
             .args(arguments)
@@ -28,7 +28,10 @@ impl Load {
             .stdout(Stdio::piped())
             .spawn()?;
         let orders = process.stdin.take();
-        let answers = process.stdout.take().ok_or("no answers")?;
+        let answers = process
+            .stdout
+            .take()
+            .ok_or("no pipe from the load generator")?;
         Ok(Load {
             process,
             orders,
@@ -36,14 +39,17 @@ impl Load {
         })
     }
 
-    /// Give an order and wait for its answer.
+    /// Sends an order and waits for its answer.
     pub(crate) fn order<A: DeserializeOwned>(&mut self, order: &impl Serialize) -> Result<A> {
         self.send(order)?;
         self.receive()
     }
 
     pub(crate) fn send(&mut self, order: &impl Serialize) -> Result<()> {
-        let orders = self.orders.as_mut().ok_or("no orders")?;
+        let orders = self
+            .orders
+            .as_mut()
+            .ok_or("no pipe to the load generator")?;
         writeln!(orders, "{}", serde_json::to_string(order)?)?;
         Ok(())
     }
@@ -59,10 +65,10 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        // Closing its input tells the generator to end.
+        // The generator ends when its input ends.
         self.orders = None;
         if let Err(error) = self.process.wait() {
-            eprintln!("a load generator: {error}");
+            eprintln!("cannot wait for a load generator: {error}");
         }
     }
 }

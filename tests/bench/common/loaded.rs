@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A server's process under measurement, with its load.
+//! The measured process of a server, with its load.
 
 use std::fs;
 use std::io;
@@ -13,17 +13,17 @@ use crate::harness::until;
 
 pub(crate) struct Loaded {
     load: Load,
-    /// The process that accepts.
+    /// The accepting process.
     pid: u32,
-    /// Its sockets without any connection.
+    /// The number of its sockets that are not connections.
     other_sockets: usize,
     held: usize,
-    /// Connections opened so far in all.
+    /// All connections opened so far.
     opened: u64,
 }
 
 impl Loaded {
-    /// `pid` is the process that accepts on `port`; it has no connection yet.
+    /// Starts the load. `pid` accepts on `port` and must not have a connection yet.
     pub(crate) fn start(port: u16, pid: u32, placement: &Placement) -> Result<Loaded> {
         placement.pin_server(pid)?;
         Ok(Loaded {
@@ -35,41 +35,41 @@ impl Loaded {
         })
     }
 
-    /// Hold `level` connections; how many the client has that are up. So many
-    /// the server has, too.
+    /// Holds `level` connections and waits until the server has as many. Returns how many
+    /// are up at the client.
     pub(crate) fn hold(&mut self, level: usize) -> Result<usize> {
         let Held { up } = self.load.order(&Order::Hold(level))?;
         self.opened += (level - self.held) as u64;
         self.held = level;
         if up != level {
-            return Err(format!("{up} connections are up, not {level}").into());
+            return Err(format!("{up} connections are up, expected {level}").into());
         }
         self.wait_for_held();
         Ok(up)
     }
 
-    /// Hold `count` more, all of one source.
+    /// Holds `count` more connections, all from one source.
     pub(crate) fn hold_of_one(&mut self, count: usize) -> Result<()> {
         let Held { up } = self.load.order(&Order::HoldOfOne(count))?;
         self.opened += count as u64;
         self.held += count;
         if up != self.held {
-            return Err(format!("{up} connections are up, not {}", self.held).into());
+            return Err(format!("{up} connections are up, expected {}", self.held).into());
         }
         self.wait_for_held();
         Ok(())
     }
 
-    /// Measure one window of churn, or of a flood.
+    /// Measures one window of churn or of a flood.
     pub(crate) fn churn(&mut self, order: &Order) -> Result<Window> {
         let window: Window = self.load.order(order)?;
         self.opened += window.opened;
         if window.accepted == 0 {
-            return Err("a window without a new connection: the machine is too busy".into());
+            return Err("a window had no new connection: the machine is too busy".into());
         }
         if window.held_up != self.held {
             return Err(format!(
-                "{} of {} held connections are gone",
+                "{} of {} held connections were closed",
                 self.held - window.held_up,
                 self.held
             )
@@ -79,22 +79,22 @@ impl Loaded {
         Ok(window)
     }
 
-    /// Let one source open `connections`; how many of them were admitted. `limit`
-    /// or fewer ends the wait for rejections.
+    /// Opens `connections` from one source and returns how many were admitted. The wait for
+    /// rejections ends when at most `limit` are left.
     pub(crate) fn greedy(&mut self, connections: usize, limit: usize) -> Result<usize> {
         let Greed { admitted } = self.load.order(&Order::Greedy { connections, limit })?;
         self.wait_for_held();
         Ok(admitted)
     }
 
-    /// Until the server has the held connections and no others.
+    /// Waits until the server has the held connections and no others.
     fn wait_for_held(&self) {
         until(&format!("{} connections held", self.held), || {
             self.descriptors().is_ok_and(|count| count == self.held)
         });
     }
 
-    /// Sockets of the process that were not there at the start.
+    /// The number of sockets that the process has opened since the start.
     pub(crate) fn descriptors(&self) -> io::Result<usize> {
         Ok(sockets(self.pid)?.saturating_sub(self.other_sockets))
     }
@@ -112,13 +112,13 @@ impl Loaded {
     }
 }
 
-/// How many sockets a process has.
+/// Returns the number of sockets of a process.
 fn sockets(pid: u32) -> io::Result<usize> {
     let mut count = 0;
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         match fs::read_link(entry?.path()) {
             Ok(target) => count += usize::from(target.to_string_lossy().starts_with("socket:")),
-            // Closed between the two looks.
+            // It was closed after the folder was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What the figures hold for.
+//! The machine that the figures are from.
 
 use std::fmt;
 use std::fs;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Result;
 
-/// Descriptors that each process gets; Kamailio sizes tables by it.
+/// The descriptors of each process. Kamailio sizes tables from this limit.
 const DESCRIPTORS: u64 = 20_000;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,13 +23,13 @@ pub(crate) struct Machine {
     pub(crate) hypervisor: bool,
     pub(crate) kernel: String,
     pub(crate) memory_mib: u64,
-    /// Limit of descriptors for each process.
+    /// The limit of descriptors per process.
     pub(crate) descriptors: u64,
-    /// Load average of the last minute before the run.
+    /// The load average of the last minute before the run.
     pub(crate) load: f64,
 }
 
-/// In a line.
+/// Writes one line.
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -45,7 +45,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Raise the limit of descriptors, for this process and all that it starts.
+/// Raises the limit of descriptors for this process and every process that it starts.
 pub(crate) fn raise_descriptors() -> nix::Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let descriptors = hard.min(DESCRIPTORS);
@@ -78,12 +78,12 @@ pub(crate) fn describe(descriptors: u64) -> Result<Machine> {
     })
 }
 
-/// The first line that `kamailio -v` prints.
+/// Returns the first line that `kamailio -v` prints.
 pub(crate) fn kamailio_version(binary: &str) -> Result<String> {
     first_line(binary, &["-v"])
 }
 
-/// The first line of what a program prints, on whichever output.
+/// Returns the first line that a program prints, on standard output or standard error.
 pub(crate) fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program)
         .args(arguments)
@@ -101,7 +101,7 @@ pub(crate) fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-/// The first value of `name` in a file of lines `name : value`.
+/// Returns the first value of `name` in a file of lines `name : value`.
 fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;

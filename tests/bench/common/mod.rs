@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What the benchmarks on real servers share: the hold-and-churn load and what
-//! is measured under it.
+//! The parts that the benchmarks on real servers share: the hold-and-churn load and its
+//! measurement.
 //!
 //! ```text
 //! loaded ── load ⇄ generator ── listener   a server's process with its load
 //! acceptor                                 the least that a server can do
 //! kamailio, machine, cpu, stats            set-up, conditions, figures
-//! cli, results                             the way in and the way out
+//! cli, results                             the command line, the JSON files
 //! ```
 
 pub(crate) mod acceptor;

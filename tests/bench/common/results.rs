@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Where results go, and come from again.
+//! Reads and writes the files of results.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::Result;
 
-/// The folder for the results of `bench`. Those of a quick run are not for
-/// keeping.
+/// The folder for the results of `bench`. Results of a quick run go to the target
+/// directory, because they are not meant to be kept.
 pub(crate) fn folder(bench: &str, quick: bool) -> PathBuf {
     if quick {
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(bench)
@@ -20,14 +20,14 @@ pub(crate) fn folder(bench: &str, quick: bool) -> PathBuf {
     }
 }
 
-/// Read what [`write`] wrote.
+/// Reads a file that [`write`] wrote.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     Ok(serde_json::from_str(&text)?)
 }
 
-/// Write `record` as JSON.
+/// Writes `record` as JSON.
 pub(crate) fn write(path: &Path, record: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(record)?;
     text.push('\n');

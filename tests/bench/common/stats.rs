@@ -14,7 +14,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of `values`, of which there must be at least one.
+    /// The spread of `values`, which must not be empty.
     pub(crate) fn of(values: &[f64]) -> Spread {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -32,7 +32,7 @@ impl Spread {
     }
 }
 
-/// `median (min..max)`, with the formatter's precision and sign.
+/// Writes `median (min..max)`, with the formatter's precision and sign.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.median.fmt(f)?;

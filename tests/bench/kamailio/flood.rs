@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A server that one source floods: it holds as many connections as it may
-//! have, and keeps opening more.
+//! A server that one source floods: the source holds as many connections as it may have,
+//! and keeps opening more.
 
 use crate::Result;
 use crate::acceptor::Acceptor;
@@ -13,15 +13,15 @@ use crate::loaded::Loaded;
 use crate::plan::FloodPlan;
 use crate::record::{FloodSample, Flooded};
 
-/// In the line that the stock server logs for a rejection.
+/// A part of the line that the stock server logs for a rejection.
 const STOCK_REJECTS: &str = "hit the limit";
 
 pub(crate) struct Flood {
     pub(crate) server: Flooded,
-    // Before the program: it ends first.
+    // Fields drop in this order: the load ends before the program.
     loaded: Loaded,
     program: Program,
-    /// At the end of the window before.
+    /// The account at the end of the previous window.
     before: Account,
 }
 
@@ -36,7 +36,7 @@ impl Program {
     }
 }
 
-/// What a server has rejected and logged since its start.
+/// The rejections and log lines of a server since its start.
 #[derive(Default)]
 struct Account {
     rejected: u64,
@@ -45,7 +45,7 @@ struct Account {
 }
 
 impl Flood {
-    /// Start the server, with the connections that are held.
+    /// Starts the server, with the held connections.
     pub(crate) fn start(server: Flooded, plan: &FloodPlan, placement: &Placement) -> Result<Flood> {
         let program = match server {
             Flooded::Bare => Program::Bare(Acceptor::start(LIMIT as usize)?),
@@ -72,12 +72,12 @@ impl Flood {
         flood.explain(held)?;
         flood.before = flood.account().0;
         if flood.before.rejected > 0 {
-            return Err(format!("{} rejects what it should hold", server.name()).into());
+            return Err(format!("{} rejects connections within the limit", server.name()).into());
         }
         Ok(flood)
     }
 
-    /// Measure one window.
+    /// Measures one window.
     pub(crate) fn window(
         &mut self,
         round: usize,
@@ -111,7 +111,7 @@ impl Flood {
         Ok(sample)
     }
 
-    /// Make sure that the server did what it stands for.
+    /// Checks that the server rejected every connection over its limit, and no other.
     fn verify(&self, sample: &FloodSample) -> Result<()> {
         let expected = match self.server {
             Flooded::Bare | Flooded::Off => 0,
@@ -120,22 +120,22 @@ impl Flood {
         let name = self.server.name();
         if sample.rejected != expected {
             let rejected = sample.rejected;
-            return Err(format!("{name}: {rejected} rejected, not {expected}").into());
+            return Err(format!("{name}: {rejected} rejected, expected {expected}").into());
         }
         if let (Flooded::Module, Program::Kamailio(server)) = (self.server, &self.program) {
             let held = self.loaded.held() as u64;
             for (stat, expected) in [("connections", held), ("admitted", held), ("errors", 0)] {
                 let found = server.stat(stat);
                 if found != expected {
-                    return Err(format!("{name}: {stat} is {found}, not {expected}").into());
+                    return Err(format!("{name}: {stat} is {found}, expected {expected}").into());
                 }
             }
         }
         Ok(())
     }
 
-    /// The account now, and the first line that is not in the one before: of
-    /// TCP main, or else of any process.
+    /// Returns the account now, and the first line since the previous one: from TCP main,
+    /// or else from any process.
     fn account(&self) -> (Account, Option<String>) {
         let Program::Kamailio(server) = &self.program else {
             return (Account::default(), None);
@@ -157,7 +157,7 @@ impl Flood {
         (account, first.map(|&line| line.to_owned()))
     }
 
-    /// Tell with an error which server it was and what that said.
+    /// Adds to an error the name of the server and the end of its log.
     fn explain<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|error| {
             let name = self.server.name();
@@ -165,7 +165,7 @@ impl Flood {
                 Program::Bare(_) => String::new(),
                 Program::Kamailio(server) => server.log().to_string(),
             };
-            // Of a line for each rejection, the last will do.
+            // The log may have a line per rejection; its end suffices.
             let from = log.len().saturating_sub(10_000);
             let end = log.get(from..).unwrap_or(&log);
             format!("flood, {name}: {error}\n{end}").into()

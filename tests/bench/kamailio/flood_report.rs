@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The flood: its table and what it says.
+//! The flood: its table and verdicts.
 
 use crate::generator::Window;
 use crate::record::{FloodSample, Flooded, Record};
@@ -9,8 +9,8 @@ use crate::stats::{Spread, differences};
 pub(crate) fn print_table(record: &Record) {
     let plan = &record.plan.flood;
     println!(
-        "\nFlood: {} new connections a second offered by one source that holds {}, {} others \
-         held;\nCPU of TCP main for each connection offered, median (min..max) of {} windows:",
+        "\nFlood: one source that holds {1} connections offers {0} new ones a second, {2} others \
+         held;\nCPU time of TCP main per connection offered, median (min..max) of {3} windows:",
         plan.rate.per_second,
         plan.of_one,
         plan.held,
@@ -18,7 +18,7 @@ pub(crate) fn print_table(record: &Record) {
     );
     println!(
         "{:58}{:>27}  log lines by{:>11}",
-        "", "in all: rejected by", "log lines"
+        "", "in total: rejected by", "log lines"
     );
     println!(
         "  {:<6}  {:>9}  {:>10}  {:<21}{:<21}{:>15}  {:>12}{:>11}",
@@ -29,7 +29,7 @@ pub(crate) fn print_table(record: &Record) {
         "us per connection",
         "its own account",
         "TCP main",
-        "by all"
+        "of all"
     );
     for server in Flooded::ALL {
         let reached = spread(record, server, Window::reached).median;
@@ -48,9 +48,10 @@ pub(crate) fn print_table(record: &Record) {
         );
     }
     println!(
-        "  reached/s: each is offered as fast as the server takes them, {} a second at most.\n  \
-         bare: a process that does nothing but wait, accept and close; off: the client closes \
-         what was accepted.\n  The servers log to standard error, which is a file here: no syslog.",
+        "  reached/s: the client offers as many as the server accepts, at most {} a second.\n  \
+         bare: a process that only waits, accepts and closes; off: the client closes each \
+         accepted connection.\n  The servers log to standard error, which is a file here: no \
+         syslog.",
         plan.rate.per_second
     );
     for server in Flooded::ALL {
@@ -80,7 +81,7 @@ pub(crate) fn print_verdicts(record: &Record) {
     };
     println!(
         "Flood: a rejection by the module {verdict} a connection that off accepts and the \
-         client closes:\n    module {module:.1}, off {off:.1}, bare accept and close {:.1} us;\n    \
+         client closes:\n    module {module:.1}, off {off:.1}, bare {:.1} us;\n    \
          module - off = {:+.1} us, module - bare = {:+.1} us.",
         cost(Flooded::Bare),
         against(Flooded::Off),
@@ -89,11 +90,11 @@ pub(crate) fn print_verdicts(record: &Record) {
     let lines = |server| sum(record, server, |sample| sample.lines_of_tcp_main as u64);
     let rejected = |server| sum(record, server, |sample| sample.rejected);
     println!(
-        "Flood: TCP main logged {} for {} rejections by the module ({} by all processes);\n    \
-         stock {} for {}, {:.0}/s reached.",
+        "Flood: with the module, TCP main logged {} for {} rejections (all processes: {});\n    \
+         with stock, {} for {}, {:.0}/s reached.",
         match lines(Flooded::Module) {
             0 => "no line".to_owned(),
-            some => format!("{some} LINES"),
+            count => format!("{count} LINES"),
         },
         rejected(Flooded::Module),
         sum(record, Flooded::Module, |sample| sample.lines as u64),

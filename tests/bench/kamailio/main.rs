@@ -10,7 +10,7 @@
 //!       │       │           └─ scraper
 //!       │       └─ flood                a server with a source at its limit
 //!       ├─ record                       the JSON file
-//!       ├─ report ── flood_report       the tables and what they say
+//!       ├─ report ── flood_report       the tables and verdicts
 //!       └─ plot                         the SVG file
 //! common                                the load, the CPU time, the machine
 //! ```

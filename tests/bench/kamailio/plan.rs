@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What is measured, how often and in which order.
+//! What is measured, how often, and in which order.
 
 use std::time::{Duration, Instant};
 
@@ -12,23 +12,24 @@ use crate::generator::Pace;
 use crate::kamailio::LIMIT;
 use crate::record::{Flooded, Series};
 
-/// Held connections of each step.
+/// The numbers of held connections.
 const LEVELS: [usize; 4] = [1_000, 5_000, 10_000, 19_000];
 
-/// Connections held besides those of the source that floods, and what that
-/// offers each second.
+/// Connections held in the flood, besides those of the flooding source.
 const FLOOD_HELD: usize = 9_000;
+
+/// Connections that the flooding source offers per second.
 const FLOOD_PER_SECOND: u32 = 10_000;
 
-/// Descriptors of TCP main and of the generator besides the connections held:
-/// those of other processes, and churned connections not closed yet.
+/// Descriptors of TCP main and of the generator besides the held connections: those for
+/// other processes, and churned connections that are not closed yet.
 const OTHER_DESCRIPTORS: usize = 1_000;
 
 /// A rate of new connections.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Rate {
     pub(crate) per_second: u32,
-    /// Length of a window at this rate.
+    /// The length of a window at this rate.
     pub(crate) window: Duration,
 }
 
@@ -45,13 +46,13 @@ impl Rate {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// A round starts all servers anew.
+    /// Each round starts all servers again.
     pub(crate) rounds: usize,
     /// Windows of each series at each level and rate in each round.
     pub(crate) repeats: usize,
     pub(crate) levels: Vec<usize>,
     pub(crate) rates: Vec<Rate>,
-    /// Churn before each window that is not measured.
+    /// The churn before each window that is not measured.
     pub(crate) warm_up: Duration,
     pub(crate) flood: FloodPlan,
 }
@@ -59,27 +60,32 @@ pub(crate) struct Plan {
 /// One source at its limit that keeps connecting.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct FloodPlan {
-    /// A round starts all servers anew.
+    /// Each round starts all servers again.
     pub(crate) rounds: usize,
     /// Windows of each server in each round.
     pub(crate) repeats: usize,
-    /// Connections held of other sources.
+    /// Connections held by other sources.
     pub(crate) held: usize,
-    /// Connections held of the one source: as many as it may have.
+    /// Connections held by the flooding source: as many as it may have.
     pub(crate) of_one: usize,
     pub(crate) rate: Rate,
 }
 
 impl Plan {
-    /// With as many connections as `descriptors` allow for each process.
+    /// Plans as many connections as `descriptors` allows per process.
     pub(crate) fn new(quick: bool, clock: Clock, descriptors: u64) -> Result<Plan> {
-        let most = (descriptors as usize).saturating_sub(OTHER_DESCRIPTORS);
-        if most <= LEVELS[0] {
-            return Err(format!("{descriptors} descriptors for a process are too few").into());
+        let max = (descriptors as usize).saturating_sub(OTHER_DESCRIPTORS);
+        if max <= LEVELS[0] {
+            let needed = LEVELS[0] + OTHER_DESCRIPTORS + 1;
+            return Err(format!(
+                "a process may have only {descriptors} descriptors: raise the hard limit \
+                 (ulimit -Hn) to at least {needed}"
+            )
+            .into());
         }
-        let mut levels = LEVELS.map(|level| level.min(most)).to_vec();
+        let mut levels = LEVELS.map(|level| level.min(max)).to_vec();
         levels.dedup();
-        // A tick is 10 ms: the fewer, longer windows hold some 20 of them.
+        // A tick is 10 ms. The windows are fewer and longer, so each has some 20 ticks.
         let (rounds, repeats, slow, fast) = match (quick, clock) {
             (true, _) => (1, 2, 700, 500),
             (false, Clock::Schedstat) => (3, 2, 3_000, 1_500),
@@ -90,7 +96,7 @@ impl Plan {
             (false, Clock::Schedstat) => (2, 4, 2_000),
             (false, Clock::Ticks) => (1, 4, 4_000),
         };
-        let mut flood_held = FLOOD_HELD.min(most.saturating_sub(LIMIT as usize));
+        let mut flood_held = FLOOD_HELD.min(max.saturating_sub(LIMIT as usize));
         if quick {
             levels = vec![levels[0], levels[levels.len() - 1]];
             flood_held = flood_held.min(LEVELS[0]);
@@ -115,28 +121,27 @@ impl Plan {
         })
     }
 
-    /// The series in the order of turn number `turn`. Over six turns, each
-    /// series stands once in each place and follows each other one once, so that
-    /// drift of the machine and what the one before has left in its caches hit
-    /// all alike.
+    /// The series in the order of turn number `turn`. Over six turns, each series has each
+    /// position once and follows each other series once. So drift of the machine and the
+    /// cache contents left by the previous series affect all alike.
     pub(crate) fn order(turn: usize) -> [Series; 6] {
         const FIRST: [usize; 6] = [0, 5, 1, 4, 2, 3];
-        FIRST.map(|place| Series::ALL[(place + turn) % 6])
+        FIRST.map(|index| Series::ALL[(index + turn) % 6])
     }
 
-    /// The servers of the flood in the order of turn number `turn`: over four
-    /// turns, each stands once in each place and follows each other one once.
+    /// The servers of the flood in the order of turn number `turn`. Over four turns, each
+    /// server has each position once and follows each other server once.
     pub(crate) fn flood_order(turn: usize) -> [Flooded; 4] {
         const TURNS: [[usize; 4]; 4] = [[0, 1, 3, 2], [1, 2, 0, 3], [2, 3, 1, 0], [3, 0, 2, 1]];
-        TURNS[turn % TURNS.len()].map(|place| Flooded::ALL[place])
+        TURNS[turn % TURNS.len()].map(|index| Flooded::ALL[index])
     }
 
-    /// Expected time of one window.
+    /// The expected time of one window.
     pub(crate) fn cost(&self, rate: &Rate) -> Duration {
         self.warm_up + rate.window
     }
 
-    /// Expected time of all windows.
+    /// The expected time of all windows.
     fn total_cost(&self) -> Duration {
         let windows = self.rounds * self.levels.len() * self.repeats * Series::ALL.len();
         let cost: Duration = self.rates.iter().map(|rate| self.cost(rate)).sum();
@@ -145,8 +150,8 @@ impl Plan {
     }
 }
 
-/// Progress on standard error, with the time left by what the windows so far
-/// have taken.
+/// Progress on standard error, with the remaining time as estimated from the windows so
+/// far.
 pub(crate) struct Progress {
     start: Instant,
     done: Duration,
@@ -162,7 +167,7 @@ impl Progress {
         }
     }
 
-    pub(crate) fn say(&self, what: &str) {
+    pub(crate) fn report(&self, step: &str) {
         let elapsed = self.start.elapsed();
         let left = if self.done.is_zero() {
             self.total
@@ -170,7 +175,7 @@ impl Progress {
             (self.total - self.done).mul_f64(elapsed.as_secs_f64() / self.done.as_secs_f64())
         };
         eprintln!(
-            "[{} gone, about {} left] {what}",
+            "[{} elapsed, about {} left] {step}",
             minutes(elapsed),
             minutes(left)
         );

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The plot for the README: CPU of TCP main for each new connection against the
-//! number of connections held, one panel for each rate.
+//! The plot for the README: CPU time of TCP main per new connection against the number of
+//! held connections, with one panel per rate.
 
 use std::path::Path;
 
@@ -16,26 +16,26 @@ use crate::stats::Spread;
 
 const SIZE: (u32, u32) = (800, 430);
 
-/// Heights of the title with the legend, and of the line at the foot.
+/// The heights of the title with the legend, and of the line at the foot.
 const HEAD: u32 = 62;
 const FOOT: u32 = 26;
 const TEXT: RGBColor = RGBColor(60, 60, 60);
 const GRID: RGBColor = RGBColor(225, 225, 225);
 
-/// A variant that accepts this part of what is offered has kept up.
+/// A variant that accepts at least this part of the offered connections has kept up.
 const KEPT_UP: f64 = 0.98;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// How a variant is drawn. Colours that are told apart by the colour-blind too.
+/// How a variant is drawn. The colours are also distinguishable with colour blindness.
 struct Line {
     name: &'static str,
     series: &'static [Series],
     color: RGBColor,
     width: u32,
-    /// Pixels to the right of its place: marks that coincide stay visible.
+    /// The horizontal offset in pixels, so that marks that coincide stay visible.
     aside: i32,
-    /// Says in words what it costs with most connections held.
+    /// Whether a label gives its cost at the highest number of held connections.
     labelled: bool,
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn draw(record: &Record, path: &Path) -> Result<()> {
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     root.draw(&Text::new(
-        "CPU of Kamailio's TCP main process for each new connection",
+        "CPU time of Kamailio's TCP main process per new connection",
         (12, 10),
         ("sans-serif", 20, FontStyle::Bold).into_font().color(&TEXT),
     ))?;
@@ -111,7 +111,7 @@ pub(crate) fn draw(record: &Record, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The number in `version: kamailio 6.0.1 (x86_64/linux) …`.
+/// Returns the number in `version: kamailio 6.0.1 (x86_64/linux) …`.
 fn kamailio_version(record: &Record) -> &str {
     let mut words = record.versions.stock.split(' ');
     words.nth(2).unwrap_or_default()
@@ -200,7 +200,7 @@ fn draw_panel(record: &Record, area: &Area, per_second: u32) -> Result<()> {
     Ok(())
 }
 
-/// What a variant's cost amounts to with most connections held.
+/// The label with the cost of a variant at the highest number of held connections.
 fn label(record: &Record, line: &Line, per_second: u32) -> String {
     let median = |metric| spread(record, line, record.highest(), per_second, metric).median;
     let reached = median(Window::reached);
@@ -239,7 +239,7 @@ fn text(size: u32, color: RGBColor) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&color)
 }
 
-/// `19000` as `19,000`.
+/// Writes `19000` as `19,000`.
 fn grouped(number: usize) -> String {
     if number < 1_000 {
         number.to_string()

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What a run leaves behind: the JSON file, from which the tables and the plot
-//! are made.
+//! The result of a run: the JSON file, from which the tables and the plot are made.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +11,8 @@ use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::stats::Spread;
 
-/// A server under measurement. `Off` and `OffAgain` are set up alike: how far
-/// they differ is what this machine cannot tell apart.
+/// A measured server. `Off` and `OffAgain` are set up alike, so their difference is the
+/// noise of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Series {
@@ -21,7 +20,7 @@ pub(crate) enum Series {
     Stock,
     OffAgain,
     Module,
-    /// The module in the server as released.
+    /// The module interposed in the server as released.
     Interposed,
     /// The module with rules and in monitor mode, its metrics fetched.
     Controls,
@@ -53,9 +52,9 @@ impl Series {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Flooded {
-    /// Nothing but accept and close.
+    /// Only accepts and closes.
     Bare,
-    /// Without a limit: it admits them, and the client closes.
+    /// Without a limit: it admits the connections, and the client closes them.
     Off,
     Stock,
     Module,
@@ -79,7 +78,7 @@ impl Flooded {
 pub(crate) struct Record {
     pub(crate) machine: Machine,
     pub(crate) versions: Versions,
-    /// A quick run shows that the benchmark works, and no more.
+    /// A quick run only shows that the benchmark works.
     pub(crate) quick: bool,
     pub(crate) clock: Clock,
     pub(crate) placement: Placement,
@@ -88,7 +87,7 @@ pub(crate) struct Record {
     pub(crate) memory: Memory,
     pub(crate) held: Vec<HeldCheck>,
     pub(crate) samples: Vec<Sample>,
-    /// Of the series with all controls, one for each round.
+    /// The scrapes of the series with all controls, one entry per round.
     pub(crate) scrapes: Vec<Scrapes>,
     pub(crate) flood: Vec<FloodSample>,
 }
@@ -97,13 +96,13 @@ pub(crate) struct Record {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Memory {
     pub(crate) module: ModuleMemory,
-    /// What the core takes of its own for each connection.
+    /// The core's own shared memory per connection.
     pub(crate) core_per_connection: f64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ModuleMemory {
-    /// Connections that the table is made for.
+    /// Connections that the table is sized for.
     pub(crate) capacity: u64,
     pub(crate) mapped: u64,
     pub(crate) resident: u64,
@@ -111,7 +110,7 @@ pub(crate) struct ModuleMemory {
     pub(crate) held: usize,
 }
 
-/// The connections of a server, counted in three places.
+/// The connections of a server, counted in three ways.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct HeldCheck {
     pub(crate) round: usize,
@@ -121,7 +120,7 @@ pub(crate) struct HeldCheck {
     pub(crate) sockets: usize,
     /// `opened_connections` of RPC `core.tcp_info`.
     pub(crate) tcp_info: usize,
-    /// Sockets in `/proc/PID/fd` of TCP main that were not there at start.
+    /// Sockets in `/proc/PID/fd` of TCP main, without those at its start.
     pub(crate) descriptors: usize,
 }
 
@@ -141,11 +140,11 @@ pub(crate) struct Sample {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Scrapes {
     pub(crate) count: usize,
-    /// From the first to the last.
+    /// The time from the start to the last scrape.
     pub(crate) seconds: f64,
-    /// Size of an answer's body.
+    /// The size of an answer's body.
     pub(crate) bytes: usize,
-    /// From the request to the end of the answer.
+    /// The time from the request to the end of the answer.
     pub(crate) milliseconds: Spread,
 }
 
@@ -155,14 +154,14 @@ pub(crate) struct FloodSample {
     pub(crate) round: usize,
     pub(crate) repeat: usize,
     pub(crate) server: Flooded,
-    /// What the server says to have rejected, warm-up and end of the window
-    /// included: the module's counter; stock's log, since it counts nothing.
+    /// Rejections by the server's own account, including warm-up and end: the module's
+    /// counter, or the log of stock, which does not count rejections.
     pub(crate) rejected: u64,
-    /// Lines in the server's log since its window before.
+    /// Lines in the server's log since its previous window.
     pub(crate) lines: usize,
-    /// Of those, by TCP main.
+    /// The lines of these that TCP main logged.
     pub(crate) lines_of_tcp_main: usize,
-    /// The first of these; if there is none, the first of all.
+    /// The first line of TCP main or, without one, the first of any process.
     pub(crate) first_line: Option<String>,
     #[serde(flatten)]
     pub(crate) window: Window,
@@ -177,7 +176,7 @@ impl Record {
         self.plan.levels[self.plan.levels.len() - 1]
     }
 
-    /// What `metric` says of each window of `series`, in the order of the run.
+    /// The value of `metric` for each window of `series`, in the order of the run.
     pub(crate) fn values(
         &self,
         series: Series,

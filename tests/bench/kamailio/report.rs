@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The tables and what they say.
+//! The tables and verdicts.
 
 use crate::cpu::Clock;
 use crate::flood_report;
@@ -9,7 +9,7 @@ use crate::record::{Record, Series};
 use crate::rules::RULES;
 use crate::stats::{Spread, differences, means};
 
-/// The variants as a reader knows them, each with the series that show it.
+/// The variants with the names that a reader sees, each with its series.
 const VARIANTS: [(&str, &[Series]); 5] = [
     ("off", &[Series::Off, Series::OffAgain]),
     ("stock", &[Series::Stock]),
@@ -18,7 +18,7 @@ const VARIANTS: [(&str, &[Series]); 5] = [
     ("controls", &[Series::Controls]),
 ];
 
-/// Most shared memory that the module may take for each allowed connection.
+/// The maximum shared memory of the module per allowed connection, in bytes.
 const MAX_BYTES: f64 = 256.0;
 
 pub(crate) fn print(record: &Record) {
@@ -30,13 +30,13 @@ pub(crate) fn print(record: &Record) {
     flood_report::print_table(record);
     println!();
     if record.quick {
-        println!("A quick run: it shows that the benchmark works, its figures show nothing.");
+        println!("A quick run only shows that the benchmark works; ignore its figures.");
     }
     for rate in &record.plan.rates {
         for series in [Series::Module, Series::Interposed, Series::Controls] {
             print_noise(record, series, rate.per_second);
         }
-        print_ways(record, rate.per_second);
+        print_attachments(record, rate.per_second);
         print_growth(record, rate.per_second);
         print_stock(record, rate.per_second);
     }
@@ -52,7 +52,7 @@ fn print_conditions(record: &Record) {
         "module, controls:        {} + hooks, tcp_conn_limit {}",
         record.versions.hooked, record.versions.module
     );
-    println!("limit {} per source, none in off", record.limit);
+    println!("limit {} per source, no limit in off", record.limit);
     let scrapes: usize = record.scrapes.iter().map(|scrapes| scrapes.count).sum();
     let seconds: f64 = record.scrapes.iter().map(|scrapes| scrapes.seconds).sum();
     let medians: Vec<f64> = record
@@ -62,7 +62,7 @@ fn print_conditions(record: &Record) {
         .collect();
     println!(
         "controls: {RULES} rules, mode monitor, {scrapes} scrapes in \
-         {seconds:.0} s, of {:.0} ms each",
+         {seconds:.0} s, {:.0} ms each",
         Spread::of(&medians).median
     );
     match record.placement.tcp_main {
@@ -70,11 +70,13 @@ fn print_conditions(record: &Record) {
             "TCP main alone on CPU {cpu}; load generators and all else on {:?}",
             record.placement.others
         ),
-        None => println!("one CPU for all: no process has it for itself"),
+        None => println!("one CPU for all processes: TCP main has no CPU of its own"),
     }
     match record.clock {
         Clock::Schedstat => println!("CPU time from /proc/PID/task/*/schedstat (nanoseconds)"),
-        Clock::Ticks => println!("CPU time from /proc/PID/stat (ticks): no schedstat here"),
+        Clock::Ticks => {
+            println!("CPU time from /proc/PID/stat (ticks): this kernel has no schedstat");
+        }
     }
     let plan = &record.plan;
     println!(
@@ -86,8 +88,8 @@ fn print_conditions(record: &Record) {
 }
 
 fn print_held(record: &Record) {
-    println!("\nConnections held, fewest of all servers and rounds:");
-    println!("    asked  own sockets  core.tcp_info  descriptors of TCP main");
+    println!("\nConnections held, the lowest count of all servers and rounds:");
+    println!("   wanted  own sockets  core.tcp_info  descriptors of TCP main");
     for &level in &record.plan.levels {
         let checks = || record.held.iter().filter(|check| check.level == level);
         let fewest = |counts: &mut dyn Iterator<Item = usize>| counts.min().unwrap_or(0);
@@ -101,7 +103,7 @@ fn print_held(record: &Record) {
 }
 
 fn print_table(record: &Record, per_second: u32) {
-    println!("\nCPU of TCP main at {per_second} new connections a second, median (min..max):");
+    println!("\nCPU time of TCP main at {per_second} new connections a second, median (min..max):");
     println!(
         "     held  variant     reached/s  {:<24}us per connection",
         "% of a core"
@@ -125,7 +127,7 @@ fn print_table(record: &Record, per_second: u32) {
     }
 }
 
-/// A series of the module against off, and off against itself.
+/// Prints a series of the module compared with off, and off compared with itself.
 fn print_noise(record: &Record, series: Series, per_second: u32) {
     let held = record.highest();
     let compare = |metric: fn(&Window) -> f64| {
@@ -140,21 +142,21 @@ fn print_noise(record: &Record, series: Series, per_second: u32) {
     let (cost, cost_noise) = compare(Window::cost);
     let (share, share_noise) = compare(Window::share);
     let verdict = if cost.median <= cost_noise.reach() {
-        "no difference beyond the spread of off against itself"
+        "no difference beyond the noise of off"
     } else {
-        "MORE than the spread of off against itself"
+        "MORE than the noise of off"
     };
     let name = series.name();
     println!("{held} held, {per_second}/s, {name}: {verdict}.");
-    let line = |what: String, cost: Spread, share: Spread| {
-        println!("    {what:<26} = {cost:+.2} us per connection, {share:+.3} % of a core");
+    let line = |difference: String, cost: Spread, share: Spread| {
+        println!("    {difference:<26} = {cost:+.2} us per connection, {share:+.3} % of a core");
     };
     line(format!("{name} - off"), cost, share);
     line("off again - off".to_owned(), cost_noise, share_noise);
 }
 
-/// The two ways into the core against each other.
-fn print_ways(record: &Record, per_second: u32) {
+/// Prints the difference of the two attachments.
+fn print_attachments(record: &Record, per_second: u32) {
     let held = record.highest();
     let costs = |series| record.values(series, held, per_second, Window::cost);
     let difference = differences(&costs(Series::Interposed), &costs(Series::Module));
@@ -165,7 +167,7 @@ fn print_ways(record: &Record, per_second: u32) {
     );
 }
 
-/// From the lowest level to the highest.
+/// Prints how the cost grows from the lowest level to the highest.
 fn print_growth(record: &Record, per_second: u32) {
     let growth = |series| {
         let at = |held| record.values(series, held, per_second, Window::cost);
@@ -184,8 +186,8 @@ fn print_growth(record: &Record, per_second: u32) {
         }
     };
     println!(
-        "{} -> {} held, {per_second}/s: module {}, interposed it {},\n    \
-         with all controls it {}.\n    \
+        "{} -> {} held, {per_second}/s: module {}; interposed {};\n    \
+         with all controls {}.\n    \
          module {module:+.1}, interposed {interposed:+.1}, with all controls {controls:+.1},\n    \
          off {off:+.1}, \
          stock {stock:+.1} us per connection",
@@ -215,12 +217,12 @@ fn print_memory(record: &Record) {
     let module = &record.memory.module;
     let each = module.mapped as f64 / module.capacity as f64;
     println!(
-        "Shared memory of the module: {each:.0} bytes for each of {} allowed connections \
+        "Shared memory of the module: {each:.0} bytes per allowed connection, {} in all \
          ({}), {:.0} of them resident with {} held;\n    \
-         the core takes {:.0} bytes for each connection.",
+         the core takes {:.0} bytes per connection.",
         module.capacity,
         if each <= MAX_BYTES {
-            format!("not over {MAX_BYTES}")
+            format!("at most {MAX_BYTES}")
         } else {
             format!("MORE than {MAX_BYTES}")
         },
@@ -230,7 +232,7 @@ fn print_memory(record: &Record) {
     );
 }
 
-/// How far other processes were in the way.
+/// Prints how much other processes delayed TCP main.
 fn print_quiet(record: &Record) {
     if record.clock == Clock::Ticks {
         return;

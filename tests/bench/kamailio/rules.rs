@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Rules for the series with all controls: some hold for the load's sources,
-//! with limits that these do not reach, and all lengths of prefixes occur.
+//! Rules for the series with all controls. Some match sources of the load, whose
+//! connections stay below the limits, and every prefix length occurs.
 
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
 pub(crate) const RULES: usize = 10_000;
 
-/// Longest prefixes that rules may have, with the module's default parameters.
+/// The longest IPv4 and IPv6 prefixes that rules may have with the module's default
+/// parameters.
 const LONGEST: (u32, u32) = (32, 64);
 
-/// The text of a file of [`RULES`] rules.
+/// Returns the text of a rules file with [`RULES`] rules.
 pub(crate) fn file() -> String {
     let mut rules = vec!["127.0.0.0/8".to_owned(), "127.128.0.0/16".to_owned()];
-    // For those held, and for half and single ones of those churned.
+    // These match the held sources, half of the churned ones, and single churned ones.
     rules.extend((0..75).map(|net| format!("127.64.{net}.0/24")));
     rules.extend((0..256).step_by(2).map(|net| format!("127.128.{net}.0/24")));
     rules.extend((0..1_024).map(|n| address([127, 128, 0, 0], n * 64)));
-    // For nobody here: each length once, then networks and single addresses.
+    // These match no source: each length once, then networks and single addresses.
     rules.extend((8..=LONGEST.0).map(|length| format!("11.0.0.0/{length}")));
     rules.extend((32..=LONGEST.1).map(|length| format!("2001:db9::/{length}")));
     rules.extend((0..1_500).map(|n| format!("2001:db8:{n:x}::/48")));
@@ -29,12 +30,12 @@ pub(crate) fn file() -> String {
 
     let mut text = "# PREFIX = LIMIT\n".to_owned();
     for rule in rules {
-        writeln!(text, "{rule} = 100000").expect("a string takes all");
+        writeln!(text, "{rule} = 100000").expect("writing to a string cannot fail");
     }
     text
 }
 
-/// The `n`th address from `first`.
+/// Returns the `n`th address from `first`.
 fn address(first: [u8; 4], n: u32) -> String {
     Ipv4Addr::from_bits(Ipv4Addr::from(first).to_bits() + n).to_string()
 }

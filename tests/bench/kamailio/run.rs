@@ -40,7 +40,7 @@ pub(crate) fn measure(quick: bool) -> Result<Record> {
     for round in 0..plan.flood.rounds {
         run.flood(round)?;
     }
-    run.progress.say("done");
+    run.progress.report("done");
     let Run {
         held,
         samples,
@@ -69,11 +69,10 @@ pub(crate) fn measure(quick: bool) -> Result<Record> {
     })
 }
 
-/// A server that the Makefile has built.
+/// The path of a server that the Makefile has built.
 fn program(variable: &str) -> Result<String> {
-    env::var(variable).map_err(|_| {
-        format!("{variable} is not set: run `make bench-kamailio`, which sets it").into()
-    })
+    env::var(variable)
+        .map_err(|_| format!("{variable} is not set: run `make bench-kamailio`").into())
 }
 
 struct Run<'a> {
@@ -88,24 +87,24 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Start the servers and measure them at each level; the module's version
+    /// Starts the servers and measures them at each level. Returns the module's version,
     /// and the memory at the highest level.
     fn round(&mut self, round: usize) -> Result<(String, Memory)> {
-        self.say(round, "starting the servers");
+        self.report(round, "starting the servers");
         let mut subjects = Plan::order(round)
             .into_iter()
             .map(|series| Subject::start(series, self.placement))
             .collect::<Result<Vec<Subject>>>()?;
         let mut core_memory = Vec::new();
         for &level in &self.plan.levels {
-            self.say(round, &format!("opening {level} connections to each"));
+            self.report(round, &format!("opening {level} connections to each"));
             for subject in &mut subjects {
                 self.held.push(subject.hold(level, round)?);
             }
             core_memory.push(find(&mut subjects, Series::Off).core_memory());
             for repeat in 0..self.plan.repeats {
                 for rate in &self.plan.rates {
-                    self.say(round, &format!("{level} held, {}/s", rate.per_second));
+                    self.report(round, &format!("{level} held, {}/s", rate.per_second));
                     self.windows(&mut subjects, round, repeat, level, rate)?;
                 }
             }
@@ -124,7 +123,7 @@ impl Run<'_> {
         Ok((module.module_version(), memory))
     }
 
-    /// One window of each series.
+    /// Measures one window of each series.
     fn windows(
         &mut self,
         subjects: &mut [Subject],
@@ -154,20 +153,20 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Start the servers and let one source flood them in turns.
+    /// Starts the servers and lets one source flood them in turns.
     fn flood(&mut self, round: usize) -> Result<()> {
         let plan = &self.plan.flood;
-        let say = |progress: &Progress, what: &str| {
+        let report = |progress: &Progress, step: &str| {
             let (round, rounds) = (round + 1, plan.rounds);
-            progress.say(&format!("flood, round {round} of {rounds}: {what}"));
+            progress.report(&format!("flood, round {round} of {rounds}: {step}"));
         };
-        say(&self.progress, "starting the servers");
+        report(&self.progress, "starting the servers");
         let mut servers = Vec::new();
         for server in Plan::flood_order(round) {
             servers.push(Flood::start(server, plan, self.placement)?);
         }
         for repeat in 0..plan.repeats {
-            say(&self.progress, &format!("{}/s", plan.rate.per_second));
+            report(&self.progress, &format!("{}/s", plan.rate.per_second));
             for server in Plan::flood_order(round * plan.repeats + repeat) {
                 let flood = servers.iter_mut().find(|flood| flood.server == server);
                 let flood = flood.expect("every server was started");
@@ -179,10 +178,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn say(&self, round: usize, what: &str) {
+    fn report(&self, round: usize, step: &str) {
         let rounds = self.plan.rounds;
         self.progress
-            .say(&format!("round {} of {rounds}: {what}", round + 1));
+            .report(&format!("round {} of {rounds}: {step}", round + 1));
     }
 }
 

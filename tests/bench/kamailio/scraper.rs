@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Fetches a server's metrics once a second as Prometheus does: over HTTP, by
-//! one connection that stays. A worker process answers; TCP main accepts the
-//! connection once.
+//! Fetches a server's metrics once a second as Prometheus does: over HTTP, through one
+//! connection that stays open. A worker process answers; TCP main accepts the connection
+//! once.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,20 +16,20 @@ use crate::stats::Spread;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Longest time for an answer.
+/// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Each answer must have it.
+/// The metric that each answer must contain.
 const METRIC: &str = "\nkamailio_tcp_conn_limit_admitted ";
 
 pub(crate) struct Scraper {
-    /// Its end tells the thread to end.
+    /// Dropping it ends the thread.
     stop: Sender<()>,
     thread: JoinHandle<io::Result<Scrapes>>,
 }
 
 impl Scraper {
-    /// The first scrape has been made, and the connection is there.
+    /// Connects, makes the first scrape and starts the thread.
     pub(crate) fn start(server: SocketAddr) -> Result<Scraper> {
         let mut connection = TcpStream::connect(server)?;
         connection.set_read_timeout(Some(PATIENCE))?;
@@ -42,7 +42,7 @@ impl Scraper {
         })
     }
 
-    /// Whether all went well until now, and how it went.
+    /// Ends the thread. Returns its results, or the error of a scrape.
     pub(crate) fn finish(self) -> Result<Scrapes> {
         drop(self.stop);
         match self.thread.join() {
@@ -62,7 +62,9 @@ fn run(mut connection: TcpStream, stopped: &Receiver<()>) -> io::Result<Scrapes>
         let left = due.saturating_duration_since(Instant::now());
         match stopped.recv_timeout(left) {
             Err(RecvTimeoutError::Timeout) => {}
-            _ if times.is_empty() => return Err(io::Error::other("there was no time for any")),
+            _ if times.is_empty() => {
+                return Err(io::Error::other("the run ended before the first"));
+            }
             _ => break,
         }
         let asked = Instant::now();
@@ -78,7 +80,7 @@ fn run(mut connection: TcpStream, stopped: &Receiver<()>) -> io::Result<Scrapes>
     })
 }
 
-/// One request; the size of the answer's body.
+/// Makes one request. Returns the size of the answer's body.
 fn scrape(connection: &mut TcpStream) -> io::Result<usize> {
     connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     let mut answer = String::new();
@@ -86,7 +88,7 @@ fn scrape(connection: &mut TcpStream) -> io::Result<usize> {
     loop {
         let read = connection.read(&mut buffer)?;
         if read == 0 {
-            return Err(io::Error::other("the server has closed the connection"));
+            return Err(io::Error::other("the server closed the connection"));
         }
         answer += &String::from_utf8_lossy(&buffer[..read]);
         let Some((head, body)) = answer.split_once("\r\n\r\n") else {
@@ -95,7 +97,7 @@ fn scrape(connection: &mut TcpStream) -> io::Result<usize> {
         let length: usize = head
             .lines()
             .find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok())
-            .ok_or_else(|| io::Error::other(format!("no length in {head}")))?;
+            .ok_or_else(|| io::Error::other(format!("no Content-Length in {head}")))?;
         if body.len() >= length {
             return if body.contains(METRIC) {
                 Ok(length)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A server under measurement with its load.
+//! A measured server with its load.
 
 use std::fs;
 
@@ -18,14 +18,14 @@ use crate::scraper::Scraper;
 
 const PAGE: u64 = 4096;
 
-/// A source of the load, and the rule for it in the series with all controls.
+/// A source of the load, and its rule in the series with all controls.
 const SOURCE_WITH_RULE: (&str, &str) = ("127.64.0.1", "127.64.0.0/24");
 
 pub(crate) struct Subject {
     pub(crate) series: Series,
-    // Before the server: it ends first.
+    // Fields drop in this order: the load ends before the server.
     loaded: Loaded,
-    /// In the series with all controls, until it has ended.
+    /// Only in the series with all controls, until it has ended.
     scraper: Option<Scraper>,
     /// Connections that the scraper has opened.
     of_scraper: u64,
@@ -36,7 +36,7 @@ impl Subject {
     pub(crate) fn start(series: Series, placement: &Placement) -> Result<Subject> {
         let server = config(series).start();
         let address = server.address(Via::Tcp);
-        // First: its connection is none of the load's.
+        // The scraper starts first, so its connection does not count as load.
         let scraper = match series {
             Series::Controls => Some(Scraper::start(address)?),
             Series::Off
@@ -54,7 +54,7 @@ impl Subject {
         })
     }
 
-    /// Hold `level` connections, and count them where they can be counted.
+    /// Holds `level` connections and counts them in three ways.
     pub(crate) fn hold(&mut self, level: usize, round: usize) -> Result<HeldCheck> {
         let up = self.loaded.hold(level);
         let check = HeldCheck {
@@ -66,22 +66,22 @@ impl Subject {
             descriptors: self.loaded.descriptors()?,
         };
         if check.tcp_info != level {
-            return Err(format!("not {level} connections held: {check:?}").into());
+            return Err(format!("expected {level} held connections: {check:?}").into());
         }
         Ok(check)
     }
 
-    /// Measure one window of churn.
+    /// Measures one window of churn.
     pub(crate) fn churn(&mut self, order: &Order) -> Result<Window> {
         let window = self.loaded.churn(order);
         let window = self.explain(window)?;
-        // Until the churned ones are gone.
+        // Wait until the churned connections are closed.
         self.server
             .wait_for_connections(self.loaded.held() as u64 + self.of_scraper);
         Ok(window)
     }
 
-    /// Tell with an error which server it was and what that said.
+    /// Adds to an error the name of the series and the log of its server.
     fn explain<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|error| {
             let series = self.series.name();
@@ -89,7 +89,7 @@ impl Subject {
         })
     }
 
-    /// Make sure that the server did what its series stands for.
+    /// Checks that the server admitted every connection and that its settings were active.
     pub(crate) fn verify(&self) -> Result<()> {
         if self.server.log().contains("hit the limit") {
             return Err(format!("{}: connections were rejected", self.series.name()).into());
@@ -110,20 +110,20 @@ impl Subject {
             let found = self.server.stat(name);
             if found != expected {
                 let series = self.series.name();
-                return Err(format!("{series}: {name} is {found}, not {expected}").into());
+                return Err(format!("{series}: {name} is {found}, expected {expected}").into());
             }
         }
         if self.series == Series::Controls {
             let (source, rule) = SOURCE_WITH_RULE;
             let found = self.server.source(source);
             if found["rule"] != rule {
-                return Err(format!("the rule of {source} is not {rule}: {found}").into());
+                return Err(format!("expected rule {rule} for {source}: {found}").into());
             }
         }
         Ok(())
     }
 
-    /// End the scrapes, if the series has any; how they went.
+    /// Ends the scrapes, if the series has any, and returns their results.
     pub(crate) fn scrapes(&mut self) -> Result<Option<Scrapes>> {
         self.scraper.take().map(Scraper::finish).transpose()
     }
@@ -133,7 +133,7 @@ impl Subject {
         stats["version"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Shared memory of the module, while `held` connections are held.
+    /// The shared memory of the module with the connections held now.
     pub(crate) fn module_memory(&self) -> Result<ModuleMemory> {
         let mapped = self.server.stat("memory");
         Ok(ModuleMemory {
@@ -144,26 +144,26 @@ impl Subject {
         })
     }
 
-    /// Bytes in use of the core's own shared memory.
+    /// The bytes in use of the core's own shared memory.
     pub(crate) fn core_memory(&self) -> u64 {
         number(&self.server.rpc("core.shmmem", json!([])), "real_used")
     }
 
-    /// Bytes of memory behind the shared mapping of `size` bytes: those which
-    /// any process of the server has touched.
+    /// The bytes with memory behind them in the shared mapping of `size` bytes: those that
+    /// a process of the server has touched.
     fn resident(&self, size: u64) -> Result<u64> {
         let mut resident = 0;
         for pid in pids(&self.server) {
             let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
             resident += proportional_share(&smaps, size)
-                .ok_or_else(|| format!("no shared mapping of {size} bytes in process {pid}"))?;
+                .ok_or_else(|| format!("process {pid} has no shared mapping of {size} bytes"))?;
         }
         Ok(resident)
     }
 }
 
-/// Bytes that the module maps for rules, behind those for sources: two sets of the
-/// most there can be.
+/// The bytes that the module maps for rules, after those for sources: two sets of the
+/// maximum number of rules.
 const RULES: u64 = 2 * 65_535 * 48;
 
 fn config(series: Series) -> Config {
@@ -185,8 +185,8 @@ fn pids(server: &Server) -> Vec<u32> {
         .collect()
 }
 
-/// `Pss` in bytes of the shared mapping of `size` bytes in the text of a smaps
-/// file. Anonymous shared mappings have no name of their own: the size tells.
+/// Returns the `Pss`, in bytes, of the shared mapping of `size` bytes in the text of a smaps
+/// file. Anonymous shared mappings have no name, so the size identifies it.
 fn proportional_share(smaps: &str, size: u64) -> Option<u64> {
     let mut wanted = false;
     for line in smaps.lines() {

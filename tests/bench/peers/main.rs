@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! bench-peers: what a limit of connections per source costs elsewhere, and
-//! here. README.md, one folder up, says what is measured and how to read it.
+//! bench-peers: what a limit of connections per source costs in other servers and in
+//! Kamailio. README.md, one folder up, says what is measured and how to read it.
 //!
 //! ```text
 //! main ── run ─┬─ series    what is compared with what

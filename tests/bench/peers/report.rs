@@ -13,8 +13,8 @@ pub(crate) fn print(record: &Record) {
     let plan = &record.plan;
     println!(
         "{} connections held, {} new ones a second from other sources, limit {} per source\n\
-         CPU of the process that accepts, in us per accepted connection ({:?});\n\
-         *: and of the client, on whose behalf the kernel does the limiter's work\n\
+         CPU time of the accepting process, in us per accepted connection ({:?});\n\
+         *: plus that of the client, to which the kernel charges the limiter's work\n\
          median (min..max) of {} windows of {:?}\n",
         plan.held, plan.per_second, record.limit, record.clock, plan.windows, plan.window,
     );
@@ -36,18 +36,18 @@ pub(crate) fn print(record: &Record) {
             cost.reached.median,
         );
     }
-    // The client shares its CPU with all else.
+    // Without the series that include the client, which shares its CPU with all others.
     let servers = record
         .samples
         .iter()
         .filter(|sample| !sample.series.is_in_kernel());
     println!(
-        "\nThe servers (but for *) waited for their CPU {:.1} % of the time that they ran; \
+        "\nThe servers (except *) waited for their CPU {:.1} % of the time that they ran; \
          load average at start {}.",
         Window::waited(servers.map(|sample| &sample.window)),
         record.machine.load
     );
     if record.quick {
-        println!("\nA quick run: it shows that the benchmark works, its figures show nothing.");
+        println!("\nA quick run only shows that the benchmark works; ignore its figures.");
     }
 }

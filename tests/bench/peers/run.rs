@@ -17,21 +17,20 @@ use crate::harness::Servers;
 use crate::series::{COMPARISONS, Comparison, GROUPS, Series};
 use crate::servers::Running;
 
-/// HAProxy sets two descriptors aside for each connection, and each process has
-/// 20,000.
+/// HAProxy reserves two descriptors per connection, and each process has 20,000.
 const HELD: usize = 9_000;
 
 const PER_SECOND: u32 = 2_000;
 
-/// Connections of the source that is to be rejected.
+/// Connections that one source opens to test the limit.
 const GREEDY: usize = LIMIT as usize + 16;
 
-/// What a run leaves behind.
+/// The result of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Record {
     pub(crate) machine: Machine,
     pub(crate) versions: Vec<String>,
-    /// A quick run shows that the benchmark works, and no more.
+    /// A quick run only shows that the benchmark works.
     pub(crate) quick: bool,
     pub(crate) clock: Clock,
     pub(crate) placement: Placement,
@@ -48,15 +47,15 @@ pub(crate) struct Plan {
     /// Windows of each series.
     pub(crate) windows: usize,
     pub(crate) window: Duration,
-    /// Churn before each window that is not measured.
+    /// The churn before each window that is not measured.
     pub(crate) warm_up: Duration,
 }
 
-/// Microseconds of CPU for each accepted connection.
+/// Microseconds of CPU time per accepted connection.
 #[derive(Debug, Serialize)]
 pub(crate) struct Cost {
     pub(crate) limiter: &'static str,
-    /// The client's CPU time is in it, too.
+    /// Whether the client's CPU time is included.
     pub(crate) with_client: bool,
     pub(crate) off: Spread,
     pub(crate) on: Spread,
@@ -130,7 +129,7 @@ fn versions() -> Result<Vec<String>> {
     ])
 }
 
-/// Measure servers that take turns.
+/// Measures servers that take turns.
 fn measure_group(
     group: &[Series],
     plan: &Plan,
@@ -167,13 +166,13 @@ fn measure_group(
                 window,
             });
         }
-        // None comes first or last each time.
+        // Reverse the order, so that no series is always first or last.
         subjects.reverse();
     }
     Ok(samples)
 }
 
-/// Make sure that the limit is there, or is not.
+/// Checks that the server rejects above its limit, or nothing without one.
 fn check_limit(series: Series, loaded: &mut Loaded) -> Result<()> {
     let (limit, expected) = if series.has_limit() {
         (LIMIT as usize, LIMIT as usize)
@@ -183,8 +182,8 @@ fn check_limit(series: Series, loaded: &mut Loaded) -> Result<()> {
     let admitted = loaded.greedy(GREEDY, limit)?;
     if admitted != expected {
         return Err(format!(
-            "{series:?}: of {GREEDY} connections of one source {admitted} were admitted, \
-             not {expected}"
+            "{series:?}: {admitted} of {GREEDY} connections of one source were admitted, \
+             expected {expected}"
         )
         .into());
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What is compared with what.
+//! The series and the comparisons between them.
 
 use serde::Serialize;
 
@@ -12,19 +12,19 @@ pub(crate) enum Series {
     HaproxyLimit,
     Nginx,
     NginxLimit,
-    /// Kamailio without limit, in a network without packet filter.
+    /// Kamailio without a limit, in a network without a packet filter.
     NoFilter,
-    /// The same, where the kernel keeps track of connections.
+    /// Kamailio without a limit, in a network where the kernel tracks connections.
     Tracking,
-    /// The same, where it also limits them.
+    /// Kamailio without a limit, in a network where the kernel tracks and limits them.
     FilterLimit,
-    /// Kamailio without limit.
+    /// Kamailio without a limit.
     Kamailio,
     KamailioLimit,
     Module,
 }
 
-/// Series that run at once and take turns.
+/// The groups of series that run at once and take turns.
 pub(crate) const GROUPS: [&[Series]; 4] = [
     &[Series::Haproxy, Series::HaproxyLimit],
     &[Series::Nginx, Series::NginxLimit],
@@ -37,8 +37,8 @@ impl Series {
         COMPARISONS.iter().any(|comparison| comparison.on == self)
     }
 
-    /// Whether the limit works in the kernel, on behalf of whoever sends a
-    /// packet: then the client's CPU time counts, too.
+    /// Returns whether the limit works in the kernel, which charges its work to the process
+    /// that sends a packet. Then the client's CPU time also counts.
     pub(crate) fn is_in_kernel(self) -> bool {
         matches!(
             self,
@@ -47,7 +47,7 @@ impl Series {
     }
 }
 
-/// Two series that differ in the limit only.
+/// Two series that differ only in the limit.
 pub(crate) struct Comparison {
     pub(crate) name: &'static str,
     pub(crate) off: Series,

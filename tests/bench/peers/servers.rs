@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! How each server is set up: one process or thread that accepts, idle
-//! connections stay for ever, and nothing else differs between limit and none.
+//! How each server is set up: one process or thread accepts, idle connections are never
+//! closed, and a server with a limit differs from one without only in the limit.
 
 use std::fs;
 use std::path::Path;
@@ -15,11 +15,11 @@ use crate::harness::process::Process;
 use crate::harness::{Config, Server, Via, free_port, until};
 use crate::series::Series;
 
-/// A server that runs until this value is gone.
+/// A server that runs until this value is dropped.
 pub(crate) enum Running {
     Kamailio(Server),
     Other {
-        // First, to be dropped first: the server may use the files in `dir`.
+        // This field is first, so it is dropped first: the server may use files in `_dir`.
         process: Process,
         _dir: TempDir,
         port: u16,
@@ -47,7 +47,7 @@ impl Running {
         }
     }
 
-    /// The process that accepts.
+    /// The accepting process.
     pub(crate) fn acceptor(&self) -> u32 {
         match self {
             Running::Kamailio(server) => server.tcp_main() as u32,
@@ -68,8 +68,8 @@ fn start_haproxy(series: Series) -> Result<Running> {
         String::new()
     };
     let port = free_port();
-    // Two descriptors are set aside for each connection, of 20,000. Nobody
-    // says anything, so no connection ever gets past its inspection.
+    // HAProxy reserves two of its 20,000 descriptors per connection. No client sends
+    // anything, so no connection gets past its inspection.
     let text = format!(
         "global
     nbthread 1
@@ -83,9 +83,9 @@ frontend clients
     bind 127.0.0.1:{port} backlog 1024
 {limit}    tcp-request inspect-delay 1h
     tcp-request content accept if {{ req.len gt 0 }}
-    default_backend nobody
-backend nobody
-    server nobody 127.0.0.1:1
+    default_backend unused
+backend unused
+    server unused 127.0.0.1:1
 "
     );
     start("haproxy.cfg", &text, port, |file, _| {
@@ -103,7 +103,7 @@ fn start_nginx(series: Series) -> Result<Running> {
         ("", String::new())
     };
     let port = free_port();
-    // Nobody says anything, so no connection ever gets past ssl_preread.
+    // No client sends anything, so no connection gets past ssl_preread.
     let text = format!(
         "daemon off;
 master_process off;
@@ -133,8 +133,8 @@ stream {{
     })
 }
 
-/// Run the command made from the file with `text` and its folder; wait until
-/// it listens on `port`.
+/// Writes `text` to a file, runs the command made from the file and its folder, and waits
+/// until it listens on `port`.
 fn start(
     name: &str,
     text: &str,
@@ -160,7 +160,7 @@ fn start(
     })
 }
 
-/// Some rule that needs the state of connections, as most firewalls have.
+/// A rule that needs the state of connections, as most firewalls have.
 const TRACKING: &str = "
 table inet filter {
     chain input {
@@ -189,7 +189,7 @@ table inet filter {{
     )
 }
 
-/// Start the server in a network namespace with these rules of nftables.
+/// Starts the server in a network namespace with these nftables rules.
 fn in_own_network(server: Config, rules: &str) -> Result<Running> {
     let dir = TempDir::with_prefix("bench-peers-")?;
     let file = dir.path().join("rules.nft");
@@ -201,5 +201,5 @@ fn in_own_network(server: Config, rules: &str) -> Result<Running> {
 
 fn path(path: &Path) -> Result<&str> {
     path.to_str()
-        .ok_or_else(|| format!("no text: {}", path.display()).into())
+        .ok_or_else(|| format!("path is not valid UTF-8: {}", path.display()).into())
 }

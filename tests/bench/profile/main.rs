@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! bench-profile: which part of the user time of Kamailio's TCP main process
-//! the limit takes. README.md, one folder up, says what is counted.
+//! bench-profile: the part of the user time of Kamailio's TCP main process that the limit
+//! takes. README.md, one folder up, says what is counted.
 
 #[allow(dead_code, reason = "other benchmarks use more of it")]
 #[path = "../common/mod.rs"]
@@ -30,12 +30,12 @@ const NAME: &str = "bench-profile";
 
 const USAGE: &str = "\
 usage: bench-profile [--quick]
-  --quick  some 20 seconds, which show that the benchmark works; its results go
-           to the target directory";
+  --quick  a run of about 20 seconds, which shows that the benchmark works; its
+           results go to the target directory";
 
 const RATES: [u32; 2] = [85, 2_000];
 
-/// What a run leaves behind.
+/// The result of a run.
 #[derive(Debug, Serialize)]
 struct Record {
     machine: Machine,
@@ -50,17 +50,17 @@ struct Record {
 struct Profile {
     limit: Limit,
     per_second: u32,
-    /// Connections opened meanwhile.
+    /// Connections opened during the recording.
     connections: u64,
     /// CPU time between two samples.
     period: Duration,
     /// Samples of TCP main in user mode.
     user_samples: usize,
-    /// Of those, in the code of the limit, or in what that has called.
+    /// Samples of these in the code of the limit, or in functions that it called.
     limit_samples: usize,
 }
 
-/// Whose limit.
+/// The limit that is profiled.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Limit {
@@ -76,7 +76,7 @@ impl Limit {
         }
     }
 
-    /// Time between two samples: the module needs less of it.
+    /// The time between two samples. The module uses less CPU time, so it needs more samples.
     fn period(self) -> Duration {
         match self {
             Limit::Stock => Duration::from_millis(1),
@@ -84,7 +84,7 @@ impl Limit {
         }
     }
 
-    /// Whether a function is its own.
+    /// Returns whether a function belongs to the limit.
     fn owns(self, frame: &Frame) -> bool {
         match self {
             Limit::Stock => frame.symbol == "tcp_connection_limit_srcip",
@@ -102,8 +102,7 @@ impl Profile {
         100.0 * self.limit_samples as f64 / self.user_samples as f64
     }
 
-    /// The time that so many samples stand for, in microseconds for each
-    /// connection.
+    /// The time that `samples` stand for, in microseconds per connection.
     fn cost(&self, samples: usize) -> f64 {
         samples as f64 * self.period.as_secs_f64() * 1e6 / self.connections as f64
     }
@@ -138,7 +137,7 @@ fn measure(option: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Profile one server under load at each rate.
+/// Profiles one server under load at each rate.
 fn profile(limit: Limit, held: usize, seconds: u64, placement: &Placement) -> Result<Vec<Profile>> {
     eprintln!("{limit:?}: starting, {held} connections");
     let server = limit.config().start();
@@ -171,7 +170,8 @@ fn profile(limit: Limit, held: usize, seconds: u64, placement: &Placement) -> Re
         };
         if profile.limit_samples == 0 {
             return Err(format!(
-                "{limit:?}: no sample in its code, of {}: too short, or names that are not known",
+                "{limit:?}: none of {} samples is in its code: the run was too short, or the \
+                 executables lack symbols",
                 profile.user_samples
             )
             .into());

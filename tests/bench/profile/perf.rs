@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Sampling by perf.
+//! Sampling with perf.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use crate::common::Result;
 use crate::harness::until;
 
-/// perf, looking at a process.
+/// A running `perf record` of a process.
 pub(crate) struct Recording {
     perf: Child,
     file: PathBuf,
@@ -26,11 +26,11 @@ pub(crate) struct Frame<'a> {
 }
 
 impl Recording {
-    /// Sample the process after every `period` that it ran in user mode, with
-    /// the upper part of its stack: as much as holds the accept of a connection.
+    /// Samples the process after every `period` that it ran in user mode. Each sample has
+    /// the top 1,024 bytes of its stack, enough for the accept of a connection.
     pub(crate) fn start(pid: u32, folder: &Path, period: Duration) -> Result<Recording> {
         let file = folder.join("perf.data");
-        // perf's own clock is there on every machine, also a virtual one.
+        // cpu-clock exists on every machine, also on a virtual one.
         let perf = Command::new("perf")
             .args(["record", "--quiet", "--event=cpu-clock:u"])
             .args(["--call-graph=dwarf,1024", "--count"])
@@ -46,8 +46,8 @@ impl Recording {
         Ok(recording)
     }
 
-    /// End; the samples as text, for [`samples`]. With functions that the compiler
-    /// has inlined, as it does with the core's own limit.
+    /// Ends the recording and returns the samples as text, for [`samples`]. The text
+    /// includes inlined functions, because the compiler inlines the core's own limit.
     pub(crate) fn stop(mut self) -> Result<String> {
         kill(Pid::from_raw(self.perf.id() as i32), Signal::SIGINT)?;
         self.perf.wait()?;
@@ -65,22 +65,24 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        // Already waited for, unless the measurement has failed.
+        // stop() has already waited for perf, unless the measurement has failed.
         if matches!(self.perf.try_wait(), Ok(None)) && self.perf.kill().is_ok() {
-            until("perf is gone", || !matches!(self.perf.try_wait(), Ok(None)));
+            until("perf has ended", || {
+                !matches!(self.perf.try_wait(), Ok(None))
+            });
         }
     }
 }
 
-/// The stacks of the samples, the innermost function first. In the text, each
-/// has a line for each function and ends with an empty one.
+/// Returns the stacks of the samples, with the innermost function first. In the text, a
+/// sample has a line per function and ends with an empty line.
 pub(crate) fn samples(text: &str) -> impl Iterator<Item = Vec<Frame<'_>>> {
     text.split("\n\n")
         .map(|sample| sample.lines().filter_map(frame).collect())
         .filter(|stack: &Vec<Frame>| !stack.is_empty())
 }
 
-/// `    16395a __memcmp_evex_movbe (/usr/lib/x86_64-linux-gnu/libc.so.6)`
+/// Parses `    16395a __memcmp_evex_movbe (/usr/lib/x86_64-linux-gnu/libc.so.6)`.
 fn frame(line: &str) -> Option<Frame<'_>> {
     let (_address, rest) = line.trim().split_once(' ')?;
     let (symbol, object) = rest.rsplit_once(" (")?;

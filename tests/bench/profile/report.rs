@@ -8,7 +8,7 @@ pub(crate) fn print(record: &Record) {
     println!("{}", record.machine);
     println!("{}", record.version);
     println!(
-        "{} connections held; samples of TCP main's user time, by perf (cpu-clock:u)\n",
+        "{} connections held; samples of TCP main's user time from perf (cpu-clock:u)\n",
         record.held
     );
     println!("                            user time, us per connection");
@@ -28,6 +28,6 @@ pub(crate) fn print(record: &Record) {
         );
     }
     if record.quick {
-        println!("\nA quick run: it shows that the benchmark works, its figures show nothing.");
+        println!("\nA quick run only shows that the benchmark works; ignore its figures.");
     }
 }
