@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Who changes the rules, the limit and the mode while there is load.
+//! Changes the rules, the limit and the mode under load.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,17 +14,17 @@ use serde_json::json;
 use crate::crowd::CROWDS;
 use crate::harness::{Server, number};
 
-/// All limits are from this, which is more than honest sources need,
+/// The lowest limit that is set. It is higher than honest sources need.
 const LOWEST: usize = 8;
-/// to this.
+/// The highest limit that is set.
 pub(crate) const HIGHEST: usize = 16;
 
-/// The limit and the rules at a rest.
+/// The limit and the rules in a rest.
 pub(crate) const LIMIT: usize = 10;
 pub(crate) const RULES: &str = "127.0.0.1=unlimited\n";
 
-/// Whether limits are enforced: an even number. It differs from every earlier
-/// one, so that who reads it twice knows whether that was so all the time.
+/// Whether limits are enforced: they are while the number is even. Each change increments
+/// it, so limits were enforced all the time between two reads of the same even number.
 pub(crate) struct Settings(AtomicU64);
 
 impl Settings {
@@ -37,16 +37,17 @@ impl Settings {
         now.is_multiple_of(2).then_some(now)
     }
 
-    fn turn(&self) {
+    fn change(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// What was done in a round.
+/// The changes in a round.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Changes {
     pub(crate) reloads: u64,
-    pub(crate) refused: u64,
+    /// Rules files with a mistake, which were not applied.
+    pub(crate) invalid: u64,
     pub(crate) limits: u64,
     pub(crate) modes: u64,
 }
@@ -54,13 +55,13 @@ pub(crate) struct Changes {
 impl Changes {
     pub(crate) fn add(&mut self, other: Self) {
         self.reloads += other.reloads;
-        self.refused += other.refused;
+        self.invalid += other.invalid;
         self.limits += other.limits;
         self.modes += other.modes;
     }
 }
 
-/// Changes one thing after the other until `end`; then sets all as it was.
+/// Changes one setting after the other until `end`, then restores all of them.
 pub(crate) fn run(server: &Server, settings: &Settings, seed: u64, end: Instant) -> Changes {
     let mut random = SmallRng::seed_from_u64(seed);
     let mut changes = Changes::default();
@@ -71,8 +72,8 @@ pub(crate) fn run(server: &Server, settings: &Settings, seed: u64, end: Instant)
                 changes.reloads += 1;
             }
             55..65 => {
-                refuse(server, &mut random);
-                changes.refused += 1;
+                load_invalid(server, &mut random);
+                changes.invalid += 1;
             }
             65..85 => {
                 let limit = random.random_range(LOWEST..=HIGHEST);
@@ -81,11 +82,11 @@ pub(crate) fn run(server: &Server, settings: &Settings, seed: u64, end: Instant)
             }
             _ => {
                 let mode = ["monitor", "off"][random.random_range(0..2)];
-                settings.turn();
+                settings.change();
                 server.rpc("tcp_conn_limit.set_mode", json!([mode]));
                 sleep(Duration::from_millis(random.random_range(100..1000)));
                 server.rpc("tcp_conn_limit.set_mode", json!(["enforce"]));
-                settings.turn();
+                settings.change();
                 changes.modes += 1;
             }
         }
@@ -104,16 +105,16 @@ fn load(server: &Server, rules: &str) {
     assert_eq!(server.stat("rules"), lines, "rules after a reload");
 }
 
-/// A file with a wrong line changes nothing.
-fn refuse(server: &Server, random: &mut SmallRng) {
+/// Checks that a rules file with an invalid line changes nothing.
+fn load_invalid(server: &Server, random: &mut SmallRng) {
     let before = server.rpc("tcp_conn_limit.stats", json!([]));
     server.write_rules(&(rules(random) + "127.0.0.1/8=nothing\n"));
     server.fault("tcp_conn_limit.reload", json!([]));
     assert_eq!(server.stat("rules"), number(&before, "rules"));
 }
 
-/// Rules for the greedy sources, for networks around all of them, and many for
-/// nobody.
+/// Rules for the greedy sources, for networks around all of them, and many that match no
+/// source.
 fn rules(random: &mut SmallRng) -> String {
     let mut rules = BTreeMap::new();
     for crowd in 0..CROWDS {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Clients of all kinds: honest ones, greedy ones at their limit, and such as
-//! send garbage, nothing, or half of a TLS handshake.
+//! Clients of all kinds: honest ones, greedy ones at their limit, and clients that send
+//! garbage or nothing, also to listeners for TLS.
 
 use std::net::IpAddr;
 use std::thread::sleep;
@@ -15,23 +15,23 @@ use crate::doors::{self, Doors};
 use crate::harness::Client;
 use crate::run::LIFETIME;
 
-/// How many crowds there are, each a thread.
+/// The number of crowds. Each is a thread.
 pub(crate) const CROWDS: u8 = 4;
 
-/// What a crowd holds at most, of each kind; greedy ones each, which only comes
-/// to that when the limit is not enforced.
+/// The maximum connections that a crowd holds, by kind. A greedy source reaches its maximum
+/// only while the limit is not enforced.
 const HONEST: usize = 150;
 const IDLE: usize = 60;
 const GREEDY_EACH: usize = 30;
 
-/// Greedy sources of a crowd.
+/// The greedy sources of a crowd.
 const GREEDY: u8 = 8;
 
-/// Up to this age a connection is surely there: the server closes only those
-/// that have been silent for longer, and the clock is not the server's.
+/// Up to this age a connection is certainly open. The server closes connections that have
+/// been silent for [`LIFETIME`]; the margin is for the difference of the clocks.
 const SURE: Duration = LIFETIME.checked_div(2).unwrap();
 
-/// What a crowd did in a round.
+/// What a crowd or a part of the fleet did in a round.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Tally {
     pub(crate) opened: u64,
@@ -55,7 +55,7 @@ impl Tally {
     }
 }
 
-/// A connection and the time of the last word on it.
+/// A connection, and the time at which it last sent something.
 struct Held(Client, Instant);
 
 impl Held {
@@ -72,13 +72,13 @@ pub(crate) struct Crowd<'a> {
     next: u32,
     honest: Vec<Held>,
     greedy: Vec<Vec<Held>>,
-    /// Those that the server is to get rid of by itself.
+    /// Connections that the server must close by itself.
     idle: Vec<Held>,
     tally: Tally,
 }
 
 impl<'a> Crowd<'a> {
-    /// `next` tells which sources have come in earlier rounds.
+    /// `next` is the number of the last source of the earlier rounds.
     pub(crate) fn new(
         doors: &'a Doors,
         settings: &'a Settings,
@@ -99,11 +99,11 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Comes and goes until `end`; then closes all. What was done, and where to
-    /// go on with the sources.
+    /// Opens and closes connections until `end`, then closes all. Returns what was done, and
+    /// the number of the last source.
     pub(crate) fn run(mut self, end: Instant) -> (Tally, u32) {
         while Instant::now() < end {
-            // Storms and calm.
+            // Alternate storms and calm.
             let pause = [0, 0, 1, 4, 15][self.random.random_range(0..5)];
             let change =
                 Instant::now() + Duration::from_millis(self.random.random_range(200..3000));
@@ -127,7 +127,7 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// A source that has not been here, or not for long.
+    /// A source that has never connected, or not for a long time.
     fn passing(&mut self) -> IpAddr {
         self.next += 1;
         doors::passing(&mut self.random, self.number, self.next)
@@ -137,8 +137,8 @@ impl<'a> Crowd<'a> {
     fn come(&mut self) {
         let from = self.passing();
         for _ in 0..self.random.random_range(1..=3) {
-            let client = self.doors.enter(&mut self.random, from);
-            let client = client.unwrap_or_else(|| panic!("{from} was rejected without a reason"));
+            let client = self.doors.open(&mut self.random, from);
+            let client = client.unwrap_or_else(|| panic!("{from} was rejected below every limit"));
             self.tally.opened += 1;
             self.honest.push(Held(client, Instant::now()));
         }
@@ -168,7 +168,7 @@ impl<'a> Crowd<'a> {
         let from = doors::greedy(&mut self.random, self.number, n);
         self.greedy[usize::from(n)].retain(Held::is_sure);
         let enforced = self.settings.enforced();
-        let client = self.doors.enter(&mut self.random, from);
+        let client = self.doors.open(&mut self.random, from);
         let held = &mut self.greedy[usize::from(n)];
         let Some(client) = client else {
             self.tally.rejected += 1;
@@ -177,7 +177,7 @@ impl<'a> Crowd<'a> {
         self.tally.opened += 1;
         let sure = held.iter().filter(|held| held.is_sure()).count();
         if sure >= HIGHEST && enforced.is_some() && enforced == self.settings.enforced() {
-            panic!("{from} was admitted with {sure} connections, and no limit is as high");
+            panic!("{from} was admitted with {sure} connections: the highest limit is {HIGHEST}");
         }
         held.push(Held(client, Instant::now()));
         if held.len() > GREEDY_EACH {
@@ -194,7 +194,7 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// The server still serves who is connected.
+    /// Checks that the server still answers on an open connection.
     fn talk(&mut self) {
         let Some(mut held) = take_any(&mut self.random, &mut self.honest) else {
             return;
@@ -208,29 +208,29 @@ impl<'a> Crowd<'a> {
 
     fn send_garbage(&mut self) {
         let from = self.passing();
-        let (mut client, _) = self.doors.knock(&mut self.random, from);
+        let (mut client, _) = self.doors.connect(&mut self.random, from);
         let mut bytes = [0u8; 200];
         self.random.fill(&mut bytes[..]);
         if self.random.random_bool(0.5) {
             bytes[..30].copy_from_slice(b"OPTIONS sip:x@localhost SIP/2.");
         }
         let length = self.random.random_range(1..=bytes.len());
-        // The server may have closed the connection before it is written to.
+        // The server may already have closed the connection.
         _ = client.send(&bytes[..length]);
         self.tally.garbage += 1;
-        self.let_be(client);
+        self.close_or_leave(client);
     }
 
-    /// Connects, to a door for TLS perhaps, and leaves it at that.
+    /// Connects, perhaps to a listener for TLS, and sends nothing.
     fn say_nothing(&mut self) {
         let from = self.passing();
-        let (client, _) = self.doors.knock(&mut self.random, from);
+        let (client, _) = self.doors.connect(&mut self.random, from);
         self.tally.silent += 1;
-        self.let_be(client);
+        self.close_or_leave(client);
     }
 
-    /// Closes now or lets the server do it.
-    fn let_be(&mut self, client: Client) {
+    /// Closes the connection now or leaves that to the server.
+    fn close_or_leave(&mut self, client: Client) {
         self.idle.retain(|held| held.1.elapsed() < LIFETIME * 5 / 4);
         if self.idle.len() == IDLE || self.random.random_bool(0.5) {
             return self.close(client);

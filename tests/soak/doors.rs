@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Where the server listens, and who comes from where.
+//! The addresses that the server listens on, and those that clients come from.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -9,17 +9,17 @@ use rand::rngs::SmallRng;
 
 use crate::harness::{Client, Server, Via, source};
 
-/// The server and all the ways in.
+/// The server and its listeners.
 pub(crate) struct Doors {
     pub(crate) server: Server,
-    /// The port for TLS over IPv6, which is on `[::1]`.
+    /// The port for TLS over IPv6, on `[::1]`.
     pub(crate) tls6: u16,
 }
 
 impl Doors {
-    /// Connects to a door of the source's family; the server has said nothing
-    /// yet, and whether there is to be TLS is told.
-    pub(crate) fn knock(&self, random: &mut SmallRng, from: IpAddr) -> (Client, Via) {
+    /// Connects to a listener of the source's family and sends nothing. Returns the
+    /// connection, and whether the listener expects TLS.
+    pub(crate) fn connect(&self, random: &mut SmallRng, from: IpAddr) -> (Client, Via) {
         let via = if random.random_bool(0.25) {
             Via::Tls
         } else {
@@ -28,9 +28,10 @@ impl Doors {
         (Client::connect(from, self.address(random, from, via)), via)
     }
 
-    /// A connection that the server has answered on, or `None` if it rejects.
-    pub(crate) fn enter(&self, random: &mut SmallRng, from: IpAddr) -> Option<Client> {
-        let (client, via) = self.knock(random, from);
+    /// Opens a connection that the server has answered on. Returns `None` if the server
+    /// rejects it.
+    pub(crate) fn open(&self, random: &mut SmallRng, from: IpAddr) -> Option<Client> {
+        let (client, via) = self.connect(random, from);
         let mut client = match via {
             Via::Tcp => client,
             Via::Tls => client.secure()?,
@@ -49,8 +50,8 @@ impl Doors {
     }
 }
 
-/// The `n`-th of the sources that come once, of those that `crowd` has for
-/// itself: more than a million, half of them networks of IPv6.
+/// The `n`th one-time source of `crowd`. Each crowd has more than a million of its own; half
+/// of them are IPv6 networks.
 pub(crate) fn passing(random: &mut SmallRng, crowd: u8, n: u32) -> IpAddr {
     let [_, high, middle, low] = n.to_be_bytes();
     if random.random_bool(0.5) {
@@ -61,7 +62,7 @@ pub(crate) fn passing(random: &mut SmallRng, crowd: u8, n: u32) -> IpAddr {
     network(random, part, net)
 }
 
-/// One of the few sources of `crowd` that want all that they can get.
+/// One of the few sources of `crowd` that open as many connections as they can.
 pub(crate) fn greedy(random: &mut SmallRng, crowd: u8, n: u8) -> IpAddr {
     if n.is_multiple_of(2) {
         source(20, crowd, n)
@@ -70,7 +71,7 @@ pub(crate) fn greedy(random: &mut SmallRng, crowd: u8, n: u8) -> IpAddr {
     }
 }
 
-/// A source that comes at a rest or stays all the time.
+/// A source that connects in rests, or stays all the time.
 pub(crate) fn local(n: u8) -> IpAddr {
     if n.is_multiple_of(2) {
         source(21, 0, n)
@@ -79,7 +80,7 @@ pub(crate) fn local(n: u8) -> IpAddr {
     }
 }
 
-/// Any host of a /64, which is one source.
+/// A random host of a /64 network, which is one source.
 fn network(random: &mut SmallRng, part: u16, net: u16) -> IpAddr {
     let [a, b, c, d]: [u16; 4] = random.random();
     Ipv6Addr::new(0x2001, 0xdb8, part, net, a, b, c, d).into()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A fleet of sources that connect, disconnect and come back, at nearly as many
-//! connections as the server takes.
+//! A fleet of sources that connect, disconnect and return, at nearly the maximum of the
+//! server's connections.
 
 use std::net::IpAddr;
 use std::thread::sleep;
@@ -15,29 +15,29 @@ use crate::crowd::Tally;
 use crate::harness::{Client, Server, Via, source};
 use crate::residents;
 
-/// `tcp_max_connections` of the server, for which the table is sized. The server and
-/// this process have a descriptor for each connection.
+/// `tcp_max_connections` of the server, for which the table is sized. The server and this
+/// process have a descriptor per connection.
 pub(crate) const CAPACITY: u64 = 8_000;
 
-/// The parts of the fleet, each driven by a thread.
+/// The number of parts of the fleet, each driven by a thread.
 pub(crate) const PARTS: u8 = 4;
 
 /// Sources of a part: all parts have three times the capacity.
 const SOURCES: usize = 3 * CAPACITY as usize / PARTS as usize;
 
-/// Connections that a part changes at a time, one of each source.
+/// Connections that a part replaces at a time, each of a different source.
 const BATCH: usize = 16;
 
-/// Room for readers, which connect as well.
+/// Connections reserved for readers, which also connect.
 const HEADROOM: u64 = 32;
 
-/// Connections of a part. With those of the residents and the headroom they are less than
-/// the capacity by one batch of each part, so that a batch can be opened before the server
-/// has noticed the end of the one before.
+/// Connections of a part. Together with the residents and the headroom, all parts are two
+/// batches per part below the capacity. So a batch can be opened before the server has
+/// noticed the end of the previous one.
 const CONNECTED: usize =
     (CAPACITY - residents::COUNT as u64 - HEADROOM) as usize / PARTS as usize - 2 * BATCH;
 
-/// All connections while the fleet is complete.
+/// The number of connections while the fleet is complete.
 pub(crate) const FULL: u64 = residents::COUNT as u64 + PARTS as u64 * CONNECTED as u64;
 
 /// A part of the fleet. Its sources keep their slots from round to round.
@@ -45,7 +45,7 @@ pub(crate) struct Part<'a> {
     server: &'a Server,
     random: SmallRng,
     number: u8,
-    /// The connected sources come first, in the order of their clients.
+    /// The sources. The connected ones come first, in the order of `connected`.
     sources: Vec<usize>,
     connected: Vec<Client>,
     tally: Tally,
@@ -66,8 +66,8 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Completes the part, then exchanges its connections until `end`; then closes all.
-    /// What was done.
+    /// Completes the part, replaces its connections until `end`, then closes all. Returns
+    /// what was done.
     pub(crate) fn run(mut self, end: Instant) -> Tally {
         while Instant::now() < end {
             if self.connected.len() >= CONNECTED {
@@ -84,24 +84,24 @@ impl<'a> Part<'a> {
         self.tally
     }
 
-    /// Waits until the server has noticed that connections are closed: at its maximum it
-    /// would close new ones.
+    /// Waits until the server has noticed that connections were closed. At its maximum the
+    /// server would close new ones.
     fn wait_for_room(&self, end: Instant) {
-        let most = CAPACITY - HEADROOM - u64::from(PARTS) * BATCH as u64;
-        while self.server.connections() > most && Instant::now() < end {
+        let max = CAPACITY - HEADROOM - u64::from(PARTS) * BATCH as u64;
+        while self.server.connections() > max && Instant::now() < end {
             sleep(Duration::from_millis(1));
         }
     }
 
-    /// A source that is away connects, unless it finds no slot.
+    /// Connects a random source that is away. The server rejects it if it finds no slot.
     fn connect_any(&mut self) {
-        let place = self.connected.len();
-        let comes = self.random.random_range(place..self.sources.len());
+        let first_away = self.connected.len();
+        let comes = self.random.random_range(first_away..self.sources.len());
         let from = address(self.number, self.sources[comes]);
         match self.server.open(Via::Tcp, from) {
             Some(client) => {
                 self.tally.opened += 1;
-                self.sources.swap(place, comes);
+                self.sources.swap(first_away, comes);
                 self.connected.push(client);
             }
             None => self.tally.rejected += 1,
@@ -121,7 +121,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// The address of source `n` of part `part`.
+/// Returns the address of source `n` of part `part`.
 fn address(part: u8, n: usize) -> IpAddr {
     let [high, low] = u16::try_from(n).expect("a part is small").to_be_bytes();
     source(128 + part, high, low)

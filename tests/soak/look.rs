@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What is looked at: the audit, memory, descriptors.
+//! What is checked: the audit, memory and descriptors.
 
 use std::fs;
 use std::time::Instant;
@@ -11,21 +11,21 @@ use crate::harness::server::is_clean;
 use crate::harness::{Server, number};
 use crate::mode::Mode;
 
-/// What the server holds at some moment, in bytes where not said otherwise.
+/// The resources of the server at one moment. Memory is in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Held {
-    /// Connections accepted until then.
+    /// Connections accepted since the start.
     pub(crate) accepted: u64,
     pub(crate) connections: u64,
-    /// Of TCP main: all of its pages that are in memory.
+    /// The resident pages of TCP main.
     pub(crate) resident: u64,
-    /// Of TCP main: those pages that no other process has.
+    /// The resident pages that only TCP main has.
     pub(crate) private: u64,
-    /// Of TCP main: what it has taken of Kamailio's memory for a process.
+    /// The used part of Kamailio's private memory pool in TCP main.
     pub(crate) pkg: u64,
-    /// Of all processes: what is taken of Kamailio's shared memory.
+    /// The used part of Kamailio's shared memory.
     pub(crate) shared: u64,
-    /// Of TCP main, a number.
+    /// The number of descriptors of TCP main.
     pub(crate) descriptors: u64,
 }
 
@@ -48,17 +48,17 @@ impl Held {
     }
 }
 
-/// A line of /proc/PID/smaps_rollup.
+/// Returns the value of a line of /proc/PID/smaps_rollup, in bytes.
 fn bytes(rollup: &str, name: &str) -> u64 {
     let line = rollup.lines().find_map(|line| line.strip_prefix(name));
     let kilobytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kilobytes.unwrap_or_else(|| panic!("no {name} in {rollup}")) * 1024
 }
 
-/// Compares the module's counts with the connections of the core: how often that
-/// was asked until it was clean, or the last answer.
+/// Compares the module's counts with the core's connections. Returns the number of requests
+/// until the audit was clean, or else the last answer.
 ///
-/// With hooks every answer is to be clean, also under load. Without, see
+/// With hooks every answer must be clean, also under load. For the other attachment see
 /// `Mode::assert_audit_clean`.
 pub(crate) fn audit(mode: Mode, server: &Server) -> Result<u32, Value> {
     let end = Instant::now() + crate::run::PATIENCE;

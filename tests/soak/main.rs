@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! soak: a real Kamailio with the module under random load for as long as one
-//! likes, its counts and its memory looked at all the time.
+//! soak: a real Kamailio with the module under random load, for any length of time. Its
+//! counts and its memory are checked all the time.
 //!
 //! ```text
-//! main ── run ─┬─ crowd ── doors    clients of all kinds, each in a thread
-//!              ├─ fleet             with --fleet, instead of these and of control
-//!              ├─ control           who changes rules, limit and mode
-//!              ├─ reader            who asks for reports and metrics
+//! main ── run ─┬─ crowd ── doors    clients of all kinds, a thread per crowd
+//!              ├─ fleet             with --fleet, instead of crowd and control
+//!              ├─ control           changes rules, limit and mode
+//!              ├─ reader            fetches reports and metrics
 //!              ├─ residents         connections that stay all the time
 //!              └─ look              audit, memory, counts
-//!         report                    a page, from what was seen
+//!         report                    a page with the results
 //! ```
 //!
-//! Time goes by in rounds. In a round there is load; it ends with a rest, in
-//! which only the residents are connected: what is in memory then can be compared
-//! from rest to rest, which under a load that differs from moment to moment it
-//! cannot.
+//! The test runs in rounds. A round has load and ends with a rest, in which only the
+//! residents are connected. Memory can be compared from rest to rest, but not under a load
+//! that changes from moment to moment.
 #![forbid(unsafe_code)]
 
 mod control;
@@ -51,11 +50,12 @@ use run::{Plan, Seen};
 
 const USAGE: &str = "\
 usage: soak [--minutes N] [--seed N] [--attach hooks|interpose] [--fleet]
-  --minutes N  how long, 10 if not given
-  --seed N     what the random choices start from; that of a run is in its report
-  --attach     how the module is attached, by the hooks if not given
-  --fleet      the load is a fleet of sources that come back again and again, three times
-               as many as the server takes connections, at nearly all of these";
+  --minutes N  the duration in minutes (default 10)
+  --seed N     the seed of the random choices; the report shows the seed of a run
+  --attach     the attachment of the module (default hooks)
+  --fleet      the load is a fleet of sources that return again and again: three times
+               as many sources as the server's maximum of connections, nearly all of
+               which are in use";
 
 fn main() -> ExitCode {
     match plan().and_then(|plan| plan.map_or(Ok(true), |plan| soak(&plan))) {
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the command line asks for; `None` if only for help.
+/// Parses the command line. Returns `None` if it only asks for help.
 fn plan() -> Result<Option<Plan>, Box<dyn error::Error>> {
     use lexopt::Arg::Long;
     use lexopt::ValueExt;
@@ -82,7 +82,7 @@ fn plan() -> Result<Option<Plan>, Box<dyn error::Error>> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
-            // cargo bench adds it.
+            // cargo bench passes this option.
             Long("bench") => {}
             Long("help") => {
                 println!("{USAGE}");
@@ -94,7 +94,11 @@ fn plan() -> Result<Option<Plan>, Box<dyn error::Error>> {
                 plan.mode = match parser.value()?.to_str() {
                     Some("hooks") => Mode::Module,
                     Some("interpose") => Mode::Interposed,
-                    _ => return Err(format!("hooks or interpose\n{USAGE}").into()),
+                    _ => {
+                        return Err(
+                            format!("--attach: expected hooks or interpose\n{USAGE}").into()
+                        );
+                    }
                 }
             }
             Long("fleet") => plan.fleet = true,
@@ -102,16 +106,16 @@ fn plan() -> Result<Option<Plan>, Box<dyn error::Error>> {
         }
     }
     if plan.minutes == 0 {
-        return Err("a minute at least".into());
+        return Err("--minutes: expected at least 1".into());
     }
     Ok(Some(plan))
 }
 
-/// Runs it and writes the report; whether all was well.
+/// Runs the soak and writes the report. Returns whether it passed.
 fn soak(plan: &Plan) -> Result<bool, Box<dyn error::Error>> {
     let mut seen: Option<Seen> = None;
     in_own_network(|| seen = Some(run::run(plan)));
-    let seen = seen.ok_or("nothing was run, for that takes a network namespace")?;
+    let seen = seen.ok_or("nothing was run: creating a network namespace failed; run as root")?;
     let page = report::page(plan, &seen);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("soak");
     let load = if plan.fleet { "-fleet" } else { "" };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Who asks for reports and metrics all the time.
+//! Fetches reports and metrics all the time.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use serde_json::json;
 
 use crate::harness::Server;
 
-/// Asks for reports until `end`; how often.
+/// Fetches reports until `end`. Returns how many.
 pub(crate) fn reports(server: &Server, seed: u64, end: Instant) -> u64 {
     let mut random = SmallRng::seed_from_u64(seed);
     let mut asked = 0;
     while Instant::now() < end {
         let order = ["connections", "rejected", "peak"][random.random_range(0..3)];
-        let (what, arguments) = match random.random_range(0..7) {
+        let (report, arguments) = match random.random_range(0..7) {
             0 | 1 => ("top", json!([random.random_range(1..=100), order])),
             2 => ("list", json!(["127.20.0.0/16"])),
             3 => ("rules", json!([])),
@@ -25,9 +25,9 @@ pub(crate) fn reports(server: &Server, seed: u64, end: Instant) -> u64 {
             5 => ("get", json!(["127.20.0.2"])),
             _ => ("stats", json!([])),
         };
-        // The list of thousands of rules is longer than a datagram.
-        let method = format!("tcp_conn_limit.{what}");
-        if what == "rules" {
+        // A list of thousands of rules is longer than a datagram.
+        let method = format!("tcp_conn_limit.{report}");
+        if report == "rules" {
             server.rpc_by_http(&method, arguments);
         } else {
             server.rpc(&method, arguments);
@@ -38,7 +38,7 @@ pub(crate) fn reports(server: &Server, seed: u64, end: Instant) -> u64 {
     asked
 }
 
-/// Fetches the metrics until `end`; how often.
+/// Fetches the metrics until `end`. Returns how often.
 pub(crate) fn metrics(server: &Server, seed: u64, end: Instant) -> u64 {
     let mut random = SmallRng::seed_from_u64(seed);
     let mut fetched = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The page at the end, and what is called flat.
+//! The page at the end, and the check that memory stays flat.
 
 use std::fmt::Write;
 
@@ -8,15 +8,15 @@ use crate::fleet;
 use crate::look::Held;
 use crate::run::{Plan, Seen};
 
-/// So much of a failure is on the page; all of it is told when it happens.
+/// The lines of a failure on the page. The whole failure is printed when it happens.
 const LINES: usize = 20;
 
-/// Something that is to be as much at a late rest as at an early one.
+/// A quantity that must not be larger in late rests than in early ones.
 struct Quantity {
     name: &'static str,
     of: fn(&Held) -> u64,
-    /// So much more is still called flat: what pages, pools and buffers come to
-    /// that are there once and not for each connection.
+    /// The growth that still counts as flat. It covers pages, pools and buffers that exist
+    /// once, not per connection.
     margin: u64,
 }
 
@@ -48,8 +48,8 @@ const QUANTITIES: [Quantity; 5] = [
     },
 ];
 
-/// The rests that count: not the first quarter, in which the server comes to know
-/// how much it needs. The others in two halves.
+/// Returns the early and the late half of the rests that count. The first quarter does not
+/// count, because memory still grows to its working size then.
 fn halves(rests: &[Held]) -> Option<(&[Held], &[Held])> {
     let warm = &rests[rests.len().div_ceil(4)..];
     (warm.len() >= 4).then(|| warm.split_at(warm.len() / 2))
@@ -61,16 +61,18 @@ fn median(held: &[Held], of: fn(&Held) -> u64) -> u64 {
     values[values.len() / 2]
 }
 
-/// Whether the medians of the late rests are those of the early ones, up to the
-/// margins.
+/// Checks that no median of the late rests exceeds that of the early ones by more than the
+/// margin.
 pub(crate) fn flatness(rests: &[Held]) -> Result<(), Vec<String>> {
     let Some((early, late)) = halves(rests) else {
-        return Err(vec!["too few rests to compare".to_owned()]);
+        return Err(vec!["too few rests to compare memory".to_owned()]);
     };
     let grown = QUANTITIES.iter().filter_map(|quantity| {
         let (before, after) = (median(early, quantity.of), median(late, quantity.of));
         let name = quantity.name;
-        (after > before + quantity.margin).then(|| format!("{name}: from {before} to {after}"))
+        let margin = quantity.margin;
+        (after > before + margin)
+            .then(|| format!("{name} grew from {before} to {after}, more than {margin}"))
     });
     let grown: Vec<String> = grown.collect();
     if grown.is_empty() { Ok(()) } else { Err(grown) }
@@ -78,13 +80,13 @@ pub(crate) fn flatness(rests: &[Held]) -> Result<(), Vec<String>> {
 
 pub(crate) fn page(plan: &Plan, seen: &Seen) -> String {
     let mut page = String::new();
-    write(&mut page, plan, seen).expect("a text can be written");
+    write(&mut page, plan, seen).expect("writing to a string cannot fail");
     page
 }
 
 fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
     let verdict = if seen.failures.is_empty() {
-        "all well"
+        "passed"
     } else {
         "FAILED"
     };
@@ -94,14 +96,14 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
     writeln!(page, "Soak: {verdict}\n")?;
     writeln!(
         page,
-        "attached by {attached}, seed {}, {minutes:.1} minutes",
+        "attachment {attached}, seed {}, {minutes:.1} minutes",
         plan.seed
     )?;
     writeln!(page, "\nLoad")?;
     if plan.fleet {
         writeln!(
             page,
-            "  a fleet of {} sources, {} connections of at most {}",
+            "  a fleet of {} sources with {} connections, of at most {}",
             3 * fleet::CAPACITY,
             fleet::FULL,
             fleet::CAPACITY
@@ -111,12 +113,12 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
     let peak = seen.loaded.iter().map(|held| held.connections).max();
     writeln!(
         page,
-        "  {accepted} connections came, {} a second",
+        "  {accepted} connections accepted, {} a second",
         accepted / seen.seconds.max(1)
     )?;
     writeln!(
         page,
-        "  {} at a time at most, seen at the audits",
+        "  at most {} at a time, as seen at the audits",
         peak.unwrap_or(0)
     )?;
     writeln!(
@@ -126,7 +128,7 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
     )?;
     writeln!(
         page,
-        "  {} with garbage, {} that said nothing",
+        "  {} sent garbage, {} sent nothing",
         tally.garbage, tally.silent
     )?;
     writeln!(
@@ -134,22 +136,22 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
         "  {} closed, {} reset by their clients",
         tally.closed, tally.reset
     )?;
-    writeln!(page, "  {} closed by the server, being idle", seen.expired)?;
+    writeln!(page, "  {} closed by the server as idle", seen.expired)?;
     writeln!(page, "  {} requests answered", tally.talked)?;
     writeln!(page, "Changes and readers")?;
     writeln!(
         page,
-        "  {} files of rules loaded, {} refused",
-        changes.reloads, changes.refused
+        "  {} rules files loaded, {} invalid ones rejected",
+        changes.reloads, changes.invalid
     )?;
     writeln!(
         page,
-        "  {} other limits, {} times not enforced",
+        "  {} changes of the limit, {} periods without enforcement",
         changes.limits, changes.modes
     )?;
     writeln!(
         page,
-        "  {} connections over a limit then",
+        "  {} connections over a limit in these periods",
         seen.would_reject
     )?;
     writeln!(
@@ -159,10 +161,10 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
     )?;
     writeln!(page, "Counts")?;
     let clean = seen.asked.len();
-    let most = seen.asked.iter().max().copied().unwrap_or(0);
+    let max = seen.asked.iter().max().copied().unwrap_or(0);
     writeln!(
         page,
-        "  {} audits, {clean} clean, after {most} questions at most",
+        "  {} audits, {clean} clean, after at most {max} requests",
         seen.audits
     )?;
     let exact = if seen.failures.is_empty() {
@@ -172,7 +174,7 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
     };
     writeln!(
         page,
-        "  {} rests{exact}; errors {}",
+        "  {} rests{exact}; {} errors",
         seen.rests.len(),
         seen.errors
     )?;
@@ -191,13 +193,13 @@ fn write_memory(page: &mut String, rests: &[Held]) -> std::fmt::Result {
     let connections = median(late, |held| held.accepted) - median(early, |held| held.accepted);
     writeln!(
         page,
-        "Memory at the rests, medians of {} and {}",
+        "Memory in the rests, medians of {} early and {} late ones",
         early.len(),
         late.len()
     )?;
     writeln!(
         page,
-        "  ({connections} connections between; the first quarter not counted)"
+        "  ({connections} connections between them; the first quarter does not count)"
     )?;
     writeln!(
         page,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Connections that are there all the time, as phones are.
+//! Connections that stay open all the time, like those of phones.
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -13,19 +13,20 @@ pub(crate) const COUNT: u8 = 100;
 pub(crate) struct Residents(Vec<Client>);
 
 impl Residents {
-    pub(crate) fn move_in(doors: &Doors, seed: u64) -> Self {
+    pub(crate) fn connect(doors: &Doors, seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
-        let enter = |n| {
-            let client = doors.enter(&mut random, doors::local(n));
+        let open = |n| {
+            let client = doors.open(&mut random, doors::local(n));
             client.expect("a resident is admitted")
         };
-        Self((0..COUNT).map(enter).collect())
+        Self((0..COUNT).map(open).collect())
     }
 
-    /// All say something, so that the server keeps them, and are answered.
+    /// Sends a keep-alive on each connection, so that the server keeps it, and checks the
+    /// answer.
     pub(crate) fn keep_alive(&mut self) {
         for (n, client) in self.0.iter_mut().enumerate() {
-            assert!(client.is_admitted(), "resident {n} has been closed");
+            assert!(client.is_admitted(), "resident {n} was closed");
         }
     }
 }

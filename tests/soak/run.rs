@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The soak itself: rounds of load, and what is seen in them.
+//! The soak itself: rounds of load, and the results of their checks.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -22,18 +22,18 @@ use crate::mode::Mode;
 use crate::reader;
 use crate::residents::{self, Residents};
 
-/// After this time without a word the server closes a connection.
+/// The server closes a connection that has sent nothing for this time.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(16);
 
-/// From audit to audit.
+/// The time from audit to audit.
 const SLICE: Duration = Duration::from_secs(10);
 
-/// How long an audit without hooks may find a moment's difference.
+/// How long an audit without hooks may report momentary differences.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the log may say of that which our clients do on purpose.
+/// Log lines that the clients of this test provoke on purpose.
 const EXPECTED: &[&str] = &[
-    // Resets.
+    // Connections that clients reset.
     "ERROR: <core> [core/tcp_read.c",
     "tcpconn_do_send(): failed to send on",
     "handle_ser_child(): received CON_ERROR",
@@ -42,13 +42,13 @@ const EXPECTED: &[&str] = &[
     "ERROR: <core> [core/receive.c",
     "ERROR: tls [tls_server.c",
     "ERROR: tls [tls_util.h",
-    // Wrong files of rules.
+    // Invalid rules files.
     "rpc_reload(): reload: ",
-    // A machine so busy that workers fall behind.
+    // The machine is so busy that workers fall behind.
     ": queue full, ",
 ];
 
-/// What is asked for.
+/// The options of a run.
 pub(crate) struct Plan {
     pub(crate) minutes: u64,
     pub(crate) seed: u64,
@@ -62,41 +62,41 @@ impl Plan {
         self.minutes * 6
     }
 
-    /// Audits in a round: there are six rests at least.
+    /// Audits in a round. There are at least six rests.
     fn slices_a_round(&self) -> u64 {
         if self.minutes < 3 { 1 } else { 3 }
     }
 }
 
-/// What was seen.
+/// The results of a run.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) seconds: u64,
     pub(crate) audits: u64,
-    /// Of each audit, how often it was asked.
+    /// The number of requests that each clean audit took.
     pub(crate) asked: Vec<u32>,
     pub(crate) tally: Tally,
     pub(crate) changes: Changes,
     pub(crate) reports: u64,
     pub(crate) metrics: u64,
-    /// Under load, with each audit.
+    /// Samples under load, one with each audit.
     pub(crate) loaded: Vec<Held>,
-    /// With the residents only, after each round.
+    /// Samples with only the residents connected, one after each round.
     pub(crate) rests: Vec<Held>,
     pub(crate) would_reject: u64,
-    /// Connections that the server closed for being idle, as the core tells.
+    /// Connections that the server closed as idle, by the core's counter.
     pub(crate) expired: u64,
     pub(crate) errors: u64,
     pub(crate) failures: Vec<String>,
 }
 
 impl Seen {
-    fn fail(&mut self, what: impl Display) {
-        println!("FAILED: {what}");
-        self.failures.push(what.to_string());
+    fn fail(&mut self, failure: impl Display) {
+        println!("FAILED: {failure}");
+        self.failures.push(failure.to_string());
     }
 
-    /// The result of a thread, unless it panicked.
+    /// Returns the result of a thread. A panic is recorded as a failure.
     fn result<T>(&mut self, thread: ScopedJoinHandle<'_, T>) -> Option<T> {
         match thread.join() {
             Ok(result) => Some(result),
@@ -108,20 +108,20 @@ impl Seen {
     }
 }
 
-/// Runs all of it; a panic is a failure, and the end.
+/// Runs all rounds. A panic is a failure and ends the run.
 pub(crate) fn run(plan: &Plan) -> Seen {
     let mut seen = Seen::default();
     let start = Instant::now();
     println!(
-        "soak: {} minutes, seed {}, attached by {}{}",
+        "soak: {} minutes, seed {}, attachment {}{}",
         plan.minutes,
         plan.seed,
         plan.mode.attached(),
         if plan.fleet { ", a fleet" } else { "" }
     );
-    let story = catch_unwind(AssertUnwindSafe(|| live(plan, &mut seen)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| live(plan, &mut seen)));
     seen.seconds = start.elapsed().as_secs();
-    if let Err(panic) = story {
+    if let Err(panic) = outcome {
         seen.fail(message(&*panic));
     }
     if let Err(failure) = crate::report::flatness(&seen.rests) {
@@ -148,7 +148,7 @@ fn live(plan: &Plan, seen: &mut Seen) {
     let tcp_main = doors.server.tcp_main();
     let settings = Settings::new();
     let mut random = SmallRng::seed_from_u64(plan.seed);
-    let mut residents = Residents::move_in(&doors, random.random());
+    let mut residents = Residents::connect(&doors, random.random());
     let mut next = [0; CROWDS as usize];
     let (crowds, parts) = if plan.fleet {
         (0, fleet::PARTS)
@@ -183,12 +183,12 @@ fn live(plan: &Plan, seen: &mut Seen) {
             let reports = scope.spawn(move || reader::reports(server, b, end));
             let metrics = scope.spawn(move || reader::metrics(server, c, end));
             for slice in (0..slices).rev() {
-                // The last look is shortly before the load ends.
-                let look = end - SLICE * slice as u32 - Duration::from_millis(200);
-                sleep_until(look - SLICE / 2);
+                // The last check is shortly before the load ends.
+                let check = end - SLICE * slice as u32 - Duration::from_millis(200);
+                sleep_until(check - SLICE / 2);
                 residents.keep_alive();
-                sleep_until(look);
-                look_at_load(plan, &doors, tcp_main, seen);
+                sleep_until(check);
+                check_load(plan, &doors, tcp_main, seen);
                 residents.keep_alive();
             }
             for (crowd, next) in crowds.into_iter().zip(&mut next) {
@@ -212,16 +212,16 @@ fn live(plan: &Plan, seen: &mut Seen) {
         rest(plan, &doors, tcp_main, &mut random, seen);
     }
     drop(residents);
-    all_is_gone(plan, &doors, seen);
+    check_end(plan, &doors, seen);
     doors.server.stop(EXPECTED);
 }
 
-/// A server of the size that the load needs.
+/// Configures the size of the server for the load.
 fn size(plan: &Plan, server: Config) -> Config {
     if plan.fleet {
-        // The fleet says nothing while it is connected, so its connections are kept. A
-        // source without a slot is rejected; if it were admitted uncounted, an audit would
-        // not be clean.
+        // The fleet sends nothing while it is connected, so the server must not close idle
+        // connections: the lifetime stays at the hour of the harness. A source without a
+        // slot is rejected; if it were admitted uncounted, an audit would not be clean.
         return server
             .core(&format!("tcp_max_connections={}", fleet::CAPACITY))
             .text_param("on_full", "reject")
@@ -233,7 +233,7 @@ fn size(plan: &Plan, server: Config) -> Config {
         .shared_memory(160)
 }
 
-fn look_at_load(plan: &Plan, doors: &Doors, tcp_main: u64, seen: &mut Seen) {
+fn check_load(plan: &Plan, doors: &Doors, tcp_main: u64, seen: &mut Seen) {
     check_audit(plan, doors, seen);
     let held = Held::by(&doors.server, tcp_main);
     seen.loaded.push(held);
@@ -260,8 +260,8 @@ fn check_audit(plan: &Plan, doors: &Doors, seen: &mut Seen) {
     }
 }
 
-/// All but the residents have gone: counts are exact, limits too, and memory can
-/// be compared.
+/// Checks a rest, in which only the residents are connected: counts and limits are exact,
+/// and memory can be compared.
 fn rest(plan: &Plan, doors: &Doors, tcp_main: u64, random: &mut SmallRng, seen: &mut Seen) {
     let server = &doors.server;
     let residents = u64::from(residents::COUNT);
@@ -270,12 +270,14 @@ fn rest(plan: &Plan, doors: &Doors, tcp_main: u64, random: &mut SmallRng, seen: 
     if seen.failures.is_empty() {
         for n in [200, 201] {
             let from = doors::local(n);
-            let mut tries = (0..LIMIT + 3).map(|_| doors.enter(random, from));
+            let mut tries = (0..LIMIT + 3).map(|_| doors.open(random, from));
             let admitted: Vec<_> = tries.by_ref().take(LIMIT).flatten().collect();
             let more = tries.flatten().count();
             if admitted.len() != LIMIT || more != 0 {
                 let first = admitted.len();
-                seen.fail(format!("{from} got {first} of {LIMIT}, then {more} of 3"));
+                seen.fail(format!(
+                    "{from}: {first} of {LIMIT} connections were admitted, then {more} of 3"
+                ));
             }
         }
         server.wait_for_connections(residents);
@@ -283,7 +285,7 @@ fn rest(plan: &Plan, doors: &Doors, tcp_main: u64, random: &mut SmallRng, seen: 
     for (name, expected) in [("connections", residents), ("errors", 0)] {
         let found = server.stat(name);
         if found != expected {
-            seen.fail(format!("at a rest: {name} {found} instead of {expected}"));
+            seen.fail(format!("at a rest: {name} is {found}, expected {expected}"));
         }
     }
     let held = Held::by(server, tcp_main);
@@ -297,8 +299,8 @@ fn rest(plan: &Plan, doors: &Doors, tcp_main: u64, random: &mut SmallRng, seen: 
     );
 }
 
-/// Nobody is connected any more.
-fn all_is_gone(plan: &Plan, doors: &Doors, seen: &mut Seen) {
+/// Checks the end, when no client is connected any more.
+fn check_end(plan: &Plan, doors: &Doors, seen: &mut Seen) {
     let server = &doors.server;
     server.wait_for_connections(0);
     check_audit(plan, doors, seen);
@@ -309,7 +311,7 @@ fn all_is_gone(plan: &Plan, doors: &Doors, seen: &mut Seen) {
     seen.would_reject = stat("would_reject");
     for name in ["connections", "errors"] {
         if stat(name) != 0 {
-            seen.fail(format!("at the end: {name} {}", stat(name)));
+            seen.fail(format!("at the end: {name} is {}, expected 0", stat(name)));
         }
     }
     if plan.fleet {
@@ -317,32 +319,39 @@ fn all_is_gone(plan: &Plan, doors: &Doors, seen: &mut Seen) {
     }
     let top = server.rpc("tcp_conn_limit.top", json!([400]));
     if top != json!([]) {
-        seen.fail(format!("at the end there are sources: {top}"));
+        seen.fail(format!("at the end the table has sources: {top}"));
     }
 }
 
-/// The fleet was complete, and as good as each of its sources found a slot.
+/// Checks that the fleet was complete, and that almost every source found a slot.
 fn check_fleet(stats: &Value, seen: &mut Seen) {
     let stat = |name| crate::harness::number(stats, name);
-    let most = seen.loaded.iter().map(|held| held.connections).max();
-    if most < Some(fleet::FULL * 95 / 100) {
-        seen.fail(format!("{most:?} connections of {} at a time", fleet::FULL));
+    let peak = seen.loaded.iter().map(|held| held.connections).max();
+    let peak = peak.unwrap_or_default();
+    if peak < fleet::FULL * 95 / 100 {
+        seen.fail(format!(
+            "the fleet had at most {peak} of {} connections",
+            fleet::FULL
+        ));
     }
     let (without_slot, rejected) = (stat("full_rejected"), seen.tally.rejected);
     if without_slot != rejected {
         seen.fail(format!(
-            "{rejected} connections rejected, {without_slot} of them for want of a slot"
+            "{rejected} connections were rejected, but {without_slot} found no slot"
         ));
     }
-    // 3 in a million are documented; by chance, a few more in a short run
-    let documented = seen.tally.opened * 3 / 1_000_000 + 5;
-    if without_slot > documented {
+    // 3 in a million are documented. A short run may have a few more by chance.
+    let allowed = seen.tally.opened * 3 / 1_000_000 + 5;
+    if without_slot > allowed {
         seen.fail(format!(
-            "{without_slot} connections found no slot, {documented} may"
+            "{without_slot} connections found no slot, expected at most {allowed}"
         ));
     }
     if stat("table_full") != 0 {
-        seen.fail(format!("{} connections are uncounted", stat("table_full")));
+        seen.fail(format!(
+            "{} connections were admitted uncounted, expected 0",
+            stat("table_full")
+        ));
     }
 }
 
@@ -350,9 +359,9 @@ fn sleep_until(time: Instant) {
     sleep(time.saturating_duration_since(Instant::now()));
 }
 
-/// What a panic says.
+/// Returns the message of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic without a text").to_owned()
+    text.unwrap_or("a panic without a message").to_owned()
 }
