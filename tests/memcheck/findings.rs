@@ -1,35 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What valgrind wrote: a file for each process, in text.
+//! The output of valgrind: a text file per process.
 //!
-//! Not in XML: there, valgrind 3.19 leaves out what it finds in a process made by
-//! `fork`.
+//! It is not XML, because valgrind 3.19 leaves findings in forked processes out of its XML.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::path::Path;
 
-/// What a frame of ours has in its name or file: of the module's C all is in files
-/// `tcm_*.c` and `tcp_conn_limit_mod.c`, of the library all is called by functions of
-/// these names, and the hooks in the core are ours, too.
+/// Parts of the function or file name of this project's frames. The module's C is in files
+/// `tcm_*.c` and `tcp_conn_limit_mod.c`, the library is called through functions with these
+/// names, and the hooks in the core also belong to this project.
 const OURS: [&str; 4] = ["tcl_", "tcm_", "tcp_conn_limit", "tcp_conn_hooks"];
 
-/// Before the stack on which a value was made that has not been set.
+/// The line before the stack that created an uninitialised value.
 const MADE_ON_STACK: &str = "value was created by a stack allocation";
 
-/// A map that allocates.
+/// A map, in the frame that allocates it.
 const MAP: &str = "hashbrown::raw::RawTable";
 
-/// What valgrind says of a process.
+/// The valgrind report of a process.
 pub(crate) struct Report {
     pub(crate) pid: u64,
     pub(crate) findings: Vec<Finding>,
-    /// It says all: the process ended and was looked at.
-    pub(crate) is_whole: bool,
+    /// Whether the report is complete: the process ended and valgrind checked it.
+    pub(crate) is_complete: bool,
 }
 
 impl Report {
-    /// The reports in a folder, each with the number of its process as its name.
+    /// Reads the reports in a folder. The name of each is the PID of its process.
     pub(crate) fn read_all(folder: &Path) -> Vec<Self> {
         let entries = fs::read_dir(folder).expect("the reports can be listed");
         let paths = entries.map(|entry| entry.expect("a report").path());
@@ -40,12 +39,12 @@ impl Report {
         let name = path.file_name().and_then(|name| name.to_str());
         let pid = name.and_then(|name| name.parse().ok());
         let bytes = fs::read(path).expect("a report can be read");
-        let pid = pid.expect("the report of a process has its number as name");
+        let pid = pid.expect("the name of a report is a PID");
         Self::of(pid, &String::from_utf8_lossy(&bytes))
     }
 
     fn of(pid: u64, text: &str) -> Self {
-        // ==123== Invalid write of size 1
+        // A line reads: ==123== Invalid write of size 1
         let mark = format!("=={pid}==");
         let lines: Vec<&str> = text
             .lines()
@@ -55,12 +54,12 @@ impl Report {
         Self {
             pid,
             findings: paragraphs.filter_map(Finding::new).collect(),
-            is_whole: lines.iter().any(|line| line.contains("ERROR SUMMARY:")),
+            is_complete: lines.iter().any(|line| line.contains("ERROR SUMMARY:")),
         }
     }
 }
 
-/// An error or a leak: what it is, and one or more stacks.
+/// An error or a leak: its description and one or more stacks.
 pub(crate) struct Finding(Vec<String>);
 
 impl Finding {
@@ -74,22 +73,22 @@ impl Finding {
         frames(&self.0)
     }
 
-    /// Whether code of ours had a part in it.
+    /// Returns whether code of this project was involved.
     pub(crate) fn is_ours(&self) -> bool {
-        // Valgrind knows of each process apart which bytes have a value. The core
-        // copies an address with bytes that have none from its stack to shared
-        // memory; when another process has used that memory for something else, the
-        // first one still counts these bytes as without a value, and so whatever is
-        // read from there, connections and their addresses. So of a value it matters
-        // where it was made, if that was on a stack.
+        // Valgrind tracks for each process separately which bytes are initialised. The core
+        // copies an address with uninitialised bytes from its stack to shared memory. When
+        // another process then writes that memory, valgrind in the first process still
+        // treats these bytes as uninitialised, and so everything that is read from there,
+        // such as connections and their addresses. So if an uninitialised value was created
+        // on a stack, only the stack that created it counts.
         let made = self.0.iter().position(|line| line.contains(MADE_ON_STACK));
         let mut frames = frames(&self.0[made.unwrap_or_default()..]);
         let is_ours = frames.any(|frame| OURS.iter().any(|text| frame.contains(text)));
         is_ours && !self.is_map()
     }
 
-    /// Not lost: a map points into the middle of its allocation only, and valgrind
-    /// does not count that as certain.
+    /// Returns whether the finding is only a map, which is not lost: a map points into the
+    /// middle of its allocation, and valgrind reports such a block as possibly lost.
     fn is_map(&self) -> bool {
         let mut frames = self.frames();
         self.0[0].contains("are possibly lost") && frames.any(|frame| frame.contains(MAP))
@@ -112,7 +111,7 @@ impl Display for Finding {
 }
 
 #[test]
-fn a_report_is_understood() {
+fn report_is_parsed() {
     let report = Report::of(
         12,
         "==12== Memcheck, a memory error detector\n\
@@ -132,17 +131,17 @@ fn a_report_is_understood() {
          ==12==    by 0x10917A: main (main.c:4)\n\
          ==12== \n",
     );
-    assert!(!report.is_whole);
+    assert!(!report.is_complete);
     let [error, leak] = &report.findings[..] else {
         panic!("{} findings", report.findings.len());
     };
     assert!(error.is_ours() && !error.is_leak(), "{error}");
     assert!(!leak.is_ours() && leak.is_leak(), "{leak}");
-    assert!(Report::of(12, "==12== ERROR SUMMARY: 0 errors\n").is_whole);
+    assert!(Report::of(12, "==12== ERROR SUMMARY: 0 errors\n").is_complete);
 }
 
 #[test]
-fn whose_a_finding_is() {
+fn finding_is_attributed_by_its_stacks() {
     let is_ours = |lines: &[&str]| Finding::new(lines).expect("a stack").is_ours();
     let used = [
         " Use of uninitialised value of size 8",

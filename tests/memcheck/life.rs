@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! All that happens to a server in its life: start, load, reports, changes and
-//! mistakes, end under load.
+//! The life of a server: start, load, reports, changes and mistakes, and its end under load.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -16,7 +15,7 @@ const STEPS: usize = 300;
 
 const RULES: &str = "127.91.0.0/16=2\n127.92.0.0/16=unlimited\n2001:db8::/32=7\n";
 
-/// Asks for all that a script can ask for.
+/// A script that uses every function and variable of the module.
 const ROUTE: &str = r#"
 request_route {
 	tcp_conn_limit_get("$si", "connections", "$var(n)");
@@ -43,11 +42,11 @@ pub(crate) fn config(mode: Mode) -> Config {
     mode.with_module()
         .limit(LIMIT as i64)
         .rule("127.93.0.0/16=1")
-        // Who asks by HTTP is a client, too.
+        // Clients that ask over HTTP also count as connections.
         .rule("127.0.0.1=unlimited")
         .rules_file(RULES)
         .param("log_interval", 1)
-        // At its end each process lists by places what is left of its memory.
+        // At its end each process logs what is left of its memory, by place in the code.
         .core("memlog=1\nmem_summary=4")
         .module("pv.so")
         .module("xlog.so")
@@ -57,7 +56,7 @@ pub(crate) fn config(mode: Mode) -> Config {
         .tls()
 }
 
-/// Lets the server live; its log, and the processes it had.
+/// Runs the server from start to end. Returns its log, and its processes.
 pub(crate) fn live(mode: Mode, config: Config) -> (Log, Vec<u64>) {
     let server = config.start();
     let mut held = storm(mode, &server);
@@ -69,18 +68,18 @@ pub(crate) fn live(mode: Mode, config: Config) -> (Log, Vec<u64>) {
     events(&server);
     server.scrape();
     mode.assert_audit_clean(&server);
-    // Enough for TCP main to have something to give back at its end.
+    // Hold some connections, so that TCP main must free something at its end.
     held.extend(server.admit_all(LIMIT, Via::Tcp, source(94, 0, 1)));
     held.extend(server.admit_all(1, Via::Tls, source(94, 0, 2)));
     let pids = pids(&server);
-    // The core complains of resets, and of what it was told wrong.
+    // The core logs errors about resets and about invalid commands.
     let log = mode.finish(server, &["core/tcp_read.c", "tcp_conn_limit", "tls"]);
     drop(held);
     (log, pids)
 }
 
-/// Connections that come and go at random, many of them over the limit. Returns
-/// those that stay.
+/// Opens and closes connections at random, many of them over the limit. Returns those that
+/// stay open.
 fn storm(mode: Mode, server: &Server) -> Vec<Client> {
     let mut random = SmallRng::seed_from_u64(1);
     let mut held: Vec<Client> = Vec::new();
@@ -106,7 +105,7 @@ fn storm(mode: Mode, server: &Server) -> Vec<Client> {
     held
 }
 
-/// Every report, in all of its forms.
+/// Fetches every report in all of its forms.
 fn reports(server: &Server) {
     for by in ["connections", "rejected", "peak"] {
         let top = server.rpc("tcp_conn_limit.top", json!([400, by]));
@@ -131,13 +130,20 @@ fn reports(server: &Server) {
     server.kamcmd(&["tcp_conn_limit.rules"]);
 }
 
-/// Many rules and none, files with mistakes and no file.
+/// Loads many rules, no rules, files with mistakes, and a missing file.
 fn reloads(server: &Server) {
     let reload = || server.try_rpc("tcp_conn_limit.reload", json!([]));
     let many: String = (0..1000u32)
         .map(|n| format!("10.{}.{}.0/24={}\n", n >> 8, n & 255, n + 1))
         .collect();
-    for rules in [many.as_str(), "", "# none\n", RULES, "127.90.0.2=9", RULES] {
+    for rules in [
+        many.as_str(),
+        "",
+        "# no rules\n",
+        RULES,
+        "127.90.0.2=9",
+        RULES,
+    ] {
         server.write_rules(rules);
         reload().expect("rules without mistakes");
     }
@@ -153,13 +159,13 @@ fn reloads(server: &Server) {
         server.write_rules(rules);
         reload().expect_err("rules with a mistake");
     }
-    std::fs::remove_file(server.dir().join("rules")).expect("the file is there");
+    std::fs::remove_file(server.dir().join("rules")).expect("the file exists");
     reload().expect_err("no file");
     server.write_rules(RULES);
     reload().expect("rules without mistakes");
 }
 
-/// Every setting changes while there are connections.
+/// Changes every setting while connections are open.
 fn settings(server: &Server) {
     let from = source(95, 0, 1);
     let mut held = server.admit_all(LIMIT, Via::Tcp, from);
@@ -182,7 +188,7 @@ fn settings(server: &Server) {
     server.rpc("tcp_conn_limit.reset_stats", json!([]));
 }
 
-/// Commands with arguments that they do not take.
+/// Sends commands with invalid arguments.
 fn mistakes(server: &Server) {
     let long = "1".repeat(3000);
     for (command, params) in [
@@ -202,7 +208,7 @@ fn mistakes(server: &Server) {
     }
 }
 
-/// What a script asks, in the process that has the request.
+/// Runs the script, in the process that handles the request.
 fn script(server: &Server) {
     let mut client = server.admit(Via::Tcp, source(96, 0, 1));
     for _ in 0..5 {
@@ -213,15 +219,15 @@ fn script(server: &Server) {
     }
 }
 
-/// Rejections are told in the log and to the script.
+/// Checks that rejections are logged and reach the script.
 fn events(server: &Server) {
     let _held = server.admit_all(LIMIT, Via::Tcp, source(97, 0, 1));
-    let is_told = |text: &str| !server.log().lines_with(text).is_empty();
+    let is_logged = |text: &str| !server.log().lines_with(text).is_empty();
     until("an event of a rejection", || {
         server.reject(Via::Tcp, source(97, 0, 1));
-        is_told("event of 127.97.0.1 default")
+        is_logged("event of 127.97.0.1 default")
     });
-    assert!(is_told("rejected connection from 127.97.0.1"));
+    assert!(is_logged("rejected connection from 127.97.0.1"));
 }
 
 fn pids(server: &Server) -> Vec<u64> {

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! memcheck: a whole life of a real Kamailio with the module, all of its processes
-//! under valgrind.
+//! memcheck: a real Kamailio with the module from start to end, with all its processes under
+//! valgrind.
 //!
 //! ```text
 //! main ─┬─ life       what happens to the server
-//!       └─ findings   what valgrind says of it, and of whose code
+//!       └─ findings   valgrind's findings, and whether they are ours
 //! ```
 //!
-//! An error or a leak fails the test when a frame of ours is in one of its stacks.
-//! What the core does without us is counted and told. Valgrind sees what was taken
-//! by `malloc`, which is all that the library takes. Kamailio's modules take theirs
-//! from a pool of the process; what the module still has of it at the end is told by
-//! Kamailio itself, for each place in the code, and must be what it keeps for good.
+//! An error or a leak fails the test if a frame of this project is in one of its stacks.
+//! Findings in the core alone are counted and printed. Valgrind sees memory from `malloc`,
+//! which is all that the library allocates. Kamailio's modules allocate from a pool of the
+//! process. At the end Kamailio logs what the module still has of that pool, by place in the
+//! code; only what the module keeps on purpose may be left.
 #![forbid(unsafe_code)]
 
 mod findings;
@@ -37,12 +37,12 @@ use harness::Log;
 use mode::{Mode, interposed};
 
 #[test]
-fn attached_by_hooks() {
+fn whole_life_with_hooks() {
     whole_life(Mode::Module);
 }
 
 #[test]
-fn attached_by_interposing() {
+fn whole_life_interposed() {
     interposed(whole_life);
 }
 
@@ -53,11 +53,11 @@ fn whole_life(mode: Mode) {
     let config = life::config(mode).run_by(&[
         "valgrind",
         "--leak-check=full",
-        // Indirect: what only something lost points to.
+        // Indirect: blocks that only lost blocks point to.
         "--show-leak-kinds=definite,indirect,possible",
         // See `findings`.
         "--track-origins=yes",
-        // Calls of ours are to be seen from deep below, and through inlining.
+        // Deep enough to show frames of this project under calls and inlined functions.
         "--num-callers=60",
         "--child-silent-after-fork=no",
         &logs,
@@ -67,35 +67,42 @@ fn whole_life(mode: Mode) {
     for pid in &pids {
         let report = reports.iter().find(|report| report.pid == *pid);
         assert!(
-            report.is_some_and(|report| report.is_whole),
-            "valgrind did not come to an end with {pid} of {pids:?}\n{log}"
+            report.is_some_and(|report| report.is_complete),
+            "valgrind did not complete its report of {pid}, of {pids:?}\n{log}"
         );
     }
     let findings = || reports.iter().flat_map(|report| &report.findings);
     let (ours, others): (Vec<_>, Vec<_>) = findings().partition(|finding| finding.is_ours());
     let texts: Vec<_> = ours.iter().map(ToString::to_string).collect();
-    assert!(texts.is_empty(), "of ours:\n{}", texts.join("\n"));
+    assert!(
+        texts.is_empty(),
+        "findings in this project:\n{}",
+        texts.join("\n")
+    );
     assert_pool_is_clean(&log);
     let leaks = others.iter().filter(|finding| finding.is_leak()).count();
     let line = format!(
-        "memcheck: {}: {} processes, none of ours: 0 errors, 0 leaks; \
-         of Kamailio alone: {} errors, {leaks} leaks; {} s\n",
+        "memcheck: {}: {} processes; in this project: 0 errors, 0 leaks; \
+         in Kamailio alone: {} errors, {leaks} leaks; {} s\n",
         mode.attached(),
         reports.len(),
         others.len() - leaks,
         began.elapsed().as_secs(),
     );
-    // Not println, which nobody sees unless a test fails.
+    // The test harness shows what println!() writes only if a test fails.
     io::stderr().write_all(line.as_bytes()).expect("stderr");
 }
 
-/// Of Kamailio's memory of each process the module has at the end what it keeps
-/// for good: its rules.
+/// Checks that at the end the module has only its rules left in the memory pool of each
+/// process, which it keeps on purpose.
 #[track_caller]
 fn assert_pool_is_clean(log: &Log) {
-    // count= 2 size= 96 bytes from tcp_conn_limit: tcm_params.c: rule_param(49)
+    // A line reads: count= 2 size= 96 bytes from tcp_conn_limit: tcm_params.c: rule_param(49)
     let of_ours = log.lines_with("bytes from tcp_conn_limit: ");
-    assert!(!of_ours.is_empty(), "nothing is told of the pool:\n{log}");
+    assert!(
+        !of_ours.is_empty(),
+        "the log has no line about the pool:\n{log}"
+    );
     let lost: Vec<_> = of_ours
         .into_iter()
         .filter(|line| !line.contains(": tcm_params.c: "))
