@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Memory that ends where it says: whoever reads or writes one byte more ends the
-//! process. This finds on the stable toolchain what AddressSanitizer would.
+//! Memory with an exact end: an access one byte beyond it ends the process. This finds
+//! overruns on the stable toolchain, without AddressSanitizer.
 
 use core::ffi::c_void;
 
 const PAGE: usize = 4096;
 
-/// What is written to memory before others write to it.
+/// The value that memory has before the tested code writes to it.
 const UNTOUCHED: u8 = 0xA5;
 
-/// Some pages, and after them one that nobody may touch.
+/// Some pages, followed by a page without access.
 pub struct Edge {
     start: *mut u8,
     size: usize,
 }
 
 impl Edge {
-    /// With room for `pages` pages.
+    /// Maps `pages` pages and a guard page.
     pub fn new(pages: usize) -> Edge {
         let size = pages * PAGE;
-        // SAFETY: asks for new memory; a failure is seen below.
+        // SAFETY: this maps new memory and touches no other. A failure is checked below.
         let start = unsafe {
             libc::mmap(
                 core::ptr::null_mut(),
@@ -32,53 +32,53 @@ impl Edge {
         };
         assert_ne!(start, libc::MAP_FAILED, "no memory");
         let start = start.cast::<u8>();
-        // SAFETY: the last page of those just mapped.
+        // SAFETY: this is the last page of the new mapping.
         let code =
             unsafe { libc::mprotect(start.add(size).cast::<c_void>(), PAGE, libc::PROT_NONE) };
         assert_eq!(code, 0, "no guard page");
         Edge { start, size }
     }
 
-    /// A copy of `bytes` at the edge.
+    /// Copies `bytes` to the edge, and returns a pointer to the copy.
     pub fn put(&mut self, bytes: &[u8]) -> *mut u8 {
         let at = self.at(bytes.len());
-        // SAFETY: `at` is followed by so many bytes of this memory.
+        // SAFETY: `at` is followed by that many bytes of this memory.
         unsafe { at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         at
     }
 
-    /// Room for `count` values at the edge.
+    /// Returns a pointer to `count` values at the edge, all of whose bytes are `UNTOUCHED`.
     pub fn room<T>(&mut self, count: usize) -> *mut T {
         let size = count * size_of::<T>();
         let at = self.at(size);
-        // SAFETY: as above.
+        // SAFETY: `at` is followed by `size` bytes of this memory.
         unsafe { at.write_bytes(UNTOUCHED, size) };
-        // aligned: a page is, and so is a whole number of values before its end
+        // The pointer is aligned: it lies a whole number of values before a page.
         at.cast()
     }
 
-    /// The first `filled` of `count` values for which there was [`room`](Self::room).
+    /// Reads the first `filled` of the `count` values at [`room`](Self::room).
     ///
     /// # Panics
     ///
-    /// If those after them were touched.
+    /// If the values after them were written.
     ///
     /// # Safety
     ///
-    /// `filled` values of this type, which is made of integers, were written to what
-    /// `room` has returned for the same `count`.
+    /// `room` must have been called last, for the same type and `count`. The type must
+    /// consist of integers, and `filled` values must have been written.
     pub unsafe fn read<T>(&self, count: usize, filled: usize) -> Vec<T> {
         assert!(filled <= count, "{filled} of {count} written");
         let at = self.at(count * size_of::<T>());
-        // SAFETY: the bytes from `at` to the edge, all of them written by `room`.
+        // SAFETY: these are the bytes from `at` to the edge, all of which `room` has written.
         let bytes = unsafe { core::slice::from_raw_parts(at, count * size_of::<T>()) };
         let rest = &bytes[filled * size_of::<T>()..];
         assert!(
             rest.iter().all(|byte| *byte == UNTOUCHED),
-            "more than said was written"
+            "bytes were written beyond the reported values"
         );
-        // SAFETY: so many values, as the caller promises; they are integers and arrays of
-        // them, so that a copy does no harm.
+        // SAFETY: the caller guarantees that `filled` values were written. They consist of
+        // integers, so copying them is sound.
         (0..filled)
             .map(|i| unsafe { at.cast::<T>().add(i).read() })
             .collect()
@@ -86,14 +86,14 @@ impl Edge {
 
     fn at(&self, size: usize) -> *mut u8 {
         assert!(size <= self.size, "{size} bytes do not fit");
-        // SAFETY: within the memory, as was just seen.
+        // SAFETY: the assertion above keeps the result within the memory.
         unsafe { self.start.add(self.size - size) }
     }
 }
 
 impl Drop for Edge {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new`, and nobody else knows of it.
+        // SAFETY: `new` mapped this memory, and no reference to it is left.
         unsafe { libc::munmap(self.start.cast(), self.size + PAGE) };
     }
 }

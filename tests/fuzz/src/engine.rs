@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The C ABI, called as C would: all that it is given and all that it fills lies at
-//! an edge. And the host that it reports to.
+//! The C ABI, called as from C, and the host that it reports to. All inputs and outputs lie
+//! at an [`Edge`].
 
 use core::cell::RefCell;
 use core::ffi::{CStr, c_char, c_void};
@@ -27,7 +27,7 @@ struct Event {
     would: i32,
 }
 
-/// `struct tcl_host`.
+/// `struct tcl_host` of include/tcl_host.h.
 #[repr(C)]
 struct Host {
     log: Option<unsafe extern "C" fn(i32, *const c_char)>,
@@ -45,9 +45,9 @@ static HOST: Host = Host {
 pub static CLOCK: AtomicU32 = AtomicU32::new(0);
 
 unsafe extern "C" fn log(level: i32, line: *const c_char) {
-    // SAFETY: a string, as tcl_host.h says.
+    // SAFETY: `line` is a string, as tcl_host.h says.
     let line = unsafe { CStr::from_ptr(line) }.to_bytes();
-    assert!(level != 0, "an error: {}", line.escape_ascii());
+    assert!(level != 0, "logged an error: {}", line.escape_ascii());
     assert!(!line.is_empty() && line.iter().all(|byte| (b' '..=b'~').contains(byte)));
 }
 
@@ -56,14 +56,14 @@ unsafe extern "C" fn now() -> u32 {
 }
 
 unsafe extern "C" fn rejected(event: *const Event) {
-    // SAFETY: valid during the call, as tcl_host.h says.
+    // SAFETY: the event is valid during the call, as tcl_host.h says.
     let event = unsafe { &*event };
     for text in [event.source, event.rule] {
-        // SAFETY: as above.
+        // SAFETY: the texts of the event are strings, valid during the call.
         let text = unsafe { CStr::from_ptr(text) }.to_bytes();
         assert!(!text.is_empty() && text.len() < TCL_SOURCE_TEXT);
     }
-    // one that was counted is gone if the statistics were reset since
+    // `rejected` is not checked: it may be 0 if the statistics were reset since.
     assert!(event.limit >= 0 && (0..=1).contains(&event.would));
 }
 
@@ -73,22 +73,23 @@ thread_local! {
     static ERROR: RefCell<Edge> = RefCell::new(Edge::new(1));
 }
 
-/// Room for a sentence: all of it.
+/// A buffer size that holds every error message.
 pub const ENOUGH: usize = 1024;
 
-/// Makes the limiter of this process, after a look at what the functions say before.
+/// Creates the limiter of this process, after checking the functions without one.
 pub fn start(config: tcl_config) {
-    before();
-    // a panic ends the process where it happens, not at the C boundary
+    check_uninitialised();
+    // tcl_init() replaces the panic hook. Restore it, so a panic ends the process where it
+    // happens and not at the C boundary.
     let hook = take_hook();
     let (code, sentence) = init(Some(&config), true, ENOUGH);
     set_hook(hook);
     assert_eq!(code, TCL_OK, "{sentence}");
 }
 
-/// What all functions say before there is a limiter.
-fn before() {
-    attach(3);
+/// Checks the answers of all functions before there is a limiter.
+fn check_uninitialised() {
+    set_worker(3);
     assert_eq!(check(&[127, 0, 0, 1]), 0);
     assert_eq!(opened(&[127, 0, 0, 1]), 0);
     assert_eq!((closed(0), closed(1)), (TCL_OK, TCL_EINIT));
@@ -118,27 +119,27 @@ fn before() {
     assert!(Audit::begin(1).is_none());
 }
 
-/// A sentence as it was written to a buffer of `size` bytes; `None` if nothing was.
+/// Returns the error message in a buffer of `size` bytes, or `None` if there is none.
 fn sentence(edge: &Edge, size: usize) -> Option<String> {
     if size == 0 {
         return None;
     }
-    // SAFETY: bytes, of which `room` has written all.
+    // SAFETY: `room` has written all of these bytes.
     let bytes: Vec<u8> = unsafe { edge.read(size, size) };
     let length = bytes.iter().position(|byte| *byte == 0)?;
-    let text = String::from_utf8(bytes[..length].to_vec()).expect("a sentence in UTF-8");
+    let text = String::from_utf8(bytes[..length].to_vec()).expect("an error message in UTF-8");
     assert!(
         !text.chars().any(char::is_control),
-        "not for a log: {text:?}"
+        "control character: {text:?}"
     );
-    // nothing after its end
-    // SAFETY: so many bytes were written.
+    // This checks that nothing was written after its end.
+    // SAFETY: the message and its NUL were written.
     let _: Vec<u8> = unsafe { edge.read(size, length + 1) };
     Some(text)
 }
 
-/// Calls `call` with room for a sentence of `size` bytes. Its code and the sentence,
-/// which there is with `failures` and otherwise not.
+/// Calls `call` with a buffer of `size` bytes for an error message. Returns its code and the
+/// message. Checks that there is a message exactly for the codes in `failures`.
 fn with_error(
     size: usize,
     failures: &[i32],
@@ -165,13 +166,13 @@ pub fn init(config: Option<&tcl_config>, host: bool, size: usize) -> (i32, Strin
         null()
     };
     let failures = [TCL_EARG, ffi::TCL_EALREADY, ffi::TCL_EMEM];
-    // SAFETY: null or valid; the functions of HOST are there until the end.
+    // SAFETY: the pointers are null or valid, and HOST is a static.
     with_error(size, &failures, |error, size| unsafe {
         ffi::tcl_init(config, host, error, size)
     })
 }
 
-/// `tcl_rules_load()`; with no texts the pointer to them is null.
+/// `tcl_rules_load()`. Without texts the pointer to them is null.
 pub fn rules_load(texts: &[Option<&CStr>], file: Option<&CStr>, size: usize) -> (i32, String) {
     let texts: Vec<_> = texts
         .iter()
@@ -185,17 +186,18 @@ pub fn rules_load(texts: &[Option<&CStr>], file: Option<&CStr>, size: usize) -> 
     let file = file.map_or(null(), CStr::as_ptr);
     let failures = [TCL_EARG, TCL_ERULES, ffi::TCL_ELOCKED, ffi::TCL_EMEM];
     with_error(size, &failures, |error, size| {
-        // SAFETY: so many strings or nulls, a string or null, and room for `size`.
+        // SAFETY: there are that many pointers, each a string or null; `file` is a string or
+        // null; and `error` has `size` bytes.
         unsafe { ffi::tcl_rules_load(pointer, texts.len() as u32, file, error, size) }
     })
 }
 
 /// `tcl_set_worker()`.
-pub fn attach(worker: u32) {
+pub fn set_worker(worker: u32) {
     ffi::tcl_set_worker(worker);
 }
 
-/// Calls `call` with a copy of `bytes`; of no bytes, with null.
+/// Calls `call` with a copy of `bytes`, or with null if there are none.
 fn with_bytes<T>(bytes: &[u8], call: impl FnOnce(*const u8, u32) -> T) -> T {
     INPUT.with_borrow_mut(|edge| {
         let pointer = if bytes.is_empty() {
@@ -209,7 +211,7 @@ fn with_bytes<T>(bytes: &[u8], call: impl FnOnce(*const u8, u32) -> T) -> T {
 
 /// `tcl_check()`.
 pub fn check(address: &[u8]) -> i32 {
-    // SAFETY: null or so many bytes.
+    // SAFETY: the pointer is null or has that many bytes.
     with_bytes(address, |bytes, length| unsafe {
         ffi::tcl_check(bytes, length)
     })
@@ -217,7 +219,7 @@ pub fn check(address: &[u8]) -> i32 {
 
 /// `tcl_opened()`.
 pub fn opened(address: &[u8]) -> u64 {
-    // SAFETY: null or so many bytes.
+    // SAFETY: the pointer is null or has that many bytes.
     with_bytes(address, |bytes, length| unsafe {
         ffi::tcl_opened(bytes, length)
     })
@@ -228,48 +230,48 @@ pub fn closed(token: u64) -> i32 {
     ffi::tcl_closed(token)
 }
 
-/// The family in the first bytes of a socket address, and how many bytes it must have
-/// at least.
+/// Returns the family in the first bytes of a socket address, and the minimum size of its
+/// addresses.
 pub fn family(sockaddr: &[u8]) -> Option<(i32, usize)> {
     let family = u16::from_ne_bytes([*sockaddr.first()?, *sockaddr.get(1)?]).into();
-    let least = match family {
+    let min = match family {
         libc::AF_INET => size_of::<libc::sockaddr_in>(),
         libc::AF_INET6 => size_of::<libc::sockaddr_in6>(),
         _ => 2,
     };
-    Some((family, least))
+    Some((family, min))
 }
 
-/// `tcp_connection_limit_srcip()`; `None` if the address is shorter than it must be,
-/// and the caller was wrong to call. At any alignment. No bytes: null.
+/// `tcp_connection_limit_srcip()`, at any alignment, with null for no bytes. Returns `None`
+/// without a call if the address is too short for its family, which the function requires.
 pub fn check_sockaddr(sockaddr: &[u8], limit: i32) -> Option<i32> {
-    if !sockaddr.is_empty() && family(sockaddr).is_none_or(|(_, least)| sockaddr.len() < least) {
+    if !sockaddr.is_empty() && family(sockaddr).is_none_or(|(_, min)| sockaddr.len() < min) {
         return None;
     }
     let answer = with_bytes(sockaddr, |bytes, _| {
-        // SAFETY: null, or as large as its family tells.
+        // SAFETY: the pointer is null, or the address is as large as its family requires.
         unsafe { ffi::tcp_connection_limit_srcip(bytes.cast_mut().cast(), limit) }
     });
     Some(answer)
 }
 
-/// Calls `call` with room for one value, or null. `None` if nothing was written.
-fn with_place<T>(call: impl FnOnce(*mut T) -> i32) -> (i32, Option<T>) {
+/// Calls `call` with room for one value. Returns its code, and the value if it was written.
+fn with_value<T>(call: impl FnOnce(*mut T) -> i32) -> (i32, Option<T>) {
     OUTPUT.with_borrow_mut(|edge| {
         let code = call(edge.room(1));
         let filled = usize::from(code == TCL_OK);
-        // SAFETY: written if the function says so.
+        // SAFETY: the function writes the value if it returns TCL_OK.
         (code, unsafe { edge.read(1, filled) }.pop())
     })
 }
 
-/// Calls `call` with room for `room` values. `Err` of a code below zero, else what was
-/// written and the code.
+/// Calls `call` with room for `room` values. Returns a code below zero as `Err`, otherwise
+/// the values that were written, and the code.
 fn with_room<T>(room: usize, call: impl FnOnce(*mut T, u32) -> i32) -> Result<(Vec<T>, i32), i32> {
     OUTPUT.with_borrow_mut(|edge| {
         let code = call(edge.room(room), room as u32);
         let filled = usize::try_from(code).unwrap_or(0).min(room);
-        // SAFETY: so many were written if the function says so.
+        // SAFETY: the function writes as many values as its code says, at most `room`.
         let values = unsafe { edge.read(room, filled) };
         if code < 0 {
             Err(code)
@@ -281,27 +283,27 @@ fn with_room<T>(room: usize, call: impl FnOnce(*mut T, u32) -> i32) -> Result<(V
 
 /// `tcl_stats()`.
 pub fn stats() -> (i32, Option<tcl_stats>) {
-    // SAFETY: valid for writing.
-    with_place(|stats| unsafe { ffi::tcl_stats(stats) })
+    // SAFETY: the pointer is valid for writes.
+    with_value(|stats| unsafe { ffi::tcl_stats(stats) })
 }
 
 /// `tcl_get()`.
 pub fn get(address: &[u8]) -> (i32, Option<tcl_source>) {
     with_bytes(address, |bytes, length| {
-        // SAFETY: null or so many bytes; valid for writing.
-        with_place(|source| unsafe { ffi::tcl_get(bytes, length, source) })
+        // SAFETY: `bytes` is null or has that many bytes, and `source` is valid for writes.
+        with_value(|source| unsafe { ffi::tcl_get(bytes, length, source) })
     })
 }
 
 /// `tcl_top()`.
 pub fn top(room: usize, by: i32) -> Result<Vec<tcl_source>, i32> {
-    // SAFETY: room for so many.
+    // SAFETY: there is room for `room` values.
     let (top, code) = with_room(room, |to, room| unsafe { ffi::tcl_top(to, room, by) })?;
     assert_eq!(top.len(), code as usize);
     Ok(top)
 }
 
-/// `tcl_list()`: the sources, and how many there are.
+/// `tcl_list()`: the sources that fit, and the number of all.
 pub fn list(
     prefix: Option<&CStr>,
     room: usize,
@@ -312,7 +314,8 @@ pub fn list(
     let mut written = Err(TCL_OK);
     let (code, sentence) = with_error(size, &[TCL_EARG], |error, size| {
         written = with_room(room, |to, room| {
-            // SAFETY: null or a string; room for so many sources and bytes.
+            // SAFETY: `prefix` is null or a string, and there is room for `room` sources and
+            // `size` bytes.
             unsafe { ffi::tcl_list(prefix, to, room, &mut total, error, size) }
         });
         written
@@ -331,15 +334,15 @@ pub fn list(
     }
 }
 
-/// `tcl_rules()`: as many as there was room for, and how many there are.
+/// `tcl_rules()`: the rules that fit, and the number of all.
 pub fn rules(room: usize) -> Result<(Vec<tcl_rule>, i32), i32> {
-    // SAFETY: room for so many.
+    // SAFETY: there is room for `room` values.
     with_room(room, |to, room| unsafe { ffi::tcl_rules(to, room) })
 }
 
-/// `tcl_suggest()`: as above.
+/// `tcl_suggest()`: the suggestions that fit, and the number of all.
 pub fn suggest(room: usize) -> Result<(Vec<tcl_suggestion>, i32), i32> {
-    // SAFETY: room for so many.
+    // SAFETY: there is room for `room` values.
     with_room(room, |to, room| unsafe { ffi::tcl_suggest(to, room) })
 }
 
@@ -347,7 +350,7 @@ const INTERPOSE_FAILURES: [i32; 2] = [ffi::TCL_EINTERPOSE, ffi::TCL_EALREADY];
 
 /// `tcl_interpose_find()`.
 pub fn interpose_find(size: usize) -> (i32, String) {
-    // SAFETY: room for `size` bytes.
+    // SAFETY: `error` has `size` bytes.
     with_error(size, &INTERPOSE_FAILURES, |error, size| unsafe {
         ffi::tcl_interpose_find(error, size)
     })
@@ -355,13 +358,13 @@ pub fn interpose_find(size: usize) -> (i32, String) {
 
 /// `tcl_interpose_attach()`.
 pub fn interpose_attach(size: usize) -> (i32, String) {
-    // SAFETY: as above.
+    // SAFETY: `error` has `size` bytes.
     with_error(size, &INTERPOSE_FAILURES, |error, size| unsafe {
         ffi::tcl_interpose_attach(error, size)
     })
 }
 
-/// An audit.
+/// A running audit.
 pub struct Audit(*mut ffi::tcl_audit);
 
 impl Audit {
@@ -374,23 +377,24 @@ impl Audit {
     /// `tcl_audit_connection()`.
     pub fn connection(&mut self, address: &[u8], token: u64) -> i32 {
         with_bytes(address, |bytes, length| {
-            // SAFETY: of tcl_audit_begin(); null or so many bytes.
+            // SAFETY: tcl_audit_begin() returned the audit; `bytes` is null or has that many.
             unsafe { ffi::tcl_audit_connection(self.0, bytes, length, token) }
         })
     }
 
     /// `tcl_audit_counts()`.
     pub fn counts(&mut self) -> i32 {
-        // SAFETY: of tcl_audit_begin().
+        // SAFETY: tcl_audit_begin() returned the audit.
         unsafe { ffi::tcl_audit_counts(self.0) }
     }
 
     /// `tcl_audit_result()`.
     pub fn result(&mut self, room: usize) -> (tcl_audit_sums, Vec<tcl_difference>) {
-        // SAFETY: integers, for which zeros are valid.
+        // SAFETY: the struct consists of integers, for which zeros are valid.
         let mut sums: tcl_audit_sums = unsafe { core::mem::zeroed() };
         let differences = with_room(room, |to, room| {
-            // SAFETY: of tcl_audit_begin(); valid for writing; room for so many.
+            // SAFETY: tcl_audit_begin() returned the audit, `sums` is valid for writes, and
+            // there is room for `room` differences.
             unsafe { ffi::tcl_audit_result(self.0, &mut sums, to, room) }
         });
         let (differences, code) = differences.expect("a result");
@@ -401,15 +405,15 @@ impl Audit {
 
 impl Drop for Audit {
     fn drop(&mut self) {
-        // SAFETY: of tcl_audit_begin(), and not used any more.
+        // SAFETY: tcl_audit_begin() returned the audit, and it is not used afterwards.
         unsafe { ffi::tcl_audit_end(self.0) };
     }
 }
 
-/// What functions say to null where they want something.
+/// Checks that functions report null pointers that they do not accept.
 pub fn nulls() {
     let nothing = null_mut::<c_void>();
-    // SAFETY: null is allowed in all these places.
+    // SAFETY: all these arguments may be null.
     let codes = unsafe {
         [
             ffi::tcl_stats(nothing.cast()),
@@ -426,11 +430,11 @@ pub fn nulls() {
         ]
     };
     assert_eq!(codes, [TCL_EARG; 11]);
-    // SAFETY: as above.
+    // SAFETY: the argument may be null.
     unsafe { ffi::tcl_audit_end(nothing.cast()) };
 }
 
-/// A text of the C ABI.
+/// Converts a text of the C ABI.
 pub fn text(text: &[c_char; TCL_SOURCE_TEXT]) -> String {
     let length = text.iter().position(|byte| *byte == 0).expect("a NUL");
     text[..length]
@@ -439,7 +443,7 @@ pub fn text(text: &[c_char; TCL_SOURCE_TEXT]) -> String {
         .collect()
 }
 
-/// The rule of a source in text: a prefix, or "default".
+/// Returns the text of a source's rule: a prefix, or "default".
 pub fn rule_text(rule: Option<impl fmt::Display>) -> String {
     rule.map_or_else(|| "default".to_owned(), |rule| rule.to_string())
 }

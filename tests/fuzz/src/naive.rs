@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Addresses and rules as the documentation tells of them, bit by bit.
+//! Addresses and rules as the documentation describes them, bit by bit.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// How many leading bits make a source, in IPv4 and IPv6.
+/// The number of leading bits that identify a source, for IPv4 and IPv6.
 pub type Lengths = (u32, u32);
 
-/// An address, IPv4-mapped IPv6 being IPv4.
+/// An address. IPv4-mapped IPv6 is stored as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     /// 32 or 128.
     width: u32,
-    /// From the highest bit on.
+    /// The bits of the address, from the highest bit down.
     bits: u128,
 }
 
 impl Address {
-    /// The address of these octets, if that is what they are.
+    /// The address with these octets, if they are one.
     pub fn of_octets(octets: &[u8]) -> Option<Address> {
         let octets = match octets.len() {
             4 => octets,
@@ -26,14 +26,14 @@ impl Address {
             _ => return None,
         };
         let mut bits = 0;
-        for (octet, place) in octets.iter().zip((0..16).rev()) {
-            bits |= u128::from(*octet) << (8 * place);
+        for (octet, index) in octets.iter().zip((0..16).rev()) {
+            bits |= u128::from(*octet) << (8 * index);
         }
         let width = 8 * octets.len() as u32;
         Some(Address { width, bits })
     }
 
-    /// The address that this text is.
+    /// Parses an address.
     pub fn of_text(text: &str) -> Option<Address> {
         match text.parse().ok()? {
             IpAddr::V4(address) => Address::of_octets(&address.octets()),
@@ -41,23 +41,23 @@ impl Address {
         }
     }
 
-    /// 4 or 16 octets.
+    /// The 4 or 16 octets of the address.
     pub fn octets(self) -> Vec<u8> {
         self.bits.to_be_bytes()[..self.width as usize / 8].to_vec()
     }
 
-    /// All bits from `length` on set to `bit`.
+    /// The address with all bits after the first `length` set to `bit`.
     pub fn filled(self, length: u32, bit: bool) -> Address {
         let mut filled = self;
         for i in length..self.width {
-            let place = 1 << (127 - i);
-            filled.bits = filled.bits & !place | if bit { place } else { 0 };
+            let mask = 1 << (127 - i);
+            filled.bits = filled.bits & !mask | if bit { mask } else { 0 };
         }
         filled
     }
 
-    /// The address before or after, around the end.
-    pub fn beside(self, after: bool) -> Address {
+    /// The next or the previous address; it wraps around.
+    pub fn neighbour(self, after: bool) -> Address {
         let one = 1u128 << (128 - self.width);
         let bits = match after {
             true => self.bits.wrapping_add(one),
@@ -66,7 +66,7 @@ impl Address {
         Address { bits, ..self }
     }
 
-    /// The source to which the address belongs.
+    /// The source that the address belongs to.
     pub fn source(self, lengths: Lengths) -> Net {
         let length = if self.is_v4() { lengths.0 } else { lengths.1 };
         Net {
@@ -75,7 +75,7 @@ impl Address {
         }
     }
 
-    /// Whether it is IPv4.
+    /// Returns whether the address is IPv4.
     pub fn is_v4(self) -> bool {
         self.width == 32
     }
@@ -85,31 +85,31 @@ impl Address {
     }
 }
 
-/// A prefix. Sorts as reports do: by family, network and length.
+/// A prefix. It sorts like reports: by family, network and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Net {
     /// Its first address.
     pub address: Address,
-    /// How many leading bits are those of all its addresses.
+    /// The number of leading bits that all its addresses share.
     pub length: u32,
 }
 
 impl Net {
-    /// Whether all of `other` is in it.
+    /// Returns whether it contains all of `other`.
     pub fn contains(self, other: Net) -> bool {
         self.address.width == other.address.width
             && self.length <= other.length
             && (0..self.length).all(|i| self.address.bit(i) == other.address.bit(i))
     }
 
-    /// The prefix that this text is, if a rule or a list may have it.
+    /// Parses a prefix. Returns `None` if a rule or a list may not have it.
     pub fn of_text(text: &str, lengths: Lengths) -> Option<Net> {
         let (address, length) = match text.find('/') {
             Some(at) => (&text[..at], Some(&text[at + 1..])),
             None => (text, None),
         };
         let address: IpAddr = address.trim_ascii().parse().ok()?;
-        let (octets, most) = match address {
+        let (octets, max) = match address {
             IpAddr::V4(address) => (address.octets().to_vec(), lengths.0),
             IpAddr::V6(address) => (address.octets().to_vec(), lengths.1),
         };
@@ -119,8 +119,8 @@ impl Net {
             None => width,
         };
         let address = Address::of_octets(&octets)?;
-        // IPv4-mapped IPv6 is to be written as IPv4
-        let fits = address.width == width && length <= most;
+        // IPv4-mapped IPv6 must be written as IPv4.
+        let fits = address.width == width && length <= max;
         (fits && address == address.filled(length, false)).then_some(Net { address, length })
     }
 }
@@ -143,19 +143,19 @@ impl fmt::Display for Net {
     }
 }
 
-/// The number that these digits are, if it is at most `most`.
-pub fn digits_of(digits: &str, most: u128) -> Option<u128> {
+/// Parses digits. Returns `None` if the number is above `max`.
+pub fn digits_of(digits: &str, max: u128) -> Option<u128> {
     let mut number = 0u128;
     for digit in digits.chars() {
         number = number * 10 + u128::from(digit.to_digit(10)?);
-        if number > most {
+        if number > max {
             return None;
         }
     }
     (!digits.is_empty()).then_some(number)
 }
 
-/// The rule that this text is; a limit of 0 is none.
+/// Parses a rule. A limit of 0 in the result means unlimited.
 pub fn rule(text: &str, lengths: Lengths) -> Option<(Net, i32)> {
     let at = text.find('=')?;
     let net = Net::of_text(text[..at].trim_ascii(), lengths)?;
@@ -169,7 +169,7 @@ pub fn rule(text: &str, lengths: Lengths) -> Option<(Net, i32)> {
     Some((net, limit))
 }
 
-/// The longest of `rules` for all of `source`.
+/// Returns the rule with the longest prefix that contains all of `source`.
 pub fn longest(rules: &[(Net, i32)], source: Net) -> Option<(Net, i32)> {
     let holding = rules.iter().filter(|(net, _)| net.contains(source));
     holding.max_by_key(|(net, _)| net.length).copied()

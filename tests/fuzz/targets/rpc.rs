@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What operators write: the texts that come with RPC commands, from scripts and from
-//! modparams, as the module's C reads them (`tcm_text.c`), and those that it hands on
-//! to the C ABI.
+//! Operators' text: arguments of RPC commands, texts from scripts and modparams, as the
+//! module's C parses them (`tcm_text.c`), and those that it passes on to the C ABI.
 //!
-//! Input: which of them, the room for an error, the text.
+//! Input: the kind of text, the room for an error message, the text.
 
 #![no_main]
 
@@ -29,7 +28,7 @@ struct Str {
     len: c_int,
 }
 
-// kamailio-glue/tcp_conn_limit/tcm_text.h
+// These are declared in kamailio-glue/tcp_conn_limit/tcm_text.h.
 unsafe extern "C" {
     fn tcm_text_source(text: *const Str, source: *mut tcl_source) -> c_int;
     fn tcm_text_number(text: *const Str, number: *mut c_int) -> c_int;
@@ -40,7 +39,7 @@ unsafe extern "C" {
     fn tcm_text_by(text: *const Str) -> c_int;
 }
 
-/// Who has connections, and how many.
+/// The sources with connections, and the number of each.
 static COUNTED: OnceLock<Vec<(Net, u32)>> = OnceLock::new();
 
 fn init() {
@@ -77,8 +76,8 @@ fn counted() -> &'static [(Net, u32)] {
     COUNTED.get().expect("init")
 }
 
-/// Calls `call` with `bytes` as the core holds a text: without a NUL, and nowhere if
-/// there are none.
+/// Calls `call` with `bytes` as the core holds a text: without a NUL, and with a null pointer
+/// if it is empty.
 fn with_str<T>(bytes: &[u8], call: impl FnOnce(*const Str) -> T) -> T {
     thread_local!(static EDGE: RefCell<Edge> = RefCell::new(Edge::new(256)));
     EDGE.with_borrow_mut(|edge| {
@@ -93,8 +92,8 @@ fn with_str<T>(bytes: &[u8], call: impl FnOnce(*const Str) -> T) -> T {
     })
 }
 
-/// The whole number that the text is. Blanks before it and a sign may be; -1 may come
-/// as the 64 bits that it is, without a sign, which is how jsonrpcs hands it on.
+/// Parses an integer. Leading blanks and a sign are allowed. A negative number may also come
+/// as its unsigned 64-bit value, which is how jsonrpcs passes it on.
 fn number(bytes: &[u8]) -> Option<i32> {
     let text = str::from_utf8(bytes).ok().filter(|text| text.len() < 24)?;
     let text = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
@@ -114,7 +113,7 @@ fn number(bytes: &[u8]) -> Option<i32> {
 
 fn numbers(bytes: &[u8]) {
     let mut read = 77;
-    // SAFETY: a str, and valid for writing.
+    // SAFETY: `text` is a valid str, and `read` is valid for writes.
     let code = with_str(bytes, |text| unsafe { tcm_text_number(text, &mut read) });
     assert_eq!((code == 0).then_some(read), number(bytes), "{code}");
     if code == 0 {
@@ -128,17 +127,17 @@ fn numbers(bytes: &[u8]) {
 }
 
 fn sources(bytes: &[u8]) {
-    let mut place = Edge::new(1);
-    let at = place.room(1);
-    // SAFETY: a str, and valid for writing.
+    let mut edge = Edge::new(1);
+    let at = edge.room(1);
+    // SAFETY: `text` is a valid str, and `at` is valid for writes.
     let code = with_str(bytes, |text| unsafe { tcm_text_source(text, at) });
     let address = str::from_utf8(bytes).ok().and_then(Address::of_text);
     let Some(address) = address else {
         return assert_eq!(code, TCL_EARG);
     };
     assert_eq!(code, TCL_OK);
-    // SAFETY: written, since the function says so.
-    let source: tcl_source = unsafe { place.read(1, 1)[0] };
+    // SAFETY: the function has written the value, because it returned TCL_OK.
+    let source: tcl_source = unsafe { edge.read(1, 1)[0] };
     let net = address.source(LENGTHS);
     assert_eq!(text(&source.text), net.to_string());
     let count = counted()
@@ -154,10 +153,10 @@ fn words(bytes: &[u8]) {
         at.map_or(-1, |at| at as c_int)
     };
     let name = |name: *const c_char| {
-        // SAFETY: the functions give strings that stay.
+        // SAFETY: the functions return static strings.
         unsafe { CStr::from_ptr(name) }.to_bytes()
     };
-    // SAFETY: a str.
+    // SAFETY: `text` is a valid str.
     let (mode, on_full, by) = with_str(bytes, |text| unsafe {
         (
             tcm_text_mode(text),
@@ -169,11 +168,11 @@ fn words(bytes: &[u8]) {
     assert_eq!(on_full, index(&["admit", "reject"]));
     assert_eq!(by, index(&["connections", "rejected", "peak"]));
     if mode >= 0 {
-        // SAFETY: a mode.
+        // SAFETY: `mode` is a valid mode.
         assert_eq!(name(unsafe { tcm_text_mode_name(mode) }), bytes);
     }
     if on_full >= 0 {
-        // SAFETY: a policy.
+        // SAFETY: `on_full` is a valid policy.
         assert_eq!(name(unsafe { tcm_text_on_full_name(on_full) }), bytes);
     }
 }
@@ -215,22 +214,22 @@ fn rules(text: &CStr, room: usize) {
     }
 }
 
-/// That the sentence begins like this, as far as there was room.
-fn begins(sentence: &str, start: &str) {
+/// Checks that the message begins with `start`, as far as there was room.
+fn assert_begins(sentence: &str, start: &str) {
     assert!(
         sentence.starts_with(start) || start.starts_with(sentence),
         "{sentence}"
     );
 }
 
-/// Paths of which there is none.
+/// Loads paths that do not exist.
 fn files(text: &CStr, room: usize) {
     let mut path = c"/nowhere/".to_bytes().to_vec();
     path.extend(text.to_bytes());
     let path = CString::new(path).expect("no NUL in it");
     let (code, sentence) = engine::rules_load(&[], Some(&path), room);
     assert_eq!(code, TCL_ERULES);
-    begins(&sentence, "cannot read /nowhere/");
+    assert_begins(&sentence, "cannot read /nowhere/");
 }
 
 fuzz_target!(init: init(), |bytes: &[u8]| {

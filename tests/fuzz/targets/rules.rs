@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The text of rules, as modparams and as a file.
+//! The text of rules, in modparams and in a rules file.
 //!
-//! Input: the two prefix lengths of sources, then modparams, each with a NUL at its
-//! end, then the file.
+//! Input: the two prefix lengths of sources, then modparams, each ended by a NUL, then the
+//! rules file.
 
 #![no_main]
 
@@ -21,10 +21,10 @@ use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
 
 const FILE: &str = "/etc/rules";
 
-/// Those of this process's limiter.
+/// The prefix lengths of this process's limiter.
 const LENGTHS: Lengths = (32, 128);
 
-/// A file of this process alone, in memory, and its path.
+/// A file in memory for this process alone, and its path.
 static IN_MEMORY: OnceLock<(File, CString)> = OnceLock::new();
 
 fn init() {
@@ -37,17 +37,17 @@ fn init() {
         on_full: TCL_ON_FULL_ADMIT,
     });
     IN_MEMORY.get_or_init(|| {
-        // SAFETY: a string; no flags.
+        // SAFETY: the name is a string.
         let descriptor = unsafe { libc::memfd_create(c"rules".as_ptr(), 0) };
         assert!(descriptor >= 0, "no file in memory");
-        // SAFETY: new, and nobody else's.
+        // SAFETY: the descriptor is new, and nothing else owns it.
         let file = unsafe { File::from_raw_fd(descriptor) };
         let path = format!("/proc/self/fd/{descriptor}");
         (file, CString::new(path).expect("no NUL in it"))
     });
 }
 
-/// What there is to load.
+/// The rules to load.
 struct Input<'a> {
     lengths: Lengths,
     texts: Vec<&'a [u8]>,
@@ -68,7 +68,7 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// Each text of a rule and where it is, as they are read.
+    /// Returns the origin and the text of each rule, in the order in which they are read.
     fn rules(&self) -> Vec<(String, String)> {
         let texts = self.texts.iter().zip(1..).map(|(text, number)| {
             let text = String::from_utf8_lossy(text);
@@ -78,7 +78,7 @@ impl<'a> Input<'a> {
         let lines = lines.filter_map(|(line, number)| {
             let end = line.iter().position(|byte| *byte == b'#');
             let rule = line[..end.unwrap_or(line.len())].trim_ascii();
-            // what is no UTF-8 is no rule either way
+            // Text that is not UTF-8 is not a rule, and neither is its lossy form.
             let text = String::from_utf8_lossy(rule).into_owned();
             (!rule.is_empty()).then(|| (format!("{FILE}:{number}"), text))
         });
@@ -105,7 +105,7 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// The same by the C ABI.
+    /// Loads the rules through the C ABI.
     fn load(&self, path: &CString) -> (i32, String) {
         let texts: Vec<_> = self
             .texts
@@ -121,19 +121,17 @@ fn prefixes(lengths: Lengths) -> PrefixLengths {
     PrefixLengths::new(lengths.0, lengths.1).expect("lengths in range")
 }
 
-/// All rules by a plain reading, sorted; or where what is wrong may be said to be.
+/// The oracle: returns all rules, sorted, or the origins that the error may name.
 fn read(input: &Input<'_>, lengths: Lengths) -> Result<Vec<(Net, i32)>, Vec<String>> {
     let mut rules: Vec<(Net, i32)> = Vec::new();
-    let mut places: Vec<String> = Vec::new();
     let mut twice = Vec::new();
-    for (place, text) in input.rules() {
-        // one that is wrong by itself is told before two that do not go together
-        let rule = naive::rule(text.trim_ascii(), lengths).ok_or_else(|| vec![place.clone()])?;
+    for (origin, text) in input.rules() {
+        // An invalid rule is reported before a prefix that occurs twice.
+        let rule = naive::rule(text.trim_ascii(), lengths).ok_or_else(|| vec![origin.clone()])?;
         if rules.iter().any(|(net, _)| *net == rule.0) {
-            twice.push(place.clone());
+            twice.push(origin);
         }
         rules.push(rule);
-        places.push(place);
     }
     if !twice.is_empty() {
         return Err(twice);
@@ -142,12 +140,12 @@ fn read(input: &Input<'_>, lengths: Lengths) -> Result<Vec<(Net, i32)>, Vec<Stri
     Ok(rules)
 }
 
-/// The addresses at the edges of the rules, and of the input.
+/// Returns the addresses at the edges of the rules, and some from the input.
 fn addresses(rules: &[(Net, i32)], bytes: &[u8]) -> Vec<Address> {
     let edges = rules.iter().take(64).flat_map(|(net, _)| {
         let (first, last) = (net.address, net.address.filled(net.length, true));
-        let edges = [first, last, first.beside(false), last.beside(true)];
-        // the last of ::/80 is IPv4-mapped
+        let edges = [first, last, first.neighbour(false), last.neighbour(true)];
+        // The conversion is needed: the last address of ::/80 is IPv4-mapped.
         edges.map(|address| Address::of_octets(&address.octets()))
     });
     let own = bytes
@@ -204,20 +202,20 @@ fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[A
     }
 }
 
-fn check_sentence(sentence: &str, places: &[String]) {
-    let named = places
+fn check_sentence(sentence: &str, origins: &[String]) {
+    let named = origins
         .iter()
-        .any(|place| sentence.starts_with(&format!("{place}: `")));
-    assert!(named, "{sentence} at none of {places:?}");
+        .any(|origin| sentence.starts_with(&format!("{origin}: `")));
+    assert!(named, "the error names none of {origins:?}: {sentence}");
     assert!(sentence.len() < 400, "too long for a log: {sentence}");
     assert!(
         !sentence.chars().any(char::is_control),
-        "not for a log: {sentence:?}"
+        "control character: {sentence:?}"
     );
 }
 
-/// What is in force in this process's limiter.
-fn compare_in_force(rules: &[(Net, i32)], addresses: &[Address]) {
+/// Compares the active rules of this process's limiter.
+fn compare_active(rules: &[(Net, i32)], addresses: &[Address]) {
     let room = rules.len().min(100) + 1;
     let (reported, count) = engine::rules(room).expect("rules");
     assert_eq!(count as usize, rules.len() + 1);
@@ -240,9 +238,9 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
         (Ok(set), Ok(rules)) => {
             compare(&set, &rules, input.lengths, &addresses(&rules, bytes));
         }
-        (Err(sentence), Err(places)) => check_sentence(&sentence, &places),
-        (Ok(_), Err(places)) => panic!("accepted: {places:?}"),
-        (Err(sentence), Ok(_)) => panic!("not accepted: {sentence}"),
+        (Err(sentence), Err(origins)) => check_sentence(&sentence, &origins),
+        (Ok(_), Err(origins)) => panic!("accepted invalid rules: {origins:?}"),
+        (Err(sentence), Ok(_)) => panic!("did not accept valid rules: {sentence}"),
     }
 
     let (mut file, path) = IN_MEMORY.get().map(|(file, path)| (file, path)).expect("a file");
@@ -252,8 +250,8 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
     let name = path.to_str().expect("ASCII");
     match (input.load(path), input.build(LENGTHS, name)) {
         ((TCL_OK, _), Ok(_)) => {
-            let rules = read(&input, LENGTHS).expect("as was just seen");
-            compare_in_force(&rules, &addresses(&rules, bytes));
+            let rules = read(&input, LENGTHS).expect("the library has just accepted them");
+            compare_active(&rules, &addresses(&rules, bytes));
         }
         ((TCL_ERULES, sentence), Err(other)) => assert_eq!(sentence, other),
         ((code, sentence), other) => panic!("{code} {sentence}: {other:?}"),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Sequences of calls of all functions of the C ABI, against a plain ledger.
+//! Sequences of calls to all functions of the C ABI, compared with a simple ledger.
 //!
-//! Input: an operation's number and what it needs, again and again. The table is as
-//! small as can be, so that sources are replaced and it is full at times.
+//! Input: the number of an operation and its arguments, repeated. The table is as small as
+//! possible, so that sources are replaced and it is sometimes full.
 
 #![no_main]
 
@@ -24,11 +24,11 @@ use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
 
 const LENGTHS: Lengths = (32, 64);
 
-/// Sources that must be there for one more to have no place: those of the one or two
-/// buckets where it may be.
+/// The minimum number of other sources for a source to find no slot: those that fill its
+/// buckets, of which there are one or two.
 const FULL: usize = 4;
 
-/// PrefixLengths of rules that go together with the addresses below.
+/// Prefixes of rules that match the addresses below.
 const PREFIXES: [&str; 8] = [
     "10.0.0.0/8",
     "10.0.0.0/30",
@@ -58,7 +58,7 @@ impl<'a> Bytes<'a> {
         Some(i32::from_le_bytes(self.take(4)?.try_into().ok()?))
     }
 
-    /// Small mostly.
+    /// Returns a limit, which is mostly small.
     fn limit(&mut self) -> Option<i32> {
         match self.byte()? {
             255 => self.number(),
@@ -81,8 +81,8 @@ impl<'a> Bytes<'a> {
             4 => self.take(4)?.to_vec(),
             5 => self.take(16)?.to_vec(),
             6 => {
-                let beside = self.byte()?;
-                vec![10, 1, beside, small]
+                let third = self.byte()?;
+                vec![10, 1, third, small]
             }
             _ => vec![1; usize::from(small)],
         })
@@ -95,10 +95,10 @@ struct Live {
     token: u64,
 }
 
-/// Rejections, and what would have been rejected.
+/// Rejections, and those that monitor mode only counted.
 type Rejections = (u64, u64);
 
-/// What there is, and since the last reset was.
+/// The expected state, and the expected counters since the last reset.
 struct Ledger {
     live: Vec<Live>,
     released: Vec<u64>,
@@ -117,15 +117,15 @@ struct Ledger {
     peaks: HashMap<Net, u32>,
 }
 
-/// Descriptors of this process: each [`Ledger::interpose`] takes memory for them, for
-/// ever.
+/// The limit of descriptors of this process: each [`Ledger::interpose`] allocates memory for
+/// as many, which is never freed.
 const DESCRIPTORS: libc::rlimit = libc::rlimit {
     rlim_cur: 64,
     rlim_max: 64,
 };
 
 fn init() {
-    // SAFETY: valid.
+    // SAFETY: the pointer is valid.
     let code = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &DESCRIPTORS) };
     assert_eq!(code, 0);
     engine::start(tcl_config {
@@ -151,9 +151,9 @@ fn add(rejections: &mut Rejections, monitor: bool) {
 }
 
 impl Ledger {
-    /// As all inputs find the limiter.
+    /// Resets the limiter to the state in which every input starts.
     fn new() -> Ledger {
-        engine::attach(0);
+        engine::set_worker(0);
         assert_eq!(engine::rules_load(&[], None, 0).0, TCL_OK);
         assert_eq!(tcl_set_limit(3), TCL_OK);
         assert_eq!(tcl_set_mode(TCL_MODE_ENFORCE), TCL_OK);
@@ -181,7 +181,7 @@ impl Ledger {
         self.live.iter().filter(|live| live.net == net).count() as u32
     }
 
-    /// Each source and its connections.
+    /// Returns each source with its number of connections.
     fn counts(&self) -> HashMap<Net, u32> {
         let mut counts = HashMap::new();
         for live in &self.live {
@@ -190,7 +190,7 @@ impl Ledger {
         counts
     }
 
-    /// The connections of the sources in `net`, most first.
+    /// Returns the numbers of connections of the sources in `net`, in descending order.
     fn ranked(&self, net: Option<Net>) -> Vec<u32> {
         let counts = self.counts().into_iter();
         let counts = counts.filter(|(source, _)| net.is_none_or(|net| net.contains(*source)));
@@ -208,9 +208,9 @@ impl Ledger {
     }
 
     fn may_be_full(&self, net: Net) {
-        assert_eq!(self.count(net), 0, "a source in the table has a place");
+        assert_eq!(self.count(net), 0, "a connected source found no slot");
         let others = self.counts().len();
-        assert!(others >= FULL, "full with {others} sources");
+        assert!(others >= FULL, "no slot with only {others} other sources");
     }
 
     fn check(&mut self, octets: &[u8]) {
@@ -234,7 +234,7 @@ impl Ledger {
         if (now.rejected, now.would_reject) == (before.rejected, before.would_reject) {
             return assert_eq!(answer, 0);
         }
-        // it had no place
+        // The source found no slot.
         self.may_be_full(net);
         assert_ne!(self.mode, TCL_MODE_OFF);
         add(&mut self.rejections, monitor);
@@ -250,7 +250,7 @@ impl Ledger {
         };
         let answer = engine::check_sockaddr(&sockaddr, limit);
         let Some(address) = Address::of_octets(octets) else {
-            // null, another family, or less than a family
+            // The address is null, of another family, or too short for a family.
             self.bad_address += u64::from(answer.is_some());
             return assert_eq!(answer.unwrap_or_default(), 0);
         };
@@ -277,7 +277,7 @@ impl Ledger {
         *peak = count.max(*peak);
     }
 
-    /// Releases a token, whosever it is.
+    /// Releases a token, which may be invalid.
     fn close(&mut self, token: u64) {
         let code = engine::closed(token);
         if token == 0 {
@@ -326,19 +326,19 @@ impl Ledger {
             return Some(());
         }
         let mut rules: Vec<(Net, i32)> = Vec::new();
-        let mut right = true;
+        let mut valid = true;
         for text in texts.into_iter().flatten() {
             match naive::rule(text.to_string_lossy().trim_ascii(), LENGTHS) {
                 Some(rule) if rules.iter().all(|(net, _)| *net != rule.0) => rules.push(rule),
-                _ => right = false,
+                _ => valid = false,
             }
         }
-        assert_eq!(code, if right { TCL_OK } else { TCL_ERULES });
-        if right {
+        assert_eq!(code, if valid { TCL_OK } else { TCL_ERULES });
+        if valid {
             rules.sort_unstable();
             self.rules = rules;
             self.loaded += 1;
-            // a rule that goes takes its numbers with it
+            // The counters of a removed rule are lost.
             let rules = &self.rules;
             self.by_rule.retain(|rule, _| {
                 rule.is_none_or(|rule| rules.iter().any(|(net, _)| *net == rule))
@@ -379,7 +379,7 @@ impl Ledger {
             self.table_full + self.bad_address + self.stale_token
         );
         let (mut limit, mut mode) = (0, 0);
-        // SAFETY: pointers to variables of this function.
+        // SAFETY: the pointers are to variables of this function.
         assert_eq!(unsafe { tcl_in_force(&mut limit, &mut mode) }, TCL_OK);
         assert_eq!((limit, mode), (self.limit, self.mode));
         assert_eq!(
@@ -400,9 +400,9 @@ impl Ledger {
             (rule_text(rule), limit.max(0))
         );
         assert_eq!(source.connections, self.count(net));
-        // less where it was replaced meanwhile
-        let most = self.by_source.get(&net).copied().unwrap_or_default();
-        assert!(u64::from(source.rejected) <= most.0 && u64::from(source.would_reject) <= most.1);
+        // The counters are lower if the source was replaced in the meantime.
+        let max = self.by_source.get(&net).copied().unwrap_or_default();
+        assert!(u64::from(source.rejected) <= max.0 && u64::from(source.would_reject) <= max.1);
         let peak = self.peaks.get(&net).copied().unwrap_or_default();
         assert!(source.peak <= peak && source.peak >= source.connections);
     }
@@ -447,7 +447,7 @@ impl Ledger {
         let net = prefix.map(|text| Net::of_text(&text.to_string_lossy(), LENGTHS));
         match engine::list(prefix, room, error) {
             Ok((sources, total)) => {
-                let net = net.map(|net| net.expect("no prefix, and accepted"));
+                let net = net.map(|net| net.expect("the library accepted only a valid prefix"));
                 let mut ranked = self.ranked(net);
                 assert_eq!(total, ranked.len() as u64);
                 ranked.truncate(room);
@@ -487,12 +487,12 @@ impl Ledger {
         for suggestion in suggestions {
             assert!(suggestion.proposed >= 8 && suggestion.p99 <= suggestion.highest);
             assert!(suggestion.above <= suggestion.sources);
-            let most = self.peaks.values().max().copied().unwrap_or_default();
-            assert!(suggestion.highest <= most);
+            let max = self.peaks.values().max().copied().unwrap_or_default();
+            assert!(suggestion.highest <= max);
         }
     }
 
-    /// An audit in which the host has other connections than we do.
+    /// Runs an audit in which the host's connections differ from the counted ones.
     fn audit(&self, bytes: &mut Bytes<'_>) -> Option<()> {
         let mut audit = Audit::begin(u32::from(bytes.byte()?)).expect("memory");
         let (left_out, without_token) = (bytes.byte()?, bytes.byte()?);
@@ -523,7 +523,8 @@ impl Ledger {
         assert_eq!(audit.counts(), TCL_OK);
         let room = usize::from(bytes.byte()?);
         let (sums, differences) = audit.result(room);
-        // all that are in either, once; of the live beyond 255 none was told
+        // The comparison covers all sources of either side, once each. The loop above reported
+        // at most the first 256 live connections.
         let counted = self.counts();
         let mut expected = HashMap::new();
         for net in host.keys().chain(counted.keys()) {
@@ -581,8 +582,8 @@ impl Ledger {
         Some(())
     }
 
-    /// The functions of this very program, which has the library in it, are replaced
-    /// and put back.
+    /// Replaces the functions of this program, which contains the library, and restores
+    /// them.
     fn interpose(&self, room: usize) {
         assert_eq!(tcl_interpose_activate(), TCL_EINTERPOSE);
         assert_eq!(engine::interpose_find(room).0, TCL_OK);
@@ -594,7 +595,7 @@ impl Ledger {
         assert_eq!(tcl_interpose_detach(), TCL_OK);
     }
 
-    /// `None` at the end of the input.
+    /// Runs one operation. Returns `None` at the end of the input.
     fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
         match bytes.byte()? % 32 {
             0..=5 => self.open(bytes.address()?),
@@ -613,7 +614,7 @@ impl Ledger {
                 self.close(token.copied().unwrap_or_default());
             }
             14 => {
-                // nearly one of those that there are
+                // This token differs from a valid one in one bit.
                 let pick = usize::from(bytes.byte()?);
                 let flipped = 1u64.checked_shl(bytes.byte()?.into())?;
                 let token = self
@@ -671,8 +672,8 @@ impl Ledger {
                 _ => self.interpose(ENOUGH),
             },
             _ => {
-                // some workers share a row
-                engine::attach(bytes.limit()? as u32);
+                // Some workers share a row.
+                engine::set_worker(bytes.limit()? as u32);
                 assert!(!tcl_version().is_null());
             }
         }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Addresses and socket addresses of every size and family.
 //!
-//! Input: records of a limit, a length, and so many bytes, the last of which may be
-//! missing and are zeros then. Each record is taken as an address and as a socket
-//! address; or, with some limits, as a peer from whom this program accepts a connection
-//! by the functions that we replace.
+//! Input: records of a limit, a length, and that many bytes. Missing bytes at the end are
+//! zeros. Each record is used as an address and as a socket address. With some limits it is
+//! instead a peer whose connection this program accepts through the interposed functions.
 
 #![no_main]
 
@@ -19,10 +18,11 @@ use tcp_conn_limit_fuzz::engine::{self, Audit, ENOUGH, tcl_config, tcl_stats, te
 use tcp_conn_limit_fuzz::naive::{Address, Lengths, Net};
 use tcp_conn_limit_fuzz::peers::{self, Listeners, Peer};
 
-/// Within an octet, so that a wrong mask shows.
+/// The prefix lengths end within an octet, so that a wrong mask shows.
 const LENGTHS: Lengths = (20, 100);
 
-/// As many as an input may open; the table is quickly looked through.
+/// The connections that an input may open. They are few, so that surveying the table is
+/// fast.
 const CONNECTIONS: i32 = 30;
 
 thread_local!(static LISTENERS: RefCell<Listeners> = RefCell::new(Listeners::new()));
@@ -43,7 +43,7 @@ fn init() {
     assert_eq!(tcl_interpose_activate(), TCL_OK);
 }
 
-/// The octets of a socket address that is long enough for its family.
+/// Returns the octets of a socket address, if it is long enough for its family.
 fn octets_of(sockaddr: &[u8]) -> Option<&[u8]> {
     match engine::family(sockaddr)?.0 {
         libc::AF_INET => sockaddr.get(4..8),
@@ -56,19 +56,19 @@ fn stats() -> tcl_stats {
     engine::stats().1.expect("statistics")
 }
 
-/// As the rules say.
+/// Returns the limit of the rules for an address.
 fn limit_of(address: Address) -> u32 {
     let octets = address.octets();
     let low = address.is_v4() && (octets[0] >= 128 || (octets[0] == 127 && octets[1] >= 128));
     if low { 1 } else { 2 }
 }
 
-/// Who is counted, and what else must be in the statistics.
+/// The expected counts and statistics.
 #[derive(Default)]
 struct Ledger {
     counts: HashMap<Net, u32>,
     live: Vec<(Vec<u8>, u64)>,
-    /// Descriptors of those that were accepted, and whose they are.
+    /// The descriptors of accepted connections, with the octets of their peers.
     accepted: Vec<(i32, Option<Vec<u8>>)>,
     rejected: u64,
     bad: u64,
@@ -106,7 +106,7 @@ impl Ledger {
         );
     }
 
-    /// A connection of a peer, of whose address the program wants `room` bytes.
+    /// Accepts a connection of a peer, with room for `room` bytes of its address.
     fn accept(&mut self, peer: &Peer<'_>, room: Option<usize>, four: bool) {
         let accepted = LISTENERS.with_borrow_mut(|listeners| listeners.accept(peer, room, four));
         let Some(accepted) = accepted else {
@@ -122,16 +122,16 @@ impl Ledger {
         {
             self.rejected += 1;
             assert_eq!(accepted.result, Err(libc::EAGAIN));
-            return assert_eq!(accepted.address.map(|told| told.1), room);
+            return assert_eq!(accepted.address.map(|(_, reported)| reported), room);
         }
         let descriptor = accepted.result.expect("a connection");
-        if let (Some((bytes, told)), Some(room)) = (accepted.address, room) {
+        if let (Some((bytes, reported)), Some(room)) = (accepted.address, room) {
             let mut system = peers::of_peer(descriptor);
-            assert_eq!(told, system.len());
+            assert_eq!(reported, system.len());
             system.truncate(room);
             assert_eq!(bytes, system);
         }
-        // those of other families are none of ours
+        // The library does not count connections of other families.
         if let Some(address) = address {
             *self.counts.entry(address.source(LENGTHS)).or_default() += 1;
         }
@@ -151,7 +151,7 @@ impl Ledger {
         self.rejected += u64::from(over);
     }
 
-    /// At the end: all is as it was counted, and gone when it is closed.
+    /// Checks the counts at the end, and that they are 0 when all connections are closed.
     fn finish(self) {
         let accepted = || {
             self.accepted
@@ -190,7 +190,7 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
     let mut ledger = Ledger::default();
     let mut left = bytes;
     while let [limit, length, rest @ ..] = left
-        // a record opens two at most
+        // A record opens at most two connections.
         && ledger.live.len() + ledger.accepted.len() + 2 <= CONNECTIONS as usize
     {
         let length = usize::from(*length);
