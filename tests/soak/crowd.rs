@@ -11,8 +11,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::control::{HIGHEST, Settings};
-use crate::doors::{self, Doors};
 use crate::harness::Client;
+use crate::listeners::{self, Listeners};
 use crate::run::LIFETIME;
 
 /// The number of crowds. Each is a thread.
@@ -65,7 +65,7 @@ impl Held {
 }
 
 pub(crate) struct Crowd<'a> {
-    doors: &'a Doors,
+    listeners: &'a Listeners,
     settings: &'a Settings,
     random: SmallRng,
     number: u8,
@@ -80,14 +80,14 @@ pub(crate) struct Crowd<'a> {
 impl<'a> Crowd<'a> {
     /// `next` is the number of the last source of the earlier rounds.
     pub(crate) fn new(
-        doors: &'a Doors,
+        listeners: &'a Listeners,
         settings: &'a Settings,
         seed: u64,
         number: u8,
         next: u32,
     ) -> Self {
         Self {
-            doors,
+            listeners,
             settings,
             random: SmallRng::seed_from_u64(seed),
             number,
@@ -130,14 +130,14 @@ impl<'a> Crowd<'a> {
     /// A source that has never connected, or not for a long time.
     fn passing(&mut self) -> IpAddr {
         self.next += 1;
-        doors::passing(&mut self.random, self.number, self.next)
+        listeners::passing(&mut self.random, self.number, self.next)
     }
 
     /// A new honest source with a few connections, far from every limit.
     fn come(&mut self) {
         let from = self.passing();
         for _ in 0..self.random.random_range(1..=3) {
-            let client = self.doors.open(&mut self.random, from);
+            let client = self.listeners.open(&mut self.random, from);
             let client = client.unwrap_or_else(|| panic!("{from} was rejected below every limit"));
             self.tally.opened += 1;
             self.honest.push(Held(client, Instant::now()));
@@ -165,10 +165,10 @@ impl<'a> Crowd<'a> {
     /// A source that is often at its limit tries to get one more.
     fn grab(&mut self) {
         let n = self.random.random_range(0..GREEDY);
-        let from = doors::greedy(&mut self.random, self.number, n);
+        let from = listeners::greedy(&mut self.random, self.number, n);
         self.greedy[usize::from(n)].retain(Held::is_sure);
         let enforced = self.settings.enforced();
-        let client = self.doors.open(&mut self.random, from);
+        let client = self.listeners.open(&mut self.random, from);
         let held = &mut self.greedy[usize::from(n)];
         let Some(client) = client else {
             self.tally.rejected += 1;
@@ -208,7 +208,7 @@ impl<'a> Crowd<'a> {
 
     fn send_garbage(&mut self) {
         let from = self.passing();
-        let (mut client, _) = self.doors.connect(&mut self.random, from);
+        let (mut client, _) = self.listeners.connect(&mut self.random, from);
         let mut bytes = [0u8; 200];
         self.random.fill(&mut bytes[..]);
         if self.random.random_bool(0.5) {
@@ -224,7 +224,7 @@ impl<'a> Crowd<'a> {
     /// Connects, perhaps to a listener for TLS, and sends nothing.
     fn say_nothing(&mut self) {
         let from = self.passing();
-        let (client, _) = self.doors.connect(&mut self.random, from);
+        let (client, _) = self.listeners.connect(&mut self.random, from);
         self.tally.silent += 1;
         self.close_or_leave(client);
     }

@@ -4,13 +4,13 @@
 //! counts and its memory are checked all the time.
 //!
 //! ```text
-//! main ── run ─┬─ crowd ── doors    clients of all kinds, a thread per crowd
-//!              ├─ fleet             with --fleet, instead of crowd and control
-//!              ├─ control           changes rules, limit and mode
-//!              ├─ reader            fetches reports and metrics
-//!              ├─ residents         connections that stay all the time
-//!              └─ look              audit, memory, counts
-//!         report                    a page with the results
+//! main ── run ─┬─ crowd ── listeners   clients of all kinds, a thread per crowd
+//!              ├─ fleet                with --fleet, instead of crowd and control
+//!              ├─ control              changes rules, limit and mode
+//!              ├─ reader               fetches reports and metrics
+//!              ├─ residents            connections that stay all the time
+//!              └─ checks               audit, memory, counts
+//!         report                       a page with the results
 //! ```
 //!
 //! The test runs in rounds. A round has load and ends with a rest, in which only the
@@ -18,14 +18,14 @@
 //! that changes from moment to moment.
 #![forbid(unsafe_code)]
 
+mod checks;
 mod control;
 mod crowd;
-mod doors;
 mod fleet;
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 #[path = "../kamailio/harness/mod.rs"]
 mod harness;
-mod look;
+mod listeners;
 #[allow(
     dead_code,
     unused_imports,

@@ -4,8 +4,8 @@
 
 use std::fmt::Write;
 
+use crate::checks::Held;
 use crate::fleet;
-use crate::look::Held;
 use crate::run::{Plan, Seen};
 
 /// The lines of a failure on the page. The whole failure is printed when it happens.

@@ -5,18 +5,18 @@
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::doors::{self, Doors};
 use crate::harness::Client;
+use crate::listeners::{self, Listeners};
 
 pub(crate) const COUNT: u8 = 100;
 
 pub(crate) struct Residents(Vec<Client>);
 
 impl Residents {
-    pub(crate) fn connect(doors: &Doors, seed: u64) -> Self {
+    pub(crate) fn connect(listeners: &Listeners, seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
         let open = |n| {
-            let client = doors.open(&mut random, doors::local(n));
+            let client = listeners.open(&mut random, listeners::local(n));
             client.expect("a resident is admitted")
         };
         Self((0..COUNT).map(open).collect())

@@ -12,12 +12,12 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
+use crate::checks::{Held, audit};
 use crate::control::{self, Changes, LIMIT, RULES, Settings};
 use crate::crowd::{CROWDS, Crowd, Tally};
-use crate::doors::{self, Doors};
 use crate::fleet::{self, Part};
 use crate::harness::{Config, free_port};
-use crate::look::{Held, audit};
+use crate::listeners::{self, Listeners};
 use crate::mode::Mode;
 use crate::reader;
 use crate::residents::{self, Residents};
@@ -144,11 +144,11 @@ fn live(plan: &Plan, seen: &mut Seen) {
         .any_address()
         .http("tcp_conn_limit:");
     let server = size(plan, server).start();
-    let doors = Doors { server, tls6 };
-    let tcp_main = doors.server.tcp_main();
+    let listeners = Listeners { server, tls6 };
+    let tcp_main = listeners.server.tcp_main();
     let settings = Settings::new();
     let mut random = SmallRng::seed_from_u64(plan.seed);
-    let mut residents = Residents::connect(&doors, random.random());
+    let mut residents = Residents::connect(&listeners, random.random());
     let mut next = [0; CROWDS as usize];
     let (crowds, parts) = if plan.fleet {
         (0, fleet::PARTS)
@@ -160,12 +160,12 @@ fn live(plan: &Plan, seen: &mut Seen) {
         let slices = left.min(plan.slices_a_round());
         left -= slices;
         let end = Instant::now() + SLICE * slices as u32;
-        let server = &doors.server;
+        let server = &listeners.server;
         thread::scope(|scope| {
             let crowds: Vec<_> = (0..crowds)
                 .map(|number| {
                     let next = next[usize::from(number)];
-                    let crowd = Crowd::new(&doors, &settings, random.random(), number, next);
+                    let crowd = Crowd::new(&listeners, &settings, random.random(), number, next);
                     scope.spawn(move || crowd.run(end))
                 })
                 .collect();
@@ -188,7 +188,7 @@ fn live(plan: &Plan, seen: &mut Seen) {
                 sleep_until(check - SLICE / 2);
                 residents.keep_alive();
                 sleep_until(check);
-                check_load(plan, &doors, tcp_main, seen);
+                check_load(plan, &listeners, tcp_main, seen);
                 residents.keep_alive();
             }
             for (crowd, next) in crowds.into_iter().zip(&mut next) {
@@ -209,11 +209,11 @@ fn live(plan: &Plan, seen: &mut Seen) {
             seen.metrics += seen.result(metrics).unwrap_or_default();
         });
         residents.keep_alive();
-        rest(plan, &doors, tcp_main, &mut random, seen);
+        rest(plan, &listeners, tcp_main, &mut random, seen);
     }
     drop(residents);
-    check_end(plan, &doors, seen);
-    doors.server.stop(EXPECTED);
+    check_end(plan, &listeners, seen);
+    listeners.server.stop(EXPECTED);
 }
 
 /// Configures the size of the server for the load.
@@ -233,9 +233,9 @@ fn size(plan: &Plan, server: Config) -> Config {
         .shared_memory(160)
 }
 
-fn check_load(plan: &Plan, doors: &Doors, tcp_main: u64, seen: &mut Seen) {
-    check_audit(plan, doors, seen);
-    let held = Held::by(&doors.server, tcp_main);
+fn check_load(plan: &Plan, listeners: &Listeners, tcp_main: u64, seen: &mut Seen) {
+    check_audit(plan, listeners, seen);
+    let held = Held::by(&listeners.server, tcp_main);
     seen.loaded.push(held);
     println!(
         "{:5} s  {:6} accepted, {:5} connected; resident {:.1} MB, shared {:.1} MB; audit {}",
@@ -252,9 +252,9 @@ fn check_load(plan: &Plan, doors: &Doors, tcp_main: u64, seen: &mut Seen) {
     );
 }
 
-fn check_audit(plan: &Plan, doors: &Doors, seen: &mut Seen) {
+fn check_audit(plan: &Plan, listeners: &Listeners, seen: &mut Seen) {
     seen.audits += 1;
-    match audit(plan.mode, &doors.server) {
+    match audit(plan.mode, &listeners.server) {
         Ok(asked) => seen.asked.push(asked),
         Err(answer) => seen.fail(format!("audit {}: {answer}", seen.audits)),
     }
@@ -262,15 +262,15 @@ fn check_audit(plan: &Plan, doors: &Doors, seen: &mut Seen) {
 
 /// Checks a rest, in which only the residents are connected: counts and limits are exact,
 /// and memory can be compared.
-fn rest(plan: &Plan, doors: &Doors, tcp_main: u64, random: &mut SmallRng, seen: &mut Seen) {
-    let server = &doors.server;
+fn rest(plan: &Plan, listeners: &Listeners, tcp_main: u64, random: &mut SmallRng, seen: &mut Seen) {
+    let server = &listeners.server;
     let residents = u64::from(residents::COUNT);
     server.wait_for_connections(residents);
-    check_audit(plan, doors, seen);
+    check_audit(plan, listeners, seen);
     if seen.failures.is_empty() {
         for n in [200, 201] {
-            let from = doors::local(n);
-            let mut tries = (0..LIMIT + 3).map(|_| doors.open(random, from));
+            let from = listeners::local(n);
+            let mut tries = (0..LIMIT + 3).map(|_| listeners.open(random, from));
             let admitted: Vec<_> = tries.by_ref().take(LIMIT).flatten().collect();
             let more = tries.flatten().count();
             if admitted.len() != LIMIT || more != 0 {
@@ -300,10 +300,10 @@ fn rest(plan: &Plan, doors: &Doors, tcp_main: u64, random: &mut SmallRng, seen: 
 }
 
 /// Checks the end, when no client is connected any more.
-fn check_end(plan: &Plan, doors: &Doors, seen: &mut Seen) {
-    let server = &doors.server;
+fn check_end(plan: &Plan, listeners: &Listeners, seen: &mut Seen) {
+    let server = &listeners.server;
     server.wait_for_connections(0);
-    check_audit(plan, doors, seen);
+    check_audit(plan, listeners, seen);
     let stats = server.rpc("tcp_conn_limit.stats", json!([]));
     let stat = |name| crate::harness::number(&stats, name);
     seen.errors = stat("errors");

@@ -10,13 +10,13 @@ use rand::rngs::SmallRng;
 use crate::harness::{Client, Server, Via, source};
 
 /// The server and its listeners.
-pub(crate) struct Doors {
+pub(crate) struct Listeners {
     pub(crate) server: Server,
     /// The port for TLS over IPv6, on `[::1]`.
     pub(crate) tls6: u16,
 }
 
-impl Doors {
+impl Listeners {
     /// Connects to a listener of the source's family and sends nothing. Returns the
     /// connection, and whether the listener expects TLS.
     pub(crate) fn connect(&self, random: &mut SmallRng, from: IpAddr) -> (Client, Via) {
