@@ -15,7 +15,7 @@ thread_local! {
 /// The system's allocator, which counts the allocations of each thread.
 struct Counting;
 
-// SAFETY: all is done by the system's allocator, to which each call goes unchanged.
+// SAFETY: each call goes unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
@@ -34,9 +34,9 @@ static ALLOCATOR: Counting = Counting;
 
 /// Page faults of this thread.
 fn page_faults() -> i64 {
-    // SAFETY: integers, for which zeros are valid.
+    // SAFETY: `rusage` consists of integers, for which zeros are valid.
     let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
-    // SAFETY: valid for writing.
+    // SAFETY: `usage` is valid for writing.
     let code = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
     assert_eq!(code, 0);
     usage.ru_minflt + usage.ru_majflt
@@ -46,13 +46,13 @@ fn source(n: u32) -> Source {
     Source::new(&(0x0a00_0000 + n).to_be_bytes(), PrefixLengths::DEFAULT).unwrap()
 }
 
-/// A limiter in which each of so many sources has a connection.
+/// A limiter in which each of `sources` sources has a connection.
 fn busy(sources: u32) -> Limiter {
     let limiter = Limiter::new(sources, 0, PrefixLengths::DEFAULT).unwrap();
     for n in 0..sources {
         limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
     }
-    // The watcher has read all of the table by now; here, this does.
+    // In a server the watcher has read the whole table by now. Here this call does it.
     assert_eq!(limiter.occupancy().connections, u64::from(sources));
     limiter
 }
@@ -75,7 +75,7 @@ fn copying_neither_allocates_nor_faults() {
     assert_eq!(audit.connections(), audit.counted());
 }
 
-/// There is room for an eighth and 1,024 more than was said, and then an end.
+/// There is room for an eighth and 1,024 connections more than announced, but no more.
 #[test]
 fn more_connections_than_reserved_end_the_audit() {
     let limiter = busy(2_500);
@@ -84,7 +84,7 @@ fn more_connections_than_reserved_end_the_audit() {
         audit.connection(source(n), true).unwrap();
     }
     assert_eq!(audit.connection(source(0), true), Err(NoRoom));
-    // What has no token takes no room.
+    // A connection without a token takes no room.
     audit.connection(source(0), false).unwrap();
     assert_eq!(audit.copy_counts(&limiter), Err(NoRoom));
     let mut audit = Audit::new(2_500).unwrap();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What tests share that build programs in C and run them.
+//! Helpers of the tests that build programs in C and run them.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The cdylib that belongs to this test, where cargo put it.
+/// The cdylib that cargo built for this test.
 pub(crate) fn library() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let library = test.with_file_name("libtcp_conn_limit.so");
@@ -12,8 +12,8 @@ pub(crate) fn library() -> PathBuf {
     library
 }
 
-/// The compiler, with the flags that all programs are to be built with: those of a
-/// sanitizer, if the library is built with it (`make sanitize`).
+/// The compiler with the flags that all programs need: those of a sanitizer if the
+/// library is built with one (`make sanitize`).
 pub(crate) fn compiler() -> Command {
     let mut command = Command::new("cc");
     let flags = std::env::var("TCL_TEST_CFLAGS").unwrap_or_default();
@@ -24,7 +24,7 @@ pub(crate) fn compiler() -> Command {
 /// Runs `command`, which must succeed.
 pub(crate) fn run(command: &mut Command) {
     let output = command
-        // cargo's would find what `cargo build` left behind, which may be old
+        // With cargo's value the program might load an old library from `cargo build`.
         .env_remove("LD_LIBRARY_PATH")
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -21,7 +21,7 @@ fn load(limiter: &Limiter, texts: &[&str]) {
     limiter.set_rules(&builder.build().unwrap()).unwrap();
 }
 
-/// As the server does it: check, close or open. `None`: closed.
+/// Checks and then closes or opens, as the server does. `None` means closed.
 fn accept(limiter: &Limiter, source: Source) -> Option<Result<(), NotCounted>> {
     if let Err(rejection) = limiter.check(source)
         && limiter.rejected(Worker::ACCEPTOR, rejection)
@@ -33,8 +33,8 @@ fn accept(limiter: &Limiter, source: Source) -> Option<Result<(), NotCounted>> {
 
 const ATTEMPTS: u32 = 1_000;
 
-/// More sources than the smallest table has places, each with a connection.
-/// Returns those that have none, and what was answered to them.
+/// Opens a connection of more sources than the smallest table has slots. Returns the
+/// sources that got none, each with its answer.
 fn overfill(limiter: &Limiter) -> Vec<(Source, Option<Result<(), NotCounted>>)> {
     (0..ATTEMPTS)
         .map(|n| (source(n), accept(limiter, source(n))))
@@ -49,7 +49,8 @@ fn tiny(limit: i32, on_full: OnFull, mode: Mode) -> Limiter {
     limiter
 }
 
-/// Every source is in the table with one connection, or was answered as `expected`.
+/// Asserts that every source is in the table with one connection or got the answer
+/// `expected`. Returns how many sources got that answer.
 fn overfilled(limiter: &Limiter, expected: Option<Result<(), NotCounted>>) -> u64 {
     let without = overfill(limiter);
     let occupancy = limiter.occupancy();
@@ -70,11 +71,11 @@ fn overfilled(limiter: &Limiter, expected: Option<Result<(), NotCounted>>) -> u6
     without.len() as u64
 }
 
-/// Whatever the limit: the policy is for all sources.
+/// The policy applies to all sources, whatever the limit.
 const LIMITS: [i32; 3] = [0, 1, 1_000];
 
 #[test]
-fn a_full_table_admits() {
+fn full_table_admits_with_on_full_admit() {
     for mode in [Mode::Enforce, Mode::Monitor, Mode::Off] {
         for limit in LIMITS {
             let limiter = tiny(limit, OnFull::Admit, mode);
@@ -90,7 +91,7 @@ fn a_full_table_admits() {
 }
 
 #[test]
-fn a_full_table_rejects() {
+fn full_table_rejects_with_on_full_reject() {
     for limit in LIMITS {
         let limiter = tiny(limit, OnFull::Reject, Mode::Enforce);
         let without = overfilled(&limiter, None);
@@ -101,7 +102,7 @@ fn a_full_table_rejects() {
             ..Totals::default()
         };
         assert_eq!(limiter.totals(), expected, "{limit}");
-        // a source with a place is not affected: it is as its limit says
+        // A source with a slot is not affected; only its limit applies to it.
         let inside = (0..ATTEMPTS)
             .map(source)
             .find(|s| limiter.get(*s).connections == 1)
@@ -112,9 +113,9 @@ fn a_full_table_rejects() {
     }
 }
 
-/// A rejection in name only, and then there is no place for the connection.
+/// The connection is admitted, counted in `would_reject`, and then finds no slot.
 #[test]
-fn in_monitor_mode_a_full_table_would_reject() {
+fn monitor_mode_counts_full_table_as_would_reject() {
     for limit in LIMITS {
         let limiter = tiny(limit, OnFull::Reject, Mode::Monitor);
         let without = overfilled(&limiter, Some(Err(NotCounted::TableFull)));
@@ -129,16 +130,16 @@ fn in_monitor_mode_a_full_table_would_reject() {
 }
 
 #[test]
-fn with_the_mode_off_a_full_table_admits_whatever_the_policy() {
+fn mode_off_admits_when_table_is_full() {
     let limiter = tiny(1, OnFull::Reject, Mode::Off);
     let without = overfilled(&limiter, Some(Err(NotCounted::TableFull)));
     let totals = limiter.totals();
     assert_eq!((totals.table_full, totals.rejected), (without, 0));
 }
 
-/// A place that is free again is had again, with either policy.
+/// With either policy, a slot whose source has no connections left goes to another one.
 #[test]
-fn a_full_table_has_places_again() {
+fn closed_connections_free_slots() {
     for policy in [OnFull::Admit, OnFull::Reject] {
         let limiter = tiny(0, policy, Mode::Enforce);
         let tokens: Vec<_> = (0..ATTEMPTS)
@@ -152,7 +153,7 @@ fn a_full_table_has_places_again() {
         for token in tokens {
             limiter.closed(Worker::ACCEPTOR, token).unwrap();
         }
-        // one after the other: each has a place
+        // One after the other, each of them gets a slot.
         for source in outside {
             assert!(limiter.check(source).is_ok());
             let token = limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
@@ -161,13 +162,13 @@ fn a_full_table_has_places_again() {
     }
 }
 
-/// `check` and `opened` agree about whether there is a place, at every step.
+/// `check` and `opened` agree at every step whether there is a slot.
 #[test]
-fn what_check_lets_through_has_a_place() {
+fn checked_source_always_gets_a_slot() {
     let limiter = tiny(0, OnFull::Reject, Mode::Enforce);
     let mut random = 1u32;
     let mut tokens = Vec::new();
-    let mut refused = 0;
+    let mut rejected = 0;
     for _ in 0..100_000 {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let source = source(random >> 8 & 0x3ff);
@@ -179,7 +180,7 @@ fn what_check_lets_through_has_a_place() {
             }
             Err(_) => {
                 assert!(!checked);
-                refused += 1;
+                rejected += 1;
             }
         }
         if tokens.len() > 70 {
@@ -187,12 +188,13 @@ fn what_check_lets_through_has_a_place() {
             limiter.closed(Worker::ACCEPTOR, token).unwrap();
         }
     }
-    assert!(refused > 100, "{refused}");
+    assert!(rejected > 100, "only {rejected} rejections");
 }
 
-/// A lower limit closes nothing: who is over it may open none until it fits.
+/// A lowered limit closes nothing. A source over it cannot open another connection
+/// until it drops below it.
 #[test]
-fn a_limit_changes_for_the_connections_to_come() {
+fn lowered_limit_keeps_open_connections() {
     let limiter = Limiter::new(100, 5, PrefixLengths::DEFAULT).unwrap();
     for _ in 0..5 {
         assert_eq!(accept(&limiter, source(1)), Some(Ok(())));
@@ -203,17 +205,18 @@ fn a_limit_changes_for_the_connections_to_come() {
     limiter.set_limit(2);
     assert_eq!(accept(&limiter, source(1)), None);
     assert_eq!(limiter.get(source(1)).connections, 6);
-    for none in [0, -1, i32::MIN] {
-        limiter.set_limit(none);
+    for unlimited in [0, -1, i32::MIN] {
+        limiter.set_limit(unlimited);
         assert_eq!(accept(&limiter, source(1)), Some(Ok(())));
     }
     limiter.set_limit(i32::MAX);
     assert_eq!(accept(&limiter, source(1)), Some(Ok(())));
 }
 
-/// Counting goes on with the mode off, so that the limit holds at once afterwards.
+/// Counting goes on while the mode is off, so the limit holds as soon as it is enforced
+/// again.
 #[test]
-fn modes_change_for_the_connections_to_come() {
+fn mode_off_keeps_counting() {
     let limiter = Limiter::new(100, 2, PrefixLengths::DEFAULT).unwrap();
     limiter.set_mode(Mode::Off);
     for _ in 0..4 {
@@ -228,9 +231,9 @@ fn modes_change_for_the_connections_to_come() {
     assert_eq!((report.rejected, report.would_reject), (1, 1));
 }
 
-/// Rules hold without a limit for the others, and beside one.
+/// Rules apply whether or not there is a limit for the sources without a rule.
 #[test]
-fn rules_hold_with_and_without_a_limit() {
+fn rules_apply_with_and_without_default_limit() {
     let limiter = Limiter::new(100, 0, PrefixLengths::DEFAULT).unwrap();
     load(
         &limiter,
@@ -250,10 +253,10 @@ fn rules_hold_with_and_without_a_limit() {
     assert_eq!([1, 2, 3].map(admitted), [20, 20, 20]);
 }
 
-/// The core's own function goes by its own limit, in any mode, and whoever calls it
-/// tells of it.
+/// The core's own function uses its own limit in any mode, and its caller logs the
+/// rejection.
 #[test]
-fn a_limit_that_is_brought_along() {
+fn check_against_uses_the_callers_limit() {
     let limiter = Limiter::new(100, 1, PrefixLengths::DEFAULT).unwrap();
     load(&limiter, &["10.0.0.1=unlimited"]);
     limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
@@ -266,15 +269,18 @@ fn a_limit_that_is_brought_along() {
     }
     assert_eq!(limiter.totals().rejected, 3);
     let groups = limiter.groups().unwrap();
-    assert!(groups.iter().all(|group| group.rejected == 0), "by no rule");
-    assert_eq!(limiter.get(source(1)).rejected, 0, "and nothing to be told");
+    assert!(
+        groups.iter().all(|group| group.rejected == 0),
+        "a rule was charged with a rejection"
+    );
+    assert_eq!(limiter.get(source(1)).rejected, 0, "nothing left to log");
 }
 
-/// A source is under its own rule and has its own numbers, whoever had its place in
-/// the table before, and however often the place went from one to the next.
+/// A source has its own rule and its own statistics, whichever source had its slot
+/// before and however often the slot changed hands.
 #[test]
-fn a_place_does_not_keep_what_its_sources_had() {
-    /// Who has a slot, and what it had since it has it.
+fn reused_slot_keeps_no_statistics() {
+    /// The source in a slot, and its statistics since it claimed the slot.
     #[derive(Clone, Copy, Default)]
     struct Tenant {
         n: Option<u32>,
@@ -282,7 +288,7 @@ fn a_place_does_not_keep_what_its_sources_had() {
         claims: u32,
     }
     let limiter = Limiter::new(1, 3, PrefixLengths::DEFAULT).unwrap();
-    // every other source has a limit of its own
+    // Half of the sources have a limit of their own.
     load(&limiter, &["10.0.0.0/25=1", "10.0.1.0/25=1"]);
     let own_limit = |n: u32| if n & 0x80 == 0 { 1 } else { 3 };
     let mut tenants = HashMap::<u32, Tenant>::new();
@@ -294,14 +300,14 @@ fn a_place_does_not_keep_what_its_sources_had() {
                 (tenant.n, tenant.rejected) = (Some(n), 0);
                 tenant.claims += 1;
             }
-            // hardly ever, so that a place goes through all its epochs untouched
+            // Seldom, so that a slot goes through all its epochs without being read.
             if (round * 512 + n).is_multiple_of(4_099) {
                 let report = limiter.get(source(n));
                 assert_eq!(report.rejected, tenant.rejected, "{round}: {n}");
                 assert_eq!(report.peak, 1);
-                let refused = limiter.check(source(n));
-                assert_eq!(refused.is_err(), own_limit(n) == 1, "{round}: {n}");
-                if let Err(rejection) = refused {
+                let checked = limiter.check(source(n));
+                assert_eq!(checked.is_err(), own_limit(n) == 1, "{round}: {n}");
+                if let Err(rejection) = checked {
                     limiter.rejected(Worker::ACCEPTOR, rejection);
                     tenant.rejected += 1;
                 }
@@ -310,12 +316,12 @@ fn a_place_does_not_keep_what_its_sources_had() {
         }
     }
     let most = tenants.values().map(|tenant| tenant.claims).max().unwrap();
-    assert!(most > 5 * 4_096, "{most}");
+    assert!(most > 5 * 4_096, "at most {most} claims of one slot");
 }
 
-/// The same, at exactly the number of claims after which a slot's epoch comes round.
+/// Exactly as many claims as make a slot's epoch wrap around to the value it had.
 #[test]
-fn a_place_that_comes_round_keeps_nothing() {
+fn epoch_wraps_around_without_keeping_statistics() {
     const EPOCHS: u32 = 4_096;
     let limiter = Limiter::new(1, 3, PrefixLengths::DEFAULT).unwrap();
     load(&limiter, &["10.0.0.1=1"]);
@@ -323,7 +329,7 @@ fn a_place_that_comes_round_keeps_nothing() {
     let rejection = limiter.check(source(1)).unwrap_err();
     limiter.rejected(Worker::ACCEPTOR, rejection);
     limiter.closed(Worker::ACCEPTOR, own).unwrap();
-    // 4,095 others one after the other in its slot, and then one more
+    // 4,095 other sources have its slot one after the other, and then one more.
     let mut claims = 0;
     let mut last = None;
     for n in (2..1 << 22).cycle() {
@@ -333,7 +339,10 @@ fn a_place_that_comes_round_keeps_nothing() {
             last = Some(n);
             claims += 1;
             if claims == EPOCHS {
-                assert!(limiter.check(source(n)).is_ok(), "another source's rule");
+                assert!(
+                    limiter.check(source(n)).is_ok(),
+                    "it has another source's rule"
+                );
                 let report = limiter.get(source(n));
                 assert_eq!((report.rejected, report.peak), (0, 1), "{report:?}");
                 return;
@@ -343,12 +352,12 @@ fn a_place_that_comes_round_keeps_nothing() {
     }
 }
 
-/// The generation of the rules in force is kept in few bits.
+/// A source keeps the generation of its rule in 16 bits, which wrap around.
 #[test]
-fn rules_change_more_often_than_a_number_tells() {
+fn rules_generation_wraps_around() {
     let sets = [
         ["10.0.0.1=1", "11.0.0.0/8=7"],
-        // the other way round: the first rule is not for 10.0.0.1
+        // Here it is the second rule that matches 10.0.0.1.
         ["10.0.0.0=1", "10.0.0.1=100"],
     ]
     .map(|texts| {
@@ -360,20 +369,20 @@ fn rules_change_more_often_than_a_number_tells() {
     });
     let limiter = Limiter::new(10, 5, PrefixLengths::DEFAULT).unwrap();
     limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
-    let refused = || limiter.check(source(1)).is_err();
-    // beyond 16 bits, looked at each time
+    let rejects = || limiter.check(source(1)).is_err();
+    // Beyond 16 bits, with a check after each load.
     for round in 0..70_000 {
         limiter.set_rules(&sets[round % 2]).unwrap();
-        assert_eq!(refused(), round % 2 == 0, "{round}");
+        assert_eq!(rejects(), round % 2 == 0, "{round}");
     }
-    // and not looked at in between
+    // The same without a check in between.
     for loads in 65_532..=65_538 {
         limiter.set_rules(&sets[0]).unwrap();
-        assert!(refused());
+        assert!(rejects());
         for _ in 1..loads {
             limiter.set_rules(&sets[0]).unwrap();
         }
         limiter.set_rules(&sets[1]).unwrap();
-        assert!(!refused(), "after {loads}");
+        assert!(!rejects(), "after {loads} loads");
     }
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Shared memory that something else has damaged: bits, bytes, words and whole pages
-//! of a table in use are changed at random, and then everything is asked for that
-//! can be asked for. What comes out is of no interest, but it must come: no panic, no
-//! crash, no search without an end.
+//! Damaged shared memory: bits, bytes, words and whole pages of a table in use are
+//! changed at random, and then every operation is called. Any answer is right, as long
+//! as there is one: no panic, no crash and no endless search.
 //!
 //! `IMAGES=1000000 cargo test --test damaged` for longer, `SEED=N` for another start.
 
@@ -24,18 +23,18 @@ mod processes;
 
 use processes::{Child, shared};
 
-/// Images, if `IMAGES` does not say otherwise.
+/// Images, unless `IMAGES` is set.
 const IMAGES: u64 = 3_000;
 
 /// Images of one child.
 const EACH: u64 = 250;
 
-/// Seconds that all operations on an image may take; they take some milliseconds.
+/// Seconds that all operations on an image may take. They take a few milliseconds.
 const DEADLINE: u32 = 20;
 
 const PAGE: usize = 4_096;
 
-/// Rules: prefixes of both families, inside of each other.
+/// Rules with nested prefixes of both families.
 const RULES: [&str; 6] = [
     "10.0.0.0/8=3",
     "10.0.0.0/28=2",
@@ -45,7 +44,7 @@ const RULES: [&str; 6] = [
     "::/0=100",
 ];
 
-/// Memory mappings of this process that are shared: their addresses.
+/// Addresses of the shared memory mappings of this process.
 fn mappings() -> Vec<Range<usize>> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let parse = |line: &str| {
@@ -70,20 +69,20 @@ impl Table {
         let mut new = mappings();
         new.retain(|mapping| !before.contains(mapping));
         let [Range { start, end }] = new[..] else {
-            panic!("not one new mapping: {before:x?}, {new:x?}");
+            panic!("expected one new mapping: {before:x?}, {new:x?}");
         };
         assert!(end - start > limiter.table_bytes());
         let at = std::ptr::with_exposed_provenance(start);
-        // SAFETY: mapped and writable for as long as the limiter is there, which
-        // is kept with it; all that is there are atomics.
+        // SAFETY: the memory is mapped and writable as long as the limiter exists,
+        // which is kept with the slice, and it holds nothing but atomics.
         let bytes = unsafe { std::slice::from_raw_parts(at, end - start) };
         Table { limiter, bytes }
     }
 
-    /// All zero, as it was at first.
+    /// Sets all bytes to zero, as they were at first.
     fn wipe(&self) {
         let start = self.bytes.as_ptr().cast_mut().cast();
-        // SAFETY: the pages of a mapping of atomics, for which zero is valid.
+        // SAFETY: these are the pages of a mapping of atomics, for which zero is valid.
         let done = unsafe { libc::madvise(start, self.bytes.len(), libc::MADV_REMOVE) };
         assert_eq!(done, 0);
     }
@@ -98,7 +97,7 @@ fn address(random: &mut SmallRng) -> Vec<u8> {
     }
 }
 
-/// Connections come and go; the tokens are those given out.
+/// Opens and closes connections. `tokens` holds the tokens that were given out.
 fn connections(limiter: &Limiter, tokens: &mut Vec<Token>, random: &mut SmallRng) {
     for _ in 0..40 {
         let worker = Worker::new(random.random_range(0..12));
@@ -129,7 +128,7 @@ fn connections(limiter: &Limiter, tokens: &mut Vec<Token>, random: &mut SmallRng
     limiter.note(Worker::ACCEPTOR, Fault::BadAddress);
 }
 
-/// Everything that an operator and the background process ask for.
+/// Calls everything that an operator or the background process can ask for.
 fn reports(limiter: &Limiter, watch: &mut Watch, random: &mut SmallRng) {
     let mut seconds = random.random();
     for _ in 0..3 {
@@ -161,7 +160,7 @@ fn reports(limiter: &Limiter, watch: &mut Watch, random: &mut SmallRng) {
         limiter.sources().count(),
         limiter.totals(),
     );
-    // there may be very many rules now, which takes its time
+    // There may be very many rules now, so only one of the two is called.
     if random.random() {
         for group in limiter.groups().unwrap().iter().take(20) {
             let _ = group.rule.map(|rule| rule.key.to_string());
@@ -175,14 +174,14 @@ fn reports(limiter: &Limiter, watch: &mut Watch, random: &mut SmallRng) {
     let _ = (limiter.rules_len(), limiter.rules_loaded());
 }
 
-/// What changes the settings, too.
+/// Calls everything that changes settings.
 fn all_controls(limiter: &Limiter, random: &mut SmallRng) {
     let rules = &RULES[..random.random_range(0..=RULES.len())];
     let mut builder = RuleSet::builder(limiter.prefixes());
     for (rule, number) in rules.iter().zip(1..) {
         builder.add(Origin::Modparam(number), rule).unwrap();
     }
-    // who is loading them may be damaged, too
+    // This may fail, because the word that says who is loading may be damaged.
     let _ = limiter.set_rules(&builder.build().unwrap());
     let modes = [Mode::Enforce, Mode::Monitor, Mode::Off];
     limiter.set_mode(modes[random.random_range(0..modes.len())]);
@@ -196,20 +195,20 @@ fn all_controls(limiter: &Limiter, random: &mut SmallRng) {
     }
 }
 
-/// Where the rules of each half begin that are in use.
+/// Offsets of the rules of each half.
 fn halves(limiter: &Limiter, bytes: &[AtomicU8]) -> [usize; 2] {
     let rules = limiter.table_bytes();
-    // the mapping is rounded up to whole pages, both halves have the same length
+    // The mapping is rounded up to whole pages. Both halves have the same length.
     [rules, rules + (bytes.len() - rules) / 2 / 64 * 64]
 }
 
 /// Damages the memory in one of many ways.
 fn damage(limiter: &Limiter, bytes: &[AtomicU8], random: &mut SmallRng) {
-    // Relaxed: nobody else is there
+    // Relaxed: no other process uses the table.
     let set = |at: usize, byte: u8| bytes[at].store(byte, Ordering::Relaxed);
     let get = |at: usize| bytes[at].load(Ordering::Relaxed);
     let [first, second] = halves(limiter, bytes);
-    // what is used lies at the beginning of each: header and table, both halves
+    // Header and table, and the part of each half that is in use, at its beginning.
     let parts = [0..1_500, 0..first, first..first + 512, second..second + 512];
     let part = parts[random.random_range(0..parts.len())].clone();
     let times = 1 << random.random_range(0..9);
@@ -220,7 +219,7 @@ fn damage(limiter: &Limiter, bytes: &[AtomicU8], random: &mut SmallRng) {
             set(at, get(at) ^ 1 << random.random_range(0..8));
         }),
         1 => (0..times).for_each(|_| set(at(random), random.random())),
-        // words: any, or one that is on the edge of something
+        // Words: random ones or edge cases.
         2 => (0..times).for_each(|_| {
             let edges = [
                 0,
@@ -241,7 +240,7 @@ fn damage(limiter: &Limiter, bytes: &[AtomicU8], random: &mut SmallRng) {
                 .zip(word.to_ne_bytes())
                 .for_each(|(i, byte)| set(at + i, byte));
         }),
-        // a run of the same byte
+        // A run of the same byte.
         3 => {
             let (from, byte) = (
                 at(random),
@@ -250,12 +249,12 @@ fn damage(limiter: &Limiter, bytes: &[AtomicU8], random: &mut SmallRng) {
             let to = (from + random.random_range(1..2_000)).min(part.end);
             (from..to).for_each(|at| set(at, byte));
         }
-        // a page, at random
+        // A page of random bytes.
         4 => {
             let page = at(random) / PAGE * PAGE;
             (page..page + PAGE).for_each(|at| set(at, random.random()));
         }
-        // what is right somewhere else
+        // A copy of bytes that are valid somewhere else.
         _ => {
             let (from, to) = (at(random) / 8 * 8, at(random) / 8 * 8);
             let bytes: Vec<u8> = (from..(from + 256).min(part.end)).map(get).collect();
@@ -266,7 +265,7 @@ fn damage(limiter: &Limiter, bytes: &[AtomicU8], random: &mut SmallRng) {
     }
 }
 
-/// Tables of several sizes, for both ways to compare sources.
+/// Tables of several sizes, for both ways of comparing sources.
 fn tables() -> Vec<Table> {
     let prefixes = [PrefixLengths::DEFAULT, PrefixLengths::new(32, 128).unwrap()];
     let tables = [1, 10, 60]
@@ -275,7 +274,7 @@ fn tables() -> Vec<Table> {
     tables.collect()
 }
 
-/// One image: a table in use, damaged, used.
+/// Uses a table, damages it and uses it again.
 fn image(tables: &[Table], seed: u64) {
     let mut random = SmallRng::seed_from_u64(seed);
     let Table { limiter, bytes } = &tables[random.random_range(0..tables.len())];
@@ -298,7 +297,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 fn damaged_memory_is_used_safely() {
     let (images, first) = (number("IMAGES", IMAGES), number("SEED", 1));
-    // the image that a child is at
+    // The image that the child is working on.
     let at: &AtomicU64 = shared();
     let mut next = first;
     while next < first + images {
@@ -317,7 +316,7 @@ fn damaged_memory_is_used_safely() {
         let seed = at.load(Ordering::SeqCst);
         assert_eq!(
             status, 0,
-            "image SEED={seed}: a signal (14: no end), or from 256 a panic"
+            "image SEED={seed}: ended by this signal (14: it did not end), or panicked (from 256)"
         );
         next = last;
     }

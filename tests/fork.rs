@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Many processes on one table, made by `fork` as Kamailio makes its workers.
+//! Many processes on one table, forked as Kamailio forks its workers.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -22,7 +22,7 @@ use worker::keep_within;
 
 const WORKERS: u32 = 8;
 
-/// Opens and closes at random over `sources` sources, then closes all.
+/// Opens and closes connections of `sources` sources at random, then closes them all.
 fn hammer(limiter: &Limiter, worker: u32, sources: u32, rounds: u32) {
     let me = Worker::new(worker);
     let mut random = SmallRng::seed_from_u64(u64::from(worker));
@@ -58,18 +58,18 @@ fn hammered_by_all(sources: u32) {
     assert_eq!(limiter.totals().stale_token, 0);
 }
 
-/// All meet in the same few sources: claim against claim, claim against release.
+/// All processes use the same few sources: claim against claim, claim against release.
 fn all_counts_return_to_zero_few_sources() {
     hammered_by_all(3);
 }
 
-/// Sources are replaced all the time: replacement against look-up.
+/// Sources replace each other all the time: replacement against look-up.
 fn all_counts_return_to_zero_many_sources() {
     hammered_by_all(100_000);
 }
 
-/// Never more than the limit, whoever opens and whoever closes.
-fn the_limit_holds_among_processes() {
+/// A source never exceeds the limit, whichever processes open and close.
+fn limit_holds_among_processes() {
     const LIMIT: i32 = 5;
     const SOURCES: usize = 4;
     let live: &[AtomicI32; SOURCES] = shared();
@@ -88,13 +88,13 @@ fn the_limit_holds_among_processes() {
     assert_eq!(limiter.occupancy().connections, 0);
 }
 
-/// One acceptor, the others close, as in Kamailio: exactly the limit is admitted,
-/// and a place that another process freed is free at once.
-fn closed_from_another_process() {
+/// One process accepts and another closes, as in Kamailio: exactly the limit is
+/// admitted, and a close in the other process makes room at once.
+fn close_in_another_process_makes_room_at_once() {
     const LIMIT: i32 = 10;
     let limiter = &Limiter::new(100, LIMIT, PrefixLengths::DEFAULT).unwrap();
     let (mut ours, mut theirs) = UnixStream::pair().unwrap();
-    // gives its end away, so that an end of the child is seen at ours
+    // The child gets the only copy of `theirs`, so our end notices when it ends.
     let closer = Child::start(move || {
         let mut bits = [0; 8];
         while theirs.read_exact(&mut bits).is_ok() {
@@ -125,9 +125,9 @@ fn closed_from_another_process() {
     assert_eq!(limiter.get(source).connections, LIMIT as u32);
 }
 
-/// Networks 10.0.N.0/24 with a source each. Those with an even number may always have
-/// one more connection than [`HELD`], the others never, whichever set is in force:
-/// who mixes two sets, or takes the default, is wrong about some.
+/// Networks 10.0.N.0/24 with a source each. With either set active, those with an even
+/// number may have one more connection than [`HELD`] and the others may not. A process
+/// that mixes two sets, or uses the default, is wrong about some of them.
 const NETWORKS: u32 = 200;
 const HELD: u32 = 2;
 const DEFAULT: i32 = 1;
@@ -145,8 +145,8 @@ fn set(texts: impl Iterator<Item = String>) -> RuleSet {
     builder.build().unwrap()
 }
 
-/// `[even, odd]` networks' limits, in two sets; in the second one all numbers are
-/// shifted by one and some networks have a shorter prefix's rule.
+/// Limits of the `[even, odd]` networks in the two sets. In the second set the rules
+/// have other numbers, and some networks only match a rule with a shorter prefix.
 const LIMITS: [[i32; 2]; 2] = [[100, 1], [200, 2]];
 
 fn two_sets() -> [RuleSet; 2] {
@@ -166,17 +166,17 @@ fn ready(limiter: &Limiter, sets: &[RuleSet; 2]) {
     limiter.set_rules(&sets[0]).unwrap();
 }
 
-/// Asks for one source after the other until `stop`.
-fn ask(limiter: &Limiter, worker: u32, stop: &AtomicBool) {
+/// Checks one source after the other until `stop` is set.
+fn check_until(limiter: &Limiter, worker: u32, stop: &AtomicBool) {
     let me = Worker::new(worker);
     let mut random = SmallRng::seed_from_u64(u64::from(worker));
     let mut asked = 0;
     while !stop.load(Ordering::Relaxed) || asked < 1_000 {
         let n = random.random_range(0..NETWORKS);
         let source = of_network(n);
-        let refused = limiter.check(source);
-        assert_eq!(refused.is_err(), n % 2 == 1, "network {n}");
-        if let Err(rejection) = refused {
+        let checked = limiter.check(source);
+        assert_eq!(checked.is_err(), n % 2 == 1, "network {n}");
+        if let Err(rejection) = checked {
             assert!(limiter.rejected(me, rejection));
         }
         let (rule, limit) = limiter.rule_of(source);
@@ -200,7 +200,7 @@ fn ask(limiter: &Limiter, worker: u32, stop: &AtomicBool) {
     }
 }
 
-/// Rules as a report has them: prefix and limit.
+/// Prefixes and limits of the rules in a report.
 fn reported(limiter: &Limiter) -> Vec<(String, i32)> {
     let rule = |group: &Group| group.rule.map(|rule| (rule.key.to_string(), rule.limit));
     limiter.groups().unwrap().iter().filter_map(rule).collect()
@@ -218,22 +218,22 @@ fn is_one_of(limiter: &Limiter, sets: &[RuleSet; 2]) -> bool {
     sets.iter().any(|set| listed(set) == reported)
 }
 
-/// Loads one set after the other. Returns how often it could.
+/// Loads one set after the other. Returns how many loads succeeded.
 fn reload(limiter: &Limiter, sets: &[RuleSet], rounds: usize) -> u32 {
     let set = |round: usize| &sets[round % sets.len()];
     let loaded = (0..rounds).filter(|round| limiter.set_rules(set(*round)).is_ok());
     loaded.count() as u32
 }
 
-/// Who asks while rules change goes by the old set or the new one.
-fn rules_change_as_a_whole() {
+/// A check while rules change uses the old set or the new one, never parts of both.
+fn reload_is_atomic_for_checks() {
     const ROUNDS: usize = 5_000;
     let (stop, loaded): (&AtomicBool, &AtomicU32) = (shared(), shared());
     let limiter = Limiter::new(10_000, DEFAULT, PrefixLengths::DEFAULT).unwrap();
     let sets = two_sets();
     ready(&limiter, &sets);
     let mut children: Vec<_> = (0..3)
-        .map(|worker| Child::start(|| ask(&limiter, worker, stop)))
+        .map(|worker| Child::start(|| check_until(&limiter, worker, stop)))
         .collect();
     children.push(Child::start(|| {
         while !stop.load(Ordering::Relaxed) {
@@ -249,21 +249,22 @@ fn rules_change_as_a_whole() {
     assert_eq!(
         loaded.load(Ordering::Relaxed),
         ROUNDS as u32,
-        "nobody else loads"
+        "a load failed although no other process loads"
     );
     assert_eq!(limiter.rules_loaded(), ROUNDS as u32 + 1);
     assert!(is_one_of(&limiter, &sets));
 }
 
-/// Two that load at once: one is told to try again, or one comes after the other.
-fn two_processes_load_rules() {
+/// Of two processes that load at once, one gets `Busy`, or they load one after the
+/// other.
+fn concurrent_reloads_succeed_or_report_busy() {
     const ROUNDS: u32 = 2_000;
     let (stop, busy): (&AtomicBool, &AtomicU32) = (shared(), shared());
     let limiter = &Limiter::new(10_000, DEFAULT, PrefixLengths::DEFAULT).unwrap();
     let sets = &two_sets();
     ready(limiter, sets);
     let readers = (0..2)
-        .map(|worker| Child::start(move || ask(limiter, worker, stop)))
+        .map(|worker| Child::start(move || check_until(limiter, worker, stop)))
         .collect();
     let writers = (0..2)
         .map(|first| {
@@ -280,20 +281,20 @@ fn two_processes_load_rules() {
     join_all(writers);
     stop.store(true, Ordering::Relaxed);
     join_all(readers);
-    assert_eq!(limiter.rules_loaded(), 2 * ROUNDS + 1, "all that succeeded");
-    assert!(busy.load(Ordering::Relaxed) > 0, "they never met");
+    assert_eq!(limiter.rules_loaded(), 2 * ROUNDS + 1, "successful loads");
+    assert!(busy.load(Ordering::Relaxed) > 0, "no two loads overlapped");
     assert!(is_one_of(limiter, sets));
 }
 
-/// A process that is killed while it loads rules leaves the old ones or the new
-/// ones in force, and the next one can load.
-fn a_writer_is_killed() {
+/// A process killed while it loads rules leaves the old or the new set active, and
+/// another process can load.
+fn killed_writer_leaves_one_whole_set() {
     let stop: &AtomicBool = shared();
     let limiter = Limiter::new(10_000, DEFAULT, PrefixLengths::DEFAULT).unwrap();
     let sets = two_sets();
     ready(&limiter, &sets);
     let readers = (0..2)
-        .map(|worker| Child::start(|| ask(&limiter, worker, stop)))
+        .map(|worker| Child::start(|| check_until(&limiter, worker, stop)))
         .collect();
     let mut random = SmallRng::seed_from_u64(1);
     for round in 0..150 {
@@ -302,7 +303,7 @@ fn a_writer_is_killed() {
         });
         std::thread::sleep(Duration::from_micros(random.random_range(0..3_000)));
         writer.kill();
-        // a signal takes its time
+        // The signal takes effect with a delay.
         let killed = Instant::now();
         while let Err(busy) = limiter.set_rules(&sets[round % 2]) {
             assert!(
@@ -317,13 +318,12 @@ fn a_writer_is_killed() {
     join_all(readers);
 }
 
-/// A watch in a process of its own, which ticks until it is told to stop, and once
-/// more.
-fn watching(limiter: &Limiter, interval: u32, stop: &AtomicBool, mut tell: impl FnMut(Notice)) {
+/// Ticks a watch until `stop` is set, and once more.
+fn watching(limiter: &Limiter, interval: u32, stop: &AtomicBool, mut report: impl FnMut(Notice)) {
     let mut watch = Watch::default();
     let mut last = false;
     for now in 0.. {
-        watch.tick(limiter, now, interval, &mut tell);
+        watch.tick(limiter, now, interval, &mut report);
         if last {
             break;
         }
@@ -331,16 +331,16 @@ fn watching(limiter: &Limiter, interval: u32, stop: &AtomicBool, mut tell: impl 
     }
 }
 
-/// Sources come and go and are sampled meanwhile: each is under its own rule. Who
-/// samples is killed now and then.
-fn a_place_changes_hands_under_the_watch() {
+/// Sources come and go while they are sampled: each has its own rule. The sampling
+/// processes are killed now and then.
+fn sampled_slots_keep_each_sources_rule() {
     let stop: &AtomicBool = shared();
     let limiter = Limiter::new(1, 2, PrefixLengths::DEFAULT).unwrap();
     let own = (0..=255).step_by(2).map(|n| format!("10.0.0.{n}=1"));
     limiter.set_rules(&set(own)).unwrap();
     let mut random = SmallRng::seed_from_u64(1);
     for _ in 0..100 {
-        // killed where it is dropped
+        // These processes are killed when they are dropped.
         let _watches = [(); 2].map(|()| Child::start(|| watching(&limiter, 1, stop, |_| {})));
         for _ in 0..10_000 {
             let n = random.random_range(0..256);
@@ -351,11 +351,11 @@ fn a_place_changes_hands_under_the_watch() {
     }
 }
 
-/// However fast they come: each rejection is told in a line of its own or counted in
-/// a summary.
-fn every_rejection_is_told() {
+/// However fast rejections come, each is logged in a line of its own or counted in a
+/// summary.
+fn every_rejection_is_reported() {
     const SOURCES: u32 = 300;
-    let (stop, told): (&AtomicBool, &AtomicU64) = (shared(), shared());
+    let (stop, reported): (&AtomicBool, &AtomicU64) = (shared(), shared());
     let limiter = Limiter::new(1_000, 1, PrefixLengths::DEFAULT).unwrap();
     for n in 0..SOURCES {
         limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
@@ -367,7 +367,7 @@ fn every_rejection_is_told() {
                 Notice::Summary(summary) => summary.more + summary.more_of_others,
                 Notice::Full { .. } | Notice::Untracked { .. } => panic!("{notice:?}"),
             };
-            told.fetch_add(lines, Ordering::Relaxed);
+            reported.fetch_add(lines, Ordering::Relaxed);
         });
     });
     let acceptors = (0..3)
@@ -387,12 +387,12 @@ fn every_rejection_is_told() {
     stop.store(true, Ordering::Release);
     watch.join();
     assert_eq!(limiter.totals().rejected, 300_000);
-    assert_eq!(told.load(Ordering::Relaxed), 300_000);
+    assert_eq!(reported.load(Ordering::Relaxed), 300_000);
     assert_eq!(limiter.groups().unwrap()[0].rejected, 300_000);
 }
 
-/// Statistics begin anew while they are counted, by several at once.
-fn statistics_are_reset_among_processes() {
+/// Several processes reset the statistics while others count.
+fn reset_among_processes_keeps_counts() {
     const REJECTIONS: u64 = 50_000;
     let stop: &AtomicBool = shared();
     let limiter = Limiter::new(100, 1, PrefixLengths::DEFAULT).unwrap();
@@ -435,22 +435,28 @@ fn main() {
             "all_counts_return_to_zero_many_sources",
             all_counts_return_to_zero_many_sources,
         ),
+        ("limit_holds_among_processes", limit_holds_among_processes),
         (
-            "the_limit_holds_among_processes",
-            the_limit_holds_among_processes,
+            "close_in_another_process_makes_room_at_once",
+            close_in_another_process_makes_room_at_once,
         ),
-        ("closed_from_another_process", closed_from_another_process),
-        ("rules_change_as_a_whole", rules_change_as_a_whole),
-        ("two_processes_load_rules", two_processes_load_rules),
-        ("a_writer_is_killed", a_writer_is_killed),
+        ("reload_is_atomic_for_checks", reload_is_atomic_for_checks),
         (
-            "a_place_changes_hands_under_the_watch",
-            a_place_changes_hands_under_the_watch,
+            "concurrent_reloads_succeed_or_report_busy",
+            concurrent_reloads_succeed_or_report_busy,
         ),
-        ("every_rejection_is_told", every_rejection_is_told),
         (
-            "statistics_are_reset_among_processes",
-            statistics_are_reset_among_processes,
+            "killed_writer_leaves_one_whole_set",
+            killed_writer_leaves_one_whole_set,
+        ),
+        (
+            "sampled_slots_keep_each_sources_rule",
+            sampled_slots_keep_each_sources_rule,
+        ),
+        ("every_rejection_is_reported", every_rejection_is_reported),
+        (
+            "reset_among_processes_keeps_counts",
+            reset_among_processes_keeps_counts,
         ),
     ]);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What an operator asks for, compared with a plain look at every source.
+//! Reports to the operator, compared with a plain scan of every source.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -52,11 +52,11 @@ fn load(limiter: &Limiter, texts: &[String]) {
     limiter.set_rules(&builder.build().unwrap()).unwrap();
 }
 
-/// What a source is put through.
+/// The connections and rejections of a source.
 #[derive(Clone, Copy, Debug)]
 struct Life {
     peak: u32,
-    /// Of these, so many stay.
+    /// Connections that remain open, at most `peak`.
     stay: u32,
     rejected: u32,
     would_reject: u32,
@@ -76,7 +76,7 @@ fn lives() -> impl Strategy<Value = BTreeMap<(bool, u8), Life>> {
     proptest::collection::btree_map((any::<bool>(), 0..40u8), life(), 0..50)
 }
 
-/// What a look at every source finds.
+/// The sources and rules that reports are compared with.
 struct Plain {
     sources: Vec<(IpAddr, Life)>,
     rules: Vec<IpNet>,
@@ -99,7 +99,7 @@ impl Plain {
     }
 }
 
-/// Each source has its peak, is rejected then, and keeps what stays.
+/// Each source reaches its peak, is rejected then, and keeps `stay` connections.
 fn live(limiter: &Limiter, watch: &mut Watch, lives: &BTreeMap<(bool, u8), Life>) {
     let mut tokens = Vec::new();
     for (&(v6, n), life) in lives {
@@ -120,7 +120,7 @@ fn live(limiter: &Limiter, watch: &mut Watch, lives: &BTreeMap<(bool, u8), Life>
         }
         tokens.push((tokens_of, life.stay));
     }
-    // peaks below 8 are sampled
+    // Peaks below 8 are sampled.
     watch.tick(limiter, 1, 60, &mut |_| {});
     for (tokens, stay) in tokens {
         for token in tokens.into_iter().skip(stay as usize) {
@@ -163,7 +163,7 @@ fn compare(limiter: &Limiter, plain: &Plain) {
         peaks.sort();
         assert_eq!(suggestion.sources, peaks.len() as u64);
         assert_eq!(suggestion.highest, peaks.last().copied().unwrap_or(0));
-        // the lowest peak that at least 99 per cent do not exceed
+        // The lowest peak that at least 99 % of the sources do not exceed.
         let p99 = peaks
             .iter()
             .copied()
@@ -190,15 +190,15 @@ fn compare(limiter: &Limiter, plain: &Plain) {
         (By::Rejected, |life| life.rejected + life.would_reject),
         (By::Peak, |life| life.peak),
     ] {
-        for place in [
+        for within in [
             None,
             Some("10.0.0.8/29"),
             Some("10.0.0.9"),
             Some("2001:db8::/32"),
             Some("::/0"),
         ] {
-            let key = place.map(|text| prefix(text, limiter.prefixes()).unwrap());
-            let inside = |a: &IpAddr| place.is_none_or(|text| net(text).contains(a));
+            let key = within.map(|text| prefix(text, limiter.prefixes()).unwrap());
+            let inside = |a: &IpAddr| within.is_none_or(|text| net(text).contains(a));
             let mut ranks: Vec<u32> = plain
                 .sources
                 .iter()
@@ -225,7 +225,7 @@ fn compare(limiter: &Limiter, plain: &Plain) {
                         rank(life)
                     })
                     .collect();
-                assert_eq!(top, expected, "{by:?} {place:?} {n}");
+                assert_eq!(top, expected, "{by:?} {within:?} {n}");
             }
         }
     }
@@ -235,7 +235,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn as_a_look_at_every_source(
+    fn reports_match_a_full_scan(
         lives in lives(),
         rules in proptest::sample::subsequence(NETS.to_vec(), 0..=NETS.len()),
     ) {
@@ -262,9 +262,9 @@ fn many(limiter: &Limiter, peaks: impl Iterator<Item = u32>) {
     }
 }
 
-/// Enough sources that some are above what is proposed, and more than are listed.
+/// Some sources exceed the proposed limit, more than are listed.
 #[test]
-fn the_highest_few_are_listed() {
+fn suggest_lists_the_highest_peaks() {
     let limiter = Limiter::new(50_000, 0, PrefixLengths::DEFAULT).unwrap();
     many(
         &limiter,
@@ -282,9 +282,9 @@ fn the_highest_few_are_listed() {
     assert!(limiter.suggest(0).unwrap()[0].list.is_empty());
 }
 
-/// Where a source lies in the table tells of the hash's secret.
+/// An order by slots would leak information about the secret key of the hash.
 #[test]
-fn equals_are_listed_by_address() {
+fn equal_peaks_are_sorted_by_address() {
     let limiter = Limiter::new(50_000, 0, PrefixLengths::DEFAULT).unwrap();
     many(
         &limiter,
@@ -299,7 +299,7 @@ fn equals_are_listed_by_address() {
 }
 
 #[test]
-fn what_nobody_has_is_zero() {
+fn empty_table_reports_zeros() {
     let limiter = Limiter::new(10, 5, PrefixLengths::DEFAULT).unwrap();
     load(&limiter, &["10.0.0.0/8=unlimited".to_owned()]);
     for suggestion in limiter.suggest(10).unwrap() {
@@ -313,10 +313,10 @@ fn what_nobody_has_is_zero() {
     assert_eq!(totals, 0);
 }
 
-/// The sources without a rule have their rejections, not those of rules that are
-/// gone, nor those that belong to no source.
+/// The group of sources without a rule has their rejections only. It has neither those
+/// of removed rules nor those that belong to no source.
 #[test]
-fn rejections_of_rules_that_are_gone_are_nobodys() {
+fn rejections_of_removed_rules_are_not_reported() {
     let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
     load(&limiter, &["10.0.0.0/8=1".to_owned()]);
     let reject = |address: [u8; 4]| {
@@ -332,7 +332,7 @@ fn rejections_of_rules_that_are_gone_are_nobodys() {
         groups.iter().map(|group| group.rejected).collect()
     };
     assert_eq!(rejected(), [1, 1]);
-    // the prefix stays, with another limit
+    // The prefix stays, with another limit.
     load(
         &limiter,
         &["9.0.0.0/8=1".to_owned(), "10.0.0.0/8=2".to_owned()],

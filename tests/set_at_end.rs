@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A flag by which threads learn that they are to end.
+//! A flag that tells threads to end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Sets the flag when it is gone: threads that go on until then end also with a test
-/// that fails.
+/// Sets the flag when dropped, so that threads waiting for it also end when the test
+/// fails.
 pub(crate) struct SetAtEnd<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for SetAtEnd<'_> {

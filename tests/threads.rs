@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Many threads on one limiter, as in a host with threads. All that is in `fork.rs`
-//! with processes is true with threads, too; this is for tools that see the threads of
-//! a process but nothing of another one, such as ThreadSanitizer (`make sanitize`).
+//! Many threads on one limiter, as in a host with threads. Whatever `fork.rs` proves
+//! for processes also holds for threads. This test serves tools that see the threads of
+//! one process but no other process, such as ThreadSanitizer (`make sanitize`).
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -38,14 +38,15 @@ fn source(n: u32) -> Source {
     Source::new(&octets, PrefixLengths::DEFAULT).unwrap()
 }
 
-/// Waits for each of the threads. Their scope would do so, too, but in a way that
+/// Waits for each of the threads. Their scope would also do so, but in a way that
 /// ThreadSanitizer does not see.
 fn join<T>(threads: Vec<ScopedJoinHandle<'_, T>>) -> Vec<T> {
     let results = threads.into_iter().map(|thread| thread.join().unwrap());
     results.collect()
 }
 
-/// Opens and closes at random over `sources` sources; returns what is open.
+/// Opens and closes connections of `sources` sources at random. Returns the tokens of
+/// those that are open at the end.
 fn hammer(limiter: &Limiter, worker: u32, sources: u32, rounds: u32) -> Vec<Token> {
     let me = Worker::new(worker);
     let mut random = SmallRng::seed_from_u64(u64::from(worker));
@@ -67,7 +68,7 @@ fn hammer(limiter: &Limiter, worker: u32, sources: u32, rounds: u32) -> Vec<Toke
     live.into_iter().map(|(_, token)| token).collect()
 }
 
-/// What is opened by one thread is closed by the next.
+/// Each thread's connections are closed by another thread.
 fn hammered_by_all(sources: u32, rounds: u32) {
     let limiter = &Limiter::new(WORKERS * 100, 3, PrefixLengths::DEFAULT).unwrap();
     let all = thread::scope(|scope| {
@@ -89,21 +90,21 @@ fn hammered_by_all(sources: u32, rounds: u32) {
     assert_eq!(limiter.totals().stale_token, 0);
 }
 
-/// All meet in the same few sources: claim against claim, claim against release.
+/// All threads use the same few sources: claim against claim, claim against release.
 #[test]
 fn all_counts_return_to_zero_few_sources() {
     hammered_by_all(3, 20_000);
 }
 
-/// Sources are replaced all the time: replacement against look-up.
+/// Sources replace each other all the time: replacement against look-up.
 #[test]
 fn all_counts_return_to_zero_many_sources() {
     hammered_by_all(100_000, 20_000);
 }
 
-/// Never more than the limit, whoever opens and whoever closes.
+/// A source never exceeds the limit, whichever threads open and close.
 #[test]
-fn the_limit_holds_among_threads() {
+fn limit_holds_among_threads() {
     const LIMIT: i32 = 5;
     let live = &[const { AtomicI32::new(0) }; 4];
     let limiter = &Limiter::new(1_000, LIMIT, PrefixLengths::DEFAULT).unwrap();
@@ -124,10 +125,10 @@ fn rules(texts: &[&str]) -> RuleSet {
     builder.build().unwrap()
 }
 
-/// Everything at the same time: connections come and go while rules, modes and limits
-/// change, statistics are reset, reports are made and the watch ticks.
+/// Connections come and go while rules, modes and limits change, statistics are reset,
+/// reports are made and the watch ticks.
 #[test]
-fn everything_at_the_same_time() {
+fn counts_stay_right_under_all_operations_at_once() {
     let limiter = &Limiter::new(1_000, 3, PrefixLengths::DEFAULT).unwrap();
     let sets = &[
         rules(&["10.0.0.0/8=2", "10.0.0.4=unlimited", "2001:db8::/32=4"]),
@@ -158,7 +159,7 @@ fn everything_at_the_same_time() {
         let reports = scope.spawn(until_stop(Box::new(move |_| {
             assert!(limiter.groups().unwrap().len() <= 4);
             assert!(limiter.suggest(10).unwrap().len() <= 4);
-            // two threads, each with up to 100
+            // Two threads with up to 100 connections each.
             assert!(limiter.sources().all(|report| report.connections <= 200));
             let mut audit = Audit::new(40).unwrap();
             audit.copy_counts(limiter).unwrap();

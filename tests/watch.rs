@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the background process samples and tells, with a clock of the test's own.
+//! What the background process samples and reports, with a simulated clock.
 
 use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
 use tcp_conn_limit::observe::report::seconds_since;
@@ -18,13 +18,13 @@ fn open(limiter: &Limiter, n: u32) -> Token {
     limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap()
 }
 
-/// One more connection of source `n`, which is one too many.
+/// One more connection of source `n`, which exceeds its limit.
 fn reject(limiter: &Limiter, n: u32) {
     let rejection = limiter.check(source(n)).unwrap_err();
     limiter.rejected(Worker::ACCEPTOR, rejection);
 }
 
-/// A limiter, its watch, and what was told.
+/// A limiter, its watch and the time in seconds.
 struct Scene {
     limiter: Limiter,
     watch: Watch,
@@ -32,7 +32,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// Limit 1; the sources 0 to `sources` − 1 are at it.
+    /// The limit is 1, and the sources 0 to `sources` − 1 have reached it.
     fn new(sources: u32) -> Scene {
         Scene::at(0, sources)
     }
@@ -51,23 +51,23 @@ impl Scene {
         scene
     }
 
-    /// A second later.
+    /// One tick, after which a second passes. Returns its notices.
     fn tick(&mut self) -> Vec<Notice> {
-        let mut told = Vec::new();
-        let mut tell = |notice| told.push(notice);
+        let mut notices = Vec::new();
+        let mut report = |notice| notices.push(notice);
         self.watch
-            .tick(&self.limiter, self.now, INTERVAL, &mut tell);
+            .tick(&self.limiter, self.now, INTERVAL, &mut report);
         self.now = self.now.wrapping_add(1);
-        told
+        notices
     }
 
-    /// What is told in the next `seconds`.
+    /// Returns the notices of the next `seconds`.
     fn run(&mut self, seconds: u32) -> Vec<Notice> {
         (0..seconds).flat_map(|_| self.tick()).collect()
     }
 }
 
-/// Which source's first rejection this is.
+/// The source whose first rejection this notice reports.
 fn first(notice: &Notice) -> Option<Source> {
     match notice {
         Notice::First { report, .. } => Some(report.source),
@@ -75,7 +75,8 @@ fn first(notice: &Notice) -> Option<Source> {
     }
 }
 
-/// Who has most, how many, others, and theirs.
+/// The source with most rejections, their number, the number of other sources and the
+/// number of their rejections.
 fn summary(notice: &Notice) -> Option<(Source, u64, u64, u64)> {
     match *notice {
         Notice::Summary(Summary {
@@ -90,20 +91,20 @@ fn summary(notice: &Notice) -> Option<(Source, u64, u64, u64)> {
 }
 
 #[test]
-fn the_first_rejection_is_told_at_once_and_the_others_at_the_end() {
+fn first_rejection_is_reported_at_once_and_the_rest_in_a_summary() {
     let mut scene = Scene::new(2);
     for _ in 0..5 {
         reject(&scene.limiter, 0);
     }
-    let told = scene.tick();
+    let notices = scene.tick();
     let [
         Notice::First {
             report,
             would: false,
         },
-    ] = &told[..]
+    ] = &notices[..]
     else {
-        panic!("{told:?}");
+        panic!("{notices:?}");
     };
     assert_eq!((report.source, report.connections), (source(0), 1));
     assert_eq!((report.rejected, report.would_reject), (5, 0));
@@ -112,69 +113,70 @@ fn the_first_rejection_is_told_at_once_and_the_others_at_the_end() {
         reject(&scene.limiter, 0);
         reject(&scene.limiter, 1);
     }
-    let told = scene.tick();
-    assert_eq!(told.len(), 1);
-    assert_eq!(first(&told[0]), Some(source(1)));
+    let notices = scene.tick();
+    assert_eq!(notices.len(), 1);
+    assert_eq!(first(&notices[0]), Some(source(1)));
     assert_eq!(scene.run(57), []);
-    let told = scene.tick();
-    let Some(Notice::Summary(end)) = told.first() else {
-        panic!("{told:?}");
+    let notices = scene.tick();
+    let Some(Notice::Summary(end)) = notices.first() else {
+        panic!("{notices:?}");
     };
-    // 5 and 2 of source 0, 2 of source 1, less a first line each
+    // 5 and 2 of source 0, 2 of source 1, each less the one in its first line.
     assert_eq!((end.most, end.more), (source(0), 6));
     assert_eq!((end.others, end.more_of_others), (1, 1));
     assert_eq!(end.seconds, INTERVAL);
-    assert_eq!(told.len(), 1);
-    // and nothing of it again
+    assert_eq!(notices.len(), 1);
+    // None of them is reported again.
     assert_eq!(scene.run(3 * INTERVAL), []);
 }
 
 #[test]
-fn a_steady_attack_is_a_first_line_and_a_summary_in_each_interval() {
+fn steady_attack_has_one_first_line_and_one_summary_an_interval() {
     for start in [0, 1_000, u32::MAX - 100] {
         let mut scene = Scene::at(start, 1);
-        let mut told = Vec::new();
+        let mut notices = Vec::new();
         for _ in 0..10 * INTERVAL {
             reject(&scene.limiter, 0);
-            told.extend(scene.tick());
+            notices.extend(scene.tick());
         }
-        let firsts = told.iter().filter_map(first).count();
-        let more: u64 = told.iter().filter_map(summary).map(|s| s.1).sum();
+        let firsts = notices.iter().filter_map(first).count();
+        let more: u64 = notices.iter().filter_map(summary).map(|s| s.1).sum();
         assert_eq!(firsts, 10, "from {start}");
-        assert_eq!(told.iter().filter_map(summary).count(), 10);
-        // those after the last summary are still to be told
+        assert_eq!(notices.iter().filter_map(summary).count(), 10);
+        // Those after the last summary are not reported yet.
         let rest = (10 * INTERVAL) as usize - firsts - more as usize;
         assert!(rest <= INTERVAL as usize, "{rest}");
         assert!(
-            told.iter()
+            notices
+                .iter()
                 .filter_map(summary)
                 .all(|s| s.0 == source(0) && s.2 == 0)
         );
     }
 }
 
-/// The clock may be at any second, and jump.
+/// After a jump of the clock, the next rejection has a first line again.
 #[test]
-fn a_clock_that_jumps() {
+fn clock_jump_starts_a_new_interval() {
     let mut scene = Scene::new(1);
     reject(&scene.limiter, 0);
     assert_eq!(scene.tick().len(), 1);
     reject(&scene.limiter, 0);
     scene.now += 1_000;
-    let told = scene.tick();
-    assert_eq!(told.iter().filter_map(first).count(), 1);
-    assert_eq!(told.iter().filter_map(summary).count(), 0);
+    let notices = scene.tick();
+    assert_eq!(notices.iter().filter_map(first).count(), 1);
+    assert_eq!(notices.iter().filter_map(summary).count(), 0);
     reject(&scene.limiter, 0);
     assert_eq!(scene.run(59), []);
-    let told = scene.tick();
+    let notices = scene.tick();
     assert_eq!(
-        told.iter().filter_map(summary).next(),
+        notices.iter().filter_map(summary).next(),
         Some((source(0), 1, 0, 0))
     );
 }
 
 #[test]
-fn only_so_many_first_lines() {
+fn first_lines_are_capped_per_interval() {
     let sources = MAX_FIRST + 50;
     let mut scene = Scene::new(sources);
     for n in 0..sources {
@@ -182,47 +184,47 @@ fn only_so_many_first_lines() {
             reject(&scene.limiter, n);
         }
     }
-    let told = scene.tick();
-    assert_eq!(told.len(), MAX_FIRST as usize);
-    assert!(told.iter().all(|notice| first(notice).is_some()));
-    let told = scene.run(INTERVAL - 1);
-    assert_eq!(told.len(), 1);
-    let (most, more, others, more_of_others) = summary(&told[0]).unwrap();
+    let notices = scene.tick();
+    assert_eq!(notices.len(), MAX_FIRST as usize);
+    assert!(notices.iter().all(|notice| first(notice).is_some()));
+    let notices = scene.run(INTERVAL - 1);
+    assert_eq!(notices.len(), 1);
+    let (most, more, others, more_of_others) = summary(&notices[0]).unwrap();
     let all = u64::from(sources * (sources + 1) / 2 - MAX_FIRST);
     assert_eq!(more + more_of_others, all);
-    // the last has most, less 1 if it had a line
+    // The last source has most, less 1 if it had a first line.
     assert!(most == source(sources - 1) || more == u64::from(sources - 1));
     assert!(more >= u64::from(sources - 1));
-    // source 0 has no other rejection if it had a line
+    // Source 0 has no other rejection if it had a first line.
     assert!(others == u64::from(sources - 1) || others == u64::from(sources - 2));
-    // and as many in the next interval
+    // As many first lines in the next interval.
     for n in 0..sources {
         reject(&scene.limiter, n);
     }
-    let told = scene.tick();
-    assert_eq!(told.iter().filter_map(first).count(), MAX_FIRST as usize);
+    let notices = scene.tick();
+    assert_eq!(notices.iter().filter_map(first).count(), MAX_FIRST as usize);
 }
 
 #[test]
-fn in_monitor_mode_all_is_told_as_well() {
+fn monitor_mode_reports_rejections_as_would() {
     let mut scene = Scene::new(1);
     scene.limiter.set_mode(Mode::Monitor);
     reject(&scene.limiter, 0);
     reject(&scene.limiter, 0);
-    let told = scene.tick();
+    let notices = scene.tick();
     let [
         Notice::First {
             report,
             would: true,
         },
-    ] = &told[..]
+    ] = &notices[..]
     else {
-        panic!("{told:?}");
+        panic!("{notices:?}");
     };
     assert_eq!((report.rejected, report.would_reject), (0, 2));
-    let told = scene.run(INTERVAL);
+    let notices = scene.run(INTERVAL);
     assert_eq!(
-        told.iter().filter_map(summary).next(),
+        notices.iter().filter_map(summary).next(),
         Some((source(0), 1, 0, 0))
     );
     scene.limiter.set_mode(Mode::Off);
@@ -230,9 +232,9 @@ fn in_monitor_mode_all_is_told_as_well() {
     assert_eq!(scene.run(2 * INTERVAL), []);
 }
 
-/// What was told is forgotten with the statistics, not what is rejected afterwards.
+/// A reset clears what was reported. Rejections after it are reported as usual.
 #[test]
-fn a_reset_hides_no_rejection() {
+fn reset_hides_no_rejection() {
     for (before, after) in [(5, 5), (5, 7), (5, 3), (1, 1)] {
         let mut scene = Scene::new(1);
         for _ in 0..before {
@@ -243,9 +245,9 @@ fn a_reset_hides_no_rejection() {
         for _ in 0..after {
             reject(&scene.limiter, 0);
         }
-        let told = scene.run(2 * INTERVAL);
-        let firsts = told.iter().filter_map(first).count() as u64;
-        let more: u64 = told.iter().filter_map(summary).map(|s| s.1 + s.3).sum();
+        let notices = scene.run(2 * INTERVAL);
+        let firsts = notices.iter().filter_map(first).count() as u64;
+        let more: u64 = notices.iter().filter_map(summary).map(|s| s.1 + s.3).sum();
         assert_eq!(
             firsts + more,
             before - 1 + after,
@@ -254,19 +256,19 @@ fn a_reset_hides_no_rejection() {
     }
 }
 
-/// The mode of the rejection is told, not that of the moment when it is told.
+/// A notice has the mode at the time of the rejection, not at the time of the notice.
 #[test]
-fn the_mode_changes_before_it_is_told() {
+fn notice_has_the_mode_of_the_rejection() {
     let mut scene = Scene::new(2);
     reject(&scene.limiter, 0);
     scene.limiter.set_mode(Mode::Monitor);
     reject(&scene.limiter, 1);
-    let told = scene.tick();
-    let mut would: Vec<_> = told
+    let notices = scene.tick();
+    let mut would: Vec<_> = notices
         .iter()
         .map(|notice| match notice {
             Notice::First { report, would } => (report.source, *would),
-            _ => panic!("{told:?}"),
+            _ => panic!("{notices:?}"),
         })
         .collect();
     would.sort();
@@ -274,7 +276,7 @@ fn the_mode_changes_before_it_is_told() {
 }
 
 #[test]
-fn a_reset_alone_tells_nothing() {
+fn reset_alone_reports_nothing() {
     let mut scene = Scene::new(1);
     reject(&scene.limiter, 0);
     assert_eq!(scene.tick().len(), 1);
@@ -282,9 +284,9 @@ fn a_reset_alone_tells_nothing() {
     assert_eq!(scene.run(3 * INTERVAL), []);
 }
 
-/// In the tiny table other sources take the slot of a source that is gone.
+/// In the tiny table, other sources take the slot of an idle source.
 #[test]
-fn a_source_that_is_replaced_is_told_with_all_it_had() {
+fn replaced_source_is_reported_with_all_its_rejections() {
     let mut scene = Scene::new(0);
     let token = open(&scene.limiter, 0);
     for _ in 0..5 {
@@ -292,7 +294,7 @@ fn a_source_that_is_replaced_is_told_with_all_it_had() {
     }
     assert_eq!(scene.tick().len(), 1);
     scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
-    // others, each at its limit and rejected once, until all slots were taken
+    // Others, some of them rejected once, until all slots have been taken.
     let slots = scene.limiter.occupancy().slots as u32;
     let mut firsts = 0;
     let mut others = 0;
@@ -305,16 +307,20 @@ fn a_source_that_is_replaced_is_told_with_all_it_had() {
         }
         scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
     }
-    assert_eq!(scene.limiter.get(source(0)).rejected, 0, "it was replaced");
+    assert_eq!(
+        scene.limiter.get(source(0)).rejected,
+        0,
+        "it was not replaced"
+    );
     assert_eq!(firsts, others);
-    let told = scene.run(INTERVAL);
-    let found: Vec<_> = told.iter().filter_map(summary).collect();
+    let notices = scene.run(INTERVAL);
+    let found: Vec<_> = notices.iter().filter_map(summary).collect();
     assert_eq!(found, [(source(0), 4, 0, 0)]);
 }
 
-/// One first line in an interval, wherever in the table the source is.
+/// A source has one first line an interval, even if it moves to another slot.
 #[test]
-fn a_source_that_comes_back_has_no_second_first_line() {
+fn returning_source_has_no_second_first_line() {
     let mut scene = Scene::new(0);
     let token = open(&scene.limiter, 0);
     reject(&scene.limiter, 0);
@@ -325,24 +331,24 @@ fn a_source_that_comes_back_has_no_second_first_line() {
         let token = open(&scene.limiter, n);
         scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
     }
-    // some that stay, so that it gets another slot
+    // Some that stay, so that the source gets another slot.
     for n in 1..=slots / 8 {
         open(&scene.limiter, n);
     }
     open(&scene.limiter, 0);
     reject(&scene.limiter, 0);
-    let told = scene.tick();
-    assert_eq!(told.iter().filter_map(first).count(), 0, "{told:?}");
-    let told = scene.run(INTERVAL);
+    let notices = scene.tick();
+    assert_eq!(notices.iter().filter_map(first).count(), 0, "{notices:?}");
+    let notices = scene.run(INTERVAL);
     assert_eq!(
-        told.iter().filter_map(summary).next(),
+        notices.iter().filter_map(summary).next(),
         Some((source(0), 1, 0, 0))
     );
 }
 
-/// The same slot again, with as many rejections as were told before.
+/// The source returns to its slot with as many rejections as were reported before.
 #[test]
-fn a_source_that_comes_back_to_its_slot_is_counted_anew() {
+fn source_back_in_its_slot_is_counted_from_zero() {
     let mut scene = Scene::new(0);
     let slots = scene.limiter.occupancy().slots as u32;
     for n in 1..=slots * 4 {
@@ -359,10 +365,10 @@ fn a_source_that_comes_back_to_its_slot_is_counted_anew() {
     }
     open(&scene.limiter, 0);
     reject(&scene.limiter, 0);
-    let told = scene.run(INTERVAL);
-    let lines = told.iter().filter_map(first).count() as u64;
-    let more: u64 = told.iter().filter_map(summary).map(|s| s.1 + s.3).sum();
-    assert_eq!(lines + more, 1, "{told:?}");
+    let notices = scene.run(INTERVAL);
+    let lines = notices.iter().filter_map(first).count() as u64;
+    let more: u64 = notices.iter().filter_map(summary).map(|s| s.1 + s.3).sum();
+    assert_eq!(lines + more, 1, "{notices:?}");
 }
 
 #[test]
@@ -377,7 +383,7 @@ fn peaks_below_eight_are_sampled_and_from_eight_on_exact() {
             scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
         }
     };
-    // nobody looked
+    // No tick sampled them.
     for connections in [1, 7] {
         let tokens = hold(&scene, 1, connections);
         release(&scene, tokens);
@@ -388,19 +394,23 @@ fn peaks_below_eight_are_sampled_and_from_eight_on_exact() {
         release(&scene, tokens);
         assert_eq!(scene.limiter.get(source(2)).peak, connections);
     }
-    // a lower one later changes nothing
+    // Fewer connections later do not change the peak.
     let tokens = hold(&scene, 2, 20);
     release(&scene, tokens);
     assert_eq!(scene.limiter.get(source(2)).peak, 500);
-    // sampled; 7 between two ticks are not seen, but now they are
+    // 7 between two ticks are not sampled, but a report includes the present count.
     let mut tokens = hold(&scene, 3, 5);
     scene.tick();
     tokens.extend(hold(&scene, 3, 2));
-    assert_eq!(scene.limiter.get(source(3)).peak, 7, "at least what it has");
+    assert_eq!(
+        scene.limiter.get(source(3)).peak,
+        7,
+        "lower than the present count"
+    );
     release(&scene, tokens);
     scene.tick();
     assert_eq!(scene.limiter.get(source(3)).peak, 5);
-    // to the present count
+    // A reset sets the peak to the present count.
     let tokens = hold(&scene, 2, 3);
     scene.limiter.reset_stats();
     release(&scene, tokens);
@@ -408,7 +418,8 @@ fn peaks_below_eight_are_sampled_and_from_eight_on_exact() {
     assert_eq!(scene.limiter.get(source(3)).peak, 0);
 }
 
-/// Workers in several rows: the source's connections count, not those of a row.
+/// With workers in several rows, the peak is of all connections of the source, not of
+/// those in one row.
 #[test]
 fn peaks_are_exact_over_all_rows() {
     let limiter = Limiter::new(100, 0, PrefixLengths::DEFAULT).unwrap();
@@ -425,9 +436,9 @@ fn peaks_are_exact_over_all_rows() {
     assert_eq!(limiter.get(source(1)).peak, 12);
 }
 
-/// Over the wrap of the clock it may be a second more or less.
+/// When the clock wraps around, the times may be off by a second.
 #[test]
-fn sources_are_seen_first_and_last() {
+fn first_and_last_seen_survive_clock_wraparound() {
     for start in [
         0,
         5_000,
@@ -440,7 +451,8 @@ fn sources_are_seen_first_and_last() {
         let slack = u32::from(start > 5_000);
         let seen = |scene: &Scene, first: u32, last: u32| {
             let report = scene.limiter.get(source(1));
-            let now = scene.now.wrapping_sub(1); // of the last tick
+            // The time of the last tick.
+            let now = scene.now.wrapping_sub(1);
             for (kept, ago) in [(report.first_seen, first), (report.last_seen, last)] {
                 let since = seconds_since(kept, now).expect("seen");
                 assert!(since.abs_diff(ago) <= slack, "{start}: {since}");
@@ -459,14 +471,15 @@ fn sources_are_seen_first_and_last() {
         seen(&scene, 30, 20);
         scene.limiter.reset_stats();
         seen(&scene, 30, 20);
-        // it comes back to its slot
+        // The source returns to its slot.
         open(&scene.limiter, 1);
         scene.tick();
         seen(&scene, 31, 0);
     }
 }
 
-/// Sources, each with a connection, until one has no place.
+/// Opens a connection of one source after the other until one finds no slot. Returns
+/// that one.
 fn fill(limiter: &Limiter) -> u32 {
     (1_000..)
         .find(|n| limiter.opened(Worker::ACCEPTOR, source(*n), 0).is_err())
@@ -499,7 +512,7 @@ fn untracked_connections_are_reported_at_the_end_of_the_interval() {
         rejected: 3,
     };
     assert_eq!(scene.run(INTERVAL), [rejected]);
-    // A full table is another reason, and so is a reset.
+    // A full table is reported separately, and a reset hides nothing.
     scene.limiter.set_on_full(OnFull::Admit);
     fill(&scene.limiter);
     untracked(&scene.limiter, 2);
@@ -520,7 +533,7 @@ fn untracked_connections_are_reported_at_the_end_of_the_interval() {
 }
 
 #[test]
-fn a_full_table_is_told_at_the_end_of_the_interval() {
+fn full_table_is_reported_at_the_end_of_the_interval() {
     let mut scene = Scene::new(0);
     let outside = fill(&scene.limiter);
     for _ in 0..4 {
@@ -532,7 +545,7 @@ fn a_full_table_is_told_at_the_end_of_the_interval() {
                 .is_err()
         );
     }
-    let told = scene.run(INTERVAL);
+    let notices = scene.run(INTERVAL);
     let admitted = |admitted| Notice::Full {
         admitted,
         rejected: 0,
@@ -541,15 +554,15 @@ fn a_full_table_is_told_at_the_end_of_the_interval() {
         admitted: 0,
         rejected,
     };
-    assert_eq!(told, [admitted(5)]);
+    assert_eq!(notices, [admitted(5)]);
     scene.limiter.set_on_full(OnFull::Reject);
     for _ in 0..3 {
         reject(&scene.limiter, outside);
     }
-    let told = scene.run(INTERVAL);
-    assert_eq!(told, [rejected(3)]);
+    let notices = scene.run(INTERVAL);
+    assert_eq!(notices, [rejected(3)]);
     assert_eq!(scene.run(2 * INTERVAL), []);
-    // in other modes they are admitted, whatever the policy
+    // In other modes the connections are admitted, whatever the policy.
     for mode in [Mode::Monitor, Mode::Off] {
         scene.limiter.set_mode(mode);
         if let Err(rejection) = scene.limiter.check(source(outside)) {
@@ -564,7 +577,7 @@ fn a_full_table_is_told_at_the_end_of_the_interval() {
         assert_eq!(scene.run(INTERVAL), [admitted(1)], "{mode:?}");
     }
     scene.limiter.set_mode(Mode::Enforce);
-    // a reset hides none
+    // A reset hides no rejection.
     for (before, after) in [(4, 2), (4, 6), (4, 4)] {
         for _ in 0..before {
             reject(&scene.limiter, outside);
@@ -586,9 +599,9 @@ fn one_tick_covers_a_large_table() {
         open(&limiter, n);
         reject(&limiter, n);
     }
-    let mut told = Vec::new();
-    watch.tick(&limiter, 0, INTERVAL, &mut |notice| told.push(notice));
-    let mut sources: Vec<_> = told.iter().filter_map(first).collect();
+    let mut notices = Vec::new();
+    watch.tick(&limiter, 0, INTERVAL, &mut |notice| notices.push(notice));
+    let mut sources: Vec<_> = notices.iter().filter_map(first).collect();
     sources.sort();
     assert_eq!(sources, (0..50).map(source).collect::<Vec<_>>());
 }
@@ -610,15 +623,15 @@ fn each_tick_publishes_sources_and_connections() {
         }
     }
     assert_eq!(gauges(), (0, 0), "before the first tick");
-    // The gauges are published before the host is told, which may take its time.
+    // The gauges are published before the host gets the notices, which may take long.
     limiter.set_limit(1);
     reject(&limiter, 1);
-    let mut told = 0;
+    let mut notices = 0;
     watch.tick(&limiter, 0, INTERVAL, &mut |_| {
-        told += 1;
+        notices += 1;
         assert_eq!(gauges(), (3, 12));
     });
-    assert_eq!(told, 1);
+    assert_eq!(notices, 1);
     for token in tokens.drain(..9) {
         limiter.closed(Worker::ACCEPTOR, token).unwrap();
     }
@@ -634,40 +647,40 @@ fn each_tick_publishes_sources_and_connections() {
 }
 
 #[test]
-fn an_interval_of_another_length() {
+fn shorter_interval_applies_at_once() {
     let mut scene = Scene::new(1);
-    let mut told = Vec::new();
+    let mut notices = Vec::new();
     for now in 0..20 {
         reject(&scene.limiter, 0);
-        let mut tell = |notice| told.push(notice);
-        scene.watch.tick(&scene.limiter, 100 + now, 1, &mut tell);
+        let mut report = |notice| notices.push(notice);
+        scene.watch.tick(&scene.limiter, 100 + now, 1, &mut report);
     }
-    assert_eq!(told.iter().filter_map(first).count(), 20, "one a second");
+    assert_eq!(notices.iter().filter_map(first).count(), 20, "one a second");
 }
 
-/// Each rejection is told once, also those of just before a reset.
+/// Each rejection is reported once, even if a reset happens during the tick.
 #[test]
-fn a_reset_while_it_looks_tells_nothing_twice() {
+fn reset_during_a_tick_reports_nothing_twice() {
     const SOURCES: u32 = 3_000;
     const ROUNDS: u32 = 40;
     let mut scene = Scene::new(SOURCES);
-    let mut told = Vec::new();
+    let mut notices = Vec::new();
     for _ in 0..ROUNDS {
         for n in 0..SOURCES {
             reject(&scene.limiter, n);
         }
-        told.extend(scene.tick());
+        notices.extend(scene.tick());
         let limiter = &scene.limiter;
         let (watch, now) = (&mut scene.watch, scene.now);
         std::thread::scope(|threads| {
             threads.spawn(|| limiter.reset_stats());
-            watch.tick(limiter, now, INTERVAL, &mut |notice| told.push(notice));
+            watch.tick(limiter, now, INTERVAL, &mut |notice| notices.push(notice));
         });
         scene.now += 1;
     }
-    told.extend(scene.run(INTERVAL));
-    let firsts = told.iter().filter_map(first).count() as u64;
-    let summed = told.iter().filter_map(summary);
+    notices.extend(scene.run(INTERVAL));
+    let firsts = notices.iter().filter_map(first).count() as u64;
+    let summed = notices.iter().filter_map(summary);
     let summed: u64 = summed.map(|(_, most, _, others)| most + others).sum();
     assert_eq!(firsts + summed, u64::from(SOURCES * ROUNDS));
 }

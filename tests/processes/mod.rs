@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Processes made by `fork`, as Kamailio makes its workers, and memory they share.
+//! Processes forked as Kamailio forks its workers, and the memory they share.
 //!
-//! The tests that fork are programs of their own without the usual harness: that
+//! The tests that fork are separate programs without the usual harness. The harness
 //! runs tests in threads, and a process forked while another thread holds a lock of
-//! the standard library would wait for it for ever. [`run`] takes its place.
+//! the standard library would wait for that lock forever. [`run`] replaces it.
 
 #![allow(dead_code, reason = "not every test needs all of it")]
 
@@ -29,30 +29,31 @@ pub(crate) fn run(tests: &[(&str, fn())]) {
         print!("test {name} ... ");
         std::io::stdout().flush().unwrap();
         deadline();
-        // a failed one ends the program
+        // A failed test ends the program.
         test();
         println!("ok, {:.1} s", start.elapsed().as_secs_f64());
     }
 }
 
-/// From now on nothing takes more than ten minutes: where somebody waits for ever, the
-/// program ends, and its children with it.
+/// Ends the program, and its children with it, in ten minutes unless this is called
+/// again: a wait without end fails the test.
 pub(crate) fn deadline() {
     // SAFETY: takes no pointer; the signal ends the program.
     unsafe { libc::alarm(600) };
 }
 
-/// A forked process that runs `work` and is killed if nobody waits for it.
+/// A forked process that runs `work`. It is killed when this is dropped before it was
+/// waited for.
 pub(crate) struct Child(libc::pid_t);
 
 impl Child {
     pub(crate) fn start(work: impl FnOnce()) -> Child {
-        // SAFETY: this process has one thread, so the child has all that it has.
+        // SAFETY: this process has one thread, so no thread is missing in the child.
         match unsafe { libc::fork() } {
             -1 => panic!("fork: {}", std::io::Error::last_os_error()),
             0 => {
-                // SAFETY: takes no pointer. Whatever becomes of the parent, the
-                // child ends with it.
+                // SAFETY: takes no pointer. However the parent ends, the child ends
+                // with it.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
                 set_hook(Box::new(|info| {
                     let _ = writeln!(std::io::stderr(), "in a child: {info}");
@@ -66,16 +67,16 @@ impl Child {
         }
     }
 
-    /// Killed at once, whatever it does; waited for when it is dropped, so that it
-    /// stays a while as what it is then, a process that has ended.
+    /// Kills it with SIGKILL. It is waited for only when this is dropped, so it remains
+    /// a zombie until then.
     pub(crate) fn kill(&self) {
         // SAFETY: a child of ours that was not waited for.
         let killed = unsafe { libc::kill(self.0, libc::SIGKILL) };
         assert_eq!(killed, 0);
     }
 
-    /// Waits for its end: 0 by itself and without a panic, else the number of a signal
-    /// or, from 256 on, a failure.
+    /// Waits for its end. Returns 0 if it ended without a panic, otherwise the number of
+    /// the signal that ended it or, from 256 on, a failure.
     pub(crate) fn wait(self) -> i32 {
         let mut status = 0;
         // SAFETY: a child of ours that was not waited for, and a valid pointer.
@@ -85,7 +86,7 @@ impl Child {
         status
     }
 
-    /// Waits for it; it must not have failed.
+    /// Waits for its end and panics if it failed.
     pub(crate) fn join(self) {
         assert_eq!(self.wait(), 0, "a child failed");
     }
@@ -107,11 +108,11 @@ pub(crate) fn join_all(children: Vec<Child>) {
     }
 }
 
-/// Memory that this process shares with its children; zero at first. `T` consists of
-/// atomics.
+/// Memory that this process shares with its children, initially zero. `T` must consist
+/// of atomics.
 pub(crate) fn shared<T>() -> &'static T {
-    // SAFETY: a new mapping, never unmapped; used for atomics only, for which
-    // zeroed memory is valid; page-aligned and large enough.
+    // SAFETY: this is a new mapping that is never unmapped. It is used for atomics only,
+    // for which zeroed memory is valid. It is page-aligned and large enough.
     unsafe {
         let at = libc::mmap(
             std::ptr::null_mut(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a worker does, be it a process or a thread.
+//! The work of a worker that is a process or a thread.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -8,10 +8,10 @@ use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Token, Worker};
 use tcp_conn_limit::source::Source;
 
-/// Opens and closes at random, at most `limit` of each source; then closes all. All
-/// workers count in `live`, one number for a source, what they have open: it is added
-/// to after a connection was counted and taken off before, so it is never more than
-/// what is counted. Returns how many were admitted.
+/// Opens and closes at random, at most `limit` connections of each source, then closes
+/// all. The workers count their open connections in `live`, one number a source. It is
+/// increased after a connection was counted and decreased before it is released, so it
+/// never exceeds the counted connections. Returns how many connections were admitted.
 pub(crate) fn keep_within(
     limiter: &Limiter,
     worker: u32,
@@ -30,11 +30,11 @@ pub(crate) fn keep_within(
             match limiter.opened(me, source(n as u32), limit) {
                 Ok(token) => {
                     let before = live[n].fetch_add(1, Ordering::SeqCst);
-                    assert!(before < limit, "{before} and one more");
+                    assert!(before < limit, "admitted one more than {before}");
                     admitted += 1;
                     mine.push((n, token));
                 }
-                Err(refused) => assert_eq!(refused, NotCounted::OverLimit),
+                Err(error) => assert_eq!(error, NotCounted::OverLimit),
             }
         } else if !mine.is_empty() {
             let (n, token) = mine.swap_remove(random.random_range(0..mine.len()));
