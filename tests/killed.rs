@@ -219,7 +219,7 @@ impl Ledger {
                     None => NotCounted::TableFull,
                 };
                 assert_eq!(refused, expected);
-                assert!(crowd.is_some() || wanted < PASSING, "an uncrowded source outside the passing ones was rejected");
+                assert!(crowd.is_some() || wanted < PASSING, "it lost its slot");
                 entry.set(Doing::Nothing);
                 false
             }

@@ -18,7 +18,7 @@ if [ ${#tests[@]} -eq 0 ]; then
     tests=(
         interposed::
         alone::copies_that_workers_close_do_not_count
-        alone::poll_methods_that_tell_again
+        alone::level_triggered_poll_methods_work
         alone::sockets_of_other_modules_are_not_limited
     )
 fi

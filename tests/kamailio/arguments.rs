@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Arguments of commands that nobody would write.
+//! Arbitrary arguments of RPC commands.
 //!
-//! What the module makes of a text is fuzzed in `tests/fuzz`; here is what the server
-//! makes of a request before, and of our answer after.
+//! How the module reads a text is fuzzed in `tests/fuzz`. These tests cover what the
+//! server does with a request before, and with our answer afterwards.
 
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::harness::{Via, source};
 use crate::mode::{Mode, attached_either_way};
 
-attached_either_way!(arguments_of_every_kind);
+attached_either_way!(arbitrary_arguments_get_an_answer_or_a_fault);
 
 const REQUESTS: usize = 2_000;
 
@@ -34,7 +34,7 @@ const COMMANDS: [&str; 11] = [
     "reset_stats",
 ];
 
-/// Texts that mean something to one command or another, or nearly do.
+/// Texts that are valid for one command or another, or almost valid.
 const TEXTS: [&str; 24] = [
     "",
     " ",
@@ -85,7 +85,7 @@ fn argument(random: &mut SmallRng, depth: u32) -> Value {
         7 => json!(f64::from_bits(random.random::<u64>())),
         8 => json!(random.random_range(-2.0..500.0)),
         9 => {
-            // longer than any buffer of ours, cut where the server cuts it
+            // Longer than any buffer of ours, cut where the server cuts it.
             let length = random.random_range(0..LONGEST);
             json!("x1:./%\u{20}=9".repeat(length / 10))
         }
@@ -103,7 +103,7 @@ fn arguments(random: &mut SmallRng, depth: u32) -> Value {
     (0..count).map(|_| argument(random, depth)).collect()
 }
 
-fn arguments_of_every_kind(mode: Mode) {
+fn arbitrary_arguments_get_an_answer_or_a_fault(mode: Mode) {
     const SEED: u64 = 6;
     let server = mode.with_module().limit(5).rule("127.61.0.0/16=2").start();
     let from = source(60, 0, 1);
@@ -120,14 +120,14 @@ fn arguments_of_every_kind(mode: Mode) {
             continue;
         }
         let method = format!("tcp_conn_limit.{command}");
-        // panics if there is no answer, or one that is no JSON
+        // Panics if there is no answer or if it is not JSON.
         match server.try_rpc(&method, arguments) {
             Ok(_) => answers += 1,
             Err(fault) => {
                 faults += 1;
-                let told = !fault.message.is_empty();
+                let reported = !fault.message.is_empty();
                 assert!(
-                    told,
+                    reported,
                     "request {number} of seed {SEED}, {command}: {fault:?}"
                 );
             }
@@ -135,7 +135,7 @@ fn arguments_of_every_kind(mode: Mode) {
     }
     assert!(answers > 100 && faults > 100, "{answers}, {faults}");
 
-    // What they have set is gone, and nothing else has changed.
+    // Settings that they changed are restored, and nothing else has changed.
     server.rpc("tcp_conn_limit.set_mode", json!(["enforce"]));
     server.rpc("tcp_conn_limit.set_limit", json!([4]));
     assert_eq!(server.counted(&from.to_string()), 3);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Preloaded into a server: tells, when a process of it has ended all it had to end,
- * what the core's own limit is there. Versions differ in how a process ends, by
- * exit() or by _exit(). */
+/* Preloaded into a server: when a process has cleaned up, it prints the core's own
+ * limit in that process. Whether a process ends with exit() or with _exit() depends on
+ * the version of the server. */
 
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -18,7 +18,7 @@ __attribute__((destructor)) static void tell(void)
 				(int)getpid(), ksr_tcp_accept_iplimit);
 }
 
-/* instead of that of the C library */
+/* Replaces the function of the C library. */
 void _exit(int status)
 {
 	tell();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A real Kamailio, one greedy source and a crowd: what the module does, to
-//! watch. `make demo` runs it.
+//! Shows the module at work: a real Kamailio, one greedy source and many others.
+//! `make demo` runs it.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -17,8 +17,8 @@ mod harness;
 const LIMIT: usize = 20;
 const CROWD: usize = 200;
 
-/// What happened is not what was to happen.
-struct NotAsTold(String);
+/// A number differs from the expected one.
+struct Unexpected(String);
 
 fn main() -> ExitCode {
     match demo() {
@@ -26,14 +26,14 @@ fn main() -> ExitCode {
             println!("\nAll of this was as it should be.");
             ExitCode::SUCCESS
         }
-        Err(NotAsTold(what)) => {
+        Err(Unexpected(what)) => {
             eprintln!("\nNOT as it should be: {what}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn demo() -> Result<(), NotAsTold> {
+fn demo() -> Result<(), Unexpected> {
     let server = Config::with_module().limit(LIMIT as i64).start();
     introduce(&server);
     let greedy = source(66, 6, 6);
@@ -76,7 +76,7 @@ fn demo() -> Result<(), NotAsTold> {
     expect("lines in the log", lines.len(), 1)
 }
 
-/// Tells which server this is and how it is configured.
+/// Prints the version and the configuration of the server.
 fn introduce(server: &Server) {
     let version = version_line(&Servers::from_env().hooked);
     println!("This is {}", version.trim_start_matches("version: "));
@@ -90,22 +90,22 @@ fn introduce(server: &Server) {
     }
 }
 
-/// Opens a connection from each of `sources`; those that are admitted.
+/// Opens a connection from each of `sources`. Returns the admitted ones.
 fn open(server: &Server, sources: impl IntoIterator<Item = IpAddr>) -> Vec<Client> {
     let clients = sources.into_iter().map(|from| server.open(Via::Tcp, from));
     clients.flatten().collect()
 }
 
-/// Prints a number and compares it with what it is to be.
-fn expect(what: &str, found: usize, expected: usize) -> Result<(), NotAsTold> {
+/// Prints a number and compares it with the expected one.
+fn expect(what: &str, found: usize, expected: usize) -> Result<(), Unexpected> {
     println!("    {what}: {found}");
     if found == expected {
         return Ok(());
     }
-    Err(NotAsTold(format!("{what}: {found} instead of {expected}")))
+    Err(Unexpected(format!("{what}: {found} instead of {expected}")))
 }
 
-/// Runs kamcmd and prints what it says.
+/// Runs kamcmd and prints its output.
 fn show(server: &Server, command: &[&str]) {
     println!("$ kamcmd {}", command.join(" "));
     for line in server.kamcmd(command).lines() {

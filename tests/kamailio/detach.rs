@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What our module leaves behind when it has taken the calls of a server.
+//! The state that our module leaves when it detaches from a server as released.
 
 use std::env;
 use std::fs;
@@ -10,11 +10,11 @@ use std::process::Command;
 use crate::harness::{Via, source};
 use crate::mode::{Mode, when_interposed};
 
-when_interposed!(limit_of_the_core_is_as_before);
+when_interposed!(detach_restores_the_limit_of_the_core);
 
 const AT_EXIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio/at_exit.c");
 
-/// Compiles what tells of the core's limit at the end of a process.
+/// Compiles the library that prints the core's limit at the end of a process.
 fn compile(to: &Path) {
     let status = Command::new("cc")
         .args(["-Wall", "-Werror", "-shared", "-fPIC", "-o"])
@@ -24,11 +24,11 @@ fn compile(to: &Path) {
     assert!(status.success(), "cc: {status}");
 }
 
-fn limit_of_the_core_is_as_before(mode: Mode) {
+fn detach_restores_the_limit_of_the_core(mode: Mode) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let at_exit = dir.path().join("at_exit.so");
     compile(&at_exit);
-    // A sanitizer's runtime has to stay the first.
+    // A sanitizer's runtime must stay the first preloaded library.
     let before = env::var("LD_PRELOAD").unwrap_or_default();
     let preloaded = PathBuf::from(format!("{before} {}", at_exit.display()));
     let server = mode

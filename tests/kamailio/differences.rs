@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Where our limit is meant to differ from the core's own. This is the whole
-//! list: everything else that is tested in every mode is the same.
+//! The intended differences between our limit and the core's own. This list is
+//! complete: everything else that is tested in every mode is the same.
 
 use crate::harness::{Client, Config, Via, in_own_network, proxy, source};
 use crate::ipv6;
 use crate::mode::Mode;
 
-/// Each difference in a sentence, a function that tells whether a server of the
-/// given mode is as the sentence says of ours, and the modes that are so.
+/// Each difference as a sentence about our module, a function that returns whether the
+/// sentence is true for a server of the given mode, and the modes for which it is true.
 macro_rules! differences {
     ($($sentence:literal => $observe:ident $modes:tt,)*) => {
         $(
@@ -49,7 +49,7 @@ fn ipv6_network_shares_its_limit() {
     });
 }
 
-/// A limit of 0 is off; the core of 5.7 and before rejects everybody then.
+/// A limit of 0 means no limit. The core of 5.7 and before rejects every connection then.
 #[test]
 fn zero_is_off() {
     for mode in Mode::all() {
@@ -64,7 +64,7 @@ fn assert_only_in(modes: &[Mode], observe: fn(Mode) -> bool) {
     }
 }
 
-/// What a server of a mode does.
+/// Observations of a server of a given mode.
 mod observe {
     use super::*;
 
@@ -138,7 +138,7 @@ mod observe {
             server.reject(Via::Tcp, source(0, 5, 1));
         }
         if mode.has_module() {
-            // Its process for this looks once a second.
+            // The core's process for this checks once a second.
             server.wait_for_log(1, "127.0.5.1");
         }
         let log = mode.finish(server, &[]);

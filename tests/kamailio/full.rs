@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What the settings say of a table that is full. The table of a server has
-//! places for more sources than it can have connections, so none is ever full
-//! here: what happens then is tested on the engine.
+//! The settings for a full table. The table of a server has more slots than the server
+//! can have connections, so it is never full here. The behaviour of a full table is
+//! tested on the engine.
 
 use serde_json::json;
 
 use crate::harness::{Via, number, source};
 use crate::mode::{Mode, attached_either_way};
 
-attached_either_way!(
-    policy_is_the_operators_choice,
-    table_of_a_full_server_is_not_full,
-);
+attached_either_way!(on_full_is_configurable, full_server_has_slots_left,);
 
-fn policy_is_the_operators_choice(mode: Mode) {
+fn on_full_is_configurable(mode: Mode) {
     for (config, policy) in [
         (mode.with_module(), "admit"),
         (mode.with_module().text_param("on_full", "admit"), "admit"),
@@ -23,7 +20,7 @@ fn policy_is_the_operators_choice(mode: Mode) {
         let server = config.limit(2).start();
         let stats = server.rpc("tcp_conn_limit.stats", json!([]));
         assert_eq!(stats["on_full"], policy);
-        // A place there is, so nothing differs.
+        // There is a slot, so the policy makes no difference.
         let _held = server.admit_all(2, Via::Tcp, source(90, 0, 1));
         server.reject(Via::Tcp, source(90, 0, 1));
         assert_eq!(server.stat("full_rejected"), 0);
@@ -32,7 +29,7 @@ fn policy_is_the_operators_choice(mode: Mode) {
 }
 
 /// As many sources as there can be connections, again and again.
-fn table_of_a_full_server_is_not_full(mode: Mode) {
+fn full_server_has_slots_left(mode: Mode) {
     let server = mode
         .with_module()
         .text_param("on_full", "reject")

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! How our module is attached, and what there is to see of it when it takes the
-//! calls of a server as released. That it limits and counts the same then is
-//! seen by the other tests, which run with either way.
+//! The choice of the attachment, and what is specific to `interpose`. The other tests
+//! run with both attachments and prove that limits and counts are the same.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -18,15 +17,15 @@ use serde_json::{Value, json};
 use crate::harness::{
     Client, Config, Server, Servers, SetAtEnd, Via, free_port, number, source, until,
 };
-use crate::mode::{Mode, in_every_mode, tell_skipped, when_interposed};
+use crate::mode::{Mode, in_every_mode, report_skipped, when_interposed};
 
 in_every_mode!(burst_is_cut_to_the_limit, stops_under_load);
 
 when_interposed!(
-    way_is_found_or_chosen,
-    hooks_that_are_not_there,
-    poll_methods_that_tell_only_once,
-    poll_methods_that_tell_again,
+    attachment_is_detected_or_configured,
+    missing_hooks_are_refused,
+    edge_triggered_poll_methods_are_refused,
+    level_triggered_poll_methods_work,
     limit_holds_after_the_soft_limit_of_open_files_is_raised,
     limit_holds_after_the_hard_limit_of_open_files_is_raised,
     copies_that_workers_close_do_not_count,
@@ -60,9 +59,9 @@ fn attached(server: &Server) -> Value {
     server.rpc("tcp_conn_limit.stats", json!([]))["attached"].clone()
 }
 
-fn way_is_found_or_chosen(_: Mode) {
-    let attach = |config: Config, way| config.text_param("attach", way);
-    for (config, way, is_told) in [
+fn attachment_is_detected_or_configured(_: Mode) {
+    let attach = |config: Config, attachment| config.text_param("attach", attachment);
+    for (config, attachment, is_logged) in [
         (Config::with_module(), "hooks", false),
         (attach(Config::with_module(), "auto"), "hooks", false),
         (attach(Config::with_module(), "hooks"), "hooks", false),
@@ -78,7 +77,7 @@ fn way_is_found_or_chosen(_: Mode) {
         (hooked_with_module_for_stock(), "interpose", true),
     ] {
         let server = config.limit(3).core("tcp_accept_iplimit=1").start();
-        assert_eq!(attached(&server), way);
+        assert_eq!(attached(&server), attachment);
         let mut held = server.admit_all(3, Via::Tcp, source(100, 0, 1));
         server.reject(Via::Tcp, source(100, 0, 1));
         assert_eq!(server.counted("127.100.0.1"), 3);
@@ -86,17 +85,17 @@ fn way_is_found_or_chosen(_: Mode) {
         server.wait_for_connections(2);
         held.extend(server.admit_all(1, Via::Tcp, source(100, 0, 1)));
         server.reject(Via::Tcp, source(100, 0, 1));
-        let mode = match way {
+        let mode = match attachment {
             "hooks" => Mode::Module,
             _ => Mode::Interposed,
         };
         let log = mode.finish(server, &[]);
         let notices = log.lines_with("NOTICE: tcp_conn_limit");
-        assert_eq!(notices.len(), usize::from(is_told), "{notices:?}");
+        assert_eq!(notices.len(), usize::from(is_logged), "{notices:?}");
     }
 }
 
-fn hooks_that_are_not_there(_: Mode) {
+fn missing_hooks_are_refused(_: Mode) {
     for config in [stock_with_module_for_hooks(), stock_with_module()] {
         let log = config.text_param("attach", "hooks").start_fails();
         log.assert_error(&["this server has no connection hooks", "make patch"]);
@@ -108,12 +107,12 @@ fn hooks_that_are_not_there(_: Mode) {
     log.assert_error(&["module was built for a server without them", "make patch"]);
 }
 
-fn poll_methods_that_tell_only_once(mode: Mode) {
+fn edge_triggered_poll_methods_are_refused(mode: Mode) {
     for method in ["epoll_et", "sigio_rt"] {
         let line = format!("tcp_poll_method={method}");
         let log = mode.with_module().core(&line).start_fails();
         log.assert_error(&[method, "tcp_poll_method", "epoll_lt"]);
-        // It is nothing to the hooks.
+        // The hooks work with any poll method.
         let server = Config::with_module().core(&line).limit(1).start();
         let _held = server.admit(Via::Tcp, source(100, 0, 1));
         server.reject(Via::Tcp, source(100, 0, 1));
@@ -121,20 +120,20 @@ fn poll_methods_that_tell_only_once(mode: Mode) {
     }
 }
 
-fn poll_methods_that_tell_again(mode: Mode) {
+fn level_triggered_poll_methods_work(mode: Mode) {
     for method in ["epoll_lt", "poll", "select"] {
         let config = mode.with_module().limit(2);
         let server = config.core(&format!("tcp_poll_method={method}")).start();
-        // Many in one call of accept().
+        // One call accepts many connections.
         burst(&server, 2);
         let _other = server.admit_all(2, Via::Tcp, source(100, 0, 2));
         mode.finish(server, &[]);
     }
 }
 
-/// Where the core's own limit cannot be switched off.
+/// The core's own limit cannot be switched off in this version.
 #[test]
-fn version_that_cannot_be_interposed_on() {
+fn unsupported_version_is_refused() {
     if !Mode::all().contains(&Mode::Interposed) {
         for config in [stock_with_module(), Config::interposed()] {
             let log = config.start_fails();
@@ -143,7 +142,7 @@ fn version_that_cannot_be_interposed_on() {
     }
 }
 
-/// Whether the server has not closed the connection, on which it says nothing.
+/// Whether the server has not closed the connection. The server sends nothing on it.
 fn is_open(stream: &mut TcpStream) -> bool {
     let mut client = [0];
     stream
@@ -157,7 +156,7 @@ fn is_open(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// Connects 400 times at the same time, from 127.0.0.1; `limit` are to be
+/// Opens 400 connections at the same time from 127.0.0.1, of which `limit` must be
 /// admitted.
 #[track_caller]
 fn burst(server: &Server, limit: usize) {
@@ -208,7 +207,7 @@ fn stops_under_load(mode: Mode) {
             scope.spawn(move || {
                 let mut held = Vec::new();
                 while !is_over.load(Ordering::Relaxed) {
-                    // Nobody listens when the server has ended.
+                    // No process listens when the server has ended.
                     let Some(stream) = Client::try_connect(source(101, 0, worker), address) else {
                         break;
                     };
@@ -220,7 +219,7 @@ fn stops_under_load(mode: Mode) {
             });
         }
         until("there is load", || server.connections() >= 20);
-        // What the core says of connections that end with it.
+        // The core logs errors about connections that end with it.
         let log = server.stop(&["core/"]);
         assert!(!log.contains("ERROR: tcp_conn_limit"), "{log}");
     });
@@ -280,11 +279,11 @@ fn limit_holds_after_the_soft_limit_of_open_files_is_raised(mode: Mode) {
 
 fn limit_holds_after_the_hard_limit_of_open_files_is_raised(mode: Mode) {
     if !limit_holds(mode, "100:100", "3000:3000") {
-        tell_skipped("to raise a hard limit takes the capability CAP_SYS_RESOURCE");
+        report_skipped("to raise a hard limit takes the capability CAP_SYS_RESOURCE");
     }
 }
 
-/// How many descriptors the process has open.
+/// The number of open descriptors of the process.
 fn descriptors(pid: u64) -> usize {
     let list = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd"));
     list.expect("the process runs").count()
@@ -303,8 +302,8 @@ fn workers(server: &Server) -> Vec<u64> {
         .collect()
 }
 
-/// A worker has a copy of the descriptor while it reads, and closes that when it
-/// gives the connection back.
+/// A worker has a copy of the descriptor while it reads, and closes the copy when it
+/// returns the connection to TCP main.
 fn copies_that_workers_close_do_not_count(mode: Mode) {
     let server = mode.with_module().limit(8).start();
     let workers = workers(&server);
@@ -312,7 +311,7 @@ fn copies_that_workers_close_do_not_count(mode: Mode) {
     let before = open();
     let mut held = server.admit_all(8, Via::Tcp, source(102, 0, 1));
     assert!(open() > before, "no worker has a copy");
-    // After some seconds without anything to read.
+    // A worker does so after some seconds without anything to read.
     until("the workers have closed their copies", || open() <= before);
     for _ in 0..2 {
         assert_eq!(server.counted("127.102.0.1"), 8);
@@ -356,7 +355,7 @@ fn sockets_of_other_modules_are_not_limited(mode: Mode) {
         .output()
         .expect("kamcmd can be run");
     assert!(kamcmd.status.success(), "{kamcmd:?}");
-    // Those that came before it have been accepted by now.
+    // The connections that came before it have been accepted by now.
     assert!(held.iter_mut().all(is_open));
 
     for _ in 0..if has_json { 10 } else { 0 } {

@@ -10,8 +10,8 @@ use crate::mode::{Mode, attached_either_way, in_every_mode};
 in_every_mode!(one_address_is_limited);
 attached_either_way!(
     each_network_has_its_own_limit,
-    prefix_may_be_another,
-    mapped_ipv4_is_ipv4,
+    ipv6_prefix_is_configurable,
+    mapped_ipv4_counts_as_ipv4,
 );
 
 /// A host in one of many networks.
@@ -37,7 +37,7 @@ fn one_address_is_limited(mode: Mode) {
     let server = mode.config(3).any_address().start();
     let _held = [(); 3].map(|()| admit(&server, localhost));
     assert!(open(&server, localhost).is_none());
-    // Somebody else, of the other family.
+    // Another source, of the other family.
     admit(&server, source(0, 1, 1));
     mode.finish(server, &[]);
 }
@@ -67,7 +67,7 @@ fn each_network_has_its_own_limit(mode: Mode) {
     });
 }
 
-fn prefix_may_be_another(mode: Mode) {
+fn ipv6_prefix_is_configurable(mode: Mode) {
     in_own_network(|| {
         let config = mode.with_module().limit(1).any_address();
 
@@ -93,14 +93,14 @@ fn prefix_may_be_another(mode: Mode) {
     });
 }
 
-fn mapped_ipv4_is_ipv4(mode: Mode) {
+fn mapped_ipv4_counts_as_ipv4(mode: Mode) {
     let from = source(0, 6, 1);
     let config = mode.with_module().limit(2).any_address();
     let server = config.start();
     let _held = (admit(&server, from), server.admit(Via::Tcp, from));
     assert!(open(&server, from).is_none());
     server.reject(Via::Tcp, from);
-    // IPv4 peers are not one IPv6 network.
+    // Mapped IPv4 peers do not share the limit of one IPv6 network.
     admit(&server, source(0, 6, 2));
     assert_eq!(server.counted("127.0.6.1"), 2);
     assert_eq!(server.counted("::ffff:127.0.6.1"), 2);

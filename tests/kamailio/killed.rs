@@ -47,10 +47,10 @@ use serde_json::json;
 use crate::harness::{Client, DEADLINE, Log, Server, Via, send, source, until};
 use crate::mode::{Mode, attached_either_way};
 
-attached_either_way!(main_is_killed_and_the_others_go_on,);
+attached_either_way!(counting_goes_on_when_main_is_killed,);
 
-/// How often each kind of process is killed, for each way to attach and without
-/// our module.
+/// How often each kind of process is killed, with each attachment and without our
+/// module.
 const ROUNDS: u64 = 3;
 
 /// Threads of clients, and the sources of each.
@@ -59,12 +59,12 @@ const SOURCES: u8 = 4;
 
 const LIMIT: u32 = 3;
 
-/// By how much the end may take longer with our module than without it, on a
-/// machine that has other things to do.
+/// How much longer the end may take with our module than without it, on a loaded
+/// machine.
 const AS_FAST: Duration = Duration::from_secs(2);
 
-/// Where the core complains when a process is gone, of what it cannot send or
-/// receive any more; and of clients that were rejected or gave up.
+/// Parts of the lines that the core logs after a process has died, because it can no
+/// longer send to it or receive from it, and about clients that were rejected or gave up.
 const OF_NO_CONCERN: [&str; 7] = [
     "exited by a signal 9",
     "core was not generated",
@@ -76,28 +76,28 @@ const OF_NO_CONCERN: [&str; 7] = [
 ];
 
 #[test]
-fn worker_is_killed() {
+fn server_ends_when_a_worker_is_killed() {
     ends_as_fast("tcp receiver", "tcp receiver");
 }
 
 #[test]
-fn ctl_is_killed() {
+fn server_ends_when_ctl_is_killed() {
     ends_as_fast("ctl handler", "ctl handler");
 }
 
 #[test]
-fn tcp_main_is_killed() {
+fn server_ends_when_tcp_main_is_killed() {
     ends_as_fast("tcp main", "tcp main");
 }
 
-/// Of the core's processes, one like it.
+/// Compared with a similar process of the core.
 #[test]
-fn watcher_is_killed() {
+fn server_ends_when_the_watcher_is_killed() {
     ends_as_fast("slow timer", "tcp_conn_limit watcher");
 }
 
-/// Kills the process `theirs` in servers without our module and `ours` in those
-/// with it; the latter are to end as fast.
+/// Kills the process `theirs` in servers without our module and `ours` in servers with
+/// it. The latter must end as fast.
 fn ends_as_fast(theirs: &str, ours: &str) {
     let longest = |has_module, process| {
         let modes = Mode::all().into_iter();
@@ -112,8 +112,8 @@ fn ends_as_fast(theirs: &str, ours: &str) {
     );
 }
 
-/// Kills the process in one server after the other on the same ports; how long the
-/// end of a server took at most.
+/// Kills the process in one server after the other on the same ports. Returns the
+/// longest time that a server took to end.
 fn kill_again_and_again(mode: Mode, process: &str) -> Duration {
     let mut server = mode
         .config(LIMIT)
@@ -130,11 +130,11 @@ fn kill_again_and_again(mode: Mode, process: &str) -> Duration {
         longest = longest.max(began.elapsed());
         assert!(
             status.code().is_some(),
-            "the server was to end by itself: {status}"
+            "the server did not end by itself: {status}"
         );
         eprintln!("ended after {:?}", began.elapsed());
         assert_eq!(server.processes_left(), 0);
-        assert_only_that_one_died(&server, pid);
+        assert_only_that_process_died(&server, pid);
         server = server.start_again();
         assert_counts_from_zero(mode, &server);
     }
@@ -223,7 +223,7 @@ fn be_rejected(server: &Server, thread: u8, mut random: SmallRng, rejected: &Ato
     }
 }
 
-/// What has no name ends with the processes that share it.
+/// Memory without a name is freed with the last process that shares it.
 #[track_caller]
 fn assert_memory_is_nameless(server: &Server) {
     let maps = fs::read_to_string(format!("/proc/{}/maps", server.tcp_main()));
@@ -238,14 +238,14 @@ fn assert_memory_is_nameless(server: &Server) {
     }
 }
 
-/// Checks what the server has left behind: no trace of a crash.
+/// Checks that nothing the server has left shows a crash.
 #[track_caller]
-fn assert_only_that_one_died(server: &Server, pid: u64) {
+fn assert_only_that_process_died(server: &Server, pid: u64) {
     let log = server.log();
     let killed = format!("child process {pid} exited by a signal 9");
     assert_eq!(log.lines_with(&killed).len(), 1, "{log}");
     assert_eq!(log.lines_with("exited by a signal").len(), 1, "{log}");
-    assert_tells_no_trouble_of_ours(&log);
+    assert_no_errors_of_ours(&log);
     log.assert_clean_but_for(&OF_NO_CONCERN);
     let files = fs::read_dir(server.dir()).expect("the server's directory");
     let names = files.map(|file| file.expect("a file").file_name());
@@ -256,7 +256,7 @@ fn assert_only_that_one_died(server: &Server, pid: u64) {
 }
 
 #[track_caller]
-fn assert_tells_no_trouble_of_ours(log: &Log) {
+fn assert_no_errors_of_ours(log: &Log) {
     for trouble in [
         "ERROR: tcp_conn_limit",
         "CRITICAL: tcp_conn_limit",
@@ -284,8 +284,8 @@ fn assert_counts_from_zero(mode: Mode, server: &Server) {
     }
 }
 
-/// Nobody tells the others: they go on, and so do their counts.
-fn main_is_killed_and_the_others_go_on(mode: Mode) {
+/// The other processes do not notice it. They go on, and so does counting.
+fn counting_goes_on_when_main_is_killed(mode: Mode) {
     let mut server = mode
         .config(LIMIT)
         .rules_file("127.111.0.0/16=2\n")
@@ -313,9 +313,9 @@ fn main_is_killed_and_the_others_go_on(mode: Mode) {
     mode.assert_audit_clean(&server);
     assert_eq!(server.stat("connections"), 0);
     assert_eq!(server.stat("errors"), 0);
-    assert_tells_no_trouble_of_ours(&server.log());
+    assert_no_errors_of_ours(&server.log());
 
-    // So nobody but the operator ends them.
+    // So they only end when the operator ends them.
     server.kill_all();
     let server = server.start_again();
     assert_counts_from_zero(mode, &server);

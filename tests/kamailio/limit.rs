@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! How many connections a source may have: the same with our module as with
-//! the core's own limit.
+//! The limit of a source, which is the same with our module as with the core's own
+//! limit.
 
 use crate::harness::{Client, Server, Via, source};
 use crate::mode::{Mode, in_every_mode};
@@ -10,7 +10,7 @@ in_every_mode!(
     exactly_the_limit_is_admitted,
     other_sources_are_unaffected,
     tcp_and_tls_count_together,
-    connections_for_all_are_used_up,
+    full_server_admits_no_source,
     tcp_accept_unique_still_works,
 );
 
@@ -21,7 +21,7 @@ fn exactly_the_limit_is_admitted(mode: Mode) {
         server.reject(Via::Tcp, source(0, 1, 1));
     }
     assert_eq!(server.connections(), 5);
-    // Those admitted before are not touched by rejections.
+    // Rejections do not affect connections admitted before.
     for mut client in held {
         assert!(client.is_admitted());
     }
@@ -49,7 +49,7 @@ fn tcp_and_tls_count_together(mode: Mode) {
     server.reject(Via::Tcp, source(0, 1, 1));
     server.admit(Via::Tls, source(0, 1, 2));
 
-    // A place that TLS had is good for TCP, and the other way round.
+    // A closed TLS connection makes room for a TCP connection, and the other way round.
     drop(held.remove(0));
     server.wait_for_connections(3);
     held.push(server.admit(Via::Tcp, source(0, 1, 1)));
@@ -61,17 +61,17 @@ fn tcp_and_tls_count_together(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn connections_for_all_are_used_up(mode: Mode) {
+fn full_server_admits_no_source(mode: Mode) {
     let server = mode.config(3).core("tcp_max_connections=4").start();
     let mut held = server.admit_all(3, Via::Tcp, source(0, 1, 1));
     held.push(server.admit(Via::Tcp, source(0, 1, 2)));
-    // Neither of those who have places left nor of those who have not.
+    // No connection is admitted, whether or not its source is at its limit.
     server.reject(Via::Tcp, source(0, 1, 2));
     server.reject(Via::Tcp, source(0, 1, 1));
     server.reject(Via::Tcp, source(0, 1, 3));
     assert_eq!(server.connections(), 4);
 
-    // The rejected ones have left no count behind.
+    // The rejected connections were not counted.
     drop(held.pop());
     server.wait_for_connections(3);
     server.reject(Via::Tcp, source(0, 1, 1));
@@ -103,7 +103,7 @@ fn tcp_accept_unique_still_works(mode: Mode) {
         .config(3)
         .core("tcp_accept_unique=yes\ntcp_accept_haproxy=yes")
         .start();
-    // With a place lost for each duplicate, not all three would be admitted.
+    // If each duplicate stayed counted, not all three would be admitted.
     let _held = [1000, 1001, 1002].map(|port| {
         let (mut first, mut second) = same_client_twice(&server, port);
         assert!(first.is_admitted());

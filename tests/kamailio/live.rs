@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Changes while the server runs: no restart, and no count lost.
+//! Changes at run time, without a restart and without losing counts.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,22 +13,22 @@ use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(
     reload_changes_limits_and_keeps_counts,
-    reload_for_sources_that_come_later,
-    reload_keeps_the_parameters,
-    reload_without_a_file,
-    reload_not_too_often,
-    error_in_the_file_leaves_the_old_rules,
-    rules_tell_what_each_does,
+    reload_applies_to_later_sources,
+    reload_keeps_modparam_rules,
+    reload_without_a_file_succeeds,
+    reload_is_rate_limited,
+    reload_keeps_old_rules_on_error,
+    rules_reports_statistics_of_each_rule,
     set_limit_closes_nothing,
-    set_limit_leaves_the_rules,
+    set_limit_keeps_the_rules,
     cfg_framework_changes_limit_and_mode,
-    cfg_framework_knows_the_ranges,
-    set_mode_changes_it_at_once,
-    reset_stats_forgets_what_was,
+    cfg_framework_checks_ranges,
+    set_mode_takes_effect_at_once,
+    reset_stats_clears_events_and_keeps_counts,
     restart_reads_the_configuration,
-    wrong_arguments_are_told,
-    reload_storm,
-    reloads_at_the_same_time,
+    wrong_arguments_are_faults,
+    counts_are_right_while_reloading,
+    concurrent_reloads_succeed_or_report_busy,
 );
 
 /// Two prefixes of the tests.
@@ -44,10 +44,10 @@ fn reload(server: &Server, rules: &str) {
     server.rpc("tcp_conn_limit.reload", json!([]));
 }
 
-/// Checks that the source has places for exactly `places` more connections.
+/// Checks that exactly `room` more connections of the source are admitted.
 #[track_caller]
-fn take_all(server: &Server, from: IpAddr, places: usize) -> Vec<Client> {
-    let held = server.admit_all(places, Via::Tcp, from);
+fn take_all(server: &Server, from: IpAddr, room: usize) -> Vec<Client> {
+    let held = server.admit_all(room, Via::Tcp, from);
     server.reject(Via::Tcp, from);
     held
 }
@@ -66,13 +66,13 @@ fn reload_changes_limits_and_keeps_counts(mode: Mode) {
     let mut held = take_all(&server, from, 2);
     assert_eq!(server.stat("reloads"), 0);
 
-    // Higher.
+    // A higher limit.
     reload(&server, "127.31.0.0/16=4\n127.32.0.0/16=3\n");
     assert_eq!(server.stat("reloads"), 1);
     assert_held(&server, from, 2, &mut held);
     held.extend(take_all(&server, from, 2));
 
-    // Lower than the count: nothing is closed, nothing is admitted.
+    // A limit below the count closes nothing and admits nothing.
     reload(&server, "127.31.0.0/16=1\n");
     assert_held(&server, from, 4, &mut held);
     take_all(&server, from, 0);
@@ -83,7 +83,7 @@ fn reload_changes_limits_and_keeps_counts(mode: Mode) {
     server.wait_for_connections(0);
     held.extend(take_all(&server, from, 1));
 
-    // Another rule for the same source, and none.
+    // First another rule for the same source, then no rule.
     reload(&server, "127.31.0.0/16=1\n127.31.0.1=3\n");
     assert_held(&server, from, 1, &mut held);
     assert_eq!(server.source("127.31.0.1")["rule"], "127.31.0.1");
@@ -99,7 +99,7 @@ fn reload_changes_limits_and_keeps_counts(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn reload_for_sources_that_come_later(mode: Mode) {
+fn reload_applies_to_later_sources(mode: Mode) {
     let server = with_rules(mode).start();
     reload(&server, "127.31.0.0/16=3\n");
     let _held = take_all(&server, source(31, 0, 1), 3);
@@ -107,7 +107,7 @@ fn reload_for_sources_that_come_later(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn reload_keeps_the_parameters(mode: Mode) {
+fn reload_keeps_modparam_rules(mode: Mode) {
     let server = with_rules(mode).rule("127.33.0.0/16=1").start();
     reload(&server, "127.31.0.0/16=4\n");
     assert_eq!(server.stat("rules"), 2);
@@ -115,7 +115,7 @@ fn reload_keeps_the_parameters(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn reload_without_a_file(mode: Mode) {
+fn reload_without_a_file_succeeds(mode: Mode) {
     let server = mode.with_module().rule("127.33.0.0/16=1").start();
     let answer = server.rpc("tcp_conn_limit.reload", json!([]));
     assert_eq!(answer, json!({"rules": 1}));
@@ -123,11 +123,11 @@ fn reload_without_a_file(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn reload_not_too_often(mode: Mode) {
+fn reload_is_rate_limited(mode: Mode) {
     if !mode.knows("rpc_exec_delta") {
         return;
     }
-    // As the core has it for all commands that read something anew.
+    // The core limits the rate of all commands that reload something.
     let server = with_rules(mode).core("rpc_exec_delta=3600").start();
     reload(&server, "127.31.0.0/16=4\n");
     server.write_rules("127.31.0.0/16=9\n");
@@ -136,11 +136,11 @@ fn reload_not_too_often(mode: Mode) {
     mode.finish(server, &["is limited by delta"]);
 }
 
-fn error_in_the_file_leaves_the_old_rules(mode: Mode) {
+fn reload_keeps_old_rules_on_error(mode: Mode) {
     let server = with_rules(mode).rule("127.33.0.0/16=1").start();
     let from = source(31, 0, 1);
     let mut held = take_all(&server, from, 2);
-    for (rules, place, text) in [
+    for (rules, origin, text) in [
         (
             "127.31.0.0/16=9\n127.32.0.0/16=zero\n",
             "/rules:2",
@@ -157,7 +157,7 @@ fn error_in_the_file_leaves_the_old_rules(mode: Mode) {
             "/rules:2",
             "127.31.0.0/16=8",
         ),
-        // A parameter has it already.
+        // A parameter already has this prefix.
         (
             "127.31.0.0/16=9\n127.33.0.0/16=9\n",
             "/rules:2",
@@ -166,7 +166,7 @@ fn error_in_the_file_leaves_the_old_rules(mode: Mode) {
     ] {
         server.write_rules(rules);
         let fault = server.fault("tcp_conn_limit.reload", json!([]));
-        for part in [place, text] {
+        for part in [origin, text] {
             assert!(fault.message.contains(part), "{part} is not in {fault:?}");
         }
         assert_eq!(server.stat("rules"), 3);
@@ -174,7 +174,7 @@ fn error_in_the_file_leaves_the_old_rules(mode: Mode) {
         take_all(&server, from, 0);
     }
     assert_eq!(server.stat("reloads"), 0);
-    // And once it is mended:
+    // The corrected file is loaded.
     reload(&server, "127.31.0.0/16=3\n");
     held.extend(take_all(&server, from, 1));
     // No file at all.
@@ -183,11 +183,11 @@ fn error_in_the_file_leaves_the_old_rules(mode: Mode) {
     assert!(fault.message.contains("No such file"), "{fault:?}");
     take_all(&server, from, 0);
     assert_held(&server, from, 3, &mut held);
-    // The log may tell it, too.
+    // The log may contain these errors.
     mode.finish(server, &["/rules", "tcp_conn_limit"]);
 }
 
-fn rules_tell_what_each_does(mode: Mode) {
+fn rules_reports_statistics_of_each_rule(mode: Mode) {
     let server = with_rules(mode).start();
     let mut held = take_all(&server, source(31, 0, 1), 2);
     held.extend(take_all(&server, source(31, 0, 2), 2));
@@ -208,10 +208,10 @@ fn rules_tell_what_each_does(mode: Mode) {
     };
     let rules = |server: &Server| server.rpc("tcp_conn_limit.rules", json!([]));
     assert_eq!(sorted(rules(&server)), expected(2));
-    // Kept for a prefix that stays, also with another limit.
+    // Statistics are kept for a prefix that stays, even if its limit changes.
     reload(&server, "127.32.0.0/16=3\n127.31.0.0/16=3\n");
     assert_eq!(sorted(rules(&server)), expected(3));
-    // And for the default, when a rule takes its source.
+    // They are also kept for the default when a rule takes its source.
     reload(&server, "127.33.0.0/16=unlimited\n127.31.0.0/16=3\n");
     let default = server.rule("default");
     assert_eq!(number(&default, "sources"), 0, "{default}");
@@ -267,7 +267,7 @@ fn set_limit_closes_nothing(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn set_limit_leaves_the_rules(mode: Mode) {
+fn set_limit_keeps_the_rules(mode: Mode) {
     let server = with_rules(mode).start();
     server.rpc("tcp_conn_limit.set_limit", json!([1]));
     let _held = [
@@ -277,7 +277,7 @@ fn set_limit_leaves_the_rules(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-/// The value of a variable of the group as cfg_rpc tells it.
+/// The value of a variable of the group, as returned by cfg_rpc.
 #[track_caller]
 fn configured(server: &Server, name: &str) -> Value {
     server.rpc("cfg.get", json!(["tcp_conn_limit", name]))
@@ -321,7 +321,7 @@ fn cfg_framework_changes_limit_and_mode(mode: Mode) {
     until("the mode is enforce", || mode_of(&server) == "enforce");
     take_all(&server, from, 0);
 
-    // There is one truth.
+    // The RPC command and the cfg framework set the same value.
     server.rpc("tcp_conn_limit.set_limit", json!([9]));
     assert_eq!(configured(&server, "limit"), 9);
     server.rpc("tcp_conn_limit.set_mode", json!(["monitor"]));
@@ -330,7 +330,7 @@ fn cfg_framework_changes_limit_and_mode(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn cfg_framework_knows_the_ranges(mode: Mode) {
+fn cfg_framework_checks_ranges(mode: Mode) {
     let server = mode.with_module().module("cfg_rpc.so").start();
     for (name, wrong) in [
         ("mode", -1),
@@ -346,23 +346,23 @@ fn cfg_framework_knows_the_ranges(mode: Mode) {
     }
     for name in ["limit", "mode", "log_interval", "log_level"] {
         let help = server.kamcmd(&["cfg.help", "tcp_conn_limit", name]);
-        // the text alone, or as one of several fields, as later versions have it
-        let told = help.lines().any(|line| {
+        // The text alone or, in later versions, as one of several fields.
+        let reported = help.lines().any(|line| {
             let text = line.trim().trim_start_matches("desc: ");
             text.len() > 10 && !text.starts_with("(parameter")
         });
-        assert!(told, "{help}");
+        assert!(reported, "{help}");
     }
-    // What the core says of a value out of range.
+    // The core logs an error for a value out of range.
     mode.finish(server, &["cfg"]);
 }
 
-/// The mode that the server says it is in.
+/// The mode that the server reports.
 fn mode_of(server: &Server) -> Value {
     server.rpc("tcp_conn_limit.stats", json!([]))["mode"].clone()
 }
 
-fn set_mode_changes_it_at_once(mode: Mode) {
+fn set_mode_takes_effect_at_once(mode: Mode) {
     let server = mode.with_module().limit(2).start();
     let from = source(34, 0, 1);
     let set = |mode: &str| server.rpc("tcp_conn_limit.set_mode", json!([mode]));
@@ -382,7 +382,7 @@ fn set_mode_changes_it_at_once(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn reset_stats_forgets_what_was(mode: Mode) {
+fn reset_stats_clears_events_and_keeps_counts(mode: Mode) {
     let server = with_rules(mode).start();
     let (greedy, big) = (source(31, 0, 1), source(40, 0, 1));
     let mut held = take_all(&server, greedy, 2);
@@ -408,7 +408,7 @@ fn reset_stats_forgets_what_was(mode: Mode) {
     ] {
         assert_eq!(number(&stats, name), 0, "{name}");
     }
-    // What is, is not what was.
+    // Present values are kept.
     assert_eq!(number(&stats, "connections"), 6);
     assert_eq!(number(&stats, "rules"), 2);
     let greedy_one = server.source("127.31.0.1");
@@ -442,12 +442,12 @@ fn restart_reads_the_configuration(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn wrong_arguments_are_told(mode: Mode) {
+fn wrong_arguments_are_faults(mode: Mode) {
     let server = with_rules(mode).start();
-    for (command, arguments, told) in [
+    for (command, arguments, reported) in [
         ("set_limit", json!([]), ""),
         ("set_limit", json!(["many"]), ""),
-        // what would be -1 or 1 without a look at its size
+        // Would be -1 or 1 if its size were not checked.
         ("set_limit", json!(["99999999999999999999"]), ""),
         ("set_limit", json!(["-18446744073709551615"]), ""),
         ("set_mode", json!([]), "monitor"),
@@ -462,7 +462,7 @@ fn wrong_arguments_are_told(mode: Mode) {
         ("list", json!(["127.0.0.0/33"]), "127.0.0.0/33"),
         ("list", json!(["127.0.0.1/8"]), "127.0.0.1/8"),
         ("list", json!([""]), ""),
-        // of another type than expected
+        // Another type than expected.
         ("list", json!([7]), "7"),
         ("list", json!([null]), "prefix"),
         ("list", json!([{}]), "prefix"),
@@ -480,26 +480,26 @@ fn wrong_arguments_are_told(mode: Mode) {
         let fault = server.fault(&method, arguments.clone());
         assert_eq!(fault.code, 400, "{command} {arguments}: {fault:?}");
         assert!(
-            !fault.message.is_empty() && fault.message.contains(told),
+            !fault.message.is_empty() && fault.message.contains(reported),
             "{command} {arguments}: {fault:?}"
         );
     }
-    for (arguments, told) in [(["top", "rejected"], "rejected"), (["list", "127"], "127")] {
+    for (arguments, reported) in [(["top", "rejected"], "rejected"), (["list", "127"], "127")] {
         let method = format!("tcp_conn_limit.{}", arguments[0]);
         let error = server.try_kamcmd(&[&method, arguments[1]]).unwrap_err();
         assert!(
-            error.contains("400") && error.contains(told),
+            error.contains("400") && error.contains(reported),
             "{arguments:?}: {error}"
         );
     }
     assert_eq!(server.stat("limit"), 5);
     assert_eq!(mode_of(&server), "enforce");
-    // What jsonrpcs says of another type.
+    // The error of jsonrpcs about another type.
     mode.finish(server, &["jsonrpcs_mod.c"]);
 }
 
 /// A hundred reloads while connections of a hundred sources come and go.
-fn reload_storm(mode: Mode) {
+fn counts_are_right_while_reloading(mode: Mode) {
     const RELOADS: u64 = 100;
     let server = mode
         .with_module()
@@ -558,7 +558,7 @@ fn reload_storm(mode: Mode) {
         assert_eq!(number(rule, "connections"), 0, "{rule}");
         assert_eq!(number(rule, "sources"), 0, "{rule}");
     }
-    // The rules of the last reload hold.
+    // The rules of the last reload are active.
     reload(&server, RULES);
     let _held = [
         take_all(&server, source(31, 0, 1), 2),
@@ -568,12 +568,12 @@ fn reload_storm(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-/// In three processes at a time: some may be told to wait, and what is in force
-/// in the end is whole.
-fn reloads_at_the_same_time(mode: Mode) {
+/// In three processes at a time. Some may get `Busy`, and the active set is a whole one
+/// at the end.
+fn concurrent_reloads_succeed_or_report_busy(mode: Mode) {
     let server = with_rules(mode)
         .rule("127.33.0.0/16=1")
-        // Who asks by HTTP is a client, too.
+        // A call over HTTP is also a connection.
         .rule("127.0.0.1=unlimited")
         .http("tcp_conn_limit:")
         .start();

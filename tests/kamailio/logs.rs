@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What the log says of rejections: enough, never much, and never from the
-//! process that accepts.
+//! The log lines about rejections: each rejection is covered, the number of lines is
+//! bounded, and the accepting process never writes them.
 
 use std::time::{Duration, Instant};
 
@@ -11,28 +11,28 @@ use crate::harness::{Client, Config, Log, Server, Stopped, Via, source, until};
 use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(
-    first_line_tells_all,
-    every_rejection_is_told_once,
+    first_line_has_source_limit_and_rule,
+    every_rejection_is_logged_once,
     summary_names_the_worst_and_counts_the_others,
-    silence_within_the_interval,
-    flood_of_many_sources,
-    every_source_has_its_turn,
-    flood_of_one_source,
-    watcher_is_stopped,
-    monitor_mode_tells_the_same,
-    log_level_is_the_operators_choice,
-    log_level_may_change,
+    no_second_line_within_the_interval,
+    flood_of_many_sources_logs_few_lines,
+    every_source_gets_a_line,
+    flood_of_one_source_logs_few_lines,
+    stopped_watcher_blocks_and_misses_nothing,
+    monitor_mode_logs_as_enforce,
+    log_level_is_configurable,
+    log_level_changes_at_run_time,
 );
 
-/// Of the first rejection of a source in an interval.
+/// In the line about a source's first rejection in an interval.
 const FIRST: &str = "rejected connection from ";
-/// Of the others in the interval.
+/// In the summary of the other rejections in the interval.
 const SUMMARY: &str = " more connections from ";
 
 /// Longer than any test.
 const A_DAY: i64 = 86_400;
 
-/// Takes a source's one place and is rejected `times`.
+/// Opens the one connection that a source may have and is then rejected `times`.
 #[track_caller]
 fn be_rejected(server: &Server, c: u8, host: u8, times: u32) -> Client {
     let from = source(70, c, host);
@@ -43,16 +43,16 @@ fn be_rejected(server: &Server, c: u8, host: u8, times: u32) -> Client {
     held
 }
 
-/// How many rejections the log tells of: one for each first line, and those
-/// that the summaries sum up as "rejected N more connections from S and M from K other sources".
+/// The number of rejections that the log covers: one for each first line, and those in
+/// the summaries, "rejected N more connections from S and M from K other sources".
 #[track_caller]
-fn told(log: &Log) -> u64 {
+fn reported(log: &Log) -> u64 {
     let first = log.lines_with(FIRST).len() as u64;
     let summaries = log.lines_with(SUMMARY);
     first + summaries.iter().map(|line| summed_up(line)).sum::<u64>()
 }
 
-/// The rejections that a summary is for.
+/// The number of rejections in a summary.
 #[track_caller]
 fn summed_up(line: &str) -> u64 {
     let number = |text: &str| -> u64 {
@@ -66,7 +66,7 @@ fn summed_up(line: &str) -> u64 {
     number(before) + others
 }
 
-fn first_line_tells_all(mode: Mode) {
+fn first_line_has_source_limit_and_rule(mode: Mode) {
     let server = mode
         .with_module()
         .limit(3)
@@ -90,7 +90,7 @@ fn first_line_tells_all(mode: Mode) {
     }
 }
 
-fn every_rejection_is_told_once(mode: Mode) {
+fn every_rejection_is_logged_once(mode: Mode) {
     let server = mode.with_module().limit(1).param("log_interval", 2).start();
     let _held = (
         be_rejected(&server, 0, 1, 30),
@@ -98,14 +98,14 @@ fn every_rejection_is_told_once(mode: Mode) {
         be_rejected(&server, 0, 3, 1),
     );
     assert_eq!(server.stat("rejected"), 36);
-    until("the log tells of 36", || told(&server.log()) >= 36);
-    // Then there is nothing more to say, however many intervals go by.
+    until("the log covers 36", || reported(&server.log()) >= 36);
+    // Nothing more is logged then, however many intervals pass.
     let before = server.log().lines_with("tcp_conn_limit").len();
     let _other = be_rejected(&server, 1, 1, 2);
-    until("the log tells of 38", || told(&server.log()) >= 38);
+    until("the log covers 38", || reported(&server.log()) >= 38);
     let log = mode.finish(server, &[]);
-    assert_eq!(told(&log), 38);
-    // Of the other: its first line and its summary.
+    assert_eq!(reported(&log), 38);
+    // At most the first line and the summary of the other source.
     let after = log.lines_with("tcp_conn_limit").len();
     assert!(after <= before + 2, "{before} {after}\n{log}");
     // A source is named in full, however the intervals fell.
@@ -142,10 +142,10 @@ fn summary_names_the_worst_and_counts_the_others(mode: Mode) {
     let summary = log.lines_with(SUMMARY)[0];
     let expected = "rejected 10 more connections from 127.70.0.2 and 6 from 2 other sources in ";
     assert!(summary.contains(expected), "{summary}");
-    assert_eq!(told(&log), 20);
+    assert_eq!(reported(&log), 20);
 }
 
-fn silence_within_the_interval(mode: Mode) {
+fn no_second_line_within_the_interval(mode: Mode) {
     let server = mode
         .with_module()
         .limit(1)
@@ -154,7 +154,7 @@ fn silence_within_the_interval(mode: Mode) {
     let _held = be_rejected(&server, 0, 1, 1);
     server.wait_for_log(1, FIRST);
     for round in 2..=4 {
-        // The watcher has been there after each of these.
+        // The watcher has run after each of these.
         let _other = be_rejected(&server, 0, round, 1);
         for _ in 0..50 {
             server.reject(Via::Tcp, source(70, 0, 1));
@@ -165,7 +165,7 @@ fn silence_within_the_interval(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn flood_of_many_sources(mode: Mode) {
+fn flood_of_many_sources_logs_few_lines(mode: Mode) {
     const SOURCES: u32 = 300;
     const TIMES: u32 = 15;
     let began = Instant::now();
@@ -175,12 +175,12 @@ fn flood_of_many_sources(mode: Mode) {
         .collect();
     let all = u64::from(SOURCES * TIMES);
     assert_eq!(server.stat("rejected"), all);
-    until("the log tells of all", || told(&server.log()) >= all);
+    until("the log covers all", || reported(&server.log()) >= all);
     let suppressed = server.stat("log_suppressed");
     let pid = server.tcp_main();
     let log = mode.finish(server, &[]);
-    assert_eq!(told(&log), all);
-    // At most 100 and a summary for each interval.
+    assert_eq!(reported(&log), all);
+    // At most 100 first lines and a summary for each interval.
     let (first, summaries) = (log.lines_with(FIRST).len(), log.lines_with(SUMMARY).len());
     assert!(first >= 100, "{first}");
     assert!(first <= 100 * (summaries + 1), "{first} {summaries}");
@@ -191,7 +191,7 @@ fn flood_of_many_sources(mode: Mode) {
     assert_all_by_watcher(&log, pid);
 }
 
-fn every_source_has_its_turn(mode: Mode) {
+fn every_source_gets_a_line(mode: Mode) {
     let server = mode.with_module().limit(1).param("log_interval", 1).start();
     let sources = 1..=150;
     let _held: Vec<Client> = sources
@@ -209,23 +209,23 @@ fn every_source_has_its_turn(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn flood_of_one_source(mode: Mode) {
+fn flood_of_one_source_logs_few_lines(mode: Mode) {
     let began = Instant::now();
     let server = mode.with_module().limit(1).param("log_interval", 2).start();
     let _held = be_rejected(&server, 0, 1, 5000);
-    until("the log tells of all", || told(&server.log()) >= 5000);
+    until("the log covers all", || reported(&server.log()) >= 5000);
     let pid = server.tcp_main();
     let log = mode.finish(server, &[]);
-    assert_eq!(told(&log), 5000);
+    assert_eq!(reported(&log), 5000);
     let lines = log.lines_with("127.70.0.1");
-    // Two for each interval of 2 seconds.
+    // Two lines for each interval of 2 seconds.
     let intervals = began.elapsed().as_secs() as usize / 2 + 1;
     assert!(lines.len() <= 2 * intervals, "{intervals} {lines:#?}");
     assert_all_by_watcher(&log, pid);
 }
 
-/// Nobody waits for it, and it misses nothing.
-fn watcher_is_stopped(mode: Mode) {
+/// No process waits for it, and it misses no rejection.
+fn stopped_watcher_blocks_and_misses_nothing(mode: Mode) {
     const SOURCES: u8 = 150;
     const ROUNDS: usize = 20;
     let server = mode.with_module().limit(1).param("log_interval", 2).start();
@@ -245,7 +245,7 @@ fn watcher_is_stopped(mode: Mode) {
     };
     let all = |times: usize| (times * ROUNDS * usize::from(SOURCES)) as u64;
     let running = reject_all();
-    until("the log tells of all", || told(&server.log()) >= all(1));
+    until("the log covers all", || reported(&server.log()) >= all(1));
 
     let stopped = Stopped::new(server.process("tcp_conn_limit watcher"));
     let before = server.log().lines_with("tcp_conn_limit").len();
@@ -256,13 +256,13 @@ fn watcher_is_stopped(mode: Mode) {
     );
     assert_eq!(server.stat("rejected"), all(2));
     let lines = server.log().lines_with("tcp_conn_limit").len();
-    assert_eq!(lines, before, "somebody else has written to the log");
+    assert_eq!(lines, before, "another process has written to the log");
 
     drop(stopped);
-    until("the log tells of all", || told(&server.log()) >= all(2));
+    until("the log covers all", || reported(&server.log()) >= all(2));
     let suppressed = server.stat("log_suppressed");
     let log = mode.finish(server, &[]);
-    assert_eq!(told(&log), all(2));
+    assert_eq!(reported(&log), all(2));
     assert_eq!(suppressed, all(2) - log.lines_with(FIRST).len() as u64);
 }
 
@@ -276,7 +276,7 @@ fn assert_all_by_watcher(log: &Log, tcp_main: u64) {
     assert_eq!(log.lines_of(tcp_main, "connection from"), [""; 0]);
     assert_eq!(log.lines_of(tcp_main, SUMMARY), [""; 0]);
     let pid = |line: &str| {
-        let (_, rest) = line.split_once('(').expect("a line tells its process");
+        let (_, rest) = line.split_once('(').expect("a line has a process id");
         rest.split_once(')')
             .expect("which is a number")
             .0
@@ -286,7 +286,7 @@ fn assert_all_by_watcher(log: &Log, tcp_main: u64) {
     assert!(lines.iter().all(|line| pid(line) == watcher), "{lines:#?}");
 }
 
-fn monitor_mode_tells_the_same(mode: Mode) {
+fn monitor_mode_logs_as_enforce(mode: Mode) {
     let server = mode
         .with_module()
         .text_param("mode", "monitor")
@@ -294,16 +294,16 @@ fn monitor_mode_tells_the_same(mode: Mode) {
         .param("log_interval", 2)
         .start();
     let _held = server.admit_all(31, Via::Tcp, source(70, 0, 1));
-    let told = |log: &Log| -> u64 {
+    let reported = |log: &Log| -> u64 {
         let first = log
             .lines_with("would reject connection from 127.70.0.1")
             .len() as u64;
         let summaries = log.lines_with(SUMMARY);
         first + summaries.iter().map(|line| summed_up(line)).sum::<u64>()
     };
-    until("the log tells of 30", || told(&server.log()) >= 30);
+    until("the log covers 30", || reported(&server.log()) >= 30);
     let log = mode.finish(server, &[]);
-    assert_eq!(told(&log), 30);
+    assert_eq!(reported(&log), 30);
     assert!(log.lines_with(FIRST).is_empty());
     for line in log.lines_with(SUMMARY) {
         assert!(line.contains("would reject "), "{line}");
@@ -311,7 +311,7 @@ fn monitor_mode_tells_the_same(mode: Mode) {
     }
 }
 
-/// Lets a test know that the watcher has dealt with a source's rejection.
+/// Shows that the watcher has processed a source's rejection.
 const MARK: &str = r#"
 event_route[tcp-conn-limit:rejected] {
 	$sht(seen=>$tcp_conn_limit(source)) = 1;
@@ -336,7 +336,7 @@ fn wait_for_mark(server: &Server, address: &str) {
     });
 }
 
-fn log_level_is_the_operators_choice(mode: Mode) {
+fn log_level_is_configurable(mode: Mode) {
     // With debug=1 the log has notices, but no infos.
     for (level, written) in [(-1, Some("ERROR")), (1, Some("NOTICE")), (2, None)] {
         let server = with_mark(mode).limit(1).param("log_level", level).start();
@@ -354,7 +354,7 @@ fn log_level_is_the_operators_choice(mode: Mode) {
     }
 }
 
-fn log_level_may_change(mode: Mode) {
+fn log_level_changes_at_run_time(mode: Mode) {
     let server = with_mark(mode).limit(1).param("log_level", 3).start();
     let mut held = vec![be_rejected(&server, 0, 1, 1)];
     wait_for_mark(&server, "127.70.0.1");

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What Prometheus gets, and what the ready alerts and the ready dashboard make
-//! of it.
+//! The metrics for Prometheus, and the alerts and the dashboard that use them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::{Client, Server, Via, number, source};
 use crate::mode::{Mode, attached_either_way};
 
-attached_either_way!(scrape_has_every_counter, counters_explain_themselves,);
+attached_either_way!(scrape_has_every_counter, counters_are_documented,);
 
 const MONITORING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kamailio-glue/monitoring");
 const PREFIX: &str = "kamailio_tcp_conn_limit_";
@@ -34,7 +33,7 @@ fn metrics(server: &Server) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// A server on which everything has happened that its counters count.
+/// A server on which every event has happened that its counters count.
 fn eventful(mode: Mode) -> (Server, Vec<Client>) {
     let server = mode
         .with_module()
@@ -48,7 +47,7 @@ fn eventful(mode: Mode) -> (Server, Vec<Client>) {
     for _ in 0..5 {
         server.reject(Via::Tcp, source(60, 0, 1));
     }
-    // It tells of the mode that it finds.
+    // Wait for the log line before the mode changes.
     server.wait_for_log(1, "rejected connection from 127.60.0.1");
     server.rpc("tcp_conn_limit.set_mode", json!(["monitor"]));
     held.extend(server.admit_all(3, Via::Tcp, source(60, 0, 1)));
@@ -65,8 +64,8 @@ fn scrape_has_every_counter(mode: Mode) {
         let value = metrics.get(&format!("{PREFIX}{name}"));
         *value.unwrap_or_else(|| panic!("no {PREFIX}{name} in {metrics:#?}"))
     };
-    // The scraper is a connection, and a source, itself: one more of each if the watcher
-    // counted while it was asking.
+    // The scraper is itself a connection and a source: there is one more of each if the
+    // watcher counted during the scrape.
     let gauges = (metric("connections"), metric("sources"));
     assert!([(9.0, 2.0), (10.0, 3.0)].contains(&gauges), "{gauges:?}");
     for (name, value) in [
@@ -97,7 +96,7 @@ fn scrape_has_every_counter(mode: Mode) {
     }
     // The watcher may be about to count some.
     assert!(metric("log_suppressed") <= number(&stats, "log_suppressed") as f64);
-    // The same as kamcmd and others get them.
+    // kamcmd and others get the same values.
     assert_eq!(server.counter("tcp_conn_limit", "would_reject"), 3);
     assert_eq!(server.counter("tcp_conn_limit", "reloads"), 2);
     let all = server.kamcmd(&["stats.get_statistics", "tcp_conn_limit:"]);
@@ -105,7 +104,7 @@ fn scrape_has_every_counter(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn counters_explain_themselves(mode: Mode) {
+fn counters_are_documented(mode: Mode) {
     let (server, _held) = eventful(mode);
     let names = server.rpc("cnt.var_list", json!(["tcp_conn_limit"]));
     let names = names.as_array().expect("a list of counters");
@@ -120,7 +119,7 @@ fn counters_explain_themselves(mode: Mode) {
         assert!(documented.contains(&row), "no row for {name}");
     }
     let rows = documented.lines().filter(|line| line.starts_with("| `"));
-    assert_eq!(rows.count(), names.len(), "rows for what is no counter");
+    assert_eq!(rows.count(), names.len(), "rows for unknown counters");
     mode.finish(server, &[]);
 }
 
@@ -169,7 +168,7 @@ fn assert_scraped(wanted: &BTreeSet<String>) {
 }
 
 #[test]
-fn dashboard_asks_for_what_is_there() {
+fn dashboard_uses_existing_metrics() {
     let dashboard: Value =
         serde_json::from_str(&monitoring("grafana.json")).expect("the dashboard is JSON");
     assert!(dashboard["title"].is_string());
@@ -187,7 +186,7 @@ fn dashboard_asks_for_what_is_there() {
 }
 
 #[test]
-fn alerts_ask_for_what_is_there() {
+fn alerts_use_existing_metrics() {
     let alerts = monitoring("alerts.yml");
     let lines = alerts.lines().filter(|line| !line.trim().starts_with('#'));
     let mut wanted = BTreeSet::new();
@@ -196,7 +195,7 @@ fn alerts_ask_for_what_is_there() {
     }
     assert!(alerts.contains("alert:") && alerts.contains("expr:"));
     assert_scraped(&wanted);
-    // A table that is full needs somebody's attention.
+    // The operator must notice a full table.
     assert!(
         wanted.contains(&format!("{PREFIX}table_full")),
         "{wanted:?}"

@@ -16,13 +16,13 @@ pub(crate) enum Mode {
     Interposed,
     /// The core as released, with its own `tcp_accept_iplimit`.
     Stock,
-    /// A core with hooks but without our module: to behave as released.
+    /// A core with hooks but without our module, which must behave as released.
     Unused,
 }
 
 impl Mode {
-    /// All that there are with the servers under test. The own limit of 5.7
-    /// cannot be switched off, so our module does not take its calls.
+    /// All modes of the servers under test. The core's own limit cannot be switched off
+    /// in 5.7, so our module cannot interpose there.
     pub(crate) fn all() -> Vec<Self> {
         let mut all = vec![Self::Module, Self::Stock, Self::Unused];
         if Self::Stock.version() != (5, 7) {
@@ -50,7 +50,7 @@ impl Mode {
         }
     }
 
-    /// How our module is attached, as it tells itself.
+    /// The attachment that our module reports.
     pub(crate) fn attached(self) -> &'static str {
         match self {
             Self::Module => "hooks",
@@ -72,18 +72,18 @@ impl Mode {
         }
     }
 
-    /// Whether the server has the parameter; says it if a test must do
-    /// without.
+    /// Whether the server has the parameter. If not, prints that the test runs without
+    /// it.
     pub(crate) fn knows(self, parameter: &str) -> bool {
         let knows = has_parameter(self.version(), parameter);
         if !knows {
-            tell_skipped(&format!("the server has no {parameter}"));
+            report_skipped(&format!("the server has no {parameter}"));
         }
         knows
     }
 
-    /// The end of a test: counts agree, the server ends well, and its log has
-    /// no complaints but those `expected`.
+    /// Ends a test: the counts must agree, the server must end with success, and its log
+    /// must have no errors except those `expected`.
     #[track_caller]
     pub(crate) fn finish(self, server: Server, expected: &[&str]) -> Log {
         self.assert_counts_are_right(&server);
@@ -118,7 +118,7 @@ impl Mode {
         }
     }
 
-    /// The complaint in the log about a rejected connection.
+    /// Text of the core's log line about a rejected connection.
     fn rejection(self) -> &'static [&'static str] {
         match self {
             Self::Module | Self::Interposed => &[],
@@ -127,10 +127,10 @@ impl Mode {
     }
 }
 
-/// Reports that a test, or a part of it, does not run.
-pub(crate) fn tell_skipped(why: &str) {
+/// Prints that a test, or a part of it, does not run.
+pub(crate) fn report_skipped(why: &str) {
     let name = thread::current().name().unwrap_or("a test").to_owned();
-    // Not eprintln, which nobody sees unless a test fails.
+    // Not eprintln: the harness shows its output only for a failed test.
     let note = format!("SKIPPED in {name}: {why}\n");
     io::stderr().write_all(note.as_bytes()).expect("stderr");
 }
@@ -140,7 +140,7 @@ pub(crate) fn interposed(test: fn(Mode)) {
     if Mode::all().contains(&Mode::Interposed) {
         test(Mode::Interposed);
     } else {
-        tell_skipped("this version cannot be interposed on");
+        report_skipped("this version cannot be interposed on");
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Modes: enforce, monitor, off; and what monitoring proposes.
+//! The modes enforce, monitor and off, and the limits that `suggest` proposes.
 
 use serde_json::{Value, json};
 
@@ -8,16 +8,16 @@ use crate::harness::{Client, Server, Via, number, source};
 use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(
-    monitor_admits_all_and_tells,
+    monitor_admits_all_and_reports,
     off_admits_all_and_counts,
-    log_tells_what_happened_not_the_mode_of_later,
+    log_has_the_mode_of_the_rejection,
     enforce_is_the_default,
     suggest_proposes_limits,
     suggest_lists_the_ten_highest,
-    suggest_with_nobody_there,
+    suggest_without_sources_reports_zeros,
 );
 
-fn monitor_admits_all_and_tells(mode: Mode) {
+fn monitor_admits_all_and_reports(mode: Mode) {
     let server = mode
         .with_module()
         .text_param("mode", "monitor")
@@ -27,7 +27,7 @@ fn monitor_admits_all_and_tells(mode: Mode) {
     let mut held = server.admit_all(6, Via::Tcp, source(40, 0, 1));
     held.extend(server.admit_all(4, Via::Tcp, source(41, 0, 1)));
     held.extend(server.admit_all(2, Via::Tcp, source(40, 0, 2)));
-    // Of each source.
+    // The counts of each source.
     for (address, connections, would_reject) in [
         ("127.40.0.1", 6, 4),
         ("127.41.0.1", 4, 3),
@@ -38,7 +38,7 @@ fn monitor_admits_all_and_tells(mode: Mode) {
         assert_eq!(number(&source, "would_reject"), would_reject, "{source}");
         assert_eq!(number(&source, "rejected"), 0, "{source}");
     }
-    // Of each rule.
+    // The counts of each rule.
     for (prefix, would_reject) in [("default", 4), ("127.41.0.0/16", 3)] {
         let rule = server.rule(prefix);
         assert_eq!(number(&rule, "would_reject"), would_reject, "{rule}");
@@ -48,12 +48,12 @@ fn monitor_admits_all_and_tells(mode: Mode) {
     assert_eq!(server.stat("rejected"), 0);
     assert_eq!(server.stat("admitted"), 12);
     assert_eq!(server.counter("tcp", "local_reject"), 0);
-    // In the log.
-    let told = "would reject connection from ";
-    server.wait_for_log(1, &format!("{told}127.40.0.1: "));
-    server.wait_for_log(1, &format!("{told}127.41.0.1: "));
+    // The log lines.
+    let reported = "would reject connection from ";
+    server.wait_for_log(1, &format!("{reported}127.40.0.1: "));
+    server.wait_for_log(1, &format!("{reported}127.41.0.1: "));
     let log = mode.finish(server, &[]);
-    let line = log.lines_with(&format!("{told}127.41.0.1: "))[0];
+    let line = log.lines_with(&format!("{reported}127.41.0.1: "))[0];
     for text in ["WARNING: tcp_conn_limit", "limit 1", "127.41.0.0/16"] {
         assert!(line.contains(text), "{line}");
     }
@@ -74,7 +74,7 @@ fn off_admits_all_and_counts(mode: Mode) {
     assert_eq!(server.counted("127.41.0.1"), 4);
     assert_eq!(server.stat("would_reject"), 0);
     assert_eq!(server.stat("rejected"), 0);
-    // On again: what was counted meanwhile counts.
+    // After enforcing again, the connections counted meanwhile count.
     server.rpc("tcp_conn_limit.set_mode", json!(["enforce"]));
     server.reject(Via::Tcp, source(40, 0, 1));
     server.reject(Via::Tcp, source(41, 0, 1));
@@ -85,7 +85,7 @@ fn off_admits_all_and_counts(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn log_tells_what_happened_not_the_mode_of_later(mode: Mode) {
+fn log_has_the_mode_of_the_rejection(mode: Mode) {
     let server = mode.with_module().limit(1).start();
     let set = |mode: &str| server.rpc("tcp_conn_limit.set_mode", json!([mode]));
     let mut held = vec![server.admit(Via::Tcp, source(40, 0, 1))];
@@ -114,7 +114,7 @@ fn enforce_is_the_default(mode: Mode) {
     }
 }
 
-/// What is proposed for a rule.
+/// The proposal for a rule.
 #[track_caller]
 fn suggestion(server: &Server, prefix: &str) -> Value {
     let all = server.rpc("tcp_conn_limit.suggest", json!([]));
@@ -151,7 +151,7 @@ fn suggest_proposes_limits(mode: Mode) {
         json!({"prefix": "127.42.0.0/16", "limit": 3, "sources": 1, "highest": 10, "p99": 10,
             "proposed": 15, "above": 0, "list": []})
     );
-    // Nobody was there.
+    // This rule has had no source.
     assert_eq!(
         suggestion(&server, "127.43.0.0/16"),
         json!({"prefix": "127.43.0.0/16", "limit": 0, "sources": 0, "highest": 0, "p99": 0,
@@ -160,11 +160,11 @@ fn suggest_proposes_limits(mode: Mode) {
     let shown = server.kamcmd(&["tcp_conn_limit.suggest"]);
     assert!(shown.contains("proposed: 14"), "{shown}");
 
-    // With the evidence, on to enforcing.
+    // Enforce the proposed limits.
     held.clear();
     server.wait_for_connections(0);
     let proposed = number(&suggestion(&server, "default"), "proposed");
-    assert_eq!(proposed, 14, "the peaks are kept");
+    assert_eq!(proposed, 14, "the peaks were not kept");
     server.rpc("tcp_conn_limit.set_limit", json!([proposed]));
     server.rpc("tcp_conn_limit.set_mode", json!(["enforce"]));
     let _held = server.admit_all(14, Via::Tcp, source(40, 1, 1));
@@ -204,7 +204,7 @@ fn suggest_lists_the_ten_highest(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn suggest_with_nobody_there(mode: Mode) {
+fn suggest_without_sources_reports_zeros(mode: Mode) {
     let server = mode.with_module().limit(7).start();
     let all = server.rpc("tcp_conn_limit.suggest", json!([]));
     assert_eq!(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The commands by the pages of `xhttp_rpc`, which knows fewer types of numbers than
+//! The commands on the pages of `xhttp_rpc`, which supports fewer number types than the
 //! other transports.
 
 use std::net::IpAddr;

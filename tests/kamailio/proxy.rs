@@ -10,12 +10,12 @@ use crate::mode::{Mode, in_every_mode, when_interposed};
 in_every_mode!(
     proxy_is_not_throttled_by_its_clients,
     proxy_itself_is_limited,
-    refused_headers_leave_nothing_behind,
+    invalid_headers_leave_no_count,
 );
 
 when_interposed!(peer_is_limited);
 
-/// Where the proxy connects from.
+/// The source address of the proxy.
 fn the_proxy() -> IpAddr {
     source(0, 9, 9)
 }
@@ -44,8 +44,8 @@ fn config(config: Config) -> Config {
     config.core("tcp_accept_haproxy=yes")
 }
 
-/// The same with what an operator is to do for the proxy: where our module takes
-/// the calls of the core, a rule.
+/// The same with what an operator must configure for the proxy: a rule, if our module is
+/// attached through `interpose`.
 fn ready_for_the_proxy(mode: Mode) -> Config {
     let config = config(mode.config(2));
     if mode == Mode::Interposed {
@@ -75,7 +75,7 @@ fn proxy_itself_is_limited(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn refused_headers_leave_nothing_behind(mode: Mode) {
+fn invalid_headers_leave_no_count(mode: Mode) {
     let server = ready_for_the_proxy(mode).start();
     // No length, no family, no address, version 2 with no known command.
     let refused: [&[u8]; 4] = [
@@ -88,7 +88,7 @@ fn refused_headers_leave_nothing_behind(mode: Mode) {
         assert!(open(&server, header).is_none(), "{header:?}");
     }
     server.wait_for_connections(0);
-    // Neither the proxy nor the client whom two of the headers named.
+    // Nothing is counted for the proxy or for the client that two of the headers named.
     let _held = [1, 2].map(|port| admit(&server, &proxy::v1(client(1, port))));
     let _own = [(); 2].map(|()| admit(&server, &proxy::v2_local()));
     mode.finish(
@@ -98,11 +98,11 @@ fn refused_headers_leave_nothing_behind(mode: Mode) {
 }
 
 #[test]
-fn each_client_is_limited() {
+fn proxied_clients_are_limited_separately() {
     let server = config(Config::with_module().limit(2)).start();
     let mut held = Vec::new();
     for host in 1..=3 {
-        // However it is named, it is the same client.
+        // Whichever header names it, it is the same client.
         held.push(admit(&server, &proxy::v1(client(host, 1))));
         held.push(admit(&server, &proxy::v2(client(host, 2))));
         assert!(open(&server, &proxy::v1(client(host, 3))).is_none());
@@ -136,7 +136,7 @@ fn ipv6_clients_are_limited() {
 }
 
 #[test]
-fn a_client_with_and_without_proxy_is_the_same() {
+fn client_with_and_without_proxy_is_one_source() {
     let server = config(Config::with_module().limit(2)).start();
     let direct = source(0, 9, 1);
     let header = |port| proxy::v1((direct, port).into());
@@ -155,8 +155,8 @@ fn peer_is_limited(mode: Mode) {
     assert_eq!(server.counted(&the_proxy().to_string()), 2);
     assert_eq!(server.counted("198.51.100.1"), 0);
     let log = mode.finish(server, &[]);
-    let told = log.lines_with("tcp_accept_haproxy")[0];
+    let reported = log.lines_with("tcp_accept_haproxy")[0];
     for text in ["WARNING: tcp_conn_limit", "rule", "=unlimited"] {
-        assert!(told.contains(text), "{told}");
+        assert!(reported.contains(text), "{reported}");
     }
 }

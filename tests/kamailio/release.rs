@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! However a connection ends, its place is free again.
+//! However a connection ends, its source may open another one.
 
 use crate::harness::{Client, Config, Server, Via, source};
 use crate::mode::{Mode, in_every_mode};
 
 in_every_mode!(
-    client_closes,
-    client_resets,
-    server_closes,
-    client_is_idle,
-    client_never_says_a_thing,
-    client_sends_garbage,
-    tls_handshake_fails,
-    tls_client_closes,
+    client_close_is_released,
+    client_reset_is_released,
+    server_close_is_released,
+    idle_client_is_released,
+    silent_client_is_released,
+    client_sending_garbage_is_released,
+    failed_tls_handshake_is_released,
+    tls_close_is_released,
 );
 
-/// What the core says of a connection that ends in the middle of something.
+/// The core's log line about a connection that ends during an operation.
 const READ_FAILED: &str = "core/tcp_read.c";
 
-/// A server with two places for each source, both taken by the same one.
+/// A server with limit 2 and a source with two connections.
 fn full(mode: Mode, config: impl FnOnce(Config) -> Config) -> (Server, Client, Client) {
     let server = config(mode.config(2)).start();
     let first = server.admit(Via::Tcp, source(0, 2, 1));
@@ -28,37 +28,37 @@ fn full(mode: Mode, config: impl FnOnce(Config) -> Config) -> (Server, Client, C
     (server, first, second)
 }
 
-/// One of the two places is free, and no more than one.
+/// Checks that exactly one more connection of the source is admitted.
 #[track_caller]
-fn one_place_is_free(server: &Server) -> Client {
+fn admit_exactly_one(server: &Server) -> Client {
     server.wait_for_connections(1);
     let client = server.admit(Via::Tcp, source(0, 2, 1));
     server.reject(Via::Tcp, source(0, 2, 1));
     client
 }
 
-fn client_closes(mode: Mode) {
+fn client_close_is_released(mode: Mode) {
     let (server, mut first, second) = full(mode, |config| config);
     drop(second);
-    let second = one_place_is_free(&server);
-    // Again and again: no place is lost for good.
+    let second = admit_exactly_one(&server);
+    // Repeated, so that a connection that stays counted would be noticed.
     let mut last = second;
     for _ in 0..20 {
         drop(last);
-        last = one_place_is_free(&server);
+        last = admit_exactly_one(&server);
     }
     assert!(first.is_admitted());
     mode.finish(server, &[]);
 }
 
-fn client_resets(mode: Mode) {
+fn client_reset_is_released(mode: Mode) {
     let (server, _first, second) = full(mode, |config| config);
     second.reset();
-    let _second = one_place_is_free(&server);
+    let _second = admit_exactly_one(&server);
     mode.finish(server, &[READ_FAILED]);
 }
 
-fn server_closes(mode: Mode) {
+fn server_close_is_released(mode: Mode) {
     let (server, _first, mut second) = full(mode, |config| config);
     second
         .send(
@@ -73,11 +73,11 @@ fn server_closes(mode: Mode) {
         .expect("the request can be sent");
     let answer = String::from_utf8(second.read_until_closed()).expect("SIP is text");
     assert!(answer.starts_with("SIP/2.0 200 OK"), "{answer}");
-    let _second = one_place_is_free(&server);
+    let _second = admit_exactly_one(&server);
     mode.finish(server, &[]);
 }
 
-fn client_is_idle(mode: Mode) {
+fn idle_client_is_released(mode: Mode) {
     let server = mode.config(2).core("tcp_connection_lifetime=6").start();
     let _other = Client::connect(source(0, 2, 2), server.address(Via::Tcp));
     let idle = [(); 2].map(|()| Client::connect(source(0, 2, 1), server.address(Via::Tcp)));
@@ -92,7 +92,7 @@ fn client_is_idle(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn client_never_says_a_thing(mode: Mode) {
+fn silent_client_is_released(mode: Mode) {
     if !mode.knows("tcp_msg_data_timeout") {
         return;
     }
@@ -112,17 +112,17 @@ fn client_never_says_a_thing(mode: Mode) {
     mode.finish(server, &["message processing timeout"]);
 }
 
-fn client_sends_garbage(mode: Mode) {
+fn client_sending_garbage_is_released(mode: Mode) {
     let (server, _first, mut second) = full(mode, |config| config);
     second
         .send(b"OPTIONS sip:a@localhost SIP/2.0\r\nContent-Length: none\r\n\r\n")
         .expect("the garbage can be sent");
     second.read_until_closed();
-    let _second = one_place_is_free(&server);
+    let _second = admit_exactly_one(&server);
     mode.finish(server, &[READ_FAILED]);
 }
 
-fn tls_handshake_fails(mode: Mode) {
+fn failed_tls_handshake_is_released(mode: Mode) {
     let (server, _first, second) = full(mode, Config::tls);
     drop(second);
     server.wait_for_connections(1);
@@ -133,17 +133,17 @@ fn tls_handshake_fails(mode: Mode) {
         .send(b"this is not a TLS handshake\r\n\r\n")
         .expect("the nonsense can be sent");
     client.read_until_closed();
-    let _second = one_place_is_free(&server);
+    let _second = admit_exactly_one(&server);
     mode.finish(server, &[READ_FAILED, "tls_server.c", "tls_util.h"]);
 }
 
-fn tls_client_closes(mode: Mode) {
+fn tls_close_is_released(mode: Mode) {
     let server = mode.config(2).tls().start();
     let mut held = server.admit_all(2, Via::Tls, source(0, 2, 1));
     server.reject(Via::Tls, source(0, 2, 1));
     drop(held.pop());
-    let again = one_place_is_free(&server);
+    let again = admit_exactly_one(&server);
     again.reset();
-    let _again = one_place_is_free(&server);
+    let _again = admit_exactly_one(&server);
     mode.finish(server, &[READ_FAILED]);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Rules that many processes load at once, while connections come and go at the
-//! limit: each decision is by one set of rules, and never by parts of two.
+//! Many processes load rules at once while connections come and go at the limit: each
+//! decision uses one set of rules, never parts of two.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,21 +15,24 @@ use serde_json::json;
 use crate::harness::{Config, Server, SetAtEnd, Stopped, Via, source, until};
 use crate::mode::{Mode, attached_either_way};
 
-attached_either_way!(storm_of_reloads, loader_is_stopped,);
+attached_either_way!(
+    decisions_use_one_whole_set,
+    stopped_loader_leaves_old_rules_active,
+);
 
-/// What the two sets say of 127.130.0.0/16, by other rules each.
+/// The limit of 127.130.0.0/16 in both sets, which have different rules for it.
 const AGREED: usize = 3;
-/// What they say of 127.131.0.0/16.
+/// The limits of 127.131.0.0/16 in the first and the second set.
 const LOWER: usize = 2;
 const HIGHER: usize = 5;
-/// In force where there are no rules, as there are none in half a set.
+/// The default limit, which a source would only have if parts of a set were missing.
 const DEFAULT: i64 = 9;
 
 const RELOAD: &str = "tcp_conn_limit.reload";
 
-/// One of the two sets. With `more` rules for sources that there are none of, of
-/// which those of the one set come before the rest and those of the other after it:
-/// a half that is neither set does not have the rules where they are looked for.
+/// One of the two sets. It also has `more` rules for sources that do not exist. In one
+/// set they come before the other rules, and in the other set after them, so a mixture
+/// of both does not have the rules where a look-up expects them.
 fn rules(second: bool, more: u32) -> String {
     let network = if second { 200 } else { 10 };
     let others = (0..more).map(|n| {
@@ -42,16 +45,16 @@ fn rules(second: bool, more: u32) -> String {
             format!("127.130.0.0/17={AGREED}\n127.130.128.0/17={AGREED}\n127.131.0.0/16={HIGHER}\n")
         }
     };
-    // Who asks by HTTP is a client, too.
-    let who_asks = "127.0.0.1=unlimited\n".to_owned();
-    others.chain([who_asks, ours]).collect()
+    // A call over HTTP is also a connection.
+    let http_client = "127.0.0.1=unlimited\n".to_owned();
+    others.chain([http_client, ours]).collect()
 }
 
-/// Checks that the rules in force, as far as they are listed, are of one set.
+/// Checks that the active rules, as far as they are listed, are of one set.
 #[track_caller]
 fn assert_one_set(server: &Server, more: u32) {
-    let told = server.rpc_by_http("tcp_conn_limit.rules", json!([]));
-    let list = told.as_array().expect("a list of rules").iter();
+    let reported = server.rpc_by_http("tcp_conn_limit.rules", json!([]));
+    let list = reported.as_array().expect("a list of rules").iter();
     let list = list.filter(|rule| rule["prefix"] != "default");
     let list: Vec<String> = list
         .map(|rule| {
@@ -63,7 +66,7 @@ fn assert_one_set(server: &Server, more: u32) {
     let count = server.stat("rules");
     let is_it = |second| {
         let text = rules(second, more);
-        // As it is told of a rule.
+        // In the form of the answer.
         let set: HashSet<String> = text
             .lines()
             .map(|line| line.replace("unlimited", "0"))
@@ -79,13 +82,13 @@ fn with_rules(mode: Mode, more: u32) -> Config {
         .rules_file(&rules(false, more))
 }
 
-/// Checks the limits of two sources that have not been there before.
+/// Checks the limits of two new sources.
 fn be_limited(server: &Server, thread: u8, round: u8) {
     let agreed = source(130, 100 * thread + round / 50, round % 50);
     let mut held = server.admit_all(AGREED, Via::Tcp, agreed);
     server.reject(Via::Tcp, agreed);
     held.pop();
-    until("there is a place again", || {
+    until("the source has room again", || {
         held.extend(server.open(Via::Tcp, agreed));
         held.len() == AGREED
     });
@@ -97,19 +100,19 @@ fn be_limited(server: &Server, thread: u8, round: u8) {
     assert!(held.len() <= HIGHER, "{changing}: more than any limit");
 }
 
-/// Asks for it `times`, of which some may be told to wait; adds those that were not
-/// to `done`.
+/// Requests a reload `times`. Some requests may find another reload in progress; the
+/// others are added to `done`.
 fn reload_again_and_again(times: usize, done: &AtomicU64, reload: impl Fn() -> Result<(), String>) {
     for _ in 0..times {
         match reload() {
             Ok(()) => _ = done.fetch_add(1, Ordering::Relaxed),
-            Err(told) => assert!(told.contains("is loading rules"), "{told}"),
+            Err(reported) => assert!(reported.contains("is loading rules"), "{reported}"),
         }
     }
 }
 
-/// More than a thousand, in four processes.
-fn storm_of_reloads(mode: Mode) {
+/// More than a thousand reloads in four processes.
+fn decisions_use_one_whole_set(mode: Mode) {
     const TIMES: usize = 300;
     const MORE: u32 = 1000;
     let server = with_rules(mode, MORE)
@@ -169,15 +172,16 @@ fn storm_of_reloads(mode: Mode) {
         server.write_rules(&rules(second, MORE));
         server.rpc(RELOAD, json!([]));
         assert_one_set(&server, MORE);
-        let places = if second { HIGHER } else { LOWER };
-        let _held = server.admit_all(places, Via::Tcp, source(131, 255, 1));
+        let room = if second { HIGHER } else { LOWER };
+        let _held = server.admit_all(room, Via::Tcp, source(131, 255, 1));
         server.reject(Via::Tcp, source(131, 255, 1));
     }
     mode.finish(server, &["is loading rules"]);
 }
 
-/// In the midst of it: who comes then is told to wait, and the old rules hold.
-fn loader_is_stopped(mode: Mode) {
+/// It is stopped during a reload: another reload fails as busy, and the old rules stay
+/// active.
+fn stopped_loader_leaves_old_rules_active(mode: Mode) {
     const MORE: u32 = 50_000;
     const SEED: u64 = 60_000;
     let server = with_rules(mode, MORE).start();
@@ -191,8 +195,8 @@ fn loader_is_stopped(mode: Mode) {
         server.write_rules(&rules(round % 2 == 0, MORE));
         thread::scope(|scope| {
             let loader = scope.spawn(|| server.kamcmd(&[RELOAD]));
-            // Again and again: for how much of its time it is in the midst of it,
-            // depends on the machine.
+            // Repeated, because it depends on the machine how much of the time a reload
+            // is in progress.
             while !loader.is_finished() {
                 thread::sleep(takes.mul_f64(random.random_range(0.0..0.2)));
                 let stopped = Stopped::new(ctl);

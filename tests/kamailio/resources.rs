@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A rejected connection gives back everything that was spent on it; a change of the
-//! settings, too.
+//! A rejected connection frees all its resources, and so does a change of the settings.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -11,11 +10,14 @@ use serde_json::json;
 use crate::harness::{Client, Config, Server, Via, number, proxy, source, until};
 use crate::mode::{Mode, attached_either_way, in_every_mode};
 
-in_every_mode!(rejected_peers_cost_nothing);
-attached_either_way!(changes_cost_nothing, tcp_main_has_all_buckets,);
+in_every_mode!(rejected_peers_free_all_resources);
+attached_either_way!(
+    changed_settings_free_all_resources,
+    tcp_main_has_all_buckets,
+);
 
-/// What a server holds: connections, TLS connections, bytes of shared memory,
-/// descriptors of the process that accepts.
+/// The resources of a server: connections, TLS connections, bytes of shared memory and
+/// descriptors of the accepting process.
 fn held(server: &Server) -> [u64; 4] {
     let info = server.rpc("core.tcp_info", json!([]));
     let memory = server.rpc("core.shmmem", json!([]));
@@ -32,26 +34,26 @@ fn held(server: &Server) -> [u64; 4] {
 
 /// Panics unless the server holds the same before and after `rejections`.
 #[track_caller]
-fn assert_costs_nothing(server: &Server, mut rejections: impl FnMut()) {
-    // The first may leave something for the next: a log time, a buffer.
+fn assert_frees_all(server: &Server, mut rejections: impl FnMut()) {
+    // The first rejections may allocate something once, such as a buffer.
     rejections();
     let before = held(server);
     for _ in 0..100 {
         rejections();
     }
-    // The client sees the end of its connection before the server's books do.
+    // The client sees the end of its connection before the server has freed everything.
     until("the server holds what it held before", || {
         held(server) == before
     });
 }
 
-fn rejected_peers_cost_nothing(mode: Mode) {
+fn rejected_peers_free_all_resources(mode: Mode) {
     let server = mode.config(2).tls().start();
     let _held = (
         server.admit(Via::Tcp, source(0, 8, 1)),
         server.admit(Via::Tls, source(0, 8, 1)),
     );
-    assert_costs_nothing(&server, || {
+    assert_frees_all(&server, || {
         server.reject(Via::Tcp, source(0, 8, 1));
         server.reject(Via::Tls, source(0, 8, 1));
     });
@@ -59,7 +61,7 @@ fn rejected_peers_cost_nothing(mode: Mode) {
 }
 
 #[test]
-fn rejected_clients_of_a_proxy_cost_nothing() {
+fn rejected_proxied_clients_free_all_resources() {
     let config = Config::with_module().limit(2).tls();
     let server = config.core("tcp_accept_haproxy=yes").start();
     let open = |via, port| {
@@ -78,7 +80,7 @@ fn rejected_clients_of_a_proxy_cost_nothing() {
         open(Via::Tcp, 1).expect("the first is admitted"),
         open(Via::Tls, 2).expect("the second is admitted"),
     );
-    assert_costs_nothing(&server, || {
+    assert_frees_all(&server, || {
         assert!(open(Via::Tcp, 3).is_none());
         assert!(open(Via::Tls, 4).is_none());
     });
@@ -87,15 +89,15 @@ fn rejected_clients_of_a_proxy_cost_nothing() {
     Mode::Module.finish(server, &[]);
 }
 
-/// Most processes of the server have nothing to do meanwhile and see no change.
-fn changes_cost_nothing(mode: Mode) {
+/// Most processes of the server are idle meanwhile and do not read the changes.
+fn changed_settings_free_all_resources(mode: Mode) {
     let server = mode
         .with_module()
         .module("cfg_rpc.so")
         .rules_file("127.0.0.1=unlimited\n")
         .start();
     let mut limit = 1000;
-    assert_costs_nothing(&server, || {
+    assert_frees_all(&server, || {
         limit += 1;
         server.rpc("tcp_conn_limit.set_limit", json!([limit]));
         server.rpc("tcp_conn_limit.set_mode", json!(["monitor"]));
@@ -110,8 +112,8 @@ fn changes_cost_nothing(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-/// Before any connection, TCP main itself has the pages that connections use. Others, as
-/// the watcher, map pages for themselves.
+/// Before the first connection, TCP main already has mapped the pages that connections
+/// use. Other processes, such as the watcher, map pages only for themselves.
 fn tcp_main_has_all_buckets(mode: Mode) {
     const CONNECTIONS: u64 = 35_000;
     let server = mode
@@ -121,7 +123,7 @@ fn tcp_main_has_all_buckets(mode: Mode) {
     let memory = server.stat("memory") / 1024;
     let smaps = fs::read_to_string(format!("/proc/{}/smaps", server.tcp_main()));
     let smaps = smaps.expect("TCP main runs");
-    // The table's mapping has the rules as well. Nothing else is of that size.
+    // The table's mapping also has the rules. No other mapping has that size.
     let sizes = memory..memory + (7 << 10);
     let values = |name| smaps.lines().filter_map(move |line| kilobytes(line, name));
     let tables: Vec<u64> = values("Size:")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Limits of prefixes: which rule a source has, where rules are written, and
-//! what is wrong with a rule.
+//! Rules for prefixes: which rule a source has, where rules are set, and the errors of
+//! invalid rules.
 
 use std::net::IpAddr;
 
@@ -19,16 +19,16 @@ attached_either_way!(
     largest_limit_is_a_limit,
     ipv6_prefixes,
     rules_of_grouped_sources,
-    file_with_comments,
-    file_without_rules,
-    ten_thousand_rules,
+    comments_in_the_file_are_ignored,
+    empty_file_has_no_rules,
+    ten_thousand_rules_are_matched,
     long_lists_of_rules_are_cut,
-    wrong_parameter,
-    wrong_line_of_the_file,
-    rule_within_an_ipv4_source,
-    rule_that_is_there_already,
-    file_that_is_not_there,
-    too_many_rules,
+    wrong_parameter_is_refused,
+    wrong_line_is_refused,
+    rule_longer_than_ipv4_prefix_is_refused,
+    duplicate_rule_is_refused,
+    missing_file_is_refused,
+    one_rule_too_many_is_refused,
 );
 
 /// Checks that exactly `limit` connections of a source are admitted and that
@@ -41,7 +41,7 @@ fn assert_limit(server: &Server, from: IpAddr, limit: usize, rule: &str) -> Vec<
     held
 }
 
-/// Checks what the module tells of a source.
+/// Checks the rule and the limit that the module reports for a source.
 #[track_caller]
 fn assert_known(server: &Server, from: IpAddr, limit: usize, rule: &str) {
     let known = server.source(&from.to_string());
@@ -72,12 +72,12 @@ fn longest_prefix_wins(mode: Mode) {
         assert_limit(&server, source(20, 1, 8), 2, "127.20.1.0/24"),
         assert_limit(&server, source(20, 1, 7), 1, "127.20.1.7"),
     ];
-    // Each source has the limit for itself, and who has no rule the default.
+    // Each source has the limit for itself, and a source without a rule has the default.
     let localhost = "::1".parse().expect("an address");
     let _default = [(); 6].map(|()| ipv6::open(&server, localhost).expect("within the limit"));
     assert!(ipv6::open(&server, localhost).is_none());
     assert_known(&server, localhost, 6, "default");
-    // Nobody need be there to be told his rule.
+    // The rule of a source is reported even if the source has never connected.
     assert_known(&server, source(20, 1, 99), 2, "127.20.1.0/24");
     mode.finish(server, &[]);
 }
@@ -94,7 +94,7 @@ fn rule_of_all_is_the_shortest(mode: Mode) {
         assert_limit(&server, source(1, 1, 1), 2, "0.0.0.0/0"),
         assert_limit(&server, source(20, 1, 1), 3, "127.20.0.0/16"),
     ];
-    // Of all IPv4.
+    // The rule is for all of IPv4 only.
     assert_known(&server, "::1".parse().expect("an address"), 5, "default");
     mode.finish(server, &[]);
 }
@@ -216,7 +216,7 @@ fn client_behind_a_proxy_has_its_own_rule() {
         2,
         "198.51.100.0/24",
     );
-    // The balancer has none for itself.
+    // The balancer itself has no rule.
     assert_eq!(server.counted("127.25.0.1"), 0);
     Mode::Module.finish(server, &[]);
 }
@@ -237,7 +237,7 @@ fn rules_of_grouped_sources(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn file_with_comments(mode: Mode) {
+fn comments_in_the_file_are_ignored(mode: Mode) {
     let server = mode
         .with_module()
         .limit(5)
@@ -261,7 +261,7 @@ fn file_with_comments(mode: Mode) {
         assert_limit(&server, source(22, 2, 2), 1, "127.22.2.0/24"),
         // The last line has no end.
         assert_limit(&server, source(22, 3, 3), 2, "127.22.3.3"),
-        // A parameter beside the file.
+        // A parameter in addition to the file.
         assert_limit(&server, source(22, 9, 1), 4, "127.22.9.0/24"),
         assert_limit(&server, source(23, 0, 1), 5, "default"),
     ];
@@ -269,7 +269,7 @@ fn file_with_comments(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn file_without_rules(mode: Mode) {
+fn empty_file_has_no_rules(mode: Mode) {
     for text in ["", "\n", "# none yet"] {
         let server = mode.with_module().limit(2).rules_file(text).start();
         assert_eq!(server.stat("rules"), 0);
@@ -285,7 +285,7 @@ fn ten_thousand() -> String {
     (0..10_000).map(rule).collect()
 }
 
-fn ten_thousand_rules(mode: Mode) {
+fn ten_thousand_rules_are_matched(mode: Mode) {
     let server = mode
         .with_module()
         .limit(5)
@@ -300,7 +300,7 @@ fn ten_thousand_rules(mode: Mode) {
         held.push(assert_limit(&server, from, (1 + n % 3) as usize, &rule));
     }
     held.push(assert_limit(&server, source(80, 0, 1), 5, "default"));
-    // All of them again, with connections there.
+    // All of them are loaded again while there are connections.
     server.write_rules(&ten_thousand().replace("127.40.0.0/24=1", "127.40.0.0/24=2"));
     server.rpc("tcp_conn_limit.reload", json!([]));
     assert_eq!(server.stat("rules"), 10_000);
@@ -315,7 +315,7 @@ fn long_lists_of_rules_are_cut(mode: Mode) {
         .limit(5)
         .rules_file(&ten_thousand())
         .start();
-    // One of the last, for the others have nothing to tell.
+    // One of the last rules. It is listed because the others have nothing to report.
     let prefix = "127.79.248.0/24";
     let held = assert_limit(&server, source(79, 248, 1), 3, prefix);
     let used = json!({"prefix": prefix, "limit": 3, "sources": 1, "connections": 3,
@@ -331,7 +331,7 @@ fn long_lists_of_rules_are_cut(mode: Mode) {
     let shown = server.kamcmd(&["tcp_conn_limit.suggest"]);
     assert_eq!(shown.matches("prefix:").count(), 100);
     assert!(shown.contains(prefix), "{shown}");
-    // Still to be told when nobody is there any more.
+    // The rule keeps its statistics when its sources have no connections left.
     drop(held);
     server.wait_for_connections(0);
     let rule = server.rule(prefix);
@@ -342,15 +342,16 @@ fn long_lists_of_rules_are_cut(mode: Mode) {
 
 /// Panics unless an ERROR line of the module has all of `texts`.
 #[track_caller]
-fn assert_told(log: &Log, texts: &[&str]) {
-    let told = log
+fn assert_refused(log: &Log, texts: &[&str]) {
+    let reported = log
         .lines_with("ERROR: tcp_conn_limit")
         .iter()
         .any(|line| texts.iter().all(|text| line.contains(text)));
-    assert!(told, "no error line with {texts:?} in\n{log}");
+    assert!(reported, "no error line with {texts:?} in\n{log}");
 }
 
-/// Rules that are none, each with what is to be told beside its place and text.
+/// Invalid rules, each with the text that the error must contain besides the rule and
+/// its origin.
 const WRONG: [(&str, &[&str]); 25] = [
     // Malformed.
     ("127.0.0.0/8", &[]),
@@ -371,47 +372,47 @@ const WRONG: [(&str, &[&str]); 25] = [
     ("2001:db8::/129=3", &[]),
     ("2001:db8:::/32=3", &[]),
     ("localhost=3", &[]),
-    // Well formed, but not meant.
+    // Well formed, but most likely a mistake.
     ("127.0.0.1/8=3", &["127.0.0.0/8"]),
     ("2001:db8::1/32=3", &["2001:db8::/32"]),
     ("127.0.0.0/8=0", &["at least 1", "unlimited", "firewall"]),
     ("127.0.0.0/8=-5", &["at least 1", "unlimited", "firewall"]),
     ("::ffff:127.0.0.1=3", &["IPv4"]),
     ("::ffff:127.0.0.0/104=3", &["IPv4"]),
-    // A part of a source.
+    // A prefix longer than the one of a source.
     ("2001:db8::/65=3", &["ipv6_prefix", "64"]),
 ];
 
-fn wrong_parameter(mode: Mode) {
+fn wrong_parameter_is_refused(mode: Mode) {
     for (rule, texts) in WRONG {
         let log = mode
             .with_module()
             .rule("10.1.0.0/16=3")
             .rule(rule)
             .start_fails();
-        assert_told(&log, &[&["modparam rule 2", rule], texts].concat());
+        assert_refused(&log, &[&["modparam rule 2", rule], texts].concat());
     }
 }
 
-fn wrong_line_of_the_file(mode: Mode) {
+fn wrong_line_is_refused(mode: Mode) {
     for (rule, texts) in WRONG {
         let file = format!("# one\n10.1.0.0/16=3\n\n{rule} # this\n10.2.0.0/16=3\n");
         let log = mode.with_module().rules_file(&file).start_fails();
-        assert_told(&log, &[&["/rules:4", rule], texts].concat());
+        assert_refused(&log, &[&["/rules:4", rule], texts].concat());
     }
 }
 
-fn rule_within_an_ipv4_source(mode: Mode) {
+fn rule_longer_than_ipv4_prefix_is_refused(mode: Mode) {
     let config = mode.with_module().param("ipv4_prefix", 24);
     for rule in ["127.0.0.0/25=3", "127.0.0.1=3"] {
         let log = config.clone().rule(rule).start_fails();
-        assert_told(&log, &["modparam rule 1", rule, "ipv4_prefix", "24"]);
+        assert_refused(&log, &["modparam rule 1", rule, "ipv4_prefix", "24"]);
         let log = config.clone().rules_file(rule).start_fails();
-        assert_told(&log, &["/rules:1", rule, "ipv4_prefix", "24"]);
+        assert_refused(&log, &["/rules:1", rule, "ipv4_prefix", "24"]);
     }
 }
 
-fn rule_that_is_there_already(mode: Mode) {
+fn duplicate_rule_is_refused(mode: Mode) {
     let config = mode.with_module();
     let log = config
         .clone()
@@ -419,13 +420,13 @@ fn rule_that_is_there_already(mode: Mode) {
         .rule("127.2.0.0/16=3")
         .rule("127.1.0.0/16=4")
         .start_fails();
-    assert_told(&log, &["modparam rule 3", "127.1.0.0/16=4"]);
+    assert_refused(&log, &["modparam rule 3", "127.1.0.0/16=4"]);
 
     let log = config
         .clone()
         .rules_file("127.1.0.0/16=3\n127.2.0.0/16=3\n127.2.0.0/16 = 3\n")
         .start_fails();
-    assert_told(&log, &["/rules:3", "127.2.0.0/16 = 3"]);
+    assert_refused(&log, &["/rules:3", "127.2.0.0/16 = 3"]);
 
     // Between the two, in other words.
     let log = config
@@ -433,30 +434,30 @@ fn rule_that_is_there_already(mode: Mode) {
         .rule("2001:db8:0::/48=3")
         .rules_file("# one\n2001:0DB8::/48=unlimited\n")
         .start_fails();
-    assert_told(&log, &["/rules:2", "2001:0DB8::/48=unlimited"]);
+    assert_refused(&log, &["/rules:2", "2001:0DB8::/48=unlimited"]);
 
     let log = config
         .rule("127.0.0.1=3")
         .rule("127.0.0.1/32=3")
         .start_fails();
-    assert_told(&log, &["modparam rule 2", "127.0.0.1/32=3"]);
+    assert_refused(&log, &["modparam rule 2", "127.0.0.1/32=3"]);
 }
 
-fn file_that_is_not_there(mode: Mode) {
+fn missing_file_is_refused(mode: Mode) {
     let log = mode
         .with_module()
         .text_param("rules_file", "@DIR@/nowhere")
         .start_fails();
-    assert_told(&log, &["/nowhere", "No such file"]);
-    // Or is none.
+    assert_refused(&log, &["/nowhere", "No such file"]);
+    // Or the path is not a file.
     let log = mode
         .with_module()
         .text_param("rules_file", "@DIR@")
         .start_fails();
-    assert_told(&log, &["not a regular file"]);
+    assert_refused(&log, &["not a regular file"]);
 }
 
-fn too_many_rules(mode: Mode) {
+fn one_rule_too_many_is_refused(mode: Mode) {
     let rule = |n: u32| {
         format!(
             "10.{}.{}.{}={}\n",
@@ -481,5 +482,5 @@ fn too_many_rules(mode: Mode) {
         .with_module()
         .rules_file(&(most + "127.0.0.1=3\n"))
         .start_fails();
-    assert_told(&log, &["65535"]);
+    assert_refused(&log, &["65535"]);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What a routing script can ask and do: in Kamailio's own language and in
-//! JavaScript, by KEMI.
+//! Variables, functions and events of routing scripts: in Kamailio's own language and,
+//! through KEMI, in JavaScript.
 
 use serde_json::{Value, json};
 
@@ -11,8 +11,8 @@ use crate::mode::{Mode, attached_either_way};
 attached_either_way!(
     variables_of_the_message,
     functions_with_an_address,
-    unknown_names_are_found_at_the_start,
-    javascript_asks_the_same,
+    unknown_names_are_refused_at_the_start,
+    javascript_has_the_same_functions,
     event_route_runs_once_for_each_source,
     event_callback_runs_once_for_each_source,
     event_scripts_have_the_type_of_event_routes,
@@ -20,14 +20,14 @@ attached_either_way!(
     event_route_in_monitor_mode,
     event_route_of_a_network,
     events_cannot_flood,
-    event_route_of_another_name,
-    callback_without_a_script,
+    misnamed_event_route_is_reported,
+    callback_without_a_script_is_reported,
 );
 
 /// Longer than any test.
 const A_DAY: i64 = 86_400;
 
-/// Modules for a script that keeps something: `$sht(rejected=>KEY)`.
+/// Modules for a script that stores values in `$sht(rejected=>KEY)`.
 fn with_table(config: Config) -> Config {
     config
         .module("pv.so")
@@ -43,7 +43,7 @@ fn native(mode: Mode) -> Config {
         .param("log_interval", A_DAY)
 }
 
-/// Answers with what it is asked for, or `none`.
+/// Answers with the requested value, or `none`.
 const NATIVE: &str = r#"
 request_route {
 	$var(answer) = "none";
@@ -99,7 +99,7 @@ fn variables_of_the_message(mode: Mode) {
     let me = |client: &mut Client| {
         let answer = client.ask("me");
         let mut words: Vec<String> = answer.split(' ').map(ToOwned::to_owned).collect();
-        // The peak of so few is what was seen once a second.
+        // The peak of few connections is sampled once a second.
         let peak: u32 = words.remove(5).parse().expect("a number");
         assert!(peak <= 4, "{answer}");
         words.join(" ")
@@ -113,7 +113,7 @@ fn variables_of_the_message(mode: Mode) {
     let mut other = server.admit_all(3, Via::Tcp, source(81, 0, 1));
     assert_eq!(me(&mut other[1]), "127.81.0.1 3 2 0 1 127.81.0.0/16");
     assert_eq!(me(&mut held[1]), "127.80.0.1 4 4 1 0 default");
-    // No limit is 0.
+    // 0 means no limit.
     server.rpc("tcp_conn_limit.set_limit", json!([-1]));
     assert_eq!(me(&mut held[0]), "127.80.0.1 4 0 1 0 default");
     mode.finish(server, &[]);
@@ -127,7 +127,7 @@ fn functions_with_an_address(mode: Mode) {
     let held = server.admit_all(2, Via::Tcp, source(81, 0, 1));
     assert_eq!(asker.ask("check"), "no");
     assert_eq!(asker.ask("get"), "127.81.0.1 2 2 0 127.81.0.0/16");
-    // To ask counts nothing.
+    // A check counts nothing.
     assert_eq!(server.stat("rejected"), 0);
     server.reject(Via::Tcp, source(81, 0, 1));
     assert_eq!(asker.ask("get"), "127.81.0.1 2 2 1 127.81.0.0/16");
@@ -137,18 +137,18 @@ fn functions_with_an_address(mode: Mode) {
     assert_eq!(asker.ask("check-me"), "yes");
     let mut more = server.admit_all(3, Via::Tcp, source(80, 0, 1));
     assert_eq!(more[2].ask("check-me"), "no");
-    // May it: in the other modes everybody may.
+    // In the other modes every source is admitted.
     for mode in ["monitor", "off"] {
         server.rpc("tcp_conn_limit.set_mode", json!([mode]));
         assert_eq!(more[2].ask("check-me"), "yes");
     }
     assert_eq!(asker.ask("check-nobody"), "none");
     assert_eq!(asker.ask("get-nobody"), "none");
-    // The log may tell that these are no addresses.
+    // The log may contain errors about these invalid addresses.
     mode.finish(server, &["tcp_conn_limit"]);
 }
 
-fn unknown_names_are_found_at_the_start(mode: Mode) {
+fn unknown_names_are_refused_at_the_start(mode: Mode) {
     for script in [
         "request_route {\n\t$var(x) = $tcp_conn_limit(nothing);\n}\n",
         "request_route {\n\ttcp_conn_limit_get(\"127.0.0.1\", \"nothing\", \"$var(x)\");\n}\n",
@@ -158,7 +158,7 @@ fn unknown_names_are_found_at_the_start(mode: Mode) {
     }
 }
 
-/// What the script put into the table for a source; waits until it is there.
+/// Waits until the script has stored a value for a source and returns it.
 #[track_caller]
 fn noted(server: &Server, key: &str) -> Value {
     let mut found = Value::Null;
@@ -172,7 +172,7 @@ fn noted(server: &Server, key: &str) -> Value {
     found
 }
 
-/// Notes each event: how often, what, and by which process.
+/// Stores for each event how often it happened, its values and the process.
 const NATIVE_EVENT: &str = r#"
 event_route[tcp-conn-limit:rejected] {
 	$sht(rejected=>$tcp_conn_limit(source)) = $tcp_conn_limit(source) + " "
@@ -228,7 +228,7 @@ fn javascript(mode: Mode, script: &str) -> Config {
         .route("cfgengine \"jsdt\"\n")
 }
 
-fn javascript_asks_the_same(mode: Mode) {
+fn javascript_has_the_same_functions(mode: Mode) {
     let server = javascript(mode, JAVASCRIPT).start();
     let mut asker = server.admit(Via::Tcp, source(80, 0, 1));
     assert_eq!(asker.ask("me"), "127.80.0.1 1 4 0 default");
@@ -239,7 +239,7 @@ fn javascript_asks_the_same(mode: Mode) {
     assert_eq!(held[0].ask("me"), "127.81.0.1 2 2 1 127.81.0.0/16");
     let get = asker.ask("get");
     assert!(get.starts_with("2 2 1 "), "{get}");
-    // A peak that is exact.
+    // From eight connections on the peak is exact.
     server.rpc("tcp_conn_limit.set_mode", json!(["off"]));
     held.extend(server.admit_all(7, Via::Tcp, source(81, 0, 1)));
     assert_eq!(asker.ask("get"), "9 2 1 9");
@@ -250,8 +250,8 @@ fn javascript_asks_the_same(mode: Mode) {
     mode.finish(server, &["tcp_conn_limit"]);
 }
 
-/// Rejects two sources many times and checks that each is noted once, in the
-/// process that is made for it.
+/// Rejects two sources many times and checks that each has one event, in the dedicated
+/// process.
 #[track_caller]
 fn assert_events(mode: Mode, server: Server) {
     let mut held = server.admit_all(4, Via::Tcp, source(80, 0, 1));
@@ -270,8 +270,8 @@ fn assert_events(mode: Mode, server: Server) {
         let description = server.description(pid);
         assert!(description.contains("tcp_conn_limit"), "{description}");
     }
-    // Once within the interval: the watcher has been there again when it has
-    // noted a third.
+    // Once within the interval: the watcher has run again when there is an event of a
+    // third source.
     held.extend(server.admit_all(4, Via::Tcp, source(80, 0, 3)));
     for host in [1, 3] {
         server.reject(Via::Tcp, source(80, 0, host));
@@ -301,7 +301,7 @@ fn with_route_type(config: Config) -> Config {
     config.module("tm.so").module("tmx.so")
 }
 
-/// Notes whether the core takes the event route for a request route.
+/// Stores whether the core runs the event route with the type of a request route.
 const NATIVE_TYPE: &str = r#"
 event_route[tcp-conn-limit:rejected] {
 	if (t_is_request_route()) {
@@ -346,7 +346,7 @@ fn event_scripts_have_the_type_of_event_routes(mode: Mode) {
         assert_eq!(held[0].ask("type"), "request");
         server.reject(Via::Tcp, source(80, 0, 1));
         assert_eq!(noted(&server, "event"), "other");
-        // The module sl complains that tm is loaded after it.
+        // The module sl logs an error because tm is loaded after it.
         mode.finish(server, &["load_tm"]);
     }
 }
@@ -413,8 +413,8 @@ fn events_cannot_flood(mode: Mode) {
     drop(held);
 }
 
-fn event_route_of_another_name(mode: Mode) {
-    // The core reads limit:rejected, and would never say so.
+fn misnamed_event_route_is_reported(mode: Mode) {
+    // The core reads this as limit:rejected and reports no error.
     let script = NATIVE_EVENT.replace("tcp-conn-limit:", "tcp_conn_limit:");
     let log = native(mode).also_route(&script).start_fails();
     assert!(
@@ -423,7 +423,7 @@ fn event_route_of_another_name(mode: Mode) {
     );
 }
 
-fn callback_without_a_script(mode: Mode) {
+fn callback_without_a_script_is_reported(mode: Mode) {
     let config = native(mode).text_param("event_callback", "on_rejected");
     let log = config.start_fails();
     let lines = log.lines_with("ERROR: tcp_conn_limit");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What an operator sees of the table: by RPC, and in the server's counters.
+//! The operator's view of the table: RPC answers and the server's counters.
 
 use std::fs;
 
@@ -10,17 +10,17 @@ use crate::harness::{Client, Config, Server, Via, source};
 use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(
-    stats_tell_all,
-    get_tells_of_one_source,
+    stats_reports_every_field,
+    get_reports_one_source,
     top_lists_the_largest_first,
-    nobody_is_nothing_to_list,
+    empty_table_lists_no_source,
     audit_compares_with_the_core,
     counters_are_those_of_a_core_module,
     kamcmd_shows_the_commands,
 );
 
-/// A server with limit 4 that has seen four sources: with 4, 3 and 1
-/// connections, the first also with 5 rejections, and one that is gone.
+/// A server with limit 4 that has seen four sources. Three have 4, 3 and 1 connections,
+/// the first also 5 rejections, and the fourth has closed its connection.
 fn busy(config: Config) -> (Server, Vec<Client>) {
     let server = config.limit(4).start();
     let mut held = server.admit_all(4, Via::Tcp, source(0, 4, 1));
@@ -34,7 +34,7 @@ fn busy(config: Config) -> (Server, Vec<Client>) {
     (server, held)
 }
 
-fn stats_tell_all(mode: Mode) {
+fn stats_reports_every_field(mode: Mode) {
     let (server, _held) = busy(mode.with_module().core("tcp_max_connections=500"));
     let mut stats = server.rpc("tcp_conn_limit.stats", json!([]));
     let stats = stats.as_object_mut().expect("a struct");
@@ -52,7 +52,7 @@ fn stats_tell_all(mode: Mode) {
     // The rest is for rules.
     let most = 500 * 512 + (8 << 20);
     assert!(memory > Some(0) && memory <= Some(most), "{memory:?}");
-    // A source that is gone may still have its slot.
+    // A source without connections may still have its slot.
     let sources = stats.remove("sources").and_then(|n| n.as_u64());
     assert!(sources == Some(3) || sources == Some(4), "{sources:?}");
     // The watcher may be about to count them.
@@ -70,16 +70,15 @@ fn stats_tell_all(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-/// What is told of a source of these tests, but for what the watcher has seen
-/// of it.
-fn told(source: &str, connections: u32, rejected: u32) -> Value {
+/// The expected report of a source of these tests, without the sampled fields.
+fn reported(source: &str, connections: u32, rejected: u32) -> Value {
     json!({
         "source": source, "connections": connections, "limit": 4, "rule": "default",
         "rejected": rejected, "would_reject": 0,
     })
 }
 
-/// Takes away what depends on the moment at which the watcher looks.
+/// Removes the fields that depend on when the watcher samples.
 #[track_caller]
 fn without_sampled(mut source: Value) -> Value {
     let fields = source.as_object_mut().expect("a struct");
@@ -90,14 +89,14 @@ fn without_sampled(mut source: Value) -> Value {
     source
 }
 
-fn get_tells_of_one_source(mode: Mode) {
+fn get_reports_one_source(mode: Mode) {
     let (server, _held) = busy(mode.with_module());
     let get = |address: &str| without_sampled(server.source(address));
-    assert_eq!(get("127.0.4.1"), told("127.0.4.1", 4, 5));
-    assert_eq!(get("127.0.4.3"), told("127.0.4.3", 3, 0));
-    // Nobody has ever come from there.
-    assert_eq!(get("10.1.2.3"), told("10.1.2.3", 0, 0));
-    assert_eq!(get("2001:db8::77"), told("2001:db8::/64", 0, 0));
+    assert_eq!(get("127.0.4.1"), reported("127.0.4.1", 4, 5));
+    assert_eq!(get("127.0.4.3"), reported("127.0.4.3", 3, 0));
+    // No connection has come from this address.
+    assert_eq!(get("10.1.2.3"), reported("10.1.2.3", 0, 0));
+    assert_eq!(get("2001:db8::77"), reported("2001:db8::/64", 0, 0));
     for bad in [
         json!(["no address"]),
         json!(["127.0.0"]),
@@ -117,9 +116,9 @@ fn top_lists_the_largest_first(mode: Mode) {
         let list = top.as_array().expect("a list").iter().cloned();
         list.map(without_sampled).collect()
     };
-    let first = told("127.0.4.1", 4, 5);
-    let second = told("127.0.4.3", 3, 0);
-    let third = told("127.0.4.2", 1, 0);
+    let first = reported("127.0.4.1", 4, 5);
+    let second = reported("127.0.4.3", 3, 0);
+    let third = reported("127.0.4.2", 1, 0);
     assert_eq!(top(json!([2])), [first.clone(), second.clone()]);
     assert_eq!(top(json!([1])), std::slice::from_ref(&first));
     assert_eq!(top(json!([])), [first, second, third]);
@@ -127,7 +126,7 @@ fn top_lists_the_largest_first(mode: Mode) {
         let fault = server.fault("tcp_conn_limit.top", bad.clone());
         assert_eq!(fault.code, 400, "{bad}: {}", fault.message);
     }
-    // Ten without a number.
+    // Without a number, ten are listed.
     let _more: Vec<Client> = (10..30)
         .map(|host| server.admit(Via::Tcp, source(0, 4, host)))
         .collect();
@@ -136,7 +135,7 @@ fn top_lists_the_largest_first(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn nobody_is_nothing_to_list(mode: Mode) {
+fn empty_table_lists_no_source(mode: Mode) {
     let server = mode.with_module().start();
     let top = server.rpc("tcp_conn_limit.top", json!([]));
     assert_eq!(top, json!([]));
@@ -202,11 +201,11 @@ fn kamcmd_shows_the_commands(mode: Mode) {
 }
 
 #[test]
-fn functions_of_the_library_are_those_that_are_called() {
-    // The server, too, has a function tcp_connection_limit_srcip, and the
-    // dynamic linker prefers the server's. It tells whose functions it took.
-    // Not of a running server, which closes the linker's file and then uses the
-    // number for a socket.
+fn module_calls_its_own_librarys_functions() {
+    // The server also has a function tcp_connection_limit_srcip, which the dynamic
+    // linker prefers. The linker logs which functions it bound. This cannot be seen in a
+    // running server, because it closes the linker's file and reuses the descriptor for
+    // a socket.
     let dir = tempfile::tempdir().expect("a temporary directory");
     let output = Config::with_module()
         .environment("LD_DEBUG", "bindings".as_ref())

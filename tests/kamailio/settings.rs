@@ -6,15 +6,15 @@ use crate::harness::{Server, Via, source};
 use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(
-    limit_is_by_default_that_of_the_core,
+    default_limit_is_that_of_the_core,
     limit_of_the_core_is_otherwise_unused,
-    zero_and_negative_are_off_but_count,
+    zero_and_negative_limits_only_count,
     ipv4_prefix_groups_addresses,
     configuration_check_passes,
     configuration_check_finds_a_wrong_type,
 );
 
-/// Checks that the server admits `limit` connections of a source and tells so.
+/// Checks that the server admits and reports `limit` connections of a source.
 #[track_caller]
 fn assert_limit(server: &Server, limit: usize) {
     assert_eq!(server.stat("limit"), limit as u64);
@@ -22,7 +22,7 @@ fn assert_limit(server: &Server, limit: usize) {
     server.reject(Via::Tcp, source(0, 3, 1));
 }
 
-fn limit_is_by_default_that_of_the_core(mode: Mode) {
+fn default_limit_is_that_of_the_core(mode: Mode) {
     if mode.knows("tcp_accept_iplimit") {
         let server = mode.with_module().core("tcp_accept_iplimit=3").start();
         assert_limit(&server, 3);
@@ -51,7 +51,7 @@ fn limit_of_the_core_is_otherwise_unused(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn zero_and_negative_are_off_but_count(mode: Mode) {
+fn zero_and_negative_limits_only_count(mode: Mode) {
     for limit in [0, -1, -1000] {
         let server = mode.with_module().limit(limit).start();
         let held = server.admit_all(30, Via::Tcp, source(0, 3, 1));

@@ -12,11 +12,11 @@ in_every_mode!(
     restart_with_thousands_of_connections,
 );
 
-/// One of these tests at a time: each takes up to 8,000 descriptors, of which a
-/// process may have no more than 20,000 on some machines.
+/// Lets one of these tests run at a time: each uses up to 8,000 descriptors, and on some
+/// machines a process may have at most 20,000.
 fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
-    // A test that failed has nothing to do with the next.
+    // A failed test does not affect the next one.
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -32,7 +32,7 @@ fn fill(server: &Server) -> Vec<Client> {
 
 fn shutdown_with_thousands_of_connections(mode: Mode) {
     let _alone = alone();
-    // At its end the server lists the shared memory that nobody gave back.
+    // At its end the server lists the shared memory that was not freed.
     let server = mode
         .config(40)
         .core("tcp_max_connections=5000\nmemlog=1\nmem_summary=8")
@@ -56,7 +56,7 @@ fn restart_with_thousands_of_connections(mode: Mode) {
         .start();
     let held = fill(&server);
     let server = mode.restart(server);
-    // The counts begin anew while the old clients are still there.
+    // Counting starts from zero while the old clients still exist.
     assert_eq!(server.connections(), 0);
     let _again = fill(&server);
     for client in held {

@@ -21,8 +21,7 @@ fn with_registrar(config: Config) -> Config {
         .route("request_route {\n\tsave(\"location\");\n}\n")
 }
 
-/// Registers `count` users from `from`, each over a connection of its own or
-/// all over one.
+/// Registers `count` users from `from`, each over its own connection or all over one.
 fn register(server: &Server, from: IpAddr, count: u32, own_connections: bool) -> Output {
     Command::new("sipp")
         .arg(server.address(Via::Tcp).to_string())
@@ -31,16 +30,16 @@ fn register(server: &Server, from: IpAddr, count: u32, own_connections: bool) ->
         .args(["-i", &from.to_string(), "-p", &free_port().to_string()])
         .args(["-m", &count.to_string(), "-r", "100"])
         .args(["-nostdin", "-timeout", "15", "-timeout_error"])
-        // By default more than the descriptors that are usual.
+        // The default needs more descriptors than usual limits allow.
         .args(["-max_socket", "100"])
-        // No second try: the first is what is tested.
+        // No second attempt, because the first one is under test.
         .args(["-max_reconnect", "0"])
         .current_dir(server.dir())
         .output()
         .expect("sipp (Debian: sip-tester) can be run")
 }
 
-/// How many users are registered.
+/// The number of registered users.
 fn registered(server: &Server) -> u64 {
     server.counter("usrloc", "registered_users")
 }
@@ -64,7 +63,7 @@ fn client_of_a_full_source_cannot_register(mode: Mode) {
     let output = register(&server, source(0, 12, 1), 1, false);
     assert!(!output.status.success(), "{output:?}");
     assert_eq!(registered(&server), 0);
-    // A neighbour can, and the client too once there is a place.
+    // A neighbour can, and so can the client once a connection has closed.
     let output = register(&server, source(0, 12, 2), 1, false);
     assert!(output.status.success(), "{output:?}");
     drop(held);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What makes the server refuse to start, and what it says then.
+//! Configurations with which the server does not start, and the errors that it logs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -31,17 +31,17 @@ fn copy_of_module() -> TempDir {
     copy
 }
 
-/// Our module in another directory, as loadmodule names it.
+/// The path of our module in another directory, for `loadmodule`.
 fn module_in(dir: &Path) -> String {
     dir.join(MODULE).display().to_string()
 }
 
 #[test]
-fn core_with_hooks_of_another_abi() {
+fn core_with_another_hook_abi_is_refused() {
     let servers = Servers::from_env();
     let mut program = fs::read(&servers.hooked).expect("the server can be read");
-    let (place, abi) = abi_in(&program);
-    program[place..place + 4].copy_from_slice(&(abi + 6).to_ne_bytes());
+    let (offset, abi) = abi_in(&program);
+    program[offset..offset + 4].copy_from_slice(&(abi + 6).to_ne_bytes());
     let dir = tempfile::tempdir().expect("a temporary directory");
     let copy = dir.path().join("kamailio");
     fs::write(&copy, program).expect("the copy can be written");
@@ -53,33 +53,33 @@ fn core_with_hooks_of_another_abi() {
     log.assert_error(&[&theirs, &ours, "make patch"]);
 }
 
-/// The version of the hooks' ABI in a program, and where it stands in the file.
+/// The offset in the file and the value of the version of the hooks' ABI in a program.
 fn abi_in(program: &[u8]) -> (usize, u32) {
     let file = object::File::parse(program).expect("the server is an ELF file");
     let symbol = file
         .dynamic_symbols()
         .find(|symbol| symbol.name() == Ok("ksr_tcp_conn_hooks_abi"))
-        .expect("the server with hooks tells their ABI");
+        .expect("the server with hooks has their ABI version");
     let section = symbol.section_index().expect("it is defined");
     let section = file.section_by_index(section).expect("it has a section");
     let (start, _) = section.file_range().expect("it is in the file");
-    let place = (start + symbol.address() - section.address()) as usize;
-    let bytes = program[place..place + 4].try_into().expect("four bytes");
-    (place, u32::from_ne_bytes(bytes))
+    let offset = (start + symbol.address() - section.address()) as usize;
+    let bytes = program[offset..offset + 4].try_into().expect("four bytes");
+    (offset, u32::from_ne_bytes(bytes))
 }
 
 #[test]
-fn library_of_another_version() {
+fn library_of_another_version_is_refused() {
     let copy = copy_of_module();
     let library = copy.path().join(LIBRARY);
     let version = env!("CARGO_PKG_VERSION");
-    // Of the same length.
+    // The new version has the same length.
     let other = version.replace(|c: char| c.is_ascii_digit(), "9");
     let mut bytes = fs::read(&library).expect("the library can be read");
     let mut changed = 0;
     let text = format!("{version}\0");
-    while let Some(place) = find(&bytes, text.as_bytes()) {
-        bytes[place..place + other.len()].copy_from_slice(other.as_bytes());
+    while let Some(offset) = find(&bytes, text.as_bytes()) {
+        bytes[offset..offset + other.len()].copy_from_slice(other.as_bytes());
         changed += 1;
     }
     assert!(changed > 0, "the library has no version");
@@ -96,7 +96,7 @@ fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
 }
 
 #[test]
-fn parameter_out_of_range() {
+fn parameter_out_of_range_is_refused() {
     for (name, value, range) in [
         ("ipv4_prefix", 0, "1 to 32"),
         ("ipv4_prefix", 33, "1 to 32"),
@@ -116,7 +116,7 @@ fn parameter_out_of_range() {
 }
 
 #[test]
-fn parameter_of_the_wrong_type() {
+fn parameter_of_the_wrong_type_is_refused() {
     for name in [
         "tcp_conn_limit",
         "ipv4_prefix",
@@ -141,7 +141,7 @@ fn parameter_of_the_wrong_type() {
 }
 
 #[test]
-fn parameter_of_an_unknown_word() {
+fn unknown_word_in_a_parameter_is_refused() {
     for (name, word, known) in [
         ("attach", "patch", ["auto", "hooks", "interpose"].as_slice()),
         ("attach", "", &["auto", "hooks", "interpose"]),
@@ -157,9 +157,9 @@ fn parameter_of_an_unknown_word() {
 }
 
 #[test]
-fn no_shared_memory() {
-    // The server itself needs less than this, a table for so many connections
-    // needs more.
+fn too_little_shared_memory_is_refused() {
+    // This is enough for the server itself, but not for a table for this many
+    // connections.
     let log = Config::with_module()
         .core("tcp_max_connections=50000000")
         .run_by(&["prlimit", "--as=2000000000"])
@@ -168,17 +168,17 @@ fn no_shared_memory() {
 }
 
 #[test]
-fn tcp_disabled() {
+fn disabled_tcp_is_refused() {
     let log = Config::with_module().core("disable_tcp=yes").start_fails();
     log.assert_error(&["TCP is disabled"]);
 }
 
 #[test]
-fn loaded_twice() {
+fn loading_twice_is_refused() {
     let copy = copy_of_module();
     for again in [MODULE, &module_in(copy.path())] {
         let log = Config::with_module().module(again).start_fails();
-        // Depending on its version, the core itself sees to this.
+        // Depending on the version, the core itself rejects this.
         let texts = ["already", "same module twice"];
         assert!(texts.iter().any(|text| log.contains(text)), "{log}");
     }

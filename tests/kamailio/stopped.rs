@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A process of the server does not run for a while: nobody else waits for it, and
-//! the limit is exact all along. For the process that accepts see `talkers`, for
-//! the one that logs see `logs`.
+//! A process of the server is stopped for a while: no other process waits for it, and
+//! the limit is exact all the time. See `talkers` for the accepting process and `logs`
+//! for the one that logs.
 
 use std::net::IpAddr;
 use std::thread;
@@ -13,16 +13,16 @@ use crate::harness::{Client, Server, Stopped, Via, source, until};
 use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(
-    worker_is_stopped,
-    worker_is_stopped_for_too_long,
-    ctl_is_stopped,
-    jsonrpcs_is_stopped,
+    stopped_worker_delays_only_its_connections,
+    connections_of_a_blocked_worker_are_released,
+    stopped_ctl_blocks_no_connection,
+    stopped_jsonrpcs_blocks_no_connection,
 );
 
 const LIMIT: u32 = 4;
 
-/// As many connections as the limit allows; each has sent something, so that it
-/// needs a worker.
+/// As many connections as the limit allows. Each has sent something, so it needs a
+/// worker.
 fn take_all(server: &Server, from: IpAddr) -> Vec<Client> {
     let open = |_| {
         let mut client = Client::connect(from, server.address(Via::Tcp));
@@ -38,7 +38,7 @@ fn sources(count: u8) -> impl Iterator<Item = IpAddr> {
     (1..=count).map(|host| source(120, 0, host))
 }
 
-/// Checks that what the server counts is what it holds.
+/// Checks that the server counts the connections that it holds.
 #[track_caller]
 fn assert_counted(mode: Mode, server: &Server, held: &[(IpAddr, Vec<Client>)]) {
     mode.assert_audit_clean(server);
@@ -51,15 +51,15 @@ fn assert_counted(mode: Mode, server: &Server, held: &[(IpAddr, Vec<Client>)]) {
     }
 }
 
-/// Every other connection is given to it; these wait, the others do not.
-fn worker_is_stopped(mode: Mode) {
+/// The stopped worker gets every other connection. These wait, and the others do not.
+fn stopped_worker_delays_only_its_connections(mode: Mode) {
     const SOURCES: u8 = 60;
     let server = mode.config(LIMIT).start();
     let stopped = Stopped::new(server.process("tcp receiver"));
     let mut held: Vec<(IpAddr, Vec<Client>)> = Vec::new();
     for from in sources(SOURCES) {
         held.push((from, take_all(&server, from)));
-        // By the process that accepts, which waits for nobody.
+        // They are rejected by the accepting process, which does not wait.
         server.reject(Via::Tcp, from);
     }
     let all = u64::from(SOURCES) * u64::from(LIMIT);
@@ -75,7 +75,7 @@ fn worker_is_stopped(mode: Mode) {
     });
     assert!(answered() <= all * 3 / 4, "the worker is not stopped");
 
-    // The server cannot see yet that some of these are gone.
+    // The server cannot notice yet that some of these were closed.
     for (_, clients) in held.iter_mut().take(20) {
         clients.truncate(1);
     }
@@ -91,19 +91,19 @@ fn worker_is_stopped(mode: Mode) {
     server.wait_for_connections(all - 20 * 3);
     assert_counted(mode, &server, &held);
     for (from, clients) in &mut held {
-        let places = LIMIT as usize - clients.len();
-        clients.extend(server.admit_all(places, Via::Tcp, *from));
+        let room = LIMIT as usize - clients.len();
+        clients.extend(server.admit_all(room, Via::Tcp, *from));
         server.reject(Via::Tcp, *from);
     }
     held.clear();
     server.wait_for_connections(0);
-    // What the core says of clients that close with an answer not read.
+    // The core logs errors about clients that close before they read the answer.
     mode.finish(server, &["core/tcp_read.c"]);
 }
 
 /// The core keeps connections that it cannot give to a worker for two seconds, and
 /// then closes them.
-fn worker_is_stopped_for_too_long(mode: Mode) {
+fn connections_of_a_blocked_worker_are_released(mode: Mode) {
     const SOURCES: u8 = 200;
     let server = mode.config(LIMIT).core("tcp_max_connections=2000").start();
     let stopped = Stopped::new(server.process("tcp receiver"));
@@ -124,8 +124,8 @@ fn worker_is_stopped_for_too_long(mode: Mode) {
     server.wait_for_connections(open as u64);
     assert_counted(mode, &server, &held);
     for (from, clients) in &mut held {
-        let places = LIMIT as usize - clients.len();
-        clients.extend(server.admit_all(places, Via::Tcp, *from));
+        let room = LIMIT as usize - clients.len();
+        clients.extend(server.admit_all(room, Via::Tcp, *from));
         server.reject(Via::Tcp, *from);
     }
     mode.finish(server, &["core/tcp_main.c", "core/pass_fd.c"]);
@@ -141,13 +141,13 @@ fn fill_all(server: &Server) -> Vec<Client> {
     held
 }
 
-fn ctl_is_stopped(mode: Mode) {
+fn stopped_ctl_blocks_no_connection(mode: Mode) {
     let server = mode.config(LIMIT).start();
     let stopped = Stopped::new(server.process("ctl handler"));
     thread::scope(|scope| {
         let waiting = scope.spawn(|| server.kamcmd(&["tcp_conn_limit.set_limit", "5"]));
         let held = fill_all(&server);
-        // Who asks another process is answered.
+        // Another process answers requests.
         assert_eq!(server.stat("connections"), held.len() as u64);
         server.rpc("tcp_conn_limit.reload", json!([]));
         mode.assert_audit_clean(&server);
@@ -160,7 +160,7 @@ fn ctl_is_stopped(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn jsonrpcs_is_stopped(mode: Mode) {
+fn stopped_jsonrpcs_blocks_no_connection(mode: Mode) {
     let server = mode.config(LIMIT).start();
     let stopped = Stopped::new(server.process("JSONRPCS"));
     thread::scope(|scope| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Connections that come and go at random, and counts that are right all along.
+//! Connections come and go at random, and the counts are right all the time.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ const STEPS: usize = 20_000;
 const SOURCES: usize = 300;
 const LIMIT: usize = 12;
 
-/// A source and what is known of its connections.
+/// A source and its connections.
 struct Peer {
     address: IpAddr,
     open: Vec<Client>,
@@ -36,8 +36,8 @@ impl Peer {
         }
     }
 
-    /// Opens one more, if the server lets it; panics when it does not do as the
-    /// limit says.
+    /// Tries to open one more connection. Panics if the answer does not agree with the
+    /// limit.
     fn open(&mut self, server: &Server, via: Via) {
         let admitted = server.open(via, self.address);
         let (open, closing) = (self.open.len(), self.closing);
@@ -99,7 +99,7 @@ fn counts_are_right_in_a_storm(mode: Mode) {
             peer.close(&mut random);
         }
         if step % 500 == 0 {
-            // In the middle of it, with closes on their way.
+            // During the storm, while closes are still in flight.
             mode.assert_audit_clean(&server);
         }
         if step % 5000 == 0 {
@@ -113,6 +113,6 @@ fn counts_are_right_in_a_storm(mode: Mode) {
     }
     settle(mode, &server, &mut peers);
     assert_eq!(server.rpc("tcp_conn_limit.top", json!([400])), json!([]));
-    // What the core says of a RST.
+    // The core's log line about a RST.
     mode.finish(server, &["core/tcp_read.c"]);
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Who has most connections, who was rejected most, and what is known of one
-//! source.
+//! The sources with most connections or rejections, and the report of one source.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,17 +11,17 @@ use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(
     top_by_each_key,
-    each_source_is_told_in_full,
+    each_source_is_reported_in_full,
     list_of_a_prefix,
-    long_lists_are_cut,
+    long_lists_are_truncated,
     peak_is_exact_from_eight_connections,
     peak_of_few_connections_is_sampled,
-    answers_take_nothing_from_tcp_main,
-    first_and_last_seen,
+    answers_do_not_wait_for_tcp_main,
+    first_and_last_seen_are_reported,
 );
 
-/// Three sources, each the first in something: the first has most connections,
-/// the second was rejected most, the third had the highest peak.
+/// Three sources. The first has most connections, the second most rejections and the
+/// third the highest peak.
 fn three(mode: Mode) -> (Server, Vec<Client>) {
     let server = mode
         .with_module()
@@ -82,7 +81,7 @@ fn top_by_each_key(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn each_source_is_told_in_full(mode: Mode) {
+fn each_source_is_reported_in_full(mode: Mode) {
     let (server, _held) = three(mode);
     let expected = [
         (FIRST, 10, 10, "default", 10, 1),
@@ -95,24 +94,24 @@ fn each_source_is_told_in_full(mode: Mode) {
             .all(|(name, ..)| number(&server.source(name), "last_seen") > 0)
     });
     for (name, connections, limit, rule, peak, rejected) in expected {
-        let mut told = server.source(name);
+        let mut reported = server.source(name);
         let top = server.rpc("tcp_conn_limit.top", json!([10]));
         let (list, _) = listed(&server, json!([name]));
         let mut others = top.as_array().expect("a list").iter().chain(&list);
         for time in ["first_seen", "last_seen"] {
-            assert!(told[time].take().is_u64(), "{time}");
+            assert!(reported[time].take().is_u64(), "{time}");
         }
         assert_eq!(
-            told,
+            reported,
             json!({"source": name, "connections": connections, "limit": limit, "rule": rule,
                 "peak": peak, "rejected": rejected, "would_reject": 0,
                 "first_seen": null, "last_seen": null})
         );
-        // The same in each list.
+        // Each list has the same values.
         let of_source = others.by_ref().filter(|other| other["source"] == name);
         let mut count = 0;
         for other in of_source {
-            for (key, value) in told.as_object().expect("a struct") {
+            for (key, value) in reported.as_object().expect("a struct") {
                 if !value.is_null() {
                     assert_eq!(&other[key], value, "{key}: {other}");
                 }
@@ -120,12 +119,12 @@ fn each_source_is_told_in_full(mode: Mode) {
             assert!(number(other, "first_seen") <= number(other, "last_seen"));
             count += 1;
         }
-        assert_eq!(count, 2, "{name} is once in each list");
+        assert_eq!(count, 2, "{name} is not once in each list");
     }
     mode.finish(server, &[]);
 }
 
-/// What `tcp_conn_limit.list` shows, and how many sources it says there are.
+/// The answer of `tcp_conn_limit.list`: the listed sources and the number of all.
 #[track_caller]
 fn listed(server: &Server, arguments: Value) -> (Vec<Value>, u64) {
     let answer = server.rpc("tcp_conn_limit.list", arguments);
@@ -157,7 +156,7 @@ fn list_of_a_prefix(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn long_lists_are_cut(mode: Mode) {
+fn long_lists_are_truncated(mode: Mode) {
     let server = mode
         .with_module()
         .core("tcp_max_connections=3000")
@@ -176,7 +175,7 @@ fn long_lists_are_cut(mode: Mode) {
     let top = server.rpc("tcp_conn_limit.top", json!([400, "peak"]));
     assert_eq!(names(&top).len(), 400);
     assert_eq!(names(&top)[0], "127.53.0.1");
-    // By each way: kamcmd, and HTTP, whose asker is a source, too.
+    // Through kamcmd and HTTP. The HTTP client is also a source.
     let shown = server.kamcmd(&["tcp_conn_limit.list"]);
     assert_eq!(shown.matches("source:").count(), 400);
     let answer = server.rpc_by_http("tcp_conn_limit.list", json!([]));
@@ -187,14 +186,14 @@ fn long_lists_are_cut(mode: Mode) {
 fn peak_is_exact_from_eight_connections(mode: Mode) {
     let server = mode.with_module().limit(40).start();
     for (host, count) in [(1, 8), (2, 9), (3, 33)] {
-        // Up and down between two looks of the watcher.
+        // Opened and closed between two samples of the watcher.
         drop(server.admit_all(count, Via::Tcp, source(54, 0, host)));
         server.wait_for_connections(0);
-        let told = server.source(&format!("127.54.0.{host}"));
-        assert_eq!(number(&told, "peak"), count as u64, "{told}");
-        assert_eq!(number(&told, "connections"), 0, "{told}");
+        let reported = server.source(&format!("127.54.0.{host}"));
+        assert_eq!(number(&reported, "peak"), count as u64, "{reported}");
+        assert_eq!(number(&reported, "connections"), 0, "{reported}");
     }
-    // A lower one later changes nothing, a higher one does.
+    // Fewer connections later do not change the peak, more do.
     drop(server.admit_all(8, Via::Tcp, source(54, 0, 2)));
     server.wait_for_connections(0);
     assert_eq!(number(&server.source("127.54.0.2"), "peak"), 9);
@@ -216,7 +215,7 @@ fn peak_of_few_connections_is_sampled(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn answers_take_nothing_from_tcp_main(mode: Mode) {
+fn answers_do_not_wait_for_tcp_main(mode: Mode) {
     let (server, _held) = three(mode);
     let stopped = Stopped::new(server.tcp_main());
     for (command, arguments) in [
@@ -233,12 +232,12 @@ fn answers_take_nothing_from_tcp_main(mode: Mode) {
         server.rpc(&format!("tcp_conn_limit.{command}"), arguments);
     }
     server.wait_for_counter("connections", 13);
-    // Nor does the log.
+    // The log does not stop it either.
     for name in [FIRST, SECOND, THIRD] {
         server.wait_for_log(1, &format!("rejected connection from {name}:"));
     }
     drop(stopped);
-    // What was set holds.
+    // The settings are in effect.
     server.admit(Via::Tcp, source(50, 0, 1));
     mode.finish(server, &[]);
 }
@@ -248,7 +247,7 @@ fn unix_time() -> u64 {
     now.expect("it is after 1970").as_secs()
 }
 
-fn first_and_last_seen(mode: Mode) {
+fn first_and_last_seen_are_reported(mode: Mode) {
     let server = mode.with_module().start();
     let get = |name| number(&server.source("127.54.0.1"), name);
     assert_eq!((get("first_seen"), get("last_seen")), (0, 0));
@@ -256,7 +255,7 @@ fn first_and_last_seen(mode: Mode) {
     let held = server.admit(Via::Tcp, source(54, 0, 1));
     until("the watcher has seen it", || get("first_seen") > 0);
     let first = get("first_seen");
-    // Kamailio's clock counts whole ticks, and the two are read one after the
+    // Kamailio's clock counts whole ticks, and the two values are read one after the
     // other.
     assert!(first + 2 >= before && first <= unix_time() + 2, "{first}");
     until("the watcher has seen it again", || {
@@ -265,7 +264,7 @@ fn first_and_last_seen(mode: Mode) {
     assert!(get("first_seen").abs_diff(first) <= 1);
     drop(held);
     server.wait_for_connections(0);
-    // It was there a moment ago, and that does not change any more.
+    // The source was seen a moment ago, and this value does not change any more.
     let last = get("last_seen");
     assert!(last <= unix_time() + 2 && last > first, "{first} {last}");
     until("time goes by", || unix_time() > last + 2);

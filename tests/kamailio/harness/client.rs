@@ -16,7 +16,7 @@ use openssl::ssl::SslStream;
 use super::stream::Stream;
 use super::tls;
 
-/// How a client connects.
+/// The transport of a client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Via {
     Tcp,
@@ -37,7 +37,7 @@ enum Layer {
 }
 
 impl Client {
-    /// Connects; whether the server admits it shows later.
+    /// Connects. The answer to a keep-alive shows later whether the server admits it.
     #[track_caller]
     pub(crate) fn connect(from: IpAddr, to: SocketAddr) -> Self {
         let stream = connected(from, to);
@@ -46,13 +46,13 @@ impl Client {
         })))
     }
 
-    /// Connects, unless nobody listens there.
+    /// Connects, unless no process listens there.
     pub(crate) fn try_connect(from: IpAddr, to: SocketAddr) -> Option<Self> {
         let stream = connected(from, to).ok()?;
         Some(Self(Layer::Tcp(stream)))
     }
 
-    /// Goes through the TLS handshake; `None` if the server closed instead.
+    /// Does the TLS handshake. `None` if the server closed the connection instead.
     pub(crate) fn secure(self) -> Option<Self> {
         let Layer::Tcp(stream) = self.0 else {
             panic!("TLS within TLS");
@@ -60,17 +60,16 @@ impl Client {
         Some(Self(Layer::Tls(tls::handshake(stream)?)))
     }
 
-    /// Whether the server holds this connection: it answers a keep-alive, or
-    /// the connection is closed.
+    /// Whether the server holds this connection: it either answers a keep-alive or has
+    /// closed the connection.
     pub(crate) fn is_admitted(&mut self) -> bool {
         let sent = self.keep_alive();
         is_kept_alive(sent.and_then(|()| self.receive(2)))
     }
 
-    /// Sends a keep-alive; its answer shows whether the server holds this
-    /// connection.
+    /// Sends a keep-alive, whose answer shows whether the server holds this connection.
     pub(crate) fn keep_alive(&mut self) -> Result<()> {
-        // RFC 5626, 3.5.1: a double CRLF is answered by a single one.
+        // RFC 5626, 3.5.1: the answer to a double CRLF is a single CRLF.
         self.send(b"\r\n\r\n")
     }
 
@@ -79,7 +78,7 @@ impl Client {
         is_kept_alive(self.receive(2))
     }
 
-    /// Whether there is something to read, or the end, without waiting for it.
+    /// Whether there is something to read, or the end of the stream. Does not wait.
     pub(crate) fn has_news(&self) -> bool {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         recv(self.tcp().as_raw_fd(), &mut [0], flags) != Err(Errno::EAGAIN)
@@ -101,7 +100,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// Sends a SIP request; the reason in the answer, which is to be a 200.
+    /// Sends a SIP request, whose answer must be a 200. Returns the reason phrase.
     #[track_caller]
     pub(crate) fn ask(&mut self, user: &str) -> String {
         let request = format!(
@@ -126,8 +125,7 @@ impl Client {
         reason.unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
-    /// Reads to the end of the stream: all that the server said until it
-    /// closed the connection.
+    /// Reads everything that the server sent until it closed the connection.
     #[track_caller]
     pub(crate) fn read_until_closed(mut self) -> Vec<u8> {
         let mut answer = Vec::new();
@@ -165,8 +163,8 @@ fn connected(from: IpAddr, to: SocketAddr) -> Result<Stream> {
         IpAddr::V6(_) => AddressFamily::Inet6,
     };
     let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    // The port is chosen at connect(), when the destination is known: more
-    // connections than there are ports for one source.
+    // The port is chosen at connect(), when the destination is known. So one source can
+    // have more connections than there are ports.
     setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
     let (socket_fd, from) = (
         socket.as_raw_fd(),

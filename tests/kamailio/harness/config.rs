@@ -14,9 +14,9 @@ use super::server::{Server, wait_until_ready};
 use super::servers::{has_parameter, version};
 use super::{Log, Servers, tls};
 
-/// What every server of the tests has: few processes, no DNS, and no end for
-/// connections that take long to say something, or say nothing for long, as those of
-/// the tests may on a slow machine.
+/// Settings of every server of the tests: few processes, no DNS, and long timeouts for
+/// connections that are idle or slow to send, as those of the tests may be on a slow
+/// machine.
 const BASE: &str = r#"#!KAMAILIO
 debug=1
 children=1
@@ -41,7 +41,7 @@ modparam("jsonrpcs", "pretty_format", 0)
 modparam("jsonrpcs", "dgram_socket", "@DIR@/rpc.sock")
 "#;
 
-/// Answers everything; a request to `close@` also ends its connection.
+/// Answers every request. A request to `close@` also ends its connection.
 const BASE_ROUTE: &str = r#"
 request_route {
 	if (uri =~ "^sip:close@") {
@@ -51,7 +51,7 @@ request_route {
 }
 "#;
 
-/// Answers over HTTP: the counters to Prometheus, and procedure calls.
+/// Answers over HTTP: the counters for Prometheus, and procedure calls.
 const HTTP_ROUTE: &str = r#"
 event_route[xhttp:request] {
 	if (prom_check_uri()) {
@@ -121,7 +121,7 @@ impl Config {
         Self::hooked().module("tcp_conn_limit.so")
     }
 
-    /// The server as released and our module, which takes its calls.
+    /// The server as released with our module attached through `interpose`.
     pub(crate) fn interposed() -> Self {
         let servers = Servers::from_env();
         Self::new(&servers.stock, &servers.stock_module_path)
@@ -142,7 +142,7 @@ impl Config {
         self
     }
 
-    /// Sets a module parameter; `value` as in the file, a string with quotes.
+    /// Sets a module parameter. `value` is written as in the file, a string with quotes.
     pub(crate) fn modparam(mut self, module: &str, name: &str, value: &str) -> Self {
         let line = format!("modparam(\"{module}\", \"{name}\", {value})\n");
         self.modules.push_str(&line);
@@ -164,20 +164,20 @@ impl Config {
         self.text_param("rule", rule)
     }
 
-    /// Gives our module a file of rules, `rules` in the server's directory.
+    /// Gives our module a rules file, `rules` in the server's directory.
     pub(crate) fn rules_file(self, text: &str) -> Self {
         self.file("rules", text)
             .text_param("rules_file", "@DIR@/rules")
     }
 
-    /// Puts a file into the server's directory, which `@DIR@` stands for in
-    /// the configuration.
+    /// Puts a file into the server's directory. In the configuration, `@DIR@` stands for
+    /// that directory.
     pub(crate) fn file(mut self, name: &str, text: &str) -> Self {
         self.files.push((name.to_owned(), text.to_owned()));
         self
     }
 
-    /// The limit of our module.
+    /// Sets the limit of our module.
     pub(crate) fn limit(self, limit: i64) -> Self {
         self.param("tcp_conn_limit", limit)
     }
@@ -194,8 +194,8 @@ impl Config {
         self
     }
 
-    /// Also speaks HTTP: the counters of `groups` for Prometheus, and
-    /// procedure calls with answers of any length.
+    /// Also serves HTTP: the counters of `groups` for Prometheus, and procedure calls
+    /// with answers of any length.
     pub(crate) fn http(self, groups: &str) -> Self {
         self.core("tcp_accept_no_cl=yes")
             .module("xhttp.so")
@@ -218,13 +218,13 @@ impl Config {
         self
     }
 
-    /// Shared memory, of which a connection takes about 17.5 KB.
+    /// Sets the size of shared memory, of which a connection takes about 17.5 KB.
     pub(crate) fn shared_memory(mut self, megabytes: u32) -> Self {
         self.megabytes = megabytes;
         self
     }
 
-    /// Runs the server by way of another program.
+    /// Runs the server through another program.
     pub(crate) fn run_by(mut self, command: &[&str]) -> Self {
         self.wrapper = command.iter().map(ToString::to_string).collect();
         self
@@ -259,10 +259,9 @@ impl Config {
         log
     }
 
-    /// Starts the server; how it ended, if it does so instead of answering.
+    /// Starts the server. The error is how it ended, if it ended instead of answering.
     fn start_or_end(self) -> Result<Server, (ExitStatus, Log)> {
-        // A few tries: a port that was free may be taken by the time the
-        // server binds it.
+        // Several attempts, because a free port may be taken before the server binds it.
         let mut last = None;
         for _ in 0..5 {
             let ports = Ports {
@@ -309,7 +308,7 @@ impl Config {
             .expect("the server can be run")
     }
 
-    /// Writes the files of the server; the command that runs it.
+    /// Writes the files of the server and returns the command that runs it.
     fn prepare(&self, ports: Ports) -> (TempDir, Vec<String>) {
         let dir = TempDir::with_prefix("tcp_conn_limit-").expect("a temporary directory");
         let path = dir.path();
@@ -361,7 +360,7 @@ impl Config {
         text.replace("@DIR@", &dir.display().to_string())
     }
 
-    /// The lines that set what the server has.
+    /// The lines that set the parameters that this server version has.
     fn known_parameters(&self, core: &str) -> String {
         let version = version(&self.program);
         core.split_inclusive('\n')

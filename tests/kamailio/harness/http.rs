@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! HTTP as far as the server speaks it: one request, one answer.
+//! HTTP as far as the server supports it: one request and one answer.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::stream::Stream;
 
-/// What a Prometheus server would get.
+/// The text that a Prometheus server would get.
 #[track_caller]
 pub(super) fn get(server: SocketAddr, path: &str) -> String {
     request(server, &format!("GET {path}"), "")
@@ -19,7 +19,7 @@ pub(super) fn post(server: SocketAddr, path: &str, body: &str) -> String {
     request(server, &format!("POST {path}"), body)
 }
 
-/// Sends one request; the body of the answer.
+/// Sends one request and returns the body of the answer.
 #[track_caller]
 fn request(server: SocketAddr, what: &str, body: &str) -> String {
     let socket = TcpStream::connect(server).expect("a connection to the server");
@@ -50,7 +50,7 @@ fn read_answer(http: &mut Stream) -> String {
         .lines()
         .find_map(|line| line.strip_prefix("Content-Length: "))
         .and_then(|length| length.parse().ok())
-        .expect("the answer tells its length");
+        .expect("the answer has a length");
     let start = end_of_head + 4;
     while answer.len() < start + length {
         read_more(http, &mut buffer, &mut answer);

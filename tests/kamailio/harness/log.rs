@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What a server wrote to its log.
+//! The log of a server.
 
 use std::fs;
 use std::path::Path;
@@ -34,20 +34,19 @@ impl Log {
     #[track_caller]
     pub(crate) fn assert_error(&self, texts: &[&str]) {
         let lines = self.lines_with("ERROR: tcp_conn_limit");
-        let told = lines
+        let reported = lines
             .iter()
             .any(|line| texts.iter().all(|text| line.contains(text)));
-        assert!(told, "no error line with {texts:?} in\n{self}");
+        assert!(reported, "no error line with {texts:?} in\n{self}");
     }
 
-    /// Panics when something went wrong for the server that a test did not
-    /// announce in `expected`.
+    /// Panics if the log has an error that the test did not announce in `expected`.
     #[track_caller]
     pub(crate) fn assert_clean_but_for(&self, expected: &[&str]) {
         const TROUBLE: [&str; 4] = ["ERROR:", "CRITICAL:", "BUG:", "ALERT:"];
         const OF_NO_CONCERN: [&str; 2] = [
-            // The core stops its processes one by one; TCP main, the last, may
-            // notice that the others are gone before it is its turn.
+            // The core stops its processes one by one. TCP main, the last one, may
+            // notice that the others have ended before it is stopped itself.
             "receive_fd(): EOF on",
             // The machine was too busy for the core's clock.
             "local_timer_run(): backwards or still time",
@@ -66,7 +65,7 @@ impl Log {
         );
     }
 
-    /// The end of the log, for a person who looks at a failed test.
+    /// The end of the log, for the output of a failed test.
     pub(super) fn tail(&self) -> String {
         let lines: Vec<&str> = self.0.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")

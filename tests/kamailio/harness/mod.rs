@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A real Kamailio of the test's own and real clients for it.
+//! A real Kamailio for each test, and real clients for it.
 //!
-//! Nothing here waits for a fixed time: a server is ready when it answers, a
-//! connection is admitted when it answers and rejected when it is closed, and
-//! everything else is polled for up to a deadline.
+//! Nothing here waits for a fixed time. A server is ready when it answers. A connection
+//! is admitted when it answers and rejected when it is closed. Everything else is polled
+//! until a deadline.
 
 mod client;
 mod config;

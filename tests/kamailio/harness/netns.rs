@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A network of the test's own, with all of 2001:db8::/32 on its loopback.
+//! A separate network for a test, with all of 2001:db8::/32 on its loopback interface.
 
 use std::fs;
 use std::io::{self, Write};
@@ -11,8 +11,8 @@ use std::thread;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
-/// Runs `test` in a network namespace, which its thread, the sockets it opens
-/// and the server it starts share with nobody.
+/// Runs `test` in a network namespace that only its thread, the sockets it opens and the
+/// server it starts are in.
 pub(crate) fn in_own_network(test: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let name = thread::current().name().unwrap_or("a test").to_owned();
@@ -22,7 +22,7 @@ pub(crate) fn in_own_network(test: impl FnOnce() + Send) {
                 test();
             }
             Err(Errno::EPERM) => {
-                // Not eprintln, which nobody sees unless a test fails.
+                // Not eprintln: the harness shows its output only for a failed test.
                 let note = format!("SKIPPED {name}: a network namespace needs root\n");
                 io::stderr().write_all(note.as_bytes()).expect("stderr");
             }

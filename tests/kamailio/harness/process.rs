@@ -27,8 +27,8 @@ impl Process {
     pub(crate) fn spawn(command: &[String], environment: &[(String, String)], log: &Path) -> Self {
         allow_all_descriptors();
         let output = File::create(log).expect("the log file can be made");
-        // setpriv: the server gets SIGTERM when the thread that started it is
-        // gone, so nothing is left behind by a test program that was killed.
+        // setpriv: the server gets SIGTERM when the thread that started it ends, so a
+        // killed test program leaves no server behind.
         let setpriv = ["setpriv", "--pdeathsig", "TERM", "--"].map(String::from);
         let child = server_command(&[&setpriv, command].concat(), environment)
             .stdin(Stdio::null())
@@ -55,10 +55,9 @@ impl Process {
     /// Asks the server to end and waits until it has.
     pub(crate) fn terminate(&mut self) -> Option<ExitStatus> {
         poll(|| {
-            // The children are the server's to stop. It is asked more than
-            // once because a signal is lost that comes while the main process
-            // is between looking for one and going to sleep (main.c:
-            // handle_sigs(), pause()).
+            // The server itself stops its children. The signal is repeated, because it
+            // is lost if it comes after the main process checked for one and before it
+            // sleeps (main.c: handle_sigs(), pause()).
             let status = self.ended();
             if status.is_none() {
                 kill(self.pid(), Signal::SIGTERM).expect("the server is there to be stopped");
@@ -72,8 +71,8 @@ impl Process {
         poll(|| self.ended())
     }
 
-    /// Which processes of the server are left, also after its main process has
-    /// ended: it and all it has started are one group.
+    /// The remaining processes of the server, also after its main process has ended. The
+    /// main process and all that it has started are one group.
     pub(crate) fn left(&self) -> Vec<Pid> {
         let processes = fs::read_dir("/proc").expect("/proc can be read");
         let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -81,13 +80,13 @@ impl Process {
         pids.filter(|&pid| is_in_group(pid, self.pid())).collect()
     }
 
-    /// Ends all processes of the server, whatever they do.
+    /// Kills all processes of the server.
     pub(crate) fn kill_all(&mut self) {
         match killpg(self.pid(), Signal::SIGKILL) {
             Ok(()) => {
                 let gone =
                     poll(|| (self.ended().is_some() && self.left().is_empty()).then_some(()));
-                // Not a panic: this is for what is dropped, too.
+                // Not a panic, because this also runs when the server is dropped.
                 if gone.is_none() {
                     eprintln!("killed processes of the server are still there");
                 }
@@ -102,27 +101,27 @@ impl Process {
     }
 }
 
-/// A server that is to run with nothing of cargo's environment that matters to
+/// The command of a server, without the part of cargo's environment that would affect
 /// it.
 pub(super) fn server_command(command: &[String], environment: &[(String, String)]) -> Command {
     let mut server = Command::new(&command[0]);
     server
         .args(&command[1..])
-        // Cargo points it to its own builds of the library, and the dynamic
-        // linker would prefer them to the one beside the module.
+        // Cargo sets it to its own builds of the library, and the dynamic linker would
+        // prefer them to the library next to the module.
         .env_remove("LD_LIBRARY_PATH")
         .envs(environment.iter().cloned());
     server
 }
 
-/// Allows this process and its server as many descriptors as they may have; the
+/// Raises the limit of descriptors of this process and its server to the hard limit. The
 /// usual 1,024 are too few for thousands of connections.
 fn allow_all_descriptors() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit can be read");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("the limit can be raised to that");
 }
 
-/// A process that does not run until this value is gone.
+/// A process that is stopped until this value is dropped.
 pub(crate) struct Stopped(Pid);
 
 impl Stopped {
@@ -138,12 +137,12 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        // It is gone if the server died; to panic here would end all tests.
+        // The process is gone if the server died. A panic here would end all tests.
         _ = kill(self.0, Signal::SIGCONT);
     }
 }
 
-/// Sends a signal to a process that runs.
+/// Sends a signal to a running process.
 #[track_caller]
 pub(crate) fn send(pid: u64, signal: Signal) -> Pid {
     let pid = Pid::from_raw(pid.try_into().expect("a pid is an int"));
@@ -151,16 +150,16 @@ pub(crate) fn send(pid: u64, signal: Signal) -> Pid {
     pid
 }
 
-/// Whether a process belongs to the group and has not ended. One that has is no
-/// longer there, or waits for somebody to ask how it ended.
+/// Whether a process belongs to the group and has not ended. A process that has ended
+/// does not exist or is a zombie.
 fn is_in_group(pid: Pid, group: Pid) -> bool {
     state(pid).is_some_and(|(state, of)| of == group.to_string() && state != "Z" && state != "X")
 }
 
-/// State and group of a process, as long as there is one.
+/// The state and the group of a process, if it exists.
 fn state(pid: Pid) -> Option<(String, String)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may be anything; then: state, parent, group.
+    // The name in parentheses may contain anything. State, parent and group follow it.
     let (_, rest) = stat.rsplit_once(") ").expect("a line about a process");
     let fields: Vec<&str> = rest.split(' ').collect();
     Some((fields[0].to_owned(), fields[2].to_owned()))
@@ -171,7 +170,7 @@ impl Drop for Process {
         if self.terminate().is_none() {
             eprintln!("the server does not stop: it is killed");
         }
-        // Also when the server has ended: a child may have been left behind.
+        // Even if the server has ended, because it may have left a child behind.
         self.kill_all();
         if thread::panicking() {
             eprintln!("--- end of the server's log ---\n{}", self.log().tail());

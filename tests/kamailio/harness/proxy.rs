@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Headers of the PROXY protocol, in which a proxy names its client.
+//! Headers of the PROXY protocol, with which a proxy names its client.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,7 +18,7 @@ pub(crate) fn v1(client: SocketAddr) -> Vec<u8> {
     format!("PROXY {family} {ip} {destination} {port} 5060\r\n").into_bytes()
 }
 
-/// Version 1 from a proxy that does not know its client.
+/// Version 1 for an unknown client.
 pub(crate) fn v1_unknown() -> Vec<u8> {
     b"PROXY UNKNOWN\r\n".to_vec()
 }
@@ -41,8 +41,7 @@ pub(crate) fn v2(client: SocketAddr) -> Vec<u8> {
     [&V2_SIGNATURE[..], &head, &addresses].concat()
 }
 
-/// Version 2 from a proxy that connects for itself, say to see whether the
-/// server is alive.
+/// Version 2 from a proxy that connects for itself, for example for a health check.
 pub(crate) fn v2_local() -> Vec<u8> {
     [&V2_SIGNATURE[..], &[V2_LOCAL, 0, 0, 0]].concat()
 }

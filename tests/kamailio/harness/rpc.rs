@@ -22,8 +22,8 @@ pub(crate) struct Fault {
     pub(crate) message: String,
 }
 
-/// Calls a procedure of the server in `dir`. The outer error is that nobody
-/// answers, until the deadline or until `is_gone` says that nobody will.
+/// Calls a procedure of the server in `dir`. The outer error means that there was no
+/// answer until the deadline, or until `is_gone` returned that there will be none.
 pub(super) fn call(
     dir: &Path,
     method: &str,
@@ -48,7 +48,7 @@ pub(super) fn request(method: &str, params: &Value, id: u32) -> String {
     json!({"jsonrpc": "2.0", "method": method, "params": params, "id": id}).to_string()
 }
 
-/// What an answer says.
+/// The result or the fault in an answer.
 pub(super) fn result(mut answer: Value) -> Result<Value, Fault> {
     let error = &answer["error"];
     if error.is_null() {
@@ -61,7 +61,7 @@ pub(super) fn result(mut answer: Value) -> Result<Value, Fault> {
 }
 
 fn receive(socket: &UnixDatagram, mut is_gone: impl FnMut() -> bool) -> io::Result<Value> {
-    // More than the largest datagram that the kernel sends.
+    // Larger than any datagram that the kernel sends.
     let mut buffer = vec![0; 1 << 18];
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     let end = Instant::now() + DEADLINE;
@@ -75,13 +75,14 @@ fn receive(socket: &UnixDatagram, mut is_gone: impl FnMut() -> bool) -> io::Resu
     }
 }
 
-/// Whether a call has not failed: its time is over, or a stop of the process has
-/// interrupted it, see [`Stream`](super::stream::Stream).
+/// Whether a call only timed out or was interrupted by a stop of the process, see
+/// [`Stream`](super::stream::Stream).
 fn is_passing(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// What kamcmd prints for a command; or, if that fails, the code and the message.
+/// The output of kamcmd for a command or, if the command fails, the code and the
+/// message.
 pub(super) fn kamcmd(dir: &Path, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(Servers::from_env().kamcmd)
         .arg("-s")
@@ -91,7 +92,7 @@ pub(super) fn kamcmd(dir: &Path, arguments: &[&str]) -> Result<String, String> {
         .expect("kamcmd can be run");
     assert!(output.status.success(), "kamcmd {arguments:?}: {output:?}");
     let answer = String::from_utf8(output.stdout).expect("kamcmd prints text");
-    // To kamcmd, an error of the server's is an answer like any other.
+    // kamcmd also exits with success if the server answers with an error.
     match answer.strip_prefix("error: ") {
         Some(fault) => Err(fault.to_owned()),
         None => Ok(answer),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A running server and what the tests ask of it.
+//! A running server and the requests of the tests to it.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,23 +16,23 @@ use super::rpc::{self, Fault};
 use super::wait::{poll, until};
 use super::{Client, Config, Log, Via, http};
 
-/// Of the last process to be started, which accepts.
+/// Description of the process that is started last, which accepts.
 const TCP_MAIN: &str = "tcp main";
 
-/// Of the process that starts the others; it has no status.
+/// Description of the process that starts the others. It has no status.
 const MAIN_RANK: i64 = 0;
 
-/// A server that runs until this value is gone.
+/// A server that runs until this value is dropped.
 pub(crate) struct Server {
     // First, to be dropped first: the server uses the files in `dir`.
     process: Process,
     dir: TempDir,
     ports: Ports,
-    // Boxed, for it is large and seldom used.
+    // Boxed, because it is large and seldom used.
     config: Box<Config>,
 }
 
-/// Waits until the server answers; how it ended, if it ends instead.
+/// Waits until the server answers. The error is how it ended, if it ended instead.
 pub(super) fn wait_until_ready(process: &mut Process, dir: &Path) -> Result<(), ExitStatus> {
     poll(|| {
         if let Some(status) = process.ended() {
@@ -46,8 +46,8 @@ pub(super) fn wait_until_ready(process: &mut Process, dir: &Path) -> Result<(), 
     .expect("the server is up or ends")
 }
 
-/// Whether every process of the server has been started. One that has only just
-/// been forked ignores the signal to end, and the server waits for it.
+/// Whether every process of the server has been started. A process that was just forked
+/// ignores the signal to end, and the server waits for it.
 fn all_are_up(processes: &Value) -> bool {
     let processes = processes.as_array().expect("a list of processes");
     let is_up = |process: &Value| process["rank"] == MAIN_RANK || process["status"] == 1;
@@ -73,7 +73,7 @@ impl Server {
         }
     }
 
-    /// Where the server listens.
+    /// The address that the server listens on.
     pub(crate) fn address(&self, via: Via) -> SocketAddr {
         let port = match via {
             Via::Tcp => self.ports.tcp,
@@ -103,24 +103,24 @@ impl Server {
         client.is_admitted().then_some(client)
     }
 
-    /// A connection that the server is to admit.
+    /// A connection that the server must admit.
     #[track_caller]
     pub(crate) fn admit(&self, via: Via, from: IpAddr) -> Client {
         let client = self.open(via, from);
         client.unwrap_or_else(|| panic!("{from} was to be admitted ({via:?})"))
     }
 
-    /// `count` connections that the server is to admit.
+    /// `count` connections that the server must admit.
     #[track_caller]
     pub(crate) fn admit_all(&self, count: usize, via: Via, from: IpAddr) -> Vec<Client> {
         (0..count).map(|_| self.admit(via, from)).collect()
     }
 
-    /// A connection that the server is to reject.
+    /// A connection that the server must reject.
     #[track_caller]
     pub(crate) fn reject(&self, via: Via, from: IpAddr) {
         let client = self.open(via, from);
-        assert!(client.is_none(), "{from} was to be rejected ({via:?})");
+        assert!(client.is_none(), "{from} was not rejected ({via:?})");
     }
 
     /// Calls a procedure.
@@ -128,14 +128,14 @@ impl Server {
         rpc::call(self.dir.path(), method, &params, || false).expect("the server answers")
     }
 
-    /// Calls a procedure that is to succeed.
+    /// Calls a procedure that must succeed.
     #[track_caller]
     pub(crate) fn rpc(&self, method: &str, params: Value) -> Value {
         let answer = self.try_rpc(method, params);
         answer.unwrap_or_else(|fault| panic!("{method}: {fault:?}"))
     }
 
-    /// Calls a procedure that is to fail.
+    /// Calls a procedure that must fail.
     #[track_caller]
     pub(crate) fn fault(&self, method: &str, params: Value) -> Fault {
         match self.try_rpc(method, params.clone()) {
@@ -144,8 +144,8 @@ impl Server {
         }
     }
 
-    /// Calls a procedure over HTTP: for an answer of any length, and in another
-    /// process than [`try_rpc`](Self::try_rpc) does.
+    /// Calls a procedure over HTTP: the answer may have any length, and another process
+    /// handles it than for [`try_rpc`](Self::try_rpc).
     #[track_caller]
     pub(crate) fn try_rpc_by_http(&self, method: &str, params: Value) -> Result<Value, Fault> {
         let call = rpc::request(method, &params, 1);
@@ -153,7 +153,7 @@ impl Server {
         rpc::result(serde_json::from_str(&answer).expect("an answer in JSON"))
     }
 
-    /// Calls a procedure over HTTP that is to succeed.
+    /// Calls a procedure over HTTP, which must succeed.
     #[track_caller]
     pub(crate) fn rpc_by_http(&self, method: &str, params: Value) -> Value {
         let answer = self.try_rpc_by_http(method, params);
@@ -166,25 +166,25 @@ impl Server {
         self.get("/metrics")
     }
 
-    /// What the server answers to a request for a page.
+    /// The server's answer to a request for a page.
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> String {
         http::get(self.address(Via::Tcp), path)
     }
 
-    /// What kamcmd prints for a command.
+    /// The output of kamcmd for a command.
     #[track_caller]
     pub(crate) fn kamcmd(&self, arguments: &[&str]) -> String {
         let answer = self.try_kamcmd(arguments);
         answer.unwrap_or_else(|error| panic!("kamcmd {arguments:?}: {error}"))
     }
 
-    /// The same; the code and the message if the command fails.
+    /// The same. The error has the code and the message if the command fails.
     pub(crate) fn try_kamcmd(&self, arguments: &[&str]) -> Result<String, String> {
         rpc::kamcmd(self.dir.path(), arguments)
     }
 
-    /// How many connections the core says it has.
+    /// The number of connections that the core reports.
     pub(crate) fn connections(&self) -> u64 {
         number(&self.rpc("core.tcp_info", json!([])), "opened_connections")
     }
@@ -203,19 +203,19 @@ impl Server {
         number(&self.rpc("tcp_conn_limit.stats", json!([])), name)
     }
 
-    /// What the module knows of a source.
+    /// The module's report of a source.
     #[track_caller]
     pub(crate) fn source(&self, address: &str) -> Value {
         self.rpc("tcp_conn_limit.get", json!([address]))
     }
 
-    /// How many connections the module counts for a source.
+    /// The number of connections that the module counts for a source.
     #[track_caller]
     pub(crate) fn counted(&self, address: &str) -> u64 {
         number(&self.source(address), "connections")
     }
 
-    /// What `tcp_conn_limit.rules` tells of a rule: a prefix, or `default`.
+    /// The entry of a rule in `tcp_conn_limit.rules`: of a prefix, or of `default`.
     #[track_caller]
     pub(crate) fn rule(&self, prefix: &str) -> Value {
         let rules = self.rpc("tcp_conn_limit.rules", json!([]));
@@ -224,7 +224,7 @@ impl Server {
         rule.unwrap_or_else(|| panic!("no rule {prefix} in {rules}"))
     }
 
-    /// Replaces the file that `Config::rules_file` made, at once and as a whole.
+    /// Atomically replaces the file that `Config::rules_file` made.
     pub(crate) fn write_rules(&self, text: &str) {
         let new = self.dir().join("rules.new");
         fs::write(&new, text).expect("the rules can be written");
@@ -240,7 +240,7 @@ impl Server {
             .unwrap_or_else(|| panic!("no number: {value}"))
     }
 
-    /// Waits until a counter of the module has a value: some are up to 2 s old.
+    /// Waits until a counter of the module has a value. Some are up to 2 s old.
     #[track_caller]
     pub(crate) fn wait_for_counter(&self, name: &str, value: u64) {
         until(&format!("{name} is {value}"), || {
@@ -254,7 +254,7 @@ impl Server {
         is_clean(&self.rpc("tcp_conn_limit.audit", json!([])))
     }
 
-    /// Panics when the module's counts are not those of the core.
+    /// Panics if the module's counts are not those of the core.
     #[track_caller]
     pub(crate) fn assert_audit_clean(&self) {
         let audit = self.rpc("tcp_conn_limit.audit", json!([]));
@@ -265,7 +265,7 @@ impl Server {
         self.process.log()
     }
 
-    /// Waits until the log has `count` lines with `text`, and no more.
+    /// Waits until the log has exactly `count` lines with `text`.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, count: usize, text: &str) {
         let mut found = 0;
@@ -306,7 +306,7 @@ impl Server {
         status.unwrap_or_else(|| panic!("the server does not end:\n{}", self.log()))
     }
 
-    /// How many processes of the server are left.
+    /// The number of processes of the server that are left.
     pub(crate) fn processes_left(&self) -> usize {
         self.process.left().len()
     }
@@ -316,7 +316,7 @@ impl Server {
         self.process.kill_all();
     }
 
-    /// What the process `pid` is for.
+    /// The description of the process `pid`.
     #[track_caller]
     pub(crate) fn description(&self, pid: u64) -> String {
         let list = self.rpc("core.psa", json!([]));
@@ -329,12 +329,12 @@ impl Server {
             .to_owned()
     }
 
-    /// The directory that is the server's own.
+    /// The server's own directory.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Stops the server, which is to end well and without complaints other
+    /// Stops the server, which must end with success and without logging errors other
     /// than those `expected`.
     #[track_caller]
     pub(crate) fn stop(mut self, expected: &[&str]) -> Log {
@@ -348,7 +348,7 @@ impl Server {
         self.start_again()
     }
 
-    /// Starts a server that has ended once more, on the same ports.
+    /// Starts a server that has ended again, on the same ports.
     #[track_caller]
     pub(crate) fn start_again(self) -> Self {
         let again = Config::clone(&self.config).start_on(self.ports);
@@ -361,7 +361,7 @@ impl Server {
         let log = self.log();
         assert!(
             status.is_some_and(|status| status.success()),
-            "the server was to end well when asked to: {status:?}"
+            "the server did not end with success when asked to: {status:?}"
         );
         log.assert_clean_but_for(expected);
         log

@@ -6,7 +6,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where the built servers, modules and tools are.
+/// Paths of the built servers, modules and tools.
 pub(crate) struct Servers {
     /// Kamailio as released.
     pub(crate) stock: PathBuf,
@@ -37,7 +37,7 @@ fn variable(name: &str) -> String {
         .unwrap_or_else(|_| panic!("{name} is not set: `make test` and `make demo` set it"))
 }
 
-/// The first line of what the server says of its version.
+/// The first line of the server's version output.
 pub(crate) fn version_line(program: &Path) -> String {
     let output = Command::new(program).arg("-v").output();
     let output = output.expect("the server can be run").stdout;
@@ -56,7 +56,7 @@ pub(crate) fn version(program: &Path) -> (u32, u32) {
     numbers.unwrap_or_else(|| panic!("no version in {line}"))
 }
 
-/// The parameters of the tests that 5.6 does not know: of the core, and of jsonrpcs.
+/// Parameters of the core and of jsonrpcs that the tests set and 5.6 does not have.
 const NOT_IN_5_6: [&str; 5] = [
     "rpc_exec_delta",
     "tcp_accept_iplimit",

@@ -7,11 +7,11 @@ use std::net::TcpStream;
 
 use super::wait::DEADLINE;
 
-/// A socket that waits for the deadline at most.
+/// A socket that waits until the deadline at most.
 ///
 /// A call on a socket with a timeout fails with EINTR when the process is
-/// stopped and continued, even without a signal handler (signal(7)), as happens
-/// to one whose machine sleeps for a moment: such a call is begun again.
+/// stopped and continued, even without a signal handler (signal(7)). This also happens
+/// when the machine is suspended for a moment. Such a call is repeated.
 #[derive(Debug)]
 pub(super) struct Stream(TcpStream);
 
@@ -43,7 +43,7 @@ impl Write for Stream {
     }
 }
 
-/// The result of a call that no signal has interrupted.
+/// Repeats a call while it is interrupted, and returns its result.
 fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
         match call() {

@@ -17,8 +17,8 @@ use openssl::x509::{X509, X509NameBuilder};
 
 use super::stream::Stream;
 
-/// What the server needs to know. Its default method is TLS 1.0, which OpenSSL
-/// no longer speaks.
+/// The TLS parameters of the server. Its default method is TLS 1.0, which OpenSSL no
+/// longer supports.
 pub(super) const MODULE: &str = r#"
 loadmodule "tls.so"
 modparam("tls", "tls_method", "TLSv1.2+")
@@ -28,7 +28,7 @@ modparam("tls", "certificate", "@DIR@/certificate.pem")
 
 static CONNECTOR: LazyLock<SslConnector> = LazyLock::new(|| {
     let mut builder = SslConnector::builder(SslMethod::tls_client()).expect("OpenSSL works");
-    // The server is our own; who it claims to be is not what is tested.
+    // The server is our own, and its identity is not under test.
     builder.set_verify(SslVerifyMode::NONE);
     builder.build()
 });
@@ -59,7 +59,7 @@ pub(super) fn write_certificate(dir: &Path) {
     fs::write(dir.join("certificate.pem"), certificate).expect("the certificate can be written");
 }
 
-/// The client's side of a handshake; `None` if the server closed instead.
+/// The client's side of a handshake. `None` if the server closed the connection instead.
 pub(super) fn handshake(stream: Stream) -> Option<SslStream<Stream>> {
     match CONNECTOR.connect("localhost", stream) {
         Ok(stream) => Some(stream),
@@ -75,7 +75,7 @@ fn is_closed(error: &Error) -> bool {
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
         );
     }
-    // An end of the stream is an error of OpenSSL's own since 3.0.
+    // Since OpenSSL 3.0 the end of the stream is a separate error.
     error.ssl_error().is_none_or(|stack| {
         stack
             .errors()

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Waiting for a condition instead of for a time.
+//! Waiting for a condition instead of a fixed time.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Long enough for a loaded machine, and for a server under valgrind; reached only by
-/// a test that fails.
+/// Long enough for a loaded machine and for a server under valgrind. Only a failing test
+/// reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Returns what `probe` finds as soon as it finds something, or `None` when
-/// the deadline passes.
+/// Calls `probe` until it returns something, and returns that. `None` when the deadline
+/// passes.
 pub(crate) fn poll<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + DEADLINE;
     loop {
@@ -24,7 +24,7 @@ pub(crate) fn poll<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// Waits until `condition` holds; panics with `what` when it does not in time.
+/// Waits until `condition` is true. Panics with `what` if it is not in time.
 #[track_caller]
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     if poll(|| condition().then_some(())).is_none() {
