@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A C program uses every function of the library through its header, once on its
-//! own and once under valgrind.
+//! A C program uses every function of the library through its header, once directly and
+//! once under valgrind.
 
 #[path = "../c_program.rs"]
 mod c_program;
@@ -30,17 +30,17 @@ fn compile(into: &Path) -> PathBuf {
 }
 
 #[test]
-fn every_function_from_c() {
+fn every_function_works_from_c() {
     let dir = tempfile::tempdir().unwrap();
     run(Command::new(compile(dir.path())).arg(dir.path()));
 }
 
 #[test]
-fn every_function_from_c_under_valgrind() {
+fn every_function_works_from_c_under_valgrind() {
     let dir = tempfile::tempdir().unwrap();
     run(Command::new("valgrind")
         .args(["--error-exitcode=99", "--leak-check=full"])
-        // not "possible": a map that lives for ever points into its allocation
+        // Not "possible": a map that is never freed points into its allocation.
         .args(["--show-leak-kinds=definite,indirect"])
         .args(["--errors-for-leak-kinds=definite,indirect"])
         .arg(compile(dir.path()))

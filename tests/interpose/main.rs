@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Programs in C, linked in all the ways that make a difference, whose `accept` and
-//! `close` are replaced. They accept real connections; see `host.c`.
+//! C programs whose `accept` and `close` are replaced, linked in all the ways that make
+//! a difference. They accept real connections, see `host.c`.
 
 #[path = "../c_program.rs"]
 mod c_program;
@@ -54,7 +54,7 @@ impl Program {
     }
 }
 
-/// Runs the host with its slots resolved at the first call, and at the start.
+/// Runs the host with its GOT entries resolved at the first call, and at the start.
 fn host(flags: &[&str], steps: u32) {
     let program = Program::compile("host.c", flags);
     let command = || {
@@ -66,9 +66,9 @@ fn host(flags: &[&str], steps: u32) {
     run(command().env("LD_BIND_NOW", "1"));
 }
 
-/// Not for leaks: what a process counts in stays until it ends.
+/// Leaks are not checked, because the counting state stays until the process ends.
 #[test]
-fn under_valgrind() {
+fn host_has_no_memory_errors_under_valgrind() {
     let program = Program::compile("host.c", &[NOW]);
     let mut command = Command::new("valgrind");
     command.arg("--error-exitcode=99").arg(program.path());
@@ -80,39 +80,40 @@ const LAZY: &str = "-Wl,-z,lazy,-z,relro";
 const NOT_SEALED: &str = "-Wl,-z,lazy,-z,norelro";
 
 #[test]
-fn as_the_compiler_likes_it() {
+fn default_linker_flags() {
     host(&[], 20_000);
 }
 
 #[test]
-fn bound_at_the_start_and_read_only() {
+fn eager_binding_with_read_only_got() {
     host(&[NOW], 500);
 }
 
 #[test]
-fn bound_at_the_first_call() {
+fn lazy_binding() {
     host(&[LAZY], 500);
     host(&[NOT_SEALED], 500);
 }
 
 #[test]
-fn without_a_procedure_linkage_table() {
+fn no_procedure_linkage_table() {
     for binding in [NOW, LAZY, NOT_SEALED] {
         host(&["-fno-plt", binding], 100);
     }
 }
 
 #[test]
-fn at_a_fixed_address() {
+fn fixed_address_executable() {
     for binding in [NOW, LAZY, NOT_SEALED] {
         host(&["-no-pie", "-fno-pie", binding], 100);
     }
     host(&["-no-pie", "-fno-pie", "-fno-plt"], 100);
 }
 
-/// At a fixed address, that of a function is then the executable's own jump to it.
+/// In an executable at a fixed address, the address of a function is that of the
+/// executable's own jump to it.
 #[test]
-fn called_by_their_addresses() {
+fn functions_called_through_pointers() {
     for binding in [NOW, LAZY] {
         host(&["-DTAKES_ADDRESS", binding], 100);
         host(&["-DTAKES_ADDRESS", "-no-pie", "-fno-pie", binding], 100);
@@ -121,14 +122,14 @@ fn called_by_their_addresses() {
 }
 
 #[test]
-fn with_accept4() {
+fn host_that_uses_accept4() {
     for binding in [NOW, LAZY] {
         host(&["-DACCEPT4", binding], 100);
     }
 }
 
 #[test]
-fn with_a_library_that_is_loaded_later() {
+fn library_loaded_with_dlopen() {
     for binding in [NOW, LAZY] {
         host(&["-DBY_DLOPEN", binding], 100);
         host(&["-DBY_DLOPEN", "-no-pie", "-fno-pie", binding], 100);
@@ -137,7 +138,7 @@ fn with_a_library_that_is_loaded_later() {
     }
 }
 
-/// Descriptors beyond the table, whatever the limit of open files of this machine.
+/// The descriptors are beyond the table, whatever the limit of open files of this machine.
 #[test]
 fn connections_with_untracked_descriptors_obey_on_full() {
     let dir = tempfile::tempdir().unwrap();
@@ -160,7 +161,7 @@ fn threads_that_accept_and_close_are_counted_exactly() {
 }
 
 #[test]
-fn what_is_not_known_is_refused_by_name() {
+fn unsupported_executables_are_refused_by_name() {
     for (flags, word) in [
         (&["-DNO_ACCEPT"][..], "accept"),
         (&["-DNO_CLOSE"], "close"),

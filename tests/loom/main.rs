@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Model checking: each scenario is run in all orders in which its threads can take
-//! their steps, up to a number of preemptions, and with all values that the memory
-//! model lets a load return. `make loom`; `make loom PREEMPTIONS=3` looks further.
+//! Loom runs each scenario in all orders in which its threads can take their steps, up
+//! to a number of preemptions, and with all values that the memory model lets a load
+//! return. `make loom` runs it; `make loom PREEMPTIONS=3` searches further.
 //!
-//! The code is the library's own, on the atomics of `src/loom/sync.rs` (which tells
-//! what stands for `SeqCst`), with buckets of one slot and two rows. Threads stand
-//! for processes: the code does not tell them apart.
+//! The code is the library's own, on the atomics of `src/loom/sync.rs` (which explains
+//! what replaces `SeqCst`), with buckets of one slot and two rows. Threads stand for
+//! processes: the code does not distinguish them.
 
 #![cfg(loom)]
 
@@ -22,26 +22,25 @@ use tcp_conn_limit::observe::report::SourceReport;
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
-/// Preemptions of a run, unless LOOM_MAX_PREEMPTIONS says another number. Three
-/// threads that claim, or one that is killed, have so many orders that they get one
-/// less.
+/// Preemptions of a run, unless LOOM_MAX_PREEMPTIONS is set. Scenarios in which three
+/// threads claim, or one is killed, have very many orders and get one preemption less.
 const PREEMPTIONS: usize = 2;
 
-/// Three threads that claim have millions of orders all the same: a search among them
-/// ends after this time, unless LOOM_MAX_DURATION says another one, in seconds.
+/// Three threads that claim still have millions of orders. Their search ends after this
+/// time, unless LOOM_MAX_DURATION is set, in seconds.
 const MAX_TIME: Duration = Duration::from_secs(20);
 
-/// Steps of one run: far more than any takes that ends.
+/// Maximum steps of one run, far more than any run takes that ends.
 const MAX_STEPS: usize = 5_000;
 
-/// No limit of the caller's own.
+/// The caller sets no limit.
 const ANY: i32 = 0;
 
 const A: u8 = 2;
 const B: u8 = 4;
 const C: u8 = 6;
 
-/// How far a search went.
+/// The extent of a search.
 #[derive(Default)]
 struct Search {
     runs: u64,
@@ -50,7 +49,7 @@ struct Search {
 }
 
 impl Search {
-    /// Runs `scenario` in all orders, with so many preemptions less than set.
+    /// Runs `scenario` in all orders, with `less` preemptions less than set.
     fn of(less: usize, scenario: impl Fn() + Send + Sync + 'static) -> Search {
         Search::by(Builder::new(), less, scenario)
     }
@@ -90,20 +89,21 @@ impl fmt::Display for Search {
     }
 }
 
-/// Runs `scenario` in all orders, and tells how many there were.
+/// Runs `scenario` in all orders and prints how many there were.
 fn explore(name: &str, scenario: impl Fn() + Send + Sync + 'static) {
     println!("{name}: {}", Search::of(0, scenario));
 }
 
-/// As above, with three threads that claim.
+/// Does the same for a scenario in which three threads claim.
 fn explore_three(name: &str, scenario: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.max_duration.get_or_insert(MAX_TIME);
     println!("{name}: {}", Search::by(builder, 1, scenario));
 }
 
-/// Runs `scenario` with each number of steps after which it kills a thread; it tells
-/// whether it came to that. Ends with the number that the thread never reaches.
+/// Runs `scenario` with each number of steps after which it kills a thread. `scenario`
+/// returns whether the thread was killed. Ends with the number that the thread never
+/// reaches.
 fn explore_kills(name: &str, scenario: impl Fn(u32) -> bool + Clone + Send + Sync + 'static) {
     let mut whole = Search::default();
     for steps in 0.. {
@@ -162,8 +162,8 @@ impl Shared {
         self.0.closed(Worker::new(worker), token)
     }
 
-    /// At rest: these sources have so many connections, each in one place, and no
-    /// other has any.
+    /// Asserts, at rest, that each of these sources has its number of connections in one
+    /// slot, and that no other source has connections.
     #[track_caller]
     fn assert_counts(&self, expected: &[(u8, u32)]) {
         let mut expected: Vec<_> = expected
@@ -173,9 +173,9 @@ impl Shared {
             .collect();
         expected.sort();
         let pair = |report: SourceReport| (report.source, report.connections);
-        let mut places: Vec<_> = self.0.sources().map(pair).collect();
-        places.sort();
-        assert_eq!(places, expected);
+        let mut slots: Vec<_> = self.0.sources().map(pair).collect();
+        slots.sort();
+        assert_eq!(slots, expected);
         for n in [A, B, C] {
             let found = expected.iter().find(|(s, _)| *s == source(n));
             let connections = found.map_or(0, |(_, connections)| *connections);
@@ -184,7 +184,7 @@ impl Shared {
     }
 }
 
-/// Who counts in one place at the moment, and never more than `limit`.
+/// The connections that are open at the moment, which must never exceed `limit`.
 struct Admitted {
     now: AtomicI32,
     limit: i32,
@@ -229,7 +229,7 @@ fn claim_against_claim_of_one_slot() {
         let other = shared.spawn(|shared| shared.opened(1, B, ANY).is_ok());
         let mine = shared.opened(0, A, ANY).is_ok();
         let others = other.join().unwrap();
-        assert!(mine != others, "one of them gets the slot");
+        assert!(mine != others, "not exactly one of them got the slot");
         shared.assert_counts(&[(A, mine.into()), (B, others.into())]);
     });
 }
@@ -260,7 +260,7 @@ fn claim_against_return() {
     });
 }
 
-/// The source comes back by another worker, whose row it never had.
+/// The source returns through another worker, whose row it never had.
 #[test]
 fn claim_against_another_row() {
     explore("claim against a source that gets a row", || {
@@ -275,8 +275,8 @@ fn claim_against_another_row() {
     });
 }
 
-/// Two take the slot of the same idle source, which comes back. The first may have
-/// seen that the source has no connections, long before the second one tries.
+/// Two sources claim the slot of the same idle source, which returns. The first may have
+/// seen that the idle source has no connections long before the second one tries.
 #[test]
 fn two_claims_against_return() {
     explore_three("two claims against a source that comes back", || {
@@ -321,7 +321,10 @@ fn move_against_claim() {
         shared.closed(0, token).unwrap();
         let mine = shared.opened(0, A, ANY).is_ok();
         let others = other.join().unwrap();
-        assert!(mine && others, "there is a slot for each");
+        assert!(
+            mine && others,
+            "a source found no slot although there is one for each"
+        );
         shared.assert_counts(&[(A, 1), (B, 1)]);
     });
 }
@@ -355,14 +358,14 @@ fn replacement_against_check() {
         assert!(shared.0.check_against(source(A), 1).is_ok());
         assert_eq!(shared.0.get(source(A)).connections, 0);
         let others = other.join().unwrap();
-        assert!(others, "the slot is idle");
+        assert!(others, "the claim of an idle slot failed");
         assert!(shared.check(A).is_ok());
         assert!(shared.check(B).is_err());
         shared.assert_counts(&[(B, 1)]);
     });
 }
 
-/// Three workers at once, on a source that is in the table.
+/// Three workers open connections of a source in the table at the same time.
 #[test]
 fn three_acceptors_at_the_limit() {
     for limit in [1, 2] {
@@ -383,7 +386,7 @@ fn three_acceptors_at_the_limit() {
     }
 }
 
-/// Two workers that claim a slot for the source, which has the limit at once.
+/// Two workers claim a slot for the source, and the limit applies from the start.
 #[test]
 fn new_source_at_the_limit() {
     explore("two acceptors of a new source at limit 1", || {
@@ -433,15 +436,16 @@ fn closed_from_another_process() {
         shared.assert_counts(&[(A, 1)]);
         shared.closed(0, mine).unwrap();
         shared.assert_counts(&[]);
-        // a cell below zero would swallow it
+        // A cell below zero would hide this connection.
         shared.opened(0, A, ANY).unwrap();
         shared.assert_counts(&[(A, 1)]);
     });
 }
 
-/// With one acceptor, what was checked can be opened: others only close.
+/// With one acceptor, a connection that passed the check can be opened, because the
+/// other processes only close.
 #[test]
-fn one_acceptor_keeps_its_word() {
+fn one_acceptor_opens_what_it_checked() {
     explore("one acceptor, others close", || {
         let shared = Shared::new(1, 2);
         let first = shared.opened(0, A, 2).unwrap();
@@ -463,25 +467,26 @@ fn one_acceptor_keeps_its_word() {
     });
 }
 
-/// Which of two sets of rules an answer is from.
+/// The set of rules that an answer is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Set {
     Old,
     New,
 }
 
-/// A source has one connection. `limits` are those of its rule in the old and in the
-/// new set: 1, which refuses it another one, or more.
+/// Checks a source with `connections` connections, and returns the set that the answer
+/// is from. `limits` are the limits of its rule in the old and in the new set, exactly
+/// one of which rejects another connection.
 fn set_of(shared: &Shared, n: u8, connections: i32, limits: [i32; 2]) -> Set {
-    let refused = shared.check(n).is_err();
+    let rejected = shared.check(n).is_err();
     let [old, new] = limits.map(|limit| limit <= connections);
-    assert_ne!(old, new, "both would answer the same");
-    if refused == old { Set::Old } else { Set::New }
+    assert_ne!(old, new, "both sets have the same answer");
+    if rejected == old { Set::Old } else { Set::New }
 }
 
-/// Rules are read while they are written: the half that is read comes into force
-/// twice. Either set lets A have another connection; a prefix of the one with the
-/// limit of the other would not.
+/// Rules are read while they are written: the half that is read is published twice.
+/// Either set admits another connection of A. A prefix of one set with the limit of the
+/// other would not.
 #[test]
 fn reload_against_check() {
     let old = rules(&["10.0.0.2=100"]);
@@ -489,7 +494,7 @@ fn reload_against_check() {
     explore("reload against check", move || {
         let shared = Shared::new(1, 100);
         shared.opened(0, A, ANY).unwrap();
-        // in the half that is not in force now
+        // The new rules are now in the inactive half.
         shared.0.set_rules(&new).unwrap();
         shared.0.set_rules(&old).unwrap();
         let new = Arc::clone(&new);
@@ -506,11 +511,12 @@ fn reload_against_check() {
     });
 }
 
-/// Two checks while rules are loaded: each is by one whole set, and the second one
-/// is not by an older set than the first.
+/// Two checks while rules are loaded: each uses one whole set, and the second one does
+/// not use an older set than the first.
 #[test]
-fn rules_do_not_come_back() {
-    // limits of A, of B, in the old and in the new set: the lowest one rises, falls
+fn checks_never_return_to_older_rules() {
+    // The limits of A and of B in the old and in the new set. The lowest limit rises in
+    // one case and falls in the other.
     for (what, a, b) in [("rises", [1, 3], [3, 2]), ("falls", [3, 1], [2, 3])] {
         let set = |i: usize| {
             let (a, b) = (format!("10.0.0.2={}", a[i]), format!("10.0.0.4={}", b[i]));
@@ -550,8 +556,8 @@ fn rules_do_not_come_back() {
     }
 }
 
-/// Two processes load rules: one after the other, or one is told that the other is
-/// at work.
+/// Two processes load rules one after the other, or one gets `Busy` because the other is
+/// loading.
 #[test]
 fn reload_against_reload() {
     let sets = [rules(&["10.0.0.2=1"]), rules(&["10.0.0.2=100"])];
@@ -562,7 +568,7 @@ fn reload_against_reload() {
         let other = shared.spawn(move |shared| shared.0.set_rules(&others_set).is_ok());
         let mine = shared.0.set_rules(&sets[0]).is_ok();
         let others = other.join().unwrap();
-        assert!(mine || others, "each was told that the other is at work");
+        assert!(mine || others, "both got `Busy`");
         let loaded = shared.0.rules_loaded();
         assert_eq!(loaded, u32::from(mine) + u32::from(others));
         let (rule, limit) = shared.0.rule_of(source(A));
@@ -572,8 +578,8 @@ fn reload_against_reload() {
     });
 }
 
-/// A process is killed while it opens a connection of a source that another one
-/// opens, too: that one has a place, and its connection counts.
+/// A process is killed while it opens a connection of a source of which another process
+/// also opens one: the other process gets a slot, and its connection counts.
 #[test]
 fn killed_while_opening() {
     explore_kills("killed while opening", |steps| {
@@ -583,7 +589,7 @@ fn killed_while_opening() {
         });
         let mine = shared.opened(0, A, ANY).unwrap();
         let killed = victim.join().unwrap();
-        // counted before it was killed, or not
+        // The victim's connection was counted before the kill, or not.
         let others = shared.0.get(source(A)).connections - 1;
         assert!(others == 1 || killed && others == 0);
         shared.assert_counts(&[(A, 1 + others)]);
@@ -595,7 +601,7 @@ fn killed_while_opening() {
     });
 }
 
-/// A process is killed while it takes the slot of an idle source, which comes back.
+/// A process is killed while it takes the slot of an idle source, which returns.
 #[test]
 fn killed_while_replacing() {
     explore_kills("killed while replacing", |steps| {
@@ -612,7 +618,7 @@ fn killed_while_replacing() {
         assert!(mine || others == 1 || killed);
         assert!(!(mine && others > 0));
         shared.assert_counts(&[(A, mine.into()), (B, others)]);
-        // whoever has the slot keeps it
+        // The source that has the slot keeps it.
         if let Ok(token) = shared.opened(0, A, ANY) {
             shared.assert_counts(&[(A, 1 + u32::from(mine)), (B, 0)]);
             shared.closed(0, token).unwrap();
@@ -622,8 +628,8 @@ fn killed_while_replacing() {
     });
 }
 
-/// A process is killed while it closes a connection of a source that another one
-/// opens at its limit.
+/// A process is killed while it closes a connection of a source of which another process
+/// opens one at the limit.
 #[test]
 fn killed_while_closing() {
     explore_kills("killed while closing", |steps| {
@@ -644,8 +650,8 @@ fn killed_while_closing() {
     });
 }
 
-/// A process is killed while it loads rules: checks go by one whole set, and another
-/// process can load rules then.
+/// A process is killed while it loads rules: checks use one whole set, and another
+/// process can load rules afterwards.
 #[test]
 fn killed_while_loading_rules() {
     let old = rules(&["10.0.0.2=100"]);

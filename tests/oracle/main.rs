@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Random sequences of operations on the engine, compared with a plain map.
 //!
-//! The properties that need a limiter that only the crate itself can make are in
-//! `src/corners.rs`.
+//! The properties of limiters that only the crate itself can make are tested in
+//! `src/limiter/wraparound_tests.rs`.
 
 use proptest::prelude::*;
 use tcp_conn_limit::limiter::{Limiter, StaleToken, Token, Worker};
@@ -15,38 +15,38 @@ use operations::{Operation, Room, agree, operations};
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Few sources: limits are met, counts grow.
+    /// Few sources, which reach their limits.
     #[test]
-    fn few_sources(operations in operations(6, 600)) {
+    fn few_sources_match_the_oracle(operations in operations(6, 600)) {
         let limiter = Limiter::new(600, 0, PrefixLengths::DEFAULT).unwrap();
         agree(&limiter, &operations, Room::ENOUGH);
     }
 
-    /// Many sources in a tiny table: replacement, and a table that is full.
+    /// Many sources in a tiny table, which replace each other and fill the table.
     #[test]
-    fn many_sources_in_a_tiny_table(operations in operations(300, 600)) {
+    fn many_sources_in_a_tiny_table_match_the_oracle(operations in operations(300, 600)) {
         let limiter = Limiter::new(1, 0, PrefixLengths::DEFAULT).unwrap();
         agree(&limiter, &operations, Room::LITTLE);
     }
 
-    /// PrefixLengths beyond a half address: the other way to compare sources.
+    /// Prefixes longer than half an address, for which sources are compared differently.
     #[test]
-    fn long_ipv6_prefixes(operations in operations(6, 600), v6 in 65..=128u32) {
+    fn long_ipv6_prefixes_match_the_oracle(operations in operations(6, 600), v6 in 65..=128u32) {
         let prefixes = PrefixLengths::new(32, v6).unwrap();
         let limiter = Limiter::new(600, 0, prefixes).unwrap();
         agree(&limiter, &operations, Room::ENOUGH);
     }
 
-    /// Tables of all sizes, with few sources or more than they have room for.
+    /// Tables of all sizes, with few sources or with more sources than slots.
     #[test]
-    fn tables_of_all_sizes((connections, operations) in size_and_operations()) {
+    fn tables_of_all_sizes_match_the_oracle((connections, operations) in size_and_operations()) {
         let limiter = Limiter::new(connections, 0, PrefixLengths::DEFAULT).unwrap();
         agree(&limiter, &operations, Room::LITTLE);
     }
 
     /// Made-up tokens change nothing.
     #[test]
-    fn any_token_is_safe(bits in any::<u64>()) {
+    fn made_up_token_changes_nothing(bits in any::<u64>()) {
         let limiter = Limiter::new(10, 0, PrefixLengths::DEFAULT).unwrap();
         let source = Source::new(&[127, 0, 0, 1], PrefixLengths::DEFAULT).unwrap();
         let token = limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
@@ -62,14 +62,14 @@ proptest! {
 
     /// Thousands of operations.
     #[test]
-    fn long_sequences(operations in operations(6, 8_000)) {
+    fn long_sequences_match_the_oracle(operations in operations(6, 8_000)) {
         let limiter = Limiter::new(600, 0, PrefixLengths::DEFAULT).unwrap();
         agree(&limiter, &operations, Room::ENOUGH);
     }
 
     /// Thousands, with sources that replace each other.
     #[test]
-    fn long_sequences_of_many_sources(operations in operations(300, 8_000)) {
+    fn long_sequences_of_many_sources_match_the_oracle(operations in operations(300, 8_000)) {
         let limiter = Limiter::new(20, 0, PrefixLengths::DEFAULT).unwrap();
         agree(&limiter, &operations, Room::LITTLE);
     }
@@ -81,9 +81,9 @@ fn size_and_operations() -> impl Strategy<Value = (u32, Vec<Operation>)> {
     with_sources.prop_flat_map(|(size, sources)| (Just(size), operations(sources, 600)))
 }
 
-/// As many sources as connections are allowed: the table does not fill.
+/// With as many sources as allowed connections, the table is never full.
 #[test]
-fn every_connection_of_another_source() {
+fn one_source_a_connection_never_fills_the_table() {
     for connections in [10u32, 1_000, 35_000] {
         let limiter = Limiter::new(connections, 0, PrefixLengths::DEFAULT).unwrap();
         for n in 0..connections {
@@ -96,12 +96,12 @@ fn every_connection_of_another_source() {
     }
 }
 
-/// Ten times as many sources as places, one after the other.
+/// Ten times as many sources as slots connect one after the other.
 #[test]
-fn sources_come_and_go_for_ever() {
+fn idle_sources_are_always_replaced() {
     let limiter = Limiter::new(1_000, 0, PrefixLengths::DEFAULT).unwrap();
-    let places = limiter.occupancy().slots as u32;
-    for n in 0..places * 10 {
+    let slots = limiter.occupancy().slots as u32;
+    for n in 0..slots * 10 {
         let address = [&[10], &n.to_be_bytes()[1..]].concat();
         let source = Source::new(&address, PrefixLengths::DEFAULT).unwrap();
         let token = limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();

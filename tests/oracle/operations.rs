@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Operations on the engine, and a plain map that does the same.
+//! The oracle: operations on the engine, and a plain map on which they do the same.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,7 +21,7 @@ pub(crate) enum Operation {
         worker: u32,
         address: Vec<u8>,
     },
-    /// Count if at most `limit` connections are there then.
+    /// Count if the source then has at most `limit` connections.
     OpenWithin {
         worker: u32,
         address: Vec<u8>,
@@ -31,7 +31,7 @@ pub(crate) enum Operation {
         address: Vec<u8>,
         limit: i32,
     },
-    /// By rules, limit and mode; counts what is refused.
+    /// Check by rules, limit and mode, and count a rejection.
     Check {
         worker: u32,
         address: Vec<u8>,
@@ -40,24 +40,24 @@ pub(crate) enum Operation {
     Get {
         address: Vec<u8>,
     },
-    /// The first `n` of one of [`NETS`], or of all.
+    /// The first `n` sources of one of [`NETS`], or of all.
     Top {
         n: usize,
         by: By,
         net: Option<usize>,
     },
     SetOnFull(OnFull),
-    /// An audit in which the host misses one of `every` connections, and has
-    /// `uncounted` more.
+    /// An audit in which the host misses one of `every` connections and has `uncounted`
+    /// additional ones.
     Audit {
         every: usize,
         uncounted: u64,
     },
-    /// The watch looks, so many seconds later.
+    /// The watch ticks, this many seconds later.
     Tick(u32),
     SetLimit(i32),
     SetMode(Mode),
-    /// Other rules: numbers of [`NETS`], each with its limit.
+    /// Load rules: indices in [`NETS`], each with its limit.
     SetRules(Vec<(usize, i32)>),
     ResetStats,
     /// Release one of the live connections.
@@ -65,15 +65,14 @@ pub(crate) enum Operation {
         worker: u32,
         pick: usize,
     },
-    /// Release a token that was released before and whose source has gone.
+    /// Release a token again whose source has no connections left.
     CloseAgain {
         worker: u32,
         pick: usize,
     },
 }
 
-/// What rules are made for: nested, of both families, with sources inside and
-/// outside.
+/// The prefixes of rules: nested, of both families, with sources inside and outside.
 const NETS: [&str; 10] = [
     "0.0.0.0/0",
     "10.0.0.0/8",
@@ -92,13 +91,14 @@ fn net(text: &str) -> IpNet {
         .unwrap_or_else(|_| IpNet::from(text.parse::<IpAddr>().unwrap()))
 }
 
-/// Few sources, so that they meet, or many, so that they come and go.
+/// Addresses of few sources, which get many connections each, or of many, which replace
+/// each other.
 fn address(sources: u32) -> impl Strategy<Value = Vec<u8>> {
     (0..sources, 0..3u8, 0..2u8).prop_map(|(n, form, host)| match form {
         0 => [&[10], &n.to_be_bytes()[1..]].concat(),
-        // the same source, IPv4-mapped
+        // The same source as an IPv4-mapped address.
         1 => [&[0; 10][..], &[0xff, 0xff, 10], &n.to_be_bytes()[1..]].concat(),
-        // two hosts of a /64
+        // Two hosts of a /64.
         _ => {
             let network = u64::from(n) | 0x2001_0db8 << 32;
             [&network.to_be_bytes()[..], &[0; 7], &[host]].concat()
@@ -123,18 +123,18 @@ pub(crate) fn operations(sources: u32, most: usize) -> impl Strategy<Value = Vec
         4 => (worker.clone(), any::<usize>())
             .prop_map(|(worker, pick)| Operation::Close { worker, pick }),
         1 => settings(),
-        1 => looks(),
+        1 => observations(),
         1 => (worker, any::<usize>())
             .prop_map(|(worker, pick)| Operation::CloseAgain { worker, pick }),
     ];
     proptest::collection::vec(operation, 0..most)
 }
 
-/// What others look at while connections come and go.
-fn looks() -> impl Strategy<Value = Operation> {
+/// Reports, audits and ticks while connections come and go.
+fn observations() -> impl Strategy<Value = Operation> {
     let by = prop_oneof![Just(By::Connections), Just(By::Rejected)];
     let net = proptest::option::of(0..NETS.len());
-    // a clock that goes on, stands, jumps far, also back
+    // A clock that advances, stands still, or jumps far, also backwards.
     let seconds = prop_oneof![4 => 0..4u32, 2 => 5..20u32, 1 => any::<u32>()];
     prop_oneof![
         2 => (0..6usize, by, net).prop_map(|(n, by, net)| Operation::Top { n, by, net }),
@@ -144,7 +144,7 @@ fn looks() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// What an operator changes while connections come and go.
+/// Settings that an operator changes while connections come and go.
 fn settings() -> impl Strategy<Value = Operation> {
     let mode = prop_oneof![
         3 => Just(Mode::Enforce),
@@ -162,34 +162,34 @@ fn settings() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Rejections, and what would have been rejected.
+/// Rejections, and connections that would have been rejected.
 type Rejections = (u64, u64);
 
-/// What the watch was to tell of, and what it told.
+/// The events that the watch must report, and those that it reported.
 #[derive(Default)]
-struct Told {
+struct Reports {
     watch: Watch,
     now: u32,
-    /// When the interval began.
+    /// The beginning of the interval.
     since: Option<u32>,
     /// Rejections since the last tick.
     new: u64,
-    /// Those of the interval, as far as the watch has seen them.
+    /// Rejections of the interval that the watch has seen.
     seen: u64,
     firsts: u64,
-    /// Connections without a place since the last interval: admitted, rejected.
+    /// Connections without a slot since the last interval: admitted, rejected.
     full: (u64, u64),
 }
 
 /// Seconds of an interval.
 const INTERVAL: u32 = 5;
 
-/// What can happen in a table because it is small.
+/// Effects of a small table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    /// A new source may find no place.
+    /// A new source may find no slot.
     pub(crate) full: bool,
-    /// A source without connections may lose its place, and what is known of it.
+    /// A source without connections may lose its slot and its statistics.
     pub(crate) replaced: bool,
 }
 
@@ -204,8 +204,8 @@ impl Room {
     };
 }
 
-/// What the engine is compared with.
-struct Model {
+/// The plain implementation that the engine is compared with.
+struct Oracle {
     room: Room,
     live: Vec<(Source, Token)>,
     counts: HashMap<Source, u32>,
@@ -214,15 +214,15 @@ struct Model {
     limit: i32,
     mode: Mode,
     on_full: OnFull,
-    /// Number in [`NETS`], limit (0: unlimited).
+    /// Index in [`NETS`] and limit, where 0 means unlimited.
     rules: HashMap<usize, i32>,
     loaded: u32,
     by_source: HashMap<Source, Rejections>,
     by_rule: HashMap<Option<usize>, Rejections>,
-    /// The most connections since the last reset, and what each rejection saw.
+    /// The highest count since the last reset, and the count at the last rejection.
     peaks: HashMap<Source, u32>,
     rejected_at: HashMap<Source, u32>,
-    told: Told,
+    reports: Reports,
 }
 
 fn count_in(map: &mut Rejections, close: bool) {
@@ -240,10 +240,10 @@ fn address_of(source: Source) -> IpAddr {
     }
 }
 
-impl Model {
-    /// Of a limiter without rules and connections.
-    fn new(limiter: &Limiter, room: Room) -> Model {
-        Model {
+impl Oracle {
+    /// The oracle of a limiter without rules and connections.
+    fn new(limiter: &Limiter, room: Room) -> Oracle {
+        Oracle {
             room,
             live: Vec::new(),
             counts: HashMap::new(),
@@ -258,10 +258,10 @@ impl Model {
             by_rule: HashMap::new(),
             peaks: HashMap::new(),
             rejected_at: HashMap::new(),
-            // so that a clock that goes on begins anew soon
-            told: Told {
+            // So that the clock wraps around soon.
+            reports: Reports {
                 now: u32::MAX - 20,
-                ..Told::default()
+                ..Reports::default()
             },
         }
     }
@@ -270,7 +270,7 @@ impl Model {
         self.counts.get(&source).map_or(0, |count| *count as i32)
     }
 
-    /// The longest rule by a look at each of them.
+    /// Finds the longest matching rule by comparing with each of them.
     fn rule_of(&self, source: Source) -> (Option<usize>, i32) {
         let address = address_of(source);
         self.rules
@@ -284,12 +284,12 @@ impl Model {
         let (rule, limit) = self.rule_of(source);
         let count = self.count(source);
         let over = self.mode != Mode::Off && limit > 0 && count >= limit;
-        let wants_place = self.mode != Mode::Off && self.on_full == OnFull::Reject;
+        let wants_slot = self.mode != Mode::Off && self.on_full == OnFull::Reject;
         let rejection = match limiter.check(source) {
             Ok(()) => {
-                assert!(!over, "{count} of {limit}, admitted");
-                if wants_place {
-                    // then there is one
+                assert!(!over, "admitted with {count} of {limit}");
+                if wants_slot {
+                    // A slot was checked for, so there must be one.
                     self.open(limiter, worker, source, 0, false);
                 }
                 return;
@@ -303,19 +303,22 @@ impl Model {
             false => self.totals.would_reject += 1,
         }
         if !over {
-            assert!(wants_place && self.room.full, "{count} of {limit}, refused");
+            assert!(
+                wants_slot && self.room.full,
+                "rejected with {count} of {limit}"
+            );
             self.totals.full_rejected += u64::from(close);
-            self.told.full.1 += u64::from(close);
-            let refused = limiter.opened(Worker::new(worker), source, 0);
-            assert_eq!(refused, Err(NotCounted::TableFull), "there was a place");
+            self.reports.full.1 += u64::from(close);
+            let opened = limiter.opened(Worker::new(worker), source, 0);
+            assert_eq!(opened, Err(NotCounted::TableFull), "there was a slot");
             self.totals.table_full += 1;
-            self.told.full.0 += 1;
+            self.reports.full.0 += 1;
             return;
         }
         count_in(self.by_source.entry(source).or_default(), close);
         count_in(self.by_rule.entry(rule).or_default(), close);
         self.rejected_at.insert(source, count as u32);
-        self.told.new += 1;
+        self.reports.new += 1;
     }
 
     fn set_rules(&mut self, limiter: &Limiter, rules: &[(usize, i32)]) {
@@ -331,7 +334,7 @@ impl Model {
         }
         limiter.set_rules(&builder.build().unwrap()).unwrap();
         self.loaded += 1;
-        // a rule that goes takes its numbers with it
+        // The statistics of a removed rule are removed.
         self.by_rule
             .retain(|n, _| n.is_none_or(|n| self.rules.contains_key(&n)));
     }
@@ -343,8 +346,8 @@ impl Model {
         self.by_rule.clear();
         self.rejected_at.clear();
         self.peaks = self.counts.clone();
-        self.told.new = 0;
-        self.told.full = (0, 0);
+        self.reports.new = 0;
+        self.reports.full = (0, 0);
     }
 
     fn run(&mut self, limiter: &Limiter, operation: &Operation) {
@@ -389,8 +392,8 @@ impl Model {
             Operation::Tick(seconds) => self.tick(limiter, *seconds),
             Operation::CheckAgainst { address, limit } => {
                 let count = self.count(source(address));
-                let refused = limiter.check_against(source(address), *limit).is_err();
-                assert_eq!(refused, *limit > 0 && count >= *limit);
+                let rejected = limiter.check_against(source(address), *limit).is_err();
+                assert_eq!(rejected, *limit > 0 && count >= *limit);
             }
             Operation::Close { worker, pick } => {
                 if self.live.is_empty() {
@@ -404,7 +407,8 @@ impl Model {
                 }
                 let (source, token) = self.released[pick % self.released.len()];
                 if self.live.iter().any(|(s, t)| *s == source || *t == token) {
-                    return; // not to be told from a release of one of those
+                    // It cannot be distinguished from a release of one of those.
+                    return;
                 }
                 let outcome = limiter.closed(Worker::new(*worker), token);
                 assert_eq!(outcome, Err(StaleToken));
@@ -429,9 +433,9 @@ impl Model {
             Err(NotCounted::OverLimit) => assert!(over),
             Err(NotCounted::TableFull) => {
                 assert!(full, "full with {} connections", self.live.len());
-                assert_eq!(self.count(source), 0, "a source in the table has a place");
+                assert_eq!(self.count(source), 0, "a source in the table found no slot");
                 self.totals.table_full += 1;
-                self.told.full.0 += 1;
+                self.reports.full.0 += 1;
             }
         }
     }
@@ -469,7 +473,7 @@ impl Model {
             .map(|(source, number)| (number, source))
             .collect();
         expected.sort_by(|a, b| b.cmp(a));
-        // a prefix as long as the configured one, or shorter
+        // The prefix is as long as the configured one or shorter.
         let key = inside.map(|n| prefix(NETS[n], limiter.prefixes()).unwrap());
         let (top, found) = limiter.top(n, by, key).unwrap();
         assert_eq!(found, expected.len() as u64);
@@ -506,40 +510,41 @@ impl Model {
     }
 
     fn tick(&mut self, limiter: &Limiter, seconds: u32) {
-        let told = &mut self.told;
-        told.now = told.now.wrapping_add(seconds);
-        let since = *told.since.get_or_insert(told.now);
-        told.seen += std::mem::take(&mut told.new);
+        let reports = &mut self.reports;
+        reports.now = reports.now.wrapping_add(seconds);
+        let since = *reports.since.get_or_insert(reports.now);
+        reports.seen += std::mem::take(&mut reports.new);
         let (mut summed, mut full) = (0, (0, 0));
-        told.watch
-            .tick(limiter, told.now, INTERVAL, &mut |notice| match notice {
-                Notice::First { .. } => told.firsts += 1,
+        reports
+            .watch
+            .tick(limiter, reports.now, INTERVAL, &mut |notice| match notice {
+                Notice::First { .. } => reports.firsts += 1,
                 Notice::Summary(summary) => summed = summary.more + summary.more_of_others,
                 Notice::Full { admitted, rejected } => full = (admitted, rejected),
                 Notice::Untracked { .. } => panic!("no operation has a descriptor"),
             });
-        if told.now.wrapping_sub(since) >= INTERVAL {
-            assert_eq!(full, std::mem::take(&mut told.full));
-            let lines = std::mem::take(&mut told.firsts) + summed;
-            let seen = std::mem::take(&mut told.seen);
+        if reports.now.wrapping_sub(since) >= INTERVAL {
+            assert_eq!(full, std::mem::take(&mut reports.full));
+            let lines = std::mem::take(&mut reports.firsts) + summed;
+            let seen = std::mem::take(&mut reports.seen);
             if self.room.replaced {
-                // who had lost its place by then was not seen
+                // A source that lost its slot before the tick was not seen.
                 assert!(lines <= seen, "{lines} of {seen}");
             } else {
                 assert_eq!(lines, seen);
             }
-            told.since = Some(told.now);
+            reports.since = Some(reports.now);
         } else {
             assert_eq!(
                 (summed, full),
                 (0, (0, 0)),
-                "before the end of the interval"
+                "reported before the end of the interval"
             );
         }
         for source in self.counts.keys() {
             let report = limiter.get(*source);
-            assert_eq!(seconds_since(report.last_seen, self.told.now), Some(0));
-            assert!(seconds_since(report.first_seen, self.told.now).is_some());
+            assert_eq!(seconds_since(report.last_seen, self.reports.now), Some(0));
+            assert!(seconds_since(report.first_seen, self.reports.now).is_some());
         }
     }
 
@@ -552,7 +557,7 @@ impl Model {
         assert_eq!(
             limiter.sources().count(),
             self.counts.len(),
-            "one slot a source"
+            "a source has more than one slot"
         );
         for (source, count) in &self.counts {
             assert_eq!(limiter.get(*source).connections, *count);
@@ -561,7 +566,7 @@ impl Model {
         let settings = (limiter.limit(), limiter.mode(), limiter.on_full());
         assert_eq!(settings, (self.limit, self.mode, self.on_full));
         assert_eq!(limiter.rules_loaded(), self.loaded);
-        // each rule often enough, and not each connection
+        // Enough to use each rule, without checking each connection.
         for (source, _) in self.live.iter().chain(&self.released).take(100) {
             let (rule, limit) = limiter.rule_of(*source);
             let (expected, expected_limit) = self.rule_of(*source);
@@ -586,7 +591,7 @@ impl Model {
         }
     }
 
-    /// What is known of each source, where none was replaced.
+    /// Compares the statistics of each source in a table that replaces none.
     fn compare_sources(&self, limiter: &Limiter) {
         for (source, _) in self.live.iter().chain(&self.released) {
             let report = limiter.get(*source);
@@ -602,17 +607,17 @@ impl Model {
     }
 }
 
-/// Both do `operations`, and then close what is left.
+/// Runs `operations` on both, compares them, and then closes the remaining connections.
 pub(crate) fn agree(limiter: &Limiter, operations: &[Operation], room: Room) {
-    let mut model = Model::new(limiter, room);
+    let mut oracle = Oracle::new(limiter, room);
     for some in operations.chunks(400) {
         for operation in some {
-            model.run(limiter, operation);
+            oracle.run(limiter, operation);
         }
-        model.compare(limiter);
+        oracle.compare(limiter);
     }
-    while !model.live.is_empty() {
-        model.close(limiter, 0, 0);
+    while !oracle.live.is_empty() {
+        oracle.close(limiter, 0, 0);
     }
-    model.compare(limiter);
+    oracle.compare(limiter);
 }
