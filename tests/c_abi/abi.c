@@ -42,7 +42,7 @@ static const uint8_t v6_host1[16] = {
 static const uint8_t v6_host2[16] = {
 		0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2};
 
-/* for files of rules: the folder given as argument */
+/* The folder for rules files, given as argument. */
 static const char *folder;
 
 static int lines;
@@ -77,7 +77,7 @@ static void host_rejected(const struct tcl_event *of)
 
 static const struct tcl_host host = {host_log, host_now, host_rejected};
 
-/* A second later; what was logged and sent in it. */
+/* Ticks a second later. Returns how many lines were logged. */
 static int watch(uint32_t log_interval)
 {
 	int before = lines;
@@ -100,7 +100,7 @@ static struct tcl_source source_now(const uint8_t *address, uint32_t length)
 	return source;
 }
 
-/* All is told, and the next rejection of any source is the first again. */
+/* Everything is reported, and the next rejection of any source is its first again. */
 static void next_interval(void)
 {
 	CHECK(tcl_watch(60) == TCL_OK);
@@ -199,10 +199,10 @@ static void bad_init(void)
 	CHECK(tcl_huge_pages() == 0);
 }
 
-/* In a process of its own, since the limit on address space stays. */
+/* Runs in a separate process, because the limit on address space stays. */
 static void no_memory(void)
 {
-#ifndef __SANITIZE_ADDRESS__ /* which takes far more than the limit itself */
+#ifndef __SANITIZE_ADDRESS__ /* It needs far more address space than the limit. */
 	pid_t pid = fork();
 	int status;
 
@@ -214,7 +214,7 @@ static void no_memory(void)
 		CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
 		CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_EMEM);
 		CHECK(strstr(error, "shared memory") != NULL);
-		/* nothing is left behind: a smaller one can be had */
+		/* The failure leaves nothing behind: a smaller table can be made. */
 		config.max_connections = 100;
 		CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_OK);
 		_exit(0);
@@ -223,7 +223,7 @@ static void no_memory(void)
 #endif
 }
 
-/* Sources until the table has no place for one more; that one. */
+/* Opens connections until a source finds no slot, and returns that source. */
 static uint32_t fill(void)
 {
 	uint32_t n = 0;
@@ -235,7 +235,7 @@ static uint32_t fill(void)
 	}
 }
 
-/* In processes of their own, since a process has one limiter. */
+/* Runs in a separate process, because a process has one limiter. */
 static void full_table(int32_t mode, int32_t on_full)
 {
 	pid_t pid = fork();
@@ -300,9 +300,9 @@ static void life_of_connections(void)
 	}
 	CHECK(watch(60) == 0);
 	CHECK(tcl_check(a, 4) == 1);
-	/* the same source in another form */
+	/* The same source in another form. */
 	CHECK(tcl_check(a_mapped, 16) == 1);
-	CHECK(lines == 0); /* to log is tcl_watch()'s */
+	CHECK(lines == 0); /* Only tcl_watch() logs. */
 	CHECK(watch(60) == 1 && level == TCL_LOG_REJECTED);
 	CHECK(strcmp(line,
 				  "rejected connection from 192.0.2.1: 3 connections, limit 3, "
@@ -317,26 +317,26 @@ static void life_of_connections(void)
 	CHECK(tcl_check(a, 4) == 1);
 	CHECK(watch(60) == 0);
 	CHECK(stats_now().log_suppressed == 2);
-	/* the end of the interval */
+	/* The end of the interval. */
 	clock_s += 57;
 	CHECK(watch(60) == 1 && level == TCL_LOG_REJECTED && events == 1);
 	CHECK(strstr(line, "rejected 2 more connections from 192.0.2.1 and 0 from 0 "
 					   "other sources in ")
 			== line);
 	CHECK(tcl_watch(0) == TCL_EARG);
-	/* others are not affected */
+	/* Other sources are not affected. */
 	CHECK(tcl_check(b, 4) == 0);
 	CHECK(tcl_check(v6_host1, 16) == 0);
 	CHECK(source_now(a, 4).connections == 3 && source_now(a, 4).rejected == 3);
 	CHECK(source_now(a, 4).limit == 3 && source_now(a, 4).last_seen == 0);
 	CHECK(source_now(a, 4).first_seen > 60 && source_now(a, 4).peak == 3);
-	/* of one that was never here there is only what holds for it */
+	/* The report of an unknown source has only its rule and limit. */
 	CHECK(strcmp(source_now(b, 4).text, "192.0.2.2") == 0);
 	CHECK(strcmp(source_now(b, 4).rule, "default") == 0);
 	CHECK(source_now(b, 4).limit == 3 && source_now(b, 4).connections == 0);
 	CHECK(source_now(b, 4).first_seen == TCL_NEVER);
 	CHECK(source_now(b, 4).last_seen == TCL_NEVER);
-	/* a place that is freed is free */
+	/* A close makes room. */
 	CHECK(tcl_closed(t[0]) == TCL_OK);
 	CHECK(tcl_check(a, 4) == 0);
 	t[0] = tcl_opened(a, 4);
@@ -345,7 +345,7 @@ static void life_of_connections(void)
 	for(i = 0; i < 3; i++)
 		CHECK(tcl_closed(t[i]) == TCL_OK);
 	CHECK(source_now(a, 4).connections == 0);
-	/* double release, made-up tokens */
+	/* A double release and made-up tokens. */
 	CHECK(stats_now().stale_token == 0);
 	CHECK(tcl_closed(t[0]) == TCL_ESTALE);
 	CHECK(tcl_closed(UINT64_MAX) == TCL_ESTALE);
@@ -379,7 +379,7 @@ static void bad_addresses(void)
 	CHECK(tcl_opened(many, 5) == 0);
 	CHECK(tcp_connection_limit_srcip(NULL, 1) == 0);
 	CHECK(tcp_connection_limit_srcip(&unix_address, 1) == 0);
-	/* only the family is read of an address that is neither IPv4 nor IPv6 */
+	/* Only the family is read if it is neither IPv4 nor IPv6. */
 	CHECK(tcp_connection_limit_srcip((union sockaddr_union *)&family_only, 1)
 			== 0);
 	CHECK(stats_now().bad_address == before + 8);
@@ -412,7 +412,7 @@ static void the_cores_own_function(void)
 	CHECK(tcp_connection_limit_srcip(&v4, -1) == 0);
 	CHECK(tcp_connection_limit_srcip(&v6, 1) == 1);
 	CHECK(stats_now().rejected == rejected + 2);
-	/* the caller logs, as the core does */
+	/* The caller logs, as the core does. */
 	CHECK(watch(60) == 0 && lines == before);
 	CHECK(source_now(b, 4).rejected == 0);
 	CHECK(tcl_closed(t) == TCL_OK && tcl_closed(t6) == TCL_OK);
@@ -434,9 +434,9 @@ static void reports(void)
 	CHECK(stats.sources == 2 && stats.connections == 3);
 	CHECK(stats.capacity == 100 && stats.limit == 3 && stats.slots >= 100);
 	CHECK(stats.ipv4_prefix == 32 && stats.ipv6_prefix == 64);
-	CHECK(tcl_huge_pages() == 0); /* the table is too small */
+	CHECK(tcl_huge_pages() == 0); /* The table is too small. */
 	CHECK(stats.memory > 0 && stats.panics == 0 && stats.table_full == 0);
-	/* the gauges are those of the last call of tcl_watch(), all else is of now */
+	/* The gauges are from the last tcl_watch(), everything else is current. */
 	CHECK(watch(60) == 0);
 	for(i = 0; i < 3; i++)
 		CHECK(tcl_closed(t[i]) == TCL_OK);
@@ -458,7 +458,7 @@ static void put_file(const char *path, const char *content, size_t size)
 	CHECK(fclose(file) == 0);
 }
 
-/* Loads one modparam and the file; the code, and its sentence in error. */
+/* Loads one modparam and the file. Returns the code; the message is in error. */
 static char error[400];
 static int32_t load(const char *text, const char *file)
 {
@@ -476,7 +476,7 @@ static void rules(void)
 	uint64_t reloads;
 	int before = events;
 
-	/* none yet, and none at the start */
+	/* There are no rules at the start. */
 	CHECK(tcl_rules(NULL, 0) == 1 && stats_now().rules == 0);
 	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_OK);
 	CHECK(tcl_rules_load(NULL, 7, NULL, NULL, 0) == TCL_EARG);
@@ -506,7 +506,7 @@ static void rules(void)
 	CHECK(watch(1) >= 1 && events == before + 1);
 	CHECK(strcmp(event_rule, "192.0.2.0/24") == 0 && event.limit == 2);
 
-	/* what is wrong, and where; nothing changes */
+	/* The error says what is wrong and where, and nothing changes. */
 	CHECK(tcl_rules_load(null, 2, NULL, error, sizeof(error)) == TCL_EARG);
 	CHECK(tcl_rules_load(null, 2, NULL, NULL, 0) == TCL_EARG);
 	CHECK(load("192.0.2.0/24=0", NULL) == TCL_ERULES);
@@ -524,7 +524,7 @@ static void rules(void)
 	two[1] = "192.0.2.0/24=7";
 	CHECK(tcl_rules_load(two, 2, NULL, error, sizeof(error)) == TCL_ERULES);
 	CHECK(strstr(error, "modparam rule 2") && strstr(error, "modparam rule 1"));
-	/* a small buffer: cut, with a NUL, and nothing beyond it */
+	/* In a small buffer the text is cut and ends with a NUL. */
 	memset(small, 'x', sizeof(small));
 	two[1] = "nonsense";
 	CHECK(tcl_rules_load(two, 2, NULL, small, 6) == TCL_ERULES);
@@ -539,7 +539,7 @@ static void rules(void)
 	CHECK(tcl_rules(NULL, 0) == 3 && stats_now().reloads == reloads + 1);
 	CHECK(tcl_check(a, 4) == 1);
 
-	/* a rule's numbers stay with its prefix */
+	/* A rule's statistics stay with its prefix. */
 	CHECK(load("192.0.2.0/24=3", NULL) == TCL_OK);
 	CHECK(tcl_check(a, 4) == 0);
 	CHECK(tcl_rules(found, 4) == 2 && found[0].rejected == 2);
@@ -568,7 +568,7 @@ static void rules_in_a_file(void)
 	CHECK(load(NULL, missing) == TCL_ERULES && strstr(error, missing));
 	CHECK(load(NULL, folder) == TCL_ERULES && strstr(error, folder));
 	CHECK(load(NULL, "") == TCL_ERULES);
-	/* nobody writes to it: not to wait for him */
+	/* No process writes to the FIFO. The library must not wait for one. */
 	alarm(20);
 	CHECK(mkfifo(fifo, 0600) == 0);
 	CHECK(load(NULL, fifo) == TCL_ERULES && strstr(error, fifo));
@@ -585,10 +585,10 @@ static void rules_in_a_file(void)
 	put_file(path, "10.0.0.0/8=x", 12);
 	CHECK(load(NULL, path) == TCL_ERULES);
 	CHECK(strstr(error, "rules:1: `10.0.0.0/8=x`: "));
-	/* larger than any file of rules */
+	/* Larger than the maximum of a rules file. */
 	CHECK(truncate(path, (16 << 20) + 1) == 0);
 	CHECK(load(NULL, path) == TCL_ERULES && strstr(error, "16 MiB"));
-	/* as many as there can be, and one more */
+	/* The maximum number of rules and one more. */
 	for(i = 0; i < 65536; i++)
 		size += (size_t)sprintf(
 				many + size, "10.0.%u.%u=1\n", i >> 8, i & 0xff);
@@ -637,7 +637,7 @@ static void modes_and_limits(void)
 	CHECK(tcl_set_mode(-1) == TCL_EARG && tcl_set_mode(3) == TCL_EARG);
 	CHECK(stats_now().mode == TCL_MODE_ENFORCE);
 	CHECK(tcl_set_mode(TCL_MODE_MONITOR) == TCL_OK);
-	/* what happened is told, whatever the mode is now */
+	/* The rejection is reported, whatever the mode is now. */
 	CHECK(watch(60) == 1
 			&& strncmp(line, "rejected connection from ", 25) == 0);
 	CHECK(events == before + 1 && event.would == 0);
@@ -722,7 +722,7 @@ static void lists_and_suggestions(void)
 			&& total == 1);
 	CHECK(tcl_list("10.0.0.0/8", list, 5, &total, NULL, 0) == 0 && total == 0);
 	CHECK(tcl_list(NULL, list, 0, &total, NULL, 0) == 0 && total == 3);
-	/* no prefix */
+	/* Not a prefix. */
 	CHECK(tcl_list("x", list, 5, &total, error, sizeof(error)) == TCL_EARG);
 	CHECK(strstr(error, "`x`") != NULL);
 	CHECK(tcl_list("", list, 5, &total, error, sizeof(error)) == TCL_EARG);
@@ -762,7 +762,7 @@ static void audit(void)
 	CHECK(audit != NULL);
 	CHECK(tcl_audit_connection(audit, a, 4, t[0]) == TCL_OK);
 	CHECK(tcl_audit_connection(audit, a, 4, t[0])
-			== TCL_OK); /* once too often */
+			== TCL_OK); /* once more than counted */
 	CHECK(tcl_audit_connection(audit, v6_host1, 16, 0) == TCL_OK);
 	CHECK(tcl_audit_connection(audit, a, 3, t[0]) == TCL_EARG);
 	CHECK(tcl_audit_connection(NULL, a, 4, t[0]) == TCL_EARG);
@@ -807,8 +807,8 @@ static void another_process(void)
 	CHECK(source_now(b, 4).connections == 1);
 }
 
-/* This program accepts nothing, so there is nothing to replace; how it is done is
- * in tests/interpose. */
+/* This program does not call accept(), so there is nothing to replace. Interposing is
+ * tested in tests/interpose. */
 static void nothing_to_interpose(void)
 {
 	CHECK(tcl_interpose_find(NULL, 0) == TCL_EINTERPOSE);

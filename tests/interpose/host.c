@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A host without hooks: accepts connections on the loopback interface, with the
- * functions by which it does so replaced. It looks at its entries itself, by a way of
- * its own.
+/* A host without hooks. It accepts connections on the loopback interface with
+ * functions that are replaced, and finds its GOT entries independently of the
+ * library.
  *
- * BY_DLOPEN: the library is no part of the program, which gets it as Kamailio gets
- * the library of a module. TAKES_ADDRESS: the program also calls functions by their
- * addresses. ACCEPT4: it accepts by accept4(). */
+ * BY_DLOPEN: the program is not linked with the library and loads it, as Kamailio
+ * loads the library of a module. TAKES_ADDRESS: the program also calls functions
+ * through pointers. ACCEPT4: it accepts with accept4(). */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -70,7 +70,7 @@ static void find_library(const char *path)
 }
 
 #define tcl_init tcl_init_found
-/* not the struct of this name */
+/* The function, not the struct of this name. */
 #define tcl_stats(to) tcl_stats_found(to)
 #define tcl_get tcl_get_found
 #define tcl_set_limit tcl_set_limit_found
@@ -263,7 +263,7 @@ static void start_listener(void)
 {
 	socklen_t length = sizeof(where);
 
-	listener = socket(AF_INET, SOCK_STREAM, 0); /* it blocks */
+	listener = socket(AF_INET, SOCK_STREAM, 0); /* blocking */
 	where.sin_family = AF_INET;
 	where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	CHECK(bind(listener, (struct sockaddr *)&where, sizeof(where)) == 0);
@@ -271,8 +271,8 @@ static void start_listener(void)
 	CHECK(getsockname(listener, (struct sockaddr *)&where, &length) == 0);
 }
 
-/* A client at 127.0.0.HOST, connected when this returns. Its descriptor is none
- * that accept() gives, so that only accepted ones are in the way of each other. */
+/* A connected client at 127.0.0.HOST. Its descriptor is above those that accept()
+ * returns, so it does not change which numbers accepted connections get. */
 static int client(int host)
 {
 	struct sockaddr_in from = {.sin_family = AF_INET};
@@ -290,7 +290,7 @@ static int client(int host)
 	return fd;
 }
 
-/* The other side has closed it. */
+/* Whether the other side has closed it. */
 static int is_closed(int fd)
 {
 	char byte;
@@ -298,7 +298,7 @@ static int is_closed(int fd)
 	return got == 0 || (got < 0 && errno == ECONNRESET);
 }
 
-/* The other side has closed it, or does so soon. */
+/* Whether the other side has closed it or does so soon. */
 static int closes(int fd)
 {
 	struct pollfd end = {.fd = fd, .events = POLLIN};
@@ -334,7 +334,7 @@ static void in_a_child(void (*work)(int), int argument)
 
 	CHECK(child >= 0);
 	if(child == 0) {
-		/* the alarm is the parent's */
+		/* Only the parent has the alarm, so the child must end with it. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		work(argument);
 		_exit(0);
@@ -342,7 +342,7 @@ static void in_a_child(void (*work)(int), int argument)
 	CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
-/* From here on the system does not allow that pages get this protection. */
+/* From here on the system refuses to give pages this protection. */
 static void not_allowed(int protection)
 {
 	struct sock_filter steps[] = {
@@ -372,7 +372,7 @@ static int is_read_only(const struct entries *entries)
 	return 0;
 }
 
-/* All or nothing. */
+/* A failed attachment changes no entry. */
 static void child_must_not_protect(int protection)
 {
 	struct entries now;
@@ -389,7 +389,7 @@ static void child_must_not_protect(int protection)
 	CHECK(strstr(error, "Operation not permitted") != NULL);
 	now = entries_now();
 	CHECK(memcmp(now.content, at_first.content, sizeof(now.content)) == 0);
-	/* what cannot be made read-only again, stays writable */
+	/* An entry that cannot be made read-only again stays writable. */
 	CHECK(is_read_only(&now) == ((protection & PROT_WRITE) != 0));
 	CHECK(tcl_interpose_activate() == TCL_EINTERPOSE);
 	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_OK);
@@ -413,8 +413,7 @@ static void write_entry(int entry, uintptr_t content)
 		CHECK(mprotect(page, size, PROT_READ) == 0);
 }
 
-/* Who comes after us keeps what he has put into a entry; when he has gone, we can
- * go, too. */
+/* The entry of a later interposer is left alone. Once it has detached, so can we. */
 static void child_is_not_the_last(int entry)
 {
 	const uintptr_t other = (uintptr_t)close_of_another;
@@ -459,17 +458,17 @@ static void counts_and_rejects(void)
 		CHECK(count_of(2) == i + 1);
 	}
 	late = client(2);
-	CHECK(nothing_accepted()); /* and does not wait */
+	CHECK(nothing_accepted()); /* It does not wait. */
 	CHECK(closes(late) && !is_closed(clients[0]));
 	CHECK(stats().rejected == 1 && stats().admitted == 3);
 	drop(late);
-	/* others are none of its business */
+	/* Other sources are not affected. */
 	late = client(3);
 	i = accepted();
 	CHECK(count_of(3) == 1);
 	CHECK(close_it(i) == 0 && count_of(3) == 0);
 	drop(late);
-	/* a place is free again at once; a second close is none */
+	/* A close makes room at once. A second close is not counted. */
 	CHECK(close_it(fds[0]) == 0);
 	CHECK(count_of(2) == 2);
 	errno = 0;
@@ -486,7 +485,7 @@ static void counts_and_rejects(void)
 	CHECK(stats().connections == 0 && stats().errors == 0);
 }
 
-/* Those behind a rejected connection are served in the same call, up to a number. */
+/* The same call continues after a rejected connection, up to a maximum number. */
 static void goes_on_after_rejections(void)
 {
 	struct sockaddr_storage from;
@@ -500,7 +499,7 @@ static void goes_on_after_rejections(void)
 		fds[i] = accepted();
 	}
 	before = stats().rejected;
-	/* two that are rejected, and one that is not: it gets the right address */
+	/* After two rejected ones, an admitted one has the right address. */
 	clients[3] = client(2);
 	clients[4] = client(2);
 	clients[5] = client(3);
@@ -515,7 +514,7 @@ static void goes_on_after_rejections(void)
 	CHECK(close_it(i) == 0);
 	for(i = 3; i < 6; i++)
 		drop(clients[i]);
-	/* too little room: cut, with the true length */
+	/* With too little room the address is cut and the length is the true one. */
 	clients[3] = client(3);
 	memset(&from, 0xaa, sizeof(from));
 	length = 4;
@@ -525,7 +524,7 @@ static void goes_on_after_rejections(void)
 	CHECK(from_in->sin_addr.s_addr == 0xaaaaaaaa);
 	CHECK(close_it(i) == 0);
 	drop(clients[3]);
-	/* a flood: not more than sixteen in one call */
+	/* In a flood, one call rejects at most sixteen. */
 	for(i = 3; i < 23; i++)
 		clients[i] = client(2);
 	clients[23] = client(3);
@@ -565,7 +564,7 @@ static void child_detaches(int fd)
 	entries_are_as_at_first();
 }
 
-/* One process counts. Another that wants to is refused, and passes everything on. */
+/* Only one process counts. Another one cannot, and passes everything on. */
 static void child_cannot_count(int fd)
 {
 	int one = client(4);
@@ -577,7 +576,7 @@ static void child_cannot_count(int fd)
 	drop(one);
 }
 
-/* Any process can ask about the descriptors of the one that counts. */
+/* Any process can query the descriptors of the one that counts. */
 static void child_asks(int fd)
 {
 	CHECK(tcl_interpose_counted(fd) == 1);
@@ -586,7 +585,7 @@ static void child_asks(int fd)
 			&& tcl_interpose_counted(INT_MAX) == 0);
 }
 
-static void only_here(void)
+static void only_one_process_counts(void)
 {
 	int fd, others[5], one = client(2), i, status;
 	pid_t child;
@@ -596,7 +595,7 @@ static void only_here(void)
 	in_a_child(child_detaches, fd);
 	CHECK(count_of(2) == 1);
 	entries_are_changed();
-	/* not even where the memory is ours */
+	/* A child that shares our memory does not count either. */
 	child = vfork();
 	if(child == 0) {
 		close_it(fd);
@@ -618,8 +617,7 @@ static void only_here(void)
 	CHECK(tcl_interpose_counted(fd) == 0);
 }
 
-/* The limit of open files was this low when the process began to count, and is
- * raised later. */
+/* The limit of open files when the process begins to count. It is raised later. */
 #define FILES_AT_FIRST 100
 
 static void activate_with_few_files(void)
@@ -661,8 +659,8 @@ static void limits_with_more_files_later(void)
 	CHECK(stats().errors == 0);
 }
 
-/* Closed by a way that is not seen. */
-static void heals(void)
+/* A connection is closed without the replaced close(). */
+static void unseen_close_is_corrected_on_reuse(void)
 {
 	uint64_t errors = stats().errors;
 	int clients[3], fds[3], i;
@@ -672,7 +670,7 @@ static void heals(void)
 		fds[i] = accepted();
 	}
 	drop(fds[1]);
-	CHECK(count_of(2) == 3); /* nobody can know */
+	CHECK(count_of(2) == 3); /* The close cannot be noticed yet. */
 	drop(clients[1]);
 	clients[1] = client(2);
 	i = accepted();
@@ -685,7 +683,7 @@ static void heals(void)
 	CHECK(stats().connections == 0 && stats().stale_token == 0);
 }
 
-/* Sockets and files of others are passed on. */
+/* Other files and sockets of other families are passed on. */
 static void other_families(void)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
@@ -697,7 +695,7 @@ static void other_families(void)
 
 	CHECK(pipe(pipes) == 0);
 	CHECK(close_it(pipes[0]) == 0 && close_it(pipes[1]) == 0);
-	/* an abstract name */
+	/* An abstract name. */
 	snprintf(un.sun_path + 1, sizeof(un.sun_path) - 1, "tcl-%d", getpid());
 	local = socket(AF_UNIX, SOCK_STREAM, 0);
 	CHECK(bind(local, (struct sockaddr *)&un, sizeof(un)) == 0);
@@ -711,11 +709,11 @@ static void other_families(void)
 			CHECK(close_it(far) == 0);
 	}
 	CHECK(stats().connections == 0 && stats().admitted == admitted);
-	/* an IPv4 peer of an IPv6 socket is an IPv4 source */
+	/* An IPv4 peer of an IPv6 socket is an IPv4 source. */
 	local = socket(AF_INET6, SOCK_STREAM, 0);
 	if(local < 0 || bind(local, (struct sockaddr *)&in6, sizeof(in6)) != 0) {
 		CHECK(errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL);
-		return; /* a machine without IPv6 */
+		return; /* The machine has no IPv6. */
 	}
 	CHECK(listen(local, 8) == 0);
 	CHECK(getsockname(local, (struct sockaddr *)&in6, &length) == 0);
@@ -733,7 +731,7 @@ static void other_families(void)
 	CHECK(close_it(far) == 0 && count_of(7) == 0);
 }
 
-/* Against a count of our own. */
+/* Compares random opens and closes with a separate count. */
 static void many_at_random(int steps)
 {
 	enum
@@ -778,7 +776,7 @@ static void many_at_random(int steps)
 	CHECK(stats().connections == 0);
 }
 
-static void takes_off_what_it_counted(void)
+static void detach_releases_all_counts(void)
 {
 	uint64_t admitted;
 	int fds[2], clients[2], i;
@@ -814,7 +812,7 @@ int main(int argc, char **argv)
 	char error[300] = "";
 
 	CHECK(argc == 3);
-	alarm(60); /* whatever waits, waits no longer */
+	alarm(60); /* Ends a wait without end. */
 	find_library(argv[1]);
 	start_listener();
 	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_EINIT);
@@ -836,7 +834,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s\n", error);
 	entries_are_changed();
 #ifdef TAKES_ADDRESS
-	/* from here on; it keeps them beyond the end */
+	/* The program has the addresses from here on, and keeps them after the
+	 * functions are restored. */
 	close_it = close;
 	accept_it = accept;
 #endif
@@ -852,14 +851,14 @@ int main(int argc, char **argv)
 	counts_and_rejects();
 	limits_with_more_files_later();
 	goes_on_after_rejections();
-	only_here();
-	heals();
+	only_one_process_counts();
+	unseen_close_is_corrected_on_reuse();
 	other_families();
 	many_at_random(atoi(argv[2]));
 	entries_are_changed();
-	takes_off_what_it_counted();
+	detach_releases_all_counts();
 
-	/* and all over again, now that the dynamic linker has seen the calls */
+	/* The same again, now that the dynamic linker has resolved the calls. */
 	at_first = entries_now();
 	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_OK);
 	passes_on_until_activated();

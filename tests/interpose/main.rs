@@ -167,7 +167,10 @@ fn unsupported_executables_are_refused_by_name() {
         (&["-DNO_CLOSE"], "close"),
         (&["-DCLOSE_OF_ITS_OWN"], "close"),
         (&["-DCLOSE_IN_DATA"], "unsupported relocation"),
-        (&["-DCLOSE_IN_DATA", "-fno-plt", NOW], "unsupported relocation"),
+        (
+            &["-DCLOSE_IN_DATA", "-fno-plt", NOW],
+            "unsupported relocation",
+        ),
     ] {
         let program = Program::compile("refused.c", flags);
         run(program.command().arg(word));

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A library before the C library: accepted connections get the numbers that a program
- * chooses. So it has descriptors that its limit of open files does not allow. */
+/* A library that precedes the C library: accepted connections get the descriptors that
+ * the program chooses, even those that its limit of open files does not allow. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
-/* The next accepted connection gets this number, the one after it the next; 0: the
- * number that the system gives. */
+/* The descriptor of the next accepted connection. It increases with each connection.
+ * 0: the system chooses. */
 int next_number;
 
 static struct

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Programs that cannot be interposed on: by what they are compiled with, argv[1] is
- * in the sentence that says why. */
+/* Programs that cannot be interposed on, depending on the flags of the compiler. The
+ * error must contain argv[1]. */
 
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 #include "tcp_conn_limit.h"
 
 #ifdef CLOSE_IN_DATA
-/* a relocation of another type: whoever calls by it would pass us by */
+/* A relocation of another type: calls through it would not reach the replacement. */
 struct functions
 {
 	int (*close)(int);

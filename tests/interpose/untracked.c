@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A host without hooks that has descriptors which are not tracked. Their numbers come
- * from numbers.c. */
+/* A host without hooks that has untracked descriptors. Their numbers come from
+ * numbers.c. */
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -131,7 +131,7 @@ static void ended(struct connection one)
 	CHECK(syscall(SYS_close, one.client) == 0);
 }
 
-/* As the module does it: the host's list of connections, by their descriptors. */
+/* Audits the host's list of connections by their descriptors, as the module does. */
 static struct tcl_audit_sums audited(const struct connection *list, int count)
 {
 	struct tcl_audit *audit = tcl_audit_begin(count);
@@ -175,7 +175,7 @@ static void policy_is_admit(void)
 			"many other open files: admitted 4 connections uncounted and rejected "
 			"0; raise tcp_max_connections or attach via hooks");
 	CHECK(level == TCL_LOG_WARN);
-	/* at the limit with those that are counted */
+	/* The counted connections alone reach the limit. */
 	next_number = 0;
 	third = admitted();
 	next_number = FIRST_UNTRACKED + 4;
@@ -201,10 +201,17 @@ static void policy_is_reject(void)
 	CHECK(stats().rejected == 2 && stats().untracked_rejected == 2);
 	CHECK(stats().full_rejected == 0 && stats().errors == 0);
 	logged_after_an_interval(
+<<<<<<< HEAD
 			"file descriptors from 66536 up are not tracked, and TCP main has too "
 			"many other open files: admitted 0 connections uncounted and rejected "
 			"2; raise tcp_max_connections or attach via hooks");
 	/* lower numbers are not affected */
+=======
+			"file descriptors from 66536 on are not tracked, TCP main has too "
+			"many other open files: 0 connections admitted uncounted, 2 "
+			"rejected; raise tcp_max_connections, or attach by hooks");
+	/* Lower numbers are not affected. */
+>>>>>>> 05ea38e (tests: Write the comments of the C test programs as sentences)
 	next_number = FIRST_UNTRACKED - 1;
 	list[1] = admitted();
 	CHECK(stats().connections == 2);
