@@ -201,17 +201,10 @@ static void policy_is_reject(void)
 	CHECK(stats().rejected == 2 && stats().untracked_rejected == 2);
 	CHECK(stats().full_rejected == 0 && stats().errors == 0);
 	logged_after_an_interval(
-<<<<<<< HEAD
 			"file descriptors from 66536 up are not tracked, and TCP main has too "
 			"many other open files: admitted 0 connections uncounted and rejected "
 			"2; raise tcp_max_connections or attach via hooks");
-	/* lower numbers are not affected */
-=======
-			"file descriptors from 66536 on are not tracked, TCP main has too "
-			"many other open files: 0 connections admitted uncounted, 2 "
-			"rejected; raise tcp_max_connections, or attach by hooks");
 	/* Lower numbers are not affected. */
->>>>>>> 05ea38e (tests: Write the comments of the C test programs as sentences)
 	next_number = FIRST_UNTRACKED - 1;
 	list[1] = admitted();
 	CHECK(stats().connections == 2);

@@ -199,7 +199,7 @@ impl Run {
         let start = |&sources| Child::start(&Job::Walks(Walks { sources }));
         let mut children: Vec<Child> = sizes.iter().map(start).collect::<Result<_>>()?;
         for pass in 0..self.plan.passes {
-            self.say_pass("walks", pass);
+            self.report_pass("walks", pass);
             for child in &mut children {
                 self.record.walks.extend(child.pass()?);
             }
