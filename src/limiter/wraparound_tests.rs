@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The model of `tests/oracle/` where only the crate itself can go: with a hash that
-//! lets sources collide, and with counters about to begin anew.
+//! Tests that need access to the inside of the crate: the oracle of `tests/oracle/` with a
+//! hash that makes sources collide, and counters that are about to wrap around.
 
 #![forbid(unsafe_code)]
 
@@ -47,14 +47,14 @@ fn tallies(limiter: &Limiter) -> impl Iterator<Item = &AtomicU64> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// All sources want the same few places.
+    /// All sources compete for the same few slots.
     #[test]
     fn colliding_sources(operations in operations(40, 600), pairs in 1..8u64) {
         let limiter = Limiter::new(10, 0, PrefixLengths::DEFAULT).unwrap();
         agree(&limiter.with_weak_hash(pairs), &operations, Room::LITTLE);
     }
 
-    /// With the other way to compare sources.
+    /// IPv6 sources need both words to be compared.
     #[test]
     fn colliding_sources_of_long_prefixes(operations in operations(40, 600), pairs in 1..8u64) {
         let prefixes = PrefixLengths::new(32, 128).unwrap();
@@ -62,11 +62,12 @@ proptest! {
         agree(&limiter.with_weak_hash(pairs), &operations, Room::LITTLE);
     }
 
-    /// The 64 bit numbers begin anew on the way, and so does that of the resets.
+    /// The totals, which have 64 bits, wrap around during the test, and so does the
+    /// number of resets.
     #[test]
-    fn numbers_begin_anew(operations in operations(6, 600), before in 0..30u64) {
+    fn counters_wrap_around(operations in operations(6, 600), before in 0..30u64) {
         let limiter = Limiter::new(600, 0, PrefixLengths::DEFAULT).unwrap();
-        // statistics, here and below: there is one thread
+        // Relaxed, here and below: there is one thread.
         for number in tallies(&limiter) {
             number.store(u64::MAX - before, Ordering::Relaxed);
         }
@@ -77,27 +78,27 @@ proptest! {
     }
 }
 
-/// Thousands of sources have the same place, one after the other. The tokens of the
-/// last 4,095 are all told apart from that of the present one.
+/// Thousands of sources take the same slot, one after the other. The tokens of the last
+/// 4,095 of them all differ from the current token.
 #[test]
-fn epochs_begin_anew() {
+fn epochs_wrap_around() {
     const EPOCHS: usize = 4_096;
     let limiter = Limiter::new(1, 0, PrefixLengths::DEFAULT).unwrap();
     let limiter = limiter.with_weak_hash(1);
-    // seven of the eight places
+    // Fill seven of the eight slots.
     for n in 0..7 {
         limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
     }
     let mut tokens: Vec<Token> = Vec::new();
     let mut last: HashMap<u64, usize> = HashMap::new();
-    let mut places = Vec::new();
+    let mut slots = Vec::new();
     for turn in 0..3 * EPOCHS {
         let source = source(1_000 + turn as u32);
         let token = limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
         if let Some(before) = last.insert(token.to_bits(), turn) {
             assert_eq!(turn - before, EPOCHS, "the same token too soon");
         }
-        // some of those before it, near and far
+        // Recent and old tokens.
         let ages = [1, 2, 3, 1_023, 1_024, 2_047, 2_048, 2_049, EPOCHS - 1];
         for age in ages.into_iter().filter(|age| *age <= turn) {
             let stale = tokens[turn - age];
@@ -106,11 +107,11 @@ fn epochs_begin_anew() {
                 Err(StaleToken),
                 "{age}"
             );
-            assert_eq!(limiter.table().held(places[turn - age]), None, "{age}");
+            assert_eq!(limiter.table().held(slots[turn - age]), None, "{age}");
         }
         assert_eq!(limiter.get(source).connections, 1);
         tokens.push(token);
-        places.push(limiter.table().find(source).unwrap());
+        slots.push(limiter.table().find(source).unwrap());
         limiter.closed(Worker::ACCEPTOR, token).unwrap();
     }
     assert_eq!(last.len(), EPOCHS);
@@ -125,16 +126,16 @@ fn rules(texts: &[&str]) -> RuleSet {
     builder.build().unwrap()
 }
 
-/// A source's rule is kept by its number, with 16 bits of the generation. After
-/// 65,536 loads it is not taken for that of the same number in the rules in force.
+/// The rule of a source is cached by its number, with 16 bits of the generation. After
+/// 65,536 loads it is not mistaken for the active rule with the same number.
 #[test]
-fn generations_of_rules_begin_anew() {
+fn generations_of_rules_wrap_around() {
     let limiter = Limiter::new(10, 0, PrefixLengths::DEFAULT).unwrap();
     let sets = [
         rules(&["10.0.0.0/8=1"]),
         rules(&["9.0.0.0/8=1", "10.0.0.0/8=2"]),
     ];
-    // a source for each of the first generations, which has its rule kept then
+    // In each of the first generations, a source has its rule cached.
     for n in 0..8 {
         limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
         limiter.set_rules(&sets[0]).unwrap();
@@ -144,25 +145,25 @@ fn generations_of_rules_begin_anew() {
     for loaded in 9..=65_550 {
         limiter.set_rules(&sets[1]).unwrap();
         let generation = generation.load(Ordering::Relaxed);
-        assert_ne!(generation as u16, 0, "stands for unused memory");
+        assert_ne!(generation as u16, 0, "0 means unused memory");
         assert_eq!(limiter.rules_loaded(), loaded);
-        // those of the first generations are numbers of rules again
+        // The 16 bits of the first generations occur again.
         if loaded >= 65_536 {
             assert!((0..8).all(|n| limiter.check(source(n)).is_ok()), "{loaded}");
         }
     }
 }
 
-/// Rules are loaded at the turn of the 16 bits while another thread checks: whatever
-/// that keeps meanwhile is cleared before the number of its generation returns.
+/// Rules are loaded when the 16 bits wrap around, while another thread checks. Rules that
+/// this thread caches meanwhile are cleared before the number of their generation recurs.
 #[test]
-fn kept_rules_do_not_outlive_the_turn() {
+fn cached_rules_are_cleared_when_generations_wrap_around() {
     const SOURCES: u32 = 20_000;
     let limiter = Limiter::new(4 * SOURCES, 0, PrefixLengths::DEFAULT).unwrap();
     for n in 0..SOURCES {
         limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
     }
-    // rule 0 admits no second connection of 10/8, then none of 9/8
+    // Rule 0 rejects a second connection from 10/8 at first, and later one from 9/8.
     let strict = rules(&["10.0.0.0/8=1"]);
     let wide = rules(&["9.0.0.0/8=1", "10.0.0.0/8=1000"]);
     let generation = &limiter.region().header().settings.rules_generation;
@@ -183,24 +184,24 @@ fn kept_rules_do_not_outlive_the_turn() {
             scope.spawn(|| {
                 for n in (0..SOURCES).cycle() {
                     let _ = limiter.check(source(n)).is_ok();
-                    // Relaxed: ends the loop, nothing is read after it
+                    // Relaxed: it only ends the loop.
                     if done.load(Ordering::Relaxed) {
                         break;
                     }
                 }
             });
-            // begins when the checker has kept a good part
+            // Wait until the checker has cached half of the rules.
             while kept_for(0xffff) < SOURCES as usize / 2 {
                 std::hint::spin_loop();
             }
             limiter.set_rules(&strict).unwrap();
             done.store(true, Ordering::Relaxed);
         });
-        // half a turn later, the second clearing
+        // Half a cycle later comes the second clearing.
         generation.store((turn + 1) << 16 | 0x7fff, Ordering::SeqCst);
         limiter.set_rules(&strict).unwrap();
-        assert_eq!(kept_for(0xffff), 0, "kept beyond the second clearing");
-        // and when the number returns, under other rules
+        assert_eq!(kept_for(0xffff), 0, "cached beyond the second clearing");
+        // The number recurs, with other rules.
         generation.store((turn + 1) << 16 | 0xfffe, Ordering::SeqCst);
         limiter.set_rules(&wide).unwrap();
         let wrong = (0..SOURCES).filter(|&n| limiter.check(source(n)).is_err());
@@ -208,9 +209,9 @@ fn kept_rules_do_not_outlive_the_turn() {
     }
 }
 
-/// The clearing of kept rules gives no memory to slots that were never used.
+/// Clearing the cached rules does not allocate memory for slots that were never used.
 #[test]
-fn the_turn_leaves_unused_details_untouched() {
+fn wrap_around_leaves_unused_details_untouched() {
     let limiter = Limiter::new(200_000, 0, PrefixLengths::DEFAULT).unwrap();
     let generation = &limiter.region().header().settings.rules_generation;
     generation.store(0xffff, Ordering::Relaxed);
@@ -244,13 +245,13 @@ fn resident_bytes(address: usize) -> usize {
     panic!("no mapping at {address:#x}");
 }
 
-/// Addresses /12 apart take the same slot one after the other, in every epoch: none is
-/// given the rejections of the one before.
+/// Addresses that differ in bits 20 to 31 take the same slot one after the other, in every
+/// epoch. No source gets the rejections of the previous one.
 #[test]
 fn details_of_neighbours_are_kept_apart() {
     let limiter = Limiter::new(1, 1, PrefixLengths::DEFAULT).unwrap();
     let limiter = limiter.with_weak_hash(1);
-    // seven of the eight slots
+    // Fill seven of the eight slots.
     for n in 0..7 {
         limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
     }
@@ -267,13 +268,13 @@ fn details_of_neighbours_are_kept_apart() {
         }
         limiter.closed(Worker::ACCEPTOR, token).unwrap();
         let epoch = limiter.table().find(v4(address)).unwrap().control.epoch();
-        // the next epoch differs in these bits
+        // The next epoch differs in these bits.
         address ^= (epoch ^ (epoch + 1)) << 20;
     }
 }
 
-/// A source that returns to a crowded bucket moves to its other one, and what is known
-/// of it moves along.
+/// A source that returns to a crowded bucket moves to its other bucket, and its history
+/// moves with it.
 #[test]
 fn history_moves_with_the_source() {
     let bucket_of = |at: crate::table::SlotRef| at.slot / SLOTS_PER_BUCKET;
@@ -292,7 +293,7 @@ fn history_moves_with_the_source() {
         let known = limiter.get(mover);
         let before = limiter.table().find(mover).unwrap();
         limiter.closed(Worker::ACCEPTOR, token).unwrap();
-        // others take the rest of its bucket, and then all have connections
+        // Other sources take the rest of its bucket, and then all have connections.
         let others: Vec<_> = (1..)
             .map(source)
             .filter(|&other| {
@@ -311,14 +312,14 @@ fn history_moves_with_the_source() {
         assert_ne!(bucket_of(after), bucket_of(before), "turn {turn}");
         assert_eq!(limiter.get(mover), known, "turn {turn}");
         watch.tick(&limiter, 101, 60, &mut |_| notices += 1);
-        assert_eq!(notices, 1, "nothing was rejected since");
+        assert_eq!(notices, 1, "no connection was rejected since");
         limiter.closed(Worker::ACCEPTOR, token).unwrap();
     }
 }
 
-/// The same at the end of the 32 bits, where the halves must go on taking turns.
+/// The generation wraps around at the end of its 32 bits, and the halves still alternate.
 #[test]
-fn numbers_of_rule_loads_begin_anew() {
+fn rule_generation_wraps_around() {
     let limiter = Limiter::new(10, 0, PrefixLengths::DEFAULT).unwrap();
     let generation = &limiter.region().header().settings.rules_generation;
     generation.store(u32::MAX - 9, Ordering::Relaxed);
@@ -332,9 +333,10 @@ fn numbers_of_rule_loads_begin_anew() {
     }
 }
 
-/// The 32 bit numbers of one source: they begin anew, and nothing else changes.
+/// The rejections of one source, which have 32 bits, wrap around; totals and counts stay
+/// right.
 #[test]
-fn rejections_of_a_source_begin_anew() {
+fn rejections_of_a_source_wrap_around() {
     let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
     limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
     let reject = || {
@@ -351,9 +353,10 @@ fn rejections_of_a_source_begin_anew() {
     assert_eq!(limiter.totals().rejected, 4);
 }
 
-/// A cell that is full, which takes damage: no panic, and the limit holds until then.
+/// A cell holds the highest number, which happens only in damaged memory: sums do not
+/// panic, and the limit still rejects.
 #[test]
-fn a_cell_at_the_highest_number() {
+fn cell_at_the_highest_number_does_not_panic() {
     let limiter = Limiter::new(10, i32::MAX - 1, PrefixLengths::DEFAULT).unwrap();
     for worker in 0..ROWS as u32 {
         limiter.opened(Worker::new(worker), source(1), 0).unwrap();
