@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Region`]: one mapping, where each part lies in it, and all pointer arithmetic;
-//! [`SharedWords`]: a mapping of words alone.
+//! [`Region`]: the shared mapping, the offset of each part in it, and all pointer
+//! arithmetic. [`SharedWords`]: a mapping that holds only words.
 
 mod huge;
 
@@ -13,12 +13,12 @@ use std::io;
 use super::layout::{ACCEPTOR_ROW, Bucket, Detail, Geometry, Header, MAX_RULES, ROWS, RuleEntry};
 use crate::shared::sync::{AtomicI32, AtomicU64, Ordering};
 
-/// At most this much is populated: the buckets of 19 million connections. A page of 4 KiB
-/// takes a microsecond or a few, so this bounds the start of the process that accepts to
-/// about a second. What lies beyond is allocated as it is touched.
+/// At most this many bytes are populated: the buckets of 19 million connections. A page of
+/// 4 KiB takes one to a few microseconds, so this bounds the start of the accepting process
+/// to about a second. Pages beyond are allocated when they are touched.
 const MAX_POPULATED: usize = 1 << 30;
 
-/// The smallest page. Larger ones are touched more than once.
+/// Bytes of the smallest page. Larger pages are touched more than once.
 const PAGE: usize = 4096;
 
 impl Geometry {
@@ -32,7 +32,7 @@ impl Geometry {
 
     fn details_at(self) -> usize {
         let cells = (ROWS - 1) * self.slots() * size_of::<AtomicI32>();
-        // see `Detail` on cache lines
+        // Aligned to a cache line, see `Detail`.
         (self.cells_at() + cells).next_multiple_of(align_of::<Bucket>())
     }
 
@@ -42,8 +42,8 @@ impl Geometry {
         self.cells_at().min(MAX_POPULATED)
     }
 
-    /// Bytes from the start of the mapping that huge pages may hold: what is populated,
-    /// rounded up, if that fills one.
+    /// Bytes from the start of the mapping that may be in huge pages: the populated bytes,
+    /// rounded up, or 0 if they do not fill one huge page.
     fn huge(self) -> usize {
         match self.populated() {
             ..huge::PAGE => 0,
@@ -61,7 +61,7 @@ impl Geometry {
     }
 }
 
-/// Why there is no mapping: the system refused to map so many bytes.
+/// The system refused to map this many bytes, with this error.
 #[derive(Debug)]
 pub(crate) struct RegionError(usize, std::io::Error);
 
@@ -73,23 +73,24 @@ impl fmt::Display for RegionError {
 }
 
 /// An anonymous mapping that all processes forked after its creation share. Its pages are
-/// zero, and each takes memory at its first use.
+/// zero, and each page takes memory when it is first used.
 struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
 }
 
-// SAFETY: the Mapping alone owns its memory; it hands out only shared references to
+// SAFETY: only the Mapping owns its memory, and it hands out only shared references to
 // atomics.
 unsafe impl Send for Mapping {}
-// SAFETY: as above.
+// SAFETY: only the Mapping owns its memory, and it hands out only shared references to
+// atomics, which any thread may use.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `bytes` bytes, at `hint` if these addresses are free and it is not null.
+    /// Maps `bytes` bytes, at `hint` if it is not null and the addresses are free.
     fn create(bytes: usize, hint: *mut c_void) -> Result<Mapping, RegionError> {
-        // SAFETY: a new anonymous mapping touches no existing memory. Without MAP_FIXED
-        // it replaces nothing, even if the hint is in use by now.
+        // SAFETY: a new anonymous mapping touches no existing memory. Without MAP_FIXED it
+        // replaces no other mapping, even if the hint is in use by now.
         let base = unsafe {
             libc::mmap(
                 hint,
@@ -113,28 +114,28 @@ impl Mapping {
     ///
     /// # Safety
     ///
-    /// `T` consists of atomics for which zeroed memory is valid. The items are in
-    /// bounds, and every use of these bytes is as items of type `T`.
+    /// `T` must consist of atomics for which zeroed memory is valid. The items must be
+    /// aligned and in bounds, and these bytes must be used only as items of type `T`.
     #[inline]
     unsafe fn slice<T>(&self, at: usize, count: usize) -> &[T] {
         debug_assert!(at.is_multiple_of(align_of::<T>()));
         debug_assert!(at + count * size_of::<T>() <= self.bytes);
-        // SAFETY: in bounds and aligned by the caller's arithmetic (asserted above);
-        // valid as the caller promises; alive as long as the mapping, which is as
-        // long as `self`.
+        // SAFETY: the caller guarantees that the items are aligned and in bounds (also
+        // asserted above) and valid as `T`. The memory stays mapped as long as `self`
+        // lives, and the reference borrows from `self`.
         unsafe { core::slice::from_raw_parts(self.base.add(at).cast::<T>().as_ptr(), count) }
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: base and length are those that mmap gave to `create`, and no
-        // reference into the mapping outlives `self`.
+        // SAFETY: `create` got this base and length from mmap, and no reference into the
+        // mapping outlives `self`.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
     }
 }
 
-/// Words, at first 0, that all processes forked after their creation share.
+/// Words that all processes forked after their creation share. They are 0 at first.
 pub(crate) struct SharedWords {
     mapping: Mapping,
     count: usize,
@@ -142,15 +143,15 @@ pub(crate) struct SharedWords {
 
 impl SharedWords {
     pub(crate) fn create(count: usize) -> Result<SharedWords, RegionError> {
-        // A size that does not fit is one that the system refuses.
+        // A size that overflows becomes one that the system refuses.
         let mapping = Mapping::create(count.saturating_mul(size_of::<AtomicU64>()), null_mut())?;
         Ok(SharedWords { mapping, count })
     }
 
     #[inline]
     pub(crate) fn words(&self) -> &[AtomicU64] {
-        // SAFETY: AtomicU64 is an atomic, for which zeroed memory is valid; the
-        // mapping has this size and is used as words only.
+        // SAFETY: AtomicU64 is an atomic, for which zeroed memory is valid. The mapping
+        // holds this many words and is used only as words.
         unsafe { self.mapping.slice(0, self.count) }
     }
 }
@@ -174,15 +175,15 @@ impl Region {
         Ok(region)
     }
 
-    /// Lets the system use huge pages for what is populated, where the administrator
-    /// has allowed them for shared memory. Not for the rest: that is allocated while
-    /// connections come, and to clear, or first to assemble, 2 MiB then would stop TCP
-    /// main for longer than a small page does.
+    /// Lets the system use huge pages for the populated bytes, if the administrator has
+    /// allowed huge pages for shared memory. The rest gets small pages, because it is
+    /// allocated while connections arrive: clearing 2 MiB, or assembling them first, would
+    /// stop TCP main for longer than a small page does.
     fn advise_huge(&self) {
         let bytes = self.geometry.huge();
         if bytes > 0 {
-            // SAFETY: a part of the mapping. The advice changes none of its bytes; where
-            // the system does not know it, pages stay small.
+            // SAFETY: this is a part of the mapping, and the advice does not change its
+            // bytes. A system that does not know the advice keeps small pages.
             unsafe {
                 libc::madvise(
                     self.mapping.base.as_ptr().cast(),
@@ -193,30 +194,31 @@ impl Region {
         }
     }
 
-    /// Bytes of the mapping that are in huge pages; 0 as well where /proc does not show
-    /// it. Reads a file.
+    /// Bytes of the mapping that are in huge pages, or 0 if /proc does not show it. Reads
+    /// a file.
     pub(crate) fn huge_bytes(&self) -> u64 {
         if self.geometry.huge() == 0 {
             return 0;
         }
-        // The system reports what this process has touched, so touch all that may be.
+        // The system reports only pages that this process has touched, so touch every
+        // page that may be huge.
         self.touch(huge::PAGE);
         let start = self.mapping.base.as_ptr().addr();
         let smaps = std::fs::read("/proc/self/smaps").unwrap_or_default();
         huge::mapped(&smaps, start..start + self.geometry.bytes())
     }
 
-    /// Allocates header and buckets, up to [`MAX_POPULATED`] bytes, on the memory node
-    /// of this CPU, and maps them in this process. Changes no data.
+    /// Allocates header and buckets, up to [`MAX_POPULATED`] bytes, on the memory node of
+    /// this CPU, and maps them in this process. Does not change data.
     ///
     /// # Errors
     ///
-    /// The system's error. Nothing depends on it: pages that are missing are allocated
-    /// when they are first touched.
+    /// The system's error. The region still works: missing pages are allocated when they
+    /// are first touched.
     pub(crate) fn populate(&self) -> io::Result<()> {
         let bytes = self.geometry.populated();
         let base = self.mapping.base.as_ptr().cast();
-        // SAFETY: a part of the mapping. The advice changes none of its bytes.
+        // SAFETY: this is a part of the mapping, and the advice does not change its bytes.
         if unsafe { libc::madvise(base, bytes, libc::MADV_POPULATE_WRITE) } == 0 {
             return Ok(());
         }
@@ -230,37 +232,38 @@ impl Region {
         }
     }
 
-    /// Touches one word in every `step` bytes of what is populated, as a write does,
-    /// and changes none.
+    /// Touches one word in every `step` populated bytes as a write does, without changing
+    /// it.
     fn touch(&self, step: usize) {
         let bytes = self.geometry.populated() - self.geometry.buckets_at();
         let buckets = &self.buckets()[..bytes / size_of::<Bucket>()];
         // The last bucket may lie on a page that the steps do not reach.
         let touched = buckets.iter().step_by(step / size_of::<Bucket>());
         for bucket in touched.chain(buckets.last()) {
-            // At most replaces 0 by 0, in one atomic step: no other process can see it
-            // or lose a write to it. Relaxed: it publishes nothing. An addition of 0
-            // would not do, since compilers make a mere load of it.
+            // This at most replaces 0 with 0 in one atomic step, so no other process can
+            // see it or lose a write to it. Relaxed: it does not publish other memory. An
+            // addition of 0 would not work, since compilers turn it into a mere load.
             let word = &bucket.slots[0].word;
             let _ = word.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    /// Bytes of address space for sources, without those for rules.
+    /// Bytes of address space for sources, without the rules.
     pub(crate) fn table_bytes(&self) -> usize {
         self.geometry.rules_at()
     }
 
     #[inline]
     pub(crate) fn header(&self) -> &Header {
-        // SAFETY: the mapping begins with a Header, which consists of atomics, for
-        // which zeroed memory is valid.
+        // SAFETY: the mapping begins with a Header, which consists of atomics for which
+        // zeroed memory is valid.
         unsafe { self.mapping.base.cast::<Header>().as_ref() }
     }
 
     #[inline]
     pub(crate) fn buckets(&self) -> &[Bucket] {
-        // SAFETY: Bucket consists of atomics, for which zeroed memory is valid.
+        // SAFETY: Bucket consists of atomics for which zeroed memory is valid. Offset and
+        // length are those that Geometry gives to the buckets.
         unsafe { self.slice(self.geometry.buckets_at(), self.geometry.buckets) }
     }
 
@@ -270,13 +273,15 @@ impl Region {
         assert!(row != ACCEPTOR_ROW && row < ROWS);
         let slots = self.geometry.slots();
         let at = self.geometry.cells_at() + (row - 1) * slots * size_of::<AtomicI32>();
-        // SAFETY: AtomicI32 is an atomic, for which zeroed memory is valid.
+        // SAFETY: AtomicI32 is an atomic for which zeroed memory is valid. Offset and length
+        // are those that Geometry gives to this row, since `row` is in range.
         unsafe { self.slice(at, slots) }
     }
 
     #[inline]
     pub(crate) fn details(&self) -> &[Detail] {
-        // SAFETY: Detail consists of atomics, for which zeroed memory is valid.
+        // SAFETY: Detail consists of atomics for which zeroed memory is valid. Offset and
+        // length are those that Geometry gives to the details.
         unsafe { self.slice(self.geometry.details_at(), self.geometry.slots()) }
     }
 
@@ -284,8 +289,8 @@ impl Region {
     pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {
         let half = MAX_RULES * size_of::<RuleEntry>();
         [0, half].map(|offset| {
-            // SAFETY: RuleEntry consists of atomics, for which zeroed memory is
-            // valid.
+            // SAFETY: RuleEntry consists of atomics for which zeroed memory is valid. Offset
+            // and length are those that Geometry gives to this half.
             unsafe { self.slice(self.geometry.rules_at() + offset, MAX_RULES) }
         })
     }
@@ -294,11 +299,12 @@ impl Region {
     ///
     /// # Safety
     ///
-    /// `T` consists of atomics for which zeroed memory is valid, and nothing else
-    /// is ever made of these bytes: [`Geometry`] gives each array its own.
+    /// `T` must consist of atomics for which zeroed memory is valid. `at` and `count` must
+    /// be those of an array of `T` in [`Geometry`], which gives each array its own bytes.
     #[inline]
     unsafe fn slice<T>(&self, at: usize, count: usize) -> &[T] {
-        // SAFETY: in bounds by Geometry's arithmetic; the rest as the caller promises.
+        // SAFETY: the arithmetic of Geometry keeps each array aligned, in bounds and apart
+        // from the others, and the caller guarantees that zeroed memory is a valid `T`.
         unsafe { self.mapping.slice(at, count) }
     }
 }
@@ -308,20 +314,20 @@ mod tests {
     use super::*;
 
     impl Region {
-        /// The system cannot give memory for the second page from here on: it is one of
-        /// an empty file.
+        /// Makes the second page impossible to allocate, by mapping an empty file there.
         pub(crate) fn make_unpopulatable(&self) {
-            // SAFETY: a new file; its name is a string.
+            // SAFETY: the name is a string that ends with NUL.
             let file = unsafe { libc::memfd_create(c"empty".as_ptr(), libc::MFD_CLOEXEC) };
             assert!(file >= 0);
             let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-            // SAFETY: replaces a page of the mapping, in which no reference is used again.
+            // SAFETY: this replaces a page of the mapping, and no reference into that page is
+            // used again.
             let page = unsafe {
                 let page = self.mapping.base.as_ptr().add(PAGE).cast();
                 libc::mmap(page, PAGE, access, kind | libc::MAP_FIXED, file, 0)
             };
             assert_ne!(page, libc::MAP_FAILED);
-            // SAFETY: opened above; the mapping does not need it.
+            // SAFETY: the descriptor was opened above, and the mapping does not need it.
             unsafe { libc::close(file) };
         }
 
@@ -330,7 +336,7 @@ mod tests {
             let bytes = self.geometry.bytes();
             let mut pages = vec![0; bytes.div_ceil(PAGE)];
             let base = self.mapping.base.as_ptr().cast();
-            // SAFETY: the mapping, and a byte for each of its pages.
+            // SAFETY: the range is the mapping, and `pages` has a byte for each of its pages.
             let done = unsafe { libc::mincore(base, bytes, pages.as_mut_ptr()) };
             assert_eq!(done, 0);
             pages.iter().map(|page| page & 1 != 0).collect()
@@ -350,7 +356,8 @@ mod tests {
             let pages = region.allocated();
             let populated = region.geometry.cells_at().div_ceil(PAGE);
             assert!(pages[..populated].iter().all(|&page| page));
-            // A page of 2 MiB, where the system gives such to all, reaches further.
+            // A huge page reaches up to 2 MiB further, if the system gives them to all
+            // mappings.
             let beyond = &pages[populated + (2 << 20) / PAGE..];
             assert!(!beyond.iter().any(|&page| page));
             assert_eq!(region.header().settings.limit.load(Ordering::Relaxed), 7);
@@ -382,7 +389,7 @@ mod tests {
 
     #[test]
     fn large_tables_begin_at_a_huge_page() {
-        // Another test may map something there first, but not each time.
+        // Another test may map something at these addresses first, but not every time.
         assert!((0..100).any(|_| {
             let geometry = Geometry::for_connections(1_000_000).unwrap();
             let region = Region::create(geometry).unwrap();
@@ -396,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_pages_are_those_the_system_gives() {
+    fn huge_bytes_follow_the_system_setting() {
         let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
         let setting = setting.unwrap_or_default();
         let allowed = ["[advise]", "[always]", "[force]", "[within_size]"];
@@ -406,7 +413,7 @@ mod tests {
         region.populate().unwrap();
         let bytes = region.huge_bytes();
         assert!(bytes <= region.geometry.bytes() as u64, "{bytes}");
-        // Where memory is scattered the system may have none to give.
+        // If memory is fragmented the system may have no huge page to give.
         assert!(is_allowed || bytes == 0, "{bytes}, {setting}");
 
         let small = Region::create(Geometry::for_connections(10_000).unwrap()).unwrap();
@@ -414,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn populate_reports_what_the_system_says() {
+    fn populate_returns_the_system_error() {
         let region = Region::create(Geometry::of_buckets(1_000)).unwrap();
         region.make_unpopulatable();
         let error = region.populate().unwrap_err();
@@ -422,11 +429,11 @@ mod tests {
     }
 
     #[test]
-    fn at_most_272_bytes_for_a_connection() {
-        // below a thousand the header and the few extra buckets weigh more
+    fn a_connection_takes_at_most_272_bytes() {
+        // Below a thousand the header and the extra buckets weigh more.
         for connections in [1_000, 2_048, 35_000, 1_000_000, 100_000_000] {
             let geometry = Geometry::for_connections(connections).unwrap();
-            // the rules' part is the same for any number of connections
+            // The rules take the same memory for any number of connections.
             let each = geometry.rules_at() as f64 / f64::from(connections);
             assert!(each <= 272.0, "{connections}: {each}");
         }
