@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A hash for models: the same in each run, and all sources meet.
+//! The hash under loom. It is the same in each run, and all sources share their buckets.
 
 #![forbid(unsafe_code)]
 

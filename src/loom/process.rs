@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The threads of a model as its processes. What a thread did before it was killed
-//! has happened for whoever sees that it is dead, as with processes and the kernel.
+//! Processes under loom: each thread stands for one. A thread that sees that another one is
+//! dead also sees everything the dead one did, as with processes and the kernel.
 
 #![forbid(unsafe_code)]
 
@@ -24,27 +24,27 @@ pub(crate) fn own_number() -> u32 {
 
 /// Whether the thread of this number was not killed.
 pub(crate) fn is_alive(thread: u32) -> bool {
-    // Acquire: see the module's documentation
+    // Acquire: see the module's documentation.
     DEAD.load(Ordering::Acquire) & 1 << thread == 0
 }
 
 loom::thread_local! {
-    /// Atomic operations of this thread until it is killed; `None`: it is not.
+    /// Atomic operations of this thread until it is killed; `None`: it is not killed.
     static STEPS_LEFT: Cell<Option<u32>> = Cell::new(None);
     static KILLED: Cell<bool> = Cell::new(false);
 }
 
-/// Runs `work`, and kills the thread after `steps` of its atomic operations: what it has
-/// not done by then it never does. `None` if it was killed.
+/// Runs `work`, and kills the thread after `steps` of its atomic operations: the rest of
+/// `work` has no effect. `None` if the thread was killed.
 pub fn killed_after<T>(steps: u32, work: impl FnOnce() -> T) -> Option<T> {
     STEPS_LEFT.with(|left| left.set(Some(steps)));
-    // nothing uses what the thread alone had in hand
+    // Unwind-safe: the values that only this thread had are not used again.
     let done = catch_unwind(AssertUnwindSafe(work));
     STEPS_LEFT.with(|left| left.set(None));
     match done {
         Ok(value) => Some(value),
         Err(_) if KILLED.with(Cell::get) => {
-            // Release: see the module's documentation
+            // Release: see the module's documentation.
             DEAD.fetch_or(1 << own_number(), Ordering::Release);
             None
         }
@@ -52,8 +52,8 @@ pub fn killed_after<T>(steps: u32, work: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// Called before each atomic operation of the library. `None` for a killed thread, which
-/// only runs its destructors.
+/// Must be called before each atomic operation of the library. `None` for a killed thread,
+/// which only runs its destructors.
 pub(crate) fn step() -> Option<()> {
     if KILLED.with(Cell::get) {
         return None;
@@ -61,7 +61,7 @@ pub(crate) fn step() -> Option<()> {
     STEPS_LEFT.with(|left| {
         if left.get() == Some(0) {
             KILLED.with(|killed| killed.set(true));
-            // not panic!: nothing is printed
+            // Not `panic!`, because that would print a message.
             resume_unwind(Box::new("killed"));
         }
         left.set(left.get().map(|steps| steps - 1));
@@ -69,7 +69,7 @@ pub(crate) fn step() -> Option<()> {
     Some(())
 }
 
-/// Always open: each thread is a process of its own here.
+/// Always admits a thread, because here each thread stands for a process.
 pub(crate) struct OneThread;
 
 /// See [`OneThread`].

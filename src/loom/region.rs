@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Region`] for models: the same parts, each of its own, since loom's atomics are
-//! no plain memory.
+//! [`Region`] under loom: the same parts, each in its own allocation, since loom's atomics
+//! are not plain memory.
 
 use core::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use std::io;
 use super::layout::{ACCEPTOR_ROW, Bucket, Detail, Geometry, Header, ROWS, RuleEntry};
 use crate::shared::sync::AtomicI32;
 
-/// There is always memory.
+/// This error never occurs: there is always memory.
 #[derive(Debug)]
 pub(crate) enum RegionError {}
 
@@ -18,7 +18,7 @@ impl fmt::Display for RegionError {
     }
 }
 
-/// Rules in each half: what models use.
+/// Rules in each half: as many as the scenarios use.
 const RULES: usize = 2;
 
 pub(crate) struct Region {
@@ -45,12 +45,12 @@ impl Region {
         })
     }
 
-    /// All of it is there from the start.
+    /// Does nothing: all memory is allocated from the start.
     pub(crate) fn populate(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// There are no pages.
+    /// Always 0: there are no pages.
     pub(crate) fn huge_bytes(&self) -> u64 {
         0
     }

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The atomics under loom, which tries the orders in which threads can take their
-//! steps, and the values that the memory model lets each load return.
+//! The atomics under loom. It tries the orders in which threads can take their steps, and
+//! the values that the memory model lets each load return.
 //!
-//! # What stands for `SeqCst`
+//! # How `SeqCst` is represented
 //!
-//! loom knows `SeqCst` as a fence only; an access it takes for `AcqRel`. So a
-//! `SeqCst` access is an `AcqRel` one here, and between two of them in one thread
-//! there is a `SeqCst` fence, which comes as late as it may: before the thread's
-//! next `SeqCst` access or its next write, whichever is first. That gives **total
-//! order** what it promises (`crate::shared::sync`), and not to accesses that do not ask for
-//! it: neither a write before a lone `SeqCst` load nor a weaker load after a
-//! `SeqCst` write is ordered.
+//! loom supports `SeqCst` only for fences; it treats a `SeqCst` access as `AcqRel`. So here
+//! a `SeqCst` access is an `AcqRel` access, and between two of them in one thread there is
+//! a `SeqCst` fence. The fence comes as late as possible: before the thread's next `SeqCst`
+//! access or its next write, whichever is first. That gives the guarantee of **total
+//! order** (`crate::shared::sync`), but not to accesses that do not ask for it: a write
+//! before a single `SeqCst` load is not ordered, and a weaker load after a `SeqCst` write
+//! is not either.
 //!
-//! It is a little more than the standard gives: the fence also orders what the
-//! thread did before it, so that a `Relaxed` load between two `SeqCst` accesses
-//! counts as `Acquire`, and a `Relaxed` write that follows a fence as `Release` of
-//! what was before the fence. An ordering that is too weak just there is not found.
+//! This is slightly stronger than the standard: the fence also orders the earlier
+//! operations of the thread. So a `Relaxed` load between two `SeqCst` accesses counts as
+//! `Acquire`, and a `Relaxed` write after a fence counts as `Release` of the operations
+//! before the fence. An ordering that is too weak exactly there is not found.
 
 #![forbid(unsafe_code)]
 
@@ -25,11 +25,12 @@ use super::Ordering;
 use crate::shared::process;
 
 loom::thread_local! {
-    /// A fence is owed to a `SeqCst` access of this thread.
+    /// This thread has made a `SeqCst` access, and the fence after it is still due.
     static FENCE_DUE: Cell<bool> = Cell::new(false);
 }
 
-/// Before an operation. `None` for a killed thread, which only runs its destructors.
+/// Must be called before an operation. `None` for a killed thread, which only runs its
+/// destructors.
 fn before(writes: bool, ordering: Ordering) -> Option<()> {
     process::step()?;
     let now = writes || ordering == Ordering::SeqCst;
@@ -39,14 +40,14 @@ fn before(writes: bool, ordering: Ordering) -> Option<()> {
     Some(())
 }
 
-/// After an operation that took place.
+/// Must be called after an operation that was executed.
 fn after(ordering: Ordering) {
     if ordering == Ordering::SeqCst {
         FENCE_DUE.with(|due| due.set(true));
     }
 }
 
-/// What loom is to take `ordering` for, if `total` is what it takes for `SeqCst`.
+/// The ordering to pass to loom: `total` if `ordering` is `SeqCst`, else `ordering`.
 fn weak(ordering: Ordering, total: Ordering) -> Ordering {
     if ordering == Ordering::SeqCst {
         total
@@ -57,14 +58,14 @@ fn weak(ordering: Ordering, total: Ordering) -> Ordering {
 
 macro_rules! atomic {
     ($name:ident, $number:ident) => {
-        /// As the one of this name in [`core::sync::atomic`].
+        /// Stands for the type of this name in [`core::sync::atomic`].
         #[derive(Debug, Default)]
         pub(crate) struct $name {
             word: loom::sync::atomic::$name,
             turn: loom::sync::atomic::AtomicU8,
         }
 
-        // each width is used with some of these only
+        // Each width uses only some of these.
         #[allow(dead_code)]
         impl $name {
             #[track_caller]
