@@ -65,8 +65,8 @@ impl Edge {
     ///
     /// # Safety
     ///
-    /// `room` must have been called last, for the same type and `count`. The type must
-    /// consist of integers, and `filled` values must have been written.
+    /// The last call of `room` must have been for as many bytes. The type must consist of
+    /// integers, and `filled` values must have been written.
     pub unsafe fn read<T>(&self, count: usize, filled: usize) -> Vec<T> {
         assert!(filled <= count, "{filled} of {count} written");
         let at = self.at(count * size_of::<T>());

@@ -161,8 +161,8 @@ static void rpc_fill(rpc_t *rpc, void *c)
 	if(rpc->scan(c, "d", &count) < 1)
 		return; /* scan() has set the fault. */
 	if(count < 0 || count > MAX_COUNT) {
-		rpc->fault(c, 400, "%d connections: expected 0 to %d", count,
-				MAX_COUNT);
+		rpc->fault(
+				c, 400, "%d connections: expected 0 to %d", count, MAX_COUNT);
 		return;
 	}
 	clear();
