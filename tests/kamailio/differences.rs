@@ -3,8 +3,8 @@
 //! The intended differences between our limit and the core's own. This list is
 //! complete: everything else that is tested in every mode is the same.
 
+use crate::counting::ipv6;
 use crate::harness::{Client, Config, Via, in_own_network, proxy, source};
-use crate::ipv6;
 use crate::mode::Mode;
 
 /// Each difference as a sentence about our module, a function that returns whether the

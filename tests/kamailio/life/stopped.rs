@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 //! A process of the server is stopped for a while: no other process waits for it, and
-//! the limit is exact all the time. See `talkers` for the accepting process and `logs`
+//! the limit is exact all the time. See `operator::sources` for the accepting process and `operator::logs`
 //! for the one that logs.
 
 use std::net::IpAddr;

@@ -12,7 +12,10 @@ use crate::mode::{Mode, when_interposed};
 
 when_interposed!(detach_restores_the_limit_of_the_core);
 
-const AT_EXIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio/at_exit.c");
+const AT_EXIT: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/kamailio/attachment/at_exit.c"
+);
 
 /// Compiles the library that prints the core's limit at the end of a process.
 fn compile(to: &Path) {

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
+use crate::counting::ipv6;
 use crate::harness::{Client, Config, Log, Server, Via, in_own_network, number, proxy, source};
-use crate::ipv6;
 use crate::mode::{Mode, attached_either_way};
 
 attached_either_way!(

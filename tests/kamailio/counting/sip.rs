@@ -12,7 +12,10 @@ use crate::mode::{Mode, in_every_mode};
 
 in_every_mode!(client_registers, client_of_a_full_source_cannot_register,);
 
-const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio/register.xml");
+const SCENARIO: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/kamailio/counting/register.xml"
+);
 
 fn with_registrar(config: Config) -> Config {
     config

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The operator's side: settings, rules, reports, log lines, metrics and scripts.
+
+mod arguments;
+mod changes;
+mod logs;
+mod metrics;
+mod modes;
+mod overview;
+mod reloads;
+mod rules;
+mod script;
+mod settings;
+mod sources;
+mod xhttp_rpc;
