@@ -263,7 +263,7 @@ impl Ledger {
         Some(source)
     }
 
-    /// What process `number` does until it is killed or told to stop; `passing` is how
+    /// The work of process `number` until it is killed or `stop` is set; `passing` is how
     /// many passing sources there are.
     fn work(&self, limiter: &Limiter, number: usize, passing: u32, mut random: SmallRng) {
         // The last entry is for connections that are released twice.

@@ -313,8 +313,8 @@ fn empty_table_reports_zeros() {
     assert_eq!(totals, 0);
 }
 
-/// The group of sources without a rule has their rejections only. It has neither those
-/// of removed rules nor those that belong to no source.
+/// The group of sources without a rule has only their rejections, not those of removed
+/// rules and not those that belong to no source.
 #[test]
 fn rejections_of_removed_rules_are_not_reported() {
     let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();

@@ -22,19 +22,20 @@ macro_rules! differences {
 }
 
 differences! {
-    "A peer that comes as ::ffff:a.b.c.d is the IPv4 peer a.b.c.d; to the core it is another." =>
+    "A peer with the address ::ffff:a.b.c.d is the IPv4 peer a.b.c.d; the core takes it for \
+     another peer." =>
         mapped_ipv4_is_ipv4 [Mode::Module, Mode::Interposed],
-    "A source's rejections are one WARNING a minute; the core writes a CRITICAL for each." =>
+    "A source's rejections log one WARNING a minute; the core logs a CRITICAL for each." =>
         rejections_are_one_warning [Mode::Module, Mode::Interposed],
-    "A negative limit is off; the core's own parameter cannot be negative." =>
+    "A negative limit means no limit; the core's own parameter cannot be negative." =>
         limit_may_be_negative [Mode::Module, Mode::Interposed],
     "A client behind a PROXY is limited; the core stores the client but checks the proxy, and \
-     without hooks the proxy is what is counted." =>
+     without hooks the module counts the proxy." =>
         client_behind_proxy_is_limited [Mode::Module],
-    "A rejection counts in the core's counter tcp.local_reject; the core's own do not, and of \
-     those that are made before the core gets the connection it knows nothing." =>
+    "A rejection counts in the core's counter tcp.local_reject; the core's own rejections do \
+     not, and neither do rejections made before the core gets the connection." =>
         rejection_is_counted [Mode::Module],
-    "Without hooks the connections of a proxy are its own." =>
+    "Without hooks the connections of a proxy count for the proxy, not for its clients." =>
         proxy_is_throttled_by_its_clients [Mode::Interposed],
 }
 
@@ -51,10 +52,10 @@ fn ipv6_network_shares_its_limit() {
 
 /// A limit of 0 means no limit. The core of 5.7 and before rejects every connection then.
 #[test]
-fn zero_is_off() {
+fn zero_means_no_limit() {
     for mode in Mode::all() {
         let is_off = mode.has_module() || mode.version() >= (5, 8);
-        assert_eq!(observe::zero_is_off(mode), is_off, "{mode:?}");
+        assert_eq!(observe::zero_means_no_limit(mode), is_off, "{mode:?}");
     }
 }
 
@@ -167,7 +168,7 @@ mod observe {
         config.check().status.success()
     }
 
-    pub(super) fn zero_is_off(mode: Mode) -> bool {
+    pub(super) fn zero_means_no_limit(mode: Mode) -> bool {
         let server = mode.config(0).start();
         let first = server.open(Via::Tcp, source(0, 5, 1));
         let is_off = first.is_some();

@@ -29,7 +29,7 @@ pub(crate) fn open(server: &Server, from: IpAddr) -> Option<Client> {
 
 #[track_caller]
 fn admit(server: &Server, from: IpAddr) -> Client {
-    open(server, from).unwrap_or_else(|| panic!("{from} was to be admitted"))
+    open(server, from).unwrap_or_else(|| panic!("{from} was not admitted"))
 }
 
 fn one_address_is_limited(mode: Mode) {

@@ -37,7 +37,7 @@ fn open(server: &Server, header: &[u8]) -> Option<Client> {
 
 #[track_caller]
 fn admit(server: &Server, header: &[u8]) -> Client {
-    open(server, header).expect("this client was to be admitted")
+    open(server, header).expect("this client was not admitted")
 }
 
 fn config(config: Config) -> Config {

@@ -250,7 +250,7 @@ impl Config {
     #[track_caller]
     pub(crate) fn start_fails(self) -> Log {
         let Err((status, log)) = self.start_or_end() else {
-            panic!("the server was to refuse to start");
+            panic!("the server did not refuse to start");
         };
         assert!(
             status.code().is_some_and(|code| code != 0),

@@ -107,7 +107,7 @@ impl Server {
     #[track_caller]
     pub(crate) fn admit(&self, via: Via, from: IpAddr) -> Client {
         let client = self.open(via, from);
-        client.unwrap_or_else(|| panic!("{from} was to be admitted ({via:?})"))
+        client.unwrap_or_else(|| panic!("{from} was not admitted ({via:?})"))
     }
 
     /// `count` connections that the server must admit.
@@ -139,7 +139,7 @@ impl Server {
     #[track_caller]
     pub(crate) fn fault(&self, method: &str, params: Value) -> Fault {
         match self.try_rpc(method, params.clone()) {
-            Ok(answer) => panic!("{method} {params} was to fail: {answer}"),
+            Ok(answer) => panic!("{method} {params} did not fail: {answer}"),
             Err(fault) => fault,
         }
     }
