@@ -53,7 +53,7 @@ impl PrefixLengths {
     }
 
     /// Whether an IPv6 source is within the upper half of the address. Then family and
-    /// [`word`](Source::word) alone identify a [`Source`].
+    /// `word` alone identify a [`Source`].
     #[inline]
     pub fn fit_one_word(self) -> bool {
         self.v6 <= 64

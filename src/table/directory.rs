@@ -6,7 +6,7 @@
 //! table; this mapping never changes. So a look-up touches at most two cache lines,
 //! whatever happened in the table before. Two choices keep the buckets evenly filled (Y.
 //! Azar et al., "Balanced allocations", 1994). A new source considers the second bucket
-//! only if the first has two sources with connections, so that few look-ups need it.
+//! only if the first has two sources with connections, so that few claims need it.
 //!
 //! # A slot's life
 //!
@@ -83,7 +83,8 @@ use crate::table::hash::SourceHash;
 use crate::table::rows::{RowSet, Rows};
 
 /// Attempts before a claim fails as contended. An attempt fails only if another process
-/// claims in the same two buckets at the same moment.
+/// changes a slot of the same two buckets at the same moment, or if the source just gave up
+/// its slot to move.
 const ATTEMPTS: u32 = 16;
 
 /// If fewer slots than this are busy in the first bucket, a new source takes a slot there

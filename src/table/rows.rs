@@ -8,8 +8,8 @@
 //! are contiguous, so workers with different rows hardly ever share a cache line.
 //!
 //! A connection is released from the cell it was added to, whichever process closes it:
-//! the token names the cell. Hence each cell is the number of live connections that its
-//! worker opened, and it is never negative. This makes the limit hold with several workers:
+//! the token names the cell. Hence each cell is the number of live connections that the
+//! workers of its row opened, and it is never negative. This makes the limit hold with several workers:
 //! a worker that first adds to its cell and then sums sees every connection that was added
 //! before its own and still lives. If a worker decremented its own row instead, a sum could
 //! miss an addition in one row and see the matching subtraction in another.
