@@ -398,7 +398,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Busy`] if another process or thread publishes rules now; then no rule has
+    /// `Busy` if another process or thread publishes rules now; then no rule has
     /// changed.
     pub fn set_rules(&self, rules: &RuleSet) -> Result<(), Busy> {
         self.rulebook().publish(rules, &self.rules_gate)
