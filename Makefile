@@ -5,22 +5,22 @@ SHELL := bash
 .ONESHELL:
 
 scripts := kamailio-glue/scripts
-# two set-ups in one folder would disturb each other
+# Two set-ups in one folder would disturb each other.
 locked := mkdir -p build; flock --close build/lock
 
 export ADVISORY_DB KAMAILIO_SRC DESTDIR MODULES_DIR PACKAGE_DIR KAMAILIO_VERSION
 
-# how far loom looks
+# The number of preemptions that loom explores.
 PREEMPTIONS ?= 2
 
-# the servers that tests, benches and the demo run
+# Builds the servers that tests, benches and the demo run, and exports their paths.
 define with_servers
 assignments=$$($(locked) $(scripts)/env.sh)
 eval "$$assignments"
 export STOCK_KAMAILIO HOOKED_KAMAILIO MODULE_PATH STOCK_MODULE_PATH KAMCMD
 endef
 
-# the tree whose headers the fuzz targets' C wants
+# Exports the Kamailio tree with the headers that the fuzz targets' C code needs.
 define with_fuzz_tree
 TCL_FUZZ_TREE=$$(realpath "$${KAMAILIO_SRC:-$$($(locked) $(scripts)/fetch.sh)}")
 export TCL_FUZZ_TREE
@@ -31,44 +31,44 @@ need_tree = $(if $(KAMAILIO_SRC),,$(error $@ needs KAMAILIO_SRC=DIR, a Kamailio 
 define targets
 Try it, on Debian with a Rust toolchain (builds in build/ and target/):
   make demo               see the module reject one greedy source
-  make test               run the tests (tests/README.md: what else there is)
-  make bench              measure the engine beside what could be used instead
-  make bench-kamailio     measure what the limit costs
+  make test               run the tests (tests/README.md lists the others)
+  make bench              measure the engine against its alternatives
+  make bench-kamailio     measure what the limit costs the server
   make bench-attacks      measure how honest sources fare under attacks (root)
   make bench-peers        compare with HAProxy, nginx, nftables (installs them)
-  make bench-profile      see how much of the user time the limit takes
-  make soak               random load, counts and memory watched (10 minutes)
-  make -s env             print where the servers, modules and kamcmd are
-These take the sources of Kamailio from Debian, or with KAMAILIO_SRC=DIR from
-DIR, of which they build copies.
+  make bench-profile      measure the limit's share of the user time
+  make soak               watch counts and memory under random load (10 minutes)
+  make -s env             print the paths of the servers, modules and kamcmd
+These use Kamailio's sources from Debian, or, with KAMAILIO_SRC=DIR, build copies
+of the source tree in DIR.
 
-For your own Kamailio, the source tree in DIR:
-  make status    KAMAILIO_SRC=DIR   its version, and whether the hooks are in
-  make patch     KAMAILIO_SRC=DIR   put the hooks in: the one change to the tree
-  make unpatch   KAMAILIO_SRC=DIR   take them out again
+For your own Kamailio, with its source tree in DIR:
+  make status    KAMAILIO_SRC=DIR   show its version and the state of the hooks
+  make patch     KAMAILIO_SRC=DIR   apply the hooks: the only change to the tree
+  make unpatch   KAMAILIO_SRC=DIR   remove them
   make           KAMAILIO_SRC=DIR   build the module for it
   make install   KAMAILIO_SRC=DIR   [DESTDIR=] [MODULES_DIR=]
   make uninstall KAMAILIO_SRC=DIR   [DESTDIR=] [MODULES_DIR=]
 
-For a Kamailio of packages, the source tree of which is in DIR:
-  make package-module KAMAILIO_SRC=DIR   the module in a folder [PACKAGE_DIR=]
-  make package-deb    KAMAILIO_SRC=DIR   a Debian package of it [PACKAGE_DIR=]
+For a packaged Kamailio, with its source tree in DIR:
+  make package-module KAMAILIO_SRC=DIR   build the module in a folder [PACKAGE_DIR=]
+  make package-deb    KAMAILIO_SRC=DIR   build a Debian package [PACKAGE_DIR=]
 
 For work on this project:
-  make sanitize           tests with sanitizers (all of them: ARGS=--long)
-  make memcheck           a life of a real server, all of it under valgrind
-  make bench-instructions  guard the hot path: instructions, cache misses
+  make sanitize           run tests with sanitizers (more tests: ARGS=--long)
+  make memcheck           run a real server from start to end under valgrind
+  make bench-instructions  check the hot path's budget of instructions, cache misses
   make test-distributions test with the packaged servers of Debian 12 and 13 (root)
-  make test-linkages      test with servers that are linked in other ways
-  make fuzz               fuzz: each target a minute [SECONDS=60] [SEED=] [TARGET=]
-  make loom               all orders of threads, by loom [PREEMPTIONS=2]
-  make lint               rustfmt, clippy, shellcheck, clang-format, -Wshadow
-  make check-dependencies  licences, versions, advisories of the crates
+  make test-linkages      test with servers that are linked differently
+  make fuzz               fuzz each target for a minute [SECONDS=60] [SEED=] [TARGET=]
+  make loom               check all thread orders with loom [PREEMPTIONS=2]
+  make lint               check format, warnings, rustdoc, spelling and language
+  make check-dependencies  check licences, versions and advisories of the crates
   make vendor-check       build the library without a network
-  make generate           write the generated sources anew
-  make check-generated    compare them with what would be generated
-  make readme             write the module's README anew from its DocBook
-  make check-readme       compare it with what would be generated
+  make generate           regenerate the generated sources
+  make check-generated    check that they are up to date
+  make readme             regenerate the module's README from its DocBook
+  make check-readme       check that it is up to date
   make clean              remove build/ and target/
 endef
 

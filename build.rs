@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! With the feature `generate`: writes `src/host.rs` from `include/tcl_host.h`
-//! (bindgen) and `include/tcp_conn_limit.h` from `src/` (cbindgen), below the
-//! directory in `TCL_GENERATE_DIR`, by default the crate's. Both results are
-//! committed, so that building the library takes neither libclang nor these
-//! crates; `make check-generated` compares.
+//! Sets the linker's options. With the feature `generate`, also writes `src/host.rs`
+//! from `include/tcl_host.h` (bindgen) and `include/tcp_conn_limit.h` from `src/`
+//! (cbindgen), below the directory in `TCL_GENERATE_DIR`, by default the crate's. Both
+//! results are committed, so that building the library needs neither libclang nor these
+//! crates; `make check-generated` checks that they are up to date.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // the name under which the module asks the dynamic linker for the library
+    // The name by which the module asks the dynamic linker for the library.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libtcp_conn_limit.so");
-    // hardening: relocations are resolved at load time and made read-only
+    // Hardening: relocations are resolved at load time and made read-only.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,relro,-z,now");
-    // never unloaded: the host's calls may lead here (src/interpose.rs)
+    // Never unloaded: the host's calls may lead here (src/interpose.rs).
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     #[cfg(feature = "generate")]
     generate::all();
@@ -33,7 +33,7 @@ mod generate {
         header(&root, &out);
     }
 
-    /// C → Rust.
+    /// Generates `src/host.rs` from C.
     fn host(root: &Path, out: &Path) {
         bindgen::Builder::default()
             .header(root.join("include/tcl_host.h").to_string_lossy())
@@ -46,7 +46,7 @@ mod generate {
                 "// {}",
                 NOTICE.replace("SOURCE", "include/tcl_host.h")
             ))
-            .raw_line("//! What the host offers to us.")
+            .raw_line("//! The host's functions and constants that the library uses.")
             .raw_line("#![allow(missing_docs, unreachable_pub)]")
             .formatter(bindgen::Formatter::Prettyplease)
             .generate()
@@ -55,7 +55,7 @@ mod generate {
             .expect("write src/host.rs");
     }
 
-    /// What holds for all functions: the end of what `src/ffi.rs` says of itself.
+    /// The contract of all functions: the last section of the docs of `src/ffi.rs`.
     fn contract(root: &Path) -> String {
         let text = std::fs::read_to_string(root.join("src/ffi.rs")).expect("read src/ffi.rs");
         let own = text.lines().map_while(|line| line.strip_prefix("//"));
@@ -69,7 +69,7 @@ mod generate {
         format!("/**\n * The contract:\n *\n{lines} */")
     }
 
-    /// Rust → C.
+    /// Generates `include/tcp_conn_limit.h` from Rust.
     fn header(root: &Path, out: &Path) {
         let config = cbindgen::Config {
             language: cbindgen::Language::C,

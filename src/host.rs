@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Generated from include/tcl_host.h by `make generate`; do not edit.
-//! What the host offers to us.
+//! The host's functions and constants that the library uses.
 #![allow(missing_docs, unreachable_pub)]
 
 pub const TCL_LOG_ERROR: u32 = 0;
