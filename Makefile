@@ -211,6 +211,8 @@ lint:
 	    kamailio-glue/tcp_conn_limit/*.[ch] \
 	    $$(find tests -name '*.c')
 	$(scripts)/warnings.sh "$$tree"
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+	$(scripts)/language.sh check
 
 .PHONY: check-dependencies
 check-dependencies:
