@@ -217,12 +217,12 @@ fn print_memory(record: &Record) {
     let module = &record.memory.module;
     let each = module.mapped as f64 / module.capacity as f64;
     println!(
-        "Shared memory of the module: {each:.0} bytes per allowed connection, {} in all \
-         ({}), {:.0} of them resident with {} held;\n    \
+        "Shared memory of the module: {each:.0} bytes for each of {} allowed connections, \
+         {}; {:.0} of them resident with {} held;\n    \
          the core takes {:.0} bytes per connection.",
         module.capacity,
         if each <= MAX_BYTES {
-            format!("at most {MAX_BYTES}")
+            format!("wanted at most {MAX_BYTES}")
         } else {
             format!("MORE than {MAX_BYTES}")
         },
