@@ -11,7 +11,7 @@
 //!   ([`Notice::Summary`]).
 //!
 //! What is never told: the rejections of a source whose slot another source took
-//! before the next look, and those of more than [`MAX_KNOWN`] sources. The totals of
+//! before the next look, and those of more than `MAX_KNOWN` sources. The totals of
 //! the limiter have all.
 
 #![forbid(unsafe_code)]
