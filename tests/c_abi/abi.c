@@ -168,9 +168,11 @@ static void bad_init(void)
 	CHECK(tcl_init(NULL, &host, error, sizeof(error)) == TCL_EARG);
 	CHECK(tcl_init(&good, NULL, error, sizeof(error)) == TCL_EARG);
 	CHECK(tcl_init(&good, &no_clock, error, sizeof(error)) == TCL_EARG);
-	CHECK(strcmp(error, "a function in tcl_host is null; all are required") == 0);
+	CHECK(strcmp(error, "a function in tcl_host is null; all are required")
+			== 0);
 	CHECK(tcl_init(&good, &no_events, error, sizeof(error)) == TCL_EARG);
-	CHECK(strcmp(error, "a function in tcl_host is null; all are required") == 0);
+	CHECK(strcmp(error, "a function in tcl_host is null; all are required")
+			== 0);
 	CHECK(tcl_init(NULL, NULL, NULL, 0) == TCL_EARG);
 	CHECK(tcl_init(NULL, NULL, error, 1) == TCL_EARG && error[0] == 0);
 	CHECK(tcl_init(NULL, NULL, error, 4) == TCL_EARG);
@@ -270,7 +272,8 @@ static void full_table(int32_t mode, int32_t on_full)
 		clock_s += 60;
 		CHECK(watch(60) == 1 && level == TCL_LOG_WARN && events == 0);
 		snprintf(expected, sizeof(expected),
-				"the table had no slot for new sources: admitted %d connections "
+				"the table had no slot for new sources: admitted %d "
+				"connections "
 				"uncounted and rejected %d; raise tcp_max_connections",
 				rejects ? 1 : 2, rejects ? 2 : 0);
 		CHECK(strcmp(line, expected) == 0);
@@ -320,8 +323,9 @@ static void life_of_connections(void)
 	/* The end of the interval. */
 	clock_s += 57;
 	CHECK(watch(60) == 1 && level == TCL_LOG_REJECTED && events == 1);
-	CHECK(strstr(line, "rejected 2 more connections from 192.0.2.1 and 0 from 0 "
-					   "other sources in ")
+	CHECK(strstr(line,
+				  "rejected 2 more connections from 192.0.2.1 and 0 from 0 "
+				  "other sources in ")
 			== line);
 	CHECK(tcl_watch(0) == TCL_EARG);
 	/* Other sources are not affected. */

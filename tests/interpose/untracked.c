@@ -171,8 +171,10 @@ static void policy_is_admit(void)
 	CHECK(sums.connections == 6 && sums.counted == 2);
 	CHECK(sums.uncounted == 4 && sums.differences == 0);
 	logged_after_an_interval(
-			"file descriptors from 66536 up are not tracked, and TCP main has too "
-			"many other open files: admitted 4 connections uncounted and rejected "
+			"file descriptors from 66536 up are not tracked, and TCP main has "
+			"too "
+			"many other open files: admitted 4 connections uncounted and "
+			"rejected "
 			"0; raise tcp_max_connections or attach via hooks");
 	CHECK(level == TCL_LOG_WARN);
 	/* The counted connections alone reach the limit. */
@@ -201,8 +203,10 @@ static void policy_is_reject(void)
 	CHECK(stats().rejected == 2 && stats().untracked_rejected == 2);
 	CHECK(stats().full_rejected == 0 && stats().errors == 0);
 	logged_after_an_interval(
-			"file descriptors from 66536 up are not tracked, and TCP main has too "
-			"many other open files: admitted 0 connections uncounted and rejected "
+			"file descriptors from 66536 up are not tracked, and TCP main has "
+			"too "
+			"many other open files: admitted 0 connections uncounted and "
+			"rejected "
 			"2; raise tcp_max_connections or attach via hooks");
 	/* Lower numbers are not affected. */
 	next_number = FIRST_UNTRACKED - 1;
