@@ -13,22 +13,23 @@
 /**
  * The contract:
  *
- * - One process has one limiter. `tcl_init` makes it, before the server forks;
- *   it stays until the process ends, so that whatever runs late at shutdown is
- *   still safe. Before `tcl_init` every function gives its harmless answer: admit,
- *   no token, nothing found.
+ * - A process has one limiter. `tcl_init` creates it before the server forks. It
+ *   lives until the process ends, so calls late in the shutdown are still safe.
+ *   Before `tcl_init`, every function returns its harmless answer: admit, no token,
+ *   nothing found.
  * - All functions may be called from any thread of any process that was forked
- *   after `tcl_init`; `tcl_watch` always from the same process. None blocks or
- *   waits for a lock, but: `tcl_init`, `tcl_watch` and the `tcl_interpose_` functions
- *   wait if another thread is in the same one; `tcl_watch` waits for the functions of
- *   the host that it calls; `tcl_rules_load` reads a file. What runs for every
- *   connection allocates nothing: `tcl_check`, `tcl_opened`, `tcl_closed`,
- *   `tcp_connection_limit_srcip`, and what `tcl_interpose_attach` puts in place of
- *   the C library's functions.
- * - Pointers may be null: an input that is null is no address or text, an output
- *   that is null is not written, and the function says so. Pointers that are not
- *   null must be valid as each function tells. Nothing is kept but what `tcl_init`
- *   says.
+ *   after `tcl_init`; `tcl_watch` must always be called from the same process. No
+ *   function blocks or waits for a lock, with these exceptions: `tcl_init`,
+ *   `tcl_watch` and each `tcl_interpose_` function wait while another thread is in
+ *   the same function; `tcl_watch` waits for the host functions that it calls;
+ *   `tcl_rules_load` reads a file. The code that runs for every connection allocates
+ *   nothing: `tcl_check`, `tcl_opened`, `tcl_closed`, `tcp_connection_limit_srcip`,
+ *   and the functions with which `tcl_interpose_attach` replaces those of the C
+ *   library.
+ * - Pointers may be null. A null input counts as a missing address or text. A null
+ *   output is not written, and the function reports it. All other pointers must be
+ *   valid as described at each function. The library keeps no pointers except those
+ *   described at `tcl_init`.
  * - A panic is counted, logged once, and answered as before `tcl_init`: the
  *   connection is admitted.
  */
@@ -47,42 +48,43 @@ union sockaddr_union;
 #define TCL_EARG -1
 
 /**
- * There is a limiter in this process already.
+ * This process already has a limiter.
  */
 #define TCL_EALREADY -2
 
 /**
- * The system gives no memory, shared or own.
+ * The system provides no memory, shared or private.
  */
 #define TCL_EMEM -3
 
 /**
- * Use before `tcl_init()`; or a panic was stopped, which the statistics count.
+ * The function was called before `tcl_init()`, or it caught a panic, which the
+ * statistics count.
  */
 #define TCL_EINIT -4
 
 /**
- * The token names no connection.
+ * The token does not belong to a counted connection.
  */
 #define TCL_ESTALE -5
 
 /**
- * A panic was stopped in `tcl_init()`.
+ * `tcl_init()` caught a panic.
  */
 #define TCL_EPANIC -6
 
 /**
- * Another process loads rules at this moment.
+ * Another process or thread is loading rules.
  */
 #define TCL_ELOCKED -7
 
 /**
- * A rule or the file of rules is wrong; the sentence says where.
+ * A rule or the rules file is invalid; the error text says where.
  */
 #define TCL_ERULES -8
 
 /**
- * The functions of this executable cannot be replaced; the sentence says why.
+ * The functions of this executable cannot be replaced; the error text says why.
  */
 #define TCL_EINTERPOSE -9
 
@@ -92,7 +94,7 @@ union sockaddr_union;
 #define TCL_EROOM -10
 
 /**
- * Bytes for a source as text, the NUL included.
+ * Size of a source as text, in bytes, including the NUL.
  */
 #define TCL_SOURCE_TEXT 52
 
@@ -102,7 +104,7 @@ union sockaddr_union;
 #define TCL_MODE_ENFORCE 0
 
 /**
- * They are admitted, counted and logged.
+ * Connections over the limit are admitted, counted and logged.
  */
 #define TCL_MODE_MONITOR 1
 
@@ -112,13 +114,14 @@ union sockaddr_union;
 #define TCL_MODE_OFF 2
 
 /**
- * A connection that cannot be counted is admitted: the table has no place for its
- * source, or, where functions are replaced, its descriptor is not tracked.
+ * A connection that cannot be counted is admitted. It cannot be counted if the table
+ * has no slot for its source or, where functions are replaced, its descriptor is not
+ * tracked.
  */
 #define TCL_ON_FULL_ADMIT 0
 
 /**
- * It is rejected.
+ * A connection that cannot be counted is rejected.
  */
 #define TCL_ON_FULL_REJECT 1
 
@@ -128,7 +131,7 @@ union sockaddr_union;
 #define TCL_BY_CONNECTIONS 0
 
 /**
- * Rank by rejections, and connections that would have been rejected.
+ * Rank by rejections, including those that would have happened in monitor mode.
  */
 #define TCL_BY_REJECTED 1
 
@@ -138,12 +141,12 @@ union sockaddr_union;
 #define TCL_BY_PEAK 2
 
 /**
- * Sources that a suggestion lists.
+ * Number of sources that a suggestion lists.
  */
 #define TCL_SUGGEST_SOURCES 10
 
 /**
- * There is no such time.
+ * Stands for a time that does not exist.
  */
 #define TCL_NEVER UINT32_MAX
 
@@ -153,23 +156,24 @@ union sockaddr_union;
 struct tcl_audit;
 
 /**
- * What `tcl_init()` wants to know.
+ * The configuration for `tcl_init()`.
  */
 struct tcl_config {
   /**
-   * Connections the server allows, 1 to 100,000,000: sizes the table.
+   * Connections that the server allows, 1 to 100,000,000. Determines the size of the
+   * table.
    */
   int32_t max_connections;
   /**
-   * Connections of a source without a rule; 0 or less: any number.
+   * Limit of a source without a rule, in connections; 0 or less: no limit.
    */
   int32_t limit;
   /**
-   * Leading bits of an IPv4 address that make a source, 1 to 32.
+   * Leading bits of an IPv4 address that identify a source, 1 to 32.
    */
   int32_t ipv4_prefix;
   /**
-   * Leading bits of an IPv6 address that make a source, 1 to 128.
+   * Leading bits of an IPv6 address that identify a source, 1 to 128.
    */
   int32_t ipv6_prefix;
   /**
@@ -195,7 +199,8 @@ struct tcl_stats {
    */
   uint64_t connections;
   /**
-   * Connections counted since the start or the last reset, as all that follow.
+   * Connections admitted and counted. Like all event counts below, since the start or
+   * the last reset.
    */
   uint64_t admitted;
   /**
@@ -207,7 +212,7 @@ struct tcl_stats {
    */
   uint64_t would_reject;
   /**
-   * Those of `rejected` for whose source the table had no place.
+   * Those of `rejected` whose source had no slot in the table.
    */
   uint64_t full_rejected;
   /**
@@ -215,20 +220,20 @@ struct tcl_stats {
    */
   uint64_t untracked_rejected;
   /**
-   * The sum of the six that follow.
+   * The sum of the next six fields.
    */
   uint64_t errors;
   /**
-   * Panics that were stopped.
+   * Panics that were caught.
    */
   uint64_t panics;
   /**
-   * Connections admitted uncounted because the table had no place.
+   * Connections admitted uncounted because the table had no slot for their source.
    */
   uint64_t table_full;
   /**
    * Connections admitted uncounted because functions are replaced and the
-   * descriptor is not tracked: descriptors below `capacity` plus 65,536 are.
+   * descriptor is not tracked. Descriptors below `capacity` plus 65,536 are tracked.
    */
   uint64_t untracked;
   /**
@@ -236,42 +241,42 @@ struct tcl_stats {
    */
   uint64_t bad_address;
   /**
-   * Releases of a token that names no connection.
+   * Releases of a token that does not belong to a counted connection.
    */
   uint64_t stale_token;
   /**
-   * Descriptors that were given to a new connection while they were still
-   * counted: a close was not seen. The old connection was taken off then.
+   * Descriptors that got a new connection while their old one was still counted,
+   * because its close was not seen. The old connection was released then.
    */
   uint64_t descriptor_reused;
   /**
-   * Places for sources.
+   * Slots for sources.
    */
   uint64_t slots;
   /**
-   * Bytes of shared memory mapped for sources; rules have 6 MB beside it. A fifth
-   * takes memory with `tcl_set_worker(0)`, the rest page by page when it is first
-   * touched, also by a report.
+   * Bytes of shared memory mapped for sources; another 6 MB are mapped for rules.
+   * `tcl_set_worker(0)` allocates a fifth of it; each other page is allocated when it
+   * is first touched, which reports also do.
    */
   uint64_t memory;
   /**
-   * How often rules were loaded since the start.
+   * Number of times that rules were loaded since the start.
    */
   uint64_t reloads;
   /**
-   * Rejections that no line of the log tells one by one.
+   * Rejections that were logged only in a summary line.
    */
   uint64_t log_suppressed;
   /**
-   * Connections the table is made for.
+   * Number of connections that the table is sized for.
    */
   uint32_t capacity;
   /**
-   * Rules in force.
+   * Number of active rules.
    */
   uint32_t rules;
   /**
-   * Connections of a source without a rule; 0 or less: any number.
+   * Limit of a source without a rule, in connections; 0 or less: no limit.
    */
   int32_t limit;
   /**
@@ -283,11 +288,11 @@ struct tcl_stats {
    */
   int32_t on_full;
   /**
-   * Leading bits of an IPv4 address that make a source.
+   * Leading bits of an IPv4 address that identify a source.
    */
   int32_t ipv4_prefix;
   /**
-   * Leading bits of an IPv6 address that make a source.
+   * Leading bits of an IPv6 address that identify a source.
    */
   int32_t ipv6_prefix;
 };
@@ -309,11 +314,11 @@ struct tcl_source {
    */
   uint32_t connections;
   /**
-   * Its limit; 0: none.
+   * Its limit; 0: no limit.
    */
   int32_t limit;
   /**
-   * Rejections since it is in the table, or the last reset.
+   * Its rejections since it entered the table, or since the last reset.
    */
   uint32_t rejected;
   /**
@@ -321,16 +326,16 @@ struct tcl_source {
    */
   uint32_t would_reject;
   /**
-   * Most connections it had at a time: with 8 or more to the connection, else as
-   * `tcl_watch()` saw it.
+   * The most connections it had at a time: exact from 8 on, below that as sampled by
+   * `tcl_watch()`.
    */
   uint32_t peak;
   /**
-   * Seconds since `tcl_watch()` saw it first; `TCL_NEVER`.
+   * Seconds since `tcl_watch()` first saw it, or `TCL_NEVER`.
    */
   uint32_t first_seen;
   /**
-   * Seconds since `tcl_watch()` saw it last with connections; `TCL_NEVER`.
+   * Seconds since `tcl_watch()` last saw it with connections, or `TCL_NEVER`.
    */
   uint32_t last_seen;
 };
@@ -344,11 +349,11 @@ struct tcl_rule {
    */
   char prefix[TCL_SOURCE_TEXT];
   /**
-   * Connections of a source; 0: any number.
+   * Limit of each source, in connections; 0: no limit.
    */
   int32_t limit;
   /**
-   * Its sources with connections.
+   * Its sources that have connections.
    */
   uint64_t sources;
   /**
@@ -374,13 +379,13 @@ struct tcl_peak {
    */
   char text[TCL_SOURCE_TEXT];
   /**
-   * Most connections it had at a time.
+   * The most connections it had at a time.
    */
   uint32_t peak;
 };
 
 /**
- * A limit that the peaks suggest.
+ * A limit suggested by the peaks.
  */
 struct tcl_suggestion {
   /**
@@ -388,7 +393,7 @@ struct tcl_suggestion {
    */
   char prefix[TCL_SOURCE_TEXT];
   /**
-   * The limit now; 0: none.
+   * The current limit; 0: no limit.
    */
   int32_t limit;
   /**
@@ -396,15 +401,15 @@ struct tcl_suggestion {
    */
   uint32_t highest;
   /**
-   * 99 of 100 sources have no higher peak.
+   * 99th percentile of the peaks: 99 of 100 sources have no higher one.
    */
   uint32_t p99;
   /**
-   * Half as much again, at least 8.
+   * The proposed limit: one and a half times `p99`, but at least 8.
    */
   int32_t proposed;
   /**
-   * Sources in the table whose peak was seen.
+   * Sources in the table that have a peak.
    */
   uint64_t sources;
   /**
@@ -412,7 +417,7 @@ struct tcl_suggestion {
    */
   uint64_t above;
   /**
-   * The highest of these; the rest has an empty text.
+   * The highest of these; unused entries have an empty text.
    */
   struct tcl_peak list[TCL_SUGGEST_SOURCES];
 };
@@ -448,25 +453,26 @@ struct tcl_difference {
    */
   char text[TCL_SOURCE_TEXT];
   /**
-   * Its connections in the host.
+   * Its connections according to the host.
    */
   uint32_t host;
   /**
-   * Its connections in our table.
+   * Its connections according to our table.
    */
   uint32_t counted;
 };
 
 /**
- * The version of the library, for the host to compare with `TCL_VERSION`.
+ * The version of the library. The host should compare it with `TCL_VERSION`.
  */
 const char *tcl_version(void);
 
 /**
- * Makes the limiter of this process and of all that it forks from now on.
+ * Creates the limiter of this process and of all processes that it forks from now on.
  *
- * On failure nothing is left behind, and up to `error_size` bytes of a sentence
- * that names the value or the reason are written to `error`, NUL included.
+ * If this fails, nothing is left behind, and a text that names the value or the reason
+ * is written to `error`, truncated to `error_size` bytes including the NUL. The
+ * functions in `host` are kept; nothing else that the pointers lead to is.
  *
  * Returns `TCL_OK`, `TCL_EARG`, `TCL_EALREADY`, `TCL_EMEM` or `TCL_EPANIC`.
  *
@@ -481,14 +487,15 @@ int32_t tcl_init(const struct tcl_config *config,
                  uintptr_t error_size);
 
 /**
- * Puts rules in force, all at once: the `count` texts, then those in `file` (null:
- * none), 65,535 at most. All others cease to be. A text is `PREFIX=LIMIT`, the limit
- * 1 to 2147483647 or `unlimited`; the file has one in a line, `#` begins a comment,
- * and it has at most 16 MiB. If one is wrong, nothing has changed, and up to
- * `error_size` bytes of a sentence that names the place, the text, the reason and
- * the remedy are written to `error`, NUL included.
+ * Replaces all rules at once with the `count` texts and the rules in `file` (null: no
+ * file), together at most 65,535. A text is `PREFIX=LIMIT`, with a limit from 1 to
+ * 2147483647 or `unlimited`. The file has one rule in each line, `#` begins a comment,
+ * and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
+ * that names its origin, the rule, the reason and the remedy is written to `error`,
+ * truncated to `error_size` bytes including the NUL.
  *
- * Reads the file and allocates: not for the process that accepts connections.
+ * Reads the file and allocates, so the process that accepts connections should not call
+ * it.
  *
  * Returns `TCL_OK`, `TCL_ERULES`, `TCL_ELOCKED`, `TCL_EMEM`, `TCL_EARG` or
  * `TCL_EINIT`.
@@ -505,8 +512,9 @@ int32_t tcl_rules_load(const char *const *texts,
                        uintptr_t error_size);
 
 /**
- * Changes the limit of sources without a rule; 0 or less: any number. Closes no
- * connection; a source that is over it may open none until it fits.
+ * Changes the limit of the sources without a rule; 0 or less: no limit. No connection
+ * is closed: a source over a lowered limit keeps its connections but cannot open
+ * another until it drops below it.
  *
  * Returns `TCL_OK` or `TCL_EINIT`.
  */
@@ -520,7 +528,8 @@ int32_t tcl_set_limit(int32_t limit);
 int32_t tcl_set_mode(int32_t mode);
 
 /**
- * Writes limit and mode that are in force to `limit` and `mode`.
+ * Writes the current limit of the sources without a rule to `limit`, and the current
+ * mode to `mode`.
  *
  * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
  *
@@ -531,50 +540,51 @@ int32_t tcl_set_mode(int32_t mode);
 int32_t tcl_in_force(int32_t *limit, int32_t *mode);
 
 /**
- * Begins all statistics anew: totals, the rejections of sources and rules, and the
- * peaks, which are then what each source has now. Counts of connections stay.
+ * Resets all statistics: the totals and the rejections of sources and rules to 0, and
+ * each peak to the current count of its source. Counts of connections do not change.
  *
  * Returns `TCL_OK` or `TCL_EINIT`.
  */
 int32_t tcl_reset_stats(void);
 
 /**
- * Samples the sources, and tells the host of rejections since the last call: the
- * first of a source in `log_interval` seconds in a line of its own and by
- * `rejected()`, the others in one line at the end of the interval.
+ * Samples the sources, and reports the rejections since the last call to the host: the
+ * first one of each source in `log_interval` seconds in its own log line and through
+ * `rejected()`, all others in one log line at the end of the interval.
  *
- * To be called once a second, always from the same process, which is none that
- * accepts connections.
+ * Must be called once a second, always from the same process, which must not accept
+ * connections.
  *
  * Returns `TCL_OK`, `TCL_EARG` if `log_interval` is 0, or `TCL_EINIT`.
  */
 int32_t tcl_watch(uint32_t log_interval);
 
 /**
- * Tells the limiter which worker this process is: 0 for the one that accepts
- * connections, for the others any other number. To be called after each fork.
+ * Sets the worker number of this process: 0 for the process that accepts connections,
+ * any other number for the others. Must be called after each fork.
  *
- * With 0 it also has the system allocate the memory that is used for each connection,
- * about 52 bytes for each of `max_connections`, up to 1 GiB. This takes some
- * microseconds for each page: a millisecond or two for 35,000 connections, 50 ms for a
- * million. So call it before connections are accepted, on the CPU or memory node that is to
- * accept them. If the system refuses, one line is logged, and each page is allocated
- * when a connection first needs it.
+ * With 0 it also makes the system allocate the memory that is used for every
+ * connection, about 52 bytes for each of `max_connections`, up to 1 GiB. This takes a
+ * few microseconds for each page: a millisecond or two for 35,000 connections, 50 ms
+ * for a million. So call it before connections are accepted, and on the CPU or memory
+ * node that will accept them. If the system refuses, one line is logged, and each page
+ * is allocated when a connection first needs it.
  */
 void tcl_set_worker(uint32_t worker);
 
 /**
- * May the address, in network byte order, open one more connection? 4 bytes are IPv4,
- * 16 are IPv6; what is neither is admitted, and counted as an error.
+ * Decides whether the address, in network byte order, may open one more connection.
+ * 4 bytes are IPv4, 16 bytes are IPv6. An address of any other length is admitted and
+ * counted as an error.
  *
- * Returns 1 if its source is at its limit or over it, or has no place in the table
- * and the policy is to reject it: the connection is to be closed. Returns 0 to
- * admit it, in monitor mode and with the mode off always. A rejection is counted, or
- * in monitor mode that it would have been one; to log is `tcl_watch()`'s.
+ * Returns 1 if the connection must be closed: its source is at or over its limit, or
+ * has no slot in the table and the policy is to reject it. Returns 0 to admit it; in
+ * monitor mode and with the mode off it always does. A rejection is counted, in monitor
+ * mode as one that would have happened. `tcl_watch()` logs it.
  *
- * Between this and `tcl_opened()` another thread or process may do the same: so many
- * as accept at the same moment may come on top of the limit. With one that accepts,
- * as in Kamailio, the limit is exact.
+ * Between this call and `tcl_opened()`, other threads or processes may do the same, so
+ * a source can exceed its limit by the number of those that accept at the same moment.
+ * With one acceptor, as in Kamailio, the limit is exact.
  *
  * # Safety
  *
@@ -583,12 +593,11 @@ void tcl_set_worker(uint32_t worker);
 int tcl_check(const uint8_t *address, uint32_t length);
 
 /**
- * Counts a connection of the address, in network byte order, of 4 or 16 bytes,
- * whatever the limit.
+ * Counts a connection of the address (network byte order, 4 or 16 bytes), regardless
+ * of the limit.
  *
- * Returns a token for `tcl_closed()`, or 0 if the connection is not counted
- * (there is no place for its source, or this is no address); then there is
- * nothing to release.
+ * Returns a token for `tcl_closed()`, or 0 if the connection is not counted because its
+ * source has no slot or the address is invalid; then there is nothing to release.
  *
  * # Safety
  *
@@ -597,37 +606,38 @@ int tcl_check(const uint8_t *address, uint32_t length);
 uint64_t tcl_opened(const uint8_t *address, uint32_t length);
 
 /**
- * Takes off the connection that `token` was given for, from any process. A token
- * is to be released once; 0 is no token and releases nothing.
+ * Releases the connection that `token` stands for. May be called from any process. A
+ * token must be released exactly once; 0 is not a token and releases nothing.
  *
- * Returns `TCL_OK`, `TCL_EINIT`, or `TCL_ESTALE` if the token names no connection:
- * nothing was changed, and it was counted as an error.
+ * Returns `TCL_OK`, `TCL_EINIT`, or `TCL_ESTALE` if the token does not belong to a
+ * counted connection: then nothing was changed, and an error was counted.
  */
 int32_t tcl_closed(uint64_t token);
 
 /**
- * The core's own function, for whoever binds to this library by that name: 1 if
- * the source of `address` has `limit` connections or more, 0 if not, or if
- * `limit` is 0 or less, whatever rules and mode. Counts a rejection in the
- * totals alone and leaves the log to the caller, as the core's function does.
+ * A function with the name of Kamailio's own, for programs that link this library.
+ * Returns 1 if the source of `address` has `limit` connections or more, and 0 if it has
+ * fewer or `limit` is 0 or less, regardless of rules and mode. A rejection is counted
+ * in the totals only; logging is left to the caller, as with the core's function.
  *
- * Inside Kamailio this name means the core's function, since the dynamic linker
+ * Inside Kamailio this name resolves to the core's function, since the dynamic linker
  * prefers the executable; the module calls `tcl_check()`.
  *
  * # Safety
  *
- * `address` is null or points to a `struct sockaddr_in` or `sockaddr_in6`, as its
- * family tells, or to another `struct sockaddr`, of which only the family is read.
+ * `address` is null or points to the `struct sockaddr_in` or `sockaddr_in6` that its
+ * family announces, or to another `struct sockaddr`, of which only the family is read.
  */
 int tcp_connection_limit_srcip(union sockaddr_union *address, int limit);
 
 /**
- * Whether the functions by which this executable accepts and closes connections can
- * be replaced. Changes nothing.
+ * Checks whether the functions with which this executable accepts and closes
+ * connections can be replaced. Changes nothing.
  *
- * Returns `TCL_OK`, `TCL_EINIT`, `TCL_EALREADY` if they are replaced, or
- * `TCL_EINTERPOSE` if something is missing or not known; with the last two, up to
- * `error_size` bytes of a sentence that says so are written to `error`, NUL included.
+ * Returns `TCL_OK`, `TCL_EINIT`, `TCL_EALREADY` if they are already replaced, or
+ * `TCL_EINTERPOSE` if something is missing or not supported. With the last two, a text
+ * with the reason is written to `error`, truncated to `error_size` bytes including the
+ * NUL.
  *
  * # Safety
  *
@@ -636,12 +646,12 @@ int tcp_connection_limit_srcip(union sockaddr_union *address, int limit);
 int32_t tcl_interpose_find(char *error, uintptr_t error_size);
 
 /**
- * Replaces, in this process and all that it forks from now on, the functions by
- * which the executable accepts and closes connections; they do what they did until
- * `tcl_interpose_activate()`. To be called while the process has one thread.
+ * Replaces the functions with which the executable accepts and closes connections, in
+ * this process and in all processes that it forks from now on. They behave as before
+ * until `tcl_interpose_activate()`. Must be called while the process has one thread.
  *
- * Returns as `tcl_interpose_find()`, or `TCL_EMEM`, also with a sentence; unless it is
- * `TCL_OK`, nothing has changed.
+ * Returns the same codes as `tcl_interpose_find()`, or `TCL_EMEM`, also with a text.
+ * Unless the code is `TCL_OK`, nothing has changed.
  *
  * # Safety
  *
@@ -650,37 +660,38 @@ int32_t tcl_interpose_find(char *error, uintptr_t error_size);
 int32_t tcl_interpose_attach(char *error, uintptr_t error_size);
 
 /**
- * From here on this process counts the connections that its executable accepts, and
- * rejects those over the limit: they are closed and `accept()` fails with `EAGAIN`,
- * without waiting, also where the listening socket blocks. To be called in the one
- * process that accepts.
+ * From now on, this process counts the connections that its executable accepts, and
+ * rejects those over the limit: they are closed, and `accept()` fails with `EAGAIN`
+ * without waiting, even if the listening socket is a blocking one. Must be called in
+ * the one process that accepts.
  *
  * Returns `TCL_OK`, `TCL_EINTERPOSE` if nothing is attached, `TCL_EALREADY` if another
- * process counts, or `TCL_EINIT`.
+ * process is already counting, or `TCL_EINIT`.
  */
 int32_t tcl_interpose_activate(void);
 
 /**
- * Whether the connection is counted that has this descriptor in the process that
- * called `tcl_interpose_activate()`. May be asked in any process.
+ * Whether a connection is counted, given its descriptor in the process that called
+ * `tcl_interpose_activate()`. May be called in any process.
  *
- * Returns 1, or 0 if it is not counted: there was no place for its source, or its
- * descriptor is not tracked.
+ * Returns 1 if it is counted, or 0 if it is not: there was no slot for its source, or
+ * its descriptor is not tracked.
  */
 int tcl_interpose_counted(int descriptor);
 
 /**
- * Takes back, in this process, what `tcl_interpose_attach()` has replaced, and takes
- * off what it has counted. Nothing to do is no error.
+ * Restores, in this process, the functions that `tcl_interpose_attach()` has replaced,
+ * and releases all connections that the process has counted. Succeeds if there is
+ * nothing to do.
  *
- * Returns `TCL_OK`, `TCL_EINIT`, or `TCL_EINTERPOSE` if somebody else has replaced
- * the functions since: theirs stay, and can go on calling ours.
+ * Returns `TCL_OK`, `TCL_EINIT`, or `TCL_EINTERPOSE` if another library has replaced
+ * the functions since: its functions stay, and can still call ours.
  */
 int32_t tcl_interpose_detach(void);
 
 /**
- * The table as a whole. Counts `sources` and `connections` in a walk through the table:
- * about 10 ms if it is for a million connections.
+ * Reports the table as a whole. Walks through the table to count `sources` and
+ * `connections`, which takes about 10 ms if it is sized for a million connections.
  *
  * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
  *
@@ -691,8 +702,9 @@ int32_t tcl_interpose_detach(void);
 int32_t tcl_stats(struct tcl_stats *stats);
 
 /**
- * The same without a walk: `sources` and `connections` are as `tcl_watch()` counted
- * them last, 0 before its first call. All other numbers are those of now.
+ * As `tcl_stats()`, but without walking through the table: `sources` and `connections`
+ * are those that `tcl_watch()` counted last, 0 before its first call. All other numbers
+ * are current.
  *
  * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
  *
@@ -703,24 +715,24 @@ int32_t tcl_stats(struct tcl_stats *stats);
 int32_t tcl_stats_sampled(struct tcl_stats *stats);
 
 /**
- * Bytes of the table that are in huge pages (of 2 MiB): none, or most of those that
- * `tcl_set_worker(0)` allocates. A table has them from 2 MiB of these on (38,000
- * connections), where the setting
+ * Bytes of the table that are in huge pages of 2 MiB: either none, or most of the bytes
+ * that `tcl_set_worker(0)` allocates. A table has huge pages if those bytes are 2 MiB
+ * or more (38,000 connections) and the setting
  * `/sys/kernel/mm/transparent_hugepage/shmem_enabled` was `advise` or `always` when
  * `tcl_set_worker(0)` was called.
  *
- * Reads a file: not for the process that accepts connections, and not part of
- * `tcl_stats()`, which others may call many times a second. Returns 0 before
- * `tcl_init()`, and where `/proc` does not show it.
+ * Reads a file, so the process that accepts connections should not call it. For the
+ * same reason it is not part of `tcl_stats()`, which may be called many times a second.
+ * Returns 0 before `tcl_init()`, and if `/proc` does not show the number.
  */
 uint64_t tcl_huge_pages(void);
 
 /**
- * The source of an address in network byte order, of 4 or 16 bytes. If it has no place
- * in the table, its numbers are 0 and its times `TCL_NEVER`; text, rule and limit are
- * what they would be.
+ * Reports the source of an address (network byte order, 4 or 16 bytes). If it has no
+ * slot in the table, its numbers are 0 and its times are `TCL_NEVER`; text, rule and
+ * limit are those that it would have.
  *
- * Returns `TCL_OK`, `TCL_EARG` (`source` is null, or this is no address) or
+ * Returns `TCL_OK`, `TCL_EARG` (`source` is null, or the address is invalid) or
  * `TCL_EINIT`.
  *
  * # Safety
@@ -731,10 +743,10 @@ uint64_t tcl_huge_pages(void);
 int32_t tcl_get(const uint8_t *address, uint32_t length, struct tcl_source *source);
 
 /**
- * Writes the up to `room` first sources by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED`
- * or `TCL_BY_PEAK`, highest first, none that has 0 of it.
+ * Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED` or
+ * `TCL_BY_PEAK`, highest first. Sources whose number is 0 are left out.
  *
- * Returns how many, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+ * Returns the number of sources written, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
  *
  * # Safety
  *
@@ -743,12 +755,14 @@ int32_t tcl_get(const uint8_t *address, uint32_t length, struct tcl_source *sour
 int32_t tcl_top(struct tcl_source *sources, uint32_t room, int32_t by);
 
 /**
- * Writes the up to `room` sources in `prefix` (null: all) with most connections,
- * most first, and how many with connections there are.
+ * Writes the sources in `prefix` (null: all sources) with the most connections, at most
+ * `room` of them, highest first, and the number of sources in it that have connections
+ * to `total`.
  *
- * Returns how many were written, or `TCL_EARG` (`prefix` is none: up to
- * `error_size` bytes of a sentence are written to `error`; or `sources` is null and
- * `room` is not 0: nothing is), `TCL_EINIT` or `TCL_EMEM`.
+ * Returns the number of sources written, `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+ * `TCL_EARG` means that `prefix` is invalid, and a text with the reason is written to
+ * `error`, truncated to `error_size` bytes including the NUL; or that `sources` is
+ * null, and nothing is written to `error`.
  *
  * # Safety
  *
@@ -764,10 +778,10 @@ int32_t tcl_list(const char *prefix,
                  uintptr_t error_size);
 
 /**
- * Writes up to `room` rules with what their sources have, sorted by prefix, the
- * sources without a rule last.
+ * Writes at most `room` rules with the numbers of their sources, sorted by prefix. The
+ * last one stands for the sources without a rule.
  *
- * Returns how many there are, whatever the room, or `TCL_EINIT` or `TCL_EMEM`.
+ * Returns how many there are, regardless of `room`, or `TCL_EINIT` or `TCL_EMEM`.
  *
  * # Safety
  *
@@ -776,10 +790,10 @@ int32_t tcl_list(const char *prefix,
 int32_t tcl_rules(struct tcl_rule *rules, uint32_t room);
 
 /**
- * Writes up to `room` suggestions, one for each rule, sorted by prefix, and one for
- * the sources without a rule, which is the last.
+ * Writes at most `room` suggestions: one for each rule, sorted by prefix, and a last
+ * one for the sources without a rule.
  *
- * Returns how many there are, whatever the room, or `TCL_EINIT` or `TCL_EMEM`.
+ * Returns how many there are, regardless of `room`, or `TCL_EINIT` or `TCL_EMEM`.
  *
  * # Safety
  *
@@ -788,21 +802,21 @@ int32_t tcl_rules(struct tcl_rule *rules, uint32_t room);
 int32_t tcl_suggest(struct tcl_suggestion *suggestions, uint32_t room);
 
 /**
- * Begins an audit of `connections` connections and up to an eighth and 1,024 more.
- * Reserves 90 bytes for each of them, and writes to all of this memory, so that what
- * follows has no page faults. Null if there is no memory, or before `tcl_init()`.
- * `tcl_audit_end()` must follow.
+ * Begins an audit of `connections` connections, with room for an eighth plus 1,024
+ * more. Reserves 90 bytes for each, and writes to all of this memory so that the next
+ * steps cause no page faults. Returns null if there is no memory, or before
+ * `tcl_init()`. The audit must be ended with `tcl_audit_end()`.
  */
 struct tcl_audit *tcl_audit_begin(uint32_t connections);
 
 /**
- * Copies a connection of the host, by its address in network byte order, of 4 or 16
- * bytes, and its token.
- * The host calls it for each of them, then `tcl_audit_counts()`, while none can be
- * opened or closed. Both allocate nothing.
+ * Copies one connection of the host: its address (network byte order, 4 or 16 bytes)
+ * and its token. The host calls it for each connection and then calls
+ * `tcl_audit_counts()`; meanwhile no connection may be opened or closed. Neither
+ * function allocates.
  *
- * Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or, if a new audit with more memory must
- * begin, `TCL_EROOM`.
+ * Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT`, or `TCL_EROOM` if the reserved memory is
+ * too small and a new audit must begin with more.
  *
  * # Safety
  *
@@ -815,8 +829,7 @@ int32_t tcl_audit_connection(struct tcl_audit *audit,
                              uint64_t token);
 
 /**
- * Copies our counts, the last step before the host may open and close connections
- * again.
+ * Copies our counts. After this step the host may open and close connections again.
  *
  * Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or `TCL_EROOM`.
  *
@@ -827,9 +840,10 @@ int32_t tcl_audit_connection(struct tcl_audit *audit,
 int32_t tcl_audit_counts(struct tcl_audit *audit);
 
 /**
- * Compares the copies, and writes the sums and the up to `room` first differences.
+ * Compares the copies, and writes the sums and at most `room` differences, sorted by
+ * source.
  *
- * Returns how many differences were written, or `TCL_EARG` or `TCL_EINIT`.
+ * Returns the number of differences written, or `TCL_EARG` or `TCL_EINIT`.
  *
  * # Safety
  *
@@ -842,11 +856,11 @@ int32_t tcl_audit_result(struct tcl_audit *audit,
                          uint32_t room);
 
 /**
- * Ends an audit.
+ * Ends an audit and frees its memory.
  *
  * # Safety
  *
- * `audit` is null or comes from `tcl_audit_begin()`, and is not used any more.
+ * `audit` is null or comes from `tcl_audit_begin()`, and is not used afterwards.
  */
 void tcl_audit_end(struct tcl_audit *audit);
 

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The C ABI: check pointers → convert → limiter → code. Panics stop here.
+//! The C ABI. Each function checks its pointers, converts its arguments, calls the
+//! limiter and returns a code. No panic leaves this module.
 //!
 //! # The contract
 //!
-//! - One process has one limiter. [`tcl_init`] makes it, before the server forks;
-//!   it stays until the process ends, so that whatever runs late at shutdown is
-//!   still safe. Before `tcl_init` every function gives its harmless answer: admit,
-//!   no token, nothing found.
+//! - A process has one limiter. [`tcl_init`] creates it before the server forks. It
+//!   lives until the process ends, so calls late in the shutdown are still safe.
+//!   Before `tcl_init`, every function returns its harmless answer: admit, no token,
+//!   nothing found.
 //! - All functions may be called from any thread of any process that was forked
-//!   after `tcl_init`; `tcl_watch` always from the same process. None blocks or
-//!   waits for a lock, but: `tcl_init`, `tcl_watch` and the `tcl_interpose_` functions
-//!   wait if another thread is in the same one; `tcl_watch` waits for the functions of
-//!   the host that it calls; `tcl_rules_load` reads a file. What runs for every
-//!   connection allocates nothing: `tcl_check`, `tcl_opened`, `tcl_closed`,
-//!   `tcp_connection_limit_srcip`, and what `tcl_interpose_attach` puts in place of
-//!   the C library's functions.
-//! - Pointers may be null: an input that is null is no address or text, an output
-//!   that is null is not written, and the function says so. Pointers that are not
-//!   null must be valid as each function tells. Nothing is kept but what `tcl_init`
-//!   says.
+//!   after `tcl_init`; `tcl_watch` must always be called from the same process. No
+//!   function blocks or waits for a lock, with these exceptions: `tcl_init`,
+//!   `tcl_watch` and each `tcl_interpose_` function wait while another thread is in
+//!   the same function; `tcl_watch` waits for the host functions that it calls;
+//!   `tcl_rules_load` reads a file. The code that runs for every connection allocates
+//!   nothing: `tcl_check`, `tcl_opened`, `tcl_closed`, `tcp_connection_limit_srcip`,
+//!   and the functions with which `tcl_interpose_attach` replaces those of the C
+//!   library.
+//! - Pointers may be null. A null input counts as a missing address or text. A null
+//!   output is not written, and the function reports it. All other pointers must be
+//!   valid as described at each function. The library keeps no pointers except those
+//!   described at `tcl_init`.
 //! - A panic is counted, logged once, and answered as before `tcl_init`: the
 //!   connection is admitted.
 
@@ -50,26 +52,27 @@ use crate::shared::sync::{AtomicBool, AtomicU32, Ordering};
 pub const TCL_OK: i32 = 0;
 /// An argument is null or out of range.
 pub const TCL_EARG: i32 = -1;
-/// There is a limiter in this process already.
+/// This process already has a limiter.
 pub const TCL_EALREADY: i32 = -2;
-/// The system gives no memory, shared or own.
+/// The system provides no memory, shared or private.
 pub const TCL_EMEM: i32 = -3;
-/// Use before `tcl_init()`; or a panic was stopped, which the statistics count.
+/// The function was called before `tcl_init()`, or it caught a panic, which the
+/// statistics count.
 pub const TCL_EINIT: i32 = -4;
-/// The token names no connection.
+/// The token does not belong to a counted connection.
 pub const TCL_ESTALE: i32 = -5;
-/// A panic was stopped in `tcl_init()`.
+/// `tcl_init()` caught a panic.
 pub const TCL_EPANIC: i32 = -6;
-/// Another process loads rules at this moment.
+/// Another process or thread is loading rules.
 pub const TCL_ELOCKED: i32 = -7;
-/// A rule or the file of rules is wrong; the sentence says where.
+/// A rule or the rules file is invalid; the error text says where.
 pub const TCL_ERULES: i32 = -8;
-/// The functions of this executable cannot be replaced; the sentence says why.
+/// The functions of this executable cannot be replaced; the error text says why.
 pub const TCL_EINTERPOSE: i32 = -9;
 /// There are more connections than `tcl_audit_begin()` reserved memory for.
 pub const TCL_EROOM: i32 = -10;
 
-/// Bytes for a source as text, the NUL included.
+/// Size of a source as text, in bytes, including the NUL.
 pub const TCL_SOURCE_TEXT: usize = 52;
 
 struct Global {
@@ -81,25 +84,26 @@ struct Global {
 
 static GLOBAL: OnceCell<Global> = OnceCell::new();
 
-/// The worker that this process is: own memory, each forked process has its own.
+/// The worker number of this process. Private memory: each forked process has its own
+/// copy.
 static WORKER: AtomicU32 = AtomicU32::new(0);
 
 impl Global {
     fn now(&self) -> u32 {
-        // SAFETY: callable until the process ends, as the host promised tcl_init.
+        // SAFETY: callable until the process ends, as the caller of `tcl_init` promised.
         unsafe { (self.now)() }
     }
 
     fn log(&self, level: u32, line: &Line) {
-        // SAFETY: callable until the process ends, as the host promised tcl_init;
-        // a Line ends with a NUL.
+        // SAFETY: callable until the process ends, as the caller of `tcl_init` promised;
+        // a `Line` ends with a NUL.
         unsafe { (self.log)(level as i32, line.bytes.as_ptr().cast()) };
     }
 
-    /// A source or prefix as text with its NUL, cut rather than failing.
+    /// A source or prefix as text with its NUL, truncated if it is too long.
     fn text(&self, text: impl fmt::Display) -> [c_char; TCL_SOURCE_TEXT] {
         let mut line = Line::default();
-        // cut rather than fail
+        // A text that is too long is truncated.
         let _ = write!(line, "{text}");
         let mut text = [0; TCL_SOURCE_TEXT];
         for (to, from) in text[..TCL_SOURCE_TEXT - 1].iter_mut().zip(line.bytes) {
@@ -109,10 +113,10 @@ impl Global {
     }
 }
 
-/// What stands for the sources without a rule where a prefix is expected.
+/// Shown in place of a prefix for the sources without a rule.
 const DEFAULT: &str = "default";
 
-/// A line for the log: made without allocating, cut where it is too long.
+/// A log line. It is built without allocating, and truncated if it is too long.
 struct Line {
     bytes: [u8; 256],
     length: usize,
@@ -129,7 +133,7 @@ impl Default for Line {
 
 impl fmt::Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.bytes.len() - 1 - self.length; // the NUL stays
+        let room = self.bytes.len() - 1 - self.length; // Keeps the NUL.
         let taken = text.len().min(room);
         self.bytes[self.length..self.length + taken].copy_from_slice(&text.as_bytes()[..taken]);
         self.length += taken;
@@ -142,12 +146,12 @@ impl fmt::Write for Line {
 
 #[inline]
 fn worker() -> Worker {
-    // Relaxed: it stands alone
+    // Relaxed: no other memory depends on it.
     Worker::new(WORKER.load(Ordering::Relaxed))
 }
 
-/// Runs `work` on the limiter. `fallback` before `tcl_init`, and on a panic, which
-/// is counted.
+/// Runs `work` on the limiter. Returns `fallback` before `tcl_init` and after a panic,
+/// which is counted.
 #[inline]
 fn guard<T>(fallback: T, work: impl FnOnce(&'static Global) -> T) -> T {
     let Some(global) = GLOBAL.get() else {
@@ -158,12 +162,12 @@ fn guard<T>(fallback: T, work: impl FnOnce(&'static Global) -> T) -> T {
 
 #[inline]
 fn guard_in<T>(limiter: &Limiter, fallback: T, work: impl FnOnce() -> T) -> T {
-    // unwind-safe: the table is atomics that no panic leaves half-changed, see
-    // crate::table on processes killed on the way
+    // Unwind-safe: the table consists of atomics, and an operation that stops anywhere
+    // leaves it usable; see `crate::table` on killed processes.
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(value) => value,
         Err(payload) => {
-            // what somebody panicked with may panic itself when it is dropped
+            // Dropping the payload may itself panic.
             if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
                 core::mem::forget(another);
             }
@@ -173,16 +177,16 @@ fn guard_in<T>(limiter: &Limiter, fallback: T, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// The panic hook: the first panic goes to the host's log, none to stderr.
+/// The panic hook. It writes the first panic to the host's log and nothing to stderr.
 fn report_panic(info: &PanicHookInfo<'_>) {
     static REPORTED: AtomicBool = AtomicBool::new(false);
-    // Relaxed: only who comes first matters
+    // Relaxed: only which call is the first matters.
     if REPORTED.swap(true, Ordering::Relaxed) {
         return;
     }
     if let Some(global) = GLOBAL.get() {
         let mut line = Line::default();
-        // cut rather than fail
+        // A text that is too long is truncated.
         let _ = write!(
             line,
             "internal error; connections that hit it are admitted unchecked: {info}"
@@ -205,7 +209,7 @@ mod tests {
     use crate::source::PrefixLengths;
 
     #[test]
-    fn a_panic_gives_the_fallback_and_is_counted() {
+    fn panic_returns_the_fallback_and_is_counted() {
         let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
         let answer = guard_in(&limiter, 0, || -> i32 { panic!("on purpose") });
         assert_eq!(answer, 0);
@@ -213,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_panic_carries_is_given_back() {
+    fn panic_payload_is_dropped() {
         let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
         let kept = Arc::new(());
         let carried = Arc::clone(&kept);
@@ -222,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_that_carries_another_is_stopped() {
+    fn panic_while_dropping_the_payload_is_caught() {
         struct Another;
         impl Drop for Another {
             fn drop(&mut self) {
@@ -236,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_cut_and_ends_with_nul() {
+    fn long_line_is_truncated_and_ends_with_nul() {
         let mut line = Line::default();
         assert!(write!(line, "{:300}", 'x').is_err());
         assert_eq!(line.bytes[254], b' ');

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What runs for every connection, and the core's own function.
+//! The functions that run for every connection, and a stand-in for the core's own
+//! function.
 
 use core::ffi::c_int;
 use core::fmt::Write as _;
@@ -20,35 +21,36 @@ pub union sockaddr_union {
     sin6: libc::sockaddr_in6,
 }
 
-/// Tells the limiter which worker this process is: 0 for the one that accepts
-/// connections, for the others any other number. To be called after each fork.
+/// Sets the worker number of this process: 0 for the process that accepts connections,
+/// any other number for the others. Must be called after each fork.
 ///
-/// With 0 it also has the system allocate the memory that is used for each connection,
-/// about 52 bytes for each of `max_connections`, up to 1 GiB. This takes some
-/// microseconds for each page: a millisecond or two for 35,000 connections, 50 ms for a
-/// million. So call it before connections are accepted, on the CPU or memory node that is to
-/// accept them. If the system refuses, one line is logged, and each page is allocated
-/// when a connection first needs it.
+/// With 0 it also makes the system allocate the memory that is used for every
+/// connection, about 52 bytes for each of `max_connections`, up to 1 GiB. This takes a
+/// few microseconds for each page: a millisecond or two for 35,000 connections, 50 ms
+/// for a million. So call it before connections are accepted, and on the CPU or memory
+/// node that will accept them. If the system refuses, one line is logged, and each page
+/// is allocated when a connection first needs it.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_set_worker(worker: u32) {
-    // Relaxed: it stands alone
+    // Relaxed: no other memory depends on it.
     WORKER.store(worker, Ordering::Relaxed);
     if worker == 0 {
         guard((), Global::populate);
     }
 }
 
-/// May the address, in network byte order, open one more connection? 4 bytes are IPv4,
-/// 16 are IPv6; what is neither is admitted, and counted as an error.
+/// Decides whether the address, in network byte order, may open one more connection.
+/// 4 bytes are IPv4, 16 bytes are IPv6. An address of any other length is admitted and
+/// counted as an error.
 ///
-/// Returns 1 if its source is at its limit or over it, or has no place in the table
-/// and the policy is to reject it: the connection is to be closed. Returns 0 to
-/// admit it, in monitor mode and with the mode off always. A rejection is counted, or
-/// in monitor mode that it would have been one; to log is `tcl_watch()`'s.
+/// Returns 1 if the connection must be closed: its source is at or over its limit, or
+/// has no slot in the table and the policy is to reject it. Returns 0 to admit it; in
+/// monitor mode and with the mode off it always does. A rejection is counted, in monitor
+/// mode as one that would have happened. `tcl_watch()` logs it.
 ///
-/// Between this and `tcl_opened()` another thread or process may do the same: so many
-/// as accept at the same moment may come on top of the limit. With one that accepts,
-/// as in Kamailio, the limit is exact.
+/// Between this call and `tcl_opened()`, other threads or processes may do the same, so
+/// a source can exceed its limit by the number of those that accept at the same moment.
+/// With one acceptor, as in Kamailio, the limit is exact.
 ///
 /// # Safety
 ///
@@ -56,19 +58,18 @@ pub extern "C" fn tcl_set_worker(worker: u32) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_check(address: *const u8, length: u32) -> c_int {
     guard(0, |global| {
-        // SAFETY: as the caller promises.
+        // SAFETY: null or `length` bytes, as the caller promises.
         global
             .rejects(unsafe { bytes(address, length) }, true)
             .into()
     })
 }
 
-/// Counts a connection of the address, in network byte order, of 4 or 16 bytes,
-/// whatever the limit.
+/// Counts a connection of the address (network byte order, 4 or 16 bytes), regardless
+/// of the limit.
 ///
-/// Returns a token for `tcl_closed()`, or 0 if the connection is not counted
-/// (there is no place for its source, or this is no address); then there is
-/// nothing to release.
+/// Returns a token for `tcl_closed()`, or 0 if the connection is not counted because its
+/// source has no slot or the address is invalid; then there is nothing to release.
 ///
 /// # Safety
 ///
@@ -76,16 +77,16 @@ pub unsafe extern "C" fn tcl_check(address: *const u8, length: u32) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_opened(address: *const u8, length: u32) -> u64 {
     guard(0, |global| {
-        // SAFETY: as the caller promises.
+        // SAFETY: null or `length` bytes, as the caller promises.
         global.opened(unsafe { bytes(address, length) })
     })
 }
 
-/// Takes off the connection that `token` was given for, from any process. A token
-/// is to be released once; 0 is no token and releases nothing.
+/// Releases the connection that `token` stands for. May be called from any process. A
+/// token must be released exactly once; 0 is not a token and releases nothing.
 ///
-/// Returns `TCL_OK`, `TCL_EINIT`, or `TCL_ESTALE` if the token names no connection:
-/// nothing was changed, and it was counted as an error.
+/// Returns `TCL_OK`, `TCL_EINIT`, or `TCL_ESTALE` if the token does not belong to a
+/// counted connection: then nothing was changed, and an error was counted.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_closed(token: u64) -> i32 {
     let Some(token) = Token::from_bits(token) else {
@@ -99,18 +100,18 @@ pub extern "C" fn tcl_closed(token: u64) -> i32 {
     })
 }
 
-/// The core's own function, for whoever binds to this library by that name: 1 if
-/// the source of `address` has `limit` connections or more, 0 if not, or if
-/// `limit` is 0 or less, whatever rules and mode. Counts a rejection in the
-/// totals alone and leaves the log to the caller, as the core's function does.
+/// A function with the name of Kamailio's own, for programs that link this library.
+/// Returns 1 if the source of `address` has `limit` connections or more, and 0 if it has
+/// fewer or `limit` is 0 or less, regardless of rules and mode. A rejection is counted
+/// in the totals only; logging is left to the caller, as with the core's function.
 ///
-/// Inside Kamailio this name means the core's function, since the dynamic linker
+/// Inside Kamailio this name resolves to the core's function, since the dynamic linker
 /// prefers the executable; the module calls `tcl_check()`.
 ///
 /// # Safety
 ///
-/// `address` is null or points to a `struct sockaddr_in` or `sockaddr_in6`, as its
-/// family tells, or to another `struct sockaddr`, of which only the family is read.
+/// `address` is null or points to the `struct sockaddr_in` or `sockaddr_in6` that its
+/// family announces, or to another `struct sockaddr`, of which only the family is read.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcp_connection_limit_srcip(
     address: *mut sockaddr_union,
@@ -118,7 +119,7 @@ pub unsafe extern "C" fn tcp_connection_limit_srcip(
 ) -> c_int {
     guard(0, |global| {
         let mut octets = [0; 16];
-        // SAFETY: null, or as large as its family tells, as the caller promises.
+        // SAFETY: null, or of the size that its family implies, as the caller promises.
         let length = unsafe { read_sockaddr(address, &mut octets) };
         let Some(source) = global.source_of(&octets[..length]) else {
             return 0;
@@ -139,7 +140,7 @@ impl Global {
             return;
         };
         let mut line = Line::default();
-        // Cut rather than fail.
+        // A line that is too long is truncated.
         let _ = write!(
             line,
             "cannot allocate the table's buckets in advance: {error}; each page will be \
@@ -149,8 +150,8 @@ impl Global {
         self.log(TCL_LOG_WARN, &line);
     }
 
-    /// Whether one more connection of the address is rejected; if so, it is counted as
-    /// that. `tracked` is false for one that cannot be counted if it is admitted.
+    /// Whether one more connection of the address is rejected; a rejection is counted.
+    /// `tracked` is false for a connection that cannot be counted if it is admitted.
     #[inline]
     pub(super) fn rejects(&self, address: &[u8], tracked: bool) -> bool {
         let Some(source) = self.source_of(address) else {
@@ -166,7 +167,7 @@ impl Global {
         }
     }
 
-    /// Counts a connection of the address; its token, 0 if it is not counted.
+    /// Counts a connection of the address. Returns its token, or 0 if it is not counted.
     #[inline]
     pub(super) fn opened(&self, address: &[u8]) -> u64 {
         let Some(source) = self.source_of(address) else {
@@ -176,7 +177,7 @@ impl Global {
         opened.map_or(0, Token::to_bits)
     }
 
-    /// The source of an address; counts what is none.
+    /// The source of an address; counts an error if the address is invalid.
     #[inline]
     fn source_of(&self, address: &[u8]) -> Option<Source> {
         let source = Source::new(address, self.limiter.prefixes());
@@ -200,7 +201,7 @@ mod tests {
     static LINES: Mutex<Vec<(i32, String)>> = Mutex::new(Vec::new());
 
     unsafe extern "C" fn log(level: i32, line: *const c_char) {
-        // SAFETY: Global::log passes a string.
+        // SAFETY: `Global::log` passes a string that ends with a NUL.
         let line = unsafe { CStr::from_ptr(line) }.to_str().unwrap();
         LINES.lock().unwrap().push((level, line.to_owned()));
     }
@@ -212,7 +213,7 @@ mod tests {
     unsafe extern "C" fn rejected(_: *const tcl_event) {}
 
     #[test]
-    fn refused_memory_is_logged_and_nothing_else() {
+    fn failed_allocation_is_only_logged() {
         let global = Global {
             limiter: Limiter::new(10_000, 1, PrefixLengths::DEFAULT).unwrap(),
             log,

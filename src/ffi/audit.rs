@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The audit.
+//! The audit, which compares the table with the connections of the host.
 
 use core::ffi::c_char;
 
@@ -14,9 +14,9 @@ use crate::source::Source;
 pub struct tcl_difference {
     /// Address, with the prefix length if that is shorter than an address.
     pub text: [c_char; TCL_SOURCE_TEXT],
-    /// Its connections in the host.
+    /// Its connections according to the host.
     pub host: u32,
-    /// Its connections in our table.
+    /// Its connections according to our table.
     pub counted: u32,
 }
 
@@ -45,10 +45,10 @@ fn room(outcome: Result<(), NoRoom>) -> i32 {
     }
 }
 
-/// Begins an audit of `connections` connections and up to an eighth and 1,024 more.
-/// Reserves 90 bytes for each of them, and writes to all of this memory, so that what
-/// follows has no page faults. Null if there is no memory, or before `tcl_init()`.
-/// `tcl_audit_end()` must follow.
+/// Begins an audit of `connections` connections, with room for an eighth plus 1,024
+/// more. Reserves 90 bytes for each, and writes to all of this memory so that the next
+/// steps cause no page faults. Returns null if there is no memory, or before
+/// `tcl_init()`. The audit must be ended with `tcl_audit_end()`.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_audit_begin(connections: u32) -> *mut tcl_audit {
     guard(core::ptr::null_mut(), |_| {
@@ -58,13 +58,13 @@ pub extern "C" fn tcl_audit_begin(connections: u32) -> *mut tcl_audit {
     })
 }
 
-/// Copies a connection of the host, by its address in network byte order, of 4 or 16
-/// bytes, and its token.
-/// The host calls it for each of them, then `tcl_audit_counts()`, while none can be
-/// opened or closed. Both allocate nothing.
+/// Copies one connection of the host: its address (network byte order, 4 or 16 bytes)
+/// and its token. The host calls it for each connection and then calls
+/// `tcl_audit_counts()`; meanwhile no connection may be opened or closed. Neither
+/// function allocates.
 ///
-/// Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or, if a new audit with more memory must
-/// begin, `TCL_EROOM`.
+/// Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT`, or `TCL_EROOM` if the reserved memory is
+/// too small and a new audit must begin with more.
 ///
 /// # Safety
 ///
@@ -78,9 +78,9 @@ pub unsafe extern "C" fn tcl_audit_connection(
     token: u64,
 ) -> i32 {
     guard(TCL_EINIT, |global| {
-        // SAFETY: null or valid and used by this caller only, as it promises.
+        // SAFETY: null or valid, and used by this call only, as the caller promises.
         let audit = unsafe { audit.as_mut() };
-        // SAFETY: as the caller promises.
+        // SAFETY: null or `length` bytes, as the caller promises.
         let bytes = unsafe { bytes(address, length) };
         let source = Source::new(bytes, global.limiter.prefixes());
         match (audit, source) {
@@ -90,8 +90,7 @@ pub unsafe extern "C" fn tcl_audit_connection(
     })
 }
 
-/// Copies our counts, the last step before the host may open and close connections
-/// again.
+/// Copies our counts. After this step the host may open and close connections again.
 ///
 /// Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT` or `TCL_EROOM`.
 ///
@@ -101,7 +100,7 @@ pub unsafe extern "C" fn tcl_audit_connection(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_audit_counts(audit: *mut tcl_audit) -> i32 {
     guard(TCL_EINIT, |global| {
-        // SAFETY: null or valid and used by this caller only, as it promises.
+        // SAFETY: null or valid, and used by this call only, as the caller promises.
         match unsafe { audit.as_mut() } {
             Some(audit) => room(audit.0.copy_counts(&global.limiter)),
             None => TCL_EARG,
@@ -109,9 +108,10 @@ pub unsafe extern "C" fn tcl_audit_counts(audit: *mut tcl_audit) -> i32 {
     })
 }
 
-/// Compares the copies, and writes the sums and the up to `room` first differences.
+/// Compares the copies, and writes the sums and at most `room` differences, sorted by
+/// source.
 ///
-/// Returns how many differences were written, or `TCL_EARG` or `TCL_EINIT`.
+/// Returns the number of differences written, or `TCL_EARG` or `TCL_EINIT`.
 ///
 /// # Safety
 ///
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn tcl_audit_result(
     room: u32,
 ) -> i32 {
     guard(TCL_EINIT, |global| {
-        // SAFETY: null or valid and used by this caller only, as it promises.
+        // SAFETY: null or valid, and used by this call only, as the caller promises.
         let Some(tcl_audit(audit)) = (unsafe { audit.as_mut() }) else {
             return TCL_EARG;
         };
@@ -147,8 +147,8 @@ pub unsafe extern "C" fn tcl_audit_result(
                 host: difference.host,
                 counted: difference.counted,
             };
-            // SAFETY: fewer than `room` were written, and there is room for so
-            // many, as the caller promises.
+            // SAFETY: fewer than `room` were written, and there is room for `room` of
+            // them, as the caller promises.
             unsafe { differences.add(written as usize).write(value) };
             written += 1;
         }
@@ -156,15 +156,15 @@ pub unsafe extern "C" fn tcl_audit_result(
     })
 }
 
-/// Ends an audit.
+/// Ends an audit and frees its memory.
 ///
 /// # Safety
 ///
-/// `audit` is null or comes from `tcl_audit_begin()`, and is not used any more.
+/// `audit` is null or comes from `tcl_audit_begin()`, and is not used afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_audit_end(audit: *mut tcl_audit) {
     if !audit.is_null() {
-        // SAFETY: it is a Box of tcl_audit_begin() that nobody else uses, as the
+        // SAFETY: a `Box` from `tcl_audit_begin()` that is not used any more, as the
         // caller promises.
         guard((), |_| drop(unsafe { Box::from_raw(audit) }));
     }

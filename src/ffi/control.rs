@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Start, settings, and the background process.
+//! The start, the settings, and the watch of the background process.
 
 use core::ffi::{CStr, c_char};
 use core::fmt::{self, Write as _};
@@ -30,34 +30,37 @@ use crate::source::PrefixLengths;
 
 /// Connections over the limit are rejected.
 pub const TCL_MODE_ENFORCE: i32 = 0;
-/// They are admitted, counted and logged.
+/// Connections over the limit are admitted, counted and logged.
 pub const TCL_MODE_MONITOR: i32 = 1;
 /// Nothing is checked.
 pub const TCL_MODE_OFF: i32 = 2;
 
-/// A connection that cannot be counted is admitted: the table has no place for its
-/// source, or, where functions are replaced, its descriptor is not tracked.
+/// A connection that cannot be counted is admitted. It cannot be counted if the table
+/// has no slot for its source or, where functions are replaced, its descriptor is not
+/// tracked.
 pub const TCL_ON_FULL_ADMIT: i32 = 0;
-/// It is rejected.
+/// A connection that cannot be counted is rejected.
 pub const TCL_ON_FULL_REJECT: i32 = 1;
 
-/// The most connections that a table is made for.
+/// Upper bound of `max_connections`.
 const MAX_CONNECTIONS: i32 = Limiter::MAX_CONNECTIONS as i32;
 
-/// Bytes of a file of rules: as many rules as there can be, with much to say on each.
+/// Upper bound of a rules file, in bytes: enough for 65,535 rules with a long comment
+/// on each.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// What `tcl_init()` wants to know.
+/// The configuration for `tcl_init()`.
 #[repr(C)]
 #[allow(non_camel_case_types)]
 pub struct tcl_config {
-    /// Connections the server allows, 1 to 100,000,000: sizes the table.
+    /// Connections that the server allows, 1 to 100,000,000. Determines the size of the
+    /// table.
     pub max_connections: i32,
-    /// Connections of a source without a rule; 0 or less: any number.
+    /// Limit of a source without a rule, in connections; 0 or less: no limit.
     pub limit: i32,
-    /// Leading bits of an IPv4 address that make a source, 1 to 32.
+    /// Leading bits of an IPv4 address that identify a source, 1 to 32.
     pub ipv4_prefix: i32,
-    /// Leading bits of an IPv6 address that make a source, 1 to 128.
+    /// Leading bits of an IPv6 address that identify a source, 1 to 128.
     pub ipv6_prefix: i32,
     /// `TCL_MODE_ENFORCE`, `TCL_MODE_MONITOR` or `TCL_MODE_OFF`.
     pub mode: i32,
@@ -65,16 +68,17 @@ pub struct tcl_config {
     pub on_full: i32,
 }
 
-/// The version of the library, for the host to compare with `TCL_VERSION`.
+/// The version of the library. The host should compare it with `TCL_VERSION`.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// Makes the limiter of this process and of all that it forks from now on.
+/// Creates the limiter of this process and of all processes that it forks from now on.
 ///
-/// On failure nothing is left behind, and up to `error_size` bytes of a sentence
-/// that names the value or the reason are written to `error`, NUL included.
+/// If this fails, nothing is left behind, and a text that names the value or the reason
+/// is written to `error`, truncated to `error_size` bytes including the NUL. The
+/// functions in `host` are kept; nothing else that the pointers lead to is.
 ///
 /// Returns `TCL_OK`, `TCL_EARG`, `TCL_EALREADY`, `TCL_EMEM` or `TCL_EPANIC`.
 ///
@@ -98,7 +102,7 @@ pub unsafe extern "C" fn tcl_init(
     match outcome {
         Ok(()) => TCL_OK,
         Err((code, sentence)) => {
-            // SAFETY: null or as large as the caller promises.
+            // SAFETY: null or `error_size` bytes, as the caller promises.
             unsafe { write_text(error, error_size, &sentence) };
             code
         }
@@ -118,7 +122,7 @@ fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), (i32
     };
     let v4 = range("ipv4_prefix", config.ipv4_prefix, 32)?;
     let v6 = range("ipv6_prefix", config.ipv6_prefix, 128)?;
-    // the name by which the operator knows it
+    // The name of the parameter that the operator sets.
     let most = range(
         "tcp_max_connections",
         config.max_connections,
@@ -149,19 +153,21 @@ fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), (i32
         let sentence = "this process already has a limiter";
         return Err((TCL_EALREADY, sentence.to_owned()));
     }
-    // a cdylib has a standard library of its own, and so a hook of its own
+    // A cdylib has its own copy of the standard library, so this hook affects no other
+    // Rust code in the process.
     set_hook(Box::new(report_panic));
     Ok(())
 }
 
-/// Puts rules in force, all at once: the `count` texts, then those in `file` (null:
-/// none), 65,535 at most. All others cease to be. A text is `PREFIX=LIMIT`, the limit
-/// 1 to 2147483647 or `unlimited`; the file has one in a line, `#` begins a comment,
-/// and it has at most 16 MiB. If one is wrong, nothing has changed, and up to
-/// `error_size` bytes of a sentence that names the place, the text, the reason and
-/// the remedy are written to `error`, NUL included.
+/// Replaces all rules at once with the `count` texts and the rules in `file` (null: no
+/// file), together at most 65,535. A text is `PREFIX=LIMIT`, with a limit from 1 to
+/// 2147483647 or `unlimited`. The file has one rule in each line, `#` begins a comment,
+/// and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
+/// that names its origin, the rule, the reason and the remedy is written to `error`,
+/// truncated to `error_size` bytes including the NUL.
 ///
-/// Reads the file and allocates: not for the process that accepts connections.
+/// Reads the file and allocates, so the process that accepts connections should not call
+/// it.
 ///
 /// Returns `TCL_OK`, `TCL_ERULES`, `TCL_ELOCKED`, `TCL_EMEM`, `TCL_EARG` or
 /// `TCL_EINIT`.
@@ -201,7 +207,7 @@ pub unsafe extern "C" fn tcl_rules_load(
         match loaded {
             Ok(()) => TCL_OK,
             Err((code, sentence)) => {
-                // SAFETY: null or as large as the caller promises.
+                // SAFETY: null or `error_size` bytes, as the caller promises.
                 unsafe { write_text(error, error_size, &sentence) };
                 code
             }
@@ -241,7 +247,7 @@ fn read(file: &CStr) -> Result<Vec<u8>, String> {
             "cannot read {name}: {error}; check that it exists and that Kamailio's user can read it"
         )
     };
-    // not to wait for the other end of what is no file
+    // Opening a FIFO must not wait for its other end.
     let mut options = File::options();
     options.read(true).custom_flags(libc::O_NONBLOCK);
     let file = options.open(path).map_err(cannot)?;
@@ -262,8 +268,9 @@ fn read(file: &CStr) -> Result<Vec<u8>, String> {
     Ok(content)
 }
 
-/// Changes the limit of sources without a rule; 0 or less: any number. Closes no
-/// connection; a source that is over it may open none until it fits.
+/// Changes the limit of the sources without a rule; 0 or less: no limit. No connection
+/// is closed: a source over a lowered limit keeps its connections but cannot open
+/// another until it drops below it.
 ///
 /// Returns `TCL_OK` or `TCL_EINIT`.
 #[unsafe(no_mangle)]
@@ -288,7 +295,8 @@ pub extern "C" fn tcl_set_mode(mode: i32) -> i32 {
     })
 }
 
-/// Writes limit and mode that are in force to `limit` and `mode`.
+/// Writes the current limit of the sources without a rule to `limit`, and the current
+/// mode to `mode`.
 ///
 /// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
 ///
@@ -301,7 +309,7 @@ pub unsafe extern "C" fn tcl_in_force(limit: *mut i32, mode: *mut i32) -> i32 {
         if limit.is_null() || mode.is_null() {
             return TCL_EARG;
         }
-        // SAFETY: as the caller promises.
+        // SAFETY: null or valid for writing, as the caller promises.
         unsafe {
             put(limit, global.limiter.limit());
             put(mode, global.limiter.mode() as i32)
@@ -309,8 +317,8 @@ pub unsafe extern "C" fn tcl_in_force(limit: *mut i32, mode: *mut i32) -> i32 {
     })
 }
 
-/// Begins all statistics anew: totals, the rejections of sources and rules, and the
-/// peaks, which are then what each source has now. Counts of connections stay.
+/// Resets all statistics: the totals and the rejections of sources and rules to 0, and
+/// each peak to the current count of its source. Counts of connections do not change.
 ///
 /// Returns `TCL_OK` or `TCL_EINIT`.
 #[unsafe(no_mangle)]
@@ -321,16 +329,16 @@ pub extern "C" fn tcl_reset_stats() -> i32 {
     })
 }
 
-/// What the background process has told so far. Used in one process; the lock is
-/// for a host that does otherwise.
+/// What the background process has reported so far. Only one process uses it; the lock
+/// protects against a host that calls `tcl_watch()` from several threads.
 static WATCH: Lazy<Mutex<Watch>> = Lazy::new(Mutex::default);
 
-/// Samples the sources, and tells the host of rejections since the last call: the
-/// first of a source in `log_interval` seconds in a line of its own and by
-/// `rejected()`, the others in one line at the end of the interval.
+/// Samples the sources, and reports the rejections since the last call to the host: the
+/// first one of each source in `log_interval` seconds in its own log line and through
+/// `rejected()`, all others in one log line at the end of the interval.
 ///
-/// To be called once a second, always from the same process, which is none that
-/// accepts connections.
+/// Must be called once a second, always from the same process, which must not accept
+/// connections.
 ///
 /// Returns `TCL_OK`, `TCL_EARG` if `log_interval` is 0, or `TCL_EINIT`.
 #[unsafe(no_mangle)]
@@ -339,24 +347,24 @@ pub extern "C" fn tcl_watch(log_interval: u32) -> i32 {
         if log_interval == 0 {
             return TCL_EARG;
         }
-        // a panic in the host's function leaves what was told half-told at worst
+        // A panic in a function of the host at worst leaves some notices unreported.
         let mut watch = WATCH.lock().unwrap_or_else(PoisonError::into_inner);
         let now = global.now();
         watch.tick(&global.limiter, now, log_interval, &mut |notice| {
-            global.tell(notice);
+            global.report(notice);
         });
         TCL_OK
     })
 }
 
 impl Global {
-    fn tell(&self, notice: Notice) {
+    fn report(&self, notice: Notice) {
         let prefixes = self.limiter.prefixes();
         let mut line = Line::default();
         let mut level = TCL_LOG_REJECTED;
-        // cut rather than fail, here and below
+        // A line that is too long is truncated, here and below.
         let _ = match &notice {
-            Notice::First { report, would } => return self.tell_first(report, *would),
+            Notice::First { report, would } => return self.report_first(report, *would),
             Notice::Summary(summary) => {
                 let most = summary.most.display(prefixes);
                 let verb = match (summary.rejected, summary.would_reject) {
@@ -392,9 +400,9 @@ impl Global {
         self.log(level, &line);
     }
 
-    fn tell_first(&self, report: &SourceReport, would: bool) {
+    fn report_first(&self, report: &SourceReport, would: bool) {
         let (rule, limit) = self.limiter.rule_of(report.source);
-        // may have changed since
+        // The limit may have changed since the rejection.
         let limit = limit.max(0);
         let source = report.source.display(self.limiter.prefixes());
         let rule: &dyn fmt::Display = match &rule {
@@ -418,7 +426,7 @@ impl Global {
             rejected: report.rejected.saturating_add(report.would_reject),
             would: would.into(),
         };
-        // SAFETY: callable until the process ends, as the host promised tcl_init;
+        // SAFETY: callable until the process ends, as the caller of `tcl_init` promised;
         // the event and its texts live until it returns.
         unsafe { (self.rejected)(&event) };
     }

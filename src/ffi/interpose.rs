@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A host without hooks.
+//! Interposition, for a host without hooks.
 
 use core::ffi::{c_char, c_int};
 
@@ -21,7 +21,7 @@ impl Counter for OfProcess {
     }
 
     fn closed(&self, token: u64) {
-        // a stale token is counted; here is nobody who could do better
+        // A stale token is counted there; the caller cannot handle it any better.
         super::tcl_closed(token);
     }
 
@@ -30,12 +30,13 @@ impl Counter for OfProcess {
     }
 }
 
-/// Whether the functions by which this executable accepts and closes connections can
-/// be replaced. Changes nothing.
+/// Checks whether the functions with which this executable accepts and closes
+/// connections can be replaced. Changes nothing.
 ///
-/// Returns `TCL_OK`, `TCL_EINIT`, `TCL_EALREADY` if they are replaced, or
-/// `TCL_EINTERPOSE` if something is missing or not known; with the last two, up to
-/// `error_size` bytes of a sentence that says so are written to `error`, NUL included.
+/// Returns `TCL_OK`, `TCL_EINIT`, `TCL_EALREADY` if they are already replaced, or
+/// `TCL_EINTERPOSE` if something is missing or not supported. With the last two, a text
+/// with the reason is written to `error`, truncated to `error_size` bytes including the
+/// NUL.
 ///
 /// # Safety
 ///
@@ -43,17 +44,17 @@ impl Counter for OfProcess {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_interpose_find(error: *mut c_char, error_size: usize) -> i32 {
     guard(TCL_EINIT, |_| {
-        // SAFETY: null or as large as the caller promises.
+        // SAFETY: null or `error_size` bytes, as the caller promises.
         unsafe { answer(interpose::find(), error, error_size) }
     })
 }
 
-/// Replaces, in this process and all that it forks from now on, the functions by
-/// which the executable accepts and closes connections; they do what they did until
-/// `tcl_interpose_activate()`. To be called while the process has one thread.
+/// Replaces the functions with which the executable accepts and closes connections, in
+/// this process and in all processes that it forks from now on. They behave as before
+/// until `tcl_interpose_activate()`. Must be called while the process has one thread.
 ///
-/// Returns as `tcl_interpose_find()`, or `TCL_EMEM`, also with a sentence; unless it is
-/// `TCL_OK`, nothing has changed.
+/// Returns the same codes as `tcl_interpose_find()`, or `TCL_EMEM`, also with a text.
+/// Unless the code is `TCL_OK`, nothing has changed.
 ///
 /// # Safety
 ///
@@ -62,18 +63,18 @@ pub unsafe extern "C" fn tcl_interpose_find(error: *mut c_char, error_size: usiz
 pub unsafe extern "C" fn tcl_interpose_attach(error: *mut c_char, error_size: usize) -> i32 {
     guard(TCL_EINIT, |global| {
         let attached = interpose::attach(&OfProcess, global.limiter.max_connections());
-        // SAFETY: null or as large as the caller promises.
+        // SAFETY: null or `error_size` bytes, as the caller promises.
         unsafe { answer(attached, error, error_size) }
     })
 }
 
-/// From here on this process counts the connections that its executable accepts, and
-/// rejects those over the limit: they are closed and `accept()` fails with `EAGAIN`,
-/// without waiting, also where the listening socket blocks. To be called in the one
-/// process that accepts.
+/// From now on, this process counts the connections that its executable accepts, and
+/// rejects those over the limit: they are closed, and `accept()` fails with `EAGAIN`
+/// without waiting, even if the listening socket is a blocking one. Must be called in
+/// the one process that accepts.
 ///
 /// Returns `TCL_OK`, `TCL_EINTERPOSE` if nothing is attached, `TCL_EALREADY` if another
-/// process counts, or `TCL_EINIT`.
+/// process is already counting, or `TCL_EINIT`.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_interpose_activate() -> i32 {
     guard(TCL_EINIT, |_| {
@@ -87,21 +88,22 @@ pub extern "C" fn tcl_interpose_activate() -> i32 {
     })
 }
 
-/// Whether the connection is counted that has this descriptor in the process that
-/// called `tcl_interpose_activate()`. May be asked in any process.
+/// Whether a connection is counted, given its descriptor in the process that called
+/// `tcl_interpose_activate()`. May be called in any process.
 ///
-/// Returns 1, or 0 if it is not counted: there was no place for its source, or its
-/// descriptor is not tracked.
+/// Returns 1 if it is counted, or 0 if it is not: there was no slot for its source, or
+/// its descriptor is not tracked.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_interpose_counted(descriptor: c_int) -> c_int {
     guard(0, |_| interpose::is_counted(descriptor).into())
 }
 
-/// Takes back, in this process, what `tcl_interpose_attach()` has replaced, and takes
-/// off what it has counted. Nothing to do is no error.
+/// Restores, in this process, the functions that `tcl_interpose_attach()` has replaced,
+/// and releases all connections that the process has counted. Succeeds if there is
+/// nothing to do.
 ///
-/// Returns `TCL_OK`, `TCL_EINIT`, or `TCL_EINTERPOSE` if somebody else has replaced
-/// the functions since: theirs stay, and can go on calling ours.
+/// Returns `TCL_OK`, `TCL_EINIT`, or `TCL_EINTERPOSE` if another library has replaced
+/// the functions since: its functions stay, and can still call ours.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_interpose_detach() -> i32 {
     guard(TCL_EINIT, |_| match interpose::detach() {
@@ -123,7 +125,7 @@ unsafe fn answer(outcome: Result<(), Refused>, error: *mut c_char, error_size: u
         Err(Refused::NoMemory(error)) => (TCL_EMEM, error.to_string()),
         Err(Refused::Because(sentence)) => (TCL_EINTERPOSE, sentence),
     };
-    // SAFETY: as the caller promises.
+    // SAFETY: null or `error_size` bytes, as the caller promises.
     unsafe { write_text(error, error_size, &sentence) };
     code
 }

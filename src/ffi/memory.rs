@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What pointers from C are read and written by.
+//! Reads and writes through pointers from C.
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -15,21 +15,22 @@ pub(super) unsafe fn bytes<'a>(address: *const u8, length: u32) -> &'a [u8] {
     if address.is_null() {
         return &[];
     }
-    // SAFETY: as the caller promises.
+    // SAFETY: not null, so `length` bytes that live long enough, as the caller promises.
     unsafe { core::slice::from_raw_parts(address, length as usize) }
 }
 
-/// The octets of an IPv4 or IPv6 socket address; their number, 0 for others.
+/// Copies the octets of an IPv4 or IPv6 socket address. Returns how many there are; 0
+/// for another family.
 ///
 /// # Safety
 ///
-/// `address` is null or points to a socket address as large as its family tells.
+/// `address` is null or points to a socket address of the size that its family implies.
 pub(super) unsafe fn read_sockaddr(address: *const sockaddr_union, octets: &mut [u8; 16]) -> usize {
     if address.is_null() {
         return 0;
     }
-    // SAFETY: every socket address begins with its family. Read unaligned and
-    // without a reference to the union: there may be fewer bytes than its size.
+    // SAFETY: every socket address begins with its family. It is read unaligned and
+    // without a reference to the union, which may be larger than the address.
     let family = unsafe { address.cast::<libc::sa_family_t>().read_unaligned() };
     match c_int::from(family) {
         libc::AF_INET => {
@@ -55,7 +56,7 @@ pub(super) unsafe fn put<T>(to: *mut T, value: T) -> i32 {
     if to.is_null() {
         return TCL_EARG;
     }
-    // SAFETY: as the caller promises.
+    // SAFETY: not null, so valid for writing, as the caller promises.
     unsafe { to.write(value) };
     TCL_OK
 }
@@ -68,24 +69,24 @@ pub(super) unsafe fn write_text(to: *mut c_char, size: usize, text: &str) {
         return;
     }
     let mut taken = text.len().min(size - 1);
-    // what is cut within a character is no text to a reader of the answer
+    // A character that is cut in half would make the text invalid UTF-8.
     while !text.is_char_boundary(taken) {
         taken -= 1;
     }
-    // SAFETY: `taken` bytes and a NUL fit into `size`.
+    // SAFETY: `taken` bytes and a NUL fit into the `size` bytes that the caller promises.
     unsafe {
         core::ptr::copy_nonoverlapping(text.as_ptr(), to.cast(), taken);
         to.add(taken).write(0);
     }
 }
 
-/// The string at `text`; `None` for null.
+/// The string at `text`, or `None` if it is null.
 ///
 /// # Safety
 ///
 /// `text` is null or points to a string that lives as long as the result is used.
 pub(super) unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
-    // SAFETY: a string, as the caller promises.
+    // SAFETY: not null, so a string, as the caller promises.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
 }
 
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_between_characters() {
+    fn text_is_truncated_between_characters() {
         let mut to = [1 as c_char; 6];
         for (size, expected) in [
             (1, ""),
@@ -106,7 +107,7 @@ mod tests {
         ] {
             // SAFETY: room for six bytes.
             unsafe { write_text(to.as_mut_ptr(), size, "aéb") };
-            // SAFETY: it ends with a NUL.
+            // SAFETY: `write_text` ended it with a NUL.
             let written = unsafe { CStr::from_ptr(to.as_ptr()) };
             assert_eq!(written.to_str(), Ok(expected));
         }

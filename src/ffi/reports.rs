@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What an operator asks.
+//! Reports for operators.
 
 use core::ffi::c_char;
 
@@ -12,15 +12,15 @@ use crate::source::{Family, Source};
 
 /// Rank by connections.
 pub const TCL_BY_CONNECTIONS: i32 = 0;
-/// Rank by rejections, and connections that would have been rejected.
+/// Rank by rejections, including those that would have happened in monitor mode.
 pub const TCL_BY_REJECTED: i32 = 1;
 /// Rank by peak.
 pub const TCL_BY_PEAK: i32 = 2;
 
-/// Sources that a suggestion lists.
+/// Number of sources that a suggestion lists.
 pub const TCL_SUGGEST_SOURCES: usize = 10;
 
-/// There is no such time.
+/// Stands for a time that does not exist.
 pub const TCL_NEVER: u32 = u32::MAX;
 
 /// The table as a whole.
@@ -31,55 +31,56 @@ pub struct tcl_stats {
     pub sources: u64,
     /// Their connections.
     pub connections: u64,
-    /// Connections counted since the start or the last reset, as all that follow.
+    /// Connections admitted and counted. Like all event counts below, since the start or
+    /// the last reset.
     pub admitted: u64,
     /// Connections rejected.
     pub rejected: u64,
     /// Connections that would have been rejected, in monitor mode.
     pub would_reject: u64,
-    /// Those of `rejected` for whose source the table had no place.
+    /// Those of `rejected` whose source had no slot in the table.
     pub full_rejected: u64,
     /// Those of `rejected` whose descriptor is not tracked, see `untracked`.
     pub untracked_rejected: u64,
-    /// The sum of the six that follow.
+    /// The sum of the next six fields.
     pub errors: u64,
-    /// Panics that were stopped.
+    /// Panics that were caught.
     pub panics: u64,
-    /// Connections admitted uncounted because the table had no place.
+    /// Connections admitted uncounted because the table had no slot for their source.
     pub table_full: u64,
     /// Connections admitted uncounted because functions are replaced and the
-    /// descriptor is not tracked: descriptors below `capacity` plus 65,536 are.
+    /// descriptor is not tracked. Descriptors below `capacity` plus 65,536 are tracked.
     pub untracked: u64,
     /// Calls with an address that is neither IPv4 nor IPv6.
     pub bad_address: u64,
-    /// Releases of a token that names no connection.
+    /// Releases of a token that does not belong to a counted connection.
     pub stale_token: u64,
-    /// Descriptors that were given to a new connection while they were still
-    /// counted: a close was not seen. The old connection was taken off then.
+    /// Descriptors that got a new connection while their old one was still counted,
+    /// because its close was not seen. The old connection was released then.
     pub descriptor_reused: u64,
-    /// Places for sources.
+    /// Slots for sources.
     pub slots: u64,
-    /// Bytes of shared memory mapped for sources; rules have 6 MB beside it. A fifth
-    /// takes memory with `tcl_set_worker(0)`, the rest page by page when it is first
-    /// touched, also by a report.
+    /// Bytes of shared memory mapped for sources; another 6 MB are mapped for rules.
+    /// `tcl_set_worker(0)` allocates a fifth of it; each other page is allocated when it
+    /// is first touched, which reports also do.
     pub memory: u64,
-    /// How often rules were loaded since the start.
+    /// Number of times that rules were loaded since the start.
     pub reloads: u64,
-    /// Rejections that no line of the log tells one by one.
+    /// Rejections that were logged only in a summary line.
     pub log_suppressed: u64,
-    /// Connections the table is made for.
+    /// Number of connections that the table is sized for.
     pub capacity: u32,
-    /// Rules in force.
+    /// Number of active rules.
     pub rules: u32,
-    /// Connections of a source without a rule; 0 or less: any number.
+    /// Limit of a source without a rule, in connections; 0 or less: no limit.
     pub limit: i32,
     /// `TCL_MODE_ENFORCE`, `TCL_MODE_MONITOR` or `TCL_MODE_OFF`.
     pub mode: i32,
     /// `TCL_ON_FULL_ADMIT` or `TCL_ON_FULL_REJECT`.
     pub on_full: i32,
-    /// Leading bits of an IPv4 address that make a source.
+    /// Leading bits of an IPv4 address that identify a source.
     pub ipv4_prefix: i32,
-    /// Leading bits of an IPv6 address that make a source.
+    /// Leading bits of an IPv6 address that identify a source.
     pub ipv6_prefix: i32,
 }
 
@@ -94,18 +95,18 @@ pub struct tcl_source {
     pub rule: [c_char; TCL_SOURCE_TEXT],
     /// Its connections.
     pub connections: u32,
-    /// Its limit; 0: none.
+    /// Its limit; 0: no limit.
     pub limit: i32,
-    /// Rejections since it is in the table, or the last reset.
+    /// Its rejections since it entered the table, or since the last reset.
     pub rejected: u32,
     /// Connections that would have been rejected, in monitor mode.
     pub would_reject: u32,
-    /// Most connections it had at a time: with 8 or more to the connection, else as
-    /// `tcl_watch()` saw it.
+    /// The most connections it had at a time: exact from 8 on, below that as sampled by
+    /// `tcl_watch()`.
     pub peak: u32,
-    /// Seconds since `tcl_watch()` saw it first; `TCL_NEVER`.
+    /// Seconds since `tcl_watch()` first saw it, or `TCL_NEVER`.
     pub first_seen: u32,
-    /// Seconds since `tcl_watch()` saw it last with connections; `TCL_NEVER`.
+    /// Seconds since `tcl_watch()` last saw it with connections, or `TCL_NEVER`.
     pub last_seen: u32,
 }
 
@@ -115,9 +116,9 @@ pub struct tcl_source {
 pub struct tcl_rule {
     /// Its prefix; "default" for the sources without a rule.
     pub prefix: [c_char; TCL_SOURCE_TEXT],
-    /// Connections of a source; 0: any number.
+    /// Limit of each source, in connections; 0: no limit.
     pub limit: i32,
-    /// Its sources with connections.
+    /// Its sources that have connections.
     pub sources: u64,
     /// Their connections.
     pub connections: u64,
@@ -134,34 +135,34 @@ pub struct tcl_rule {
 pub struct tcl_peak {
     /// Address, with the prefix length if that is shorter than an address.
     pub text: [c_char; TCL_SOURCE_TEXT],
-    /// Most connections it had at a time.
+    /// The most connections it had at a time.
     pub peak: u32,
 }
 
-/// A limit that the peaks suggest.
+/// A limit suggested by the peaks.
 #[repr(C)]
 #[allow(non_camel_case_types)]
 pub struct tcl_suggestion {
     /// A rule's prefix; "default" for the sources without a rule.
     pub prefix: [c_char; TCL_SOURCE_TEXT],
-    /// The limit now; 0: none.
+    /// The current limit; 0: no limit.
     pub limit: i32,
     /// Highest peak.
     pub highest: u32,
-    /// 99 of 100 sources have no higher peak.
+    /// 99th percentile of the peaks: 99 of 100 sources have no higher one.
     pub p99: u32,
-    /// Half as much again, at least 8.
+    /// The proposed limit: one and a half times `p99`, but at least 8.
     pub proposed: i32,
-    /// Sources in the table whose peak was seen.
+    /// Sources in the table that have a peak.
     pub sources: u64,
     /// Those with a peak above `proposed`.
     pub above: u64,
-    /// The highest of these; the rest has an empty text.
+    /// The highest of these; unused entries have an empty text.
     pub list: [tcl_peak; TCL_SUGGEST_SOURCES],
 }
 
-/// The table as a whole. Counts `sources` and `connections` in a walk through the table:
-/// about 10 ms if it is for a million connections.
+/// Reports the table as a whole. Walks through the table to count `sources` and
+/// `connections`, which takes about 10 ms if it is sized for a million connections.
 ///
 /// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
 ///
@@ -177,8 +178,9 @@ pub unsafe extern "C" fn tcl_stats(stats: *mut tcl_stats) -> i32 {
     })
 }
 
-/// The same without a walk: `sources` and `connections` are as `tcl_watch()` counted
-/// them last, 0 before its first call. All other numbers are those of now.
+/// As `tcl_stats()`, but without walking through the table: `sources` and `connections`
+/// are those that `tcl_watch()` counted last, 0 before its first call. All other numbers
+/// are current.
 ///
 /// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
 ///
@@ -194,25 +196,25 @@ pub unsafe extern "C" fn tcl_stats_sampled(stats: *mut tcl_stats) -> i32 {
     })
 }
 
-/// Bytes of the table that are in huge pages (of 2 MiB): none, or most of those that
-/// `tcl_set_worker(0)` allocates. A table has them from 2 MiB of these on (38,000
-/// connections), where the setting
+/// Bytes of the table that are in huge pages of 2 MiB: either none, or most of the bytes
+/// that `tcl_set_worker(0)` allocates. A table has huge pages if those bytes are 2 MiB
+/// or more (38,000 connections) and the setting
 /// `/sys/kernel/mm/transparent_hugepage/shmem_enabled` was `advise` or `always` when
 /// `tcl_set_worker(0)` was called.
 ///
-/// Reads a file: not for the process that accepts connections, and not part of
-/// `tcl_stats()`, which others may call many times a second. Returns 0 before
-/// `tcl_init()`, and where `/proc` does not show it.
+/// Reads a file, so the process that accepts connections should not call it. For the
+/// same reason it is not part of `tcl_stats()`, which may be called many times a second.
+/// Returns 0 before `tcl_init()`, and if `/proc` does not show the number.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_huge_pages() -> u64 {
     guard(0, |global| global.limiter.huge_bytes())
 }
 
-/// The source of an address in network byte order, of 4 or 16 bytes. If it has no place
-/// in the table, its numbers are 0 and its times `TCL_NEVER`; text, rule and limit are
-/// what they would be.
+/// Reports the source of an address (network byte order, 4 or 16 bytes). If it has no
+/// slot in the table, its numbers are 0 and its times are `TCL_NEVER`; text, rule and
+/// limit are those that it would have.
 ///
-/// Returns `TCL_OK`, `TCL_EARG` (`source` is null, or this is no address) or
+/// Returns `TCL_OK`, `TCL_EARG` (`source` is null, or the address is invalid) or
 /// `TCL_EINIT`.
 ///
 /// # Safety
@@ -222,7 +224,7 @@ pub extern "C" fn tcl_huge_pages() -> u64 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_get(address: *const u8, length: u32, source: *mut tcl_source) -> i32 {
     guard(TCL_EINIT, |global| {
-        // SAFETY: as the caller promises.
+        // SAFETY: null or `length` bytes, as the caller promises.
         let bytes = unsafe { bytes(address, length) };
         let Some(key) = Source::new(bytes, global.limiter.prefixes()) else {
             return TCL_EARG;
@@ -233,10 +235,10 @@ pub unsafe extern "C" fn tcl_get(address: *const u8, length: u32, source: *mut t
     })
 }
 
-/// Writes the up to `room` first sources by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED`
-/// or `TCL_BY_PEAK`, highest first, none that has 0 of it.
+/// Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED` or
+/// `TCL_BY_PEAK`, highest first. Sources whose number is 0 are left out.
 ///
-/// Returns how many, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+/// Returns the number of sources written, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
 ///
 /// # Safety
 ///
@@ -250,17 +252,19 @@ pub unsafe extern "C" fn tcl_top(sources: *mut tcl_source, room: u32, by: i32) -
             TCL_BY_PEAK => By::Peak,
             _ => return TCL_EARG,
         };
-        // SAFETY: as the caller promises.
+        // SAFETY: null or room for `room` sources, as the caller promises.
         unsafe { global.rank(sources, room, by, None) }.0
     })
 }
 
-/// Writes the up to `room` sources in `prefix` (null: all) with most connections,
-/// most first, and how many with connections there are.
+/// Writes the sources in `prefix` (null: all sources) with the most connections, at most
+/// `room` of them, highest first, and the number of sources in it that have connections
+/// to `total`.
 ///
-/// Returns how many were written, or `TCL_EARG` (`prefix` is none: up to
-/// `error_size` bytes of a sentence are written to `error`; or `sources` is null and
-/// `room` is not 0: nothing is), `TCL_EINIT` or `TCL_EMEM`.
+/// Returns the number of sources written, `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+/// `TCL_EARG` means that `prefix` is invalid, and a text with the reason is written to
+/// `error`, truncated to `error_size` bytes including the NUL; or that `sources` is
+/// null, and nothing is written to `error`.
 ///
 /// # Safety
 ///
@@ -284,25 +288,25 @@ pub unsafe extern "C" fn tcl_list(
                 match parse_prefix(&prefix.to_string_lossy(), global.limiter.prefixes()) {
                     Ok(prefix) => Some(prefix),
                     Err(sentence) => {
-                        // SAFETY: null or as large as the caller promises.
+                        // SAFETY: null or `error_size` bytes, as the caller promises.
                         unsafe { write_text(error, error_size, &sentence) };
                         return TCL_EARG;
                     }
                 }
             }
         };
-        // SAFETY: as the caller promises.
+        // SAFETY: null or room for `room` sources, as the caller promises.
         let (written, found) = unsafe { global.rank(sources, room, By::Connections, prefix) };
-        // SAFETY: null or valid, as the caller promises; null is no error.
+        // SAFETY: null or valid, as the caller promises. A null pointer is allowed here.
         let _ = unsafe { put(total, found) };
         written
     })
 }
 
-/// Writes up to `room` rules with what their sources have, sorted by prefix, the
-/// sources without a rule last.
+/// Writes at most `room` rules with the numbers of their sources, sorted by prefix. The
+/// last one stands for the sources without a rule.
 ///
-/// Returns how many there are, whatever the room, or `TCL_EINIT` or `TCL_EMEM`.
+/// Returns how many there are, regardless of `room`, or `TCL_EINIT` or `TCL_EMEM`.
 ///
 /// # Safety
 ///
@@ -328,18 +332,18 @@ pub unsafe extern "C" fn tcl_rules(rules: *mut tcl_rule, room: u32) -> i32 {
                 rejected: group.rejected,
                 would_reject: group.would_reject,
             };
-            // SAFETY: fewer than `room`, and there is room for so many, as the
-            // caller promises.
+            // SAFETY: `i` is less than `room`, and there is room for `room` of them, as
+            // the caller promises.
             unsafe { rules.add(i).write(value) };
         }
         number(groups.len())
     })
 }
 
-/// Writes up to `room` suggestions, one for each rule, sorted by prefix, and one for
-/// the sources without a rule, which is the last.
+/// Writes at most `room` suggestions: one for each rule, sorted by prefix, and a last
+/// one for the sources without a rule.
 ///
-/// Returns how many there are, whatever the room, or `TCL_EINIT` or `TCL_EMEM`.
+/// Returns how many there are, regardless of `room`, or `TCL_EINIT` or `TCL_EMEM`.
 ///
 /// # Safety
 ///
@@ -373,8 +377,8 @@ pub unsafe extern "C" fn tcl_suggest(suggestions: *mut tcl_suggestion, room: u32
                 above: suggestion.above,
                 list,
             };
-            // SAFETY: fewer than `room`, and there is room for so many, as the
-            // caller promises.
+            // SAFETY: `i` is less than `room`, and there is room for `room` of them, as
+            // the caller promises.
             unsafe { suggestions.add(i).write(value) };
         }
         number(found.len())
@@ -409,7 +413,7 @@ impl Global {
             descriptor_reused: totals.descriptor_reused,
             slots: occupancy.slots,
             memory: limiter.table_bytes() as u64,
-            // the first time is the start
+            // The first load is the one at the start.
             reloads: limiter.rules_loaded().saturating_sub(1).into(),
             log_suppressed: limiter.log_suppressed().load(Ordering::Relaxed),
             capacity: limiter.max_connections(),
@@ -422,8 +426,8 @@ impl Global {
         }
     }
 
-    /// Writes the first sources by `by`, and says how many, or a code, and how many
-    /// there are.
+    /// Writes the sources that rank highest in `by`. Returns how many were written, or a
+    /// code, and how many there are in all.
     ///
     /// # Safety
     ///
@@ -442,8 +446,8 @@ impl Global {
             return (TCL_EMEM, 0);
         };
         for (i, report) in top.iter().enumerate() {
-            // SAFETY: `top` has at most `room` reports, and there is room for so
-            // many, as the caller promises.
+            // SAFETY: `top` has at most `room` reports, and there is room for `room` of
+            // them, as the caller promises.
             unsafe { sources.add(i).write(self.describe(report)) };
         }
         (number(top.len()), found)
