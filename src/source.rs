@@ -64,10 +64,10 @@ impl PrefixLengths {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source {
     family: Family,
-    /// The masked address. IPv4: in the lowest 32 bits.
-    bits: u128,
     /// See [`word`](Self::word). Computed once, compared with up to eight slots.
     word: u64,
+    /// See [`low`](Self::low).
+    low: u64,
 }
 
 impl Source {
@@ -90,8 +90,8 @@ impl Source {
         let masked = address & (u32::MAX << (32 - u32::from(prefixes.v4)));
         Source {
             family: Family::V4,
-            bits: masked.into(),
             word: masked.into(),
+            low: 0,
         }
     }
 
@@ -100,24 +100,18 @@ impl Source {
         let (upper, low) = ((bits >> 64) as u64, bits as u64);
         Source {
             family: Family::V6,
-            bits,
             word: upper ^ spread(low),
+            low,
         }
     }
 
     /// The source that has these [`word`](Self::word) and [`low`](Self::low).
     pub(crate) fn from_words(family: Family, word: u64, low: u64) -> Source {
-        match family {
-            Family::V4 => Source {
-                family,
-                bits: word.into(),
-                word,
-            },
-            Family::V6 => {
-                let upper = word ^ spread(low);
-                Source::v6(u128::from(upper) << 64 | u128::from(low))
-            }
-        }
+        let low = match family {
+            Family::V4 => 0,
+            Family::V6 => low,
+        };
+        Source { family, word, low }
     }
 
     /// IPv4 or IPv6.
@@ -129,10 +123,8 @@ impl Source {
     /// IPv4: the address. IPv6: the upper half of the address.
     #[inline]
     pub(crate) fn upper(self) -> u64 {
-        match self.family {
-            Family::V4 => self.bits as u64,
-            Family::V6 => (self.bits >> 64) as u64,
-        }
+        // Also for IPv4, where `low` is 0, which `spread` maps to 0.
+        self.word ^ spread(self.low)
     }
 
     /// The part of the source that its slot holds. IPv4: the address. IPv6: the upper
@@ -148,10 +140,12 @@ impl Source {
     /// [`PrefixLengths::fit_one_word`].
     #[inline]
     pub(crate) fn low(self) -> u64 {
-        match self.family {
-            Family::V4 => 0,
-            Family::V6 => self.bits as u64,
-        }
+        self.low
+    }
+
+    /// The masked address as a number.
+    fn bits(self) -> u128 {
+        u128::from(self.upper()) << 64 | u128::from(self.low)
     }
 
     /// The masked address in network byte order, and its length: 4 or 16 bytes. The
@@ -160,10 +154,10 @@ impl Source {
         match self.family {
             Family::V4 => {
                 let mut octets = [0; 16];
-                octets[..4].copy_from_slice(&(self.bits as u32).to_be_bytes());
+                octets[..4].copy_from_slice(&(self.word as u32).to_be_bytes());
                 (octets, 4)
             }
-            Family::V6 => (self.bits.to_be_bytes(), 16),
+            Family::V6 => (self.bits().to_be_bytes(), 16),
         }
     }
 
@@ -193,11 +187,11 @@ impl fmt::Display for SourceText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let full = match self.source.family {
             Family::V4 => {
-                write!(f, "{}", Ipv4Addr::from_bits(self.source.bits as u32))?;
+                write!(f, "{}", Ipv4Addr::from_bits(self.source.word as u32))?;
                 32
             }
             Family::V6 => {
-                write!(f, "{}", Ipv6Addr::from_bits(self.source.bits))?;
+                write!(f, "{}", Ipv6Addr::from_bits(self.source.bits()))?;
                 128
             }
         };

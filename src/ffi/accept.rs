@@ -152,7 +152,7 @@ impl Global {
 
     /// Whether one more connection of the address is rejected; a rejection is counted.
     /// `tracked` is false for a connection that cannot be counted if it is admitted.
-    #[inline]
+    #[inline(always)]
     pub(super) fn rejects(&self, address: &[u8], tracked: bool) -> bool {
         let Some(source) = self.source_of(address) else {
             return false;
@@ -168,7 +168,7 @@ impl Global {
     }
 
     /// Counts a connection of the address. Returns its token, or 0 if it is not counted.
-    #[inline]
+    #[inline(always)]
     pub(super) fn opened(&self, address: &[u8]) -> u64 {
         let Some(source) = self.source_of(address) else {
             return 0;

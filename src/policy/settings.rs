@@ -97,19 +97,15 @@ impl<'a> Settings<'a> {
         self.0.on_full.store(policy as u32, Ordering::Relaxed);
     }
 
-    /// No source with fewer connections is at its limit, whatever its rule.
-    /// `None` if no source has a limit.
+    /// A source with at most this many connections is below its limit, whatever its rule.
+    /// Above `i32::MAX` if no source has a limit.
     #[inline]
-    pub(crate) fn lowest_limit(self) -> Option<i32> {
-        // publish: who goes by a limit that came with new rules sees these from then
-        // on, and never again by the old ones
+    pub(crate) fn below_limit(self) -> u32 {
+        // publish: a process that reads a limit that was stored with new rules then reads
+        // these rules, not the old ones.
         let rule = self.0.lowest_rule.load(Ordering::Acquire);
-        let limit = self.limit();
-        match (limit > 0, rule > 0) {
-            (true, true) => Some(limit.min(rule)),
-            (true, false) => Some(limit),
-            (false, true) => Some(rule),
-            (false, false) => None,
-        }
+        // Limits of 0 or less become numbers above `i32::MAX`.
+        let below = |limit: i32| limit.wrapping_sub(1) as u32;
+        below(self.limit()).min(below(rule))
     }
 }

@@ -214,6 +214,7 @@ pub(crate) enum ClaimError {
 #[derive(Clone, Copy)]
 pub(crate) struct Table<'a> {
     region: &'a Region,
+    buckets: &'a [Bucket],
     rows: Rows<'a>,
     hash: &'a SourceHash,
     /// Whether family and word identify a source without its lower half.
@@ -221,6 +222,7 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
+    #[inline]
     pub(crate) fn new(
         region: &'a Region,
         hash: &'a SourceHash,
@@ -228,6 +230,7 @@ impl<'a> Table<'a> {
     ) -> Table<'a> {
         Table {
             region,
+            buckets: region.buckets(),
             rows: Rows::new(region),
             hash,
             one_word: prefixes.fit_one_word(),
@@ -235,17 +238,17 @@ impl<'a> Table<'a> {
     }
 
     /// The slot of `source`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(self, source: Source) -> Option<SlotRef> {
         self.find_in(self.buckets_of(source), source)
     }
 
     /// The Live slot of `source` with `row` entered. If the source has no slot, one is
-    /// claimed.
+    /// claimed. Not inlined, see [`crate::limiter`].
     ///
     /// A source that returns to a crowded bucket may move to its other bucket. Then
     /// `on_move` is called with the slot it left and its new slot.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn find_or_claim(
         self,
         source: Source,
@@ -357,6 +360,12 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// The connections of the source at `at`, unless another source took the slot since.
+    #[inline]
+    pub(crate) fn connections(self, at: SlotRef) -> i32 {
+        self.rows.sum(at.slot, at.control.rows())
+    }
+
     /// The connections of the source in `slot`; 0 if the slot is not in use. Reads neither
     /// key nor details.
     #[inline]
@@ -390,39 +399,37 @@ impl<'a> Table<'a> {
     /// The slot with this number, which may be out of range.
     #[inline]
     fn any_slot(self, slot: usize) -> Option<&'a Slot> {
-        let bucket = self.region.buckets().get(slot / SLOTS_PER_BUCKET)?;
+        let bucket = self.buckets.get(slot / SLOTS_PER_BUCKET)?;
         Some(&bucket.slots[slot % SLOTS_PER_BUCKET])
     }
 
     #[inline]
     fn slot(self, slot: usize) -> &'a Slot {
-        &self.region.buckets()[slot / SLOTS_PER_BUCKET].slots[slot % SLOTS_PER_BUCKET]
+        &self.buckets[slot / SLOTS_PER_BUCKET].slots[slot % SLOTS_PER_BUCKET]
     }
 
-    #[inline]
+    #[inline(always)]
     fn buckets_of(self, source: Source) -> [usize; 2] {
         let hash = self.hash.of(source);
-        let count = self.region.buckets().len() as u64;
+        let count = self.buckets.len() as u64;
         // A multiplication maps 32 random bits to 0..count: D. Lemire, "Fast random
         // integer generation in an interval", 2019.
         let pick = |bits: u64| (((bits & 0xffff_ffff) * count) >> 32) as usize;
         let (first, second) = (pick(hash), pick(hash >> 32));
-        if first != second {
-            [first, second]
-        } else {
-            [first, (first + 1) % self.region.buckets().len()]
-        }
+        let last = first + 1 == self.buckets.len();
+        let next = if last { 0 } else { first + 1 };
+        [first, if first == second { next } else { second }]
     }
 
     /// Compares all eight slots before it decides: both cache lines are then fetched at
     /// once. A processor cannot predict which slot matches, so a branch for each slot
     /// would cost more than it saves.
-    #[inline]
+    #[inline(always)]
     fn find_in(self, buckets: [usize; 2], source: Source) -> Option<SlotRef> {
         let word = source.word();
         let mut hits = 0u32;
         for (b, bucket) in buckets.into_iter().enumerate() {
-            for (i, entry) in self.region.buckets()[bucket].slots.iter().enumerate() {
+            for (i, entry) in self.buckets[bucket].slots.iter().enumerate() {
                 // Relaxed: only a filter; `has_key` loads the word again.
                 let hit = entry.word.load(Ordering::Relaxed) == word;
                 hits |= u32::from(hit) << (b * SLOTS_PER_BUCKET + i);
@@ -431,7 +438,9 @@ impl<'a> Table<'a> {
         while hits != 0 {
             let i = hits.trailing_zeros() as usize;
             hits &= hits - 1;
-            let slot = buckets[i / SLOTS_PER_BUCKET] * SLOTS_PER_BUCKET + i % SLOTS_PER_BUCKET;
+            // Selects one of the two without a branch, for the same reason.
+            let bucket = buckets[0] ^ ((buckets[0] ^ buckets[1]) * (i / SLOTS_PER_BUCKET));
+            let slot = bucket * SLOTS_PER_BUCKET + i % SLOTS_PER_BUCKET;
             let entry = self.slot(slot);
             // publish: what is read below belongs to this control word or to a later one.
             // If it is a later one, `held` returns `None`.
@@ -449,7 +458,7 @@ impl<'a> Table<'a> {
             && control.family() == source.family()
             && (self.one_word
                 || source.family() == Family::V4
-                || self.detail(slot).low.load(Ordering::Acquire) == source.low())
+                || has_low(self.region, slot, source.low()))
     }
 
     /// The slot to claim, in the first bucket while few of its slots are busy, otherwise
@@ -476,7 +485,7 @@ impl<'a> Table<'a> {
     /// bucket, so the sum of the epochs is a turn counter that needs no memory.
     #[inline]
     fn survey(self, bucket: usize) -> Survey {
-        let entries: &Bucket = &self.region.buckets()[bucket];
+        let entries: &Bucket = &self.buckets[bucket];
         // publish: the rows that belong to each control word.
         let controls: [Control; SLOTS_PER_BUCKET] =
             core::array::from_fn(|i| Control::load(&entries.slots[i].control, Ordering::Acquire));
@@ -524,10 +533,10 @@ impl<'a> Table<'a> {
     /// acceptor row is read, without a branch for each slot.
     #[inline]
     pub(crate) fn is_crowded(self, at: SlotRef) -> bool {
-        if self.rows.sum(at.slot, at.control.rows()) != 0 {
+        if self.connections(at) != 0 {
             return false;
         }
-        let bucket = &self.region.buckets()[at.slot / SLOTS_PER_BUCKET];
+        let bucket = &self.buckets[at.slot / SLOTS_PER_BUCKET];
         // Relaxed: a hint.
         let busy = |slot: &Slot| usize::from(slot.acceptor_cell.load(Ordering::Relaxed) > 0);
         bucket.slots.iter().map(busy).sum::<usize>() >= CROWDED
@@ -620,7 +629,7 @@ impl<'a> Table<'a> {
     /// if the source has a slot, or if such a Pending slot changed meanwhile.
     fn abort_rivals(self, own: usize, source: Source, buckets: [usize; 2]) -> Option<()> {
         for bucket in buckets {
-            for (i, entry) in self.region.buckets()[bucket].slots.iter().enumerate() {
+            for (i, entry) in self.buckets[bucket].slots.iter().enumerate() {
                 let slot = bucket * SLOTS_PER_BUCKET + i;
                 // total order, see crate::shared::sync.
                 let control = Control::load(&entry.control, Ordering::SeqCst);
@@ -648,6 +657,13 @@ impl<'a> Table<'a> {
             .ok()?;
         Some(SlotRef { slot, control: to })
     }
+}
+
+/// Whether the lower half of the source in `slot` is `low`. Not inlined, see
+/// [`crate::limiter`].
+#[inline(never)]
+fn has_low(region: &Region, slot: usize, low: u64) -> bool {
+    region.details()[slot].low.load(Ordering::Acquire) == low
 }
 
 /// The result of [`Table::survey`] for one bucket.

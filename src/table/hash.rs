@@ -83,25 +83,29 @@ impl SourceHash {
     }
 
     /// The hash of `source`: two independent halves of 32 bits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(&self, source: Source) -> u64 {
         let tabulated = match source.family() {
             Family::V4 => mix(&self.v4, (source.word() as u32).to_le_bytes()),
-            Family::V6 => {
-                let upper = mix(&self.v6_upper, source.upper().to_le_bytes());
-                match source.low() {
-                    // Always the case with prefixes of up to 64 bits.
-                    0 => upper,
-                    low => upper ^ mix(&self.v6_lower, low.to_le_bytes()),
-                }
-            }
+            Family::V6 => self.of_v6(source.upper(), source.low()),
         };
         // The multiplier is odd, hence this is a bijection.
         tabulated.wrapping_mul(self.multiplier)
     }
+
+    /// Not inlined, see [`crate::limiter`].
+    #[inline(never)]
+    fn of_v6(&self, upper: u64, low: u64) -> u64 {
+        let upper = mix(&self.v6_upper, upper.to_le_bytes());
+        match low {
+            // Always the case with prefixes of up to 64 bits.
+            0 => upper,
+            low => upper ^ mix(&self.v6_lower, low.to_le_bytes()),
+        }
+    }
 }
 
-#[inline]
+#[inline(always)]
 fn mix<const N: usize>(tables: &[Table; N], bytes: [u8; N]) -> u64 {
     let words = tables.iter().zip(bytes);
     words.fold(0, |hash, (table, byte)| hash ^ table[usize::from(byte)])

@@ -16,7 +16,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::shared::layout::{ACCEPTOR_ROW, ROWS, SLOTS_PER_BUCKET};
+use crate::shared::layout::{ACCEPTOR_ROW, Bucket, ROWS, SLOTS_PER_BUCKET};
 use crate::shared::region::Region;
 use crate::shared::sync::{AtomicI32, Ordering};
 
@@ -42,17 +42,22 @@ impl RowSet {
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     region: &'a Region,
+    buckets: &'a [Bucket],
 }
 
 impl<'a> Rows<'a> {
+    #[inline]
     pub(crate) fn new(region: &'a Region) -> Rows<'a> {
-        Rows { region }
+        Rows {
+            region,
+            buckets: region.buckets(),
+        }
     }
 
     #[inline]
     fn cell(self, row: usize, slot: usize) -> &'a AtomicI32 {
         if row == ACCEPTOR_ROW {
-            let bucket = &self.region.buckets()[slot / SLOTS_PER_BUCKET];
+            let bucket = &self.buckets[slot / SLOTS_PER_BUCKET];
             &bucket.slots[slot % SLOTS_PER_BUCKET].acceptor_cell
         } else {
             &self.region.cells(row)[slot]

@@ -15,7 +15,7 @@ root=$(cd "$here/../../.." && pwd -P)
 library=${1-$root/target/release}
 margin=20 # percent
 sources=35000
-count=40000
+count=200000
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
