@@ -3,9 +3,9 @@
 //! The number of connections that the kernel has set up and the server has not accepted
 //! yet.
 //!
-//! A client cannot see `accept()`: for it a connection is up as soon as the kernel has
-//! answered. The listening socket has the length of its queue, so this module reads it from
-//! a duplicate of the server's descriptor. That does not affect the server.
+//! A client cannot see `accept()`: its connection is up as soon as the kernel has answered.
+//! The listening socket has the length of its queue, so this module reads it from a
+//! duplicate of the server's descriptor. That does not affect the server.
 
 use std::io;
 use std::mem::MaybeUninit;

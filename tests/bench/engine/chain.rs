@@ -6,8 +6,8 @@
 //! waiting for memory. A server decides on one connection and waits. So the loop makes
 //! each step begin only when the previous one has ended:
 //!
-//! - The position of the next index depends on the last result. What is added is always
-//!   0, but the compiler cannot prove that.
+//! - The position of the next index depends on the last result. The added value is
+//!   always 0, but the compiler cannot prove that.
 //! - The processor predicts a result that comes out of a branch (`count < limit`) and
 //!   runs ahead of it. A fence that waits for all loads stops that.
 

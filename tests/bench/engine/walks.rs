@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What takes longer the larger the table is, none of it in the process that accepts:
-//! what operators ask for, a tick of the watcher, and the part of an audit during which
-//! the core's lock is held. Beside it, what the first sources of a fresh table take
-//! there, with and without the allocation at the start.
+//! The work that takes longer in a larger table: the answers to operators, a tick of the
+//! watcher, and the part of an audit during which the core's lock is held. The process that
+//! accepts does none of it. Also the time that the first sources of a fresh table take in
+//! the process that accepts, with and without the allocation at the start.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -101,7 +101,7 @@ fn limiter(connections: u32) -> Result<Limiter> {
 
 fn source(index: u32) -> Result<Source> {
     let source = Source::new(&address(index), PrefixLengths::DEFAULT);
-    source.ok_or_else(|| "four bytes are no address".into())
+    source.ok_or_else(|| "four bytes are not an address".into())
 }
 
 fn open(limiter: &Limiter, index: u32) -> Result<Token> {
