@@ -5,7 +5,7 @@
 //! so every honest source is measured under attack.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread::sleep;
@@ -16,10 +16,14 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{MsgFlags, recv};
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
+use crate::process::{Role, answer, next_order};
 use crate::socket::{connecting, to_be_reset};
 
-/// The option by which the benchmark starts this process.
-pub(crate) const OPTION: &str = "attacker";
+pub(crate) const ROLE: Role = Role {
+    option: "attacker",
+    run,
+};
 
 /// The maximum delay of a step in the schedule. Steps that are later are skipped, so a
 /// standstill of this process is not followed by a burst, which would be another attack.
@@ -81,35 +85,20 @@ pub(crate) struct Outcome {
 }
 
 /// Executes the orders on standard input until it ends.
-pub(crate) fn run() -> io::Result<()> {
-    let mut orders = io::stdin().lock();
-    while let Some(order) = next(&mut orders)? {
+fn run(_: &[String]) -> Result<()> {
+    while let Some(order) = next_order()? {
         let Order::Begin(attack) = order else {
-            return Err(io::Error::other("no attack to stop"));
+            return Err("no attack to stop".into());
         };
         let outcome = match attack.manner {
             Manner::Pass { per_second, life } => pass(&attack, per_second, life)?,
             Manner::Sit { each } => sit(&attack, each)?,
         };
         // Read the order that has ended the attack.
-        next(&mut orders)?;
+        next_order::<Order>()?;
         answer(&outcome)?;
     }
     Ok(())
-}
-
-fn next(orders: &mut impl BufRead) -> io::Result<Option<Order>> {
-    let mut line = String::new();
-    if orders.read_line(&mut line)? == 0 {
-        return Ok(None);
-    }
-    Ok(Some(serde_json::from_str(&line)?))
-}
-
-fn answer(answer: &impl Serialize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}", serde_json::to_string(answer)?)?;
-    out.flush()
 }
 
 /// Waits until there is an order or `wake` is reached. Returns whether there is an order.

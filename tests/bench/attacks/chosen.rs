@@ -36,7 +36,6 @@ pub(crate) struct Proof {
     /// Connections at a time, each from a different address.
     pub(crate) at_a_time: usize,
     /// How many of these find no slot in the attacker's own table.
-    #[serde(rename = "without_place")]
     pub(crate) without_slot: usize,
 }
 

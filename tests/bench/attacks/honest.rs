@@ -12,7 +12,7 @@
 //! SIP request proves that the server has admitted it.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -23,10 +23,14 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{MsgFlags, getsockopt, recv, send, sockopt};
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
+use crate::process::{Role, answer, next_order};
 use crate::socket::{connecting, to_be_reset};
 
-/// The option by which the benchmark starts this process.
-pub(crate) const OPTION: &str = "honest";
+pub(crate) const ROLE: Role = Role {
+    option: "honest",
+    run,
+};
 
 const REQUEST: &[u8] = b"OPTIONS sip:anybody@localhost SIP/2.0\r\n\
     Via: SIP/2.0/TCP localhost;branch=z9hG4bK-1\r\n\
@@ -72,14 +76,10 @@ impl Fared {
     }
 }
 
-/// Executes the orders on standard input until it ends.
-pub(crate) fn run() -> io::Result<()> {
-    let mut answers = io::stdout().lock();
-    for line in io::stdin().lock().lines() {
-        let order: Order = serde_json::from_str(&line?)?;
-        let fared = Guests::of(&order)?.come()?;
-        writeln!(answers, "{}", serde_json::to_string(&fared)?)?;
-        answers.flush()?;
+/// Executes orders until there are no more.
+fn run(_: &[String]) -> Result<()> {
+    while let Some(order) = next_order::<Order>()? {
+        answer(&Guests::of(&order)?.come()?)?;
     }
     Ok(())
 }

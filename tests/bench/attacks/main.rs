@@ -35,41 +35,33 @@ mod subject;
 use std::path::Path;
 use std::process::ExitCode;
 
-use common::{Result, cli, cpu, kamailio, load, loaded, machine, results, stats};
+use common::cli::{self, Bench, Draw};
+use common::process::Role;
+use common::run::Run;
+use common::{
+    Result, cpu, generator, kamailio, loaded, machine, process, progress, results, stats,
+};
 use record::Record;
 
-const USAGE: &str = "\
-usage: bench-attacks [--quick | --plot-only]
-  --quick      a run of about a minute, which shows that the benchmark works;
-               its results go to the target directory
-  --plot-only  print the tables and draw the plot again from the last results";
+/// This benchmark.
+struct Attacks;
 
-const NAME: &str = "bench-attacks";
+impl Bench for Attacks {
+    const NAME: &'static str = "attacks";
+    const QUICK: &'static str = "about a minute";
+    const ROLES: &'static [Role] = &[generator::ROLE, attacker::ROLE, honest::ROLE];
+    const DRAW: Option<Draw<Record>> = Some(plot::draw);
+    type Record = Record;
+
+    fn measure(run: Run, json: &Path) -> Result<Record> {
+        run::measure(run, json)
+    }
+
+    fn print(record: &Record) {
+        report::print(record);
+    }
+}
 
 fn main() -> ExitCode {
-    cli::run(NAME, USAGE, obey)
-}
-
-fn obey(option: Option<&str>) -> Result<()> {
-    let quick = match option {
-        // Internal: the benchmark starts its processes with these options.
-        Some(attacker::OPTION) => return Ok(attacker::run()?),
-        Some(honest::OPTION) => return Ok(honest::run()?),
-        None | Some("plot-only") => false,
-        Some("quick") => true,
-        Some(other) => return cli::unknown(other, USAGE),
-    };
-    let json = results::folder(NAME, quick).join("attacks.json");
-    if option != Some("plot-only") {
-        run::measure(quick, &json)?;
-    }
-    show(&results::read::<Record>(&json)?, &json)
-}
-
-fn show(record: &Record, json: &Path) -> Result<()> {
-    report::print(record);
-    let svg = json.with_extension("svg");
-    plot::draw(record, &svg)?;
-    println!("\nresults: {}\nplot:    {}", json.display(), svg.display());
-    Ok(())
+    cli::main::<Attacks>()
 }

@@ -4,27 +4,20 @@
 
 use std::path::Path;
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::Result;
+use crate::common::plot::{
+    Area, CENTRE, DARK_BLUE, Frame, GREY, GRID, LEFT, ORANGE_RED, TEXT, cpus, text,
+};
 use crate::record::{Record, Times, Which};
 
-const SIZE: (u32, u32) = (800, 430);
-
-/// The heights of the title with the legend, and of the line at the foot.
-const HEAD: u32 = 62;
-const FOOT: u32 = 26;
-const TEXT: RGBColor = RGBColor(60, 60, 60);
-const GRID: RGBColor = RGBColor(225, 225, 225);
+const HEIGHT: u32 = 430;
 
 /// The lower end of the scale, in milliseconds.
 const MIN: f64 = 0.1;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-/// How a server is drawn. It has the same colour as in the other plots.
+/// How a server is drawn.
 struct Mark {
     server: Which,
     name: &'static str,
@@ -37,50 +30,35 @@ const MARKS: [Mark; 3] = [
     Mark {
         server: Which::Off,
         name: "limit off",
-        color: RGBColor(150, 150, 150),
+        color: GREY,
         aside: -18,
     },
     Mark {
         server: Which::Module,
         name: "tcp_conn_limit",
-        color: RGBColor(0, 114, 178),
+        color: DARK_BLUE,
         aside: 0,
     },
     Mark {
         server: Which::Stock,
         name: "stock limit",
-        color: RGBColor(213, 94, 0),
+        color: ORANGE_RED,
         aside: 18,
     },
 ];
 
 pub(crate) fn draw(record: &Record, path: &Path) -> Result<()> {
-    let root = SVGBackend::new(path, SIZE).into_drawing_area();
-    root.fill(&WHITE)?;
-    root.draw(&Text::new(
-        "How long honest sources wait for Kamailio's answer under attack",
-        (12, 10),
-        ("sans-serif", 20, FontStyle::Bold).into_font().color(&TEXT),
-    ))?;
-    draw_legend(&root)?;
-    let (_, below) = root.split_vertically(HEAD);
-    let (panel, foot) = below.split_vertically(SIZE.1 - HEAD - FOOT);
-    draw_panel(record, &panel)?;
-    foot.draw(&Text::new(
-        format!(
-            "{} connections held, {} honest sources a second, {} attack connections a second; \
-             {} x {}",
-            record.plan.held,
-            record.plan.honest_per_second,
-            record.plan.per_second,
-            record.machine.cpus,
-            record.machine.cpu.replace("(R)", ""),
-        ),
-        (12, 6),
-        text(13, TEXT),
-    ))?;
-    root.present()?;
-    Ok(())
+    let title = "How long honest sources wait for Kamailio's answer under attack";
+    let frame = Frame::new(path, HEIGHT, title)?;
+    draw_legend(&frame.root)?;
+    draw_panel(record, &frame.panel)?;
+    frame.finish(format!(
+        "{} connections held, {} honest sources a second, {} attack connections a second; {}",
+        record.plan.held,
+        record.plan.honest_per_second,
+        record.plan.per_second,
+        cpus(&record.run.machine),
+    ))
 }
 
 fn draw_legend(root: &Area) -> Result<()> {
@@ -152,20 +130,7 @@ fn draw_panel(record: &Record, area: &Area) -> Result<()> {
             chart.draw_series([drawn])?;
         }
         chart.draw_series([EmptyElement::at((x, MIN))
-            + Text::new(
-                scenario.name(),
-                (0, 12),
-                text(14, TEXT).pos(Pos::new(HPos::Center, VPos::Center)),
-            )])?;
+            + Text::new(scenario.name(), (0, 12), text(14, TEXT).pos(CENTRE))])?;
     }
     Ok(())
-}
-
-const LEFT: Pos = Pos {
-    h_pos: HPos::Left,
-    v_pos: VPos::Center,
-};
-
-fn text(size: u32, color: RGBColor) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&color)
 }

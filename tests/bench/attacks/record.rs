@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::attacker::Outcome;
 use crate::chosen::Proof;
+use crate::common::run::Run;
 use crate::cpu::{Clock, Placement};
 use crate::honest::Fared;
 use crate::kamailio::Versions;
-use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 
@@ -38,10 +38,8 @@ impl Which {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
-    pub(crate) machine: Machine,
+    pub(crate) run: Run,
     pub(crate) versions: Versions,
-    /// A quick run only shows that the benchmark works.
-    pub(crate) quick: bool,
     pub(crate) clock: Clock,
     pub(crate) placement: Placement,
     pub(crate) plan: Plan,

@@ -13,10 +13,8 @@ pub(crate) fn print(record: &Record) {
         print_table(record, scenario);
     }
     print_counts(record);
+    record.run.print_quick();
     println!();
-    if record.quick {
-        println!("A quick run only shows that the benchmark works; ignore its figures.");
-    }
     for scenario in record.scenarios() {
         print_verdict(record, scenario);
     }
@@ -25,7 +23,7 @@ pub(crate) fn print(record: &Record) {
 
 fn print_conditions(record: &Record) {
     let plan = &record.plan;
-    println!("{}", record.machine);
+    record.run.print();
     println!("off, stock: {}", record.versions.stock);
     println!(
         "module:     {} + hooks, tcp_conn_limit {}",
@@ -43,13 +41,7 @@ fn print_conditions(record: &Record) {
         plan.rounds,
         plan.window.as_secs_f64()
     );
-    match record.placement.tcp_main {
-        Some(cpu) => println!(
-            "TCP main alone on CPU {cpu}; workers, attackers, honest sources and all else on {:?}",
-            record.placement.others
-        ),
-        None => println!("one CPU for all processes: TCP main has no CPU of its own"),
-    }
+    record.placement.print("workers, attackers, honest sources");
     if record.clock == Clock::Ticks {
         println!("CPU time from /proc/PID/stat (ticks): this kernel has no schedstat");
     }

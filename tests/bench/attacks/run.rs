@@ -3,16 +3,18 @@
 //! One run of the benchmark.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::Result;
 use crate::chosen::{self, Chosen};
+use crate::common::run::Run;
 use crate::cpu::{Clock, Placement};
 use crate::harness::{Servers, in_own_network};
 use crate::honest::Fared;
 use crate::kamailio::Versions;
-use crate::machine::{self, Machine, raise_descriptors};
+use crate::machine;
 use crate::plan::Plan;
+use crate::progress::Progress;
 use crate::record::{Record, Sample, Times, Together, Which};
 use crate::results;
 use crate::scenario::Scenario;
@@ -21,21 +23,18 @@ use crate::subject::{Conditions, Subject};
 /// Measures in a network namespace that has all addresses of the attackers. The record is
 /// written to `json` after each turn of the servers, so it exists even if the run ends
 /// early.
-pub(crate) fn measure(quick: bool, json: &Path) -> Result<()> {
-    let descriptors = raise_descriptors()?;
-    let machine = machine::describe(descriptors)?;
+pub(crate) fn measure(run: Run, json: &Path) -> Result<Record> {
     let mut done = None;
     in_own_network(|| {
-        let run = Run::start(quick, machine).and_then(|run| run.rounds(json));
+        let measured = Measurement::start(run).and_then(|measurement| measurement.rounds(json));
         // An error cannot be sent to another thread; its text can.
-        done = Some(run.map_err(|error| error.to_string()));
+        done = Some(measured.map_err(|error| error.to_string()));
     });
-    done.ok_or("nothing was measured: creating a network namespace failed; run as root")??;
-    Ok(())
+    Ok(done.ok_or("nothing was measured: creating a network namespace failed; run as root")??)
 }
 
-struct Run {
-    start: Instant,
+struct Measurement {
+    progress: Progress,
     chosen: Chosen,
     subjects: Vec<Subject>,
     record: Record,
@@ -43,35 +42,37 @@ struct Run {
     fared: Vec<(Scenario, Which, Fared)>,
 }
 
-impl Run {
-    fn start(quick: bool, machine: Machine) -> Result<Run> {
-        let start = Instant::now();
+impl Measurement {
+    fn start(run: Run) -> Result<Measurement> {
+        let progress = Progress::start(Duration::ZERO);
         let servers = Servers::from_env();
         let stock = machine::kamailio_version(&servers.stock.to_string_lossy())?;
         let hooked = machine::kamailio_version(&servers.hooked.to_string_lossy())?;
         let placement = Placement::arrange()?;
-        let plan = Plan::new(quick);
-        eprintln!("choosing addresses that collide");
+        let plan = Plan::new(run.quick);
+        progress.report("choosing addresses that collide");
         let chosen = chosen::choose(plan.at_a_time())?;
-        eprintln!("starting the servers, with {} connections each", plan.held);
+        progress.report(&format!(
+            "starting the servers, with {} connections each",
+            plan.held
+        ));
         let subjects = Which::ALL
             .into_iter()
             .map(|which| Subject::start(which, &plan, &placement))
             .collect::<Result<Vec<Subject>>>()?;
         let module = subjects.iter().find(|s| s.which == Which::Module);
         let (slots, module) = module.ok_or("no module")?.module();
-        Ok(Run {
-            start,
+        Ok(Measurement {
+            progress,
             subjects,
             fared: Vec::new(),
             record: Record {
-                machine,
+                run,
                 versions: Versions {
                     stock,
                     hooked,
                     module,
                 },
-                quick,
                 clock: Clock::detect(),
                 placement,
                 plan,
@@ -84,18 +85,15 @@ impl Run {
         })
     }
 
-    fn rounds(mut self, json: &Path) -> Result<()> {
+    fn rounds(mut self, json: &Path) -> Result<Record> {
         let rounds = self.record.plan.rounds;
         for round in 0..rounds {
             for (nth, scenario) in Scenario::ALL.into_iter().enumerate() {
-                let elapsed = self.start.elapsed().as_secs();
-                eprintln!(
-                    "[{}:{:02} elapsed] round {} of {rounds}: {}",
-                    elapsed / 60,
-                    elapsed % 60,
+                self.progress.report(&format!(
+                    "round {} of {rounds}: {}",
                     round + 1,
                     scenario.name()
-                );
+                ));
                 for which in Plan::order(round * Scenario::ALL.len() + nth) {
                     let sample = self.window(scenario, which, round)?;
                     self.record.samples.push(sample);
@@ -103,7 +101,7 @@ impl Run {
                 results::write(json, &self.record)?;
             }
         }
-        Ok(())
+        Ok(self.record)
     }
 
     fn window(&mut self, scenario: Scenario, which: Which, round: usize) -> Result<Sample> {

@@ -14,15 +14,12 @@ use crate::attacker::{self, Attack, Begun, Outcome};
 use crate::cpu::{Clock, CpuTime, Placement};
 use crate::harness::{Client, Server, Via, number};
 use crate::honest::{self, Fared};
-use crate::kamailio;
-use crate::load::Load;
+use crate::kamailio::{self, STOCK_REJECTS};
 use crate::loaded::Loaded;
 use crate::plan::Plan;
+use crate::process::Process;
 use crate::record::{Counted, Sample, Times, Which};
 use crate::scenario::Scenario;
-
-/// A part of the line that the stock server logs for a rejection.
-const STOCK_REJECTS: &str = "hit the limit";
 
 /// The conditions that are the same for all windows.
 #[derive(Clone, Copy)]
@@ -42,8 +39,8 @@ const POLL_PERIOD: Duration = Duration::from_millis(5);
 pub(crate) struct Subject {
     pub(crate) which: Which,
     // Fields drop in this order: the clients end before the server.
-    attacker: Load,
-    honest: Load,
+    attacker: Process,
+    honest: Process,
     held: Loaded,
     server: Server,
     /// Connections of each attack so far.
@@ -66,8 +63,8 @@ impl Subject {
         held.hold(plan.held)?;
         let mut subject = Subject {
             which,
-            attacker: Load::start(&[&format!("--{}", attacker::OPTION)])?,
-            honest: Load::start(&[&format!("--{}", honest::OPTION)])?,
+            attacker: Process::start(&attacker::ROLE, &[])?,
+            honest: Process::start(&honest::ROLE, &[])?,
             held,
             server,
             of_attacks: HashMap::new(),

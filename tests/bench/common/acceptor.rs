@@ -3,41 +3,38 @@
 //! The least that a server can do with a connection over the limit: a process that waits,
 //! accepts and closes. It keeps all other connections and never looks at them again.
 
-use std::env;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Backlog, listen};
 
 use super::Result;
 use super::generator::GREEDY_SOURCE;
+use super::process::{Process, Role, answer};
+
+/// Its argument is the number of connections that it keeps of the flooding source.
+pub(crate) const ROLE: Role = Role {
+    option: "acceptor",
+    run,
+};
 
 /// The length of the accept queue, the same as Kamailio's.
 const BACKLOG: i32 = 1_024;
 
 /// The process. It ends when this value is dropped.
 pub(crate) struct Acceptor {
-    process: Child,
+    process: Process,
     port: u16,
 }
 
 impl Acceptor {
     /// Starts a process that keeps `limit` connections of the flooding source.
     pub(crate) fn start(limit: usize) -> Result<Acceptor> {
-        let mut process = Command::new(env::current_exe()?)
-            .args(["--acceptor", &limit.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let output = process.stdout.take().ok_or("no pipe from the acceptor")?;
-        let mut acceptor = Acceptor { process, port: 0 };
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        acceptor.port = line.trim().parse()?;
-        Ok(acceptor)
+        let mut process = Process::start(&ROLE, &[limit.to_string()])?;
+        let port = process.receive()?;
+        Ok(Acceptor { process, port })
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -45,26 +42,19 @@ impl Acceptor {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
-    }
-}
-
-impl Drop for Acceptor {
-    fn drop(&mut self) {
-        // The process ends when its input ends.
-        drop(self.process.stdin.take());
-        if let Err(error) = self.process.wait() {
-            eprintln!("cannot wait for the process that accepts and closes: {error}");
-        }
+        self.process.pid()
     }
 }
 
 /// Accepts until standard input ends.
-pub(crate) fn run(limit: usize) -> io::Result<()> {
+fn run(arguments: &[String]) -> Result<()> {
+    let [limit] = arguments else {
+        return Err("the acceptor needs a limit".into());
+    };
+    let limit: usize = limit.parse()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listen(&listener, Backlog::new(BACKLOG)?)?;
-    println!("{}", listener.local_addr()?.port());
-    io::stdout().flush()?;
+    answer(&listener.local_addr()?.port())?;
 
     let input = io::stdin();
     let mut of_one = 0;

@@ -88,12 +88,9 @@ impl Placement {
     /// Reserves for the server the last CPU that this process may use. Moves this process,
     /// and so every process that it starts, to the others.
     pub(crate) fn arrange() -> nix::Result<Placement> {
-        let allowed = sched_getaffinity(Pid::from_raw(0))?;
-        let mut cpus: Vec<usize> = (0..CpuSet::count())
-            .filter(|&cpu| allowed.is_set(cpu) == Ok(true))
-            .collect();
+        let mut cpus = allowed()?;
         let tcp_main = if cpus.len() > 1 { cpus.pop() } else { None };
-        pin(0, &cpus)?;
+        pin(&cpus)?;
         Ok(Placement {
             tcp_main,
             others: cpus,
@@ -124,15 +121,40 @@ impl Placement {
         Ok(ticks)
     }
 
+    /// Prints which CPUs the processes have. `others` names what shares the CPUs with all
+    /// else.
+    pub(crate) fn print(&self, others: &str) {
+        match self.tcp_main {
+            Some(cpu) => println!(
+                "TCP main alone on CPU {cpu}; {others} and all else on {:?}",
+                self.others
+            ),
+            None => println!("one CPU for all processes: TCP main has no CPU of its own"),
+        }
+    }
+
     pub(crate) fn pin_server(&self, pid: u32) -> nix::Result<()> {
         match self.tcp_main {
-            Some(cpu) => pin(pid, &[cpu]),
+            Some(cpu) => pin_process(pid, &[cpu]),
             None => Ok(()),
         }
     }
 }
 
-fn pin(pid: u32, cpus: &[usize]) -> nix::Result<()> {
+/// The CPUs that this process may use.
+pub(crate) fn allowed() -> nix::Result<Vec<usize>> {
+    let allowed = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count())
+        .filter(|&cpu| allowed.is_set(cpu) == Ok(true))
+        .collect())
+}
+
+/// Moves this process or thread, and so everything that it starts, to `cpus`.
+pub(crate) fn pin(cpus: &[usize]) -> nix::Result<()> {
+    pin_process(0, cpus)
+}
+
+fn pin_process(pid: u32, cpus: &[usize]) -> nix::Result<()> {
     let mut set = CpuSet::new();
     for &cpu in cpus {
         set.set(cpu)?;

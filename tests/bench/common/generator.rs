@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 //! The load generator: one process per server, so it needs no more descriptors than the
-//! server itself. It executes [`Order`]s, one JSON line each, and answers each with one
-//! JSON line. [`super::loaded`] is the other end.
+//! server itself. It executes [`Order`]s. [`super::loaded`] is the other end.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, BufRead, Write};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,8 +21,16 @@ use nix::sys::socket::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Result;
 use super::cpu::{Clock, CpuTime};
 use super::listener::AcceptQueue;
+use super::process::{Process, Role, answer, next_order};
+
+/// Its arguments are the server's port and the process that accepts.
+pub(crate) const ROLE: Role = Role {
+    option: "generator",
+    run,
+};
 
 /// The first source of the held connections. Each has a source of its own, in order.
 const HELD_SOURCES: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 0);
@@ -154,8 +160,17 @@ impl Window {
     }
 }
 
-/// Executes the orders on standard input until it ends.
-pub(crate) fn run(port: u16, server: u32) -> io::Result<()> {
+/// Starts a generator for the server that accepts on `port`.
+pub(crate) fn start(port: u16, server: u32) -> Result<Process> {
+    Process::start(&ROLE, &[port.to_string(), server.to_string()])
+}
+
+/// Executes orders until there are no more.
+fn run(arguments: &[String]) -> Result<()> {
+    let [port, server] = arguments else {
+        return Err("the generator needs a port and a process".into());
+    };
+    let (port, server) = (port.parse()?, server.parse()?);
     join_network_of(server)?;
     let mut generator = Generator {
         address: SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)),
@@ -165,10 +180,9 @@ pub(crate) fn run(port: u16, server: u32) -> io::Result<()> {
         held: Vec::new(),
         churned: 0,
     };
-    let mut answers = io::stdout().lock();
-    for line in io::stdin().lock().lines() {
-        let answer = match serde_json::from_str(&line?)? {
-            Order::Hold(count) => serde_json::to_string(&generator.hold(count)?)?,
+    while let Some(order) = next_order()? {
+        match order {
+            Order::Hold(count) => answer(&generator.hold(count)?)?,
             Order::Churn {
                 per_second,
                 warm_up,
@@ -183,19 +197,17 @@ pub(crate) fn run(port: u16, server: u32) -> io::Result<()> {
                     window,
                     clock,
                 };
-                serde_json::to_string(&generator.churn(pace, None)?)?
+                answer(&generator.churn(pace, None)?)?;
             }
             Order::Greedy { connections, limit } => {
-                serde_json::to_string(&generator.greedy(connections, limit)?)?
+                answer(&generator.greedy(connections, limit)?)?;
             }
-            Order::HoldOfOne(count) => serde_json::to_string(&generator.hold_of_one(count)?)?,
+            Order::HoldOfOne(count) => answer(&generator.hold_of_one(count)?)?,
             Order::Flood { pace, end } => {
                 generator.with_client = false;
-                serde_json::to_string(&generator.churn(pace, Some(end))?)?
+                answer(&generator.churn(pace, Some(end))?)?;
             }
-        };
-        writeln!(answers, "{answer}")?;
-        answers.flush()?;
+        }
     }
     Ok(())
 }
@@ -340,7 +352,7 @@ impl Generator {
     fn mark(&self, clock: Clock, accepted: u64) -> io::Result<Mark> {
         let mut cpu = clock.read(self.server)?;
         if self.with_client {
-            let own = clock.read(process::id())?;
+            let own = clock.read(std::process::id())?;
             cpu.run_ns += own.run_ns;
             cpu.wait_ns += own.wait_ns;
         }

@@ -12,6 +12,9 @@ pub(crate) const LIMIT: u32 = 1_024;
 /// Connections that a server can have; the module sizes its table for them.
 pub(crate) const CONNECTIONS: u32 = 20_000;
 
+/// A part of the line that the stock server logs for a rejection.
+pub(crate) const STOCK_REJECTS: &str = "hit the limit";
+
 /// The versions of the measured servers and of the module.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Versions {

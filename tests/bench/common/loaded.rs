@@ -7,12 +7,12 @@ use std::io;
 
 use super::Result;
 use super::cpu::Placement;
-use super::generator::{Greed, Held, Order, Window};
-use super::load::Load;
+use super::generator::{self, Greed, Held, Order, Window};
+use super::process::Process;
 use crate::harness::until;
 
 pub(crate) struct Loaded {
-    load: Load,
+    load: Process,
     /// The accepting process.
     pid: u32,
     /// The number of its sockets that are not connections.
@@ -27,7 +27,7 @@ impl Loaded {
     pub(crate) fn start(port: u16, pid: u32, placement: &Placement) -> Result<Loaded> {
         placement.pin_server(pid)?;
         Ok(Loaded {
-            load: Load::start(&["--generator", &port.to_string(), &pid.to_string()])?,
+            load: generator::start(port, pid)?,
             other_sockets: sockets(pid)?,
             pid,
             held: 0,

@@ -17,7 +17,6 @@ const DESCRIPTORS: u64 = 20_000;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
-    pub(crate) date: String,
     pub(crate) cpu: String,
     pub(crate) cpus: usize,
     pub(crate) hypervisor: bool,
@@ -34,13 +33,12 @@ impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} x {}{}, {} MiB, Linux {}, {}",
+            "{} x {}{}, {} MiB, Linux {}",
             self.cpus,
             self.cpu,
             if self.hypervisor { " (virtual)" } else { "" },
             self.memory_mib,
-            self.kernel,
-            self.date
+            self.kernel
         )
     }
 }
@@ -63,7 +61,6 @@ pub(crate) fn describe(descriptors: u64) -> Result<Machine> {
     let load = fs::read_to_string("/proc/loadavg")?;
     let load = load.split(' ').next().ok_or("/proc/loadavg is empty")?;
     Ok(Machine {
-        date: first_line("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"])?,
         cpu: cpu.to_owned(),
         cpus: cpuinfo
             .lines()

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The parts that the benchmarks on real servers share: the hold-and-churn load and its
-//! measurement.
+//! The parts that the benchmarks share.
 //!
 //! ```text
-//! loaded ── load ⇄ generator ── listener   a server's process with its load
-//! acceptor                                 the least that a server can do
-//! kamailio, machine, cpu, stats            set-up, conditions, figures
-//! cli, results                             the command line, the JSON files
+//! cli ─┬─ process                            what the command line asks for
+//!      ├─ run ── machine                     which code, on which machine
+//!      └─ results                            the JSON files
+//! cpu, stats, progress, plot                 figures and how they are shown
+//!
+//! loaded ── process ⇄ generator ── listener  a server's process with its load
+//! acceptor                                   the least that a server can do
+//! kamailio                                   the servers under load
 //! ```
 
 pub(crate) mod acceptor;
@@ -16,10 +19,13 @@ pub(crate) mod cpu;
 pub(crate) mod generator;
 pub(crate) mod kamailio;
 pub(crate) mod listener;
-pub(crate) mod load;
 pub(crate) mod loaded;
 pub(crate) mod machine;
+pub(crate) mod plot;
+pub(crate) mod process;
+pub(crate) mod progress;
 pub(crate) mod results;
+pub(crate) mod run;
 pub(crate) mod stats;
 
 use std::error::Error;

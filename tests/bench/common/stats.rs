@@ -32,6 +32,13 @@ impl Spread {
     }
 }
 
+/// The spread of values, of which there must be one.
+impl FromIterator<f64> for Spread {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Spread {
+        Spread::of(&values.into_iter().collect::<Vec<f64>>())
+    }
+}
+
 /// Writes `median (min..max)`, with the formatter's precision and sign.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

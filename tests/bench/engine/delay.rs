@@ -31,7 +31,7 @@ pub(crate) struct Delay {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) check: f64,
-    pub(crate) check_beside_releases: f64,
+    pub(crate) check_during_releases: f64,
     /// From the write of a cache line by one process until the other has read it.
     pub(crate) transfer: f64,
 }
@@ -56,13 +56,13 @@ impl Delay {
                 let check = |index| u64::from(engine.check(index));
                 let (alone, contended) = self.alone_and_contended(source, check, release)?;
                 sum.check += alone;
-                sum.check_beside_releases += contended;
+                sum.check_during_releases += contended;
             }
             sum.transfer = self.transfer()?;
             let mean = |sum| sum / f64::from(LINES);
             Ok(vec![Figure {
                 check: mean(sum.check),
-                check_beside_releases: mean(sum.check_beside_releases),
+                check_during_releases: mean(sum.check_during_releases),
                 transfer: mean(sum.transfer),
             }])
         })?;

@@ -19,12 +19,10 @@ pub(crate) struct Start {
     /// KiB of it with memory behind them.
     pub(crate) resident: u64,
     /// The time that the accepting process then needs before its first connection, which
-    /// allocates the buckets.
-    #[serde(default)]
-    pub(crate) attach_ms: f64,
-    /// KiB with memory behind them after that.
-    #[serde(default)]
-    pub(crate) attached: u64,
+    /// allocates the buckets; `None` in older records.
+    pub(crate) attach_ms: Option<f64>,
+    /// KiB with memory behind them after that; `None` in older records.
+    pub(crate) attached: Option<u64>,
     /// The size of a page in KiB.
     pub(crate) page: u64,
 }
@@ -47,8 +45,8 @@ pub(crate) fn work(connections: u32) -> Result<()> {
             ms,
             mapped: after.mapped - before.mapped,
             resident: after.resident - before.resident,
-            attach_ms,
-            attached,
+            attach_ms: Some(attach_ms),
+            attached: Some(attached),
             page: after.page,
         }])
     })

@@ -23,6 +23,8 @@
 //!       └─ plot                        the SVG file
 //! ```
 //!
+//! `common` has what the benchmarks share.
+//!
 //! The jobs use `chain` (the loop that produces all figures), `sources` (which sources
 //! come, in which order) and `shared` (memory that processes share).
 
@@ -30,6 +32,9 @@ mod abi;
 mod chain;
 mod child;
 mod churn;
+#[allow(dead_code, reason = "other benchmarks use more of it")]
+#[path = "../common/mod.rs"]
+mod common;
 mod counts;
 mod delay;
 mod fleet;
@@ -42,111 +47,48 @@ mod init;
 mod job;
 mod locked;
 mod long_prefixes;
-#[path = "../common/machine.rs"]
-mod machine;
 mod operations;
 mod plan;
 mod plot;
 mod processes;
 mod record;
 mod report;
-#[path = "../common/results.rs"]
-mod results;
 mod run;
 mod scaling;
 mod shared;
 mod sources;
-#[allow(dead_code, reason = "the other benchmarks use more of it")]
-#[path = "../common/stats.rs"]
-mod stats;
 mod stock;
 mod threads;
 mod walks;
 
-use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 
-use job::Job;
-use plan::Plan;
+use common::cli::{self, Bench, Draw};
+use common::process::Role;
+use common::run::Run;
+use common::{Result, cpu, machine, stats};
 use record::Record;
 
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
+/// This benchmark.
+struct Engine;
 
-const USAGE: &str = "\
-usage: bench-engine [--quick | --plot-only]
-  --quick      a run of less than a minute, which shows that the benchmark works;
-               its results go to the target directory
-  --plot-only  print the tables and draw the plot again from the last results";
+impl Bench for Engine {
+    const NAME: &'static str = "engine";
+    const QUICK: &'static str = "less than a minute";
+    const ROLES: &'static [Role] = &[child::ROLE];
+    const DRAW: Option<Draw<Record>> = Some(plot::draw);
+    type Record = Record;
 
-/// What the command line asks for.
-enum Command {
-    Measure(Plan),
-    PlotOnly,
-    Work(Job),
-    Help,
+    fn measure(run: Run, _: &Path) -> Result<Record> {
+        run::measure(run)
+    }
+
+    fn print(record: &Record) {
+        report::print(record);
+    }
 }
 
 fn main() -> ExitCode {
-    match arguments().and_then(obey) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-engine: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn arguments() -> Result<Command> {
-    use lexopt::Arg::Long;
-    use lexopt::ValueExt;
-
-    let mut command = Command::Measure(Plan::full());
-    let mut parser = lexopt::Parser::from_env();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("quick") => command = Command::Measure(Plan::quick()),
-            Long("plot-only") => command = Command::PlotOnly,
-            Long("help") => command = Command::Help,
-            // Internal: the benchmark starts its children with this option.
-            Long("job") => {
-                let job = parser.value()?.string()?;
-                command = Command::Work(serde_json::from_str(&job)?);
-            }
-            // cargo bench passes this option to every benchmark.
-            Long("bench") => {}
-            other => return Err(format!("{}\n{USAGE}", other.unexpected()).into()),
-        }
-    }
-    Ok(command)
-}
-
-fn obey(command: Command) -> Result<()> {
-    match command {
-        Command::Help => println!("{USAGE}"),
-        Command::Work(job) => job.work()?,
-        Command::PlotOnly => show(&results::read::<Record>(&json(false))?, false)?,
-        Command::Measure(plan) => {
-            let quick = plan.quick;
-            let record = run::measure(plan)?;
-            results::write(&json(quick), &record)?;
-            show(&record, quick)?;
-        }
-    }
-    Ok(())
-}
-
-fn json(quick: bool) -> std::path::PathBuf {
-    results::folder("bench-engine", quick).join("engine.json")
-}
-
-fn show(record: &Record, quick: bool) -> Result<()> {
-    report::print(record);
-    let svg = json(quick).with_extension("svg");
-    plot::draw(record, &svg)?;
-    println!(
-        "\nresults: {}\nplot:    {}",
-        json(quick).display(),
-        svg.display()
-    );
-    Ok(())
+    cli::main::<Engine>()
 }

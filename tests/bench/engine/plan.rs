@@ -1,42 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What is measured and how often.
+//! The sizes of the tables, and how often each measurement is made.
 
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// A quick run only shows that the benchmark works.
-    pub(crate) quick: bool,
     /// Numbers of sources, with one connection each.
     pub(crate) sizes: Vec<u32>,
     /// How often everything is measured.
     pub(crate) passes: u32,
     /// Operations in a pass, whose mean is recorded.
     pub(crate) steps: u32,
-    /// Calls of the core's own function in a pass.
+    /// Calls of the core's function in a pass.
     pub(crate) stock_calls: u32,
     /// Sources that pass through the table one after the other, in blocks.
     pub(crate) churn_blocks: u32,
     pub(crate) churn_block: u32,
-    /// Servers with a fleet, each with its own hash key; see [`crate::fleet::Fleet`].
-    #[serde(default)]
+    /// Servers with a fleet, each with its own hash key; see [`crate::fleet::Fleet`]. This
+    /// and the next two fields are 0 if no fleet was measured.
     pub(crate) fleets: u32,
-    #[serde(default)]
     pub(crate) fleet_turnovers: u32,
-    #[serde(default)]
     pub(crate) fleet_checks: u32,
     /// Sources of the tables that are walked through.
-    #[serde(default)]
     pub(crate) walk_sizes: Vec<u32>,
     /// Connections that the table of the init measurement is sized for.
     pub(crate) init_connections: u32,
 }
 
 impl Plan {
-    pub(crate) fn full() -> Plan {
+    pub(crate) fn new(quick: bool) -> Plan {
+        if quick { Plan::quick() } else { Plan::full() }
+    }
+
+    fn full() -> Plan {
         Plan {
-            quick: false,
             sizes: vec![1_000, 10_000, 35_000, 100_000, 1_000_000],
             passes: 9,
             steps: 400_000,
@@ -51,9 +49,8 @@ impl Plan {
         }
     }
 
-    pub(crate) fn quick() -> Plan {
+    fn quick() -> Plan {
         Plan {
-            quick: true,
             // The last size is large enough for huge pages.
             sizes: vec![1_000, 35_000, 100_000],
             passes: 2,

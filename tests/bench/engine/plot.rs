@@ -5,25 +5,21 @@
 use std::path::Path;
 
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::Result;
+use crate::common::plot::{
+    DARK_BLUE, DARK_GREY, Frame, GREEN, GRID, LEFT, LIGHT_BLUE, ORANGE, ORANGE_RED, PURPLE, TEXT,
+    cpus, grouped, text,
+};
 use crate::operations::{Operation, Variant};
 use crate::record::Record;
 use crate::stats::Spread;
 
-const SIZE: (u32, u32) = (800, 470);
-
-/// The heights of the title and of the line at the foot.
-const HEAD: u32 = 62;
-const FOOT: u32 = 26;
+const HEIGHT: u32 = 470;
 
 /// The width for the names at the right ends of the lines, and their minimum distance.
 const NAMES: u32 = 196;
 const NAME_HEIGHT: i32 = 17;
-
-const TEXT: RGBColor = RGBColor(60, 60, 60);
-const GRID: RGBColor = RGBColor(225, 225, 225);
 
 struct Line {
     name: &'static str,
@@ -33,74 +29,66 @@ struct Line {
     width: u32,
 }
 
-/// The colours are also distinguishable with colour blindness.
 const LINES: [Line; 7] = [
     Line {
         name: "stock: check",
         variant: Variant::Stock,
         operation: Operation::CheckKnown,
-        color: RGBColor(213, 94, 0),
+        color: ORANGE_RED,
         width: 2,
     },
     Line {
         name: "locked map: cycle",
         variant: Variant::Locked,
         operation: Operation::CycleKnown,
-        color: RGBColor(204, 121, 167),
+        color: PURPLE,
         width: 2,
     },
     Line {
         name: "striped locked map: cycle",
         variant: Variant::Striped,
         operation: Operation::CycleKnown,
-        color: RGBColor(0, 158, 115),
+        color: GREEN,
         width: 2,
     },
     Line {
         name: "hashbrown, locked: cycle",
         variant: Variant::Hashbrown,
         operation: Operation::CycleKnown,
-        color: RGBColor(230, 159, 0),
+        color: ORANGE,
         width: 2,
     },
     Line {
         name: "tcp_conn_limit: cycle",
         variant: Variant::Engine,
         operation: Operation::CycleKnown,
-        color: RGBColor(0, 114, 178),
+        color: DARK_BLUE,
         width: 3,
     },
     Line {
         name: "tcp_conn_limit: check",
         variant: Variant::Engine,
         operation: Operation::CheckKnown,
-        color: RGBColor(86, 180, 233),
+        color: LIGHT_BLUE,
         width: 3,
     },
     Line {
         name: "floor: one atomic addition",
         variant: Variant::Floor,
         operation: Operation::Add,
-        color: RGBColor(120, 120, 120),
+        color: DARK_GREY,
         width: 2,
     },
 ];
 
 pub(crate) fn draw(record: &Record, path: &Path) -> Result<()> {
-    let root = SVGBackend::new(path, SIZE).into_drawing_area();
-    root.fill(&WHITE)?;
-    root.draw(&Text::new(
-        "The cost of counting a connection for its source",
-        (12, 10),
-        ("sans-serif", 20, FontStyle::Bold).into_font().color(&TEXT),
-    ))?;
-    root.draw(&Text::new(
+    let title = "The cost of counting a connection for its source";
+    let frame = Frame::new(path, HEIGHT, title)?;
+    frame.root.draw(&Text::new(
         "one source per connection, in random order; a cycle is check, opened and closed",
         (12, 36),
         text(14, TEXT),
     ))?;
-    let (_, below) = root.split_vertically(HEAD);
-    let (panel, foot) = below.split_vertically(SIZE.1 - HEAD - FOOT);
 
     let (from, to) = ends(&record.plan.sizes);
     let medians = LINES.iter().flat_map(|line| points(record, line));
@@ -110,7 +98,7 @@ pub(crate) fn draw(record: &Record, path: &Path) -> Result<()> {
         high = high.max(spread.max);
     }
     let whole = |ns: f64, up: f64| 10_f64.powf((ns.log10() + up).floor());
-    let mut chart = ChartBuilder::on(&panel)
+    let mut chart = ChartBuilder::on(&frame.panel)
         .margin_right(NAMES)
         .margin_left(6)
         .margin_top(6)
@@ -155,28 +143,21 @@ pub(crate) fn draw(record: &Record, path: &Path) -> Result<()> {
         }
     }
     for ((x, y), line) in apart(names) {
-        root.draw(&Text::new(
+        frame.root.draw(&Text::new(
             line.name,
             (x + 10, y),
-            text(15, line.color).pos(Pos::new(HPos::Left, VPos::Center)),
+            text(15, line.color).pos(LEFT),
         ))?;
     }
-    foot.draw(&Text::new(
-        format!(
-            "{} x {}; median and min..max of {} passes{}",
-            record.machine.cpus,
-            record.machine.cpu.replace("(R)", ""),
-            record.plan.passes,
-            match &record.versions.stock {
-                Some(version) => format!("; stock: {}", short(version)),
-                None => String::new(),
-            }
-        ),
-        (12, 6),
-        text(13, TEXT),
-    ))?;
-    root.present()?;
-    Ok(())
+    frame.finish(format!(
+        "{}; median and min..max of {} passes{}",
+        cpus(&record.run.machine),
+        record.plan.passes,
+        match &record.versions.stock {
+            Some(version) => format!("; stock: {}", short(version)),
+            None => String::new(),
+        }
+    ))
 }
 
 /// The measured points of a line.
@@ -212,25 +193,6 @@ fn apart(mut names: Vec<((i32, i32), &Line)>) -> Vec<((i32, i32), &Line)> {
 fn short(version: &str) -> String {
     let words: Vec<&str> = version.split(' ').skip(1).take(2).collect();
     words.join(" ")
-}
-
-fn text(size: u32, color: RGBColor) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&color)
-}
-
-/// Writes `19000` as `19,000`.
-fn grouped(number: f64) -> String {
-    let number = number.round() as u64;
-    match number {
-        1_000_000.. => format!(
-            "{},{:03},{:03}",
-            number / 1_000_000,
-            number / 1_000 % 1_000,
-            number % 1_000
-        ),
-        1_000.. => format!("{},{:03}", number / 1_000, number % 1_000),
-        _ => number.to_string(),
-    }
 }
 
 /// Writes `20000` as `20 µs`.

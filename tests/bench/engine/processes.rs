@@ -7,11 +7,11 @@ use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nix::libc;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, fork};
 
 use crate::Result;
+use crate::cpu::pin;
 use crate::shared::{self, Line};
 
 /// The work of a process. It calls [`Start::wait`] when it is ready; its return value goes
@@ -82,21 +82,4 @@ impl Flag {
     pub(crate) fn is_raised(&self) -> bool {
         self.0.load(Ordering::SeqCst) != 0
     }
-}
-
-/// The CPUs that this process may use.
-pub(crate) fn cpus() -> nix::Result<Vec<usize>> {
-    let allowed = sched_getaffinity(Pid::from_raw(0))?;
-    Ok((0..CpuSet::count())
-        .filter(|&cpu| allowed.is_set(cpu) == Ok(true))
-        .collect())
-}
-
-/// Moves this process, and so every process that it starts, to `cpus`.
-pub(crate) fn pin(cpus: &[usize]) -> nix::Result<()> {
-    let mut set = CpuSet::new();
-    for &cpu in cpus {
-        set.set(cpu)?;
-    }
-    sched_setaffinity(Pid::from_raw(0), &set)
 }

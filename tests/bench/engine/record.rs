@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::churn::Blocks;
+use crate::common::run::Run;
 use crate::init::Start;
-use crate::machine::Machine;
 use crate::operations::{Operation, Variant};
 use crate::plan::Plan;
 use crate::scaling::{Counting, Spread};
@@ -14,23 +14,18 @@ use crate::{delay, fleet, long_prefixes, stats, threads, walks};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
-    pub(crate) machine: Machine,
+    pub(crate) run: Run,
     pub(crate) versions: Versions,
     pub(crate) plan: Plan,
     pub(crate) series: Vec<Series>,
-    #[serde(default)]
     pub(crate) huge_pages: HugePages,
     pub(crate) churn: Vec<Blocks>,
-    #[serde(default)]
     pub(crate) fleets: Vec<Fleets>,
-    #[serde(default)]
     pub(crate) long_prefixes: Vec<long_prefixes::Figure>,
-    #[serde(default)]
     pub(crate) walks: Vec<walks::Figure>,
     pub(crate) init: Vec<Start>,
     pub(crate) scaling: Vec<ScalingSeries>,
     /// Empty on a machine with one CPU.
-    #[serde(default)]
     pub(crate) threads: Vec<threads::Figure>,
     /// Empty on a machine with one CPU.
     pub(crate) delay: Vec<delay::Figure>,
@@ -91,13 +86,6 @@ pub(crate) struct ScalingSeries {
     pub(crate) spread: Spread,
     pub(crate) processes: u32,
     pub(crate) ns: Vec<f64>,
-}
-
-/// For results that are older than this field.
-impl Default for HugePages {
-    fn default() -> Self {
-        HugePages::NotMeasured("the results are older".to_owned())
-    }
 }
 
 impl HugePages {

@@ -8,7 +8,7 @@ use crate::fleet::{self, Addresses, Order};
 use crate::operations::{Operation, Variant};
 use crate::record::{HugePages, Record};
 use crate::scaling::{self, Counting, Spread};
-use crate::{churn, long_prefixes, stats, threads, walks};
+use crate::{churn, delay, init, long_prefixes, stats, threads, walks};
 
 /// The rows of the table, with the names that a reader sees.
 const ROWS: [(&str, Variant, Operation); 49] = {
@@ -118,16 +118,14 @@ const AIMS: [Aim; 5] = [
 ];
 
 pub(crate) fn print(record: &Record) {
-    println!("{}", record.machine);
+    record.run.print();
     println!("tcp_conn_limit {}", record.versions.engine);
     match &record.versions.stock {
         Some(version) => println!("stock: {version}"),
         None => println!("stock: not measured (`make bench` builds what it needs)"),
     }
     print_table(record);
-    if record.plan.quick {
-        println!("\nA quick run only shows that the benchmark works; ignore its figures.");
-    }
+    record.run.print_quick();
     print_huge_pages(record);
     print_aims(record);
     print_churn(record);
@@ -253,8 +251,7 @@ fn print_churn(record: &Record) {
     let first = |ns: &[f64]| ns.first().copied().unwrap_or(f64::NAN);
     let last = |ns: &[f64]| ns.last().copied().unwrap_or(f64::NAN);
     let each = |of: &dyn Fn(&[f64]) -> f64| -> stats::Spread {
-        let values: Vec<f64> = record.churn.iter().map(|blocks| of(&blocks.ns)).collect();
-        stats::Spread::of(&values)
+        record.churn.iter().map(|blocks| of(&blocks.ns)).collect()
     };
     let change = each(&|ns| 100.0 * (last(ns) / first(ns) - 1.0));
     println!(
@@ -383,8 +380,8 @@ fn print_walks(record: &Record) {
         for &sources in sizes {
             let figures = record.walks.iter();
             let own = figures.filter(|figure| figure.sources == sources);
-            let values: Vec<f64> = own.map(value).collect();
-            print!("{:>30}", format!("{:.1}", stats::Spread::of(&values)));
+            let spread: stats::Spread = own.map(value).collect();
+            print!("{:>30}", format!("{spread:.1}"));
         }
         println!();
     }
@@ -394,13 +391,12 @@ fn print_long_prefixes(record: &Record) {
     if record.long_prefixes.is_empty() {
         return;
     }
-    let of = |ipv6_prefix, value: fn(&long_prefixes::Figure) -> f64| {
+    let of = |ipv6_prefix, value: fn(&long_prefixes::Figure) -> f64| -> stats::Spread {
         let figures = record.long_prefixes.iter();
-        let values: Vec<f64> = figures
+        figures
             .filter(|figure| figure.ipv6_prefix == ipv6_prefix)
             .map(value)
-            .collect();
-        stats::Spread::of(&values)
+            .collect()
     };
     println!(
         "\nIPv6, {} sources, nanoseconds: /64 networks (the default), or addresses of one /64 \
@@ -425,9 +421,8 @@ fn print_long_prefixes(record: &Record) {
 }
 
 fn print_init(record: &Record) {
-    let of = |value: &dyn Fn(&crate::init::Start) -> f64| -> stats::Spread {
-        let values: Vec<f64> = record.init.iter().map(value).collect();
-        stats::Spread::of(&values)
+    let of = |value: &dyn Fn(&init::Start) -> f64| -> stats::Spread {
+        record.init.iter().map(value).collect()
     };
     let ms = of(&|start| start.ms);
     let pages = of(&|start| (start.resident / start.page) as f64);
@@ -443,14 +438,17 @@ fn print_init(record: &Record) {
         pages.max <= 1.0,
         &format!("{:.0} of {:.0} pages", pages.max, all.max),
     );
-    let attached = of(&|start| (start.attached / start.page) as f64);
-    // Older results lack these figures.
-    if attached.max > 0.0 {
-        let ms = of(&|start| start.attach_ms);
+    let attached = record.init.iter().map(|start| {
+        let pages = (start.attached? / start.page) as f64;
+        Some((start.attach_ms?, pages))
+    });
+    if let Some(attached) = attached.collect::<Option<Vec<(f64, f64)>>>() {
+        let ms: stats::Spread = attached.iter().map(|(ms, _)| *ms).collect();
+        let pages: stats::Spread = attached.iter().map(|(_, pages)| *pages).collect();
         println!(
             "             before its first connection the accepting process needs {ms:.1} ms \
              and {:.0} pages",
-            attached.median
+            pages.median
         );
     }
 }
@@ -533,10 +531,9 @@ fn print_threads(record: &Record) {
     if record.threads.is_empty() {
         return;
     }
-    let of = |threads, value: fn(&threads::Figure) -> f64| {
+    let of = |threads, value: fn(&threads::Figure) -> f64| -> stats::Spread {
         let figures = record.threads.iter().filter(|f| f.threads == threads);
-        let values: Vec<f64> = figures.map(value).collect();
-        stats::Spread::of(&values)
+        figures.map(value).collect()
     };
     println!(
         "\nTwo threads of one process, each with half of {} sources: nanoseconds in the slower \
@@ -556,17 +553,16 @@ fn print_delay(record: &Record) {
     if record.delay.is_empty() {
         return;
     }
-    let of = |value: &dyn Fn(&crate::delay::Figure) -> f64| -> stats::Spread {
-        let values: Vec<f64> = record.delay.iter().map(value).collect();
-        stats::Spread::of(&values)
+    let of = |value: &dyn Fn(&delay::Figure) -> f64| -> stats::Spread {
+        record.delay.iter().map(value).collect()
     };
     println!("\nA process checks a source while another process releases connections of it:");
     println!(
         "             check alone {:.1} ns, during releases {:.1} ns",
         of(&|f| f.check),
-        of(&|f| f.check_beside_releases)
+        of(&|f| f.check_during_releases)
     );
-    let delay = of(&|f| f.check_beside_releases - f.check);
+    let delay = of(&|f| f.check_during_releases - f.check);
     let transfer = of(&|f| f.transfer);
     verdict(
         "releases delay a check by at most one cache-line transfer",

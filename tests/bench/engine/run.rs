@@ -2,10 +2,12 @@
 
 //! One run of the benchmark.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::child::{Child, single};
 use crate::churn::Churn;
+use crate::common::progress::Progress;
+use crate::common::run::Run;
 use crate::delay::Delay;
 use crate::fleet::{self, Case, Fleet};
 use crate::huge::Allowed;
@@ -18,15 +20,15 @@ use crate::scaling::{Counting, Scaling};
 use crate::stock::Stock;
 use crate::threads::Threads;
 use crate::walks::Walks;
-use crate::{Result, machine, processes, scaling, shared};
+use crate::{Result, cpu, scaling, shared};
 
-pub(crate) fn measure(plan: Plan) -> Result<Record> {
-    let machine = machine::describe(machine::raise_descriptors()?)?;
-    let cpus = processes::cpus()?;
+pub(crate) fn measure(run: Run) -> Result<Record> {
+    let plan = Plan::new(run.quick);
+    let cpus = cpu::allowed()?;
     // All subjects run on the last CPU, which usually takes the fewest interrupts.
-    processes::pin(&cpus[cpus.len() - 1..])?;
+    cpu::pin(&cpus[cpus.len() - 1..])?;
     shared::small_pages_only()?;
-    let progress = Progress(Instant::now());
+    let progress = Progress::start(Duration::ZERO);
 
     let max = plan.sizes.iter().max().copied().unwrap_or_default();
     let stock = Stock::start(max)?;
@@ -34,10 +36,10 @@ pub(crate) fn measure(plan: Plan) -> Result<Record> {
         progress.report("not measuring the core's own function: `make bench` builds what it needs");
     }
     let (huge_pages, _allowed) = huge_pages(&plan);
-    let mut run = Run {
+    let mut measurement = Measurement {
         progress,
         record: Record {
-            machine,
+            run,
             versions: Versions {
                 engine: env!("CARGO_PKG_VERSION").to_owned(),
                 stock: stock.as_ref().map(|stock| stock.version.clone()),
@@ -56,21 +58,21 @@ pub(crate) fn measure(plan: Plan) -> Result<Record> {
         },
         plan,
     };
-    for sources in run.plan.sizes.clone() {
-        run.operations(sources, stock.as_ref())?;
+    for sources in measurement.plan.sizes.clone() {
+        measurement.operations(sources, stock.as_ref())?;
     }
-    run.init()?;
-    run.churn()?;
-    run.fleets()?;
-    run.long_prefixes()?;
-    run.walks()?;
-    run.scaling(&cpus)?;
+    measurement.init()?;
+    measurement.churn()?;
+    measurement.fleets()?;
+    measurement.long_prefixes()?;
+    measurement.walks()?;
+    measurement.scaling(&cpus)?;
     if let &[.., other, last] = &cpus[..] {
-        run.threads([last, other])?;
-        run.delay([last, other])?;
+        measurement.threads([last, other])?;
+        measurement.delay([last, other])?;
     }
-    run.progress.report("done");
-    Ok(run.record)
+    measurement.progress.report("done");
+    Ok(measurement.record)
 }
 
 /// A subject that takes turns in a pass.
@@ -79,13 +81,13 @@ enum Turn<'a> {
     Stock(&'a Stock),
 }
 
-struct Run {
+struct Measurement {
     plan: Plan,
     progress: Progress,
     record: Record,
 }
 
-impl Run {
+impl Measurement {
     /// Measures all subjects at one size, in turns.
     fn operations(&mut self, sources: u32, stock: Option<&Stock>) -> Result<()> {
         self.progress
@@ -309,14 +311,4 @@ fn subjects(in_huge_pages: bool) -> Vec<(Variant, Population)> {
         }
     }
     subjects
-}
-
-/// Progress on standard error, with the time since the start.
-struct Progress(Instant);
-
-impl Progress {
-    fn report(&self, step: &str) {
-        let seconds = self.0.elapsed().as_secs();
-        eprintln!("[{}:{:02}] {step}", seconds / 60, seconds % 60);
-    }
 }

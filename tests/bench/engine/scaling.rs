@@ -24,7 +24,6 @@ pub(crate) enum Counting {
     /// Each process in its own row, none of them the acceptor row.
     Rows,
     /// Each process in its own row, one of them the acceptor row, which lies in the slots.
-    #[serde(rename = "home_row")]
     AcceptorRow,
     /// All processes in one row: one atomic per source.
     OneAtomic,

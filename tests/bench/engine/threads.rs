@@ -13,8 +13,8 @@ use crate::Result;
 use crate::abi::Engine;
 use crate::chain::chain;
 use crate::child::serve;
+use crate::cpu::pin;
 use crate::operations::{Subject, cycle};
-use crate::processes::pin;
 use crate::sources::Sources;
 
 /// Sources, with one connection each.

@@ -8,13 +8,10 @@ use crate::acceptor::Acceptor;
 use crate::cpu::Placement;
 use crate::generator::{End, Order, Pace};
 use crate::harness::{Config, Server, Via};
-use crate::kamailio::{self, LIMIT};
+use crate::kamailio::{self, LIMIT, STOCK_REJECTS};
 use crate::loaded::Loaded;
 use crate::plan::FloodPlan;
 use crate::record::{FloodSample, Flooded};
-
-/// A part of the line that the stock server logs for a rejection.
-const STOCK_REJECTS: &str = "hit the limit";
 
 pub(crate) struct Flood {
     pub(crate) server: Flooded,

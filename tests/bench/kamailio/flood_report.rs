@@ -119,11 +119,10 @@ fn costs(record: &Record, server: Flooded) -> Vec<f64> {
 }
 
 fn spread(record: &Record, server: Flooded, metric: fn(&Window) -> f64) -> Spread {
-    let values: Vec<f64> = record
+    record
         .flood_of(server)
         .map(|sample| metric(&sample.window))
-        .collect();
-    Spread::of(&values)
+        .collect()
 }
 
 fn sum(record: &Record, server: Flooded, count: fn(&FloodSample) -> u64) -> u64 {

@@ -35,38 +35,31 @@ mod subject;
 use std::path::Path;
 use std::process::ExitCode;
 
-use common::{Result, acceptor, cli, cpu, generator, kamailio, loaded, machine, results, stats};
+use common::cli::{self, Bench, Draw};
+use common::process::Role;
+use common::run::Run;
+use common::{Result, acceptor, cpu, generator, kamailio, loaded, machine, progress, stats};
 use record::Record;
 
-const USAGE: &str = "\
-usage: bench-kamailio [--quick | --plot-only]
-  --quick      a run of about a minute, which shows that the benchmark works;
-               its results go to the target directory
-  --plot-only  print the tables and draw the plot again from the last results";
+/// This benchmark.
+struct Kamailio;
 
-const NAME: &str = "bench-kamailio";
+impl Bench for Kamailio {
+    const NAME: &'static str = "kamailio";
+    const QUICK: &'static str = "about a minute";
+    const ROLES: &'static [Role] = &[generator::ROLE, acceptor::ROLE];
+    const DRAW: Option<Draw<Record>> = Some(plot::draw);
+    type Record = Record;
+
+    fn measure(run: Run, _: &Path) -> Result<Record> {
+        run::measure(run)
+    }
+
+    fn print(record: &Record) {
+        report::print(record);
+    }
+}
 
 fn main() -> ExitCode {
-    cli::run(NAME, USAGE, obey)
-}
-
-fn obey(option: Option<&str>) -> Result<()> {
-    let quick = match option {
-        None | Some("plot-only") => false,
-        Some("quick") => true,
-        Some(other) => return cli::unknown(other, USAGE),
-    };
-    let json = results::folder(NAME, quick).join("kamailio.json");
-    if option != Some("plot-only") {
-        results::write(&json, &run::measure(quick)?)?;
-    }
-    show(&results::read::<Record>(&json)?, &json)
-}
-
-fn show(record: &Record, json: &Path) -> Result<()> {
-    report::print(record);
-    let svg = json.with_extension("svg");
-    plot::draw(record, &svg)?;
-    println!("\nresults: {}\nplot:    {}", json.display(), svg.display());
-    Ok(())
+    cli::main::<Kamailio>()
 }

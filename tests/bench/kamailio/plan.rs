@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What is measured, how often, and in which order.
+//! The levels, rates and windows of a run, and their order.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -142,51 +142,10 @@ impl Plan {
     }
 
     /// The expected time of all windows.
-    fn total_cost(&self) -> Duration {
+    pub(crate) fn total_cost(&self) -> Duration {
         let windows = self.rounds * self.levels.len() * self.repeats * Series::ALL.len();
         let cost: Duration = self.rates.iter().map(|rate| self.cost(rate)).sum();
         let flood = self.flood.rounds * self.flood.repeats * Flooded::ALL.len();
         cost * windows as u32 + self.cost(&self.flood.rate) * flood as u32
     }
-}
-
-/// Progress on standard error, with the remaining time as estimated from the windows so
-/// far.
-pub(crate) struct Progress {
-    start: Instant,
-    done: Duration,
-    total: Duration,
-}
-
-impl Progress {
-    pub(crate) fn start(plan: &Plan) -> Progress {
-        Progress {
-            start: Instant::now(),
-            done: Duration::ZERO,
-            total: plan.total_cost(),
-        }
-    }
-
-    pub(crate) fn report(&self, step: &str) {
-        let elapsed = self.start.elapsed();
-        let left = if self.done.is_zero() {
-            self.total
-        } else {
-            (self.total - self.done).mul_f64(elapsed.as_secs_f64() / self.done.as_secs_f64())
-        };
-        eprintln!(
-            "[{} elapsed, about {} left] {step}",
-            minutes(elapsed),
-            minutes(left)
-        );
-    }
-
-    pub(crate) fn advance(&mut self, cost: Duration) {
-        self.done += cost;
-    }
-}
-
-fn minutes(time: Duration) -> String {
-    let seconds = time.as_secs();
-    format!("{}:{:02}", seconds / 60, seconds % 60)
 }

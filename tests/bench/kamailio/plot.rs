@@ -5,29 +5,22 @@
 
 use std::path::Path;
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::Result;
+use crate::common::plot::{
+    Area, DARK_BLUE, Frame, GREEN, GREY, GRID, LEFT, ORANGE_RED, PURPLE, RIGHT, TEXT, cpus,
+    grouped, text,
+};
 use crate::generator::Window;
 use crate::record::{Record, Series};
-use crate::stats::Spread;
 
-const SIZE: (u32, u32) = (800, 430);
-
-/// The heights of the title with the legend, and of the line at the foot.
-const HEAD: u32 = 62;
-const FOOT: u32 = 26;
-const TEXT: RGBColor = RGBColor(60, 60, 60);
-const GRID: RGBColor = RGBColor(225, 225, 225);
+const HEIGHT: u32 = 430;
 
 /// A variant that accepts at least this part of the offered connections has kept up.
 const KEPT_UP: f64 = 0.98;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-/// How a variant is drawn. The colours are also distinguishable with colour blindness.
+/// How a variant is drawn.
 struct Line {
     name: &'static str,
     series: &'static [Series],
@@ -43,7 +36,7 @@ const LINES: [Line; 5] = [
     Line {
         name: "stock limit",
         series: &[Series::Stock],
-        color: RGBColor(213, 94, 0),
+        color: ORANGE_RED,
         width: 2,
         aside: 0,
         labelled: true,
@@ -51,7 +44,7 @@ const LINES: [Line; 5] = [
     Line {
         name: "limit off",
         series: &[Series::Off, Series::OffAgain],
-        color: RGBColor(150, 150, 150),
+        color: GREY,
         width: 4,
         aside: -4,
         labelled: false,
@@ -59,7 +52,7 @@ const LINES: [Line; 5] = [
     Line {
         name: "tcp_conn_limit",
         series: &[Series::Module],
-        color: RGBColor(0, 114, 178),
+        color: DARK_BLUE,
         width: 2,
         aside: 0,
         labelled: true,
@@ -67,7 +60,7 @@ const LINES: [Line; 5] = [
     Line {
         name: "interposed",
         series: &[Series::Interposed],
-        color: RGBColor(204, 121, 167),
+        color: PURPLE,
         width: 1,
         aside: -2,
         labelled: false,
@@ -75,7 +68,7 @@ const LINES: [Line; 5] = [
     Line {
         name: "tcp_conn_limit, all controls",
         series: &[Series::Controls],
-        color: RGBColor(0, 158, 115),
+        color: GREEN,
         width: 1,
         aside: 4,
         labelled: false,
@@ -83,32 +76,19 @@ const LINES: [Line; 5] = [
 ];
 
 pub(crate) fn draw(record: &Record, path: &Path) -> Result<()> {
-    let root = SVGBackend::new(path, SIZE).into_drawing_area();
-    root.fill(&WHITE)?;
-    root.draw(&Text::new(
-        "CPU time of Kamailio's TCP main process per new connection",
-        (12, 10),
-        ("sans-serif", 20, FontStyle::Bold).into_font().color(&TEXT),
-    ))?;
-    draw_legend(&root)?;
-    let (_, below) = root.split_vertically(HEAD);
-    let (panels, foot) = below.split_vertically(SIZE.1 - HEAD - FOOT);
-    for (area, rate) in panels.split_evenly((1, 2)).iter().zip(&record.plan.rates) {
+    let title = "CPU time of Kamailio's TCP main process per new connection";
+    let frame = Frame::new(path, HEIGHT, title)?;
+    draw_legend(&frame.root)?;
+    let panels = frame.panel.split_evenly((1, 2));
+    for (area, rate) in panels.iter().zip(&record.plan.rates) {
         draw_panel(record, area, rate.per_second)?;
     }
-    foot.draw(&Text::new(
-        format!(
-            "Kamailio {}, {} x {}; median and min..max of {} windows",
-            kamailio_version(record),
-            record.machine.cpus,
-            record.machine.cpu.replace("(R)", ""),
-            record.plan.rounds * record.plan.repeats
-        ),
-        (12, 6),
-        text(13, TEXT),
-    ))?;
-    root.present()?;
-    Ok(())
+    frame.finish(format!(
+        "Kamailio {}, {}; median and min..max of {} windows",
+        kamailio_version(record),
+        cpus(&record.run.machine),
+        record.plan.rounds * record.plan.repeats
+    ))
 }
 
 /// Returns the number in `version: kamailio 6.0.1 (x86_64/linux) …`.
@@ -131,7 +111,7 @@ fn draw_legend(root: &Area) -> Result<()> {
 }
 
 fn draw_panel(record: &Record, area: &Area, per_second: u32) -> Result<()> {
-    let costs = |line: &Line, held| spread(record, line, held, per_second, Window::cost);
+    let costs = |line: &Line, held| record.spread(line.series, held, per_second, Window::cost);
     let highest = record.highest();
     let top = LINES
         .iter()
@@ -141,7 +121,7 @@ fn draw_panel(record: &Record, area: &Area, per_second: u32) -> Result<()> {
         .caption(
             format!(
                 "{} new connections a second offered",
-                grouped(per_second as usize)
+                grouped(per_second.into())
             ),
             text(17, TEXT),
         )
@@ -160,8 +140,8 @@ fn draw_panel(record: &Record, area: &Area, per_second: u32) -> Result<()> {
         .axis_desc_style(text(15, TEXT))
         .x_labels(5)
         .y_labels(6)
-        .x_label_formatter(&|held| grouped(held.round() as usize))
-        .y_label_formatter(&|cost| grouped(cost.round() as usize))
+        .x_label_formatter(&|held| grouped(*held))
+        .y_label_formatter(&|cost| grouped(*cost))
         .x_desc("connections held")
         .y_desc("µs per new connection")
         .draw()?;
@@ -202,48 +182,16 @@ fn draw_panel(record: &Record, area: &Area, per_second: u32) -> Result<()> {
 
 /// The label with the cost of a variant at the highest number of held connections.
 fn label(record: &Record, line: &Line, per_second: u32) -> String {
-    let median = |metric| spread(record, line, record.highest(), per_second, metric).median;
+    let highest = record.highest();
+    let median = |metric| {
+        record
+            .spread(line.series, highest, per_second, metric)
+            .median
+    };
     let reached = median(Window::reached);
     if reached < KEPT_UP * f64::from(per_second) {
         format!("saturated at {reached:.0}/s")
     } else {
         format!("{:.1} % of a core", median(Window::share))
-    }
-}
-
-fn spread(
-    record: &Record,
-    line: &Line,
-    held: usize,
-    per_second: u32,
-    metric: fn(&Window) -> f64,
-) -> Spread {
-    let values: Vec<f64> = line
-        .series
-        .iter()
-        .flat_map(|&series| record.values(series, held, per_second, metric))
-        .collect();
-    Spread::of(&values)
-}
-
-const LEFT: Pos = Pos {
-    h_pos: HPos::Left,
-    v_pos: VPos::Center,
-};
-const RIGHT: Pos = Pos {
-    h_pos: HPos::Right,
-    v_pos: VPos::Center,
-};
-
-fn text(size: u32, color: RGBColor) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&color)
-}
-
-/// Writes `19000` as `19,000`.
-fn grouped(number: usize) -> String {
-    if number < 1_000 {
-        number.to_string()
-    } else {
-        format!("{},{:03}", number / 1_000, number % 1_000)
     }
 }

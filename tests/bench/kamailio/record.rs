@@ -4,10 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::common::run::Run;
 use crate::cpu::{Clock, Placement};
 use crate::generator::Window;
 use crate::kamailio::Versions;
-use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::stats::Spread;
 
@@ -76,10 +76,8 @@ impl Flooded {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
-    pub(crate) machine: Machine,
+    pub(crate) run: Run,
     pub(crate) versions: Versions,
-    /// A quick run only shows that the benchmark works.
-    pub(crate) quick: bool,
     pub(crate) clock: Clock,
     pub(crate) placement: Placement,
     pub(crate) limit: u32,
@@ -188,6 +186,20 @@ impl Record {
             .iter()
             .filter(|s| s.series == series && s.held == held && s.per_second == per_second)
             .map(|s| metric(&s.window))
+            .collect()
+    }
+
+    /// The spread of `metric` over the windows of all `series`.
+    pub(crate) fn spread(
+        &self,
+        series: &[Series],
+        held: usize,
+        per_second: u32,
+        metric: fn(&Window) -> f64,
+    ) -> Spread {
+        series
+            .iter()
+            .flat_map(|&series| self.values(series, held, per_second, metric))
             .collect()
     }
 

@@ -28,10 +28,8 @@ pub(crate) fn print(record: &Record) {
         print_table(record, rate.per_second);
     }
     flood_report::print_table(record);
+    record.run.print_quick();
     println!();
-    if record.quick {
-        println!("A quick run only shows that the benchmark works; ignore its figures.");
-    }
     for rate in &record.plan.rates {
         for series in [Series::Module, Series::Interposed, Series::Controls] {
             print_noise(record, series, rate.per_second);
@@ -46,7 +44,7 @@ pub(crate) fn print(record: &Record) {
 }
 
 fn print_conditions(record: &Record) {
-    println!("{}", record.machine);
+    record.run.print();
     println!("off, stock, interposed: {}", record.versions.stock);
     println!(
         "module, controls:        {} + hooks, tcp_conn_limit {}",
@@ -55,7 +53,7 @@ fn print_conditions(record: &Record) {
     println!("limit {} per source, no limit in off", record.limit);
     let scrapes: usize = record.scrapes.iter().map(|scrapes| scrapes.count).sum();
     let seconds: f64 = record.scrapes.iter().map(|scrapes| scrapes.seconds).sum();
-    let medians: Vec<f64> = record
+    let medians: Spread = record
         .scrapes
         .iter()
         .map(|scrapes| scrapes.milliseconds.median)
@@ -63,15 +61,9 @@ fn print_conditions(record: &Record) {
     println!(
         "controls: {RULES} rules, mode monitor, {scrapes} scrapes in \
          {seconds:.0} s, {:.0} ms each",
-        Spread::of(&medians).median
+        medians.median
     );
-    match record.placement.tcp_main {
-        Some(cpu) => println!(
-            "TCP main alone on CPU {cpu}; load generators and all else on {:?}",
-            record.placement.others
-        ),
-        None => println!("one CPU for all processes: TCP main has no CPU of its own"),
-    }
+    record.placement.print("load generators");
     match record.clock {
         Clock::Schedstat => println!("CPU time from /proc/PID/task/*/schedstat (nanoseconds)"),
         Clock::Ticks => {
@@ -110,13 +102,7 @@ fn print_table(record: &Record, per_second: u32) {
     );
     for &held in &record.plan.levels {
         for (name, series) in VARIANTS {
-            let spread = |metric: fn(&Window) -> f64| {
-                let values: Vec<f64> = series
-                    .iter()
-                    .flat_map(|&series| record.values(series, held, per_second, metric))
-                    .collect();
-                Spread::of(&values)
-            };
+            let spread = |metric| record.spread(series, held, per_second, metric);
             println!(
                 "  {held:>7}  {name:<10}  {:>9.1}  {:<24}{:.1}",
                 spread(Window::reached).median,
@@ -201,8 +187,10 @@ fn print_growth(record: &Record, per_second: u32) {
 
 fn print_stock(record: &Record, per_second: u32) {
     let held = record.highest();
-    let median = |metric: fn(&Window) -> f64| {
-        Spread::of(&record.values(Series::Stock, held, per_second, metric)).median
+    let median = |metric| {
+        record
+            .spread(&[Series::Stock], held, per_second, metric)
+            .median
     };
     println!(
         "{held} held, {per_second}/s: stock takes {:.1} % of a core and {:.0} us per connection, \
@@ -243,6 +231,6 @@ fn print_quiet(record: &Record) {
     println!(
         "TCP main waited for its CPU {:.2} % of the time that it ran; load average at start {}.",
         Window::waited(windows),
-        record.machine.load
+        record.run.machine.load
     );
 }

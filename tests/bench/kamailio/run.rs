@@ -5,26 +5,26 @@
 use std::env;
 
 use crate::Result;
+use crate::common::run::Run;
 use crate::cpu::{Clock, Placement};
 use crate::flood::Flood;
 use crate::generator::Order;
 use crate::kamailio::{LIMIT, Versions};
-use crate::machine::{self, raise_descriptors};
-use crate::plan::{Plan, Progress, Rate};
+use crate::machine;
+use crate::plan::{Plan, Rate};
+use crate::progress::Progress;
 use crate::record::{FloodSample, HeldCheck, Memory, Record, Sample, Scrapes, Series};
 use crate::subject::Subject;
 
-pub(crate) fn measure(quick: bool) -> Result<Record> {
-    let descriptors = raise_descriptors()?;
-    let machine = machine::describe(descriptors)?;
+pub(crate) fn measure(run: Run) -> Result<Record> {
     let stock = machine::kamailio_version(&program("STOCK_KAMAILIO")?)?;
     let hooked = machine::kamailio_version(&program("HOOKED_KAMAILIO")?)?;
     let placement = Placement::arrange()?;
     let clock = Clock::detect();
-    let plan = Plan::new(quick, clock, descriptors)?;
+    let plan = Plan::new(run.quick, clock, run.machine.descriptors)?;
 
-    let mut run = Run {
-        progress: Progress::start(&plan),
+    let mut measurement = Measurement {
+        progress: Progress::start(plan.total_cost()),
         plan: &plan,
         placement: &placement,
         clock,
@@ -35,28 +35,27 @@ pub(crate) fn measure(quick: bool) -> Result<Record> {
     };
     let mut of_module = None;
     for round in 0..plan.rounds {
-        of_module = Some(run.round(round)?);
+        of_module = Some(measurement.round(round)?);
     }
     for round in 0..plan.flood.rounds {
-        run.flood(round)?;
+        measurement.flood(round)?;
     }
-    run.progress.report("done");
-    let Run {
+    measurement.progress.report("done");
+    let Measurement {
         held,
         samples,
         scrapes,
         flood,
         ..
-    } = run;
+    } = measurement;
     let (module, memory) = of_module.ok_or("no rounds")?;
     Ok(Record {
-        machine,
+        run,
         versions: Versions {
             stock,
             hooked,
             module,
         },
-        quick,
         clock,
         placement,
         limit: LIMIT,
@@ -75,7 +74,7 @@ fn program(variable: &str) -> Result<String> {
         .map_err(|_| format!("{variable} is not set: run `make bench-kamailio`").into())
 }
 
-struct Run<'a> {
+struct Measurement<'a> {
     plan: &'a Plan,
     placement: &'a Placement,
     clock: Clock,
@@ -86,7 +85,7 @@ struct Run<'a> {
     flood: Vec<FloodSample>,
 }
 
-impl Run<'_> {
+impl Measurement<'_> {
     /// Starts the servers and measures them at each level. Returns the module's version,
     /// and the memory at the highest level.
     fn round(&mut self, round: usize) -> Result<(String, Memory)> {

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::cpu::Placement;
 use crate::generator::{Order, Window};
 use crate::harness::{Config, Server, Via, number};
-use crate::kamailio::{self, LIMIT};
+use crate::kamailio::{self, LIMIT, STOCK_REJECTS};
 use crate::loaded::Loaded;
 use crate::record::{HeldCheck, ModuleMemory, Scrapes, Series};
 use crate::rules;
@@ -91,7 +91,7 @@ impl Subject {
 
     /// Checks that the server admitted every connection and that its settings were active.
     pub(crate) fn verify(&self) -> Result<()> {
-        if self.server.log().contains("hit the limit") {
+        if self.server.log().contains(STOCK_REJECTS) {
             return Err(format!("{}: connections were rejected", self.series.name()).into());
         }
         let expected: &[(&str, u64)] = match self.series {
@@ -144,7 +144,7 @@ impl Subject {
         })
     }
 
-    /// The bytes in use of the core's own shared memory.
+    /// The bytes in use of the core's shared memory.
     pub(crate) fn core_memory(&self) -> u64 {
         number(&self.server.rpc("core.shmmem", json!([])), "real_used")
     }

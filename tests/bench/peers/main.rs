@@ -4,10 +4,11 @@
 //! Kamailio. README.md, one folder up, says what is measured and how to read it.
 //!
 //! ```text
-//! main ── run ─┬─ series    what is compared with what
-//!              ├─ servers   how each server is set up
-//!              └─ report    the table
-//! common                    the load, the CPU time, the machine
+//! main ─┬─ run ─┬─ series    what is compared with what
+//!       │       └─ servers   how each server is set up
+//!       ├─ record            the JSON file
+//!       └─ report            the table
+//! common                     the load, the CPU time, the machine
 //! ```
 
 #[allow(dead_code, reason = "other benchmarks use more of it")]
@@ -16,32 +17,39 @@ mod common;
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 #[path = "../../kamailio/harness/mod.rs"]
 mod harness;
+mod record;
 mod report;
 mod run;
 mod series;
 mod servers;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use common::{Result, cli, results};
+use common::Result;
+use common::cli::{self, Bench};
+use common::process::Role;
+use common::run::Run;
+use record::Record;
 
-const NAME: &str = "bench-peers";
+/// This benchmark.
+struct Peers;
 
-const USAGE: &str = "\
-usage: bench-peers [--quick]
-  --quick  a run of about a minute, which shows that the benchmark works; its
-           results go to the target directory";
+impl Bench for Peers {
+    const NAME: &'static str = "peers";
+    const QUICK: &'static str = "about a minute";
+    const ROLES: &'static [Role] = &[common::generator::ROLE];
+    type Record = Record;
 
-fn main() -> ExitCode {
-    cli::run(NAME, USAGE, measure)
+    fn measure(run: Run, _: &Path) -> Result<Record> {
+        run::measure(run)
+    }
+
+    fn print(record: &Record) {
+        report::print(record);
+    }
 }
 
-fn measure(option: Option<&str>) -> Result<()> {
-    let quick = cli::quick(option, USAGE)?;
-    let record = run::measure(quick)?;
-    let json = results::folder(NAME, quick).join("peers.json");
-    results::write(&json, &record)?;
-    report::print(&record);
-    println!("\nresults: {}", json.display());
-    Ok(())
+fn main() -> ExitCode {
+    cli::main::<Peers>()
 }

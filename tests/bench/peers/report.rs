@@ -3,10 +3,12 @@
 //! The table.
 
 use crate::common::generator::Window;
-use crate::run::Record;
+use crate::common::stats::{Spread, differences};
+use crate::record::Record;
+use crate::series::{COMPARISONS, Comparison, Series};
 
 pub(crate) fn print(record: &Record) {
-    println!("{}", record.machine);
+    record.run.print();
     for version in &record.versions {
         println!("{version}");
     }
@@ -22,13 +24,18 @@ pub(crate) fn print(record: &Record) {
         "  {:<31} {:<24} {:<24} {:<26} reached/s",
         "limit", "off", "on", "on - off"
     );
-    for cost in &record.costs {
+    for comparison in &COMPARISONS {
+        let cost = Cost::of(comparison, record);
         println!(
             "  {:<31} {:<24} {:<24} {:<26} {:.0}",
             format!(
                 "{}{}",
-                cost.limiter,
-                if cost.with_client { " *" } else { "" }
+                comparison.name,
+                if comparison.on.is_in_kernel() {
+                    " *"
+                } else {
+                    ""
+                }
             ),
             format!("{:.1}", cost.off),
             format!("{:.1}", cost.on),
@@ -45,9 +52,38 @@ pub(crate) fn print(record: &Record) {
         "\nThe servers (except *) waited for their CPU {:.1} % of the time that they ran; \
          load average at start {}.",
         Window::waited(servers.map(|sample| &sample.window)),
-        record.machine.load
+        record.run.machine.load
     );
-    if record.quick {
-        println!("\nA quick run only shows that the benchmark works; ignore its figures.");
+    record.run.print_quick();
+}
+
+/// Microseconds of CPU time per accepted connection.
+struct Cost {
+    off: Spread,
+    on: Spread,
+    /// What the limit costs: `on - off`, window by window.
+    limit: Spread,
+    /// Connections a second, with the limit on.
+    reached: Spread,
+}
+
+impl Cost {
+    fn of(comparison: &Comparison, record: &Record) -> Cost {
+        let values = |series: Series, metric: fn(&Window) -> f64| -> Vec<f64> {
+            record
+                .samples
+                .iter()
+                .filter(|sample| sample.series == series)
+                .map(|sample| metric(&sample.window))
+                .collect()
+        };
+        let off = values(comparison.off, Window::cost);
+        let on = values(comparison.on, Window::cost);
+        Cost {
+            off: Spread::of(&off),
+            on: Spread::of(&on),
+            limit: Spread::of(&differences(&on, &off)),
+            reached: Spread::of(&values(comparison.on, Window::reached)),
+        }
     }
 }

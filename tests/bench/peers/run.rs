@@ -4,17 +4,16 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::common::Result;
 use crate::common::cpu::{Clock, Placement};
-use crate::common::generator::{Order, Window};
+use crate::common::generator::Order;
 use crate::common::kamailio::LIMIT;
 use crate::common::loaded::Loaded;
-use crate::common::machine::{self, Machine, first_line, raise_descriptors};
-use crate::common::stats::{Spread, differences};
+use crate::common::machine::{self, first_line};
+use crate::common::run::Run;
 use crate::harness::Servers;
-use crate::series::{COMPARISONS, Comparison, GROUPS, Series};
+use crate::record::{Plan, Record, Sample};
+use crate::series::{GROUPS, Series};
 use crate::servers::Running;
 
 /// HAProxy reserves two descriptors per connection, and each process has 20,000.
@@ -24,55 +23,6 @@ const PER_SECOND: u32 = 2_000;
 
 /// Connections that one source opens to test the limit.
 const GREEDY: usize = LIMIT as usize + 16;
-
-/// The result of a run.
-#[derive(Debug, Serialize)]
-pub(crate) struct Record {
-    pub(crate) machine: Machine,
-    pub(crate) versions: Vec<String>,
-    /// A quick run only shows that the benchmark works.
-    pub(crate) quick: bool,
-    pub(crate) clock: Clock,
-    pub(crate) placement: Placement,
-    pub(crate) limit: u32,
-    pub(crate) plan: Plan,
-    pub(crate) costs: Vec<Cost>,
-    pub(crate) samples: Vec<Sample>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Plan {
-    pub(crate) held: usize,
-    pub(crate) per_second: u32,
-    /// Windows of each series.
-    pub(crate) windows: usize,
-    pub(crate) window: Duration,
-    /// The churn before each window that is not measured.
-    pub(crate) warm_up: Duration,
-}
-
-/// Microseconds of CPU time per accepted connection.
-#[derive(Debug, Serialize)]
-pub(crate) struct Cost {
-    pub(crate) limiter: &'static str,
-    /// Whether the client's CPU time is included.
-    pub(crate) with_client: bool,
-    pub(crate) off: Spread,
-    pub(crate) on: Spread,
-    /// What the limit costs: `on - off`, window by window.
-    pub(crate) limit: Spread,
-    /// Connections a second, with the limit on.
-    pub(crate) reached: Spread,
-}
-
-/// One window of one server.
-#[derive(Debug, Serialize)]
-pub(crate) struct Sample {
-    pub(crate) series: Series,
-    pub(crate) turn: usize,
-    #[serde(flatten)]
-    pub(crate) window: Window,
-}
 
 impl Plan {
     fn new(quick: bool) -> Plan {
@@ -91,29 +41,22 @@ impl Plan {
     }
 }
 
-pub(crate) fn measure(quick: bool) -> Result<Record> {
-    let descriptors = raise_descriptors()?;
-    let machine = machine::describe(descriptors)?;
+pub(crate) fn measure(run: Run) -> Result<Record> {
     let versions = versions()?;
     let placement = Placement::arrange()?;
     let clock = Clock::detect();
-    let plan = Plan::new(quick);
+    let plan = Plan::new(run.quick);
 
     let mut samples = Vec::new();
     for group in GROUPS {
         samples.extend(measure_group(group, &plan, clock, &placement)?);
     }
     Ok(Record {
-        machine,
+        run,
         versions,
-        quick,
         clock,
         placement,
         limit: LIMIT,
-        costs: COMPARISONS
-            .iter()
-            .map(|comparison| cost(comparison, &samples))
-            .collect(),
         plan,
         samples,
     })
@@ -188,24 +131,4 @@ fn check_limit(series: Series, loaded: &mut Loaded) -> Result<()> {
         .into());
     }
     Ok(())
-}
-
-fn cost(comparison: &Comparison, samples: &[Sample]) -> Cost {
-    let values = |series, metric: fn(&Window) -> f64| -> Vec<f64> {
-        samples
-            .iter()
-            .filter(|sample| sample.series == series)
-            .map(|sample| metric(&sample.window))
-            .collect()
-    };
-    let off = values(comparison.off, Window::cost);
-    let on = values(comparison.on, Window::cost);
-    Cost {
-        limiter: comparison.name,
-        with_client: comparison.on.is_in_kernel(),
-        off: Spread::of(&off),
-        on: Spread::of(&on),
-        limit: Spread::of(&differences(&on, &off)),
-        reached: Spread::of(&values(comparison.on, Window::reached)),
-    }
 }

@@ -2,10 +2,10 @@
 
 //! The series and the comparisons between them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A server in one setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Series {
     Haproxy,
@@ -71,7 +71,7 @@ pub(crate) const COMPARISONS: [Comparison; 6] = [
         on: Series::FilterLimit,
     },
     Comparison {
-        name: "nftables, beside conntrack",
+        name: "nftables, on top of conntrack",
         off: Series::Tracking,
         on: Series::FilterLimit,
     },

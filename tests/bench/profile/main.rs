@@ -12,41 +12,54 @@ mod harness;
 mod perf;
 mod report;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use common::cli::{self, Bench};
 use common::cpu::{Clock, Placement};
-use common::generator::{Order, Window};
+use common::generator::{self, Order, Window};
 use common::kamailio::LIMIT;
 use common::loaded::Loaded;
-use common::machine::{self, Machine, raise_descriptors};
-use common::{Result, cli, kamailio, results};
+use common::process::Role;
+use common::run::Run;
+use common::{Result, kamailio, machine};
 use harness::{Config, Servers, Via};
 use perf::{Frame, Recording, samples};
 
-const NAME: &str = "bench-profile";
+/// This benchmark.
+struct Profiles;
 
-const USAGE: &str = "\
-usage: bench-profile [--quick]
-  --quick  a run of about 20 seconds, which shows that the benchmark works; its
-           results go to the target directory";
+impl Bench for Profiles {
+    const NAME: &'static str = "profile";
+    const QUICK: &'static str = "about a minute";
+    const ROLES: &'static [Role] = &[generator::ROLE];
+    type Record = Record;
+
+    fn measure(run: Run, _: &Path) -> Result<Record> {
+        measure(run)
+    }
+
+    fn print(record: &Record) {
+        report::print(record);
+    }
+}
 
 const RATES: [u32; 2] = [85, 2_000];
 
 /// The result of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Record {
-    machine: Machine,
+    run: Run,
     version: String,
-    quick: bool,
     held: usize,
     profiles: Vec<Profile>,
 }
 
 /// One server at one rate.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Profile {
     limit: Limit,
     per_second: u32,
@@ -61,7 +74,7 @@ struct Profile {
 }
 
 /// The limit that is profiled.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Limit {
     Stock,
@@ -109,32 +122,23 @@ impl Profile {
 }
 
 fn main() -> ExitCode {
-    cli::run(NAME, USAGE, measure)
+    cli::main::<Profiles>()
 }
 
-fn measure(option: Option<&str>) -> Result<()> {
-    let quick = cli::quick(option, USAGE)?;
-    let descriptors = raise_descriptors()?;
-    let machine = machine::describe(descriptors)?;
+fn measure(run: Run) -> Result<Record> {
     let version = machine::kamailio_version(&Servers::from_env().stock.to_string_lossy())?;
     let placement = Placement::arrange()?;
-    let (held, seconds) = if quick { (1_000, 2) } else { (19_000, 20) };
+    let (held, seconds) = if run.quick { (1_000, 2) } else { (19_000, 20) };
     let mut profiles = Vec::new();
     for limit in [Limit::Stock, Limit::Module] {
         profiles.extend(profile(limit, held, seconds, &placement)?);
     }
-    let record = Record {
-        machine,
+    Ok(Record {
+        run,
         version,
-        quick,
         held,
         profiles,
-    };
-    let json = results::folder(NAME, quick).join("profile.json");
-    results::write(&json, &record)?;
-    report::print(&record);
-    println!("\nresults: {}", json.display());
-    Ok(())
+    })
 }
 
 /// Profiles one server under load at each rate.

@@ -5,7 +5,7 @@
 use crate::{Limit, Record};
 
 pub(crate) fn print(record: &Record) {
-    println!("{}", record.machine);
+    record.run.print();
     println!("{}", record.version);
     println!(
         "{} connections held; samples of TCP main's user time from perf (cpu-clock:u)\n",
@@ -27,7 +27,5 @@ pub(crate) fn print(record: &Record) {
             profile.share(),
         );
     }
-    if record.quick {
-        println!("\nA quick run only shows that the benchmark works; ignore its figures.");
-    }
+    record.run.print_quick();
 }
