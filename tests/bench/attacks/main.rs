@@ -60,6 +60,10 @@ impl Bench for Attacks {
     fn print(record: &Record) {
         report::print(record);
     }
+
+    fn run(record: &Record) -> &Run {
+        &record.run
+    }
 }
 
 fn main() -> ExitCode {

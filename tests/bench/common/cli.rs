@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::process::Role;
 use super::run::Run;
-use super::{Result, results};
+use super::{Result, figures, results};
 
 /// How a record is drawn to a file.
 pub(crate) type Draw<R> = fn(&R, &Path) -> Result<()>;
@@ -39,6 +39,9 @@ pub(crate) trait Bench {
 
     /// Prints the tables and verdicts.
     fn print(record: &Self::Record);
+
+    /// The conditions under which a record was measured.
+    fn run(record: &Self::Record) -> &Run;
 }
 
 /// What the command line asks for.
@@ -130,5 +133,5 @@ fn show<B: Bench>(record: &B::Record, json: &Path) -> Result<()> {
         draw(record, &svg)?;
         println!("plot:    {}", svg.display());
     }
-    Ok(())
+    figures::compare(B::NAME, B::run(record))
 }

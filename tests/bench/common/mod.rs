@@ -5,7 +5,7 @@
 //! ```text
 //! cli ─┬─ process                            what the command line asks for
 //!      ├─ run ── machine                     which code, on which machine
-//!      └─ results                            the JSON files
+//!      └─ results, figures                   the JSON files; RESULTS.md
 //! cpu, stats, progress, plot                 figures and how they are shown
 //!
 //! loaded ── process ⇄ generator ── listener  a server's process with its load
@@ -16,6 +16,7 @@
 pub(crate) mod acceptor;
 pub(crate) mod cli;
 pub(crate) mod cpu;
+pub(crate) mod figures;
 pub(crate) mod generator;
 pub(crate) mod kamailio;
 pub(crate) mod listener;

@@ -87,6 +87,10 @@ impl Bench for Engine {
     fn print(record: &Record) {
         report::print(record);
     }
+
+    fn run(record: &Record) -> &Run {
+        &record.run
+    }
 }
 
 fn main() -> ExitCode {

@@ -58,6 +58,10 @@ impl Bench for Kamailio {
     fn print(record: &Record) {
         report::print(record);
     }
+
+    fn run(record: &Record) -> &Run {
+        &record.run
+    }
 }
 
 fn main() -> ExitCode {

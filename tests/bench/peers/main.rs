@@ -48,6 +48,10 @@ impl Bench for Peers {
     fn print(record: &Record) {
         report::print(record);
     }
+
+    fn run(record: &Record) -> &Run {
+        &record.run
+    }
 }
 
 fn main() -> ExitCode {

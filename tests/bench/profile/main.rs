@@ -45,6 +45,10 @@ impl Bench for Profiles {
     fn print(record: &Record) {
         report::print(record);
     }
+
+    fn run(record: &Record) -> &Run {
+        &record.run
+    }
 }
 
 const RATES: [u32; 2] = [85, 2_000];
