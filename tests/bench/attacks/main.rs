@@ -48,7 +48,7 @@ struct Attacks;
 
 impl Bench for Attacks {
     const NAME: &'static str = "attacks";
-    const QUICK: &'static str = "about a minute";
+    const QUICK: &'static str = "a minute";
     const ROLES: &'static [Role] = &[generator::ROLE, attacker::ROLE, honest::ROLE];
     const DRAW: Option<Draw<Record>> = Some(plot::draw);
     type Record = Record;

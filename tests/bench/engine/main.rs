@@ -75,7 +75,7 @@ struct Engine;
 
 impl Bench for Engine {
     const NAME: &'static str = "engine";
-    const QUICK: &'static str = "less than a minute";
+    const QUICK: &'static str = "under a minute";
     const ROLES: &'static [Role] = &[child::ROLE];
     const DRAW: Option<Draw<Record>> = Some(plot::draw);
     type Record = Record;

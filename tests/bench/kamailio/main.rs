@@ -46,7 +46,7 @@ struct Kamailio;
 
 impl Bench for Kamailio {
     const NAME: &'static str = "kamailio";
-    const QUICK: &'static str = "about a minute";
+    const QUICK: &'static str = "a minute";
     const ROLES: &'static [Role] = &[generator::ROLE, acceptor::ROLE];
     const DRAW: Option<Draw<Record>> = Some(plot::draw);
     type Record = Record;

@@ -37,7 +37,7 @@ struct Peers;
 
 impl Bench for Peers {
     const NAME: &'static str = "peers";
-    const QUICK: &'static str = "about a minute";
+    const QUICK: &'static str = "half a minute";
     const ROLES: &'static [Role] = &[common::generator::ROLE];
     type Record = Record;
 

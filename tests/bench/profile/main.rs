@@ -34,7 +34,7 @@ struct Profiles;
 
 impl Bench for Profiles {
     const NAME: &'static str = "profile";
-    const QUICK: &'static str = "about a minute";
+    const QUICK: &'static str = "15 seconds";
     const ROLES: &'static [Role] = &[generator::ROLE];
     type Record = Record;
 
