@@ -96,14 +96,14 @@ impl<'a> Details<'a> {
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             );
-            // Another process may have been faster. If it was killed while it cleared, the
-            // next call clears the rest.
+            // This fails if another process began to clear them first. If that process is
+            // killed before it stores the mark, the next call clears them again.
             if cleared_here.is_ok() {
                 for number in detail.numbers() {
                     number.store(0, Ordering::Relaxed);
                 }
-                // Relaxed: the tag in the word protects against the rule of another source.
-                // Clearing it makes a mistake rarer still.
+                // Relaxed: the tag in the word already distinguishes the rule from that of
+                // another source. Clearing the word makes a mistake by equal tags rarer.
                 detail.rule.store(0, Ordering::Relaxed);
                 detail.owner.store(owner.mark, Ordering::Release);
             }
