@@ -151,6 +151,11 @@ union sockaddr_union;
 #define TCL_NEVER UINT32_MAX
 
 /**
+ * `tcl_stats()` writes at most this many numbers.
+ */
+#define TCL_MAX_COUNTERS 64
+
+/**
  * An audit in progress.
  */
 struct tcl_audit;
@@ -187,114 +192,22 @@ struct tcl_config {
 };
 
 /**
- * The table as a whole.
+ * What a counter means.
  */
-struct tcl_stats {
+struct tcl_counter {
   /**
-   * Sources with connections.
+   * Its name, valid until the process ends.
    */
-  uint64_t sources;
+  const char *name;
   /**
-   * Their connections.
+   * What it counts and since when, valid until the process ends.
    */
-  uint64_t connections;
+  const char *help;
   /**
-   * Connections admitted and counted. Like all event counts below, since the start or
-   * the last reset.
+   * 1 if a report of all counters should show its value; 0 if it should show the
+   * setting in another form, such as the name of a mode.
    */
-  uint64_t admitted;
-  /**
-   * Connections rejected.
-   */
-  uint64_t rejected;
-  /**
-   * Connections that would have been rejected, in monitor mode.
-   */
-  uint64_t would_reject;
-  /**
-   * Those of `rejected` whose source had no slot in the table.
-   */
-  uint64_t full_rejected;
-  /**
-   * Those of `rejected` whose descriptor is not tracked, see `untracked`.
-   */
-  uint64_t untracked_rejected;
-  /**
-   * The sum of the next six fields.
-   */
-  uint64_t errors;
-  /**
-   * Panics that were caught.
-   */
-  uint64_t panics;
-  /**
-   * Connections admitted uncounted because the table had no slot for their source.
-   */
-  uint64_t table_full;
-  /**
-   * Connections admitted uncounted because functions are replaced and the
-   * descriptor is not tracked. Descriptors below `capacity` plus 65,536 are tracked.
-   */
-  uint64_t untracked;
-  /**
-   * Calls with an address that is neither IPv4 nor IPv6.
-   */
-  uint64_t bad_address;
-  /**
-   * Releases of a token that does not belong to a counted connection.
-   */
-  uint64_t stale_token;
-  /**
-   * Descriptors that got a new connection while their old one was still counted,
-   * because its close was not seen. The old connection was released then.
-   */
-  uint64_t descriptor_reused;
-  /**
-   * Slots for sources.
-   */
-  uint64_t slots;
-  /**
-   * Bytes of shared memory mapped for sources; another 6 MB are mapped for rules.
-   * `tcl_set_worker(0)` allocates a fifth of it; each other page is allocated when it
-   * is first touched, which reports also do.
-   */
-  uint64_t memory;
-  /**
-   * Number of times that rules were loaded since the start.
-   */
-  uint64_t reloads;
-  /**
-   * Rejections that were logged only in a summary line.
-   */
-  uint64_t log_suppressed;
-  /**
-   * Number of connections that the table is sized for.
-   */
-  uint32_t capacity;
-  /**
-   * Number of active rules.
-   */
-  uint32_t rules;
-  /**
-   * Limit of a source without a rule, in connections; 0 or less: no limit.
-   */
-  int32_t limit;
-  /**
-   * `TCL_MODE_ENFORCE`, `TCL_MODE_MONITOR` or `TCL_MODE_OFF`.
-   */
-  int32_t mode;
-  /**
-   * `TCL_ON_FULL_ADMIT` or `TCL_ON_FULL_REJECT`.
-   */
-  int32_t on_full;
-  /**
-   * Leading bits of an IPv4 address that identify a source.
-   */
-  int32_t ipv4_prefix;
-  /**
-   * Leading bits of an IPv6 address that identify a source.
-   */
-  int32_t ipv6_prefix;
+  int32_t in_stats;
 };
 
 /**
@@ -690,29 +603,38 @@ int tcl_interpose_counted(int descriptor);
 int32_t tcl_interpose_detach(void);
 
 /**
- * Reports the table as a whole. Walks through the table to count `sources` and
- * `connections`, which takes about 10 ms if it is sized for a million connections.
+ * Describes counter number `index`, also before `tcl_init()`. The counters have the
+ * numbers from 0 on, without gaps.
  *
- * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ * Returns `TCL_OK`, or `TCL_EARG` if `counter` is null or there is no such counter.
  *
  * # Safety
  *
- * `stats` is null or valid for writing.
+ * `counter` is null or valid for writing.
  */
-int32_t tcl_stats(struct tcl_stats *stats);
+int32_t tcl_counter(uint32_t index, struct tcl_counter *counter);
 
 /**
- * As `tcl_stats()`, but without walking through the table: `sources` and `connections`
- * are those that `tcl_watch()` counted last, 0 before its first call. All other numbers
- * are current.
+ * The value of counter number `index`. Does not walk through the table: `sources` and
+ * `connections` are those that `tcl_watch()` counted last, 0 before its first call. All
+ * other values are current.
  *
- * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ * Returns 0 before `tcl_init()`, and if there is no such counter.
+ */
+uint64_t tcl_counter_value(uint32_t index);
+
+/**
+ * Writes the current values of the counters in the order of their numbers, at most
+ * `room`. Walks through the table to count `sources` and `connections`, which takes about
+ * 10 ms if it is sized for a million connections.
+ *
+ * Returns the number of values written, or `TCL_EARG` or `TCL_EINIT`.
  *
  * # Safety
  *
- * `stats` is null or valid for writing.
+ * `values` is null or has room for `room` of them.
  */
-int32_t tcl_stats_sampled(struct tcl_stats *stats);
+int32_t tcl_stats(uint64_t *values, uint32_t room);
 
 /**
  * Bytes of the table that are in huge pages of 2 MiB: either none, or most of the bytes
@@ -722,7 +644,7 @@ int32_t tcl_stats_sampled(struct tcl_stats *stats);
  * `tcl_set_worker(0)` was called.
  *
  * Reads a file, so the process that accepts connections should not call it. For the
- * same reason it is not part of `tcl_stats()`, which may be called many times a second.
+ * same reason it is not a counter: those may be read many times a second.
  * Returns 0 before `tcl_init()`, and if `/proc` does not show the number.
  */
 uint64_t tcl_huge_pages(void);

@@ -51,7 +51,8 @@
 //! 5. `shared`: `layout` and `region` (the shared memory), `sync` (atomics and the rules
 //!    of their orderings), `process`.
 //! 6. [`observe`]: [`report`](observe::report) and [`audit`](observe::audit) answer an
-//!    operator; [`watch`](observe::watch) samples sources and decides what is logged.
+//!    operator; [`counters`](observe::counters) describes and reads the counters;
+//!    [`watch`](observe::watch) samples sources and decides what is logged.
 //! 7. `interpose`: the attachment to a core without hooks.
 //! 8. [`ffi`]: the C ABI. `host`: the types and functions of the host.
 //!

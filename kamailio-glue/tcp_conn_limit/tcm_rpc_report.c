@@ -16,6 +16,7 @@
 #include "../../core/str.h"
 
 #include "tcm_attach.h"
+#include "tcm_params.h"
 #include "tcm_rpc.h"
 #include "tcm_text.h"
 
@@ -34,54 +35,51 @@ static const char *stats_doc[] = {
 		" start.",
 		0};
 
-static int add_stats(rpc_t *rpc, void *h, const struct tcl_stats *s)
+/* Adds the counters that are numbers, in the library's order. */
+static int add_counters(rpc_t *rpc, void *h, const uint64_t *values, int n)
 {
-	const struct tcm_rpc_number numbers[] = {
-			{"slots", s->slots},
-			{"memory", s->memory},
-			{"huge_pages", tcl_huge_pages()},
-			{"sources", s->sources},
-			{"connections", s->connections},
-			{"admitted", s->admitted},
-			{"rejected", s->rejected},
-			{"would_reject", s->would_reject},
-			{"errors", s->errors},
-			{"panics", s->panics},
-			{"table_full", s->table_full},
-			{"untracked", s->untracked},
-			{"bad_address", s->bad_address},
-			{"stale_token", s->stale_token},
-			{"descriptor_reused", s->descriptor_reused},
-			{"full_rejected", s->full_rejected},
-			{"untracked_rejected", s->untracked_rejected},
-			{"reloads", s->reloads},
-			{"log_suppressed", s->log_suppressed},
-			{NULL, 0},
-	};
+	struct tcm_rpc_number numbers[TCL_MAX_COUNTERS + 1];
+	struct tcl_counter counter;
+	int i, added = 0;
 
-	if(rpc->struct_add(h, "ssssddddd", "version", tcl_version(), "attached",
-			   tcm_attach_name(), "mode", tcm_text_mode_name(s->mode),
-			   "on_full", tcm_text_on_full_name(s->on_full), "limit",
-			   (int)s->limit, "rules", (int)s->rules, "ipv4_prefix",
-			   (int)s->ipv4_prefix, "ipv6_prefix", (int)s->ipv6_prefix,
-			   "capacity", (int)s->capacity)
-			< 0)
-		return -1;
+	for(i = 0; i < n && tcl_counter(i, &counter) == TCL_OK; i++) {
+		if(counter.in_stats) {
+			numbers[added].name = counter.name;
+			numbers[added++].value = values[i];
+		}
+	}
+	numbers[added].name = NULL;
 	return tcm_rpc_add_numbers(rpc, h, numbers);
+}
+
+static int add_stats(rpc_t *rpc, void *h, const uint64_t *values, int n)
+{
+	const struct tcm_rpc_number huge_pages[] = {
+			{"huge_pages", tcl_huge_pages()}, {NULL, 0}};
+	int32_t limit = 0, mode = TCL_MODE_ENFORCE;
+
+	tcl_in_force(&limit, &mode);
+	if(rpc->struct_add(h, "ssssd", "version", tcl_version(), "attached",
+			   tcm_attach_name(), "mode", tcm_text_mode_name(mode), "on_full",
+			   tcm_text_on_full_name(tcm_params.on_full), "limit", (int)limit)
+					< 0
+			|| add_counters(rpc, h, values, n) < 0)
+		return -1;
+	return tcm_rpc_add_numbers(rpc, h, huge_pages);
 }
 
 static void rpc_stats(rpc_t *rpc, void *c)
 {
-	struct tcl_stats s;
-	int ret;
+	uint64_t values[TCL_MAX_COUNTERS];
+	int n;
 	void *h;
 
-	ret = tcl_stats(&s);
-	if(ret != TCL_OK) {
-		tcm_rpc_failed(rpc, c, ret);
+	n = tcl_stats(values, TCL_MAX_COUNTERS);
+	if(n < 0) {
+		tcm_rpc_failed(rpc, c, n);
 		return;
 	}
-	if(rpc->add(c, "{", &h) < 0 || add_stats(rpc, h, &s) < 0)
+	if(rpc->add(c, "{", &h) < 0 || add_stats(rpc, h, values, n) < 0)
 		tcm_rpc_no_room(rpc, c);
 }
 

@@ -5,10 +5,10 @@ use core::ffi::c_char;
 
 use super::memory::{bytes, put, text, write_text};
 use super::{DEFAULT, Global, TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_SOURCE_TEXT, guard};
-use crate::observe::report::{By, Occupancy, SourceReport, seconds_since};
+use crate::observe::counters::COUNTERS;
+use crate::observe::report::{By, SourceReport, seconds_since};
 use crate::policy::rules::{Prefix, prefix as parse_prefix};
-use crate::shared::sync::Ordering;
-use crate::source::{Family, Source};
+use crate::source::Source;
 
 /// Rank by connections.
 pub const TCL_BY_CONNECTIONS: i32 = 0;
@@ -23,65 +23,21 @@ pub const TCL_SUGGEST_SOURCES: usize = 10;
 /// Stands for a time that does not exist.
 pub const TCL_NEVER: u32 = u32::MAX;
 
-/// The table as a whole.
+/// `tcl_stats()` writes at most this many numbers.
+pub const TCL_MAX_COUNTERS: usize = 64;
+const _: () = assert!(COUNTERS.len() <= TCL_MAX_COUNTERS);
+
+/// What a counter means.
 #[repr(C)]
 #[allow(non_camel_case_types)]
-pub struct tcl_stats {
-    /// Sources with connections.
-    pub sources: u64,
-    /// Their connections.
-    pub connections: u64,
-    /// Connections admitted and counted. Like all event counts below, since the start or
-    /// the last reset.
-    pub admitted: u64,
-    /// Connections rejected.
-    pub rejected: u64,
-    /// Connections that would have been rejected, in monitor mode.
-    pub would_reject: u64,
-    /// Those of `rejected` whose source had no slot in the table.
-    pub full_rejected: u64,
-    /// Those of `rejected` whose descriptor is not tracked, see `untracked`.
-    pub untracked_rejected: u64,
-    /// The sum of the next six fields.
-    pub errors: u64,
-    /// Panics that were caught.
-    pub panics: u64,
-    /// Connections admitted uncounted because the table had no slot for their source.
-    pub table_full: u64,
-    /// Connections admitted uncounted because functions are replaced and the
-    /// descriptor is not tracked. Descriptors below `capacity` plus 65,536 are tracked.
-    pub untracked: u64,
-    /// Calls with an address that is neither IPv4 nor IPv6.
-    pub bad_address: u64,
-    /// Releases of a token that does not belong to a counted connection.
-    pub stale_token: u64,
-    /// Descriptors that got a new connection while their old one was still counted,
-    /// because its close was not seen. The old connection was released then.
-    pub descriptor_reused: u64,
-    /// Slots for sources.
-    pub slots: u64,
-    /// Bytes of shared memory mapped for sources; another 6 MB are mapped for rules.
-    /// `tcl_set_worker(0)` allocates a fifth of it; each other page is allocated when it
-    /// is first touched, which reports also do.
-    pub memory: u64,
-    /// Number of times that rules were loaded since the start.
-    pub reloads: u64,
-    /// Rejections that were logged only in a summary line.
-    pub log_suppressed: u64,
-    /// Number of connections that the table is sized for.
-    pub capacity: u32,
-    /// Number of active rules.
-    pub rules: u32,
-    /// Limit of a source without a rule, in connections; 0 or less: no limit.
-    pub limit: i32,
-    /// `TCL_MODE_ENFORCE`, `TCL_MODE_MONITOR` or `TCL_MODE_OFF`.
-    pub mode: i32,
-    /// `TCL_ON_FULL_ADMIT` or `TCL_ON_FULL_REJECT`.
-    pub on_full: i32,
-    /// Leading bits of an IPv4 address that identify a source.
-    pub ipv4_prefix: i32,
-    /// Leading bits of an IPv6 address that identify a source.
-    pub ipv6_prefix: i32,
+pub struct tcl_counter {
+    /// Its name, valid until the process ends.
+    pub name: *const c_char,
+    /// What it counts and since when, valid until the process ends.
+    pub help: *const c_char,
+    /// 1 if a report of all counters should show its value; 0 if it should show the
+    /// setting in another form, such as the name of a mode.
+    pub in_stats: i32,
 }
 
 /// A source.
@@ -161,38 +117,66 @@ pub struct tcl_suggestion {
     pub list: [tcl_peak; TCL_SUGGEST_SOURCES],
 }
 
-/// Reports the table as a whole. Walks through the table to count `sources` and
-/// `connections`, which takes about 10 ms if it is sized for a million connections.
+/// Describes counter number `index`, also before `tcl_init()`. The counters have the
+/// numbers from 0 on, without gaps.
 ///
-/// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+/// Returns `TCL_OK`, or `TCL_EARG` if `counter` is null or there is no such counter.
 ///
 /// # Safety
 ///
-/// `stats` is null or valid for writing.
+/// `counter` is null or valid for writing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tcl_stats(stats: *mut tcl_stats) -> i32 {
-    guard(TCL_EINIT, |global| {
-        let value = global.stats(&global.limiter.occupancy());
-        // SAFETY: null or valid, as the caller promises.
-        unsafe { put(stats, value) }
+pub unsafe extern "C" fn tcl_counter(index: u32, counter: *mut tcl_counter) -> i32 {
+    let Some(description) = COUNTERS.get(index as usize) else {
+        return TCL_EARG;
+    };
+    let value = tcl_counter {
+        name: description.name.as_ptr(),
+        help: description.help.as_ptr(),
+        in_stats: description.in_stats.into(),
+    };
+    // SAFETY: null or valid, as the caller promises.
+    unsafe { put(counter, value) }
+}
+
+/// The value of counter number `index`. Does not walk through the table: `sources` and
+/// `connections` are those that `tcl_watch()` counted last, 0 before its first call. All
+/// other values are current.
+///
+/// Returns 0 before `tcl_init()`, and if there is no such counter.
+#[unsafe(no_mangle)]
+pub extern "C" fn tcl_counter_value(index: u32) -> u64 {
+    guard(0, |global| {
+        let limiter = &global.limiter;
+        let values = limiter.counters(limiter.last_occupancy()).in_order();
+        values.get(index as usize).copied().unwrap_or(0)
     })
 }
 
-/// As `tcl_stats()`, but without walking through the table: `sources` and `connections`
-/// are those that `tcl_watch()` counted last, 0 before its first call. All other numbers
-/// are current.
+/// Writes the current values of the counters in the order of their numbers, at most
+/// `room`. Walks through the table to count `sources` and `connections`, which takes about
+/// 10 ms if it is sized for a million connections.
 ///
-/// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+/// Returns the number of values written, or `TCL_EARG` or `TCL_EINIT`.
 ///
 /// # Safety
 ///
-/// `stats` is null or valid for writing.
+/// `values` is null or has room for `room` of them.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tcl_stats_sampled(stats: *mut tcl_stats) -> i32 {
+pub unsafe extern "C" fn tcl_stats(values: *mut u64, room: u32) -> i32 {
     guard(TCL_EINIT, |global| {
-        let value = global.stats(&global.limiter.last_occupancy());
-        // SAFETY: null or valid, as the caller promises.
-        unsafe { put(stats, value) }
+        if values.is_null() {
+            return TCL_EARG;
+        }
+        let limiter = &global.limiter;
+        let current = limiter.counters(limiter.occupancy()).in_order();
+        let written = current.len().min(room as usize);
+        for (i, value) in current[..written].iter().enumerate() {
+            // SAFETY: `i` is less than `room`, and there is room for `room` of them, as
+            // the caller promises.
+            unsafe { values.add(i).write(*value) };
+        }
+        number(written)
     })
 }
 
@@ -203,7 +187,7 @@ pub unsafe extern "C" fn tcl_stats_sampled(stats: *mut tcl_stats) -> i32 {
 /// `tcl_set_worker(0)` was called.
 ///
 /// Reads a file, so the process that accepts connections should not call it. For the
-/// same reason it is not part of `tcl_stats()`, which may be called many times a second.
+/// same reason it is not a counter: those may be read many times a second.
 /// Returns 0 before `tcl_init()`, and if `/proc` does not show the number.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_huge_pages() -> u64 {
@@ -386,46 +370,6 @@ pub unsafe extern "C" fn tcl_suggest(suggestions: *mut tcl_suggestion, room: u32
 }
 
 impl Global {
-    fn stats(&self, occupancy: &Occupancy) -> tcl_stats {
-        let limiter = &self.limiter;
-        let totals = limiter.totals();
-        let errors = totals.panics
-            + totals.table_full
-            + totals.untracked
-            + totals.bad_address
-            + totals.stale_token
-            + totals.descriptor_reused;
-        let length = |family| i32::from(limiter.prefixes().length(family));
-        tcl_stats {
-            sources: occupancy.sources,
-            connections: occupancy.connections,
-            admitted: totals.admitted,
-            rejected: totals.rejected,
-            would_reject: totals.would_reject,
-            full_rejected: totals.full_rejected,
-            untracked_rejected: totals.untracked_rejected,
-            errors,
-            panics: totals.panics,
-            table_full: totals.table_full,
-            untracked: totals.untracked,
-            bad_address: totals.bad_address,
-            stale_token: totals.stale_token,
-            descriptor_reused: totals.descriptor_reused,
-            slots: occupancy.slots,
-            memory: limiter.table_bytes() as u64,
-            // The first load is the one at the start.
-            reloads: limiter.rules_loaded().saturating_sub(1).into(),
-            log_suppressed: limiter.log_suppressed().load(Ordering::Relaxed),
-            capacity: limiter.max_connections(),
-            rules: limiter.rules_len() as u32,
-            limit: limiter.limit(),
-            mode: limiter.mode() as i32,
-            on_full: limiter.on_full() as i32,
-            ipv4_prefix: length(Family::V4),
-            ipv6_prefix: length(Family::V6),
-        }
-    }
-
     /// Writes the sources that rank highest in `by`. Returns how many were written, or a
     /// code, and how many there are in all.
     ///

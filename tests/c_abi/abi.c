@@ -33,6 +33,8 @@ union sockaddr_union
 		}                                                                   \
 	} while(0)
 
+#include "../counter.h"
+
 static const uint8_t a[4] = {192, 0, 2, 1};
 static const uint8_t b[4] = {192, 0, 2, 2};
 static const uint8_t a_mapped[16] = {
@@ -86,13 +88,6 @@ static int watch(uint32_t log_interval)
 	return lines - before;
 }
 
-static struct tcl_stats stats_now(void)
-{
-	struct tcl_stats stats;
-	CHECK(tcl_stats(&stats) == TCL_OK);
-	return stats;
-}
-
 static struct tcl_source source_now(const uint8_t *address, uint32_t length)
 {
 	struct tcl_source source;
@@ -111,7 +106,7 @@ static void next_interval(void)
 static void before_init(void)
 {
 	union sockaddr_union su = {.sin.sin_family = AF_INET};
-	struct tcl_stats stats;
+	uint64_t values[TCL_MAX_COUNTERS];
 	struct tcl_source source;
 	struct tcl_rule rule;
 	struct tcl_suggestion suggestion;
@@ -127,8 +122,8 @@ static void before_init(void)
 	CHECK(tcl_closed(0) == TCL_OK);
 	CHECK(tcl_closed(1) == TCL_EINIT);
 	CHECK(tcp_connection_limit_srcip(&su, 1) == 0);
-	CHECK(tcl_stats(&stats) == TCL_EINIT);
-	CHECK(tcl_stats_sampled(&stats) == TCL_EINIT);
+	CHECK(tcl_stats(values, TCL_MAX_COUNTERS) == TCL_EINIT);
+	CHECK(tcl_counter_value(counter_number("capacity")) == 0);
 	CHECK(tcl_get(a, 4, &source) == TCL_EINIT);
 	CHECK(tcl_top(&source, 1, TCL_BY_CONNECTIONS) == TCL_EINIT);
 	CHECK(tcl_list(NULL, &source, 1, &total, error, sizeof(error))
@@ -197,7 +192,7 @@ static void bad_init(void)
 	bad.on_full = -1;
 	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
 	CHECK(strncmp(error, "on_full -1", 10) == 0);
-	CHECK(tcl_stats(&(struct tcl_stats){0}) == TCL_EINIT);
+	CHECK(tcl_stats(&(uint64_t){0}, 1) == TCL_EINIT);
 	CHECK(tcl_huge_pages() == 0);
 }
 
@@ -250,9 +245,10 @@ static void full_table(int32_t mode, int32_t on_full)
 		uint32_t n;
 		char expected[300];
 		CHECK(tcl_init(&config, &host, NULL, 0) == TCL_OK);
-		CHECK(stats_now().mode == mode && stats_now().on_full == on_full);
+		CHECK(counter("mode") == (uint64_t)mode
+				&& counter("on_full") == (uint64_t)on_full);
 		n = fill();
-		CHECK(stats_now().table_full == 1 && stats_now().rejected == 0);
+		CHECK(counter("table_full") == 1 && counter("rejected") == 0);
 		CHECK(watch(60) == 0);
 		{
 			uint8_t address[4] = {10, 0, n >> 8, n & 0xff};
@@ -261,13 +257,13 @@ static void full_table(int32_t mode, int32_t on_full)
 			if(!rejects)
 				CHECK(tcl_opened(address, 4) == 0);
 		}
-		CHECK(stats_now().full_rejected == (rejects ? 2 : 0));
-		CHECK(stats_now().rejected == (rejects ? 2 : 0));
-		CHECK(stats_now().would_reject
+		CHECK(counter("full_rejected") == (rejects ? 2 : 0));
+		CHECK(counter("rejected") == (rejects ? 2 : 0));
+		CHECK(counter("would_reject")
 				== (on_full == TCL_ON_FULL_REJECT && mode == TCL_MODE_MONITOR
 								? 2
 								: 0));
-		CHECK(stats_now().table_full == (rejects ? 1 : 2));
+		CHECK(counter("table_full") == (rejects ? 1 : 2));
 		CHECK(watch(60) == 0 && events == 0);
 		clock_s += 60;
 		CHECK(watch(60) == 1 && level == TCL_LOG_WARN && events == 0);
@@ -315,11 +311,11 @@ static void life_of_connections(void)
 	CHECK(strcmp(event_source, "192.0.2.1") == 0);
 	CHECK(strcmp(event_rule, "default") == 0);
 	CHECK(event.connections == 3 && event.limit == 3 && event.rejected == 2);
-	CHECK(stats_now().log_suppressed == 1);
+	CHECK(counter("log_suppressed") == 1);
 	CHECK(watch(60) == 0);
 	CHECK(tcl_check(a, 4) == 1);
 	CHECK(watch(60) == 0);
-	CHECK(stats_now().log_suppressed == 2);
+	CHECK(counter("log_suppressed") == 2);
 	/* The end of the interval. */
 	clock_s += 57;
 	CHECK(watch(60) == 1 && level == TCL_LOG_REJECTED && events == 1);
@@ -350,13 +346,13 @@ static void life_of_connections(void)
 		CHECK(tcl_closed(t[i]) == TCL_OK);
 	CHECK(source_now(a, 4).connections == 0);
 	/* A double release and made-up tokens. */
-	CHECK(stats_now().stale_token == 0);
+	CHECK(counter("stale_token") == 0);
 	CHECK(tcl_closed(t[0]) == TCL_ESTALE);
 	CHECK(tcl_closed(UINT64_MAX) == TCL_ESTALE);
 	CHECK(tcl_closed(1) == TCL_ESTALE);
 	CHECK(tcl_closed(0) == TCL_OK);
-	CHECK(stats_now().stale_token == 3);
-	CHECK(stats_now().connections == 0);
+	CHECK(counter("stale_token") == 3);
+	CHECK(counter("connections") == 0);
 }
 
 static void ipv6_networks(void)
@@ -374,7 +370,7 @@ static void bad_addresses(void)
 	sa_family_t family_only = 99;
 	uint8_t many[64] = {0};
 	struct tcl_source source;
-	uint64_t before = stats_now().bad_address;
+	uint64_t before = counter("bad_address");
 
 	CHECK(tcl_check(NULL, 4) == 0);
 	CHECK(tcl_check(a, 0) == 0);
@@ -386,12 +382,12 @@ static void bad_addresses(void)
 	/* Only the family is read if it is neither IPv4 nor IPv6. */
 	CHECK(tcp_connection_limit_srcip((union sockaddr_union *)&family_only, 1)
 			== 0);
-	CHECK(stats_now().bad_address == before + 8);
-	CHECK(stats_now().errors >= before + 8);
+	CHECK(counter("bad_address") == before + 8);
+	CHECK(counter("errors") >= before + 8);
 	CHECK(tcl_get(NULL, 4, &source) == TCL_EARG);
 	CHECK(tcl_get(a, 4, NULL) == TCL_EARG);
-	CHECK(tcl_stats(NULL) == TCL_EARG);
-	CHECK(tcl_stats_sampled(NULL) == TCL_EARG);
+	CHECK(tcl_stats(NULL, TCL_MAX_COUNTERS) == TCL_EARG);
+	CHECK(tcl_counter(0, NULL) == TCL_EARG);
 	CHECK(tcl_top(NULL, 1, TCL_BY_CONNECTIONS) == TCL_EARG);
 	CHECK(tcl_top(&source, 1, 3) == TCL_EARG);
 	CHECK(tcl_top(&source, 1, -1) == TCL_EARG);
@@ -402,7 +398,7 @@ static void the_cores_own_function(void)
 	union sockaddr_union v4 = {.sin.sin_family = AF_INET};
 	union sockaddr_union v6 = {.sin6.sin6_family = AF_INET6};
 	uint64_t t, t6;
-	uint64_t rejected = stats_now().rejected;
+	uint64_t rejected = counter("rejected");
 	int before = lines;
 
 	memcpy(&v4.sin.sin_addr, b, 4);
@@ -415,19 +411,44 @@ static void the_cores_own_function(void)
 	CHECK(tcp_connection_limit_srcip(&v4, 0) == 0);
 	CHECK(tcp_connection_limit_srcip(&v4, -1) == 0);
 	CHECK(tcp_connection_limit_srcip(&v6, 1) == 1);
-	CHECK(stats_now().rejected == rejected + 2);
+	CHECK(counter("rejected") == rejected + 2);
 	/* The caller logs, as the core does. */
 	CHECK(watch(60) == 0 && lines == before);
 	CHECK(source_now(b, 4).rejected == 0);
 	CHECK(tcl_closed(t) == TCL_OK && tcl_closed(t6) == TCL_OK);
 }
 
+/* The value of the counter without a walk through the table. */
+static uint64_t sampled(const char *name)
+{
+	return tcl_counter_value(counter_number(name));
+}
+
+static void descriptions(void)
+{
+	struct tcl_counter counter;
+	uint64_t values[3] = {77, 77, 77};
+	uint32_t count = 0;
+
+	while(tcl_counter(count, &counter) == TCL_OK) {
+		CHECK(counter_number(counter.name)
+				== count); /* No name occurs twice. */
+		CHECK(strlen(counter.help) > 10);
+		CHECK(counter.in_stats == 0 || counter.in_stats == 1);
+		count++;
+	}
+	CHECK(count > 20 && count <= TCL_MAX_COUNTERS);
+	CHECK(tcl_counter(UINT32_MAX, &counter) == TCL_EARG);
+	CHECK(tcl_counter_value(count) == 0 && tcl_counter_value(UINT32_MAX) == 0);
+	CHECK(tcl_stats(values, 2) == 2 && values[1] != 77 && values[2] == 77);
+	CHECK(tcl_stats(values, 0) == 0);
+}
+
 static void reports(void)
 {
 	uint64_t t[3] = {tcl_opened(a, 4), tcl_opened(b, 4), tcl_opened(b, 4)};
 	struct tcl_source top[5];
-	struct tcl_stats stats = stats_now();
-	struct tcl_stats sampled;
+	uint64_t bad_address = counter("bad_address");
 	int i;
 
 	CHECK(tcl_top(top, 5, TCL_BY_CONNECTIONS) == 2);
@@ -435,24 +456,25 @@ static void reports(void)
 	CHECK(strcmp(top[1].text, "192.0.2.1") == 0 && top[1].connections == 1);
 	CHECK(tcl_top(top, 1, TCL_BY_CONNECTIONS) == 1);
 	CHECK(tcl_top(top, 0, TCL_BY_CONNECTIONS) == 0);
-	CHECK(stats.sources == 2 && stats.connections == 3);
-	CHECK(stats.capacity == 100 && stats.limit == 3 && stats.slots >= 100);
-	CHECK(stats.ipv4_prefix == 32 && stats.ipv6_prefix == 64);
+	CHECK(counter("sources") == 2 && counter("connections") == 3);
+	CHECK(counter("capacity") == 100 && counter("limit") == 3
+			&& counter("slots") >= 100);
+	CHECK(counter("ipv4_prefix") == 32 && counter("ipv6_prefix") == 64);
 	CHECK(tcl_huge_pages() == 0); /* The table is too small. */
-	CHECK(stats.memory > 0 && stats.panics == 0 && stats.table_full == 0);
+	CHECK(counter("memory") > 0 && counter("panics") == 0
+			&& counter("table_full") == 0);
 	/* The gauges are from the last tcl_watch(), everything else is current. */
 	CHECK(watch(60) == 0);
 	for(i = 0; i < 3; i++)
 		CHECK(tcl_closed(t[i]) == TCL_OK);
 	CHECK(tcl_check(a, 3) == 0);
-	CHECK(tcl_stats_sampled(&sampled) == TCL_OK);
-	CHECK(sampled.sources == 2 && sampled.connections == 3);
-	CHECK(sampled.bad_address == stats.bad_address + 1);
-	CHECK(sampled.admitted == stats.admitted && sampled.slots == stats.slots);
-	CHECK(stats_now().sources == 0 && stats_now().connections == 0);
+	CHECK(sampled("sources") == 2 && sampled("connections") == 3);
+	CHECK(sampled("bad_address") == bad_address + 1);
+	CHECK(sampled("admitted") == counter("admitted"));
+	CHECK(sampled("slots") == counter("slots"));
+	CHECK(counter("sources") == 0 && counter("connections") == 0);
 	CHECK(watch(60) == 0);
-	CHECK(tcl_stats_sampled(&sampled) == TCL_OK);
-	CHECK(sampled.sources == 0 && sampled.connections == 0);
+	CHECK(sampled("sources") == 0 && sampled("connections") == 0);
 }
 
 static void put_file(const char *path, const char *content, size_t size)
@@ -481,14 +503,14 @@ static void rules(void)
 	int before = events;
 
 	/* There are no rules at the start. */
-	CHECK(tcl_rules(NULL, 0) == 1 && stats_now().rules == 0);
+	CHECK(tcl_rules(NULL, 0) == 1 && counter("rules") == 0);
 	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_OK);
 	CHECK(tcl_rules_load(NULL, 7, NULL, NULL, 0) == TCL_EARG);
 	CHECK(tcl_rules(found, 4) == 1);
 	CHECK(strcmp(found[0].prefix, "default") == 0 && found[0].limit == 3);
-	reloads = stats_now().reloads;
+	reloads = counter("reloads");
 	CHECK(tcl_rules_load(two, 2, NULL, error, sizeof(error)) == TCL_OK);
-	CHECK(stats_now().reloads == reloads + 1 && stats_now().rules == 2);
+	CHECK(counter("reloads") == reloads + 1 && counter("rules") == 2);
 	t[0] = tcl_opened(a, 4);
 	t[1] = tcl_opened(a, 4);
 	CHECK(tcl_check(a, 4) == 1 && tcl_check(v6_host1, 16) == 0);
@@ -540,7 +562,7 @@ static void rules(void)
 	CHECK(tcl_rules_load(two, 2, NULL, small, 0) == TCL_ERULES
 			&& small[1] == 'x');
 	CHECK(tcl_rules_load(two, 2, NULL, NULL, 100) == TCL_ERULES);
-	CHECK(tcl_rules(NULL, 0) == 3 && stats_now().reloads == reloads + 1);
+	CHECK(tcl_rules(NULL, 0) == 3 && counter("reloads") == reloads + 1);
 	CHECK(tcl_check(a, 4) == 1);
 
 	/* A rule's statistics stay with its prefix. */
@@ -630,16 +652,16 @@ static void rules_of_another_user(void)
 static void modes_and_limits(void)
 {
 	uint64_t t[3] = {tcl_opened(a, 4), tcl_opened(a, 4), tcl_opened(a, 4)};
-	uint64_t rejected = stats_now().rejected;
+	uint64_t rejected = counter("rejected");
 	int32_t limit, mode;
 	int before, i;
 
 	next_interval();
 	before = events;
 	CHECK(tcl_check(a, 4) == 1);
-	CHECK(stats_now().rejected == rejected + 1);
+	CHECK(counter("rejected") == rejected + 1);
 	CHECK(tcl_set_mode(-1) == TCL_EARG && tcl_set_mode(3) == TCL_EARG);
-	CHECK(stats_now().mode == TCL_MODE_ENFORCE);
+	CHECK(counter("mode") == TCL_MODE_ENFORCE);
 	CHECK(tcl_set_mode(TCL_MODE_MONITOR) == TCL_OK);
 	/* The rejection is reported, whatever the mode is now. */
 	CHECK(watch(60) == 1
@@ -647,9 +669,9 @@ static void modes_and_limits(void)
 	CHECK(events == before + 1 && event.would == 0);
 	next_interval();
 	CHECK(tcl_check(a, 4) == 0 && tcl_check(a, 4) == 0);
-	CHECK(stats_now().mode == TCL_MODE_MONITOR);
-	CHECK(stats_now().would_reject == 2);
-	CHECK(stats_now().rejected == rejected + 1);
+	CHECK(counter("mode") == TCL_MODE_MONITOR);
+	CHECK(counter("would_reject") == 2);
+	CHECK(counter("rejected") == rejected + 1);
 	CHECK(source_now(a, 4).would_reject == 2);
 	CHECK(watch(60) == 1 && level == TCL_LOG_REJECTED);
 	CHECK(strcmp(line, "would reject connection from 192.0.2.1: 3 connections, "
@@ -657,9 +679,9 @@ static void modes_and_limits(void)
 			== 0);
 	CHECK(events == before + 2 && event.would == 1);
 	CHECK(tcl_set_mode(TCL_MODE_OFF) == TCL_OK);
-	CHECK(tcl_check(a, 4) == 0 && stats_now().would_reject == 2);
+	CHECK(tcl_check(a, 4) == 0 && counter("would_reject") == 2);
 	CHECK(tcl_set_mode(TCL_MODE_ENFORCE) == TCL_OK);
-	CHECK(tcl_set_limit(4) == TCL_OK && stats_now().limit == 4);
+	CHECK(tcl_set_limit(4) == TCL_OK && counter("limit") == 4);
 	CHECK(tcl_in_force(&limit, NULL) == TCL_EARG);
 	CHECK(tcl_in_force(NULL, &mode) == TCL_EARG);
 	CHECK(tcl_in_force(&limit, &mode) == TCL_OK);
@@ -677,19 +699,19 @@ static void modes_and_limits(void)
 static void resets(void)
 {
 	uint64_t t = tcl_opened(a, 4);
-	struct tcl_stats stats;
 	struct tcl_source source;
 
-	CHECK(stats_now().rejected > 0 && stats_now().errors > 0);
+	CHECK(counter("rejected") > 0 && counter("errors") > 0);
 	CHECK(tcl_reset_stats() == TCL_OK);
-	stats = stats_now();
-	CHECK(stats.admitted == 0 && stats.rejected == 0
-			&& stats.would_reject == 0);
-	CHECK(stats.full_rejected == 0 && stats.errors == 0 && stats.panics == 0);
-	CHECK(stats.table_full == 0 && stats.bad_address == 0);
-	CHECK(stats.stale_token == 0 && stats.log_suppressed == 0);
-	CHECK(stats.descriptor_reused == 0);
-	CHECK(stats.connections == 1 && stats.sources == 1 && stats.limit == 3);
+	CHECK(counter("admitted") == 0 && counter("rejected") == 0
+			&& counter("would_reject") == 0);
+	CHECK(counter("full_rejected") == 0 && counter("errors") == 0
+			&& counter("panics") == 0);
+	CHECK(counter("table_full") == 0 && counter("bad_address") == 0);
+	CHECK(counter("stale_token") == 0 && counter("log_suppressed") == 0);
+	CHECK(counter("descriptor_reused") == 0);
+	CHECK(counter("connections") == 1 && counter("sources") == 1
+			&& counter("limit") == 3);
 	source = source_now(a, 4);
 	CHECK(source.rejected == 0 && source.would_reject == 0);
 	CHECK(source.connections == 1 && source.peak == 1);
@@ -843,6 +865,7 @@ int main(int argc, char **argv)
 	bad_addresses();
 	the_cores_own_function();
 	reports();
+	descriptions();
 	rules();
 	rules_in_a_file();
 	rules_of_another_user();

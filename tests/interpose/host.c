@@ -46,6 +46,7 @@
 #ifdef BY_DLOPEN
 #define FUNCTIONS(X)          \
 	X(tcl_init)               \
+	X(tcl_counter)            \
 	X(tcl_stats)              \
 	X(tcl_get)                \
 	X(tcl_set_limit)          \
@@ -71,7 +72,8 @@ static void find_library(const char *path)
 
 #define tcl_init tcl_init_found
 /* The function, not the struct of this name. */
-#define tcl_stats(to) tcl_stats_found(to)
+#define tcl_counter(index, to) tcl_counter_found(index, to)
+#define tcl_stats tcl_stats_found
 #define tcl_get tcl_get_found
 #define tcl_set_limit tcl_set_limit_found
 #define tcl_interpose_find tcl_interpose_find_found
@@ -85,6 +87,8 @@ static void find_library(const char *path)
 	(void)path;
 }
 #endif
+
+#include "../counter.h"
 
 #ifdef TAKES_ADDRESS
 static int (*volatile close_it)(int);
@@ -237,13 +241,6 @@ static void host_rejected(const struct tcl_event *event)
 }
 
 static const struct tcl_host functions = {host_log, host_now, host_rejected};
-
-static struct tcl_stats stats(void)
-{
-	struct tcl_stats now;
-	CHECK(tcl_stats(&now) == TCL_OK);
-	return now;
-}
 
 static int count_of(int host)
 {
@@ -439,7 +436,7 @@ static void passes_on_until_activated(void)
 		clients[i] = client(2);
 		fds[i] = accepted();
 	}
-	CHECK(stats().connections == 0);
+	CHECK(counter("connections") == 0);
 	for(i = 0; i < 5; i++) {
 		CHECK(close_it(fds[i]) == 0);
 		drop(clients[i]);
@@ -460,7 +457,7 @@ static void counts_and_rejects(void)
 	late = client(2);
 	CHECK(nothing_accepted()); /* It does not wait. */
 	CHECK(closes(late) && !is_closed(clients[0]));
-	CHECK(stats().rejected == 1 && stats().admitted == 3);
+	CHECK(counter("rejected") == 1 && counter("admitted") == 3);
 	drop(late);
 	/* Other sources are not affected. */
 	late = client(3);
@@ -482,7 +479,7 @@ static void counts_and_rejects(void)
 		drop(clients[i]);
 		CHECK(close_it(fds[i]) == 0);
 	}
-	CHECK(stats().connections == 0 && stats().errors == 0);
+	CHECK(counter("connections") == 0 && counter("errors") == 0);
 }
 
 /* The same call continues after a rejected connection, up to a maximum number. */
@@ -498,7 +495,7 @@ static void goes_on_after_rejections(void)
 		clients[i] = client(2);
 		fds[i] = accepted();
 	}
-	before = stats().rejected;
+	before = counter("rejected");
 	/* After two rejected ones, an admitted one has the right address. */
 	clients[3] = client(2);
 	clients[4] = client(2);
@@ -508,7 +505,7 @@ static void goes_on_after_rejections(void)
 	i = accept_one(listener, (struct sockaddr *)&from, &length);
 	CHECK(i >= 0 && length == sizeof(*from_in));
 	CHECK(from_in->sin_addr.s_addr == htonl(0x7f000003));
-	CHECK(stats().rejected == before + 2);
+	CHECK(counter("rejected") == before + 2);
 	CHECK(closes(clients[3]) && closes(clients[4]));
 	CHECK(!is_closed(clients[5]));
 	CHECK(close_it(i) == 0);
@@ -528,11 +525,11 @@ static void goes_on_after_rejections(void)
 	for(i = 3; i < 23; i++)
 		clients[i] = client(2);
 	clients[23] = client(3);
-	before = stats().rejected;
+	before = counter("rejected");
 	CHECK(nothing_accepted());
-	CHECK(stats().rejected == before + 16);
+	CHECK(counter("rejected") == before + 16);
 	i = accepted();
-	CHECK(stats().rejected == before + 20 && count_of(3) == 1);
+	CHECK(counter("rejected") == before + 20 && count_of(3) == 1);
 	CHECK(close_it(i) == 0);
 	for(i = 3; i < 24; i++)
 		drop(clients[i]);
@@ -540,7 +537,7 @@ static void goes_on_after_rejections(void)
 		drop(clients[i]);
 		CHECK(close_it(fds[i]) == 0);
 	}
-	CHECK(stats().connections == 0 && stats().errors == 0);
+	CHECK(counter("connections") == 0 && counter("errors") == 0);
 }
 
 static void child_closes(int fd)
@@ -656,13 +653,13 @@ static void limits_with_more_files_later(void)
 	}
 	for(i = first; i <= last; i++)
 		drop(i);
-	CHECK(stats().errors == 0);
+	CHECK(counter("errors") == 0);
 }
 
 /* A connection is closed without the replaced close(). */
 static void unseen_close_is_corrected_on_reuse(void)
 {
-	uint64_t errors = stats().errors;
+	uint64_t errors = counter("errors");
 	int clients[3], fds[3], i;
 
 	for(i = 0; i < 3; i++) {
@@ -675,12 +672,12 @@ static void unseen_close_is_corrected_on_reuse(void)
 	clients[1] = client(2);
 	i = accepted();
 	CHECK(i == fds[1] && count_of(2) == 3);
-	CHECK(stats().descriptor_reused == 1 && stats().errors == errors + 1);
+	CHECK(counter("descriptor_reused") == 1 && counter("errors") == errors + 1);
 	for(i = 0; i < 3; i++) {
 		drop(clients[i]);
 		CHECK(close_it(fds[i]) == 0);
 	}
-	CHECK(stats().connections == 0 && stats().stale_token == 0);
+	CHECK(counter("connections") == 0 && counter("stale_token") == 0);
 }
 
 /* Other files and sockets of other families are passed on. */
@@ -690,7 +687,7 @@ static void other_families(void)
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
 	struct sockaddr_in in = {.sin_family = AF_INET};
 	socklen_t length = sizeof(in6);
-	uint64_t admitted = stats().admitted;
+	uint64_t admitted = counter("admitted");
 	int pipes[2], local, near, far, i;
 
 	CHECK(pipe(pipes) == 0);
@@ -708,7 +705,7 @@ static void other_families(void)
 		if(i % 2)
 			CHECK(close_it(far) == 0);
 	}
-	CHECK(stats().connections == 0 && stats().admitted == admitted);
+	CHECK(counter("connections") == 0 && counter("admitted") == admitted);
 	/* An IPv4 peer of an IPv6 socket is an IPv4 source. */
 	local = socket(AF_INET6, SOCK_STREAM, 0);
 	if(local < 0 || bind(local, (struct sockaddr *)&in6, sizeof(in6)) != 0) {
@@ -743,7 +740,7 @@ static void many_at_random(int steps)
 		int client, fd;
 	} open[HOSTS][3];
 	int count[HOSTS] = {0}, step, host, which;
-	uint64_t rejected = stats().rejected, errors = stats().errors;
+	uint64_t rejected = counter("rejected"), errors = counter("errors");
 
 	srandom(1);
 	for(step = 0; step < steps; step++) {
@@ -766,14 +763,14 @@ static void many_at_random(int steps)
 		}
 		CHECK(count_of(100 + host) == count[host]);
 	}
-	CHECK(stats().rejected == rejected && stats().errors == errors);
+	CHECK(counter("rejected") == rejected && counter("errors") == errors);
 	for(host = 0; host < HOSTS; host++) {
 		while(count[host] > 0) {
 			CHECK(close_it(open[host][--count[host]].fd) == 0);
 			drop(open[host][count[host]].client);
 		}
 	}
-	CHECK(stats().connections == 0);
+	CHECK(counter("connections") == 0);
 }
 
 static void detach_releases_all_counts(void)
@@ -788,15 +785,15 @@ static void detach_releases_all_counts(void)
 	CHECK(count_of(2) == 2);
 	CHECK(tcl_interpose_detach() == TCL_OK);
 	entries_are_as_at_first();
-	CHECK(stats().connections == 0 && stats().stale_token == 0);
-	admitted = stats().admitted;
+	CHECK(counter("connections") == 0 && counter("stale_token") == 0);
+	admitted = counter("admitted");
 	for(i = 0; i < 2; i++) {
 		CHECK(close_it(fds[i]) == 0);
 		drop(clients[i]);
 		clients[i] = client(2);
 		fds[i] = accepted();
 	}
-	CHECK(stats().admitted == admitted);
+	CHECK(counter("admitted") == admitted);
 	for(i = 0; i < 2; i++) {
 		CHECK(close_it(fds[i]) == 0);
 		drop(clients[i]);

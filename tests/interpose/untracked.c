@@ -24,6 +24,8 @@
 		}                                                                 \
 	} while(0)
 
+#include "../counter.h"
+
 #define CONNECTIONS 1000
 #define FIRST_UNTRACKED (CONNECTIONS + 65536)
 
@@ -54,13 +56,6 @@ static void host_rejected(const struct tcl_event *event)
 }
 
 static const struct tcl_host host = {host_log, host_now, host_rejected};
-
-static struct tcl_stats stats(void)
-{
-	struct tcl_stats now;
-	CHECK(tcl_stats(&now) == TCL_OK);
-	return now;
-}
 
 static void logged_after_an_interval(const char *expected)
 {
@@ -164,9 +159,9 @@ static void policy_is_admit(void)
 		CHECK(list[i].fd == FIRST_UNTRACKED - 2 + i);
 		CHECK(tcl_interpose_counted(list[i].fd) == (i == 1));
 	}
-	CHECK(stats().connections == 2 && stats().untracked == 4);
-	CHECK(stats().errors == 4 && stats().table_full == 0);
-	CHECK(stats().rejected == 0);
+	CHECK(counter("connections") == 2 && counter("untracked") == 4);
+	CHECK(counter("errors") == 4 && counter("table_full") == 0);
+	CHECK(counter("rejected") == 0);
 	sums = audited(list, 6);
 	CHECK(sums.connections == 6 && sums.counted == 2);
 	CHECK(sums.uncounted == 4 && sums.differences == 0);
@@ -182,14 +177,14 @@ static void policy_is_admit(void)
 	third = admitted();
 	next_number = FIRST_UNTRACKED + 4;
 	rejected();
-	CHECK(stats().rejected == 1 && stats().untracked_rejected == 0);
+	CHECK(counter("rejected") == 1 && counter("untracked_rejected") == 0);
 	for(i = 2; i < 6; i++)
 		ended(list[i]);
-	CHECK(stats().connections == 3);
+	CHECK(counter("connections") == 3);
 	ended(third);
 	ended(list[1]);
 	ended(list[0]);
-	CHECK(stats().connections == 0 && stats().stale_token == 0);
+	CHECK(counter("connections") == 0 && counter("stale_token") == 0);
 }
 
 static void policy_is_reject(void)
@@ -200,8 +195,8 @@ static void policy_is_reject(void)
 	next_number = FIRST_UNTRACKED;
 	rejected();
 	rejected();
-	CHECK(stats().rejected == 2 && stats().untracked_rejected == 2);
-	CHECK(stats().full_rejected == 0 && stats().errors == 0);
+	CHECK(counter("rejected") == 2 && counter("untracked_rejected") == 2);
+	CHECK(counter("full_rejected") == 0 && counter("errors") == 0);
 	logged_after_an_interval(
 			"file descriptors from 66536 up are not tracked, and TCP main has "
 			"too "
@@ -211,10 +206,10 @@ static void policy_is_reject(void)
 	/* Lower numbers are not affected. */
 	next_number = FIRST_UNTRACKED - 1;
 	list[1] = admitted();
-	CHECK(stats().connections == 2);
+	CHECK(counter("connections") == 2);
 	ended(list[0]);
 	ended(list[1]);
-	CHECK(stats().connections == 0 && stats().stale_token == 0);
+	CHECK(counter("connections") == 0 && counter("stale_token") == 0);
 }
 
 int main(int argc, char **argv)

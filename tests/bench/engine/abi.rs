@@ -6,9 +6,8 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::libc;
-use tcp_conn_limit::ffi::{
-    TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_config, tcl_source, tcl_stats,
-};
+use tcp_conn_limit::ffi::{TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_config, tcl_source};
+use tcp_conn_limit::observe::counters::{COUNTERS, Counters};
 
 use crate::operations::Subject;
 use crate::sources::address;
@@ -31,7 +30,7 @@ pub(crate) struct Engine {
     opened: unsafe extern "C" fn(*const u8, u32) -> u64,
     closed: extern "C" fn(u64) -> i32,
     get: unsafe extern "C" fn(*const u8, u32, *mut tcl_source) -> i32,
-    stats: unsafe extern "C" fn(*mut tcl_stats) -> i32,
+    stats: unsafe extern "C" fn(*mut u64, u32) -> i32,
     huge_pages: extern "C" fn() -> u64,
 }
 
@@ -132,13 +131,15 @@ impl Engine {
         }
     }
 
-    pub(crate) fn stats(&self) -> Result<tcl_stats> {
-        // SAFETY: it is a struct of integers, for which zeros are valid.
-        let mut stats: tcl_stats = unsafe { std::mem::zeroed() };
-        // SAFETY: `stats` is valid for writes.
-        match unsafe { (self.stats)(&mut stats) } {
-            TCL_OK => Ok(stats),
-            code => Err(format!("tcl_stats: {code}").into()),
+    pub(crate) fn stats(&self) -> Result<Counters> {
+        let mut stats = Counters::default();
+        let count = COUNTERS.len();
+        // SAFETY: the struct consists of `count` numbers in this order, valid for writes.
+        let written = unsafe { (self.stats)((&raw mut stats).cast(), count as u32) };
+        if written == count as i32 {
+            Ok(stats)
+        } else {
+            Err(format!("tcl_stats: {written}").into())
         }
     }
 }

@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tcp_conn_limit::ffi::{self, TCL_EARG, TCL_EINIT, TCL_ERULES, TCL_OK, TCL_SOURCE_TEXT};
 pub use tcp_conn_limit::ffi::{
-    tcl_audit_sums, tcl_config, tcl_difference, tcl_rule, tcl_source, tcl_stats, tcl_suggestion,
+    tcl_audit_sums, tcl_config, tcl_difference, tcl_rule, tcl_source, tcl_suggestion,
 };
+use tcp_conn_limit::observe::counters::COUNTERS;
+pub use tcp_conn_limit::observe::counters::Counters;
 
 use crate::edge::Edge;
 
@@ -282,9 +284,17 @@ fn with_room<T>(room: usize, call: impl FnOnce(*mut T, u32) -> i32) -> Result<(V
 }
 
 /// `tcl_stats()`.
-pub fn stats() -> (i32, Option<tcl_stats>) {
-    // SAFETY: the pointer is valid for writes.
-    with_value(|stats| unsafe { ffi::tcl_stats(stats) })
+pub fn stats() -> (i32, Option<Counters>) {
+    let count = COUNTERS.len();
+    with_value(|stats: *mut Counters| {
+        // SAFETY: the struct consists of `count` numbers in this order, valid for writes.
+        let written = unsafe { ffi::tcl_stats(stats.cast(), count as u32) };
+        if written == count as i32 {
+            TCL_OK
+        } else {
+            written
+        }
+    })
 }
 
 /// `tcl_get()`.
@@ -416,8 +426,8 @@ pub fn nulls() {
     // SAFETY: all these arguments may be null.
     let codes = unsafe {
         [
-            ffi::tcl_stats(nothing.cast()),
-            ffi::tcl_stats_sampled(nothing.cast()),
+            ffi::tcl_stats(nothing.cast(), 9),
+            ffi::tcl_counter(0, nothing.cast()),
             ffi::tcl_get([127, 0, 0, 1].as_ptr(), 4, nothing.cast()),
             ffi::tcl_get(null(), 4, nothing.cast()),
             ffi::tcl_top(nothing.cast(), 9, 0),

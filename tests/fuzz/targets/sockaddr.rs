@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{
     TCL_EARG, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_interpose_activate,
 };
-use tcp_conn_limit_fuzz::engine::{self, Audit, ENOUGH, tcl_config, tcl_stats, text};
+use tcp_conn_limit_fuzz::engine::{self, Audit, Counters, ENOUGH, tcl_config, text};
 use tcp_conn_limit_fuzz::naive::{Address, Lengths, Net};
 use tcp_conn_limit_fuzz::peers::{self, Listeners, Peer};
 
@@ -52,7 +52,7 @@ fn octets_of(sockaddr: &[u8]) -> Option<&[u8]> {
     }
 }
 
-fn stats() -> tcl_stats {
+fn stats() -> Counters {
     engine::stats().1.expect("statistics")
 }
 

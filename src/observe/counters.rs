@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The counters that operators see: [`COUNTERS`] describes them, and
+//! [`Limiter::counters`] reads them.
+//!
+//! To add a counter, describe it in `counters/descriptions.rs` and read its value here.
+//! `make generate` then adds it to the documentation. The host takes it from [`COUNTERS`].
+
+#![forbid(unsafe_code)]
+
+mod descriptions;
+
+pub use descriptions::{COUNTERS, Counters, Description, Kind};
+
+use crate::limiter::Limiter;
+use crate::observe::report::Occupancy;
+use crate::shared::sync::Ordering;
+use crate::source::Family;
+
+impl Limiter {
+    /// The current values of all counters, with the sources and connections of
+    /// `occupancy`.
+    pub fn counters(&self, occupancy: Occupancy) -> Counters {
+        let totals = self.totals();
+        let prefix_length = |family| self.prefixes().length(family).into();
+        Counters {
+            sources: occupancy.sources,
+            connections: occupancy.connections,
+            admitted: totals.admitted,
+            rejected: totals.rejected,
+            would_reject: totals.would_reject,
+            errors: totals.errors(),
+            panics: totals.panics,
+            table_full: totals.table_full,
+            full_rejected: totals.full_rejected,
+            untracked: totals.untracked,
+            untracked_rejected: totals.untracked_rejected,
+            bad_address: totals.bad_address,
+            stale_token: totals.stale_token,
+            descriptor_reused: totals.descriptor_reused,
+            capacity: self.max_connections().into(),
+            slots: occupancy.slots,
+            memory: self.table_bytes() as u64,
+            // A limit below 0 means the same as 0.
+            limit: self.limit().max(0).unsigned_abs().into(),
+            mode: self.mode() as u64,
+            on_full: self.on_full() as u64,
+            ipv4_prefix: prefix_length(Family::V4),
+            ipv6_prefix: prefix_length(Family::V6),
+            rules: self.rules_len() as u64,
+            // The first load is the one at the start.
+            reloads: self.rules_loaded().saturating_sub(1).into(),
+            // Relaxed (statistics).
+            log_suppressed: self.log_suppressed().load(Ordering::Relaxed),
+        }
+    }
+}

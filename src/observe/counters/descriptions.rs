@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The counters, each described once: the host's counters, the answer to the RPC command
+//! `stats` and the documentation are made from these descriptions.
+//!
+//! `build.rs` also includes this file, so it uses nothing of the library.
+
+use core::ffi::CStr;
+
+/// How the value of a counter changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Counts events since the start or the last reset, so it only grows.
+    Counter,
+    /// A current value that a walk through the table counts. The host's counter has the
+    /// value that the watcher counted last, at most 2 s ago.
+    Sampled,
+    /// A value that changes only with the settings or the rules.
+    Setting,
+    /// A value that never changes while the server runs.
+    Fixed,
+}
+
+/// What a counter means.
+#[derive(Clone, Copy, Debug)]
+pub struct Description {
+    /// Its name in the host's group of counters and in the answer to `stats`.
+    pub name: &'static CStr,
+    /// How its value changes.
+    pub kind: Kind,
+    /// What its value is a number of; empty if the value stands for one of several choices.
+    pub unit: &'static str,
+    /// What it counts: a phrase without a full stop.
+    pub meaning: &'static str,
+    /// `meaning`, and the time that the value covers. The host's help text.
+    pub help: &'static CStr,
+    /// Sentences for the documentation; empty if `meaning` says it all.
+    pub note: &'static str,
+    /// Whether the answer to `stats` shows its value. If not, it shows the setting in
+    /// another form, such as the name of a mode.
+    pub in_stats: bool,
+}
+
+/// The time that a counter's value covers, as the end of its help text.
+macro_rules! time {
+    (Counter) => {
+        ", since the start"
+    };
+    (Sampled) => {
+        ", counted within the last 2 s"
+    };
+    ($current:ident) => {
+        ""
+    };
+}
+
+/// A string as a C string.
+macro_rules! c_str {
+    ($($part:expr),*) => {
+        match CStr::from_bytes_with_nul(concat!($($part,)* "\0").as_bytes()) {
+            Ok(text) => text,
+            Err(_) => panic!("a NUL within the text"),
+        }
+    };
+}
+
+/// Defines [`COUNTERS`] and [`Counters`].
+macro_rules! counters {
+    ($($name:ident {
+        kind: $kind:ident,
+        unit: $unit:literal,
+        meaning: $meaning:literal,
+        $(note: $note:literal,)?
+        $(in_stats: $in_stats:literal,)?
+    })*) => {
+        /// The descriptions of all counters.
+        pub const COUNTERS: &[Description] = &[$(
+            Description {
+                name: c_str!(stringify!($name)),
+                kind: Kind::$kind,
+                unit: $unit,
+                meaning: $meaning,
+                help: c_str!($meaning, time!($kind)),
+                note: concat!($($note)?),
+                in_stats: true $(&& $in_stats)?,
+            },
+        )*];
+
+        /// The values of all counters. In memory they lie in the order of [`COUNTERS`], so
+        /// a C caller may read or write them as an array.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $(#[doc = $meaning] pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// The values in the order of [`COUNTERS`].
+            pub fn in_order(&self) -> [u64; COUNTERS.len()] {
+                [$(self.$name,)*]
+            }
+        }
+    };
+}
+
+counters! {
+    sources {
+        kind: Sampled,
+        unit: "sources",
+        meaning: "sources with open connections",
+    }
+    connections {
+        kind: Sampled,
+        unit: "connections",
+        meaning: "open accepted TCP and TLS connections",
+    }
+    admitted {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections admitted and counted",
+    }
+    rejected {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections rejected because their source was at its limit, plus \
+                  full_rejected and untracked_rejected",
+        note: "With the attachment hooks, the core's counter tcp.local_reject includes them.",
+    }
+    would_reject {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections admitted in the mode monitor that the mode enforce would have \
+                  rejected",
+    }
+    errors {
+        kind: Counter,
+        unit: "errors",
+        meaning: "the sum of panics, table_full, untracked, bad_address, stale_token and \
+                  descriptor_reused",
+    }
+    panics {
+        kind: Counter,
+        unit: "panics",
+        meaning: "internal errors (panics) that were caught",
+    }
+    table_full {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections admitted uncounted because the table had no slot for their source",
+    }
+    full_rejected {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections rejected because the table had no slot for their source",
+        note: "Only if on_full is reject.",
+    }
+    untracked {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections admitted uncounted because their file descriptor is not tracked",
+        note: "Only with the attachment interpose, which tracks the descriptors of TCP main \
+               below tcp_max_connections plus 65,536, whatever the limits of open files.",
+    }
+    untracked_rejected {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections rejected because their file descriptor is not tracked",
+        note: "Only with the attachment interpose, and if on_full is reject.",
+    }
+    bad_address {
+        kind: Counter,
+        unit: "calls",
+        meaning: "calls for a connection whose peer is neither IPv4 nor IPv6",
+        note: "Such a connection is admitted unchecked.",
+    }
+    stale_token {
+        kind: Counter,
+        unit: "releases",
+        meaning: "releases of a connection that was not counted",
+    }
+    descriptor_reused {
+        kind: Counter,
+        unit: "descriptors",
+        meaning: "file descriptors that accept() returned while the module still counted them",
+        note: "Only with the attachment interpose, which then releases the old connection.",
+    }
+    capacity {
+        kind: Fixed,
+        unit: "connections",
+        meaning: "connections that the table is sized for",
+        note: "The core parameter tcp_max_connections.",
+    }
+    slots {
+        kind: Fixed,
+        unit: "slots",
+        meaning: "slots for sources in the table",
+    }
+    memory {
+        kind: Fixed,
+        unit: "bytes",
+        meaning: "bytes of shared memory mapped for sources; rules take 6 MB more",
+    }
+    limit {
+        kind: Setting,
+        unit: "connections",
+        meaning: "connections that a source without a rule may have; 0: no limit",
+        in_stats: false,
+    }
+    mode {
+        kind: Setting,
+        unit: "",
+        meaning: "the mode; 0: enforce, 1: monitor, 2: off",
+        in_stats: false,
+    }
+    on_full {
+        kind: Fixed,
+        unit: "",
+        meaning: "what happens to a connection that cannot be counted; 0: admit, 1: reject",
+        in_stats: false,
+    }
+    ipv4_prefix {
+        kind: Fixed,
+        unit: "bits",
+        meaning: "leading bits of an IPv4 address that identify a source",
+    }
+    ipv6_prefix {
+        kind: Fixed,
+        unit: "bits",
+        meaning: "leading bits of an IPv6 address that identify a source",
+    }
+    rules {
+        kind: Setting,
+        unit: "rules",
+        meaning: "active rules",
+    }
+    reloads {
+        kind: Counter,
+        unit: "reloads",
+        meaning: "reloads that published rules",
+        note: "tcp_conn_limit.reset_stats does not reset it.",
+    }
+    log_suppressed {
+        kind: Counter,
+        unit: "rejections",
+        meaning: "rejections logged only in a summary line",
+    }
+}
