@@ -222,6 +222,10 @@ check-dependencies:
 vendor-check:
 	@$(scripts)/vendor-check.sh
 
+# What `build.rs` writes.
+generated := src/host.rs include/tcp_conn_limit.h kamailio-glue/monitoring/metrics.md \
+    kamailio-glue/tcp_conn_limit/doc/tcp_conn_limit_counters.xml
+
 .PHONY: generate
 generate:
 	@$(scripts)/deps.sh build check
@@ -232,9 +236,9 @@ check-generated:
 	@$(scripts)/deps.sh build check
 	dir=$$(mktemp -d)
 	trap 'rm -rf "$$dir"' EXIT
-	mkdir "$$dir/src" "$$dir/include"
+	for file in $(generated); do mkdir -p "$$dir/$$(dirname "$$file")"; done
 	TCL_GENERATE_DIR=$$dir cargo check --quiet --features generate
-	for file in src/host.rs include/tcp_conn_limit.h; do
+	for file in $(generated); do
 	    diff -u "$$file" "$$dir/$$file" || { echo "$$file: run 'make generate'" >&2; exit 1; }
 	done
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Sets the linker's options. With the feature `generate`, also writes `src/host.rs`
-//! from `include/tcl_host.h` (bindgen) and `include/tcp_conn_limit.h` from `src/`
-//! (cbindgen), below the directory in `TCL_GENERATE_DIR`, by default the crate's. Both
-//! results are committed, so that building the library needs neither libclang nor these
-//! crates; `make check-generated` checks that they are up to date.
+//! from `include/tcl_host.h` (bindgen), `include/tcp_conn_limit.h` from `src/`
+//! (cbindgen), and the lists of counters in the documentation from
+//! `src/observe/counters/descriptions.rs`, below the directory in `TCL_GENERATE_DIR`, by
+//! default the crate's. All results are committed, so that building the library needs
+//! neither libclang nor these crates; `make check-generated` checks that they are up to
+//! date.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -18,19 +20,32 @@ fn main() {
 }
 
 #[cfg(feature = "generate")]
+#[path = "src/observe/counters/descriptions.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod descriptions;
+
+#[cfg(feature = "generate")]
 mod generate {
     use std::path::{Path, PathBuf};
 
+    use crate::descriptions::{COUNTERS, Description, Kind};
+
+    const METRICS: &str = "kamailio-glue/monitoring/metrics.md";
+    const DOCBOOK: &str = "kamailio-glue/tcp_conn_limit/doc/tcp_conn_limit_counters.xml";
     const NOTICE: &str = "Generated from SOURCE by `make generate`; do not edit.";
 
     pub(crate) fn all() {
         println!("cargo::rerun-if-changed=include/tcl_host.h");
         println!("cargo::rerun-if-changed=src");
+        println!("cargo::rerun-if-changed={METRICS}");
+        println!("cargo::rerun-if-changed={DOCBOOK}");
         println!("cargo::rerun-if-env-changed=TCL_GENERATE_DIR");
         let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
         let out = std::env::var_os("TCL_GENERATE_DIR").map_or_else(|| root.clone(), PathBuf::from);
         host(&root, &out);
         header(&root, &out);
+        list_counters(&root, &out, METRICS, METRICS_HEAD, metrics_row);
+        list_counters(&root, &out, DOCBOOK, "", docbook_entry);
     }
 
     /// Generates `src/host.rs` from C.
@@ -116,5 +131,78 @@ mod generate {
             .generate()
             .expect("cbindgen reads src/ffi")
             .write_to_file(out.join("include/tcp_conn_limit.h"));
+    }
+
+    const METRICS_HEAD: &str = "| metric | kind | unit | help |\n|---|---|---|---|\n";
+
+    /// Copies a file of the documentation, with `head` and an entry for each counter
+    /// between its two markers.
+    fn list_counters(
+        root: &Path,
+        out: &Path,
+        file: &str,
+        head: &str,
+        entry: fn(&Description) -> String,
+    ) {
+        let list: String = COUNTERS.iter().map(entry).collect();
+        const SOURCE: &str = "src/observe/counters/descriptions.rs";
+        let begin = format!("<!-- {} -->\n", NOTICE.replace("SOURCE", SOURCE));
+        const END: &str = "<!-- End of the generated part. -->";
+        let text = std::fs::read_to_string(root.join(file)).expect(file);
+        let parts = text.split_once(&begin).and_then(|(before, rest)| {
+            let (_, after) = rest.split_once(END)?;
+            Some((before, after))
+        });
+        let (before, after) = parts.unwrap_or_else(|| panic!("{file} has no {begin:?}, {END:?}"));
+        let text = format!("{before}{begin}{head}{list}{END}{after}");
+        std::fs::write(out.join(file), text).expect(file);
+    }
+
+    fn kind(counter: &Description) -> &'static str {
+        match counter.kind {
+            Kind::Counter => "counter",
+            Kind::Sampled => "gauge, sampled",
+            Kind::Setting => "gauge, setting",
+            Kind::Fixed => "gauge, fixed",
+        }
+    }
+
+    fn capitalized(phrase: &str) -> String {
+        let (first, rest) = phrase.split_at(1);
+        first.to_uppercase() + rest
+    }
+
+    /// The meaning and the note as sentences.
+    fn sentences(counter: &Description) -> String {
+        let sentences = format!("{}. {}", capitalized(counter.meaning), counter.note);
+        sentences.trim_end().to_owned()
+    }
+
+    /// The row of a counter in the table of metrics.
+    fn metrics_row(counter: &Description) -> String {
+        let name = counter.name.to_str().expect("ASCII");
+        format!(
+            "| `kamailio_tcp_conn_limit_{name}` | {} | {} | {} |\n",
+            kind(counter),
+            counter.unit,
+            sentences(counter)
+        )
+    }
+
+    /// The entry of a counter in the DocBook list.
+    fn docbook_entry(counter: &Description) -> String {
+        let name = counter.name.to_str().expect("ASCII");
+        let unit = match counter.unit {
+            "" => String::new(),
+            unit => format!("; unit: {unit}"),
+        };
+        let text = sentences(counter)
+            .replace('&', "&amp;")
+            .replace('<', "&lt;");
+        format!(
+            "\t\t<varlistentry id=\"tcp_conn_limit.c.{name}\"><term>{name}</term>\n\
+             \t\t\t<listitem><para>{text} {}{unit}.</para></listitem></varlistentry>\n",
+            capitalized(kind(counter))
+        )
     }
 }
