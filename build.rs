@@ -115,7 +115,7 @@ mod generate {
             ..Default::default()
         };
         const SOURCES: [&str; 6] = [
-            "ffi.rs",
+            "ffi/codes.rs",
             "ffi/control.rs",
             "ffi/accept.rs",
             "ffi/interpose.rs",

@@ -5,8 +5,10 @@
 use core::ffi::c_int;
 use core::fmt::Write as _;
 
+use super::codes::{TCL_EINIT, TCL_ESTALE, TCL_OK};
+use super::global::{Global, WORKER, guard, worker};
+use super::line::Line;
 use super::memory::{bytes, read_sockaddr};
-use super::{Global, Line, TCL_EINIT, TCL_ESTALE, TCL_OK, WORKER, guard, worker};
 use crate::host::TCL_LOG_WARN;
 use crate::limiter::{Fault, Token};
 use crate::shared::sync::Ordering;

@@ -3,8 +3,9 @@
 
 use core::ffi::c_char;
 
+use super::codes::{TCL_EARG, TCL_EINIT, TCL_EROOM, TCL_OK, TCL_SOURCE_TEXT};
+use super::global::guard;
 use super::memory::{bytes, put};
-use super::{TCL_EARG, TCL_EINIT, TCL_EROOM, TCL_OK, TCL_SOURCE_TEXT, guard};
 use crate::observe::audit::{Audit, NoRoom};
 use crate::source::Source;
 

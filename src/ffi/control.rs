@@ -14,11 +14,12 @@ use std::sync::{Mutex, PoisonError};
 
 use once_cell::sync::Lazy;
 
-use super::memory::{put, text, write_text};
-use super::{
-    DEFAULT, GLOBAL, Global, Line, TCL_EALREADY, TCL_EARG, TCL_EINIT, TCL_ELOCKED, TCL_EMEM,
-    TCL_EPANIC, TCL_ERULES, TCL_OK, guard, report_panic,
+use super::codes::{
+    TCL_EALREADY, TCL_EARG, TCL_EINIT, TCL_ELOCKED, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK,
 };
+use super::global::{DEFAULT, GLOBAL, Global, guard, report_panic};
+use super::line::Line;
+use super::memory::{put, text, write_text};
 use crate::host::{TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
 use crate::interpose;
 use crate::limiter::Limiter;

@@ -3,8 +3,10 @@
 
 use core::ffi::{c_char, c_int};
 
+use super::accept::tcl_closed;
+use super::codes::{TCL_EALREADY, TCL_EINIT, TCL_EINTERPOSE, TCL_EMEM, TCL_OK};
+use super::global::{guard, worker};
 use super::memory::write_text;
-use super::{TCL_EALREADY, TCL_EINIT, TCL_EINTERPOSE, TCL_EMEM, TCL_OK, guard, worker};
 use crate::interpose::{self, Counter, Occupied, Refused};
 use crate::limiter::Fault;
 
@@ -22,7 +24,7 @@ impl Counter for OfProcess {
 
     fn closed(&self, token: u64) {
         // A stale token is counted there; the caller cannot handle it any better.
-        super::tcl_closed(token);
+        tcl_closed(token);
     }
 
     fn note(&self, fault: Fault) {

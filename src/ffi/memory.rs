@@ -4,7 +4,7 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use super::accept::sockaddr_union;
-use super::{TCL_EARG, TCL_OK};
+use super::codes::{TCL_EARG, TCL_OK};
 
 /// # Safety
 ///

@@ -3,8 +3,9 @@
 
 use core::ffi::c_char;
 
+use super::codes::{TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_SOURCE_TEXT};
+use super::global::{DEFAULT, Global, guard};
 use super::memory::{bytes, put, text, write_text};
-use super::{DEFAULT, Global, TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_SOURCE_TEXT, guard};
 use crate::observe::counters::COUNTERS;
 use crate::observe::report::{By, SourceReport, seconds_since};
 use crate::policy::rules::{Prefix, prefix as parse_prefix};

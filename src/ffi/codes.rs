@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The codes that functions return, and the size of a text.
+
+/// Success.
+pub const TCL_OK: i32 = 0;
+/// An argument is null or out of range.
+pub const TCL_EARG: i32 = -1;
+/// This process already has a limiter.
+pub const TCL_EALREADY: i32 = -2;
+/// The system provides no memory, shared or private.
+pub const TCL_EMEM: i32 = -3;
+/// The function was called before `tcl_init()`, or it caught a panic, which the
+/// statistics count.
+pub const TCL_EINIT: i32 = -4;
+/// The token does not belong to a counted connection.
+pub const TCL_ESTALE: i32 = -5;
+/// `tcl_init()` caught a panic.
+pub const TCL_EPANIC: i32 = -6;
+/// Another process or thread is loading rules.
+pub const TCL_ELOCKED: i32 = -7;
+/// A rule or the rules file is invalid; the error text says where.
+pub const TCL_ERULES: i32 = -8;
+/// The functions of this executable cannot be replaced; the error text says why.
+pub const TCL_EINTERPOSE: i32 = -9;
+/// There are more connections than `tcl_audit_begin()` reserved memory for.
+pub const TCL_EROOM: i32 = -10;
+
+/// Size of a source as text, in bytes, including the NUL.
+pub const TCL_SOURCE_TEXT: usize = 52;

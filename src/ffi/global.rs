@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The state of the process: its limiter, the host's functions, its worker number. Stops
+//! panics.
+
+use core::ffi::c_char;
+use core::fmt::{self, Write as _};
+use core::panic::AssertUnwindSafe;
+use std::panic::{PanicHookInfo, catch_unwind};
+
+use once_cell::sync::OnceCell;
+
+use super::codes::TCL_SOURCE_TEXT;
+use super::line::Line;
+use crate::host::{TCL_LOG_ERROR, tcl_event};
+use crate::limiter::{Fault, Limiter, Worker};
+use crate::shared::sync::{AtomicBool, AtomicU32, Ordering};
+
+/// Shown in place of a prefix for the sources without a rule.
+pub(super) const DEFAULT: &str = "default";
+
+/// What `tcl_init` sets up.
+pub(super) struct Global {
+    pub(super) limiter: Limiter,
+    pub(super) log: unsafe extern "C" fn(i32, *const c_char),
+    pub(super) now: unsafe extern "C" fn() -> u32,
+    pub(super) rejected: unsafe extern "C" fn(*const tcl_event),
+}
+
+/// Set by `tcl_init`, before the server forks. Each forked process has its own copy, with
+/// the same functions and the same shared table.
+pub(super) static GLOBAL: OnceCell<Global> = OnceCell::new();
+
+/// The worker number of this process. Private memory: each forked process has its own
+/// copy.
+pub(super) static WORKER: AtomicU32 = AtomicU32::new(0);
+
+impl Global {
+    pub(super) fn now(&self) -> u32 {
+        // SAFETY: callable until the process ends, as the caller of `tcl_init` promised.
+        unsafe { (self.now)() }
+    }
+
+    pub(super) fn log(&self, level: u32, line: &Line) {
+        // SAFETY: callable until the process ends, as the caller of `tcl_init` promised;
+        // a `Line` ends with a NUL.
+        unsafe { (self.log)(level as i32, line.bytes().as_ptr().cast()) };
+    }
+
+    /// A source or prefix as text with its NUL, truncated if it is too long.
+    pub(super) fn text(&self, text: impl fmt::Display) -> [c_char; TCL_SOURCE_TEXT] {
+        let mut line = Line::default();
+        // A text that is too long is truncated.
+        let _ = write!(line, "{text}");
+        let mut text = [0; TCL_SOURCE_TEXT];
+        for (to, from) in text[..TCL_SOURCE_TEXT - 1].iter_mut().zip(*line.bytes()) {
+            *to = from as c_char;
+        }
+        text
+    }
+}
+
+#[inline]
+pub(super) fn worker() -> Worker {
+    // Relaxed: no other memory depends on it.
+    Worker::new(WORKER.load(Ordering::Relaxed))
+}
+
+/// Runs `work` on the limiter. Returns `fallback` before `tcl_init` and after a panic,
+/// which is counted.
+#[inline]
+pub(super) fn guard<T>(fallback: T, work: impl FnOnce(&'static Global) -> T) -> T {
+    let Some(global) = GLOBAL.get() else {
+        return fallback;
+    };
+    guard_in(&global.limiter, fallback, || work(global))
+}
+
+#[inline]
+fn guard_in<T>(limiter: &Limiter, fallback: T, work: impl FnOnce() -> T) -> T {
+    // Unwind-safe: the table consists of atomics, and an operation that stops anywhere
+    // leaves it usable; see `crate::table` on killed processes.
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(value) => value,
+        Err(payload) => {
+            // Dropping the payload may itself panic.
+            if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                core::mem::forget(another);
+            }
+            limiter.note(worker(), Fault::Panic);
+            fallback
+        }
+    }
+}
+
+/// The panic hook. It writes the first panic to the host's log and nothing to stderr.
+pub(super) fn report_panic(info: &PanicHookInfo<'_>) {
+    static REPORTED: AtomicBool = AtomicBool::new(false);
+    // Relaxed: only which call is the first matters.
+    if REPORTED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    if let Some(global) = GLOBAL.get() {
+        let mut line = Line::default();
+        // A text that is too long is truncated.
+        let _ = write!(
+            line,
+            "internal error; connections that hit it are admitted unchecked: {info}"
+        );
+        line.join();
+        global.log(TCL_LOG_ERROR, &line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::panic_any;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::source::PrefixLengths;
+
+    #[test]
+    fn panic_returns_the_fallback_and_is_counted() {
+        let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
+        let answer = guard_in(&limiter, 0, || -> i32 { panic!("on purpose") });
+        assert_eq!(answer, 0);
+        assert_eq!(limiter.totals().panics, 1);
+    }
+
+    #[test]
+    fn panic_payload_is_dropped() {
+        let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
+        let kept = Arc::new(());
+        let carried = Arc::clone(&kept);
+        guard_in(&limiter, (), || panic_any(carried));
+        assert_eq!(Arc::strong_count(&kept), 1);
+    }
+
+    #[test]
+    fn panic_while_dropping_the_payload_is_caught() {
+        struct Another;
+        impl Drop for Another {
+            fn drop(&mut self) {
+                panic!("on purpose, and once more");
+            }
+        }
+        let limiter = Limiter::new(10, 1, PrefixLengths::DEFAULT).unwrap();
+        let answer = guard_in(&limiter, 0, || -> i32 { panic_any(Another) });
+        assert_eq!(answer, 0);
+        assert_eq!(limiter.totals().panics, 1);
+    }
+}
