@@ -8,8 +8,9 @@ use core::fmt::Write as _;
 use super::codes::{TCL_EINIT, TCL_ESTALE, TCL_OK};
 use super::global::{Global, WORKER, guard, worker};
 use super::line::Line;
-use super::memory::{bytes, read_sockaddr};
+use super::memory::bytes;
 use crate::host::TCL_LOG_WARN;
+use crate::interpose::sockaddr;
 use crate::limiter::{Fault, Token};
 use crate::shared::sync::Ordering;
 use crate::source::Source;
@@ -120,10 +121,10 @@ pub unsafe extern "C" fn tcp_connection_limit_srcip(
     limit: c_int,
 ) -> c_int {
     guard(0, |global| {
-        let mut octets = [0; 16];
+        let mut buffer = [0; 16];
         // SAFETY: null, or of the size that its family implies, as the caller promises.
-        let length = unsafe { read_sockaddr(address, &mut octets) };
-        let Some(source) = global.source_of(&octets[..length]) else {
+        let octets = unsafe { sockaddr::octets(address.cast(), &mut buffer) };
+        let Some(source) = global.source_of(octets) else {
             return 0;
         };
         match global.limiter.check_against(source, limit) {

@@ -118,16 +118,14 @@ pub extern "C" fn tcl_interpose_detach() -> i32 {
 ///
 /// `error` is null or has room for `error_size` bytes.
 unsafe fn answer(outcome: Result<(), Refused>, error: *mut c_char, error_size: usize) -> i32 {
-    let (code, sentence) = match outcome {
-        Ok(()) => return TCL_OK,
-        Err(Refused::Already) => (
-            TCL_EALREADY,
-            "the functions are already replaced".to_owned(),
-        ),
-        Err(Refused::NoMemory(error)) => (TCL_EMEM, error.to_string()),
-        Err(Refused::Because(sentence)) => (TCL_EINTERPOSE, sentence),
+    let Err(refused) = outcome else {
+        return TCL_OK;
     };
     // SAFETY: null or `error_size` bytes, as the caller promises.
-    unsafe { write_text(error, error_size, &sentence) };
-    code
+    unsafe { write_text(error, error_size, &refused.to_string()) };
+    match refused {
+        Refused::Already => TCL_EALREADY,
+        Refused::NoMemory(_) => TCL_EMEM,
+        _ => TCL_EINTERPOSE,
+    }
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Reads and writes through pointers from C.
 
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{CStr, c_char};
 
-use super::accept::sockaddr_union;
 use super::codes::{TCL_EARG, TCL_OK};
 
 /// # Safety
@@ -17,36 +16,6 @@ pub(super) unsafe fn bytes<'a>(address: *const u8, length: u32) -> &'a [u8] {
     }
     // SAFETY: not null, so `length` bytes that live long enough, as the caller promises.
     unsafe { core::slice::from_raw_parts(address, length as usize) }
-}
-
-/// Copies the octets of an IPv4 or IPv6 socket address. Returns how many there are; 0
-/// for another family.
-///
-/// # Safety
-///
-/// `address` is null or points to a socket address of the size that its family implies.
-pub(super) unsafe fn read_sockaddr(address: *const sockaddr_union, octets: &mut [u8; 16]) -> usize {
-    if address.is_null() {
-        return 0;
-    }
-    // SAFETY: every socket address begins with its family. It is read unaligned and
-    // without a reference to the union, which may be larger than the address.
-    let family = unsafe { address.cast::<libc::sa_family_t>().read_unaligned() };
-    match c_int::from(family) {
-        libc::AF_INET => {
-            // SAFETY: a sockaddr_in, by its family.
-            let sin = unsafe { address.cast::<libc::sockaddr_in>().read_unaligned() };
-            octets[..4].copy_from_slice(&sin.sin_addr.s_addr.to_ne_bytes());
-            4
-        }
-        libc::AF_INET6 => {
-            // SAFETY: a sockaddr_in6, by its family.
-            let sin6 = unsafe { address.cast::<libc::sockaddr_in6>().read_unaligned() };
-            *octets = sin6.sin6_addr.s6_addr;
-            16
-        }
-        _ => 0,
-    }
 }
 
 /// # Safety

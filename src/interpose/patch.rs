@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Changes what lies in the GOT entries, and takes it back.
+//! Changes the addresses in the GOT entries, and restores them.
 //!
-//! A GOT entry that the dynamic linker made read-only can be written to only while its
-//! page is not; it is read-only again before anybody goes on. All GOT entries are changed
-//! or none is.
+//! A GOT entry that the dynamic linker made read-only can be written to only while its page
+//! is writable. The page is read-only again before the function returns. Either all GOT
+//! entries are changed or none.
 //!
-//! The pages are this process's own: what a process forked before has in its GOT entries
-//! stays, what it forks from now on has what is there now.
+//! The pages are private to this process: a process that was forked before keeps what it
+//! has in its GOT entries, and one that is forked from now on has the changed addresses.
 
 use core::ffi::c_void;
 use std::collections::BTreeSet;
 use std::io;
 
-use super::got::GotEntry;
+use super::got::{GotEntry, page_size};
+use super::refused::Refused;
 use crate::shared::sync::{AtomicUsize, Ordering};
 
-/// A GOT entry and the address that is to be in it.
+/// A GOT entry, its address before the change, and its address after it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change {
     entry: GotEntry,
@@ -26,8 +27,8 @@ pub(super) struct Change {
 impl Change {
     /// # Safety
     ///
-    /// `entry` is a GOT entry of the executable, and `to` the address of a function with
-    /// the signature of what is in it, there until the process ends.
+    /// `entry` is a GOT entry of the executable. `to` is the address of a function with the
+    /// signature of the function in the entry, and is valid until the process ends.
     pub(super) unsafe fn new(entry: GotEntry, to: usize) -> Change {
         // SAFETY: a GOT entry, as the caller promises.
         let from = unsafe { content(entry) };
@@ -35,25 +36,25 @@ impl Change {
     }
 
     fn word(&self) -> &AtomicUsize {
-        // SAFETY: an aligned word of the executable's data, as `new` was promised,
-        // which stays as long as the process. Whoever else uses it, the processor in
-        // a call and the dynamic linker, uses it as a whole.
+        // SAFETY: an aligned word of the executable's data, as the caller of `new`
+        // promised, which exists as long as the process. All other accesses, by the
+        // processor in a call and by the dynamic linker, are of the whole word.
         unsafe { AtomicUsize::from_ptr(self.entry.at as *mut usize) }
     }
 }
 
-/// The address that is in a GOT entry.
+/// The address in a GOT entry.
 ///
 /// # Safety
 ///
 /// `entry` is a GOT entry of the executable.
 pub(super) unsafe fn content(entry: GotEntry) -> usize {
-    // SAFETY: an aligned word of the executable's data, as the caller promises. Not
-    // an atomic: the page may be read-only.
+    // SAFETY: an aligned word of the executable's data, as the caller promises. Not an
+    // atomic: the page may be read-only.
     unsafe { (entry.at as *const usize).read_volatile() }
 }
 
-/// Slots that were changed.
+/// GOT entries that are changed.
 #[derive(Debug)]
 pub(super) struct Changed(Vec<Change>);
 
@@ -61,53 +62,54 @@ pub(super) struct Changed(Vec<Change>);
 ///
 /// # Errors
 ///
-/// A sentence that says what the system did not allow; every GOT entry is as it was.
-pub(super) fn change(changes: Vec<Change>) -> Result<Changed, String> {
+/// [`Refused`]; every GOT entry is as it was then.
+pub(super) fn change(changes: Vec<Change>) -> Result<Changed, Refused> {
     let sealed = while_writable(&changes, || {
         for change in &changes {
-            // publish: what the new function reads was written before
+            // Release: a thread that calls the new function through this entry sees what
+            // was written before, which the function reads.
             change.word().store(change.to, Ordering::Release);
         }
     })?;
     let changed = Changed(changes);
-    if let Err(sentence) = sealed {
+    if let Err(refused) = sealed {
         changed.undo()?;
-        return Err(sentence);
+        return Err(refused);
     }
     Ok(changed)
 }
 
 impl Changed {
-    /// Puts back what was in the GOT entries. One that somebody else has changed since is
-    /// theirs, and stays.
+    /// Restores the GOT entries. An entry that another library has changed since is left
+    /// alone.
     ///
     /// # Errors
     ///
-    /// A sentence that says which are not as they were.
-    pub(super) fn undo(&self) -> Result<(), String> {
+    /// [`Refused`]; some entries are not as they were then.
+    pub(super) fn undo(&self) -> Result<(), Refused> {
         let mut theirs = 0;
         let sealed = while_writable(&self.0, || {
             for change in &self.0 {
                 let (from, to) = (change.from, change.to);
                 let word = change.word();
+                // Relaxed: the function that is restored reads nothing of ours.
                 let answer = word.compare_exchange(to, from, Ordering::Relaxed, Ordering::Relaxed);
                 theirs += usize::from(answer.is_err_and(|now| now != from));
             }
         })?;
         sealed?;
         if theirs > 0 {
-            return Err(format!(
-                "another library has since changed {theirs} of the executable's GOT entries"
-            ));
+            return Err(Refused::ChangedSince(theirs));
         }
         Ok(())
     }
 }
 
-/// Runs `work` while all GOT entries can be written to. The outer error: it did not run,
-/// and nothing has changed; the inner one: a page could not be made read-only again.
-fn while_writable(changes: &[Change], work: impl FnOnce()) -> Result<Result<(), String>, String> {
-    let page = page_size();
+/// Runs `work` while all GOT entries are writable. The outer error means that it did not
+/// run and nothing has changed; the inner one that a page could not be made read-only
+/// again.
+fn while_writable(changes: &[Change], work: impl FnOnce()) -> Result<Result<(), Refused>, Refused> {
+    let page = page_size()?;
     let pages: BTreeSet<usize> = changes
         .iter()
         .filter(|change| change.entry.read_only)
@@ -117,11 +119,9 @@ fn while_writable(changes: &[Change], work: impl FnOnce()) -> Result<Result<(), 
     for at in pages {
         if let Err(error) = protect(at, page, libc::PROT_READ | libc::PROT_WRITE) {
             for at in opened {
-                protect(at, page, libc::PROT_READ).map_err(sealing)?;
+                protect(at, page, libc::PROT_READ).map_err(Refused::Seal)?;
             }
-            return Err(format!(
-                "cannot make a page of the executable's GOT entries writable: {error}"
-            ));
+            return Err(Refused::Unseal(error));
         }
         opened.push(at);
     }
@@ -129,26 +129,17 @@ fn while_writable(changes: &[Change], work: impl FnOnce()) -> Result<Result<(), 
     let mut answer = Ok(());
     for at in opened {
         if let Err(error) = protect(at, page, libc::PROT_READ) {
-            answer = Err(sealing(error));
+            answer = Err(Refused::Seal(error));
         }
     }
     Ok(answer)
 }
 
-fn sealing(error: io::Error) -> String {
-    format!("cannot make a page of the executable's GOT entries read-only again: {error}")
-}
-
 fn protect(page: usize, size: usize, protection: i32) -> io::Result<()> {
-    // SAFETY: a page of the executable's data that the dynamic linker made
-    // read-only: nobody writes to it, and nobody takes what cannot be read there.
+    // SAFETY: a page of the executable's data that the dynamic linker made read-only. The
+    // page stays readable, and no code writes to it while it is read-only.
     match unsafe { libc::mprotect(page as *mut c_void, size, protection) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-fn page_size() -> usize {
-    // SAFETY: reads a constant of the system.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
 }
