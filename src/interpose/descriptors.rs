@@ -1,30 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Which descriptor stands for which counted connection.
+//! The tokens of the counted connections, by file descriptor.
 //!
-//! The hooks of a patched core keep the token in the connection. A stock core gives
-//! us no place in it, but each connection has a descriptor in the process that
-//! accepts, and while it is open no other has that number.
+//! A patched core keeps the token in its connection. A stock core has no room for it
+//! there, but each connection has a descriptor in the process that accepts, and while it
+//! is open no other connection has that number.
 //!
-//! # How many
+//! # The size of the table
 //!
-//! The system gives a new connection the lowest number that is free, so a descriptor
-//! is below the number of open files. The host bounds its connections by
-//! `max_connections` for as long as it runs, and [`OTHER_FILES`] is far more than it
-//! has open besides. The limits of open files have no part in this: both the soft and
-//! the hard one can be raised while the server runs.
+//! The system gives a new connection the lowest free number, so a descriptor is below the
+//! number of open files. The host has at most `max_connections` connections as long as it
+//! runs, and far fewer than [`OTHER_FILES`] other files. The limits of open files do not
+//! matter: both the soft and the hard one can be raised while the server runs.
 //!
-//! The table is mapped in full before the server forks, since accepting a connection
-//! must not allocate, and a page takes memory only when a descriptor in it is used:
-//! 4 KB for each 512 connections that are open at a time.
+//! The whole table is mapped before the server forks, since accepting a connection must
+//! not allocate. A page takes memory only once a descriptor in it is used: 4 KB for each
+//! 512 connections that are open at a time.
 //!
-//! A descriptor beyond the table is not tracked. Its connection cannot be counted, and
-//! the policy for a full table applies to it.
+//! A descriptor beyond the table is not tracked. Its connection cannot be counted, and the
+//! policy for a full table applies to it.
 //!
-//! # Whose memory
+//! # Shared memory
 //!
-//! The numbers mean nothing outside the process that accepts, but a host knows them in
-//! all its processes. So the table is in shared memory, where the audit finds out
-//! whether a connection of the host is counted. One process at a time owns it.
+//! A descriptor has a meaning only in the process that accepts, but all processes of the
+//! host can see its number. So the table is in shared memory, where the audit looks up
+//! whether a connection of the host is counted. One process at a time owns the table.
 
 #![forbid(unsafe_code)]
 
@@ -34,52 +33,52 @@ use crate::limiter::Fault;
 use crate::shared::region::{RegionError, SharedWords};
 use crate::shared::sync::{AtomicU64, Ordering};
 
-/// The limiter, as the hooks of a patched core would call it.
+/// The limiter, called as the hooks of a patched core call it.
 pub(crate) trait Counter: Sync {
-    /// Whether the connection of this address, of 4 or 16 octets, is rejected. It can
-    /// be counted only if it is `tracked`.
+    /// Whether a connection of this address, of 4 or 16 octets, is rejected. It can be
+    /// counted only if it is `tracked`.
     fn rejects(&self, address: &[u8], tracked: bool) -> bool;
-    /// Counts it. The token is 0 if it is not counted.
+    /// Counts a connection. Returns its token, or 0 if it is not counted.
     fn opened(&self, address: &[u8]) -> u64;
-    /// Takes it off.
+    /// Releases a connection.
     fn closed(&self, token: u64);
-    /// Counts what went wrong.
+    /// Counts a fault.
     fn note(&self, fault: Fault);
 }
 
-/// What becomes of an accepted connection.
+/// Whether an accepted connection may stay open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Admitted,
     Rejected,
 }
 
-/// Open files of the accepting process that are not connections: listening sockets, a
-/// channel for each worker, whatever modules opened before the fork.
+/// Upper bound of the accepting process's open files that are not connections: listening
+/// sockets, a channel for each worker, files that modules opened before the fork.
 const OTHER_FILES: usize = 1 << 16;
 
-/// A token for each descriptor, 0 if no connection with it is counted; before them,
-/// the process that owns the table, 0 if none.
+/// First the id of the process that owns the table, or 0 if no process does. Then a token
+/// for each descriptor, or 0 if its connection is not counted.
 pub(crate) struct Descriptors(SharedWords);
 
 impl Descriptors {
-    /// How many descriptors are tracked, from 0 on, for a host that has at most so
-    /// many connections.
+    /// Number of descriptors to track, from 0 on, for a host that has at most
+    /// `connections` connections.
     pub(crate) const fn needed(connections: u32) -> usize {
         (connections as usize).saturating_add(OTHER_FILES)
     }
 
-    /// For descriptors below `count`. All processes that are forked from now on share
-    /// them.
+    /// A table for descriptors below `count`, which this process shares with all processes
+    /// that it forks from now on.
     ///
     /// # Errors
     ///
-    /// If the system gives no memory.
+    /// If the system provides no memory.
     pub(crate) fn new(count: usize) -> Result<Descriptors, RegionError> {
         SharedWords::create(count.saturating_add(1)).map(Descriptors)
     }
 
-    /// Makes `process` the owner, unless another process is.
+    /// Makes `process` the owner, unless another process is the owner.
     pub(crate) fn claim(&self, process: u64) -> bool {
         let Some(owner) = self.0.words().first() else {
             return false;
@@ -92,14 +91,14 @@ impl Descriptors {
         }
     }
 
-    /// Takes all tokens out of the table, which from now on has no owner. To be called
-    /// by the owner.
+    /// Takes all tokens out of the table, which then has no owner. Must be called by the
+    /// owner.
     pub(crate) fn release(&self, mut closed: impl FnMut(u64)) {
         let Some((owner, tokens)) = self.0.words().split_first() else {
             return;
         };
         for token in tokens {
-            // Relaxed: nobody but the owner changes a token.
+            // Relaxed: only the owner changes a token.
             match token.swap(0, Ordering::Relaxed) {
                 0 => {}
                 token => closed(token),
@@ -109,16 +108,17 @@ impl Descriptors {
         owner.store(0, Ordering::Release);
     }
 
-    /// The system has given `descriptor` to a new connection, of an address of 4 or
-    /// 16 octets, or of none that can be counted. If it is rejected, the caller
-    /// closes it.
+    /// Checks and counts a new connection, to which the system has given `descriptor`. Its
+    /// address has 4 or 16 octets, or none if it cannot be counted. If the connection is
+    /// rejected, the caller must close it.
     pub(crate) fn accepted(
         &self,
         counter: &dyn Counter,
         descriptor: c_int,
         address: &[u8],
     ) -> Verdict {
-        // first, for a connection that is gone must not keep this one out
+        // This comes first, because a connection that is gone must not cause the new one to
+        // be rejected.
         let forgotten = self.take(descriptor);
         if forgotten != 0 {
             counter.note(Fault::DescriptorReused);
@@ -132,25 +132,25 @@ impl Descriptors {
             return Verdict::Rejected;
         }
         match token {
-            // Relaxed: whoever closes a descriptor has got it from who accepted it,
-            // and so sees what was stored before that
+            // Relaxed: a thread that closes a descriptor got it from the thread that
+            // accepted it, and so sees what that thread stored before.
             Some(token) => token.store(counter.opened(address), Ordering::Relaxed),
             None => counter.note(Fault::Untracked),
         }
         Verdict::Admitted
     }
 
-    /// Whether the connection with this descriptor in the owner is counted.
+    /// Whether the connection with this descriptor in the owning process is counted.
     pub(crate) fn is_counted(&self, descriptor: c_int) -> bool {
-        // Relaxed: who asks has found the connection in the host, under a lock that
-        // the owner took after it stored the token.
+        // Relaxed: the caller has found the connection in the host, under a lock that the
+        // owner took after it stored the token.
         self.token_of(descriptor)
             .is_some_and(|token| token.load(Ordering::Relaxed) != 0)
     }
 
-    /// The token of a descriptor, which from now on has none.
+    /// Takes the token of a descriptor out of the table; 0 if it has none.
     pub(crate) fn take(&self, descriptor: c_int) -> u64 {
-        // Relaxed: as in `accepted`
+        // Relaxed: as in `accepted`.
         self.token_of(descriptor)
             .map_or(0, |token| token.swap(0, Ordering::Relaxed))
     }
@@ -236,21 +236,21 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_comes_back_heals_itself() {
+    fn reused_descriptor_releases_its_old_connection() {
         let (limiter, descriptors) = (limiter(1), Descriptors::new(10).unwrap());
         descriptors.accepted(&limiter, 3, A);
-        // closed by a way that was not seen: the next one is not kept out
+        // Its close was not seen. The next connection is admitted nevertheless.
         assert_eq!(descriptors.accepted(&limiter, 3, A), Verdict::Admitted);
         assert_eq!(connections(&limiter, A), 1);
         assert_eq!(limiter.totals().descriptor_reused, 1);
-        // for somebody else
+        // The next connection is of another source.
         assert_eq!(descriptors.accepted(&limiter, 3, B), Verdict::Admitted);
         assert_eq!(connections(&limiter, A), 0);
         assert_eq!(connections(&limiter, B), 1);
-        // for what is not counted
+        // The next connection is not counted.
         assert_eq!(descriptors.accepted(&limiter, 3, &[]), Verdict::Admitted);
         assert_eq!(connections(&limiter, B), 0);
-        // for one that is rejected
+        // The next connection is rejected.
         descriptors.accepted(&limiter, 4, A);
         descriptors.accepted(&limiter, 5, B);
         assert_eq!(descriptors.accepted(&limiter, 5, A), Verdict::Rejected);
@@ -345,20 +345,21 @@ mod tests {
     }
 
     #[test]
-    fn more_than_there_is_memory_for() {
+    fn too_many_descriptors_are_an_error() {
         assert!(Descriptors::new(usize::MAX).is_err());
     }
 
     proptest! {
-        /// Against a map, with descriptors given out as the system does: the lowest
-        /// that is free. Some are closed unseen.
+        /// Compares the table with a map. Each connection gets the lowest free descriptor,
+        /// as from the system. Some closes are not seen.
         #[test]
         fn counts_follow_the_descriptors(
             steps in prop::collection::vec((0u8..4, 0u8..3, 0usize..20), 1..300),
         ) {
             let (limiter, descriptors) = (limiter(5), Descriptors::new(64).unwrap());
             let mut open: HashMap<c_int, u8> = HashMap::new();
-            // what was closed unseen is counted until its number comes back
+            // A connection whose close was not seen is counted until its descriptor is
+            // reused.
             let mut counted: HashMap<c_int, u8> = HashMap::new();
             let mut reused = 0;
             for (what, host, which) in steps {
