@@ -34,6 +34,7 @@ use object::elf::{
 use object::{NativeEndian, pod};
 
 use super::refused::Refused;
+use crate::shared::region::page_size;
 
 type Header = ProgramHeader64<NativeEndian>;
 
@@ -132,7 +133,8 @@ impl<'a> Image<'a> {
         // SAFETY: `count` headers, which are never changed; the executable stays mapped
         // until the process ends.
         let headers = unsafe { slice::from_raw_parts(headers, count) };
-        Ok(Image::new(bias, headers, page_size()? as u64, |header| {
+        let page = page_size().map_err(Refused::PageSize)?;
+        Ok(Image::new(bias, headers, page as u64, |header| {
             let at = bias.checked_add(header.p_vaddr.get(NATIVE))?;
             let length = header.p_filesz.get(NATIVE).min(header.p_memsz.get(NATIVE));
             if at == 0 {
@@ -253,18 +255,6 @@ impl<'a> Image<'a> {
 fn span(header: &Header) -> Range<u64> {
     let start = header.p_vaddr.get(NATIVE);
     start..start.saturating_add(header.p_memsz.get(NATIVE))
-}
-
-/// The system's page size in bytes.
-///
-/// # Errors
-///
-/// [`Refused::PageSize`].
-pub(super) fn page_size() -> Result<usize, Refused> {
-    // SAFETY: reads a constant of the system.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    let size = usize::try_from(size).ok().filter(|&size| size > 0);
-    size.ok_or(Refused::PageSize)
 }
 
 /// The tables to which the dynamic section points.

@@ -12,8 +12,9 @@ use core::ffi::c_void;
 use std::collections::BTreeSet;
 use std::io;
 
-use super::got::{GotEntry, page_size};
+use super::got::GotEntry;
 use super::refused::Refused;
+use crate::shared::region::page_size;
 use crate::shared::sync::{AtomicUsize, Ordering};
 
 /// A GOT entry, its address before the change, and its address after it.
@@ -109,7 +110,7 @@ impl Changed {
 /// run and nothing has changed; the inner one that a page could not be made read-only
 /// again.
 fn while_writable(changes: &[Change], work: impl FnOnce()) -> Result<Result<(), Refused>, Refused> {
-    let page = page_size()?;
+    let page = page_size().map_err(Refused::PageSize)?;
     let pages: BTreeSet<usize> = changes
         .iter()
         .filter(|change| change.entry.read_only)

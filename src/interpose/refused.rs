@@ -18,7 +18,7 @@ pub(crate) enum Refused {
     /// The relocations of this processor are not supported.
     Processor,
     /// The system does not report its page size.
-    PageSize,
+    PageSize(io::Error),
     /// The dynamic linker does not report where the executable is.
     NotReported,
     /// The executable is not dynamically linked.
@@ -67,7 +67,7 @@ impl fmt::Display for Refused {
             Refused::Already => write!(f, "the functions are already replaced"),
             Refused::NoMemory(error) => error.fmt(f),
             Refused::Processor => write!(f, "interposition supports only x86-64 and aarch64"),
-            Refused::PageSize => write!(f, "the system does not report its page size"),
+            Refused::PageSize(error) => error.fmt(f),
             Refused::NotReported => write!(
                 f,
                 "the dynamic linker does not report where the executable is mapped"

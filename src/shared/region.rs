@@ -21,6 +21,18 @@ const MAX_POPULATED: usize = 1 << 30;
 /// Bytes of the smallest page. Larger pages are touched more than once.
 const PAGE: usize = 4096;
 
+/// Bytes of a page on this system.
+///
+/// # Errors
+///
+/// If the system does not report its page size.
+pub(crate) fn page_size() -> io::Result<usize> {
+    // SAFETY: sysconf reads a constant of the system.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let size = usize::try_from(size).ok().filter(|&size| size > 0);
+    size.ok_or_else(|| io::Error::other("the system does not report its page size"))
+}
+
 impl Geometry {
     fn buckets_at(self) -> usize {
         size_of::<Header>().next_multiple_of(align_of::<Bucket>())
