@@ -230,6 +230,7 @@ generated := src/host.rs include/tcp_conn_limit.h kamailio-glue/monitoring/metri
 generate:
 	@$(scripts)/deps.sh build check
 	cargo check --quiet --features generate
+	$(scripts)/abi.sh add
 
 .PHONY: check-generated
 check-generated:
@@ -241,6 +242,7 @@ check-generated:
 	for file in $(generated); do
 	    diff -u "$$file" "$$dir/$$file" || { echo "$$file: run 'make generate'" >&2; exit 1; }
 	done
+	$(scripts)/abi.sh check
 
 .PHONY: readme check-readme
 readme check-readme:

@@ -7,13 +7,19 @@
 //! neither libclang nor these crates; `make check-generated` checks that they are up to
 //! date.
 
+// Only the number of the ABI is used here; the other constants are those of the library.
+#[allow(dead_code, unreachable_pub)]
+#[path = "src/ffi/codes.rs"]
+mod codes;
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // The name by which the module asks the dynamic linker for the library.
-    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libtcp_conn_limit.so");
+    // The file name by which the module asks the dynamic linker for the library.
+    let soname = format!("libtcp_conn_limit.so.{}", codes::TCL_ABI);
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,{soname}");
     // Hardening: relocations are resolved at load time and made read-only.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,relro,-z,now");
-    // Never unloaded: the host's calls may lead here (src/interpose.rs).
+    // Never unloaded, because the host's calls may lead here (src/interpose.rs).
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     #[cfg(feature = "generate")]
     generate::all();
@@ -114,8 +120,9 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 6] = [
+        const SOURCES: [&str; 7] = [
             "ffi/codes.rs",
+            "ffi/version.rs",
             "ffi/control.rs",
             "ffi/accept.rs",
             "ffi/interpose.rs",

@@ -38,6 +38,13 @@
 union sockaddr_union;
 
 /**
+ * The number of this C ABI. It is raised when a declaration in the headers changes, and
+ * the file name of the shared library ends with it. A host must not use a library whose
+ * `tcl_abi()` is another number.
+ */
+#define TCL_ABI 1
+
+/**
  * Success.
  */
 #define TCL_OK 0
@@ -376,7 +383,14 @@ struct tcl_difference {
 };
 
 /**
- * The version of the library. The host should compare it with `TCL_VERSION`.
+ * The C ABI of the library. Before any other call, the host must compare it with the
+ * `TCL_ABI` that it was compiled with.
+ */
+int32_t tcl_abi(void);
+
+/**
+ * The version of the library, for display. A library of another version than `TCL_VERSION`
+ * works with the host if its ABI is the same.
  */
 const char *tcl_version(void);
 

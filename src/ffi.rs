@@ -33,6 +33,7 @@ mod interpose;
 mod line;
 mod memory;
 mod reports;
+mod version;
 
 pub use accept::*;
 pub use audit::*;
@@ -40,3 +41,4 @@ pub use codes::*;
 pub use control::*;
 pub use interpose::*;
 pub use reports::*;
+pub use version::*;

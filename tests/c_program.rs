@@ -1,15 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Helpers of the tests that build programs in C and run them.
 
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The cdylib that cargo built for this test.
+use tcp_conn_limit::ffi::TCL_ABI;
+
+/// The cdylib that cargo built for this test. Next to it is a link with its soname, by
+/// which a program that is linked with it finds it.
 pub(crate) fn library() -> PathBuf {
+    const NAME: &str = "libtcp_conn_limit.so";
     let test = std::env::current_exe().unwrap();
-    let library = test.with_file_name("libtcp_conn_limit.so");
+    let library = test.with_file_name(NAME);
     assert!(library.exists(), "{} is missing", library.display());
-    library
+    let link = test.with_file_name(format!("{NAME}.{TCL_ABI}"));
+    match symlink(NAME, &link) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            panic!("{}: {error}", link.display())
+        }
+        _ => library,
+    }
 }
 
 /// The compiler with the flags that all programs need: those of a sanitizer if the

@@ -22,6 +22,12 @@ unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
 # shellcheck disable=SC2034 # for those who source this
 optimised=CC_OPT=-O2
 
+# Prints the file name of the library. It ends with the number of the C ABI.
+library_name() {
+    printf 'libtcp_conn_limit.so.%s\n' \
+        "$(sed -n 's/^#define TCL_ABI //p' "$root/include/tcp_conn_limit.h")"
+}
+
 say() {
     printf '%s\n' "$*" >&2
 }

@@ -10,7 +10,7 @@ command=$1
 tree=$(tree_path "$2")
 # The library comes first: a server that starts meanwhile must not find a module that
 # is newer than it.
-files=(libtcp_conn_limit.so tcp_conn_limit.so)
+files=("$(library_name)" tcp_conn_limit.so)
 
 configured_dir() {
     [ -f "$tree/src/config.mak" ] || fail "$tree is not configured: set MODULES_DIR, or run 'make cfg' in it"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Builds the module for the Kamailio source tree TREE: module.sh TREE [OUT]
-# The folder OUT gets tcp_conn_limit.so and libtcp_conn_limit.so.
+# The folder OUT gets tcp_conn_limit.so, the library, and a link to it for the linker.
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
@@ -34,7 +34,11 @@ cargo build --release --lib --target-dir "$root/target"
 mirror "$tree" "$out" "$glue/tcp_conn_limit"
 forget_objects_of_other_hooks
 ln -sfn "$root/include" "$out/include"
-put "$out" "$root/target/release/libtcp_conn_limit.so"
+library=$(library_name)
+# cargo names it without the ABI.
+ln -f "$root/target/release/libtcp_conn_limit.so" "$root/target/release/$library"
+put "$out" "$root/target/release/$library"
+ln -sfn "$library" "$out/libtcp_conn_limit.so"
 # FORTIFY_SOURCE needs an optimised build, so it is not in the module's Makefile.
 logged "$out/module.log" "building the module" \
     make -C "$mirrored" "$optimised -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2" TCL_LIBDIR=../../.. TCL_INCDIR=../../../include

@@ -19,7 +19,8 @@ name="kamailio-tcp-conn-limit-module"
 
 "$glue/scripts/module.sh" "$tree"
 built=$(user_module "$tree")
-files=("$built/tcp_conn_limit.so" "$built/libtcp_conn_limit.so" "$glue/tcp_conn_limit/README")
+library=$(library_name)
+files=("$built/tcp_conn_limit.so" "$built/$library" "$glue/tcp_conn_limit/README")
 
 package_version() {
     if [ -n "${KAMAILIO_VERSION-}" ]; then
@@ -65,7 +66,7 @@ mkdir -p "$out"
 case $command in
     module)
         install -m 644 "${files[@]}" "$out/"
-        say "copy tcp_conn_limit.so and libtcp_conn_limit.so from $out into the server's module folder"
+        say "copy tcp_conn_limit.so and $library from $out into the server's module folder"
         ;;
     deb)
         kamailio=$(package_version)

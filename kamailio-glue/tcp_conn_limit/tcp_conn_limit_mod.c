@@ -10,8 +10,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <string.h>
-
 #include "../../core/dprint.h"
 #include "../../core/globals.h"
 #include "../../core/kemi.h"
@@ -120,10 +118,11 @@ static int load_rules(void)
 
 static int mod_init(void)
 {
-	if(strcmp(tcl_version(), TCL_VERSION) != 0) {
-		LM_ERR("library version %s (libtcp_conn_limit.so) does not match module"
-			   " version %s (tcp_conn_limit.so): install both from one build\n",
-				tcl_version(), TCL_VERSION);
+	if(tcl_abi() != TCL_ABI) {
+		LM_ERR("library ABI %d (libtcp_conn_limit.so, version %s) does not"
+			   " match module ABI %d (tcp_conn_limit.so, version %s): install"
+			   " both from one build\n",
+				tcl_abi(), tcl_version(), TCL_ABI, TCL_VERSION);
 		return -1;
 	}
 	tcm_cfg_start.limit = tcm_params_limit();

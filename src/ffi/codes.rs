@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The codes that functions return, and the size of a text.
+//! The number of the C ABI, the codes that functions return, and the size of a text.
+//!
+//! `build.rs` also compiles this file, so it uses nothing from the crate.
+
+/// The number of this C ABI. It is raised when a declaration in the headers changes, and
+/// the file name of the shared library ends with it. A host must not use a library whose
+/// `tcl_abi()` is another number.
+pub const TCL_ABI: i32 = 1;
 
 /// Success.
 pub const TCL_OK: i32 = 0;

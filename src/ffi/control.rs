@@ -69,12 +69,6 @@ pub struct tcl_config {
     pub on_full: i32,
 }
 
-/// The version of the library. The host should compare it with `TCL_VERSION`.
-#[unsafe(no_mangle)]
-pub extern "C" fn tcl_version() -> *const c_char {
-    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
-}
-
 /// Creates the limiter of this process and of all processes that it forks from now on.
 ///
 /// If this fails, nothing is left behind, and a text that names the value or the reason

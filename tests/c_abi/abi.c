@@ -115,6 +115,7 @@ static void before_init(void)
 	int32_t limit, mode;
 	char error[100];
 
+	CHECK(tcl_abi() == TCL_ABI);
 	CHECK(strcmp(tcl_version(), TCL_VERSION) == 0);
 	tcl_set_worker(3);
 	CHECK(tcl_check(a, 4) == 0);

@@ -89,7 +89,9 @@ build_module() {
     mirror "$1" "$folder" "$glue/tcp_conn_limit"
     ln -sfn "$root/include" "$folder/include"
     cp -p --remove-destination \
-        "$root/target/sanitize/address/$target/debug/deps/libtcp_conn_limit.so" "$folder/"
+        "$root/target/sanitize/address/$target/debug/deps/libtcp_conn_limit.so" \
+        "$folder/$(library_name)"
+    ln -sfn "$(library_name)" "$folder/libtcp_conn_limit.so"
     # LD: the tree's configuration has no variable for the linker flags of one module.
     make -C "$mirrored" "CC_OPT=-O1 $c_flags" LD="gcc $c_flags" \
         TCL_LIBDIR=../../.. TCL_INCDIR=../../../include

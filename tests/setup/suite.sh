@@ -11,7 +11,10 @@ export LC_ALL=C.UTF-8
 unset LANGUAGE
 
 # shellcheck disable=SC2034 # for those who source this
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+{
+    root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+    library=libtcp_conn_limit.so.$(sed -n 's/^#define TCL_ABI //p' "$root/include/tcp_conn_limit.h")
+}
 
 : "${STOCK_KAMAILIO:?run make test}" "${HOOKED_KAMAILIO:?run make test}"
 

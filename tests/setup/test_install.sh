@@ -20,7 +20,7 @@ test_installed_module_finds_its_library() {
 
     modules=$(dirname "$(find dest -name tcp_conn_limit.so)")
     [ "$modules" = dest/usr/local/lib64/kamailio/modules ]
-    says "$PWD/$modules/libtcp_conn_limit.so" ldd "$modules/tcp_conn_limit.so"
+    says "$PWD/$modules/$library" ldd "$modules/tcp_conn_limit.so"
     loads "$HOOKED_KAMAILIO" "$PWD/$modules"
 
     project uninstall KAMAILIO_SRC="$hooked" DESTDIR="$PWD/dest"

@@ -64,6 +64,17 @@ module_paths() {
     has '\(RPATH\).*[[][$]ORIGIN[]]$' dynamic
 }
 
+# The module asks for the library by its soname.
+soname() {
+    readelf --wide --dynamic "$1" >dynamic
+    has "\\(SONAME\\).*[[]${library}[]]$" dynamic
+}
+
+asks_for_the_library() {
+    readelf --wide --dynamic "$1" >dynamic
+    has "\\(NEEDED\\).*[[]${library}[]]$" dynamic
+}
+
 library_paths() {
     readelf --wide --dynamic "$1" >dynamic
     has_not '\(RPATH\)' dynamic
@@ -80,7 +91,7 @@ test_module_exports_what_the_loader_needs() {
 }
 
 test_library_exports_its_c_abi() {
-    each libtcp_conn_limit.so library_symbols
+    each "$library" library_symbols
 }
 
 # Each function in the list is declared, so no function is exported by accident.
@@ -91,14 +102,19 @@ test_exported_functions_are_declared_in_the_header() {
     [ ! -s undeclared ] || { cat undeclared; return 1; }
 }
 
+test_soname_ends_with_the_abi() {
+    each "$library" soname
+    each tcp_conn_limit.so asks_for_the_library
+}
+
 test_both_are_hardened() {
     each tcp_conn_limit.so hardened
-    each libtcp_conn_limit.so hardened
+    each "$library" hardened
 }
 
 test_module_searches_libraries_only_in_its_own_folder() {
     each tcp_conn_limit.so module_paths
-    each libtcp_conn_limit.so library_paths
+    each "$library" library_paths
 }
 
 test_module_has_the_compilers_checks() {

@@ -42,7 +42,7 @@ package_for() {
 
 test_folder_has_what_the_server_needs() {
     project package-module KAMAILIO_SRC="$stock" PACKAGE_DIR="$PWD/out"
-    [ "$(cd out && echo *)" = "README libtcp_conn_limit.so tcp_conn_limit.so" ]
+    [ "$(cd out && echo *)" = "README $library tcp_conn_limit.so" ]
     loads "$STOCK_KAMAILIO" "$PWD/out"
 }
 

@@ -20,8 +20,12 @@ count=200000
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# The dynamic linker looks for the library by its soname.
+soname=$(readelf --dynamic --wide "$library/libtcp_conn_limit.so" |
+    sed -n 's/.*(SONAME).*\[\(.*\)\]$/\1/p')
+ln -s "$(realpath "$library")/libtcp_conn_limit.so" "$work/$soname"
 cc -std=c11 -O2 -Wall -Wextra -Werror -I "$root/include" "$here/hot.c" \
-    -L "$library" "-Wl,-rpath,$library" -ltcp_conn_limit -o "$work/hot"
+    -L "$library" "-Wl,-rpath,$work" -ltcp_conn_limit -o "$work/hot"
 
 # events OPERATION COUNT: prints the instructions and the first-level data misses
 # (reads and writes).

@@ -7,12 +7,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection, ObjectSymbol};
+use tcp_conn_limit::ffi::TCL_ABI;
 use tempfile::TempDir;
 
 use crate::harness::{Config, Servers};
 
 const MODULE: &str = "tcp_conn_limit.so";
-const LIBRARY: &str = "libtcp_conn_limit.so";
+
+/// The file name of its library.
+fn library() -> String {
+    format!("libtcp_conn_limit.so.{TCL_ABI}")
+}
 
 /// The directory of our module.
 fn module_dir() -> PathBuf {
@@ -25,7 +30,7 @@ fn module_dir() -> PathBuf {
 /// A directory with a copy of our module and its library.
 fn copy_of_module() -> TempDir {
     let copy = tempfile::tempdir().expect("a temporary directory");
-    for file in [MODULE, LIBRARY] {
+    for file in [MODULE, &library()] {
         fs::copy(module_dir().join(file), copy.path().join(file)).expect("a file can be copied");
     }
     copy
@@ -40,8 +45,10 @@ fn module_in(dir: &Path) -> String {
 fn core_with_another_hook_abi_is_refused() {
     let servers = Servers::from_env();
     let mut program = fs::read(&servers.hooked).expect("the server can be read");
-    let (offset, abi) = abi_in(&program);
-    program[offset..offset + 4].copy_from_slice(&(abi + 6).to_ne_bytes());
+    let abi = offset_in(&program, "ksr_tcp_conn_hooks_abi");
+    let abi = &mut program[abi..][..4];
+    let theirs = u32::from_ne_bytes(abi.try_into().expect("four bytes"));
+    abi.copy_from_slice(&(theirs + 6).to_ne_bytes());
     let dir = tempfile::tempdir().expect("a temporary directory");
     let copy = dir.path().join("kamailio");
     fs::write(&copy, program).expect("the copy can be written");
@@ -49,50 +56,61 @@ fn core_with_another_hook_abi_is_refused() {
 
     let config = Config::new(&copy, &servers.module_path);
     let log = config.module(MODULE).start_fails();
-    let (theirs, ours) = (format!("hooks ABI {}", abi + 6), format!("ABI {abi}"));
+    let (theirs, ours) = (format!("hooks ABI {}", theirs + 6), format!("ABI {theirs}"));
     log.assert_error(&[&theirs, &ours, "make patch"]);
 }
 
-/// The offset in the file and the value of the version of the hooks' ABI in a program.
-fn abi_in(program: &[u8]) -> (usize, u32) {
-    let file = object::File::parse(program).expect("the server is an ELF file");
-    let symbol = file
+/// The offset in the file of what a program or library exports by this name.
+fn offset_in(file: &[u8], name: &str) -> usize {
+    let object = object::File::parse(file).expect("an ELF file");
+    let symbol = object
         .dynamic_symbols()
-        .find(|symbol| symbol.name() == Ok("ksr_tcp_conn_hooks_abi"))
-        .expect("the server with hooks has their ABI version");
+        .find(|symbol| symbol.name() == Ok(name))
+        .unwrap_or_else(|| panic!("no symbol {name}"));
     let section = symbol.section_index().expect("it is defined");
-    let section = file.section_by_index(section).expect("it has a section");
+    let section = object.section_by_index(section).expect("it has a section");
     let (start, _) = section.file_range().expect("it is in the file");
-    let offset = (start + symbol.address() - section.address()) as usize;
-    let bytes = program[offset..offset + 4].try_into().expect("four bytes");
-    (offset, u32::from_ne_bytes(bytes))
+    (start + symbol.address() - section.address()) as usize
 }
 
+/// The machine code of a function that returns 99.
+const RETURN_99: &[u8] = if cfg!(target_arch = "x86_64") {
+    b"\xb8\x63\0\0\0\xc3"
+} else {
+    // aarch64
+    b"\x60\x0c\x80\x52\xc0\x03\x5f\xd6"
+};
+
 #[test]
-fn library_of_another_version_is_refused() {
+fn library_of_another_abi_is_refused() {
     let copy = copy_of_module();
-    let library = copy.path().join(LIBRARY);
-    let version = env!("CARGO_PKG_VERSION");
-    // The new version has the same length.
-    let other = version.replace(|c: char| c.is_ascii_digit(), "9");
-    let mut bytes = fs::read(&library).expect("the library can be read");
-    let mut changed = 0;
-    let text = format!("{version}\0");
-    while let Some(offset) = find(&bytes, text.as_bytes()) {
-        bytes[offset..offset + other.len()].copy_from_slice(other.as_bytes());
-        changed += 1;
-    }
-    assert!(changed > 0, "the library has no version");
-    fs::write(&library, bytes).expect("the copy can be written");
+    let path = copy.path().join(library());
+    let mut bytes = fs::read(&path).expect("the library can be read");
+    let function = offset_in(&bytes, "tcl_abi");
+    bytes[function..][..RETURN_99.len()].copy_from_slice(RETURN_99);
+    fs::write(&path, bytes).expect("the copy can be written");
 
     let log = Config::hooked()
         .module(&module_in(copy.path()))
         .start_fails();
-    log.assert_error(&[&format!("library version {other}"), version]);
+    let module = format!("module ABI {TCL_ABI}");
+    log.assert_error(&["library ABI 99", &module, "from one build"]);
 }
 
-fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
-    bytes.windows(text.len()).position(|window| window == text)
+#[test]
+fn module_without_its_library_is_refused() {
+    let copy = copy_of_module();
+    let named_by_another_abi = copy.path().join("libtcp_conn_limit.so.99");
+    fs::rename(copy.path().join(library()), named_by_another_abi).expect("a file can be renamed");
+
+    let log = Config::hooked()
+        .module(&module_in(copy.path()))
+        .start_fails();
+    // The core logs this.
+    assert!(
+        log.contains(&format!("{}: cannot open", library())),
+        "{log}"
+    );
 }
 
 #[test]

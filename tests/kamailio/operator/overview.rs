@@ -5,6 +5,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use tcp_conn_limit::ffi::TCL_ABI;
 
 use crate::harness::{Client, Config, Server, Via, source};
 use crate::mode::{Mode, attached_either_way};
@@ -226,7 +227,8 @@ fn module_calls_its_own_librarys_functions() {
             .iter()
             .find(|line| line.ends_with(&format!("`{function}'")))
             .unwrap_or_else(|| panic!("{function} is not among {of_module:#?}"));
-        assert!(line.contains("/libtcp_conn_limit.so [0]: "), "{line}");
+        let library = format!("/libtcp_conn_limit.so.{TCL_ABI} [0]: ");
+        assert!(line.contains(&library), "{line}");
     }
     let of_the_core = "`tcp_connection_limit_srcip'";
     assert!(!of_module.iter().any(|line| line.ends_with(of_the_core)));
