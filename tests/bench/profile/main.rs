@@ -106,7 +106,7 @@ impl Limit {
         match self {
             Limit::Stock => frame.symbol == "tcp_connection_limit_srcip",
             Limit::Module => {
-                frame.object.ends_with("tcp_conn_limit.so")
+                frame.object.contains("tcp_conn_limit.so")
                     || frame.symbol.starts_with("ksr_tcp_conn_")
             }
         }
