@@ -1,41 +1,42 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the host of libtcp_conn_limit offers to it. src/host.rs is generated from
- * this file by bindgen (make generate).
+ * What the host of libtcp_conn_limit must provide. bindgen generates src/host.rs from
+ * this file (make generate).
  */
 #ifndef TCL_HOST_H
 #define TCL_HOST_H
 
 #include <stdint.h>
 
-/* How much an operator must care about a line. */
+/* Severity of a log line. */
 #define TCL_LOG_ERROR 0
 #define TCL_LOG_WARN 1
-/* Rejections and their summary: the level is the operator's choice. */
+/* Rejections and their summary. The operator chooses the severity. */
 #define TCL_LOG_REJECTED 2
 
 /* A source is at its limit. The texts are valid during the call. */
 struct tcl_event
 {
 	const char *source; /* address, with the prefix length if it is a prefix */
-	const char *rule;	/* "default", or the prefix */
-	uint32_t connections;
-	int32_t limit; /* 0: it has none any more */
-	uint32_t rejected; /* its rejections, those that would be some included */
-	int32_t would;	   /* 1 if it would be rejected, but for the mode */
+	const char *rule;	/* prefix of its rule, or "default" */
+	uint32_t connections; /* when it was rejected */
+	int32_t limit;		  /* the current one; 0: no limit */
+	uint32_t rejected;	  /* its rejections, including those of monitor mode */
+	int32_t would;		  /* 1 in monitor mode: the connection was admitted */
 };
 
 struct tcl_host
 {
-	/* Write one line, which ends with a NUL and has no newline, to the host's
-	 * log. Called from tcl_watch(), and for panics from whatever function and
-	 * process they happen in. Must return. */
+	/* Writes one line to the host's log. The line ends with a NUL and has no
+	 * newline. Called from tcl_watch() and tcl_set_worker(), and after a panic from
+	 * the function and in the process where it happened. Must return. */
 	void (*log)(int32_t level, const char *line);
-	/* Seconds on a clock that never runs backwards; its start does not matter,
-	 * its wrap does no harm. */
+	/* Returns seconds of a clock that never runs backwards. It may start at any
+	 * number and may wrap around. */
 	uint32_t (*now)(void);
-	/* A source is rejected, or would be; once per source and log interval.
-	 * Called from tcl_watch() only. May take its time. Must return. */
+	/* Reports that a source was rejected, or would have been in monitor mode: at most
+	 * once per source and log interval. Called only from tcl_watch(), which waits for
+	 * it; it may take long. Must return. */
 	void (*rejected)(const struct tcl_event *event);
 };
 

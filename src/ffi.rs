@@ -2,6 +2,9 @@
 //! The C ABI. Each function checks its pointers, converts its arguments, calls the
 //! limiter and returns a code. No panic leaves this module.
 //!
+//! Below the files with functions are `codes` (what they return), `global` (the state of
+//! the process, and where panics stop), `line` (a log line) and `memory` (pointers from C).
+//!
 //! # The contract
 //!
 //! - A process has one limiter. [`tcl_init`] creates it before the server forks. It

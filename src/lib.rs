@@ -18,7 +18,7 @@
 //! calls, and its wrappers make the same three calls.
 //!
 //! Inside the library, an arrow means "calls". `ffi` also attaches and detaches
-//! `interpose`.
+//! `interpose`, and uses its reader of socket addresses.
 //!
 //! ```text
 //!   interpose ─────────▶ ffi ──────────────▶ observe
@@ -53,8 +53,11 @@
 //! 6. [`observe`]: [`report`](observe::report) and [`audit`](observe::audit) answer an
 //!    operator; [`counters`](observe::counters) describes and reads the counters;
 //!    [`watch`](observe::watch) samples sources and decides what is logged.
-//! 7. `interpose`: the attachment to a core without hooks.
-//! 8. [`ffi`]: the C ABI. `host`: the types and functions of the host.
+//! 7. `interpose`: the attachment to a core without hooks. `attach`, `got` and `patch`
+//!    replace functions, `wrappers` has the replacements, `descriptors` the tokens.
+//! 8. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where
+//!    panics stop), then one file for each group of functions. `host`: the types and
+//!    functions of the host.
 //!
 //! `src/loom/` is not shipped. It replaces the atomics, the memory, the hash and the
 //! processes where `make loom` searches the orders of threads.

@@ -2,8 +2,8 @@
  * \file
  * \brief tcp_conn_limit :: the interface of an attachment
  *
- * An attachment is the way in which the module learns of connections: hooks or
- * interpose.
+ * An attachment is the mechanism through which the server asks the limiter about its
+ * connections: hooks or interpose.
  *
  * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
  *

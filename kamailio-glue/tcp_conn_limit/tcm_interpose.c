@@ -19,14 +19,14 @@
 
 #include <tcp_conn_limit.h>
 
-/* The core's own limit, saved while it is switched off. */
+/* The core's own limit, kept here while it is switched off. */
 static int core_limit;
 
-/* With an edge-triggered method, TCP main learns of pending connections only once and
- * then calls accept() until it reports that none is left. After many rejections in a
- * row the replaced accept() reports this while connections are still pending, so that
- * TCP main can do its other work. Only a level-triggered method reports these
- * connections again. */
+/* An edge-triggered method reports pending connections only once. TCP main then calls
+ * accept() until it fails because none is left. After many rejections in a row the
+ * replaced accept() fails in this way while connections are still pending, so that TCP
+ * main can do its other work. Only a level-triggered method reports these connections
+ * again. */
 static int is_level_triggered(enum poll_types method)
 {
 	return method != POLL_EPOLL_ET && method != POLL_SIGIO_RT;

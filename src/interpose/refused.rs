@@ -25,7 +25,7 @@ pub(crate) enum Refused {
     Static,
     /// This part of the executable lies outside its constant segments, or is truncated.
     Unreadable(&'static str),
-    /// The same of the dynamic symbol with this number.
+    /// The same is true of the dynamic symbol with this number.
     Symbol(u32),
     /// An entry of the dynamic section does not have the expected value.
     Tag {
