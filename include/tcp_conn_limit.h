@@ -464,7 +464,7 @@ int32_t tcl_set_mode(int32_t mode);
  *
  * `limit` and `mode` are null or valid for writing.
  */
-int32_t tcl_in_force(int32_t *limit, int32_t *mode);
+int32_t tcl_settings(int32_t *limit, int32_t *mode);
 
 /**
  * Resets all statistics: the totals and the rejections of sources and rules to 0, and

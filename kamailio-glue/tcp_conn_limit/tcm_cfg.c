@@ -80,7 +80,7 @@ void tcm_cfg_apply(void)
 {
 	int32_t limit, mode;
 
-	if(tcl_in_force(&limit, &mode) != TCL_OK)
+	if(tcl_settings(&limit, &mode) != TCL_OK)
 		return;
 	if(cfg_get(tcp_conn_limit, tcm_cfg, limit) != limit)
 		(void)set_limit(cfg_get(tcp_conn_limit, tcm_cfg, limit));

@@ -58,7 +58,7 @@ static int add_stats(rpc_t *rpc, void *h, const uint64_t *values, int n)
 			{"huge_pages", tcl_huge_pages()}, {NULL, 0}};
 	int32_t limit = 0, mode = TCL_MODE_ENFORCE;
 
-	tcl_in_force(&limit, &mode);
+	tcl_settings(&limit, &mode);
 	if(rpc->struct_add(h, "ssssd", "version", tcl_version(), "attached",
 			   tcm_attach_name(), "mode", tcm_text_mode_name(mode), "on_full",
 			   tcm_text_on_full_name(tcm_params.on_full), "limit", (int)limit)

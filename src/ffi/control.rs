@@ -299,7 +299,7 @@ pub extern "C" fn tcl_set_mode(mode: i32) -> i32 {
 ///
 /// `limit` and `mode` are null or valid for writing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tcl_in_force(limit: *mut i32, mode: *mut i32) -> i32 {
+pub unsafe extern "C" fn tcl_settings(limit: *mut i32, mode: *mut i32) -> i32 {
     guard(TCL_EINIT, |global| {
         if limit.is_null() || mode.is_null() {
             return TCL_EARG;

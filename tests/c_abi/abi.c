@@ -137,7 +137,7 @@ static void before_init(void)
 	CHECK(tcl_set_limit(1) == TCL_EINIT);
 	CHECK(tcl_set_mode(TCL_MODE_OFF) == TCL_EINIT);
 	CHECK(tcl_set_mode(99) == TCL_EINIT);
-	CHECK(tcl_in_force(&limit, &mode) == TCL_EINIT);
+	CHECK(tcl_settings(&limit, &mode) == TCL_EINIT);
 	CHECK(tcl_reset_stats() == TCL_EINIT);
 	CHECK(tcl_watch(60) == TCL_EINIT && tcl_watch(0) == TCL_EINIT);
 	CHECK(lines == 0 && events == 0);
@@ -683,9 +683,9 @@ static void modes_and_limits(void)
 	CHECK(tcl_check(a, 4) == 0 && counter("would_reject") == 2);
 	CHECK(tcl_set_mode(TCL_MODE_ENFORCE) == TCL_OK);
 	CHECK(tcl_set_limit(4) == TCL_OK && counter("limit") == 4);
-	CHECK(tcl_in_force(&limit, NULL) == TCL_EARG);
-	CHECK(tcl_in_force(NULL, &mode) == TCL_EARG);
-	CHECK(tcl_in_force(&limit, &mode) == TCL_OK);
+	CHECK(tcl_settings(&limit, NULL) == TCL_EARG);
+	CHECK(tcl_settings(NULL, &mode) == TCL_EARG);
+	CHECK(tcl_settings(&limit, &mode) == TCL_OK);
 	CHECK(limit == 4 && mode == TCL_MODE_ENFORCE);
 	CHECK(tcl_check(a, 4) == 0 && source_now(a, 4).limit == 4);
 	CHECK(tcl_set_limit(1) == TCL_OK && tcl_check(a, 4) == 1);

@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering;
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{
     TCL_EALREADY, TCL_EARG, TCL_EINTERPOSE, TCL_ERULES, TCL_ESTALE, TCL_MODE_ENFORCE,
-    TCL_MODE_MONITOR, TCL_MODE_OFF, TCL_OK, TCL_ON_FULL_REJECT, tcl_in_force,
-    tcl_interpose_activate, tcl_interpose_detach, tcl_reset_stats, tcl_set_limit, tcl_set_mode,
-    tcl_version, tcl_watch,
+    TCL_MODE_MONITOR, TCL_MODE_OFF, TCL_OK, TCL_ON_FULL_REJECT, tcl_interpose_activate,
+    tcl_interpose_detach, tcl_reset_stats, tcl_set_limit, tcl_set_mode, tcl_settings, tcl_version,
+    tcl_watch,
 };
 use tcp_conn_limit_fuzz::engine::{
     self, Audit, CLOCK, Counters, ENOUGH, rule_text, tcl_config, tcl_source, text,
@@ -380,7 +380,7 @@ impl Ledger {
         );
         let (mut limit, mut mode) = (0, 0);
         // SAFETY: the pointers are to variables of this function.
-        assert_eq!(unsafe { tcl_in_force(&mut limit, &mut mode) }, TCL_OK);
+        assert_eq!(unsafe { tcl_settings(&mut limit, &mut mode) }, TCL_OK);
         assert_eq!((limit, mode), (self.limit, self.mode));
         let known = [self.limit, self.mode].map(|number| number.max(0) as u64);
         assert_eq!(([now.limit, now.mode], now.capacity), (known, 1));
