@@ -12,6 +12,7 @@ use crate::limiter::{Limiter, StaleToken, Token, Worker};
 use crate::observe::watch::Watch;
 use crate::policy::rules::{Origin, RuleSet};
 use crate::shared::layout::{ACCEPTOR_ROW, ROWS, SLOTS_PER_BUCKET};
+use crate::shared::region::smaps;
 use crate::shared::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::source::{PrefixLengths, Source};
 
@@ -217,32 +218,16 @@ fn wrap_around_leaves_unused_details_untouched() {
     generation.store(0xffff, Ordering::Relaxed);
     limiter.set_rules(&rules(&["10.0.0.0/8=1"])).unwrap();
     let details = limiter.region().details();
-    let resident = resident_bytes(details.as_ptr().addr());
+    let at = details.as_ptr().addr();
+    let smaps = std::fs::read("/proc/self/smaps").unwrap();
+    let resident = smaps::bytes(&smaps, "Rss", at..at + 1);
+    // The published rules lie in the same mapping.
+    assert!(resident > 0, "no mapping at {at:#x}");
     assert!(
-        resident < size_of_val(details) / 2,
+        resident < size_of_val(details) as u64 / 2,
         "{resident} bytes are resident, the details have {}",
         size_of_val(details)
     );
-}
-
-/// Bytes of the mapping at `address` that this process has touched.
-fn resident_bytes(address: usize) -> usize {
-    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-    let mut is_it = false;
-    for line in maps.lines() {
-        let mut words = line.split_whitespace();
-        let first = words.next().unwrap();
-        let bounds = first.split_once('-').and_then(|(from, to)| {
-            let parse = |text| usize::from_str_radix(text, 16).ok();
-            Some(parse(from)?..parse(to)?)
-        });
-        if let Some(bounds) = bounds {
-            is_it = bounds.contains(&address);
-        } else if is_it && first == "Rss:" {
-            return words.next().unwrap().parse::<usize>().unwrap() * 1024;
-        }
-    }
-    panic!("no mapping at {address:#x}");
 }
 
 /// Addresses that differ in bits 20 to 31 take the same slot one after the other, in every

@@ -3,6 +3,7 @@
 //! arithmetic. [`SharedWords`]: a mapping that holds only words.
 
 mod huge;
+pub(crate) mod smaps;
 
 use core::ffi::c_void;
 use core::fmt;
@@ -217,7 +218,8 @@ impl Region {
         self.touch(huge::PAGE);
         let start = self.mapping.base.as_ptr().addr();
         let smaps = std::fs::read("/proc/self/smaps").unwrap_or_default();
-        huge::mapped(&smaps, start..start + self.geometry.bytes())
+        let range = start..start + self.geometry.bytes();
+        smaps::bytes(&smaps, "ShmemPmdMapped", range)
     }
 
     /// Allocates header and buckets, up to [`MAX_POPULATED`] bytes, on the memory node of
