@@ -41,15 +41,16 @@
 //!
 //! # Reading order
 //!
-//! 1. [`source`]: what is counted.
+//! 1. [`source`]: what is counted, and networks of it ([`Prefix`](source::Prefix)).
 //! 2. [`limiter`]: check, opened, closed. In its folder: the token of a connection and
 //!    the totals.
 //! 3. `table`: `hash` and `directory` (how a source finds, gets and loses its slot),
 //!    `rows` (its count), `details` (its rejections and its peak), `hint`.
-//! 4. [`policy`]: [`rules`](policy::rules) (parsing and longest match, pure), `rulebook`
-//!    (the active rules in shared memory), [`settings`](policy::settings).
+//! 4. [`policy`]: `rule_text` (the grammar of a rule), [`rules`](policy::rules) (a set of
+//!    them and the longest match), [`rules_file`](policy::rules_file), `rulebook` (the
+//!    active rules in shared memory), [`settings`](policy::settings).
 //! 5. `shared`: `layout` and `region` (the shared memory), `sync` (atomics and the rules
-//!    of their orderings), `process`.
+//!    of their orderings), `process`, `visible` (text for log lines).
 //! 6. [`observe`]: [`report`](observe::report) and [`audit`](observe::audit) answer an
 //!    operator; [`counters`](observe::counters) describes and reads the counters;
 //!    [`watch`](observe::watch) samples sources and decides what is logged.

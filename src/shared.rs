@@ -5,6 +5,7 @@
 //! - [`region`]: the mapping, and all pointer arithmetic.
 //! - [`sync`]: the only import of atomics, and the rules of their orderings.
 //! - [`process`]: the number of this thread, and whether another one is alive.
+//! - [`visible`]: text from outside, made fit for a log line.
 
 pub(crate) mod layout;
 #[cfg_attr(loom, path = "loom/process.rs")]
@@ -12,3 +13,4 @@ pub(crate) mod process;
 #[cfg_attr(loom, path = "loom/region.rs")]
 pub(crate) mod region;
 pub(crate) mod sync;
+pub(crate) mod visible;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Source`]: what is counted and limited, a family and a masked address.
+//! [`Source`]: what is counted and limited, a family and a masked address. [`Prefix`]: a
+//! network of sources.
 //!
 //! An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2) is the IPv4
 //! address: Kamailio never sets `IPV6_V6ONLY`, so an IPv4 peer of a socket that
@@ -8,8 +9,11 @@
 
 #![forbid(unsafe_code)]
 
+mod prefix;
+
+pub use prefix::{Prefix, PrefixError};
+
 use core::fmt;
-use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// Address family of a [`Source`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +22,17 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
+}
+
+impl Family {
+    /// Bits of an address.
+    #[inline]
+    pub(crate) fn bits(self) -> u32 {
+        match self {
+            Family::V4 => 32,
+            Family::V6 => 128,
+        }
+    }
 }
 
 /// How many leading bits of an address make a source.
@@ -164,9 +179,9 @@ impl Source {
     /// The source as text: `192.0.2.1`, or `2001:db8::/64` if the prefix is shorter than
     /// the address.
     pub fn display(self, prefixes: PrefixLengths) -> impl fmt::Display {
-        SourceText {
-            source: self,
-            prefix: prefixes.length(self.family),
+        Prefix {
+            length: prefixes.length(self.family),
+            ..Prefix::from(self)
         }
     }
 }
@@ -176,30 +191,6 @@ impl Source {
 fn spread(low: u64) -> u64 {
     // 2⁶⁴ divided by the golden ratio. It is odd, hence this is a bijection.
     low.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-struct SourceText {
-    source: Source,
-    prefix: u8,
-}
-
-impl fmt::Display for SourceText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let full = match self.source.family {
-            Family::V4 => {
-                write!(f, "{}", Ipv4Addr::from_bits(self.source.word as u32))?;
-                32
-            }
-            Family::V6 => {
-                write!(f, "{}", Ipv6Addr::from_bits(self.source.bits()))?;
-                128
-            }
-        };
-        if self.prefix < full {
-            write!(f, "/{}", self.prefix)?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -15,9 +15,9 @@ use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
 use tcp_conn_limit::observe::audit::Audit;
 use tcp_conn_limit::observe::report::By;
 use tcp_conn_limit::observe::watch::Watch;
-use tcp_conn_limit::policy::rules::{Origin, RuleSet, prefix};
+use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
-use tcp_conn_limit::source::{PrefixLengths, Source};
+use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 
 mod processes;
 
@@ -147,7 +147,7 @@ fn reports(limiter: &Limiter, watch: &mut Watch, random: &mut SmallRng) {
         let _ = difference.source.display(limiter.prefixes()).to_string();
     }
     for by in [By::Connections, By::Rejected, By::Peak] {
-        let inside = prefix("10.0.0.0/8", limiter.prefixes()).unwrap();
+        let inside = Prefix::parse("10.0.0.0/8", limiter.prefixes()).unwrap();
         for inside in [None, Some(inside)] {
             let (top, _) = limiter.top(random.random_range(0..50), by, inside).unwrap();
             for report in top {
@@ -163,7 +163,7 @@ fn reports(limiter: &Limiter, watch: &mut Watch, random: &mut SmallRng) {
     // There may be very many rules now, so only one of the two is called.
     if random.random() {
         for group in limiter.groups().unwrap().iter().take(20) {
-            let _ = group.rule.map(|rule| rule.key.to_string());
+            let _ = group.rule.map(|rule| rule.prefix.to_string());
         }
     } else {
         for suggestion in limiter.suggest(5).unwrap().iter().take(20) {

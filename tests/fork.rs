@@ -202,14 +202,14 @@ fn check_until(limiter: &Limiter, worker: u32, stop: &AtomicBool) {
 
 /// Prefixes and limits of the rules in a report.
 fn reported(limiter: &Limiter) -> Vec<(String, i32)> {
-    let rule = |group: &Group| group.rule.map(|rule| (rule.key.to_string(), rule.limit));
+    let rule = |group: &Group| group.rule.map(|rule| (rule.prefix.to_string(), rule.limit));
     limiter.groups().unwrap().iter().filter_map(rule).collect()
 }
 
 fn listed(set: &RuleSet) -> Vec<(String, i32)> {
     let rules = set.rules().iter();
     rules
-        .map(|rule| (rule.key.to_string(), rule.limit))
+        .map(|rule| (rule.prefix.to_string(), rule.limit))
         .collect()
 }
 

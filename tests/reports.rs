@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use tcp_conn_limit::limiter::{Limiter, Worker};
 use tcp_conn_limit::observe::report::{By, LEAST};
 use tcp_conn_limit::observe::watch::Watch;
-use tcp_conn_limit::policy::rules::{Origin, RuleSet, prefix};
+use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::policy::settings::Mode;
-use tcp_conn_limit::source::{PrefixLengths, Source};
+use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 
 const NETS: [&str; 8] = [
     "10.0.0.0/8",
@@ -144,7 +144,7 @@ fn compare(limiter: &Limiter, plain: &Plain) {
             false => net.to_string(),
         };
         let group = &groups[i];
-        let key = group.rule.map(|rule| rule.key.to_string());
+        let key = group.rule.map(|rule| rule.prefix.to_string());
         assert_eq!(key, rule.map(text));
         assert_eq!(group.rule.map(|rule| rule.limit), rule.map(|_| 1));
         let with = plain.of(rule).filter(|(_, life)| life.stay > 0).count();
@@ -197,7 +197,7 @@ fn compare(limiter: &Limiter, plain: &Plain) {
             Some("2001:db8::/32"),
             Some("::/0"),
         ] {
-            let key = within.map(|text| prefix(text, limiter.prefixes()).unwrap());
+            let key = within.map(|text| Prefix::parse(text, limiter.prefixes()).unwrap());
             let inside = |a: &IpAddr| within.is_none_or(|text| net(text).contains(a));
             let mut ranks: Vec<u32> = plain
                 .sources

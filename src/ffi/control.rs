@@ -3,11 +3,9 @@
 
 use core::ffi::{CStr, c_char};
 use core::fmt::{self, Write as _};
+use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{catch_unwind, set_hook};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +23,9 @@ use crate::interpose;
 use crate::limiter::Limiter;
 use crate::observe::report::SourceReport;
 use crate::observe::watch::{Notice, Watch};
+use crate::policy::Busy;
 use crate::policy::rules::{Origin, RuleError, RuleSet};
+use crate::policy::rules_file::{ReadError, RulesFile};
 use crate::policy::settings::{Mode, OnFull};
 use crate::source::PrefixLengths;
 
@@ -45,10 +45,6 @@ pub const TCL_ON_FULL_REJECT: i32 = 1;
 
 /// Upper bound of `max_connections`.
 const MAX_CONNECTIONS: i32 = Limiter::MAX_CONNECTIONS as i32;
-
-/// Upper bound of a rules file, in bytes: enough for 65,535 rules with a long comment
-/// on each.
-const MAX_BYTES: u64 = 16 << 20;
 
 /// The configuration for `tcl_init()`.
 #[repr(C)]
@@ -180,87 +176,99 @@ pub unsafe extern "C" fn tcl_rules_load(
     error_size: usize,
 ) -> i32 {
     guard(TCL_EINIT, |global| {
-        let loaded = (|| {
-            let texts = match (texts.is_null(), count) {
-                (_, 0) => &[],
-                (true, _) => {
-                    let sentence = format!("`texts` is null but `count` is {count}");
-                    return Err((TCL_EARG, sentence));
-                }
-                // SAFETY: `count` pointers, as the caller promises.
-                (false, _) => unsafe { core::slice::from_raw_parts(texts, count as usize) },
-            };
-            let mut own = Vec::new();
-            for (number, &one) in (1..).zip(texts) {
-                let null = || (TCL_EARG, format!("rule {number} of {count} is null"));
-                // SAFETY: null or a string, as the caller promises.
-                own.push(unsafe { text(one) }.ok_or_else(null)?);
-            }
-            // SAFETY: null or a string, as the caller promises.
-            load(&global.limiter, &own, unsafe { text(file) })
-        })();
-        match loaded {
+        // SAFETY: the texts and the file are null or valid, as the caller promises.
+        let (texts, file) = unsafe { (rule_texts(texts, count), text(file)) };
+        match texts.and_then(|texts| load(&global.limiter, &texts, file)) {
             Ok(()) => TCL_OK,
-            Err((code, sentence)) => {
+            Err(reason) => {
                 // SAFETY: null or `error_size` bytes, as the caller promises.
-                unsafe { write_text(error, error_size, &sentence) };
-                code
+                unsafe { write_text(error, error_size, &reason.to_string()) };
+                reason.code()
             }
         }
     })
 }
 
-fn load(limiter: &Limiter, texts: &[&CStr], file: Option<&CStr>) -> Result<(), (i32, String)> {
-    let wrong = |error: RuleError| match error {
-        RuleError::NoMemory => (TCL_EMEM, error.to_string()),
-        RuleError::Wrong(sentence) => (TCL_ERULES, sentence),
-    };
-    let texts: Vec<_> = texts.iter().map(|text| text.to_string_lossy()).collect();
-    let name = file.map(CStr::to_string_lossy);
-    let content = match file {
-        Some(file) => read(file).map_err(|sentence| (TCL_ERULES, sentence))?,
-        None => Vec::new(),
-    };
-    let mut rules = RuleSet::builder(limiter.prefixes());
-    for (number, text) in (1..).zip(&texts) {
-        rules.add(Origin::Modparam(number), text).map_err(wrong)?;
-    }
-    if let Some(name) = &name {
-        rules.add_file(name, &content).map_err(wrong)?;
-    }
-    let rules = rules.build().map_err(wrong)?;
-    let busy = limiter.set_rules(&rules);
-    busy.map_err(|busy| (TCL_ELOCKED, busy.to_string()))
+/// Why rules were not loaded. Its `Display` is the text for the operator.
+enum LoadError {
+    NoTexts { count: u32 },
+    NullText { number: u32, count: u32 },
+    File(ReadError),
+    Rules(RuleError),
+    Busy(Busy),
 }
 
-fn read(file: &CStr) -> Result<Vec<u8>, String> {
-    let path = Path::new(OsStr::from_bytes(file.to_bytes()));
-    let name = path.to_string_lossy();
-    let name = name.escape_debug();
-    let cannot = |error| {
-        format!(
-            "cannot read {name}: {error}; check that it exists and that Kamailio's user can read it"
-        )
+impl LoadError {
+    fn code(&self) -> i32 {
+        match self {
+            LoadError::NoTexts { .. } | LoadError::NullText { .. } => TCL_EARG,
+            LoadError::File(_) | LoadError::Rules(RuleError::Invalid(_)) => TCL_ERULES,
+            LoadError::Rules(RuleError::NoMemory) => TCL_EMEM,
+            LoadError::Busy(_) => TCL_ELOCKED,
+        }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadError::NoTexts { count } => write!(f, "`texts` is null but `count` is {count}"),
+            LoadError::NullText { number, count } => write!(f, "rule {number} of {count} is null"),
+            LoadError::File(error) => error.fmt(f),
+            LoadError::Rules(error) => error.fmt(f),
+            LoadError::Busy(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The texts of the rules. Bytes that are not UTF-8 are replaced.
+///
+/// # Safety
+///
+/// `texts` is null or points to `count` pointers, each null or a string that lives as long
+/// as the result is used.
+unsafe fn rule_texts<'a>(
+    texts: *const *const c_char,
+    count: u32,
+) -> Result<Vec<Cow<'a, str>>, LoadError> {
+    let texts = match (texts.is_null(), count) {
+        (_, 0) => &[],
+        (true, _) => return Err(LoadError::NoTexts { count }),
+        // SAFETY: `count` pointers, as the caller promises.
+        (false, _) => unsafe { core::slice::from_raw_parts(texts, count as usize) },
     };
-    // Opening a FIFO must not wait for its other end.
-    let mut options = File::options();
-    options.read(true).custom_flags(libc::O_NONBLOCK);
-    let file = options.open(path).map_err(cannot)?;
-    if !file.metadata().map_err(cannot)?.is_file() {
-        return Err(format!(
-            "{name} is not a regular file; give the path of one"
-        ));
+    (1..)
+        .zip(texts)
+        .map(|(number, &one)| {
+            // SAFETY: null or a string, as the caller promises.
+            let one = unsafe { text(one) };
+            one.map(CStr::to_string_lossy)
+                .ok_or(LoadError::NullText { number, count })
+        })
+        .collect()
+}
+
+fn load(limiter: &Limiter, texts: &[Cow<'_, str>], file: Option<&CStr>) -> Result<(), LoadError> {
+    let file = file.map(|path| Path::new(OsStr::from_bytes(path.to_bytes())));
+    let file = file.map(RulesFile::read).transpose();
+    let file = file.map_err(LoadError::File)?;
+    let rules = build(limiter.prefixes(), texts, file.as_ref()).map_err(LoadError::Rules)?;
+    limiter.set_rules(&rules).map_err(LoadError::Busy)
+}
+
+fn build(
+    lengths: PrefixLengths,
+    texts: &[Cow<'_, str>],
+    file: Option<&RulesFile>,
+) -> Result<RuleSet, RuleError> {
+    let mut rules = RuleSet::builder(lengths);
+    for (number, text) in (1..).zip(texts) {
+        rules.add(Origin::Modparam(number), text)?;
     }
-    let mut content = Vec::new();
-    let mut limited = file.take(MAX_BYTES + 1);
-    limited.read_to_end(&mut content).map_err(cannot)?;
-    if content.len() as u64 > MAX_BYTES {
-        let most = MAX_BYTES >> 20;
-        return Err(format!(
-            "{name} is larger than {most} MiB; remove everything that is not a rule"
-        ));
+    if let Some(file) = file {
+        rules.add_file(&file.name, &file.content)?;
     }
-    Ok(content)
+    rules.build()
 }
 
 /// Changes the limit of the sources without a rule; 0 or less: no limit. No connection

@@ -8,8 +8,8 @@ use super::global::{DEFAULT, Global, guard};
 use super::memory::{bytes, put, text, write_text};
 use crate::observe::counters::COUNTERS;
 use crate::observe::report::{By, SourceReport, seconds_since};
-use crate::policy::rules::{Prefix, prefix as parse_prefix};
-use crate::source::Source;
+use crate::shared::visible::Excerpt;
+use crate::source::{Prefix, Source};
 
 /// Rank by connections.
 pub const TCL_BY_CONNECTIONS: i32 = 0;
@@ -270,9 +270,11 @@ pub unsafe extern "C" fn tcl_list(
         let prefix = match unsafe { text(prefix) } {
             None => None,
             Some(prefix) => {
-                match parse_prefix(&prefix.to_string_lossy(), global.limiter.prefixes()) {
+                let prefix = prefix.to_string_lossy();
+                match Prefix::parse(&prefix, global.limiter.prefixes()) {
                     Ok(prefix) => Some(prefix),
-                    Err(sentence) => {
+                    Err(reason) => {
+                        let sentence = format!("`{}`: {reason}", Excerpt::of(prefix.as_bytes()));
                         // SAFETY: null or `error_size` bytes, as the caller promises.
                         unsafe { write_text(error, error_size, &sentence) };
                         return TCL_EARG;
@@ -308,7 +310,7 @@ pub unsafe extern "C" fn tcl_rules(rules: *mut tcl_rule, room: u32) -> i32 {
         };
         for (i, group) in groups.iter().take(room as usize).enumerate() {
             let value = tcl_rule {
-                prefix: global.prefix_text(group.rule.map(|rule| rule.key)),
+                prefix: global.prefix_text(group.rule.map(|rule| rule.prefix)),
                 limit: group
                     .rule
                     .map_or_else(|| limiter.limit().max(0), |rule| rule.limit),

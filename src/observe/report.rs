@@ -11,9 +11,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, TryReserveError};
 
 use crate::limiter::Limiter;
-use crate::policy::rules::Prefix;
 use crate::shared::sync::Ordering;
-use crate::source::Source;
+use crate::source::{Prefix, Source};
 use crate::table::SlotRef;
 use crate::table::details::{Numbers, Owner};
 
@@ -291,7 +290,7 @@ impl Limiter {
         let mut suggestions = Vec::new();
         suggestions.try_reserve(last + 1)?;
         suggestions.extend((0..=last).map(|group| Suggestion {
-            rule: rules.as_slice().get(group).map(|rule| rule.key),
+            rule: rules.as_slice().get(group).map(|rule| rule.prefix),
             limit: rules.as_slice().get(group).map(|rule| rule.limit),
             sources: 0,
             highest: 0,

@@ -25,13 +25,13 @@
 use core::fmt;
 use std::collections::TryReserveError;
 
-use crate::policy::rules::{Prefix, Rule, RuleSet, longest_match};
+use crate::policy::rules::{Rule, RuleSet, longest_match};
 use crate::policy::settings::Settings;
 use crate::shared::layout::{Detail, RuleEntry};
 use crate::shared::process::{Entered, OneThread, is_alive, own_number};
 use crate::shared::region::Region;
 use crate::shared::sync::Ordering;
-use crate::source::{Family, Source};
+use crate::source::{Family, Prefix, Source};
 
 /// How often a reader looks again. Each time takes a reload that came just then.
 const ATTEMPTS: u32 = 8;
@@ -67,7 +67,7 @@ impl RuleId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleReport {
     /// Whom it is for.
-    pub key: Prefix,
+    pub prefix: Prefix,
     /// Connections of each source; 0: any number.
     pub limit: i32,
     /// Rejections of its sources.
@@ -158,10 +158,10 @@ impl<'a> Rulebook<'a> {
         let default = Settings::of(self.region).limit();
         let found = self.read(|half| {
             let entry = half.entry(half.longest_match(source)?);
-            Some((entry.key(), entry.limit()))
+            Some((entry.prefix(), entry.limit()))
         });
         match found {
-            Some((_, Some((key, limit)))) => (Some(key), limit),
+            Some((_, Some((prefix, limit)))) => (Some(prefix), limit),
             _ => (None, default),
         }
     }
@@ -275,7 +275,7 @@ impl<'a> Rulebook<'a> {
         let (old, new) = (self.half(generation), self.half(next));
         for (entry, rule) in new.entries.iter().zip(rules.rules()) {
             entry.store(rule);
-            old.hand_over(&rule.key, entry);
+            old.hand_over(&rule.prefix, entry);
         }
         let count = rules.rules().len().min(new.entries.len()) as u32;
         settings.rules_count[usize::from(next & 1 != 0)].store(count, Ordering::Release);
@@ -358,7 +358,7 @@ impl Rules {
     pub(crate) fn of(&self, source: Source) -> Option<usize> {
         longest_match(
             self.0.len(),
-            |i| self.0[i].key,
+            |i| self.0[i].prefix,
             |i| (self.0[i].parent as usize).checked_sub(1),
             source,
         )
@@ -386,7 +386,7 @@ impl<'a> Half<'a> {
     fn longest_match(self, source: Source) -> Option<usize> {
         longest_match(
             self.count,
-            |i| self.entry(i).key(),
+            |i| self.entry(i).prefix(),
             |i| (self.entry(i).parent.load(Ordering::Acquire) as usize).checked_sub(1),
             source,
         )
@@ -394,9 +394,9 @@ impl<'a> Half<'a> {
 
     /// Gives the numbers of the rule for `key` to `entry`. What is counted until
     /// that is in force is lost.
-    fn hand_over(self, key: &Prefix, entry: &RuleEntry) {
+    fn hand_over(self, prefix: &Prefix, entry: &RuleEntry) {
         let entries = &self.entries[..self.count];
-        if let Ok(at) = entries.binary_search_by(|old| old.key().cmp(key)) {
+        if let Ok(at) = entries.binary_search_by(|old| old.prefix().cmp(prefix)) {
             let old = &entries[at];
             // statistics
             let rejected = old.rejected.load(Ordering::Relaxed);
@@ -411,16 +411,16 @@ const V6: u32 = 1 << 8;
 
 impl RuleEntry {
     fn store(&self, rule: &Rule) {
-        let key = rule.key;
-        let family = match key.family {
+        let prefix = rule.prefix;
+        let family = match prefix.family {
             Family::V4 => 0,
             Family::V6 => V6,
         };
         // Release: see `Rulebook::read_once`
-        self.upper.store(key.upper, Ordering::Release);
-        self.lower.store(key.lower, Ordering::Release);
+        self.upper.store(prefix.upper, Ordering::Release);
+        self.lower.store(prefix.lower, Ordering::Release);
         self.shape
-            .store(family | u32::from(key.length), Ordering::Release);
+            .store(family | u32::from(prefix.length), Ordering::Release);
         let parent = rule.parent.map_or(0, |parent| u32::from(parent) + 1);
         self.parent.store(parent, Ordering::Release);
         self.limit.store(rule.limit, Ordering::Release);
@@ -428,7 +428,7 @@ impl RuleEntry {
         self.would_reject.store(0, Ordering::Release);
     }
 
-    fn key(&self) -> Prefix {
+    fn prefix(&self) -> Prefix {
         // Acquire: see `Rulebook::read_once`
         let shape = self.shape.load(Ordering::Acquire);
         Prefix {
@@ -449,7 +449,7 @@ impl RuleEntry {
 
     fn report(&self) -> RuleReport {
         RuleReport {
-            key: self.key(),
+            prefix: self.prefix(),
             limit: self.limit(),
             // statistics
             rejected: self.rejected.load(Ordering::Relaxed),

@@ -10,9 +10,9 @@ use tcp_conn_limit::limiter::{Limiter, NotCounted, StaleToken, Token, Totals, Wo
 use tcp_conn_limit::observe::audit::Audit;
 use tcp_conn_limit::observe::report::{By, seconds_since};
 use tcp_conn_limit::observe::watch::{Notice, Watch};
-use tcp_conn_limit::policy::rules::{Origin, RuleSet, prefix};
+use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
-use tcp_conn_limit::source::Source;
+use tcp_conn_limit::source::{Prefix, Source};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
@@ -474,7 +474,7 @@ impl Oracle {
             .collect();
         expected.sort_by(|a, b| b.cmp(a));
         // The prefix is as long as the configured one or shorter.
-        let key = inside.map(|n| prefix(NETS[n], limiter.prefixes()).unwrap());
+        let key = inside.map(|n| Prefix::parse(NETS[n], limiter.prefixes()).unwrap());
         let (top, found) = limiter.top(n, by, key).unwrap();
         assert_eq!(found, expected.len() as u64);
         expected.truncate(n);
@@ -578,7 +578,7 @@ impl Oracle {
         }
         for group in limiter.groups().unwrap() {
             let n = group.rule.map(|rule| {
-                let text = rule.key.to_string();
+                let text = rule.prefix.to_string();
                 let n = NETS.iter().position(|net| *net == text).unwrap();
                 assert_eq!(rule.limit, self.rules[&n]);
                 n

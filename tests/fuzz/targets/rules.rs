@@ -100,7 +100,7 @@ impl<'a> Input<'a> {
             rules.build()
         })();
         built.map_err(|error| match error {
-            RuleError::Wrong(sentence) => sentence,
+            RuleError::Invalid(rule) => rule.to_string(),
             RuleError::NoMemory => panic!("no memory"),
         })
     }
@@ -162,12 +162,12 @@ fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[A
     let mut lines = String::new();
     for (rule, (net, limit)) in found.iter().zip(rules) {
         assert_eq!(
-            (rule.key.to_string(), rule.limit),
+            (rule.prefix.to_string(), rule.limit),
             (net.to_string(), *limit)
         );
         let parent = rule
             .parent
-            .map(|parent| found[usize::from(parent)].key.to_string());
+            .map(|parent| found[usize::from(parent)].prefix.to_string());
         let others: Vec<_> = rules
             .iter()
             .filter(|(other, _)| other != net)
@@ -180,7 +180,7 @@ fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[A
         } else {
             limit.to_string()
         };
-        lines += &format!("{}={limit}\n", rule.key);
+        lines += &format!("{}={limit}\n", rule.prefix);
     }
     again
         .add_file("again", lines.as_bytes())
@@ -190,13 +190,13 @@ fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[A
         let source = Source::new(&address.octets(), prefixes(lengths)).expect("an address");
         let index = longest_match(
             found.len(),
-            |i| found[i].key,
+            |i| found[i].prefix,
             |i| found[i].parent.map(usize::from),
             source,
         );
         let holding = naive::longest(rules, address.source(lengths));
         assert_eq!(
-            index.map(|i| found[i].key.to_string()),
+            index.map(|i| found[i].prefix.to_string()),
             holding.map(|(net, _)| net.to_string())
         );
     }

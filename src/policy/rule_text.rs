@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The text of a rule: its grammar, and why a text is not a rule.
+//!
+//! ```text
+//!   PREFIX = LIMIT
+//!
+//!   PREFIX   an address, or a network as ADDRESS/LENGTH
+//!   LIMIT    a number from 1 to 2147483647, or unlimited
+//! ```
+//!
+//! Blanks may be at both ends, around `=` and around the address.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use crate::shared::layout::MAX_RULES;
+use crate::shared::visible::{Excerpt, Visible};
+use crate::source::{Prefix, PrefixError, PrefixLengths};
+
+/// A [`Rule::limit`](super::rules::Rule::limit) that admits any number of connections.
+pub const UNLIMITED: i32 = 0;
+
+/// The parts of a rule's text.
+pub(super) struct RuleText {
+    pub(super) prefix: Prefix,
+    /// Connections of each source, or [`UNLIMITED`].
+    pub(super) limit: i32,
+}
+
+impl RuleText {
+    /// Parses a text without blanks at its ends. `lengths` are those of the sources.
+    pub(super) fn parse(text: &str, lengths: PrefixLengths) -> Result<RuleText, Reason> {
+        let (prefix, limit) = text.split_once('=').ok_or(Reason::NoEquals)?;
+        Ok(RuleText {
+            prefix: Prefix::parse(prefix.trim_ascii(), lengths).map_err(Reason::Prefix)?,
+            limit: parse_limit(limit.trim_ascii())?,
+        })
+    }
+}
+
+fn parse_limit(text: &str) -> Result<i32, Reason> {
+    if text == "unlimited" {
+        return Ok(UNLIMITED);
+    }
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    // Only digits: `parse` also accepts a plus sign.
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Reason::NoLimit);
+    }
+    match digits.parse() {
+        _ if negative => Err(Reason::LimitBelowOne),
+        Ok(0) => Err(Reason::LimitBelowOne),
+        Ok(limit) => Ok(limit),
+        Err(_) => Err(Reason::LimitTooHigh),
+    }
+}
+
+/// Where a rule was written. `File` is the name of a file, borrowed or owned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin<File> {
+    /// In the modparam `rule` with this number, from 1.
+    Modparam(u32),
+    /// In this file, in the line with this number, from 1.
+    Line(File, usize),
+}
+
+impl Origin<&str> {
+    pub(super) fn into_owned(self) -> Origin<String> {
+        match self {
+            Origin::Modparam(number) => Origin::Modparam(number),
+            Origin::Line(file, line) => Origin::Line(file.to_owned(), line),
+        }
+    }
+}
+
+impl<File: AsRef<str>> fmt::Display for Origin<File> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Modparam(number) => write!(f, "modparam rule {number}"),
+            Origin::Line(file, line) => write!(f, "{}:{line}", Visible(file.as_ref())),
+        }
+    }
+}
+
+/// An invalid rule. Its `Display` says its origin, its text, the reason and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidRule {
+    origin: Origin<String>,
+    text: Excerpt,
+    reason: Reason,
+}
+
+impl InvalidRule {
+    pub(super) fn new(origin: Origin<&str>, text: &[u8], reason: Reason) -> InvalidRule {
+        InvalidRule {
+            origin: origin.into_owned(),
+            text: Excerpt::of(text),
+            reason,
+        }
+    }
+}
+
+impl fmt::Display for InvalidRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let InvalidRule {
+            origin,
+            text,
+            reason,
+        } = self;
+        write!(f, "{origin}: `{text}`: {reason}")
+    }
+}
+
+impl std::error::Error for InvalidRule {}
+
+/// Why a rule is invalid, by itself or among the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    NotUtf8,
+    NoEquals,
+    Prefix(PrefixError),
+    NoLimit,
+    LimitBelowOne,
+    LimitTooHigh,
+    TooManyRules,
+    /// The rule at this origin has the same prefix.
+    Duplicate(Origin<String>),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::NotUtf8 => f.write_str("not valid UTF-8; save the file as UTF-8"),
+            Reason::NoEquals => {
+                f.write_str("`=` is missing; write PREFIX=LIMIT, as in 192.0.2.0/24=100")
+            }
+            Reason::Prefix(error) => error.fmt(f),
+            Reason::NoLimit => write!(
+                f,
+                "the limit after `=` must be a number from 1 to {} or `unlimited`",
+                i32::MAX,
+            ),
+            Reason::LimitBelowOne => f.write_str(
+                "a limit must be at least 1; write `unlimited` for no limit, \
+                 or block the prefix with a firewall",
+            ),
+            Reason::LimitTooHigh => write!(
+                f,
+                "a limit must be at most {}; write `unlimited` for no limit",
+                i32::MAX,
+            ),
+            Reason::TooManyRules => write!(
+                f,
+                "there are more than {MAX_RULES} rules; merge prefixes into shorter ones",
+            ),
+            Reason::Duplicate(first) => write!(
+                f,
+                "{first} already has a rule for this prefix; remove one of the two",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<RuleText, Reason> {
+        RuleText::parse(text, PrefixLengths::DEFAULT)
+    }
+
+    /// The reason why a text is not a rule for sources of the default prefix lengths.
+    fn reason(text: &str) -> String {
+        match parse(text) {
+            Ok(_) => panic!("`{text}` is a rule"),
+            Err(reason) => reason.to_string(),
+        }
+    }
+
+    #[test]
+    fn blanks_are_ignored() {
+        for text in ["10.0.0.0/8=5", "10.0.0.0 /8 = 5", "10.0.0.0/8\t=\t5"] {
+            let rule = parse(text).ok().unwrap();
+            assert_eq!((&*rule.prefix.to_string(), rule.limit), ("10.0.0.0/8", 5));
+        }
+    }
+
+    #[test]
+    fn invalid_prefix_is_rejected_with_its_reason() {
+        for text in ["=5", "localhost=5", "10.0.0/8=5"] {
+            assert_eq!(reason(text), PrefixError::Address.to_string());
+        }
+        assert_eq!(
+            reason("10.1.0.0/8=5"),
+            "the address has bits set beyond the prefix length; write 10.0.0.0/8",
+        );
+    }
+
+    #[test]
+    fn text_without_equals_is_rejected() {
+        for text in ["", "10.0.0.0/8", "# a comment"] {
+            assert_eq!(
+                reason(text),
+                "`=` is missing; write PREFIX=LIMIT, as in 192.0.2.0/24=100",
+            );
+        }
+    }
+
+    #[test]
+    fn invalid_limit_is_rejected() {
+        for text in ["", "-", "+5", "5=6", "5 6", "many", "Unlimited", "5 # note"] {
+            assert_eq!(
+                reason(&format!("10.0.0.0/8={text}")),
+                "the limit after `=` must be a number from 1 to 2147483647 or `unlimited`",
+            );
+        }
+        for text in ["0", "-1", "-99999999999", "00"] {
+            assert_eq!(
+                reason(&format!("10.0.0.0/8={text}")),
+                "a limit must be at least 1; write `unlimited` for no limit, \
+                 or block the prefix with a firewall",
+            );
+        }
+        for text in ["2147483648", "99999999999999999999"] {
+            assert_eq!(
+                reason(&format!("10.0.0.0/8={text}")),
+                "a limit must be at most 2147483647; write `unlimited` for no limit",
+            );
+        }
+        assert_eq!(parse("10.0.0.0/8=2147483647").ok().unwrap().limit, i32::MAX);
+    }
+
+    #[test]
+    fn invalid_rule_shows_origin_text_and_reason() {
+        let error = |origin, text: &str| {
+            let reason = RuleText::parse(text, PrefixLengths::DEFAULT).err().unwrap();
+            InvalidRule::new(origin, text.as_bytes(), reason).to_string()
+        };
+        assert_eq!(
+            error(Origin::Modparam(3), "10.0.0.0"),
+            "modparam rule 3: `10.0.0.0`: `=` is missing; \
+             write PREFIX=LIMIT, as in 192.0.2.0/24=100",
+        );
+        assert_eq!(
+            error(Origin::Line("a\nb", 1), "2001:db8::1=5"),
+            "a\\nb:1: `2001:db8::1=5`: the prefix is longer than ipv6_prefix, and a source is \
+             a whole /64; write 2001:db8::/64 or raise ipv6_prefix",
+        );
+    }
+}
