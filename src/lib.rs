@@ -41,7 +41,7 @@
 //!
 //! # Reading order
 //!
-//! 1. [`source`]: what is counted, and networks of it ([`Prefix`](source::Prefix)).
+//! 1. [`source`]: what is counted. In its folder: the prefix of a network.
 //! 2. [`limiter`]: check, opened, closed. In its folder: the token of a connection and
 //!    the totals.
 //! 3. `table`: `hash` and `directory` (how a source finds, gets and loses its slot),

@@ -18,6 +18,7 @@ mod wraparound_tests;
 pub use token::{StaleToken, Token};
 pub use totals::{Fault, Totals};
 
+use core::fmt;
 use std::io;
 
 use crate::policy::rulebook::{Busy, RuleId, Rulebook};
@@ -82,6 +83,33 @@ pub enum NotCounted {
     TableFull,
 }
 
+/// Why a limiter was not created. Its `Display` says the value or the system's error.
+#[derive(Debug)]
+pub struct CreateError(Cause);
+
+#[derive(Debug)]
+enum Cause {
+    /// The number of connections is out of range.
+    MaxConnections(u32),
+    /// The system gave no memory.
+    Region(RegionError),
+}
+
+impl fmt::Display for CreateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Cause::MaxConnections(value) => write!(
+                f,
+                "max_connections {value}: must be 1 to {}",
+                Limiter::MAX_CONNECTIONS
+            ),
+            Cause::Region(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CreateError {}
+
 /// A source with at least this many connections has its peak updated with each new
 /// connection. Lower peaks are sampled ([`crate::observe::watch`]), so that the many
 /// sources with few connections do not pay for it.
@@ -108,17 +136,16 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// A message that names the invalid value, or why the system gave no memory.
+    /// If `max_connections` is out of range, or the system gives no memory.
     pub fn new(
         max_connections: u32,
         limit: i32,
         prefixes: PrefixLengths,
-    ) -> Result<Limiter, String> {
-        let geometry = Geometry::for_connections(max_connections).ok_or_else(|| {
-            let most = Self::MAX_CONNECTIONS;
-            format!("max_connections {max_connections}: must be 1 to {most}")
-        })?;
-        Self::with_geometry(geometry, max_connections, limit, prefixes).map_err(|e| e.to_string())
+    ) -> Result<Limiter, CreateError> {
+        let geometry = Geometry::for_connections(max_connections)
+            .ok_or(CreateError(Cause::MaxConnections(max_connections)))?;
+        Self::with_geometry(geometry, max_connections, limit, prefixes)
+            .map_err(|error| CreateError(Cause::Region(error)))
     }
 
     /// A limiter for loom, with a table of `buckets` buckets.

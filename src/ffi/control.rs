@@ -20,7 +20,7 @@ use super::line::Line;
 use super::memory::{put, text, write_text};
 use crate::host::{TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
 use crate::interpose;
-use crate::limiter::Limiter;
+use crate::limiter::{CreateError, Limiter};
 use crate::observe::report::SourceReport;
 use crate::observe::watch::{Notice, Watch};
 use crate::policy::Busy;
@@ -84,55 +84,123 @@ pub unsafe extern "C" fn tcl_init(
     error: *mut c_char,
     error_size: usize,
 ) -> i32 {
-    let outcome = catch_unwind(|| {
+    let created = catch_unwind(|| {
         // SAFETY: null or valid, as the caller promises.
         let (config, host) = unsafe { (config.as_ref(), host.as_ref()) };
         init(config, host)
-    })
-    .unwrap_or_else(|_| Err((TCL_EPANIC, "internal error: caught a panic".into())));
-    match outcome {
+    });
+    match created.unwrap_or(Err(InitError::Panic)) {
         Ok(()) => TCL_OK,
-        Err((code, sentence)) => {
+        Err(reason) => {
             // SAFETY: null or `error_size` bytes, as the caller promises.
-            unsafe { write_text(error, error_size, &sentence) };
-            code
+            unsafe { write_text(error, error_size, &reason.to_string()) };
+            reason.code()
         }
     }
 }
 
-fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), (i32, String)> {
-    let bad = |sentence: &str| (TCL_EARG, sentence.to_owned());
-    let config = config.ok_or_else(|| bad("no configuration"))?;
-    let host = host.ok_or_else(|| bad("no host functions"))?;
+/// Why the limiter was not created. Its `Display` is the text for the operator.
+enum InitError {
+    NoConfig,
+    NoHost,
+    NoHostFunction,
+    OutOfRange {
+        /// The parameter that the operator sets.
+        name: &'static str,
+        value: i32,
+        min: i32,
+        max: i32,
+    },
+    PrefixLengths,
+    AlreadyCreated,
+    Create(CreateError),
+    Panic,
+}
+
+impl InitError {
+    fn code(&self) -> i32 {
+        match self {
+            InitError::NoConfig
+            | InitError::NoHost
+            | InitError::NoHostFunction
+            | InitError::OutOfRange { .. }
+            | InitError::PrefixLengths => TCL_EARG,
+            InitError::AlreadyCreated => TCL_EALREADY,
+            InitError::Create(_) => TCL_EMEM,
+            InitError::Panic => TCL_EPANIC,
+        }
+    }
+}
+
+impl fmt::Display for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InitError::NoConfig => f.write_str("no configuration"),
+            InitError::NoHost => f.write_str("no host functions"),
+            InitError::NoHostFunction => {
+                f.write_str("a function in tcl_host is null; all are required")
+            }
+            InitError::OutOfRange {
+                name,
+                value,
+                min,
+                max,
+            } => write!(f, "{name} {value}: must be {min} to {max}"),
+            InitError::PrefixLengths => f.write_str("prefixes out of range"),
+            InitError::AlreadyCreated => f.write_str("this process already has a limiter"),
+            InitError::Create(error) => error.fmt(f),
+            InitError::Panic => f.write_str("internal error: caught a panic"),
+        }
+    }
+}
+
+/// A number from 1 to `max`.
+fn positive(name: &'static str, value: i32, max: i32) -> Result<u32, InitError> {
+    let min = 1;
+    match u32::try_from(value) {
+        Ok(number) if (min..=max).contains(&value) => Ok(number),
+        _ => Err(InitError::OutOfRange {
+            name,
+            value,
+            min,
+            max,
+        }),
+    }
+}
+
+fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), InitError> {
+    let config = config.ok_or(InitError::NoConfig)?;
+    let host = host.ok_or(InitError::NoHost)?;
     let (Some(log), Some(now), Some(rejected)) = (host.log, host.now, host.rejected) else {
-        return Err(bad("a function in tcl_host is null; all are required"));
+        return Err(InitError::NoHostFunction);
     };
-    let range = |name: &str, value: i32, most: i32| match u32::try_from(value) {
-        Ok(inside @ 1..) if value <= most => Ok(inside),
-        _ => Err((TCL_EARG, format!("{name} {value}: must be 1 to {most}"))),
-    };
-    let v4 = range("ipv4_prefix", config.ipv4_prefix, 32)?;
-    let v6 = range("ipv6_prefix", config.ipv6_prefix, 128)?;
-    // The name of the parameter that the operator sets.
-    let most = range(
+    let v4 = positive("ipv4_prefix", config.ipv4_prefix, 32)?;
+    let v6 = positive("ipv6_prefix", config.ipv6_prefix, 128)?;
+    let max_connections = positive(
         "tcp_max_connections",
         config.max_connections,
         MAX_CONNECTIONS,
     )?;
-    let unknown = |name: &str, value: i32, last: i32| {
-        (TCL_EARG, format!("{name} {value}: must be 0 to {last}"))
+    let unknown = |name, value, max| InitError::OutOfRange {
+        name,
+        value,
+        min: 0,
+        max,
     };
-    let mode =
-        Mode::from_number(config.mode).ok_or_else(|| unknown("mode", config.mode, TCL_MODE_OFF))?;
-    let on_full = OnFull::from_number(config.on_full)
-        .ok_or_else(|| unknown("on_full", config.on_full, TCL_ON_FULL_REJECT))?;
-    let prefixes = PrefixLengths::new(v4, v6).ok_or_else(|| bad("prefixes out of range"))?;
-    let mut made = false;
+    let mode = Mode::from_number(config.mode).ok_or(unknown("mode", config.mode, TCL_MODE_OFF))?;
+    let on_full = OnFull::from_number(config.on_full).ok_or(unknown(
+        "on_full",
+        config.on_full,
+        TCL_ON_FULL_REJECT,
+    ))?;
+    let prefixes = PrefixLengths::new(v4, v6).ok_or(InitError::PrefixLengths)?;
+    let mut created = false;
     GLOBAL.get_or_try_init(|| {
-        let limiter = Limiter::new(most, config.limit, prefixes).map_err(|e| (TCL_EMEM, e))?;
+        let limiter =
+            Limiter::new(max_connections, config.limit, prefixes).map_err(InitError::Create)?;
         limiter.set_mode(mode);
         limiter.set_on_full(on_full);
-        made = true;
+        created = true;
         Ok(Global {
             limiter,
             log,
@@ -140,9 +208,8 @@ fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), (i32
             rejected,
         })
     })?;
-    if !made {
-        let sentence = "this process already has a limiter";
-        return Err((TCL_EALREADY, sentence.to_owned()));
+    if !created {
+        return Err(InitError::AlreadyCreated);
     }
     // A cdylib has its own copy of the standard library, so this hook affects no other
     // Rust code in the process.

@@ -95,6 +95,8 @@ impl fmt::Display for Busy {
     }
 }
 
+impl std::error::Error for Busy {}
+
 /// The rules in force.
 #[derive(Clone, Copy)]
 pub(crate) struct Rulebook<'a> {
