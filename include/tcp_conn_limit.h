@@ -399,7 +399,7 @@ const char *tcl_version(void);
  *
  * If this fails, nothing is left behind, and a text that names the value or the reason
  * is written to `error`, truncated to `error_size` bytes including the NUL. The
- * functions in `host` are kept; nothing else that the pointers lead to is.
+ * functions in `host` are kept; all other memory behind the pointers can be freed.
  *
  * Returns `TCL_OK`, `TCL_EARG`, `TCL_EALREADY`, `TCL_EMEM` or `TCL_EPANIC`.
  *

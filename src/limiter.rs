@@ -245,7 +245,7 @@ impl Limiter {
     ) -> Option<Result<(), Rejection>> {
         let owner = Owner::of(self.table(), source, at);
         let detail = self.details().own(owner);
-        let (rule, limit) = self.rulebook().resolve_once(source, owner.tag(), detail);
+        let (rule, limit) = self.rulebook().resolve_cached(source, owner.tag(), detail);
         if limit <= 0 || connections < limit {
             self.hints.set(at.slot);
             return Some(Ok(()));
@@ -498,7 +498,7 @@ impl Limiter {
 
     /// How often rules were published.
     pub fn rules_loaded(&self) -> u32 {
-        self.rulebook().loads()
+        self.rulebook().times_published()
     }
 
     /// Resets all statistics: totals and the rejections of sources and rules to 0, and

@@ -75,7 +75,7 @@ impl PrefixLengths {
     }
 }
 
-/// What is counted: a family and a masked address.
+/// A source: a family and a masked address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source {
     family: Family,

@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Rulebook`]: the rules in force, in shared memory, changed while they are
-//! read.
+//! [`Rulebook`]: the active rules, in shared memory, replaced while they are read.
 //!
-//! There are two halves. A generation number tells by its lowest bit which one is
-//! in force. Who has new rules writes them into the other half and then stores
-//! the next generation, so they come into force all at once. A reader notes the
-//! generation before and after: if it has changed, the half may have been written
-//! meanwhile, and the reader looks again. Readers never wait for a writer; writers
-//! exclude each other by a word that names the one at work, which another one takes
-//! over if that process has died.
+//! The memory has two halves. The lowest bit of the generation says which half is active. A
+//! writer fills the inactive half, then publishes it by storing the next generation, so all
+//! its rules become active at once. A reader loads the generation before and after it reads
+//! a half. If the generation has changed, the half may have been written meanwhile, and the
+//! reader tries again. Readers never wait for a writer. A word that names the writer at
+//! work excludes other writers; one of them takes the word over if that process has died.
 //!
 //! # Which rule a source has
 //!
-//! A source's rule is looked up once it has as many connections as the lowest limit.
-//! Its details keep the answer, in one word with 16 bits of the generation and 32 bits
-//! that distinguish the source from others (`Owner::tag`). An IPv4 source therefore
-//! never gets the rule of another one. An IPv6 source gets that of the one that had
-//! its slot before only if both share these bits, a chance of 2⁻³², and only if
-//! another process kept that rule while the details changed their owner, since the new
-//! owner starts without a rule.
+//! A source's rule is looked up once the source has at least as many connections as the
+//! lowest limit. Its details cache the answer in one word, with 16 bits of the generation
+//! and 32 bits that distinguish the source from others (`Owner::tag`). An IPv4 source
+//! therefore never gets the rule of another source. An IPv6 source gets the rule of the
+//! previous owner of its slot only if both have the same 32 bits, with a probability of
+//! 2⁻³², and only if another process cached that rule while the details changed their
+//! owner, since the new owner starts without a cached rule.
 
 #![forbid(unsafe_code)]
 
@@ -33,10 +31,10 @@ use crate::shared::region::Region;
 use crate::shared::sync::Ordering;
 use crate::source::{Family, Prefix, Source};
 
-/// How often a reader looks again. Each time takes a reload that came just then.
+/// How often a reader tries. A try fails only if rules are published during it.
 const ATTEMPTS: u32 = 8;
 
-/// A rule, or that there is none, of one generation.
+/// The rule that a source has in one generation, or that it has no rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RuleId {
     generation: u16,
@@ -44,18 +42,18 @@ pub(crate) struct RuleId {
 }
 
 impl RuleId {
-    /// As kept for the source of this tag:
+    /// The word that caches this for the source with this tag:
     ///
     /// ```text
     ///   bits 0–15 index + 1, or 0 │ 16–31 generation │ 32–63 tag
     /// ```
-    fn kept_for(self, tag: u32) -> u64 {
+    fn cached_for(self, tag: u32) -> u64 {
         let index = self.index.map_or(0, |index| u64::from(index) + 1);
         u64::from(tag) << 32 | u64::from(self.generation) << 16 | index
     }
 
-    /// What was kept, if it was for the source of this tag.
-    fn kept(word: u64, tag: u32) -> Option<RuleId> {
+    /// The rule that `word` caches, if it does so for the source with this tag.
+    fn from_cached(word: u64, tag: u32) -> Option<RuleId> {
         ((word >> 32) as u32 == tag).then_some(RuleId {
             generation: (word >> 16) as u16,
             index: (word as u16).checked_sub(1),
@@ -63,25 +61,25 @@ impl RuleId {
     }
 }
 
-/// A rule in force, for a report.
+/// An active rule and its statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleReport {
-    /// Whom it is for.
+    /// The sources that have the limit, unless a longer prefix contains them.
     pub prefix: Prefix,
-    /// Connections of each source; 0: any number.
+    /// The largest number of connections of each source; 0: unlimited.
     pub limit: i32,
-    /// Rejections of its sources.
+    /// Rejected connections of its sources.
     pub rejected: u64,
     /// Connections of its sources that would have been rejected, in monitor mode.
     pub would_reject: u64,
     parent: u32,
 }
 
-/// Another process, which lives, or another thread of this one changes the rules at
+/// Another process that is alive, or another thread of this process, publishes rules at
 /// this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy {
-    /// Its number.
+    /// The number of that process, or of its thread.
     pub process: u32,
 }
 
@@ -97,7 +95,7 @@ impl fmt::Display for Busy {
 
 impl std::error::Error for Busy {}
 
-/// The rules in force.
+/// The active rules.
 #[derive(Clone, Copy)]
 pub(crate) struct Rulebook<'a> {
     region: &'a Region,
@@ -108,7 +106,7 @@ impl<'a> Rulebook<'a> {
         Rulebook { region }
     }
 
-    /// Rule and limit of `source`; a limit of 0 or less: any number.
+    /// The rule and the limit of `source`. A limit of 0 or less: unlimited.
     pub(crate) fn resolve(self, source: Source) -> (RuleId, i32) {
         let default = Settings::of(self.region).limit();
         let found = self.read(|half| {
@@ -132,21 +130,22 @@ impl<'a> Rulebook<'a> {
         }
     }
 
-    /// As [`resolve`](Self::resolve), with the answer that `detail` keeps. `tag` is
-    /// 32 bits that tell the source from any other that may have had the slot.
-    pub(crate) fn resolve_once(self, source: Source, tag: u32, detail: &Detail) -> (RuleId, i32) {
-        // Relaxed: a word that stands alone
-        if let Some(id) = RuleId::kept(detail.rule.load(Ordering::Relaxed), tag)
+    /// As [`resolve`](Self::resolve), with the answer that `detail` caches. `tag` has 32
+    /// bits that distinguish the source from previous owners of its slot.
+    pub(crate) fn resolve_cached(self, source: Source, tag: u32, detail: &Detail) -> (RuleId, i32) {
+        // Relaxed, here and below: this word stands alone. It has all that is needed to
+        // decide whether it is valid.
+        if let Some(id) = RuleId::from_cached(detail.rule.load(Ordering::Relaxed), tag)
             && let Some(limit) = self.limit_of(id)
         {
             return (id, limit);
         }
         let (id, limit) = self.resolve(source);
-        detail.rule.store(id.kept_for(tag), Ordering::Relaxed);
+        detail.rule.store(id.cached_for(tag), Ordering::Relaxed);
         (id, limit)
     }
 
-    /// The limit that `id` stands for, if its generation is in force.
+    /// The limit of the rule `id`, if its generation is active.
     fn limit_of(self, id: RuleId) -> Option<i32> {
         let (generation, limit) = self.read(|half| match id.index {
             None => Settings::of(self.region).limit(),
@@ -155,7 +154,7 @@ impl<'a> Rulebook<'a> {
         (generation as u16 == id.generation && id.generation != 0).then_some(limit)
     }
 
-    /// Rule and limit of `source`, for a report.
+    /// The rule and the limit of `source`, for a report.
     pub(crate) fn describe(self, source: Source) -> (Option<Prefix>, i32) {
         let default = Settings::of(self.region).limit();
         let found = self.read(|half| {
@@ -168,7 +167,7 @@ impl<'a> Rulebook<'a> {
         }
     }
 
-    /// Counts a rejection of a source of this rule, or one that would have been.
+    /// Counts a rejection of a source with this rule, or one that would have happened.
     pub(crate) fn count(self, id: RuleId, rejected: bool) {
         let Some(index) = id.index else {
             let background = &self.region.header().background;
@@ -180,7 +179,8 @@ impl<'a> Rulebook<'a> {
             number.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        // statistics: if the rules have changed just now, it goes to another rule
+        // Statistics: if rules are published at this moment, the rejection may count for
+        // another rule.
         let half = usize::from(id.generation & 1);
         if let Some(entry) = self.region.rules()[half].get(usize::from(index)) {
             let number = if rejected {
@@ -192,7 +192,7 @@ impl<'a> Rulebook<'a> {
         }
     }
 
-    /// All rules in force, sorted by [`Prefix`].
+    /// All active rules, sorted by [`Prefix`].
     ///
     /// # Errors
     ///
@@ -207,45 +207,47 @@ impl<'a> Rulebook<'a> {
                 rules.extend((0..half.len().min(room)).map(|i| half.entry(i).report()));
                 half.len() <= room
             });
-            // else there are others now; each turn takes a reload that came just then
+            // Otherwise rules were published meanwhile. Each further turn needs another
+            // publication at the same moment.
             if let Some((_, true)) = read {
                 return Ok(Rules(rules));
             }
         }
     }
 
-    /// Rejections of sources without a rule, and connections of theirs that would
-    /// have been rejected.
+    /// The rejections of sources without a rule, and their connections that would have been
+    /// rejected.
     pub(crate) fn default_numbers(self) -> (u64, u64) {
         let background = &self.region.header().background;
-        // statistics
+        // Statistics.
         (
             background.default_rejected.load(Ordering::Relaxed),
             background.default_would_reject.load(Ordering::Relaxed),
         )
     }
 
-    /// How many rules are in force.
+    /// The number of active rules.
     pub(crate) fn len(self) -> usize {
         self.read(|half| half.len()).map_or(0, |(_, len)| len)
     }
 
-    /// How often rules came into force; begins anew after some 4 billion times.
-    pub(crate) fn loads(self) -> u32 {
+    /// How often rules were published. Wraps around after about 4 billion times.
+    pub(crate) fn times_published(self) -> u32 {
         let generation = self.generation();
-        // `publish` leaves out two of each 65,536 generations
+        // `publish` skips two of each 65,536 generations.
         generation - 2 * (generation >> 16)
     }
 
     fn generation(self) -> u32 {
         let settings = &self.region.header().settings;
+        // Relaxed: only statistics use it.
         settings.rules_generation.load(Ordering::Relaxed)
     }
 
-    /// Forgets the rejections of all rules.
+    /// Sets the rejections of all rules to 0.
     pub(crate) fn reset(self) {
         let background = &self.region.header().background;
-        // statistics
+        // Statistics.
         background.default_rejected.store(0, Ordering::Relaxed);
         background.default_would_reject.store(0, Ordering::Relaxed);
         let half = self.half(self.generation());
@@ -255,23 +257,26 @@ impl<'a> Rulebook<'a> {
         }
     }
 
-    /// Puts `rules` in force, all at once. Rules for a prefix that had one before
-    /// keep its numbers. All threads of this process pass the same `gate`.
+    /// Publishes `rules`: they become active all at once and replace all rules before. A
+    /// rule keeps the statistics of the previous rule for its prefix. All threads of this
+    /// process must pass the same `gate`.
     ///
     /// # Errors
     ///
-    /// [`Busy`], and nothing has changed.
+    /// [`Busy`] if another writer is at work; then nothing has changed.
     pub(crate) fn publish(self, rules: &RuleSet, gate: &OneThread) -> Result<(), Busy> {
         let _lock = WriterLock::take(self.region, gate, own_number())?;
         let settings = &self.region.header().settings;
-        // Relaxed: only who holds the lock stores it
+        // Relaxed, as for `lowest_rule` below: only writers store it, and the lock lets a
+        // writer see everything that the previous one wrote.
         let generation = settings.rules_generation.load(Ordering::Relaxed);
         let mut next = generation.wrapping_add(1);
         if next as u16 & 0x7fff == 0 {
-            self.forget_kept();
+            self.clear_cached();
         }
         if next as u16 == 0 {
-            // 0 as 16 bits stands for unused memory; the halves take turns all the same
+            // As 16 bits, 0 stands for unused memory, so it is skipped. Adding 2 keeps the
+            // halves alternating.
             next = next.wrapping_add(2);
         }
         let (old, new) = (self.half(generation), self.half(next));
@@ -283,8 +288,9 @@ impl<'a> Rulebook<'a> {
         settings.rules_count[usize::from(next & 1 != 0)].store(count, Ordering::Release);
         let limits = rules.rules().iter().map(|rule| rule.limit);
         let lowest = limits.filter(|&limit| limit > 0).min().unwrap_or(0);
-        // first the lower of both, then the new one: nobody is admitted by rules
-        // of which one is in force and the other is not
+        // While the generation changes, this is the lower one of the old and the new
+        // lowest limit. So a connection is admitted without a look-up only if both sets of
+        // rules admit it.
         let before = settings.lowest_rule.load(Ordering::Relaxed);
         let both = match (before, lowest) {
             (0, one) | (one, 0) => one,
@@ -296,22 +302,25 @@ impl<'a> Rulebook<'a> {
         Ok(())
     }
 
-    /// Clears all rules that details keep, so that none is taken for one of a later
-    /// generation with the same 16 bits. Runs twice in each turn of these bits: a
-    /// process that resolves a rule meanwhile may keep it for the generation that ends
-    /// after its detail was cleared, and the next clearing, 32,768 generations later and
-    /// as many before that number returns, removes it. Only a process stopped within
-    /// [`resolve_once`](Self::resolve_once) for as many loads could still be wrong.
-    fn forget_kept(self) {
+    /// Clears all cached rules, so that none is mistaken for a rule of a later generation
+    /// with the same 16 bits.
+    ///
+    /// Runs twice in each cycle of these bits. A process that resolves a rule meanwhile may
+    /// cache it, for the generation that ends now, after its detail was cleared. The next
+    /// clearing removes it: it runs 32,768 generations later, and as many before that
+    /// number recurs. Only a process stopped within
+    /// [`resolve_cached`](Self::resolve_cached) for that many generations could still cache
+    /// a wrong rule.
+    fn clear_cached(self) {
         let slots = self
             .region
             .buckets()
             .iter()
             .flat_map(|bucket| &bucket.slots);
         for (slot, detail) in slots.zip(self.region.details()) {
-            // Relaxed: a slot that was never claimed keeps no rule, and its detail is
-            // not touched, which would give it memory; one that is claimed just now is
-            // resolved for this generation or the next
+            // Relaxed: the detail of a slot that was never claimed has no cached rule, and
+            // is skipped because touching it would allocate memory. A slot that is claimed
+            // at this moment caches a rule of this generation or the next.
             if slot.control.load(Ordering::Relaxed) != 0 {
                 detail.rule.store(0, Ordering::Relaxed);
             }
@@ -322,7 +331,8 @@ impl<'a> Rulebook<'a> {
         let half = usize::from(generation & 1 != 0);
         let settings = &self.region.header().settings;
         let entries = self.region.rules()[half];
-        // Acquire: what is read of the half is read after its length
+        // Acquire: the length is a word of the half, see `read_once`. Everything else in
+        // the half is read after it.
         let count = settings.rules_count[half].load(Ordering::Acquire) as usize;
         Half {
             entries,
@@ -334,21 +344,21 @@ impl<'a> Rulebook<'a> {
         (0..ATTEMPTS).find_map(|_| self.read_once(&mut look))
     }
 
-    /// What `look` sees in the half in force, and its generation; `None` if that
-    /// has changed meanwhile.
+    /// The active generation, and what `look` returns for its half; `None` if another
+    /// generation was published meanwhile.
     fn read_once<T>(self, look: impl FnOnce(Half<'a>) -> T) -> Option<(u32, T)> {
         let generation = &self.region.header().settings.rules_generation;
-        // publish: the half was written before
+        // Acquire: the writer filled the half before it stored this generation.
         let before = generation.load(Ordering::Acquire);
         let seen = look(self.half(before));
-        // The half is written again only after the next generation was stored. Its
-        // words are stored with Release and read with Acquire: who has read one of
+        // The half is written again only after the next generation was stored. Its words
+        // are stored with Release and loaded with Acquire, so a reader that has read one of
         // the new words sees that generation here.
         (generation.load(Ordering::Acquire) == before).then_some((before, seen))
     }
 }
 
-/// Rules that were in force at one moment, for reports.
+/// Rules that were active at one moment, for reports.
 pub(crate) struct Rules(Vec<RuleReport>);
 
 impl Rules {
@@ -367,7 +377,7 @@ impl Rules {
     }
 }
 
-/// One of the two halves.
+/// One of the two halves, with the number of its rules.
 #[derive(Clone, Copy)]
 struct Half<'a> {
     entries: &'a [RuleEntry],
@@ -379,8 +389,8 @@ impl<'a> Half<'a> {
         self.count
     }
 
-    /// Entry `index`; the last one for an index out of range, which is read only
-    /// where the rules have changed meanwhile.
+    /// The entry at `index`, or the last entry if `index` is out of range. That happens only
+    /// if rules were published meanwhile, and then the caller discards the answer.
     fn entry(self, index: usize) -> &'a RuleEntry {
         &self.entries[index.min(self.entries.len() - 1)]
     }
@@ -394,13 +404,13 @@ impl<'a> Half<'a> {
         )
     }
 
-    /// Gives the numbers of the rule for `key` to `entry`. What is counted until
-    /// that is in force is lost.
+    /// Copies the statistics of the rule for `prefix`, if there is one, to `entry`.
+    /// Rejections that are counted before `entry` becomes active are lost.
     fn hand_over(self, prefix: &Prefix, entry: &RuleEntry) {
         let entries = &self.entries[..self.count];
         if let Ok(at) = entries.binary_search_by(|old| old.prefix().cmp(prefix)) {
             let old = &entries[at];
-            // statistics
+            // Statistics.
             let rejected = old.rejected.load(Ordering::Relaxed);
             let would_reject = old.would_reject.load(Ordering::Relaxed);
             entry.rejected.store(rejected, Ordering::Relaxed);
@@ -409,6 +419,7 @@ impl<'a> Half<'a> {
     }
 }
 
+/// Set in [`RuleEntry::shape`] for IPv6. The 8 bits below are the prefix length.
 const V6: u32 = 1 << 8;
 
 impl RuleEntry {
@@ -418,7 +429,7 @@ impl RuleEntry {
             Family::V4 => 0,
             Family::V6 => V6,
         };
-        // Release: see `Rulebook::read_once`
+        // Release: see `Rulebook::read_once`.
         self.upper.store(prefix.upper, Ordering::Release);
         self.lower.store(prefix.lower, Ordering::Release);
         self.shape
@@ -431,7 +442,7 @@ impl RuleEntry {
     }
 
     fn prefix(&self) -> Prefix {
-        // Acquire: see `Rulebook::read_once`
+        // Acquire, as in the functions below: see `Rulebook::read_once`.
         let shape = self.shape.load(Ordering::Acquire);
         Prefix {
             family: if shape & V6 == 0 {
@@ -453,7 +464,7 @@ impl RuleEntry {
         RuleReport {
             prefix: self.prefix(),
             limit: self.limit(),
-            // statistics
+            // Statistics.
             rejected: self.rejected.load(Ordering::Relaxed),
             would_reject: self.would_reject.load(Ordering::Relaxed),
             parent: self.parent.load(Ordering::Acquire),
@@ -461,27 +472,29 @@ impl RuleEntry {
     }
 }
 
-/// Held by the one thread that changes rules.
+/// Held by the one thread that publishes rules.
 struct WriterLock<'a> {
     region: &'a Region,
-    /// Left after the word in shared memory is free again, see `Drop`.
+    /// Dropped after `drop` has freed the word in shared memory, so no other
+    /// thread with the same number can take the word before.
     _entered: Entered<'a>,
 }
 
 impl<'a> WriterLock<'a> {
-    /// `own` is [`own_number`]. Without /proc the threads of a process share it, so
-    /// `gate` is what keeps a second one of them out.
+    /// `own` is [`own_number`]. Without /proc all threads of a process have the same
+    /// number, so `gate` keeps a second one of them out.
     fn take(region: &'a Region, gate: &'a OneThread, own: u32) -> Result<WriterLock<'a>, Busy> {
         let Some(entered) = gate.enter() else {
             let process = std::process::id();
             return Err(Busy { process });
         };
         let writer = &region.header().background.rules_writer;
-        // Acquire: what the one before has written is there
+        // Acquire, here and in the exchange: this writer sees everything that the previous
+        // one wrote.
         let mut holder = writer.load(Ordering::Acquire);
         loop {
-            // Our own number: one that has died had it before us. No thread of this
-            // process holds the word, because this one has entered the gate.
+            // A holder with our own number has died, and we got its number: no other thread
+            // of this process holds the word, because this one has entered the gate.
             if holder != 0 && holder != own && is_alive(holder) {
                 return Err(Busy { process: holder });
             }
@@ -501,6 +514,7 @@ impl<'a> WriterLock<'a> {
 impl Drop for WriterLock<'_> {
     fn drop(&mut self) {
         let writer = &self.region.header().background.rules_writer;
+        // Release: see `take`.
         writer.store(0, Ordering::Release);
     }
 }
@@ -510,7 +524,7 @@ mod tests {
     use super::*;
     use crate::shared::layout::Geometry;
 
-    /// Without /proc both threads have the number of their process.
+    /// Without /proc, both threads have the number of their process.
     #[test]
     fn second_thread_with_the_same_number_is_busy() {
         let region = Region::create(Geometry::of_buckets(1)).unwrap();
@@ -529,7 +543,7 @@ mod tests {
         assert_eq!(in_another_thread(), None);
     }
 
-    /// A process that has died may have had the number of this one.
+    /// A process that died may have had the number of this one.
     #[test]
     fn word_left_with_our_own_number_is_taken_over() {
         let region = Region::create(Geometry::of_buckets(1)).unwrap();

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What an operator can change while the server runs: limit, mode; and what is
-//! done when the table is full.
+//! The settings: the limit of sources without a rule and the mode, which an operator can
+//! change while the server runs, and the policy for a full table.
 //!
-//! Each is one word in shared memory, read by every check and stored by whichever
-//! process was told to change it. They stand alone: a check that runs meanwhile
-//! goes by the old value or the new one.
+//! Each setting is one word in shared memory. Every check reads it, and any process may
+//! store it. A check during a change uses the old value or the new one.
 
 #![forbid(unsafe_code)]
 
@@ -25,7 +24,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The mode of this number.
+    /// The mode with this number.
     pub fn from_number(number: i32) -> Option<Mode> {
         match number {
             0 => Some(Mode::Enforce),
@@ -36,8 +35,8 @@ impl Mode {
     }
 }
 
-/// What happens to a connection that cannot be counted: the table has no place for its
-/// source, or its descriptor is not tracked (see `interpose`).
+/// What happens to a connection that cannot be counted because the table has no slot for
+/// its source or its descriptor is not tracked (see `interpose`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {
     /// It is admitted and not counted.
@@ -48,7 +47,7 @@ pub enum OnFull {
 }
 
 impl OnFull {
-    /// The policy of this number.
+    /// The policy with this number.
     pub fn from_number(number: i32) -> Option<OnFull> {
         match number {
             0 => Some(OnFull::Admit),
@@ -70,7 +69,8 @@ impl<'a> Settings<'a> {
 
     #[inline]
     pub(crate) fn limit(self) -> i32 {
-        // Relaxed here and below: they stand alone
+        // Relaxed, here and below: each setting stands alone, and no other memory depends
+        // on it.
         self.0.limit.load(Ordering::Relaxed)
     }
 
@@ -78,7 +78,7 @@ impl<'a> Settings<'a> {
         self.0.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// A word that this module never writes reads as the default.
+    /// A number that is not a mode, from damaged memory, reads as the default.
     #[inline]
     pub(crate) fn mode(self) -> Mode {
         Mode::from_number(self.0.mode.load(Ordering::Relaxed) as i32).unwrap_or_default()
@@ -88,6 +88,7 @@ impl<'a> Settings<'a> {
         self.0.mode.store(mode as u32, Ordering::Relaxed);
     }
 
+    /// A number that is not a policy, from damaged memory, reads as the default.
     #[inline]
     pub(crate) fn on_full(self) -> OnFull {
         OnFull::from_number(self.0.on_full.load(Ordering::Relaxed) as i32).unwrap_or_default()
@@ -101,8 +102,8 @@ impl<'a> Settings<'a> {
     /// Above `i32::MAX` if no source has a limit.
     #[inline]
     pub(crate) fn below_limit(self) -> u32 {
-        // publish: a process that reads a limit that was stored with new rules then reads
-        // these rules, not the old ones.
+        // Acquire: a process that has seen the lowest limit of new rules also sees these
+        // rules, and never uses the old ones again.
         let rule = self.0.lowest_rule.load(Ordering::Acquire);
         // Limits of 0 or less become numbers above `i32::MAX`.
         let below = |limit: i32| limit.wrapping_sub(1) as u32;
