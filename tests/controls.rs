@@ -75,6 +75,19 @@ fn overfilled(limiter: &Limiter, expected: Option<Result<(), NotCounted>>) -> u6
 const LIMITS: [i32; 3] = [0, 1, 1_000];
 
 #[test]
+fn number_of_connections_out_of_range_is_rejected() {
+    for connections in [0, Limiter::MAX_CONNECTIONS + 1] {
+        let error = Limiter::new(connections, 1, PrefixLengths::DEFAULT).err();
+        assert_eq!(
+            error.map(|error| error.to_string()),
+            Some(format!(
+                "max_connections {connections}: must be 1 to 100000000"
+            )),
+        );
+    }
+}
+
+#[test]
 fn full_table_admits_with_on_full_admit() {
     for mode in [Mode::Enforce, Mode::Monitor, Mode::Off] {
         for limit in LIMITS {
