@@ -714,10 +714,19 @@ int32_t tcl_list(const char *prefix,
                  uintptr_t error_size);
 
 /**
+ * The number of active rules; 0 before `tcl_init()`.
+ */
+uint32_t tcl_rules_count(void);
+
+/**
  * Writes at most `room` rules with the numbers of their sources, sorted by prefix. The
- * last one stands for the sources without a rule.
+ * last one stands for the sources without a rule and is always included. If there are more
+ * than `room`, rules with sources or rejections take precedence over others.
  *
- * Returns how many there are, regardless of `room`, or `TCL_EINIT` or `TCL_EMEM`.
+ * Allocates up to 4 MB if there are 65,535 rules, and frees it.
+ *
+ * Returns the number of rules written, or `TCL_EARG` (`rules` is null), `TCL_EINIT` or
+ * `TCL_EMEM`.
  *
  * # Safety
  *
@@ -726,10 +735,15 @@ int32_t tcl_list(const char *prefix,
 int32_t tcl_rules(struct tcl_rule *rules, uint32_t room);
 
 /**
- * Writes at most `room` suggestions: one for each rule, sorted by prefix, and a last
- * one for the sources without a rule.
+ * Writes at most `room` suggestions, sorted by prefix: one for each rule, and a last one
+ * for the sources without a rule, which is always included. If there are more than `room`,
+ * rules whose sources have a peak take precedence over others.
  *
- * Returns how many there are, regardless of `room`, or `TCL_EINIT` or `TCL_EMEM`.
+ * Allocates up to 4 MB if there are 65,535 rules, and 400 bytes for each suggestion that it
+ * writes, and frees it.
+ *
+ * Returns the number of suggestions written, or `TCL_EARG` (`suggestions` is null),
+ * `TCL_EINIT` or `TCL_EMEM`.
  *
  * # Safety
  *

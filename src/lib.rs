@@ -53,7 +53,8 @@
 //!    of their orderings), `process`, `visible` (text for log lines).
 //! 6. [`observe`]: [`report`](observe::report) and [`audit`](observe::audit) answer an
 //!    operator; [`counters`](observe::counters) describes and reads the counters;
-//!    [`watch`](observe::watch) samples sources and decides what is logged.
+//!    [`watch`](observe::watch) samples sources and decides what is logged;
+//!    [`notices`](observe::notices) words it.
 //! 7. `interpose`: the attachment to a core without hooks. `attach`, `got` and `patch`
 //!    replace functions, `wrappers` has the replacements, `descriptors` the tokens.
 //! 8. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where

@@ -576,7 +576,7 @@ impl Limiter {
     }
 
     /// The last sampled numbers of sources and connections, see
-    /// [`last_occupancy`](Self::last_occupancy).
+    /// [`Report::last_occupancy`](crate::observe::report::Report::last_occupancy).
     pub(crate) fn gauges(&self) -> &Statistic64 {
         &self.region.header().background.gauges
     }

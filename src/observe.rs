@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What operators see.
 //!
-//! - [`report`]: one source, the busiest ones, rules, proposed limits.
-//! - [`audit`]: our counts against the host's connections.
+//! - [`report`]: one source, the busiest sources, the rules, proposed limits.
+//! - [`audit`]: compares our counts with the host's connections.
 //! - [`counters`]: what each counter means, and its value.
-//! - [`watch`]: the dedicated process that samples sources and decides what is logged.
+//! - [`watch`]: samples the sources in a dedicated process and decides what is logged.
+//! - [`notices`]: the wording of all log lines.
 
 pub mod audit;
 pub mod counters;
+pub mod notices;
 pub mod report;
 pub mod watch;

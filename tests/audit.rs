@@ -6,6 +6,7 @@ use std::cell::Cell;
 
 use tcp_conn_limit::limiter::{Limiter, Worker};
 use tcp_conn_limit::observe::audit::{Audit, NoRoom};
+use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
 thread_local! {
@@ -53,7 +54,10 @@ fn busy(sources: u32) -> Limiter {
         limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
     }
     // In a server the watcher has read the whole table by now. Here this call does it.
-    assert_eq!(limiter.occupancy().connections, u64::from(sources));
+    assert_eq!(
+        Report::of(&limiter).occupancy().connections,
+        u64::from(sources)
+    );
     limiter
 }
 

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Totals, Worker};
+use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
 use tcp_conn_limit::source::{PrefixLengths, Source};
@@ -53,7 +54,7 @@ fn tiny(limit: i32, on_full: OnFull, mode: Mode) -> Limiter {
 /// `expected`. Returns how many sources got that answer.
 fn overfilled(limiter: &Limiter, expected: Option<Result<(), NotCounted>>) -> u64 {
     let without = overfill(limiter);
-    let occupancy = limiter.occupancy();
+    let occupancy = Report::of(limiter).occupancy();
     assert!(occupancy.sources <= occupancy.slots);
     assert!(
         occupancy.sources * 10 > occupancy.slots * 9,
@@ -66,7 +67,7 @@ fn overfilled(limiter: &Limiter, expected: Option<Result<(), NotCounted>>) -> u6
     assert_eq!(limiter.totals().admitted, occupancy.sources);
     for (source, answer) in &without {
         assert_eq!(*answer, expected);
-        assert_eq!(limiter.get(*source).connections, 0);
+        assert_eq!(Report::of(limiter).get(*source).connections, 0);
     }
     without.len() as u64
 }
@@ -118,7 +119,7 @@ fn full_table_rejects_with_on_full_reject() {
         // A source with a slot is not affected; only its limit applies to it.
         let inside = (0..ATTEMPTS)
             .map(source)
-            .find(|s| limiter.get(*s).connections == 1)
+            .find(|s| Report::of(&limiter).get(*s).connections == 1)
             .unwrap();
         let answer = accept(&limiter, inside);
         assert_eq!(answer, if limit == 1 { None } else { Some(Ok(())) });
@@ -160,7 +161,7 @@ fn closed_connections_free_slots() {
             .collect();
         let outside: Vec<_> = (0..ATTEMPTS)
             .map(source)
-            .filter(|s| limiter.get(*s).connections == 0)
+            .filter(|s| Report::of(&limiter).get(*s).connections == 0)
             .collect();
         assert!(!outside.is_empty());
         for token in tokens {
@@ -217,7 +218,7 @@ fn lowered_limit_keeps_open_connections() {
     assert_eq!(accept(&limiter, source(1)), Some(Ok(())));
     limiter.set_limit(2);
     assert_eq!(accept(&limiter, source(1)), None);
-    assert_eq!(limiter.get(source(1)).connections, 6);
+    assert_eq!(Report::of(&limiter).get(source(1)).connections, 6);
     for unlimited in [0, -1, i32::MIN] {
         limiter.set_limit(unlimited);
         assert_eq!(accept(&limiter, source(1)), Some(Ok(())));
@@ -239,7 +240,7 @@ fn mode_off_keeps_counting() {
     assert_eq!(accept(&limiter, source(1)), Some(Ok(())));
     limiter.set_mode(Mode::Enforce);
     assert_eq!(accept(&limiter, source(1)), None);
-    let report = limiter.get(source(1));
+    let report = Report::of(&limiter).get(source(1));
     assert_eq!((report.connections, report.rejected_at), (5, 5));
     assert_eq!((report.rejected, report.would_reject), (1, 1));
 }
@@ -281,12 +282,16 @@ fn check_against_uses_the_callers_limit() {
         assert!(limiter.rejected(Worker::ACCEPTOR, rejection));
     }
     assert_eq!(limiter.totals().rejected, 3);
-    let groups = limiter.groups().unwrap();
+    let groups = Report::of(&limiter).groups(usize::MAX).unwrap();
     assert!(
         groups.iter().all(|group| group.rejected == 0),
         "a rule was charged with a rejection"
     );
-    assert_eq!(limiter.get(source(1)).rejected, 0, "nothing left to log");
+    assert_eq!(
+        Report::of(&limiter).get(source(1)).rejected,
+        0,
+        "nothing left to log"
+    );
 }
 
 /// A source has its own rule and its own statistics, whichever source had its slot
@@ -315,7 +320,7 @@ fn reused_slot_keeps_no_statistics() {
             }
             // Seldom, so that a slot goes through all its epochs without being read.
             if (round * 512 + n).is_multiple_of(4_099) {
-                let report = limiter.get(source(n));
+                let report = Report::of(&limiter).get(source(n));
                 assert_eq!(report.rejected, tenant.rejected, "{round}: {n}");
                 assert_eq!(report.peak, 1);
                 let checked = limiter.check(source(n));
@@ -356,7 +361,7 @@ fn epoch_wraps_around_without_keeping_statistics() {
                     limiter.check(source(n)).is_ok(),
                     "it has another source's rule"
                 );
-                let report = limiter.get(source(n));
+                let report = Report::of(&limiter).get(source(n));
                 assert_eq!((report.rejected, report.peak), (0, 1), "{report:?}");
                 return;
             }

@@ -13,7 +13,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
 use tcp_conn_limit::observe::audit::Audit;
-use tcp_conn_limit::observe::report::By;
+use tcp_conn_limit::observe::report::{By, Report};
 use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
@@ -110,8 +110,8 @@ fn connections(limiter: &Limiter, tokens: &mut Vec<Token>, random: &mut SmallRng
         }
         let limit = random.random_range(0..5);
         tokens.extend(limiter.opened(worker, source, limit));
-        let _ = limiter.get(source);
-        let _ = limiter.rule_of(source);
+        let _ = Report::of(limiter).get(source);
+        let _ = Report::of(limiter).rule_of(source);
         let token = match random.random_range(0..4) {
             0 => Token::from_bits(random.random()),
             1 => {
@@ -149,24 +149,26 @@ fn reports(limiter: &Limiter, watch: &mut Watch, random: &mut SmallRng) {
     for by in [By::Connections, By::Rejected, By::Peak] {
         let inside = Prefix::parse("10.0.0.0/8", limiter.prefixes()).unwrap();
         for inside in [None, Some(inside)] {
-            let (top, _) = limiter.top(random.random_range(0..50), by, inside).unwrap();
+            let (top, _) = Report::of(limiter)
+                .top(random.random_range(0..50), by, inside)
+                .unwrap();
             for report in top {
                 let _ = report.source.display(limiter.prefixes()).to_string();
             }
         }
     }
     let _ = (
-        limiter.occupancy(),
-        limiter.sources().count(),
+        Report::of(limiter).occupancy(),
+        Report::of(limiter).sources().count(),
         limiter.totals(),
     );
     // There may be very many rules now, so only one of the two is called.
     if random.random() {
-        for group in limiter.groups().unwrap().iter().take(20) {
+        for group in Report::of(limiter).groups(20).unwrap() {
             let _ = group.rule.map(|rule| rule.prefix.to_string());
         }
     } else {
-        for suggestion in limiter.suggest(5).unwrap().iter().take(20) {
+        for suggestion in Report::of(limiter).suggest(20, 5).unwrap() {
             let _ = suggestion.rule.map(|rule| rule.to_string());
         }
     }

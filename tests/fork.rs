@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, Token, Worker};
-use tcp_conn_limit::observe::report::Group;
-use tcp_conn_limit::observe::watch::{Notice, Watch};
+use tcp_conn_limit::observe::notices::Notice;
+use tcp_conn_limit::observe::report::{Group, Report};
+use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
@@ -36,7 +37,7 @@ fn hammer(limiter: &Limiter, worker: u32, sources: u32, rounds: u32) {
             limiter.closed(me, token).unwrap();
         }
         let own = live.iter().filter(|(s, _)| *s == source).count();
-        assert!(limiter.get(source).connections as usize >= own);
+        assert!(Report::of(limiter).get(source).connections as usize >= own);
     }
     for (_, token) in live {
         limiter.closed(me, token).unwrap();
@@ -50,11 +51,11 @@ fn hammered_by_all(sources: u32) {
         .map(|worker| Child::start(|| hammer(&limiter, worker, sources, 50_000)))
         .collect();
     join_all(children);
-    let left: Vec<_> = limiter.sources().collect();
+    let left: Vec<_> = Report::of(&limiter).sources().collect();
     assert_eq!(left.len(), 1);
     assert_eq!((left[0].source, left[0].connections), (source(0), 1));
     limiter.closed(Worker::ACCEPTOR, hold).unwrap();
-    assert_eq!(limiter.occupancy().connections, 0);
+    assert_eq!(Report::of(&limiter).occupancy().connections, 0);
     assert_eq!(limiter.totals().stale_token, 0);
 }
 
@@ -85,7 +86,7 @@ fn limit_holds_among_processes() {
         .collect();
     join_all(children);
     assert!(admitted.load(Ordering::Relaxed) > WORKERS * 100);
-    assert_eq!(limiter.occupancy().connections, 0);
+    assert_eq!(Report::of(&limiter).occupancy().connections, 0);
 }
 
 /// One process accepts and another closes, as in Kamailio: exactly the limit is
@@ -122,7 +123,7 @@ fn close_in_another_process_makes_room_at_once() {
     }
     ours.shutdown(std::net::Shutdown::Both).unwrap();
     closer.join();
-    assert_eq!(limiter.get(source).connections, LIMIT as u32);
+    assert_eq!(Report::of(limiter).get(source).connections, LIMIT as u32);
 }
 
 /// Networks 10.0.N.0/24 with a source each. With either set active, those with an even
@@ -179,7 +180,7 @@ fn check_until(limiter: &Limiter, worker: u32, stop: &AtomicBool) {
         if let Err(rejection) = checked {
             assert!(limiter.rejected(me, rejection));
         }
-        let (rule, limit) = limiter.rule_of(source);
+        let (rule, limit) = Report::of(limiter).rule_of(source);
         let rule = rule.map(|key| key.to_string()).unwrap_or_default();
         let own = format!("10.0.{n}.0/24");
         let possible = [
@@ -203,7 +204,12 @@ fn check_until(limiter: &Limiter, worker: u32, stop: &AtomicBool) {
 /// Prefixes and limits of the rules in a report.
 fn reported(limiter: &Limiter) -> Vec<(String, i32)> {
     let rule = |group: &Group| group.rule.map(|rule| (rule.prefix.to_string(), rule.limit));
-    limiter.groups().unwrap().iter().filter_map(rule).collect()
+    Report::of(limiter)
+        .groups(usize::MAX)
+        .unwrap()
+        .iter()
+        .filter_map(rule)
+        .collect()
 }
 
 fn listed(set: &RuleSet) -> Vec<(String, i32)> {
@@ -388,7 +394,10 @@ fn every_rejection_is_reported() {
     watch.join();
     assert_eq!(limiter.totals().rejected, 300_000);
     assert_eq!(reported.load(Ordering::Relaxed), 300_000);
-    assert_eq!(limiter.groups().unwrap()[0].rejected, 300_000);
+    assert_eq!(
+        Report::of(&limiter).groups(usize::MAX).unwrap()[0].rejected,
+        300_000
+    );
 }
 
 /// Several processes reset the statistics while others count.
@@ -410,7 +419,7 @@ fn reset_among_processes_keeps_counts() {
                 while !stop.load(Ordering::Relaxed) {
                     limiter.reset_stats();
                     assert!(limiter.totals().rejected <= 2 * REJECTIONS);
-                    assert_eq!(limiter.get(source(1)).connections, 1);
+                    assert_eq!(Report::of(&limiter).get(source(1)).connections, 1);
                 }
             })
         })
@@ -421,8 +430,11 @@ fn reset_among_processes_keeps_counts() {
     limiter.reset_stats();
     (0..7).for_each(|_| reject(0));
     assert_eq!(limiter.totals().rejected, 7);
-    assert_eq!(limiter.get(source(1)).rejected, 7);
-    assert_eq!(limiter.groups().unwrap()[0].rejected, 7);
+    assert_eq!(Report::of(&limiter).get(source(1)).rejected, 7);
+    assert_eq!(
+        Report::of(&limiter).groups(usize::MAX).unwrap()[0].rejected,
+        7
+    );
 }
 
 fn main() {

@@ -19,6 +19,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, NotCounted, StaleToken, Token, Worker};
+use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
@@ -185,12 +186,12 @@ fn opener(number: usize, source: u32) -> Worker {
 }
 
 fn connections(limiter: &Limiter, number: u32) -> u32 {
-    limiter.get(source(number)).connections
+    Report::of(limiter).get(source(number)).connections
 }
 
 impl Ledger {
     fn open(&self, limiter: &Limiter, number: usize, entry: &Entry, wanted: u32) -> bool {
-        let report = limiter.get(source(wanted));
+        let report = Report::of(limiter).get(source(wanted));
         let returns = report.connections == 0 && report.rejected > 0;
         entry.set(Doing::Opening(wanted));
         let crowd = crowd(wanted);
@@ -361,8 +362,13 @@ fn limit_passing_sources(limiter: &Limiter) {
     let mut rules = RuleSet::builder(limiter.prefixes());
     rules.add(Origin::Modparam(1), "10.0.0.0/21=1").unwrap();
     limiter.set_rules(&rules.build().unwrap()).unwrap();
-    assert!(limiter.rule_of(source(PASSING - 1)).0.is_some());
-    assert!(limiter.rule_of(source(own(ACCEPTOR))).0.is_none());
+    assert!(Report::of(limiter).rule_of(source(PASSING - 1)).0.is_some());
+    assert!(
+        Report::of(limiter)
+            .rule_of(source(own(ACCEPTOR)))
+            .0
+            .is_none()
+    );
 }
 
 /// One table and the processes that use it.
@@ -540,13 +546,13 @@ impl Scene {
         for entry in self.ledger.entries.iter().flatten() {
             assert_eq!(entry.doing(), Doing::Nothing);
         }
-        let left = self.limiter.occupancy().connections;
+        let left = Report::of(&self.limiter).occupancy().connections;
         let doubts = std::mem::take(&mut self.doubts);
         assert!(
             left <= doubts.len() as u64,
             "{left} connections left, in doubt: {doubts:?}"
         );
-        for report in self.limiter.sources() {
+        for report in Report::of(&self.limiter).sources() {
             let of = |doubt: &&Doubt| source(doubt.source) == report.source;
             let most = doubts.iter().filter(of).count() as u64;
             self.found.strays += u64::from(report.connections).saturating_sub(most);
@@ -561,16 +567,16 @@ impl Scene {
     /// Fills the table, in all rows, with new sources. Each must have the connections
     /// that are opened here and no others. Returns how many slots no source gets.
     fn fill_every_slot(&mut self) -> u64 {
-        let slots = self.limiter.occupancy().slots;
+        let slots = Report::of(&self.limiter).occupancy().slots;
         let opened = |by: usize, source: Source| self.limiter.opened(worker(by), source, 0).is_ok();
         let new = (0..40 * slots as u32).map(|n| source(100_000 + n));
         // Strays take slots of other sources.
-        let taken = self.limiter.occupancy().sources;
+        let taken = Report::of(&self.limiter).occupancy().sources;
         let filled: Vec<Source> = new.filter(|source| opened(ACCEPTOR, *source)).collect();
         for &source in &filled {
             // One connection in each of the other three rows.
             assert!((1..4).all(|by| opened(by, source)));
-            let counted = self.limiter.get(source).connections;
+            let counted = Report::of(&self.limiter).get(source).connections;
             assert!(counted >= 4, "{counted}: a cell was below 0");
             self.found.strays += u64::from(counted - 4);
         }

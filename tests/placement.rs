@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, Token, Worker};
+use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::policy::settings::OnFull;
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
@@ -102,7 +103,7 @@ fn fresh_sources_find_a_slot_while_a_fleet_returns() {
         }
         // The checks have changed nothing.
         let counted = fleet.tokens.iter().flatten().count() as u64;
-        assert_eq!(fleet.limiter.occupancy().sources, counted);
+        assert_eq!(Report::of(&fleet.limiter).occupancy().sources, counted);
         assert!(
             without_slot <= MAX_WITHOUT_SLOT,
             "{connected} of {CAPACITY} connected: {without_slot} fresh sources found no slot"
@@ -135,7 +136,7 @@ fn sources_that_left_last_are_known() {
         }
     }
     let left = STREAM - CONNECTED;
-    let is_known = |n: &u32| limiter.get(source(*n)).rejected == 1;
+    let is_known = |n: &u32| Report::of(&limiter).get(source(*n)).rejected == 1;
     let known = (left - LAST..left).filter(is_known).count();
     let share = known as f64 / f64::from(LAST);
     assert!(share >= 0.95, "{known} of the last {LAST} are known");

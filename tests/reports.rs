@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Reports to the operator, compared with a plain scan of every source.
+//! Reports to the operator, compared with a plain scan of every source, and the memory that
+//! they take.
 
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use proptest::prelude::*;
 use tcp_conn_limit::limiter::{Limiter, Worker};
-use tcp_conn_limit::observe::report::{By, LEAST};
+use tcp_conn_limit::observe::report::{By, LEAST, Report, RuleName, RuleReport};
 use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::policy::settings::Mode;
@@ -132,8 +135,8 @@ fn live(limiter: &Limiter, watch: &mut Watch, lives: &BTreeMap<(bool, u8), Life>
 fn compare(limiter: &Limiter, plain: &Plain) {
     let mut rules: Vec<Option<IpNet>> = plain.rules.iter().copied().map(Some).collect();
     rules.push(None);
-    let groups = limiter.groups().unwrap();
-    let suggestions = limiter.suggest(10).unwrap();
+    let groups = Report::of(limiter).groups(usize::MAX).unwrap();
+    let suggestions = Report::of(limiter).suggest(usize::MAX, 10).unwrap();
     assert_eq!(
         (groups.len(), suggestions.len()),
         (rules.len(), rules.len())
@@ -209,7 +212,7 @@ fn compare(limiter: &Limiter, plain: &Plain) {
             ranks.sort_by(|a, b| b.cmp(a));
             let all = ranks.len() as u64;
             for n in [0, 1, 7, 1_000_000] {
-                let (top, found) = limiter.top(n, by, key).unwrap();
+                let (top, found) = Report::of(limiter).top(n, by, key).unwrap();
                 assert_eq!(found, all);
                 let expected: Vec<u32> = ranks.iter().copied().take(n).collect();
                 let top: Vec<u32> = top
@@ -270,7 +273,7 @@ fn suggest_lists_the_highest_peaks() {
         &limiter,
         (0..2_000).map(|n| if n % 130 == 7 { 100 + n / 130 } else { 3 }),
     );
-    let suggestions = limiter.suggest(10).unwrap();
+    let suggestions = Report::of(&limiter).suggest(usize::MAX, 10).unwrap();
     let [default] = &suggestions[..] else {
         panic!("{suggestions:?}");
     };
@@ -279,7 +282,11 @@ fn suggest_lists_the_highest_peaks() {
     assert_eq!((default.p99, default.proposed, default.above), (3, 8, 16));
     let peaks: Vec<u32> = default.list.iter().map(|(_, peak)| *peak).collect();
     assert_eq!(peaks, (106..=115).rev().collect::<Vec<_>>());
-    assert!(limiter.suggest(0).unwrap()[0].list.is_empty());
+    assert!(
+        Report::of(&limiter).suggest(usize::MAX, 0).unwrap()[0]
+            .list
+            .is_empty()
+    );
 }
 
 /// An order by slots would leak information about the secret key of the hash.
@@ -292,8 +299,11 @@ fn equal_peaks_are_sorted_by_address() {
     );
     let last = |n: u32| source(Ipv4Addr::from_bits(0x0b00_0000 + 7 + 130 * n).into());
     let expected: Vec<(Source, u32)> = (6..=15).rev().map(|n| (last(n), 100)).collect();
-    assert_eq!(limiter.suggest(10).unwrap()[0].list, expected);
-    let (top, _) = limiter.top(10, By::Peak, None).unwrap();
+    assert_eq!(
+        Report::of(&limiter).suggest(usize::MAX, 10).unwrap()[0].list,
+        expected
+    );
+    let (top, _) = Report::of(&limiter).top(10, By::Peak, None).unwrap();
     let top: Vec<_> = top.iter().map(|r| (r.source, r.peak)).collect();
     assert_eq!(top, expected);
 }
@@ -302,14 +312,22 @@ fn equal_peaks_are_sorted_by_address() {
 fn empty_table_reports_zeros() {
     let limiter = Limiter::new(10, 5, PrefixLengths::DEFAULT).unwrap();
     load(&limiter, &["10.0.0.0/8=unlimited".to_owned()]);
-    for suggestion in limiter.suggest(10).unwrap() {
+    for suggestion in Report::of(&limiter).suggest(usize::MAX, 10).unwrap() {
         assert_eq!((suggestion.sources, suggestion.above), (0, 0));
         assert_eq!((suggestion.highest, suggestion.p99), (0, 0));
         assert_eq!(suggestion.proposed, LEAST);
         assert_eq!(suggestion.limit, suggestion.rule.map(|_| 0));
     }
-    assert_eq!(limiter.top(10, By::Peak, None).unwrap(), (vec![], 0));
-    let totals: u64 = limiter.groups().unwrap().iter().map(|g| g.sources).sum();
+    assert_eq!(
+        Report::of(&limiter).top(10, By::Peak, None).unwrap(),
+        (vec![], 0)
+    );
+    let totals: u64 = Report::of(&limiter)
+        .groups(usize::MAX)
+        .unwrap()
+        .iter()
+        .map(|g| g.sources)
+        .sum();
     assert_eq!(totals, 0);
 }
 
@@ -328,7 +346,7 @@ fn rejections_of_removed_rules_are_not_reported() {
     reject([10, 0, 0, 1]);
     reject([11, 0, 0, 1]);
     let rejected = || -> Vec<u64> {
-        let groups = limiter.groups().unwrap();
+        let groups = Report::of(&limiter).groups(usize::MAX).unwrap();
         groups.iter().map(|group| group.rejected).collect()
     };
     assert_eq!(rejected(), [1, 1]);
@@ -342,4 +360,150 @@ fn rejections_of_removed_rules_are_not_reported() {
     assert_eq!(rejected(), [0, 1]);
     load(&limiter, &["10.0.0.0/8=1".to_owned()]);
     assert_eq!(rejected(), [0, 1]);
+}
+
+thread_local! {
+    /// Bytes that this thread has allocated and not freed.
+    static IN_USE: Cell<usize> = const { Cell::new(0) };
+    /// The most bytes in use since [`peak_of`] began.
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The system's allocator, which counts the bytes of each thread.
+struct Counting;
+
+// SAFETY: each call goes unchanged to the system's allocator. The default `realloc` calls
+// `alloc` and `dealloc`.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // Wraps around if the thread frees memory that another one allocated.
+        let in_use = IN_USE.get().wrapping_add(layout.size());
+        IN_USE.set(in_use);
+        PEAK.set(PEAK.get().max(in_use));
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.set(IN_USE.get().wrapping_sub(layout.size()));
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What `work` returns, and the most bytes that it had allocated at a time.
+fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = IN_USE.replace(0);
+    PEAK.set(0);
+    let result = work();
+    let peak = PEAK.get();
+    IN_USE.set(IN_USE.get().wrapping_add(before));
+    (result, peak)
+}
+
+/// The prefix of rule `n` of [`with_many_rules`].
+fn prefix_of(n: u32) -> String {
+    let [_, _, c, d] = n.to_be_bytes();
+    format!("10.{c}.{d}.0/24")
+}
+
+const MANY_RULES: u32 = 65_535;
+
+/// A limiter with [`MANY_RULES`] rules, of which each of `busy` has a source.
+fn with_many_rules(busy: &[u32]) -> Limiter {
+    let limiter = Limiter::new(1_000, 0, PrefixLengths::DEFAULT).unwrap();
+    let texts: Vec<String> = (0..MANY_RULES)
+        .map(|n| format!("{}=5", prefix_of(n)))
+        .collect();
+    load(&limiter, &texts);
+    for n in busy {
+        let source = source(Ipv4Addr::from_bits(0x0a00_0001 + (n << 8)).into());
+        limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
+    }
+    limiter
+}
+
+fn names(rules: impl Iterator<Item = Option<Prefix>>) -> Vec<String> {
+    rules.map(|rule| RuleName(rule).to_string()).collect()
+}
+
+/// The first rules have no sources, the later ones do.
+#[test]
+fn busy_rules_and_the_default_take_precedence() {
+    let busy = [60_000, 60_001, MANY_RULES - 1];
+    let limiter = with_many_rules(&busy);
+    let report = Report::of(&limiter);
+    for (max, idle) in [(500, 496), (100, 96), (4, 0)] {
+        let expected: Vec<String> = (0..idle).chain(busy).map(prefix_of).collect();
+        let expected = [expected, vec!["default".to_owned()]].concat();
+        let groups = report.groups(max).unwrap();
+        let rules = groups.iter().map(|group| Some(group.rule?.prefix));
+        assert_eq!(names(rules), expected);
+        let sources: u64 = groups.iter().map(|group| group.sources).sum();
+        assert_eq!(sources, 3);
+        let suggestions = report.suggest(max, 10).unwrap();
+        assert_eq!(names(suggestions.iter().map(|s| s.rule)), expected);
+        let sources: u64 = suggestions.iter().map(|s| s.sources).sum();
+        assert_eq!(sources, 3);
+    }
+    for (max, expected) in [
+        (
+            3,
+            vec![prefix_of(60_000), prefix_of(60_001), "default".to_owned()],
+        ),
+        (1, vec!["default".to_owned()]),
+        (0, vec![]),
+    ] {
+        let groups = report.groups(max).unwrap();
+        let rules = groups.iter().map(|group| Some(group.rule?.prefix));
+        assert_eq!(names(rules), expected);
+        let suggestions = report.suggest(max, 10).unwrap();
+        assert_eq!(names(suggestions.iter().map(|s| s.rule)), expected);
+    }
+    assert_eq!(report.groups(usize::MAX).unwrap().len(), 65_536);
+    assert_eq!(report.suggest(usize::MAX, 10).unwrap().len(), 65_536);
+}
+
+/// A rule whose source is gone, but was rejected, is as busy as one with a source. A limit
+/// can only be proposed where a source has a peak.
+#[test]
+fn rejections_make_a_rule_busy() {
+    let limiter = with_many_rules(&[50_000]);
+    let source = source(Ipv4Addr::from_bits(0x0a00_0001 + (40_000 << 8)).into());
+    let open = |_| limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
+    let tokens: Vec<_> = (0..5).map(open).collect();
+    let rejection = limiter.check(source).unwrap_err();
+    limiter.rejected(Worker::ACCEPTOR, rejection);
+    for token in tokens {
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    let groups = Report::of(&limiter).groups(3).unwrap();
+    let rules = groups.iter().map(|group| Some(group.rule?.prefix));
+    let expected = [prefix_of(40_000), prefix_of(50_000), "default".to_owned()];
+    assert_eq!(names(rules), expected);
+    assert_eq!((groups[0].sources, groups[0].rejected), (0, 1));
+    let suggestions = Report::of(&limiter).suggest(3, 10).unwrap();
+    assert_eq!(names(suggestions.iter().map(|s| s.rule)), expected);
+    limiter.reset_stats();
+    let suggestions = Report::of(&limiter).suggest(2, 10).unwrap();
+    assert_eq!(names(suggestions.iter().map(|s| s.rule)), expected[1..]);
+}
+
+/// The memory of a report is that of the rules, which are copied so that all of its lines
+/// are of one generation, and that of the lines that are shown.
+#[test]
+fn few_of_many_rules_take_little_memory() {
+    let limiter = with_many_rules(&[7, 60_000]);
+    let report = Report::of(&limiter);
+    let copy = MANY_RULES as usize * size_of::<RuleReport>();
+    let (groups, peak) = peak_of(|| report.groups(500).unwrap());
+    assert_eq!(groups.len(), 500);
+    assert!(peak < copy + 10 * 65_536, "rules: {peak} bytes");
+    let (suggestions, peak) = peak_of(|| report.suggest(100, 10).unwrap());
+    assert_eq!(suggestions.len(), 100);
+    assert!(peak < copy + 2 * 65_536, "suggest: {peak} bytes");
+    assert!(size_of::<RuleReport>() <= 48);
 }

@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::limiter::{Limiter, Token, Worker};
 use tcp_conn_limit::observe::audit::Audit;
+use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::policy::settings::Mode;
@@ -63,7 +64,7 @@ fn hammer(limiter: &Limiter, worker: u32, sources: u32, rounds: u32) -> Vec<Toke
             limiter.closed(me, token).unwrap();
         }
         let own = live.iter().filter(|(s, _)| *s == source).count();
-        assert!(limiter.get(source).connections as usize >= own);
+        assert!(Report::of(limiter).get(source).connections as usize >= own);
     }
     live.into_iter().map(|(_, token)| token).collect()
 }
@@ -85,8 +86,8 @@ fn hammered_by_all(sources: u32, rounds: u32) {
         };
         join(all.into_iter().zip(1..).map(close).collect())
     });
-    assert_eq!(limiter.sources().count(), 0);
-    assert_eq!(limiter.occupancy().connections, 0);
+    assert_eq!(Report::of(limiter).sources().count(), 0);
+    assert_eq!(Report::of(limiter).occupancy().connections, 0);
     assert_eq!(limiter.totals().stale_token, 0);
 }
 
@@ -114,7 +115,7 @@ fn limit_holds_among_threads() {
         join((0..WORKERS).map(work).collect())
     });
     assert!(limiter.totals().admitted > 1_000);
-    assert_eq!(limiter.occupancy().connections, 0);
+    assert_eq!(Report::of(limiter).occupancy().connections, 0);
 }
 
 fn rules(texts: &[&str]) -> RuleSet {
@@ -157,10 +158,14 @@ fn counts_stay_right_under_all_operations_at_once() {
             }
         })));
         let reports = scope.spawn(until_stop(Box::new(move |_| {
-            assert!(limiter.groups().unwrap().len() <= 4);
-            assert!(limiter.suggest(10).unwrap().len() <= 4);
+            assert!(Report::of(limiter).groups(usize::MAX).unwrap().len() <= 4);
+            assert!(Report::of(limiter).suggest(usize::MAX, 10).unwrap().len() <= 4);
             // Two threads with up to 100 connections each.
-            assert!(limiter.sources().all(|report| report.connections <= 200));
+            assert!(
+                Report::of(limiter)
+                    .sources()
+                    .all(|report| report.connections <= 200)
+            );
             let mut audit = Audit::new(40).unwrap();
             audit.copy_counts(limiter).unwrap();
             assert_eq!(audit.connections(), 0);
@@ -176,8 +181,8 @@ fn counts_stay_right_under_all_operations_at_once() {
         drop(over);
         join(vec![changes, reports, watch]);
     });
-    assert_eq!(limiter.occupancy().connections, 0);
-    assert_eq!(limiter.sources().count(), 0);
+    assert_eq!(Report::of(limiter).occupancy().connections, 0);
+    assert_eq!(Report::of(limiter).sources().count(), 0);
 }
 
 /// Two threads open a connection of the same new source at the same moment, again and
@@ -204,7 +209,11 @@ fn simultaneous_claims_of_one_source_are_both_counted() {
                     meet(6 * round + 2);
                     let token = limiter.opened(Worker::new(worker), source, 0).unwrap();
                     meet(6 * round + 4);
-                    assert_eq!(limiter.get(source).connections, 2, "round {round}");
+                    assert_eq!(
+                        Report::of(limiter).get(source).connections,
+                        2,
+                        "round {round}"
+                    );
                     meet(6 * round + 6);
                     limiter.closed(Worker::new(worker), token).unwrap();
                 }
@@ -212,6 +221,6 @@ fn simultaneous_claims_of_one_source_are_both_counted() {
         });
         join(threads.collect());
     });
-    assert_eq!(limiter.occupancy().connections, 0);
+    assert_eq!(Report::of(&limiter).occupancy().connections, 0);
     assert_eq!(limiter.totals().admitted, 2 * u64::from(ROUNDS));
 }

@@ -2,8 +2,9 @@
 //! What the background process samples and reports, with a simulated clock.
 
 use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
-use tcp_conn_limit::observe::report::seconds_since;
-use tcp_conn_limit::observe::watch::{MAX_FIRST, Notice, Summary, Watch};
+use tcp_conn_limit::observe::notices::{Notice, Summary};
+use tcp_conn_limit::observe::report::{Report, seconds_since};
+use tcp_conn_limit::observe::watch::{MAX_FIRST, Watch};
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
@@ -101,6 +102,7 @@ fn first_rejection_is_reported_at_once_and_the_rest_in_a_summary() {
         Notice::First {
             report,
             would: false,
+            ..
         },
     ] = &notices[..]
     else {
@@ -216,6 +218,7 @@ fn monitor_mode_reports_rejections_as_would() {
         Notice::First {
             report,
             would: true,
+            ..
         },
     ] = &notices[..]
     else {
@@ -267,7 +270,7 @@ fn notice_has_the_mode_of_the_rejection() {
     let mut would: Vec<_> = notices
         .iter()
         .map(|notice| match notice {
-            Notice::First { report, would } => (report.source, *would),
+            Notice::First { report, would, .. } => (report.source, *would),
             _ => panic!("{notices:?}"),
         })
         .collect();
@@ -295,7 +298,7 @@ fn replaced_source_is_reported_with_all_its_rejections() {
     assert_eq!(scene.tick().len(), 1);
     scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
     // Others, some of them rejected once, until all slots have been taken.
-    let slots = scene.limiter.occupancy().slots as u32;
+    let slots = Report::of(&scene.limiter).occupancy().slots as u32;
     let mut firsts = 0;
     let mut others = 0;
     for n in 1..=slots * 4 {
@@ -308,7 +311,7 @@ fn replaced_source_is_reported_with_all_its_rejections() {
         scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
     }
     assert_eq!(
-        scene.limiter.get(source(0)).rejected,
+        Report::of(&scene.limiter).get(source(0)).rejected,
         0,
         "it was not replaced"
     );
@@ -326,7 +329,7 @@ fn returning_source_has_no_second_first_line() {
     reject(&scene.limiter, 0);
     assert_eq!(scene.tick().len(), 1);
     scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
-    let slots = scene.limiter.occupancy().slots as u32;
+    let slots = Report::of(&scene.limiter).occupancy().slots as u32;
     for n in 1..=slots * 4 {
         let token = open(&scene.limiter, n);
         scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
@@ -350,7 +353,7 @@ fn returning_source_has_no_second_first_line() {
 #[test]
 fn source_back_in_its_slot_is_counted_from_zero() {
     let mut scene = Scene::new(0);
-    let slots = scene.limiter.occupancy().slots as u32;
+    let slots = Report::of(&scene.limiter).occupancy().slots as u32;
     for n in 1..=slots * 4 {
         let token = open(&scene.limiter, n);
         scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
@@ -387,35 +390,35 @@ fn peaks_below_eight_are_sampled_and_from_eight_on_exact() {
     for connections in [1, 7] {
         let tokens = hold(&scene, 1, connections);
         release(&scene, tokens);
-        assert_eq!(scene.limiter.get(source(1)).peak, 0);
+        assert_eq!(Report::of(&scene.limiter).get(source(1)).peak, 0);
     }
     for connections in [8, 9, 500] {
         let tokens = hold(&scene, 2, connections);
         release(&scene, tokens);
-        assert_eq!(scene.limiter.get(source(2)).peak, connections);
+        assert_eq!(Report::of(&scene.limiter).get(source(2)).peak, connections);
     }
     // Fewer connections later do not change the peak.
     let tokens = hold(&scene, 2, 20);
     release(&scene, tokens);
-    assert_eq!(scene.limiter.get(source(2)).peak, 500);
+    assert_eq!(Report::of(&scene.limiter).get(source(2)).peak, 500);
     // 7 between two ticks are not sampled, but a report includes the present count.
     let mut tokens = hold(&scene, 3, 5);
     scene.tick();
     tokens.extend(hold(&scene, 3, 2));
     assert_eq!(
-        scene.limiter.get(source(3)).peak,
+        Report::of(&scene.limiter).get(source(3)).peak,
         7,
         "lower than the present count"
     );
     release(&scene, tokens);
     scene.tick();
-    assert_eq!(scene.limiter.get(source(3)).peak, 5);
+    assert_eq!(Report::of(&scene.limiter).get(source(3)).peak, 5);
     // A reset sets the peak to the present count.
     let tokens = hold(&scene, 2, 3);
     scene.limiter.reset_stats();
     release(&scene, tokens);
-    assert_eq!(scene.limiter.get(source(2)).peak, 3);
-    assert_eq!(scene.limiter.get(source(3)).peak, 0);
+    assert_eq!(Report::of(&scene.limiter).get(source(2)).peak, 3);
+    assert_eq!(Report::of(&scene.limiter).get(source(3)).peak, 0);
 }
 
 /// With workers in several rows, the peak is of all connections of the source, not of
@@ -433,7 +436,7 @@ fn peaks_are_exact_over_all_rows() {
     for token in tokens {
         limiter.closed(Worker::ACCEPTOR, token).unwrap();
     }
-    assert_eq!(limiter.get(source(1)).peak, 12);
+    assert_eq!(Report::of(&limiter).get(source(1)).peak, 12);
 }
 
 /// When the clock wraps around, the times may be off by a second.
@@ -450,7 +453,7 @@ fn first_and_last_seen_survive_clock_wraparound() {
         let mut scene = Scene::at(start, 0);
         let slack = u32::from(start > 5_000);
         let seen = |scene: &Scene, first: u32, last: u32| {
-            let report = scene.limiter.get(source(1));
+            let report = Report::of(&scene.limiter).get(source(1));
             // The time of the last tick.
             let now = scene.now.wrapping_sub(1);
             for (kept, ago) in [(report.first_seen, first), (report.last_seen, last)] {
@@ -459,7 +462,7 @@ fn first_and_last_seen_survive_clock_wraparound() {
             }
         };
         let token = open(&scene.limiter, 1);
-        let report = scene.limiter.get(source(1));
+        let report = Report::of(&scene.limiter).get(source(1));
         let never = [report.first_seen, report.last_seen].map(|kept| seconds_since(kept, 7));
         assert_eq!(never, [None, None]);
         scene.tick();
@@ -611,8 +614,8 @@ fn each_tick_publishes_sources_and_connections() {
     let limiter = Limiter::new(100, 0, PrefixLengths::DEFAULT).unwrap();
     let mut watch = Watch::default();
     let gauges = || {
-        let last = limiter.last_occupancy();
-        assert_eq!(last.slots, limiter.occupancy().slots);
+        let last = Report::of(&limiter).last_occupancy();
+        assert_eq!(last.slots, Report::of(&limiter).occupancy().slots);
         (last.sources, last.connections)
     };
     let mut tokens = Vec::new();

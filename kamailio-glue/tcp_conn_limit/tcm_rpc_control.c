@@ -37,8 +37,7 @@ static void rpc_reload(rpc_t *rpc, void *c)
 	} else if(ret != TCL_OK) {
 		tcm_rpc_failed(rpc, c, ret);
 	} else if(rpc->add(c, "{", &h) < 0
-			  /* The default limit is not a rule. */
-			  || rpc->struct_add(h, "d", "rules", tcl_rules(NULL, 0) - 1) < 0) {
+			  || rpc->struct_add(h, "d", "rules", (int)tcl_rules_count()) < 0) {
 		tcm_rpc_no_room(rpc, c);
 	}
 }

@@ -9,7 +9,6 @@
 
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 #include "../../core/mem/mem.h"
@@ -89,11 +88,6 @@ static uint64_t unix_time(uint32_t ago)
 	return (ago == TCL_NEVER) ? 0 : (uint64_t)time(NULL) - ago;
 }
 
-static int limit_or_none(int32_t limit)
-{
-	return (limit > 0) ? limit : 0;
-}
-
 static int add_source(rpc_t *rpc, void *h, const struct tcl_source *s)
 {
 	const struct tcm_rpc_number numbers[] = {
@@ -107,7 +101,7 @@ static int add_source(rpc_t *rpc, void *h, const struct tcl_source *s)
 	};
 
 	if(rpc->struct_add(h, "ssd", "source", s->text, "rule", s->rule, "limit",
-			   limit_or_none(s->limit))
+			   (int)s->limit)
 			< 0)
 		return -1;
 	return tcm_rpc_add_numbers(rpc, h, numbers);
@@ -252,43 +246,11 @@ static void rpc_list(rpc_t *rpc, void *c)
 	pkg_free(sources);
 }
 
-/* There can be 65,535 rules. They do not fit into the memory that the core manages for
- * a process, so malloc() is used. They do not fit into an answer either. Then busy
- * rules take precedence, and the default is always included. */
-
-struct rows
-{
-	int busy; /* left for rules that have sources or rejections */
-	int idle; /* left for other rules */
-};
-
-static struct rows share_rows(int max, int busy)
-{
-	struct rows rows;
-
-	/* One is reserved for the default. */
-	rows.busy = (busy < max) ? busy : max - 1;
-	rows.idle = max - 1 - rows.busy;
-	return rows;
-}
-
-static int is_shown(struct rows *rows, int is_busy, int is_default)
-{
-	int *left = is_busy ? &rows->busy : &rows->idle;
-
-	return is_default || (*left)-- > 0;
-}
-
 static const char *rules_doc[] = {
 		"Lists the rules and, last, the default limit, with the sources,"
 		" connections and rejections of each. At most 500; rules with sources"
 		" or rejections take precedence.",
 		0};
-
-static int is_busy(const struct tcl_rule *r)
-{
-	return r->sources > 0 || r->rejected > 0 || r->would_reject > 0;
-}
 
 /* Adds a struct about the sources of a rule to the answer. */
 static int add_limit(
@@ -296,8 +258,7 @@ static int add_limit(
 {
 	if(rpc->add(c, "{", h) < 0)
 		return -1;
-	return rpc->struct_add(
-			*h, "sd", "prefix", prefix, "limit", limit_or_none(limit));
+	return rpc->struct_add(*h, "sd", "prefix", prefix, "limit", (int)limit);
 }
 
 static int add_rule(rpc_t *rpc, void *c, const struct tcl_rule *r)
@@ -319,29 +280,20 @@ static int add_rule(rpc_t *rpc, void *c, const struct tcl_rule *r)
 static void rpc_rules(rpc_t *rpc, void *c)
 {
 	struct tcl_rule *rules;
-	struct rows rows;
-	int i, room, found;
-	int busy = 0;
+	int i, found;
 
-	room = tcl_rules(NULL, 0);
-	rules = (room > 0) ? malloc(room * sizeof(*rules)) : NULL;
-	found = (rules != NULL) ? tcl_rules(rules, room) : TCL_EMEM;
+	rules = pkg_malloc(RULES_MAX * sizeof(*rules));
+	found = (rules != NULL) ? tcl_rules(rules, RULES_MAX) : TCL_EMEM;
 	if(found < 0)
-		tcm_rpc_failed(rpc, c, (room < 0) ? room : found);
-	/* A reload since the first call may have added rules. */
-	if(found > room)
-		found = room;
-	for(i = 0; i < found - 1; i++)
-		busy += is_busy(&rules[i]);
-	rows = share_rows(RULES_MAX, busy);
+		tcm_rpc_failed(rpc, c, found);
 	for(i = 0; i < found; i++) {
-		if(is_shown(&rows, is_busy(&rules[i]), i == found - 1)
-				&& add_rule(rpc, c, &rules[i]) < 0) {
+		if(add_rule(rpc, c, &rules[i]) < 0) {
 			tcm_rpc_no_room(rpc, c);
 			break;
 		}
 	}
-	free(rules);
+	if(rules != NULL)
+		pkg_free(rules);
 }
 
 static const char *suggest_doc[] = {
@@ -378,28 +330,21 @@ static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)
 static void rpc_suggest(rpc_t *rpc, void *c)
 {
 	struct tcl_suggestion *suggestions;
-	struct rows rows;
-	int i, room, found;
-	int busy = 0;
+	int i, found;
 
-	room = tcl_suggest(NULL, 0);
-	suggestions = (room > 0) ? malloc(room * sizeof(*suggestions)) : NULL;
-	found = (suggestions != NULL) ? tcl_suggest(suggestions, room) : TCL_EMEM;
+	suggestions = pkg_malloc(SUGGESTIONS_MAX * sizeof(*suggestions));
+	found = (suggestions != NULL) ? tcl_suggest(suggestions, SUGGESTIONS_MAX)
+								  : TCL_EMEM;
 	if(found < 0)
-		tcm_rpc_failed(rpc, c, (room < 0) ? room : found);
-	if(found > room)
-		found = room;
-	for(i = 0; i < found - 1; i++)
-		busy += (suggestions[i].sources > 0);
-	rows = share_rows(SUGGESTIONS_MAX, busy);
+		tcm_rpc_failed(rpc, c, found);
 	for(i = 0; i < found; i++) {
-		if(is_shown(&rows, suggestions[i].sources > 0, i == found - 1)
-				&& add_suggestion(rpc, c, &suggestions[i]) < 0) {
+		if(add_suggestion(rpc, c, &suggestions[i]) < 0) {
 			tcm_rpc_no_room(rpc, c);
 			break;
 		}
 	}
-	free(suggestions);
+	if(suggestions != NULL)
+		pkg_free(suggestions);
 }
 
 /* clang-format off */

@@ -135,9 +135,9 @@ static int mod_init(void)
 		return -1;
 	if(tcm_attach_begin() < 0)
 		return -1;
-	LM_INFO("limit %d connections per source, %d rules, mode %s, attachment %s;"
+	LM_INFO("limit %d connections per source, %u rules, mode %s, attachment %s;"
 			" tcp_accept_iplimit is not used\n",
-			tcm_cfg_start.limit, tcl_rules(NULL, 0) - 1,
+			tcm_cfg_start.limit, tcl_rules_count(),
 			tcm_text_mode_name(tcm_cfg_start.mode), tcm_attach_name());
 	return 0;
 }

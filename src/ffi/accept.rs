@@ -12,6 +12,7 @@ use super::memory::bytes;
 use crate::host::TCL_LOG_WARN;
 use crate::interpose::sockaddr;
 use crate::limiter::{Fault, Token};
+use crate::observe::notices::NotPopulated;
 use crate::shared::sync::Ordering;
 use crate::source::Source;
 
@@ -144,12 +145,7 @@ impl Global {
         };
         let mut line = Line::default();
         // A line that is too long is truncated.
-        let _ = write!(
-            line,
-            "cannot allocate the table's buckets in advance: {error}; each page will be \
-             allocated when a connection first needs it; give the server more memory or \
-             lower tcp_max_connections"
-        );
+        let _ = write!(line, "{}", NotPopulated(error));
         self.log(TCL_LOG_WARN, &line);
     }
 

@@ -15,14 +15,15 @@ use once_cell::sync::Lazy;
 use super::codes::{
     TCL_EALREADY, TCL_EARG, TCL_EINIT, TCL_ELOCKED, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK,
 };
-use super::global::{DEFAULT, GLOBAL, Global, guard, report_panic};
+use super::global::{GLOBAL, Global, guard, report_panic};
 use super::line::Line;
 use super::memory::{put, text, write_text};
 use crate::host::{TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
 use crate::interpose;
 use crate::limiter::{CreateError, Limiter};
-use crate::observe::report::SourceReport;
-use crate::observe::watch::{Notice, Watch};
+use crate::observe::notices::Notice;
+use crate::observe::report::RuleName;
+use crate::observe::watch::Watch;
 use crate::policy::Busy;
 use crate::policy::rules::{Origin, RuleError, RuleSet};
 use crate::policy::rules_file::{ReadError, RulesFile};
@@ -421,83 +422,44 @@ pub extern "C" fn tcl_watch(log_interval: u32) -> i32 {
         let mut watch = WATCH.lock().unwrap_or_else(PoisonError::into_inner);
         let now = global.now();
         watch.tick(&global.limiter, now, log_interval, &mut |notice| {
-            global.report(notice);
+            global.log_notice(&notice);
         });
         TCL_OK
     })
 }
 
 impl Global {
-    fn report(&self, notice: Notice) {
-        let prefixes = self.limiter.prefixes();
+    fn log_notice(&self, notice: &Notice) {
+        let first_untracked = interpose::first_untracked(self.limiter.max_connections());
         let mut line = Line::default();
-        let mut level = TCL_LOG_REJECTED;
-        // A line that is too long is truncated, here and below.
-        let _ = match &notice {
-            Notice::First { report, would } => return self.report_first(report, *would),
-            Notice::Summary(summary) => {
-                let most = summary.most.display(prefixes);
-                let verb = match (summary.rejected, summary.would_reject) {
-                    (true, false) => "rejected",
-                    (true, true) => "rejected or would reject",
-                    (false, _) => "would reject",
-                };
-                write!(
-                    line,
-                    "{verb} {} more connections from {most} and {} from {} other sources in {} s",
-                    summary.more, summary.more_of_others, summary.others, summary.seconds
-                )
-            }
-            Notice::Full { admitted, rejected } => {
-                level = TCL_LOG_WARN;
-                write!(
-                    line,
-                    "the table had no slot for new sources: admitted {admitted} connections \
-                     uncounted and rejected {rejected}; raise tcp_max_connections"
-                )
-            }
-            Notice::Untracked { admitted, rejected } => {
-                level = TCL_LOG_WARN;
-                let first = interpose::first_untracked(self.limiter.max_connections());
-                write!(
-                    line,
-                    "file descriptors from {first} up are not tracked, and TCP main has too many \
-                     other open files: admitted {admitted} connections uncounted and rejected \
-                     {rejected}; raise tcp_max_connections or attach via hooks"
-                )
-            }
+        // A line that is too long is truncated.
+        let text = notice.line(self.limiter.prefixes(), first_untracked);
+        let _ = write!(line, "{text}");
+        let level = match notice {
+            Notice::First { .. } | Notice::Summary(_) => TCL_LOG_REJECTED,
+            Notice::Full { .. } | Notice::Untracked { .. } => TCL_LOG_WARN,
         };
         self.log(level, &line);
-    }
-
-    fn report_first(&self, report: &SourceReport, would: bool) {
-        let (rule, limit) = self.limiter.rule_of(report.source);
-        // The limit may have changed since the rejection.
-        let limit = limit.max(0);
-        let source = report.source.display(self.limiter.prefixes());
-        let rule: &dyn fmt::Display = match &rule {
-            Some(rule) => rule,
-            None => &DEFAULT,
-        };
-        let connections = report.rejected_at;
-        let mut line = Line::default();
-        let _ = write!(
-            line,
-            "{} connection from {source}: {connections} connections, limit {limit}, rule {rule}",
-            if would { "would reject" } else { "rejected" }
-        );
-        let (source, rule) = (self.text(source), self.text(rule));
-        self.log(TCL_LOG_REJECTED, &line);
-        let event = tcl_event {
-            source: source.as_ptr(),
-            rule: rule.as_ptr(),
-            connections,
+        if let Notice::First {
+            report,
+            rule,
             limit,
-            rejected: report.rejected.saturating_add(report.would_reject),
-            would: would.into(),
-        };
-        // SAFETY: callable until the process ends, as the caller of `tcl_init` promised;
-        // the event and its texts live until it returns.
-        unsafe { (self.rejected)(&event) };
+            would,
+        } = notice
+        {
+            let source = self.text(report.source.display(self.limiter.prefixes()));
+            let rule = self.text(RuleName(*rule));
+            let event = tcl_event {
+                source: source.as_ptr(),
+                rule: rule.as_ptr(),
+                connections: report.rejected_at,
+                limit: *limit,
+                rejected: report.rejected.saturating_add(report.would_reject),
+                would: (*would).into(),
+            };
+            // SAFETY: callable until the process ends, as the caller of `tcl_init`
+            // promised; the event and its texts live until it returns.
+            unsafe { (self.rejected)(&event) };
+        }
     }
 }

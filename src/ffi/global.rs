@@ -13,10 +13,8 @@ use super::codes::TCL_SOURCE_TEXT;
 use super::line::Line;
 use crate::host::{TCL_LOG_ERROR, tcl_event};
 use crate::limiter::{Fault, Limiter, Worker};
+use crate::observe::notices::Panicked;
 use crate::shared::sync::{AtomicBool, AtomicU32, Ordering};
-
-/// Shown in place of a prefix for the sources without a rule.
-pub(super) const DEFAULT: &str = "default";
 
 /// What `tcl_init` sets up.
 pub(super) struct Global {
@@ -102,10 +100,7 @@ pub(super) fn report_panic(info: &PanicHookInfo<'_>) {
     if let Some(global) = GLOBAL.get() {
         let mut line = Line::default();
         // A text that is too long is truncated.
-        let _ = write!(
-            line,
-            "internal error; connections that hit it are admitted unchecked: {info}"
-        );
+        let _ = write!(line, "{}", Panicked(info));
         line.join();
         global.log(TCL_LOG_ERROR, &line);
     }

@@ -4,10 +4,12 @@
 use core::ffi::c_char;
 
 use super::codes::{TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_SOURCE_TEXT};
-use super::global::{DEFAULT, Global, guard};
+use super::global::{Global, guard};
 use super::memory::{bytes, put, text, write_text};
 use crate::observe::counters::COUNTERS;
-use crate::observe::report::{By, SourceReport, seconds_since};
+use crate::observe::report::{
+    By, Group, Report, RuleName, SourceReport, Suggestion, seconds_since,
+};
 use crate::shared::visible::Excerpt;
 use crate::source::{Prefix, Source};
 
@@ -149,7 +151,9 @@ pub unsafe extern "C" fn tcl_counter(index: u32, counter: *mut tcl_counter) -> i
 pub extern "C" fn tcl_counter_value(index: u32) -> u64 {
     guard(0, |global| {
         let limiter = &global.limiter;
-        let values = limiter.counters(limiter.last_occupancy()).in_order();
+        let values = limiter
+            .counters(global.report().last_occupancy())
+            .in_order();
         values.get(index as usize).copied().unwrap_or(0)
     })
 }
@@ -170,14 +174,10 @@ pub unsafe extern "C" fn tcl_stats(values: *mut u64, room: u32) -> i32 {
             return TCL_EARG;
         }
         let limiter = &global.limiter;
-        let current = limiter.counters(limiter.occupancy()).in_order();
-        let written = current.len().min(room as usize);
-        for (i, value) in current[..written].iter().enumerate() {
-            // SAFETY: `i` is less than `room`, and there is room for `room` of them, as
-            // the caller promises.
-            unsafe { values.add(i).write(*value) };
-        }
-        number(written)
+        let current = limiter.counters(global.report().occupancy()).in_order();
+        // SAFETY: at most `room`, and there is room for `room` of them, as the caller
+        // promises.
+        unsafe { write_all(values, current.into_iter().take(room as usize)) }
     })
 }
 
@@ -214,7 +214,7 @@ pub unsafe extern "C" fn tcl_get(address: *const u8, length: u32, source: *mut t
         let Some(key) = Source::new(bytes, global.limiter.prefixes()) else {
             return TCL_EARG;
         };
-        let value = global.describe(&global.limiter.get(key));
+        let value = global.describe(&global.report().get(key));
         // SAFETY: null or valid, as the caller promises.
         unsafe { put(source, value) }
     })
@@ -290,10 +290,21 @@ pub unsafe extern "C" fn tcl_list(
     })
 }
 
+/// The number of active rules; 0 before `tcl_init()`.
+#[unsafe(no_mangle)]
+pub extern "C" fn tcl_rules_count() -> u32 {
+    // There are at most 65,535.
+    guard(0, |global| global.limiter.rules_len() as u32)
+}
+
 /// Writes at most `room` rules with the numbers of their sources, sorted by prefix. The
-/// last one stands for the sources without a rule.
+/// last one stands for the sources without a rule and is always included. If there are more
+/// than `room`, rules with sources or rejections take precedence over others.
 ///
-/// Returns how many there are, regardless of `room`, or `TCL_EINIT` or `TCL_EMEM`.
+/// Allocates up to 4 MB if there are 65,535 rules, and frees it.
+///
+/// Returns the number of rules written, or `TCL_EARG` (`rules` is null), `TCL_EINIT` or
+/// `TCL_EMEM`.
 ///
 /// # Safety
 ///
@@ -301,36 +312,28 @@ pub unsafe extern "C" fn tcl_list(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_rules(rules: *mut tcl_rule, room: u32) -> i32 {
     guard(TCL_EINIT, |global| {
-        let limiter = &global.limiter;
-        if rules.is_null() || room == 0 {
-            return number(limiter.rules_len() + 1);
+        if rules.is_null() {
+            return TCL_EARG;
         }
-        let Ok(groups) = limiter.groups() else {
+        let Ok(groups) = global.report().groups(room as usize) else {
             return TCL_EMEM;
         };
-        for (i, group) in groups.iter().take(room as usize).enumerate() {
-            let value = tcl_rule {
-                prefix: global.prefix_text(group.rule.map(|rule| rule.prefix)),
-                limit: group
-                    .rule
-                    .map_or_else(|| limiter.limit().max(0), |rule| rule.limit),
-                sources: group.sources,
-                connections: group.connections,
-                rejected: group.rejected,
-                would_reject: group.would_reject,
-            };
-            // SAFETY: `i` is less than `room`, and there is room for `room` of them, as
-            // the caller promises.
-            unsafe { rules.add(i).write(value) };
-        }
-        number(groups.len())
+        let values = groups.iter().map(|group| global.rule(group));
+        // SAFETY: there are at most `room` groups, and there is room for `room` of them, as
+        // the caller promises.
+        unsafe { write_all(rules, values) }
     })
 }
 
-/// Writes at most `room` suggestions: one for each rule, sorted by prefix, and a last
-/// one for the sources without a rule.
+/// Writes at most `room` suggestions, sorted by prefix: one for each rule, and a last one
+/// for the sources without a rule, which is always included. If there are more than `room`,
+/// rules whose sources have a peak take precedence over others.
 ///
-/// Returns how many there are, regardless of `room`, or `TCL_EINIT` or `TCL_EMEM`.
+/// Allocates up to 4 MB if there are 65,535 rules, and 400 bytes for each suggestion that it
+/// writes, and frees it.
+///
+/// Returns the number of suggestions written, or `TCL_EARG` (`suggestions` is null),
+/// `TCL_EINIT` or `TCL_EMEM`.
 ///
 /// # Safety
 ///
@@ -338,41 +341,24 @@ pub unsafe extern "C" fn tcl_rules(rules: *mut tcl_rule, room: u32) -> i32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_suggest(suggestions: *mut tcl_suggestion, room: u32) -> i32 {
     guard(TCL_EINIT, |global| {
-        let limiter = &global.limiter;
-        if suggestions.is_null() || room == 0 {
-            return number(limiter.rules_len() + 1);
+        if suggestions.is_null() {
+            return TCL_EARG;
         }
-        let Ok(found) = limiter.suggest(TCL_SUGGEST_SOURCES) else {
+        let Ok(found) = global.report().suggest(room as usize, TCL_SUGGEST_SOURCES) else {
             return TCL_EMEM;
         };
-        for (i, suggestion) in found.iter().take(room as usize).enumerate() {
-            let mut list = [tcl_peak {
-                text: [0; TCL_SOURCE_TEXT],
-                peak: 0,
-            }; TCL_SUGGEST_SOURCES];
-            for (to, (source, peak)) in list.iter_mut().zip(&suggestion.list) {
-                to.text = global.text(source.display(limiter.prefixes()));
-                to.peak = *peak;
-            }
-            let value = tcl_suggestion {
-                prefix: global.prefix_text(suggestion.rule),
-                limit: suggestion.limit.unwrap_or_else(|| limiter.limit()).max(0),
-                highest: suggestion.highest,
-                p99: suggestion.p99,
-                proposed: i32::try_from(suggestion.proposed).unwrap_or(i32::MAX),
-                sources: suggestion.sources,
-                above: suggestion.above,
-                list,
-            };
-            // SAFETY: `i` is less than `room`, and there is room for `room` of them, as
-            // the caller promises.
-            unsafe { suggestions.add(i).write(value) };
-        }
-        number(found.len())
+        let values = found.iter().map(|suggestion| global.suggestion(suggestion));
+        // SAFETY: there are at most `room` suggestions, and there is room for `room` of
+        // them, as the caller promises.
+        unsafe { write_all(suggestions, values) }
     })
 }
 
 impl Global {
+    fn report(&self) -> Report<'_> {
+        Report::of(&self.limiter)
+    }
+
     /// Writes the sources that rank highest in `by`. Returns how many were written, or a
     /// code, and how many there are in all.
     ///
@@ -389,24 +375,22 @@ impl Global {
         if sources.is_null() {
             return (TCL_EARG, 0);
         }
-        let Ok((top, found)) = self.limiter.top(room as usize, by, prefix) else {
+        let Ok((top, found)) = self.report().top(room as usize, by, prefix) else {
             return (TCL_EMEM, 0);
         };
-        for (i, report) in top.iter().enumerate() {
-            // SAFETY: `top` has at most `room` reports, and there is room for `room` of
-            // them, as the caller promises.
-            unsafe { sources.add(i).write(self.describe(report)) };
-        }
-        (number(top.len()), found)
+        let values = top.iter().map(|report| self.describe(report));
+        // SAFETY: `top` has at most `room` reports, and there is room for `room` of them,
+        // as the caller promises.
+        (unsafe { write_all(sources, values) }, found)
     }
 
     fn describe(&self, report: &SourceReport) -> tcl_source {
-        let (rule, limit) = self.limiter.rule_of(report.source);
+        let (rule, limit) = self.report().rule_of(report.source);
         let now = self.now();
         let ago = |kept| seconds_since(kept, now).unwrap_or(TCL_NEVER);
         tcl_source {
             text: self.text(report.source.display(self.limiter.prefixes())),
-            rule: self.prefix_text(rule),
+            rule: self.text(RuleName(rule)),
             connections: report.connections,
             limit: limit.max(0),
             rejected: report.rejected,
@@ -417,14 +401,55 @@ impl Global {
         }
     }
 
-    fn prefix_text(&self, rule: Option<Prefix>) -> [c_char; TCL_SOURCE_TEXT] {
-        match rule {
-            Some(rule) => self.text(rule),
-            None => self.text(DEFAULT),
+    fn rule(&self, group: &Group) -> tcl_rule {
+        let limit = match group.rule {
+            Some(rule) => rule.limit,
+            None => self.limiter.limit(),
+        };
+        tcl_rule {
+            prefix: self.text(RuleName(group.rule.map(|rule| rule.prefix))),
+            limit: limit.max(0),
+            sources: group.sources,
+            connections: group.connections,
+            rejected: group.rejected,
+            would_reject: group.would_reject,
+        }
+    }
+
+    fn suggestion(&self, suggestion: &Suggestion) -> tcl_suggestion {
+        let mut list = [tcl_peak {
+            text: [0; TCL_SOURCE_TEXT],
+            peak: 0,
+        }; TCL_SUGGEST_SOURCES];
+        for (to, (source, peak)) in list.iter_mut().zip(&suggestion.list) {
+            to.text = self.text(source.display(self.limiter.prefixes()));
+            to.peak = *peak;
+        }
+        let limit = suggestion.limit.unwrap_or_else(|| self.limiter.limit());
+        tcl_suggestion {
+            prefix: self.text(RuleName(suggestion.rule)),
+            limit: limit.max(0),
+            highest: suggestion.highest,
+            p99: suggestion.p99,
+            proposed: i32::try_from(suggestion.proposed).unwrap_or(i32::MAX),
+            sources: suggestion.sources,
+            above: suggestion.above,
+            list,
         }
     }
 }
 
-fn number(count: usize) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
+/// Writes `values` one after another. Returns their number.
+///
+/// # Safety
+///
+/// `to` has room for all of them.
+unsafe fn write_all<T>(to: *mut T, values: impl Iterator<Item = T>) -> i32 {
+    let mut written = 0;
+    for value in values {
+        // SAFETY: there is room for all values, as the caller promises.
+        unsafe { to.add(written).write(value) };
+        written += 1;
+    }
+    i32::try_from(written).unwrap_or(i32::MAX)
 }

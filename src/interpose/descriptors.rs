@@ -165,6 +165,7 @@ impl Descriptors {
 mod tests {
     use super::*;
     use crate::limiter::{Limiter, Token, Totals, Worker};
+    use crate::observe::report::Report;
     use crate::policy::settings::{Mode, OnFull};
     use crate::source::{PrefixLengths, Source};
     use proptest::prelude::*;
@@ -209,7 +210,7 @@ mod tests {
     }
 
     fn connections(limiter: &Limiter, address: &[u8]) -> u32 {
-        limiter.get(source(address)).connections
+        Report::of(limiter).get(source(address)).connections
     }
 
     fn closed(limiter: &Limiter, descriptors: &Descriptors, descriptor: c_int) {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use crate::limiter::{Limiter, StaleToken, Token, Worker};
+use crate::observe::report::Report;
 use crate::observe::watch::Watch;
 use crate::policy::rules::{Origin, RuleSet};
 use crate::shared::layout::{ACCEPTOR_ROW, ROWS, SLOTS_PER_BUCKET};
@@ -110,13 +111,13 @@ fn epochs_wrap_around() {
             );
             assert_eq!(limiter.table().held(slots[turn - age]), None, "{age}");
         }
-        assert_eq!(limiter.get(source).connections, 1);
+        assert_eq!(Report::of(&limiter).get(source).connections, 1);
         tokens.push(token);
         slots.push(limiter.table().find(source).unwrap());
         limiter.closed(Worker::ACCEPTOR, token).unwrap();
     }
     assert_eq!(last.len(), EPOCHS);
-    assert_eq!(limiter.occupancy().sources, 7);
+    assert_eq!(Report::of(&limiter).occupancy().sources, 7);
 }
 
 fn rules(texts: &[&str]) -> RuleSet {
@@ -243,10 +244,14 @@ fn details_of_neighbours_are_kept_apart() {
     let v4 = |bits: u32| Source::new(&bits.to_be_bytes(), PrefixLengths::DEFAULT).unwrap();
     let mut address = 0xc000_0200_u32;
     for turn in 0..5_000 {
-        let report = limiter.get(v4(address));
+        let report = Report::of(&limiter).get(v4(address));
         assert_eq!((report.rejected, report.peak), (0, 0), "turn {turn}");
         let token = limiter.opened(Worker::ACCEPTOR, v4(address), 0).unwrap();
-        assert_eq!(limiter.get(v4(address)).rejected, 0, "turn {turn}");
+        assert_eq!(
+            Report::of(&limiter).get(v4(address)).rejected,
+            0,
+            "turn {turn}"
+        );
         for _ in 0..5 {
             let rejection = limiter.check(v4(address)).unwrap_err();
             assert!(limiter.rejected(Worker::ACCEPTOR, rejection));
@@ -275,7 +280,7 @@ fn history_moves_with_the_source() {
         let mut notices = 0;
         watch.tick(&limiter, 100, 60, &mut |_| notices += 1);
         assert_eq!(notices, 1, "the first rejection");
-        let known = limiter.get(mover);
+        let known = Report::of(&limiter).get(mover);
         let before = limiter.table().find(mover).unwrap();
         limiter.closed(Worker::ACCEPTOR, token).unwrap();
         // Other sources take the rest of its bucket, and then all have connections.
@@ -295,7 +300,7 @@ fn history_moves_with_the_source() {
         let token = limiter.opened(Worker::ACCEPTOR, mover, 0).unwrap();
         let after = limiter.table().find(mover).unwrap();
         assert_ne!(bucket_of(after), bucket_of(before), "turn {turn}");
-        assert_eq!(limiter.get(mover), known, "turn {turn}");
+        assert_eq!(Report::of(&limiter).get(mover), known, "turn {turn}");
         watch.tick(&limiter, 101, 60, &mut |_| notices += 1);
         assert_eq!(notices, 1, "no connection was rejected since");
         limiter.closed(Worker::ACCEPTOR, token).unwrap();
@@ -312,7 +317,7 @@ fn rule_generation_wraps_around() {
     for limit in 1..30 {
         let set = rules(&[&format!("10.0.0.0/8={limit}")]);
         limiter.set_rules(&set).unwrap();
-        assert_eq!(limiter.rule_of(source(1)).1, limit);
+        assert_eq!(Report::of(&limiter).rule_of(source(1)).1, limit);
         assert_eq!(limiter.check(source(1)).is_err(), limit == 1);
         assert_eq!(limiter.rules_len(), 1);
     }
@@ -333,7 +338,7 @@ fn rejections_of_a_source_wrap_around() {
     let rejected = &limiter.table().detail(at.slot).rejected;
     rejected.store(u32::MAX, Ordering::Relaxed);
     (0..3).for_each(|_| reject());
-    let report = limiter.get(source(1));
+    let report = Report::of(&limiter).get(source(1));
     assert_eq!((report.rejected, report.connections), (2, 1));
     assert_eq!(limiter.totals().rejected, 4);
 }
@@ -349,6 +354,9 @@ fn cell_at_the_highest_number_does_not_panic() {
     let slot = limiter.table().find(source(1)).unwrap().slot;
     let cell = &limiter.region().cells(ACCEPTOR_ROW + 1)[slot];
     cell.store(i32::MAX, Ordering::Relaxed);
-    assert_eq!(limiter.get(source(1)).connections, i32::MAX as u32);
+    assert_eq!(
+        Report::of(&limiter).get(source(1)).connections,
+        i32::MAX as u32
+    );
     assert!(limiter.check(source(1)).is_err());
 }

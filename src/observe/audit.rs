@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! [`Audit`]: compares the host's connections with our counts, source by source.
 //!
-//! The host must hold its lock while both are copied, so that no connection is opened
-//! or closed in between, and TCP main can stop for as long. So the copies go into memory
-//! that was reserved and touched before, which takes neither an allocation nor a page
-//! fault; sorting and comparing come after the lock is released.
+//! The host must hold its lock while both are copied, so that no connection opens or closes
+//! in between. TCP main may have to wait during that time. So the copies go into memory that
+//! was reserved and touched before, and copying needs neither an allocation nor a page fault.
+//! Sorting and comparing follow after the lock is released.
 
 #![forbid(unsafe_code)]
 
 use std::collections::TryReserveError;
 
 use crate::limiter::Limiter;
+use crate::observe::report::Report;
 use crate::source::{Family, Source};
 
 /// A source for which the host and the table disagree.
@@ -35,7 +36,7 @@ struct Count {
     connections: u32,
 }
 
-/// A list that never grows. All of its memory was written to when it was made.
+/// A list that never grows. All of its memory was written to when it was created.
 struct Reserved<T> {
     items: Vec<T>,
     used: usize,
@@ -70,15 +71,16 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Reserves memory for `connections` connections of the host and some more, since
-    /// others may be opened before the copies are made.
+    /// Reserves memory for `connections` connections of the host and some more, because
+    /// others may open before the copies are made.
     ///
     /// # Errors
     ///
     /// If there is no memory.
     pub fn new(connections: usize) -> Result<Audit, TryReserveError> {
         let room = connections.saturating_add(connections / 8 + 1024);
-        // not all zeros: an allocator hands out zeros as pages that are not there yet
+        // Not all zeros, because an allocator may return zeroed memory as pages that are
+        // not allocated yet.
         let source = Source::from_words(Family::V4, u32::MAX.into(), 0);
         let count = Count {
             source,
@@ -92,7 +94,7 @@ impl Audit {
         })
     }
 
-    /// Copies a connection of the host. `counted`: whether the host holds a token for
+    /// Copies a connection of the host. `counted` says whether the host holds a token for
     /// it. Allocates nothing.
     ///
     /// # Errors
@@ -113,7 +115,7 @@ impl Audit {
     ///
     /// [`NoRoom`]: this audit cannot be completed.
     pub fn copy_counts(&mut self, limiter: &Limiter) -> Result<(), NoRoom> {
-        for (source, connections) in limiter.counts() {
+        for (source, connections) in Report::of(limiter).counts() {
             self.counted += u64::from(connections);
             self.counts.push(Count {
                 source,
@@ -123,12 +125,12 @@ impl Audit {
         Ok(())
     }
 
-    /// The host's connections.
+    /// The number of the host's connections.
     pub fn connections(&self) -> u64 {
         self.host.used as u64 + self.uncounted
     }
 
-    /// Those of the host's connections that have no token.
+    /// The number of the host's connections that have no token.
     pub fn uncounted(&self) -> u64 {
         self.uncounted
     }
@@ -138,7 +140,7 @@ impl Audit {
         self.counted
     }
 
-    /// All differences, by source. Sorts the copies in place.
+    /// All differences, sorted by source. Sorts the copies in place.
     pub fn differences(&mut self) -> impl Iterator<Item = Difference> + '_ {
         let host = self.host.used();
         host.sort_unstable();
@@ -149,7 +151,7 @@ impl Audit {
     }
 }
 
-/// Each source that is in one of two sorted lists or in both.
+/// Each source that is in at least one of two sorted lists.
 struct Merged<'a> {
     host: &'a [Source],
     counts: &'a [Count],
@@ -162,12 +164,12 @@ impl Iterator for Merged<'_> {
         let in_host = self.host.first().copied();
         let in_counts = self.counts.first().map(|count| count.source);
         let source = in_host.into_iter().chain(in_counts).min()?;
-        let is_it = |other: &&Source| **other == source;
-        let host = self.host.iter().take_while(is_it).count();
+        let is_same = |other: &&Source| **other == source;
+        let host = self.host.iter().take_while(is_same).count();
         self.host = &self.host[host..];
-        // a source is there once, except in damaged memory
-        let is_it = |count: &&Count| count.source == source;
-        let counts = self.counts.iter().take_while(is_it);
+        // A source occurs only once, except in damaged memory.
+        let is_same = |count: &&Count| count.source == source;
+        let counts = self.counts.iter().take_while(is_same);
         let (lines, counted) = counts.fold((0, 0u32), |(lines, sum), count| {
             (lines + 1, sum.saturating_add(count.connections))
         });
@@ -187,7 +189,7 @@ mod tests {
     use crate::source::PrefixLengths;
 
     #[test]
-    fn finds_what_differs_and_only_that() {
+    fn only_differences_are_found() {
         let limiter = Limiter::new(100, 0, PrefixLengths::DEFAULT).unwrap();
         let source = |n: u8| Source::new(&[127, 0, 0, n], PrefixLengths::DEFAULT).unwrap();
         for n in [1, 2, 2, 3] {

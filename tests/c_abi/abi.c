@@ -130,6 +130,7 @@ static void before_init(void)
 	CHECK(tcl_list(NULL, &source, 1, &total, error, sizeof(error))
 			== TCL_EINIT);
 	CHECK(tcl_rules(&rule, 1) == TCL_EINIT && tcl_rules(NULL, 0) == TCL_EINIT);
+	CHECK(tcl_rules_count() == 0);
 	CHECK(tcl_suggest(&suggestion, 1) == TCL_EINIT);
 	CHECK(tcl_suggest(NULL, 0) == TCL_EINIT);
 	CHECK(tcl_rules_load(&text, 1, NULL, error, sizeof(error)) == TCL_EINIT);
@@ -504,7 +505,7 @@ static void rules(void)
 	int before = events;
 
 	/* There are no rules at the start. */
-	CHECK(tcl_rules(NULL, 0) == 1 && counter("rules") == 0);
+	CHECK(tcl_rules_count() == 0 && counter("rules") == 0);
 	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_OK);
 	CHECK(tcl_rules_load(NULL, 7, NULL, NULL, 0) == TCL_EARG);
 	CHECK(tcl_rules(found, 4) == 1);
@@ -524,8 +525,14 @@ static void rules(void)
 	CHECK(strcmp(found[2].prefix, "default") == 0 && found[2].limit == 3);
 	CHECK(found[3].prefix[0] == 'x');
 	memset(found, 'x', sizeof(found));
-	CHECK(tcl_rules(found, 1) == 3 && found[1].prefix[0] == 'x');
-	CHECK(tcl_rules(found, 0) == 3 && tcl_rules(NULL, 4) == 3);
+	/* The default is always included, then rules that have sources. */
+	CHECK(tcl_rules(found, 1) == 1 && found[1].prefix[0] == 'x');
+	CHECK(strcmp(found[0].prefix, "default") == 0);
+	CHECK(tcl_rules(found, 2) == 2 && found[2].prefix[0] == 'x');
+	CHECK(strcmp(found[0].prefix, "192.0.2.0/24") == 0);
+	CHECK(strcmp(found[1].prefix, "default") == 0);
+	CHECK(tcl_rules(found, 0) == 0);
+	CHECK(tcl_rules(NULL, 0) == TCL_EARG && tcl_rules(NULL, 4) == TCL_EARG);
 	CHECK(strcmp(source_now(a, 4).rule, "192.0.2.0/24") == 0);
 	CHECK(source_now(a, 4).limit == 2);
 	CHECK(strcmp(source_now(v6_host1, 16).rule, "2001:db8::/32") == 0);
@@ -563,7 +570,7 @@ static void rules(void)
 	CHECK(tcl_rules_load(two, 2, NULL, small, 0) == TCL_ERULES
 			&& small[1] == 'x');
 	CHECK(tcl_rules_load(two, 2, NULL, NULL, 100) == TCL_ERULES);
-	CHECK(tcl_rules(NULL, 0) == 3 && counter("reloads") == reloads + 1);
+	CHECK(counter("rules") == 2 && counter("reloads") == reloads + 1);
 	CHECK(tcl_check(a, 4) == 1);
 
 	/* A rule's statistics stay with its prefix. */
@@ -571,6 +578,28 @@ static void rules(void)
 	CHECK(tcl_check(a, 4) == 0);
 	CHECK(tcl_rules(found, 4) == 2 && found[0].rejected == 2);
 	CHECK(tcl_closed(t[0]) == TCL_OK && tcl_closed(t[1]) == TCL_OK);
+}
+
+/* There are rules for 10.0.0.0 to 10.0.255.254, one for each address. */
+static void few_of_many_rules(void)
+{
+	static const uint8_t busy[4] = {10, 0, 255, 254};
+	struct tcl_rule rules[3];
+	struct tcl_suggestion suggestions[3];
+	uint64_t t = tcl_opened(busy, 4);
+
+	watch(60);
+	CHECK(tcl_rules(rules, 3) == 3);
+	CHECK(strcmp(rules[0].prefix, "10.0.0.0") == 0 && rules[0].sources == 0);
+	CHECK(strcmp(rules[1].prefix, "10.0.255.254") == 0);
+	CHECK(rules[1].sources == 1 && rules[1].limit == 1);
+	CHECK(strcmp(rules[2].prefix, "default") == 0);
+	CHECK(tcl_suggest(suggestions, 3) == 3);
+	CHECK(strcmp(suggestions[0].prefix, "10.0.0.0") == 0);
+	CHECK(strcmp(suggestions[1].prefix, "10.0.255.254") == 0);
+	CHECK(suggestions[1].sources == 1 && suggestions[1].highest == 1);
+	CHECK(strcmp(suggestions[2].prefix, "default") == 0);
+	CHECK(tcl_closed(t) == TCL_OK);
 }
 
 static void rules_in_a_file(void)
@@ -588,7 +617,7 @@ static void rules_in_a_file(void)
 	snprintf(missing, sizeof(missing), "%s/missing", folder);
 	put_file(path, good, sizeof(good) - 1);
 	CHECK(load("192.0.2.0/24=4", path) == TCL_OK);
-	CHECK(tcl_rules(NULL, 0) == 4);
+	CHECK(counter("rules") == 3);
 	CHECK(source_now(a, 4).limit == 7 && source_now(b, 4).limit == 4);
 	CHECK(source_now(v6_host1, 16).limit == 9);
 
@@ -622,12 +651,14 @@ static void rules_in_a_file(void)
 	put_file(path, many, size);
 	CHECK(load(NULL, path) == TCL_ERULES);
 	CHECK(strstr(error, "rules:65536: ") && strstr(error, "65535"));
-	CHECK(tcl_rules(NULL, 0) == 4 && source_now(a, 4).limit == 7);
+	CHECK(counter("rules") == 3 && source_now(a, 4).limit == 7);
 	size -= strlen("10.0.255.255=1\n");
 	put_file(path, many, size);
-	CHECK(load(NULL, path) == TCL_OK && tcl_rules(NULL, 0) == 65536);
+	CHECK(load(NULL, path) == TCL_OK && tcl_rules_count() == 65535);
+	CHECK(counter("rules") == 65535);
+	few_of_many_rules();
 	put_file(path, "", 0);
-	CHECK(load(NULL, path) == TCL_OK && tcl_rules(NULL, 0) == 1);
+	CHECK(load(NULL, path) == TCL_OK && counter("rules") == 0);
 }
 
 /* A file that the server's user must not read. */
@@ -691,7 +722,7 @@ static void modes_and_limits(void)
 	CHECK(tcl_set_limit(1) == TCL_OK && tcl_check(a, 4) == 1);
 	CHECK(tcl_set_limit(-7) == TCL_OK && tcl_check(a, 4) == 0);
 	CHECK(source_now(a, 4).limit == 0);
-	CHECK(tcl_rules(NULL, 0) == 1);
+	CHECK(counter("rules") == 0);
 	CHECK(tcl_set_limit(3) == TCL_OK);
 	for(i = 0; i < 3; i++)
 		CHECK(tcl_closed(t[i]) == TCL_OK);
@@ -760,9 +791,11 @@ static void lists_and_suggestions(void)
 	CHECK(tcl_top(list, 5, TCL_BY_REJECTED) == 0);
 
 	CHECK(tcl_rules_load(&rule, 1, NULL, NULL, 0) == TCL_OK);
-	CHECK(tcl_suggest(NULL, 0) == 2 && tcl_suggest(NULL, 9) == 2);
+	CHECK(tcl_suggest(NULL, 0) == TCL_EARG);
+	CHECK(tcl_suggest(NULL, 9) == TCL_EARG && tcl_suggest(found, 0) == 0);
 	memset(found, 'x', sizeof(found));
-	CHECK(tcl_suggest(found, 1) == 2 && found[1].prefix[0] == 'x');
+	CHECK(tcl_suggest(found, 1) == 1 && found[1].prefix[0] == 'x');
+	CHECK(strcmp(found[0].prefix, "default") == 0);
 	CHECK(tcl_suggest(found, 3) == 2 && found[2].prefix[0] == 'x');
 	CHECK(strcmp(found[0].prefix, "192.0.2.0/30") == 0 && found[0].limit == 20);
 	CHECK(found[0].sources == 2 && found[0].highest == 12

@@ -18,7 +18,7 @@ use loom::model::Builder;
 use loom::thread::{self, JoinHandle};
 use tcp_conn_limit::killed_after;
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Rejection, StaleToken, Token, Worker};
-use tcp_conn_limit::observe::report::SourceReport;
+use tcp_conn_limit::observe::report::{Report, SourceReport};
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
@@ -173,13 +173,13 @@ impl Shared {
             .collect();
         expected.sort();
         let pair = |report: SourceReport| (report.source, report.connections);
-        let mut slots: Vec<_> = self.0.sources().map(pair).collect();
+        let mut slots: Vec<_> = Report::of(&self.0).sources().map(pair).collect();
         slots.sort();
         assert_eq!(slots, expected);
         for n in [A, B, C] {
             let found = expected.iter().find(|(s, _)| *s == source(n));
             let connections = found.map_or(0, |(_, connections)| *connections);
-            assert_eq!(self.0.get(source(n)).connections, connections);
+            assert_eq!(Report::of(&self.0).get(source(n)).connections, connections);
         }
     }
 }
@@ -340,7 +340,7 @@ fn killed_while_moving() {
         });
         let mine = shared.opened(0, A, ANY).is_ok();
         let killed = victim.join().unwrap();
-        let others = shared.0.get(source(A)).connections - u32::from(mine);
+        let others = Report::of(&shared.0).get(source(A)).connections - u32::from(mine);
         assert!(others == 1 || killed && others == 0);
         shared.assert_counts(&[(A, u32::from(mine) + others)]);
         killed
@@ -356,7 +356,7 @@ fn replacement_against_check() {
         let other = shared.spawn(|shared| shared.opened(0, B, ANY).is_ok());
         assert!(shared.check(A).is_ok());
         assert!(shared.0.check_against(source(A), 1).is_ok());
-        assert_eq!(shared.0.get(source(A)).connections, 0);
+        assert_eq!(Report::of(&shared.0).get(source(A)).connections, 0);
         let others = other.join().unwrap();
         assert!(others, "the claim of an idle slot failed");
         assert!(shared.check(A).is_ok());
@@ -571,7 +571,7 @@ fn reload_against_reload() {
         assert!(mine || others, "both got `Busy`");
         let loaded = shared.0.rules_loaded();
         assert_eq!(loaded, u32::from(mine) + u32::from(others));
-        let (rule, limit) = shared.0.rule_of(source(A));
+        let (rule, limit) = Report::of(&shared.0).rule_of(source(A));
         assert!(rule.is_some());
         assert!(mine && limit == 1 || others && limit == 100, "{limit}");
         assert_eq!(shared.check(A).is_err(), limit == 1);
@@ -590,7 +590,7 @@ fn killed_while_opening() {
         let mine = shared.opened(0, A, ANY).unwrap();
         let killed = victim.join().unwrap();
         // The victim's connection was counted before the kill, or not.
-        let others = shared.0.get(source(A)).connections - 1;
+        let others = Report::of(&shared.0).get(source(A)).connections - 1;
         assert!(others == 1 || killed && others == 0);
         shared.assert_counts(&[(A, 1 + others)]);
         shared.closed(0, mine).unwrap();
@@ -614,7 +614,7 @@ fn killed_while_replacing() {
         });
         let mine = shared.opened(0, A, ANY).is_ok();
         let killed = victim.join().unwrap();
-        let others = shared.0.get(source(B)).connections;
+        let others = Report::of(&shared.0).get(source(B)).connections;
         assert!(mine || others == 1 || killed);
         assert!(!(mine && others > 0));
         shared.assert_counts(&[(A, mine.into()), (B, others)]);
@@ -640,7 +640,7 @@ fn killed_while_closing() {
         });
         let mine = shared.opened(0, A, 1);
         let killed = victim.join().unwrap();
-        let left = shared.0.get(source(A)).connections - u32::from(mine.is_ok());
+        let left = Report::of(&shared.0).get(source(A)).connections - u32::from(mine.is_ok());
         assert!(left == 0 || killed && mine.is_err());
         if let Ok(token) = mine {
             shared.closed(0, token).unwrap();

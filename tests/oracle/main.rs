@@ -6,6 +6,7 @@
 
 use proptest::prelude::*;
 use tcp_conn_limit::limiter::{Limiter, StaleToken, Token, Worker};
+use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
 mod operations;
@@ -53,7 +54,7 @@ proptest! {
         if let Some(made_up) = Token::from_bits(bits).filter(|t| *t != token) {
             prop_assert_eq!(limiter.closed(Worker::ACCEPTOR, made_up), Err(StaleToken));
         }
-        prop_assert_eq!(limiter.get(source).connections, 1);
+        prop_assert_eq!(Report::of(&limiter).get(source).connections, 1);
     }
 }
 
@@ -91,7 +92,7 @@ fn one_source_a_connection_never_fills_the_table() {
             let source = Source::new(&address, PrefixLengths::DEFAULT).unwrap();
             limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
         }
-        let occupancy = limiter.occupancy();
+        let occupancy = Report::of(&limiter).occupancy();
         assert_eq!(occupancy.sources, u64::from(connections));
     }
 }
@@ -100,14 +101,14 @@ fn one_source_a_connection_never_fills_the_table() {
 #[test]
 fn idle_sources_are_always_replaced() {
     let limiter = Limiter::new(1_000, 0, PrefixLengths::DEFAULT).unwrap();
-    let slots = limiter.occupancy().slots as u32;
+    let slots = Report::of(&limiter).occupancy().slots as u32;
     for n in 0..slots * 10 {
         let address = [&[10], &n.to_be_bytes()[1..]].concat();
         let source = Source::new(&address, PrefixLengths::DEFAULT).unwrap();
         let token = limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
-        assert_eq!(limiter.get(source).connections, 1);
+        assert_eq!(Report::of(&limiter).get(source).connections, 1);
         limiter.closed(Worker::ACCEPTOR, token).unwrap();
     }
-    assert_eq!(limiter.occupancy().sources, 0);
+    assert_eq!(Report::of(&limiter).occupancy().sources, 0);
     assert_eq!(limiter.totals().table_full, 0);
 }

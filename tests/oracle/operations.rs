@@ -8,8 +8,9 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use tcp_conn_limit::limiter::{Limiter, NotCounted, StaleToken, Token, Totals, Worker};
 use tcp_conn_limit::observe::audit::Audit;
-use tcp_conn_limit::observe::report::{By, seconds_since};
-use tcp_conn_limit::observe::watch::{Notice, Watch};
+use tcp_conn_limit::observe::notices::Notice;
+use tcp_conn_limit::observe::report::{By, Report, seconds_since};
+use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
 use tcp_conn_limit::source::{Prefix, Source};
@@ -367,7 +368,7 @@ impl Oracle {
                 self.check(limiter, *worker, source(address));
             }
             Operation::Get { address } => {
-                let report = limiter.get(source(address));
+                let report = Report::of(limiter).get(source(address));
                 assert_eq!(report.source, source(address));
                 assert_eq!(report.connections as i32, self.count(report.source));
             }
@@ -475,7 +476,7 @@ impl Oracle {
         expected.sort_by(|a, b| b.cmp(a));
         // The prefix is as long as the configured one or shorter.
         let key = inside.map(|n| Prefix::parse(NETS[n], limiter.prefixes()).unwrap());
-        let (top, found) = limiter.top(n, by, key).unwrap();
+        let (top, found) = Report::of(limiter).top(n, by, key).unwrap();
         assert_eq!(found, expected.len() as u64);
         expected.truncate(n);
         let listed = top.iter().map(|report| {
@@ -542,25 +543,25 @@ impl Oracle {
             );
         }
         for source in self.counts.keys() {
-            let report = limiter.get(*source);
+            let report = Report::of(limiter).get(*source);
             assert_eq!(seconds_since(report.last_seen, self.reports.now), Some(0));
             assert!(seconds_since(report.first_seen, self.reports.now).is_some());
         }
     }
 
     fn compare(&self, limiter: &Limiter) {
-        let reported: HashMap<_, _> = limiter
+        let reported: HashMap<_, _> = Report::of(limiter)
             .sources()
             .map(|report| (report.source, report.connections))
             .collect();
         assert_eq!(reported, self.counts);
         assert_eq!(
-            limiter.sources().count(),
+            Report::of(limiter).sources().count(),
             self.counts.len(),
             "a source has more than one slot"
         );
         for (source, count) in &self.counts {
-            assert_eq!(limiter.get(*source).connections, *count);
+            assert_eq!(Report::of(limiter).get(*source).connections, *count);
         }
         assert_eq!(limiter.totals(), self.totals);
         let settings = (limiter.limit(), limiter.mode(), limiter.on_full());
@@ -568,7 +569,7 @@ impl Oracle {
         assert_eq!(limiter.rules_loaded(), self.loaded);
         // Enough to use each rule, without checking each connection.
         for (source, _) in self.live.iter().chain(&self.released).take(100) {
-            let (rule, limit) = limiter.rule_of(*source);
+            let (rule, limit) = Report::of(limiter).rule_of(*source);
             let (expected, expected_limit) = self.rule_of(*source);
             assert_eq!(
                 rule.map(|key| key.to_string()).as_deref(),
@@ -576,7 +577,7 @@ impl Oracle {
             );
             assert_eq!(limit, expected_limit);
         }
-        for group in limiter.groups().unwrap() {
+        for group in Report::of(limiter).groups(usize::MAX).unwrap() {
             let n = group.rule.map(|rule| {
                 let text = rule.prefix.to_string();
                 let n = NETS.iter().position(|net| *net == text).unwrap();
@@ -594,7 +595,7 @@ impl Oracle {
     /// Compares the statistics of each source in a table that replaces none.
     fn compare_sources(&self, limiter: &Limiter) {
         for (source, _) in self.live.iter().chain(&self.released) {
-            let report = limiter.get(*source);
+            let report = Report::of(limiter).get(*source);
             let numbers = (report.rejected.into(), report.would_reject.into());
             let expected = self.by_source.get(source).copied().unwrap_or_default();
             assert_eq!(numbers, expected);

@@ -11,7 +11,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tcp_conn_limit::limiter::{Limiter, Token, Worker};
 use tcp_conn_limit::observe::audit::Audit;
-use tcp_conn_limit::observe::report::By;
+use tcp_conn_limit::observe::report::{By, Report};
 use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
@@ -61,9 +61,9 @@ impl Walks {
             let (allocated_mean, allocated_p99) = first(self.sources, true)?;
             let figure = Figure {
                 sources: self.sources,
-                stats: ms(|| limiter.occupancy().sources),
-                top: ms(|| limiter.top(100, By::Connections, None).is_ok()),
-                suggest: ms(|| limiter.suggest(10).is_ok()),
+                stats: ms(|| Report::of(&limiter).occupancy().sources),
+                top: ms(|| Report::of(&limiter).top(100, By::Connections, None).is_ok()),
+                suggest: ms(|| Report::of(&limiter).suggest(usize::MAX, 10).is_ok()),
                 tick: ms(|| {
                     now += 1;
                     watch.tick(&limiter, now, 60, &mut |_| {});

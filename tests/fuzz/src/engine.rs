@@ -344,16 +344,20 @@ pub fn list(
     }
 }
 
-/// `tcl_rules()`: the rules that fit, and the number of all.
-pub fn rules(room: usize) -> Result<(Vec<tcl_rule>, i32), i32> {
+/// `tcl_rules()`.
+pub fn rules(room: usize) -> Result<Vec<tcl_rule>, i32> {
     // SAFETY: there is room for `room` values.
-    with_room(room, |to, room| unsafe { ffi::tcl_rules(to, room) })
+    let (rules, code) = with_room(room, |to, room| unsafe { ffi::tcl_rules(to, room) })?;
+    assert_eq!(rules.len(), code as usize);
+    Ok(rules)
 }
 
-/// `tcl_suggest()`: the suggestions that fit, and the number of all.
-pub fn suggest(room: usize) -> Result<(Vec<tcl_suggestion>, i32), i32> {
+/// `tcl_suggest()`.
+pub fn suggest(room: usize) -> Result<Vec<tcl_suggestion>, i32> {
     // SAFETY: there is room for `room` values.
-    with_room(room, |to, room| unsafe { ffi::tcl_suggest(to, room) })
+    let (found, code) = with_room(room, |to, room| unsafe { ffi::tcl_suggest(to, room) })?;
+    assert_eq!(found.len(), code as usize);
+    Ok(found)
 }
 
 const INTERPOSE_FAILURES: [i32; 2] = [ffi::TCL_EINTERPOSE, ffi::TCL_EALREADY];

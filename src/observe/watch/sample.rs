@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Sampler`]: walks through the table and records what it sees of each source: its peak
+//! and the time.
+
+#![forbid(unsafe_code)]
+
+use crate::limiter::Limiter;
+use crate::observe::report::{Report, SourceReport};
+use crate::shared::sync::Ordering;
+use crate::table::details::Owner;
+
+/// Slots sampled in one tick: the whole table if it is sized for 5 million connections or
+/// fewer. A larger table takes several ticks, at most 20: one tick of this many slots takes
+/// up to 0.2 s, and [`Report::last_occupancy`] ages meanwhile. Counting all slots of the
+/// largest table takes 0.75 s, and the host waits a second between two ticks: 2 s in all.
+pub(super) const SLOTS_PER_TICK: usize = 1 << 24;
+
+/// A source that has rejections.
+pub(super) struct Sample {
+    pub(super) slot: usize,
+    pub(super) report: SourceReport,
+    pub(super) start: Start,
+}
+
+/// Identifies when the numbers of a source started at 0. A source that moves to another
+/// slot keeps it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Start {
+    /// When the source was first seen.
+    first_seen: u32,
+    /// The number of resets.
+    resets: u32,
+}
+
+/// The position in the table.
+#[derive(Default)]
+pub(super) struct Sampler {
+    next_slot: usize,
+}
+
+impl Sampler {
+    /// Samples the next `max` slots, or all if there are fewer, at the time `now` of the
+    /// host clock. `found` gets the sources that have rejections.
+    pub(super) fn sample(
+        &mut self,
+        max: usize,
+        limiter: &Limiter,
+        now: u32,
+        found: &mut dyn FnMut(Sample),
+    ) {
+        let slots = limiter.table().slots();
+        for _ in 0..slots.min(max) {
+            if limiter.table().is_in_use(self.next_slot)
+                && let Some(sample) = sample(limiter, self.next_slot, now)
+            {
+                found(sample);
+            }
+            self.next_slot += 1;
+            if self.next_slot == slots {
+                self.next_slot = 0;
+            }
+        }
+    }
+
+    /// The next call starts at `slot`.
+    pub(super) fn continue_at(&mut self, slot: usize) {
+        self.next_slot = slot;
+    }
+}
+
+/// Samples the source in `slot`. `None` if it has no rejections.
+fn sample(limiter: &Limiter, slot: usize, now: u32) -> Option<Sample> {
+    // Read before the numbers: if they are reset in between, they are lower than those that
+    // were logged, and nothing is logged twice.
+    let resets = limiter.resets();
+    let (report, at) = Report::of(limiter).slot(slot)?;
+    let has_rejections = report.rejected > 0 || report.would_reject > 0;
+    if report.connections == 0 && !has_rejections {
+        return None;
+    }
+    let owner = Owner::of(limiter.table(), report.source, at);
+    let first_seen = limiter.details().sample(owner, report.connections, now);
+    has_rejections.then_some(Sample {
+        slot,
+        report,
+        start: Start { first_seen, resets },
+    })
+}
+
+/// Counts sources and connections for [`Report::last_occupancy`].
+pub(super) fn publish_occupancy(limiter: &Limiter) {
+    let gauges = Report::of(limiter).occupancy().to_gauges();
+    // Relaxed (statistics).
+    limiter.gauges().store(gauges, Ordering::Relaxed);
+}
