@@ -97,12 +97,12 @@ test:
 .PHONY: test-distributions
 test-distributions:
 	@$(scripts)/deps.sh build chroot package
-	for suite in bookworm trixie; do tests/distributions/run.sh "$$suite"; done
+	for suite in bookworm trixie; do tests/platforms/distributions.sh "$$suite"; done
 
 .PHONY: test-linkages
 test-linkages:
 	@$(with_servers)
-	for kind in relro no-plt; do tests/linkages/run.sh "$$kind"; done
+	for kind in relro no-plt; do tests/platforms/linkages.sh "$$kind"; done
 
 .PHONY: sanitize
 sanitize:
@@ -197,7 +197,7 @@ package-deb:
 lint:
 	@$(scripts)/deps.sh build check fuzz
 	$(with_fuzz_tree)
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --locked --manifest-path tests/fuzz/Cargo.toml \
@@ -209,7 +209,7 @@ lint:
 	tree=$$($(locked) $(scripts)/fetch.sh)
 	clang-format --dry-run -Werror --style="file:$$tree/.clang-format" \
 	    kamailio-glue/tcp_conn_limit/*.[ch] \
-	    $$(find tests -name '*.c')
+	    $$(find tests -name '*.[ch]')
 	$(scripts)/warnings.sh "$$tree"
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 	$(scripts)/language.sh check

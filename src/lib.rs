@@ -108,7 +108,7 @@
 // Under loom a bucket has one slot.
 #![cfg_attr(loom, allow(clippy::modulo_one, clippy::absurd_extreme_comparisons))]
 
-// The oracle of `tests/oracle/` is also used within the crate, by this name.
+// The oracle of `tests/engine/oracle/` is also used within the crate, by this name.
 #[cfg(test)]
 extern crate self as tcp_conn_limit;
 

@@ -25,10 +25,19 @@ enforced=(
     kamailio-glue/monitoring
     kamailio-glue/scripts
     kamailio-glue/tcp_conn_limit/doc
-    tests/distributions
-    tests/linkages
-    tests/sanitize/run.sh
+    tests/README.md
+    tests/abi
+    tests/engine
+    tests/fuzz
+    tests/interpose
+    tests/kamailio
+    tests/loom
+    tests/memcheck
+    tests/platforms
+    tests/sanitize
     tests/setup
+    tests/soak
+    tests/support
 )
 
 # All files that hold text of this project.

@@ -27,7 +27,7 @@ options=(
     -DOS_QUOTED='"linux"' -D__OS_linux -DUSE_TCP -DUSE_TLS -DUSE_POSIX_SEM -DSHM_MMAP
     # A header warns that other locks are faster.
     '-Wno-#warnings'
-    -I "$root/include"
+    -I "$root/include" -I "$root/tests/support/c"
     # Two folders below src, as the module is, which includes ../../core/NAME.
     -isystem "$copy/src/core/mem"
 )

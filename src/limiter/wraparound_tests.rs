@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Tests that need access to the inside of the crate: the oracle of `tests/oracle/` with a
-//! hash that makes sources collide, and counters that are about to wrap around.
+//! Tests that need access to the inside of the crate: the oracle of `tests/engine/oracle/`
+//! with a hash that makes sources collide, and counters that are about to wrap around.
 
 #![forbid(unsafe_code)]
 
@@ -17,7 +17,9 @@ use crate::shared::region::smaps;
 use crate::shared::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::source::{PrefixLengths, Source};
 
-#[path = "../../tests/oracle/operations.rs"]
+// A crate with the oracle would depend on the library as it is built without `cfg(test)`,
+// and could not check a `Limiter` of this crate. So the file is included.
+#[path = "../../tests/engine/oracle/operations.rs"]
 mod oracle;
 
 use oracle::{Room, agree, operations};

@@ -71,7 +71,7 @@
 //! Claiming is lost until the restart, but no process waits for it. A process leaves one
 //! connection counted if it is killed between adding to a cell and returning the token,
 //! or after its host has dropped a connection but before the connection is released.
-//! `tests/killed.rs` measures how often.
+//! `tests/engine/killed.rs` measures how often.
 
 #![forbid(unsafe_code)]
 

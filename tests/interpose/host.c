@@ -32,16 +32,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tcp_conn_limit.h"
-
-#define CHECK(condition)                                                  \
-	do {                                                                  \
-		if(!(condition)) {                                                \
-			fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, \
-					#condition, errno);                                   \
-			exit(1);                                                      \
-		}                                                                 \
-	} while(0)
+#include "host.h"
 
 #ifdef BY_DLOPEN
 #define FUNCTIONS(X)          \
@@ -88,7 +79,7 @@ static void find_library(const char *path)
 }
 #endif
 
-#include "../counter.h"
+#include "counter.h"
 
 #ifdef TAKES_ADDRESS
 static int (*volatile close_it)(int);
@@ -224,23 +215,14 @@ static void entries_are_changed(void)
 
 /* --- the limiter --- */
 
-static void host_log(int32_t level, const char *text)
+static void log_nothing(int32_t level, const char *text)
 {
 	fprintf(stderr, "log %d: %s\n", level, text);
 	CHECK(!"nothing to log");
 }
 
-static uint32_t host_now(void)
-{
-	return 1;
-}
-
-static void host_rejected(const struct tcl_event *event)
-{
-	(void)event;
-}
-
-static const struct tcl_host functions = {host_log, host_now, host_rejected};
+static const struct tcl_host functions = {
+		log_nothing, host_now, host_ignores_event};
 
 static int count_of(int host)
 {
@@ -256,24 +238,11 @@ static int count_of(int host)
 static int listener;
 static struct sockaddr_in where;
 
-static void start_listener(void)
-{
-	socklen_t length = sizeof(where);
-
-	listener = socket(AF_INET, SOCK_STREAM, 0); /* blocking */
-	where.sin_family = AF_INET;
-	where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	CHECK(bind(listener, (struct sockaddr *)&where, sizeof(where)) == 0);
-	CHECK(listen(listener, 128) == 0);
-	CHECK(getsockname(listener, (struct sockaddr *)&where, &length) == 0);
-}
-
 /* A connected client at 127.0.0.HOST. Its descriptor is above those that accept()
  * returns, so it does not change which numbers accepted connections get. */
 static int client(int host)
 {
 	struct sockaddr_in from = {.sin_family = AF_INET};
-	const struct linger at_once = {1, 0}; /* leaves no TIME_WAIT behind */
 	int low = socket(AF_INET, SOCK_STREAM, 0);
 	int fd = fcntl(low, F_DUPFD, 500);
 
@@ -282,8 +251,7 @@ static int client(int host)
 	from.sin_addr.s_addr = htonl(0x7f000000 + host);
 	CHECK(bind(fd, (struct sockaddr *)&from, sizeof(from)) == 0);
 	CHECK(connect(fd, (struct sockaddr *)&where, sizeof(where)) == 0);
-	CHECK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once))
-			== 0);
+	reset_at_close(fd);
 	return fd;
 }
 
@@ -811,7 +779,7 @@ int main(int argc, char **argv)
 	CHECK(argc == 3);
 	alarm(60); /* Ends a wait without end. */
 	find_library(argv[1]);
-	start_listener();
+	listener = loopback_listener(SOCK_STREAM, &where);
 	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_EINIT);
 	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_EINIT);
 	CHECK(tcl_interpose_activate() == TCL_EINIT);

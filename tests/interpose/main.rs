@@ -2,13 +2,10 @@
 //! C programs whose `accept` and `close` are replaced, linked in all the ways that make
 //! a difference. They accept real connections, see `host.c`.
 
-#[path = "../c_program.rs"]
-mod c_program;
-
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use c_program::{compiler, library, run};
+use support::programs::{compiler, library, link_flags, root, run};
 use tempfile::TempDir;
 
 struct Program {
@@ -19,25 +16,16 @@ impl Program {
     fn compile(source: &str, flags: &[&str]) -> Program {
         let dir = tempfile::tempdir().unwrap();
         let program = Program { dir };
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let library = library();
-        let folder = library.parent().unwrap();
         let mut command = compiler();
         command
-            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-g", "-O1"])
-            .arg("-I")
-            .arg(root.join("include"))
+            .arg("-std=gnu11")
             .args(flags.iter().filter(|flag| !flag.starts_with("-Wl")))
-            .arg(root.join("tests/interpose").join(source))
+            .arg(root().join("tests/interpose").join(source))
             .args(flags.iter().filter(|flag| flag.starts_with("-Wl")))
             .arg("-o")
             .arg(program.path());
         if !flags.contains(&"-DBY_DLOPEN") {
-            command
-                .arg("-L")
-                .arg(folder)
-                .arg(format!("-Wl,-rpath,{}", folder.display()))
-                .arg("-ltcp_conn_limit");
+            command.args(link_flags());
         }
         run(&mut command);
         program
@@ -80,40 +68,40 @@ const LAZY: &str = "-Wl,-z,lazy,-z,relro";
 const NOT_SEALED: &str = "-Wl,-z,lazy,-z,norelro";
 
 #[test]
-fn default_linker_flags() {
+fn host_with_default_linker_flags_is_counted_exactly() {
     host(&[], 20_000);
 }
 
 #[test]
-fn eager_binding_with_read_only_got() {
+fn host_with_eager_binding_is_counted_exactly() {
     host(&[NOW], 500);
 }
 
 #[test]
-fn lazy_binding() {
+fn host_with_lazy_binding_is_counted_exactly() {
     host(&[LAZY], 500);
     host(&[NOT_SEALED], 500);
 }
 
 #[test]
-fn no_procedure_linkage_table() {
+fn host_without_procedure_linkage_table_is_counted_exactly() {
     for binding in [NOW, LAZY, NOT_SEALED] {
         host(&["-fno-plt", binding], 100);
     }
 }
 
 #[test]
-fn fixed_address_executable() {
+fn host_at_a_fixed_address_is_counted_exactly() {
     for binding in [NOW, LAZY, NOT_SEALED] {
         host(&["-no-pie", "-fno-pie", binding], 100);
     }
     host(&["-no-pie", "-fno-pie", "-fno-plt"], 100);
 }
 
-/// In an executable at a fixed address, the address of a function is that of the
-/// executable's own jump to it.
+/// In an executable at a fixed address, the address of a function is that of a jump to it
+/// in the executable.
 #[test]
-fn functions_called_through_pointers() {
+fn calls_through_pointers_are_counted_exactly() {
     for binding in [NOW, LAZY] {
         host(&["-DTAKES_ADDRESS", binding], 100);
         host(&["-DTAKES_ADDRESS", "-no-pie", "-fno-pie", binding], 100);
@@ -122,14 +110,14 @@ fn functions_called_through_pointers() {
 }
 
 #[test]
-fn host_that_uses_accept4() {
+fn accept4_is_counted_exactly() {
     for binding in [NOW, LAZY] {
         host(&["-DACCEPT4", binding], 100);
     }
 }
 
 #[test]
-fn library_loaded_with_dlopen() {
+fn library_loaded_with_dlopen_counts_exactly() {
     for binding in [NOW, LAZY] {
         host(&["-DBY_DLOPEN", binding], 100);
         host(&["-DBY_DLOPEN", "-no-pie", "-fno-pie", binding], 100);
@@ -143,10 +131,9 @@ fn library_loaded_with_dlopen() {
 fn connections_with_untracked_descriptors_obey_on_full() {
     let dir = tempfile::tempdir().unwrap();
     let numbers = dir.path().join("libnumbers.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interpose/numbers.c");
+    let source = root().join("tests/interpose/numbers.c");
     run(compiler()
-        .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-g", "-O1"])
-        .args(["-shared", "-fPIC", "-o"])
+        .args(["-std=gnu11", "-shared", "-fPIC", "-o"])
         .args([&numbers, &source]));
     let link = format!("-Wl,{},-rpath,{}", numbers.display(), dir.path().display());
     let program = Program::compile("untracked.c", &[&link]);

@@ -19,33 +19,24 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "tcp_conn_limit.h"
+#include "host.h"
 
 #define ACCEPTORS 3
 #define CLOSERS 2
 #define CLIENTS 2
 #define LIMIT 100
-/* connections that each client opens, some at a time */
+/* Connections that each client opens, some at a time. */
 #define CONNECTIONS 3000
 #define AT_A_TIME 60
-/* beyond the limit: each acceptor may check before the others have counted */
+/* Beyond the limit: each acceptor may check before the others have counted. */
 #define MOST (LIMIT + ACCEPTORS - 1)
 
-#define CHECK(condition)                                                  \
-	do {                                                                  \
-		if(!(condition)) {                                                \
-			fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, \
-					#condition, errno);                                   \
-			_exit(1);                                                     \
-		}                                                                 \
-	} while(0)
-
-#include "../counter.h"
+#include "counter.h"
 
 static int listener;
 static struct sockaddr_in address;
 
-/* accepted connections that a closer has not taken yet */
+/* Accepted connections that a closer has not taken yet. */
 static int open_fds[MOST];
 static int open_count = 0;
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -53,23 +44,7 @@ static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_long accepted, closed, interrupted;
 static atomic_int clients_done, acceptors_done;
 
-static void host_log(int32_t level, const char *line)
-{
-	(void)level;
-	fprintf(stderr, "%s\n", line);
-}
-
-static uint32_t host_now(void)
-{
-	return 1;
-}
-
-static void host_rejected(const struct tcl_event *event)
-{
-	(void)event;
-}
-
-static const struct tcl_host host = {host_log, host_now, host_rejected};
+static const struct tcl_host host = {host_log, host_now, host_ignores_event};
 
 static void on_alarm(int signal)
 {
@@ -129,7 +104,7 @@ static void *close_all(void *unused)
 
 	(void)unused;
 	for(;;) {
-		/* before the look, so that what is put last is taken */
+		/* Read before take(), so that the last connection is taken. */
 		int is_last = acceptors_done == ACCEPTORS;
 
 		fd = take();
@@ -144,7 +119,7 @@ static void *close_all(void *unused)
 	}
 }
 
-/* by system calls that are not interposed on: these are not the host's connections */
+/* For these sockets also, close() is replaced. It must not change a count. */
 static void *connect_all(void *unused)
 {
 	int fds[AT_A_TIME];
@@ -166,19 +141,6 @@ static void *connect_all(void *unused)
 			close(fds[i]);
 	}
 	return NULL;
-}
-
-static void listen_somewhere(void)
-{
-	socklen_t length = sizeof(address);
-
-	address.sin_family = AF_INET;
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	CHECK(listener >= 0);
-	CHECK(bind(listener, (struct sockaddr *)&address, length) == 0);
-	CHECK(listen(listener, 1024) == 0);
-	CHECK(getsockname(listener, (struct sockaddr *)&address, &length) == 0);
 }
 
 static void attach(void)
@@ -209,7 +171,7 @@ int main(void)
 	int i;
 
 	attach();
-	listen_somewhere();
+	listener = loopback_listener(SOCK_STREAM | SOCK_NONBLOCK, &address);
 	CHECK(sigaction(SIGALRM, &action, NULL) == 0);
 	CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
 	for(i = 0; i < ACCEPTORS; i++)

@@ -13,18 +13,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "tcp_conn_limit.h"
+#include "host.h"
 
-#define CHECK(condition)                                                  \
-	do {                                                                  \
-		if(!(condition)) {                                                \
-			fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, \
-					#condition, errno);                                   \
-			exit(1);                                                      \
-		}                                                                 \
-	} while(0)
-
-#include "../counter.h"
+#include "counter.h"
 
 #define CONNECTIONS 1000
 #define FIRST_UNTRACKED (CONNECTIONS + 65536)
@@ -35,62 +26,27 @@ static const uint8_t loopback[4] = {127, 0, 0, 1};
 
 /* --- the host --- */
 
-static uint32_t now_s;
-static char line[300];
-static int level;
-
-static void host_log(int32_t of, const char *text)
-{
-	level = of;
-	snprintf(line, sizeof(line), "%s", text);
-}
-
-static uint32_t host_now(void)
-{
-	return now_s;
-}
-
-static void host_rejected(const struct tcl_event *event)
-{
-	(void)event;
-}
-
-static const struct tcl_host host = {host_log, host_now, host_rejected};
+static const struct tcl_host host = {host_log, host_now, host_ignores_event};
 
 static void logged_after_an_interval(const char *expected)
 {
-	line[0] = '\0';
-	now_s += 60;
+	logged.line[0] = '\0';
+	clock_s += 60;
 	CHECK(tcl_watch(60) == TCL_OK);
-	if(strcmp(line, expected) != 0)
-		fprintf(stderr, "%s\n", line);
-	CHECK(strcmp(line, expected) == 0);
+	CHECK(strcmp(logged.line, expected) == 0);
 }
 
 /* --- connections --- */
 
 static int listener;
-static struct sockaddr_in where = {.sin_family = AF_INET};
-
-static void start_listener(void)
-{
-	socklen_t length = sizeof(where);
-
-	listener = socket(AF_INET, SOCK_STREAM, 0);
-	where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	CHECK(bind(listener, (struct sockaddr *)&where, sizeof(where)) == 0);
-	CHECK(listen(listener, 128) == 0);
-	CHECK(getsockname(listener, (struct sockaddr *)&where, &length) == 0);
-}
+static struct sockaddr_in where;
 
 static int client(void)
 {
-	const struct linger at_once = {1, 0}; /* leaves no TIME_WAIT behind */
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	CHECK(connect(fd, (struct sockaddr *)&where, sizeof(where)) == 0);
-	CHECK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once))
-			== 0);
+	reset_at_close(fd);
 	return fd;
 }
 
@@ -171,7 +127,7 @@ static void policy_is_admit(void)
 			"many other open files: admitted 4 connections uncounted and "
 			"rejected "
 			"0; raise tcp_max_connections or attach via hooks");
-	CHECK(level == TCL_LOG_WARN);
+	CHECK(logged.level == TCL_LOG_WARN);
 	/* The counted connections alone reach the limit. */
 	next_number = 0;
 	third = admitted();
@@ -223,7 +179,7 @@ int main(int argc, char **argv)
 	alarm(60);
 	if(strcmp(argv[1], "reject") == 0)
 		config.on_full = TCL_ON_FULL_REJECT;
-	start_listener();
+	listener = loopback_listener(SOCK_STREAM, &where);
 	CHECK(tcl_init(&config, &host, NULL, 0) == TCL_OK);
 	CHECK(tcl_interpose_attach(NULL, 0) == TCL_OK);
 	CHECK(tcl_interpose_activate() == TCL_OK);

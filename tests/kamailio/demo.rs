@@ -8,11 +8,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
-use harness::{Client, Config, Server, Servers, Via, servers::version_line, source};
-
-// The tests use the rest.
-#[allow(dead_code, unused_imports)]
-mod harness;
+use support::kamailio::{Client, Config, Server, Servers, Via, servers::version_line, source};
 
 const LIMIT: usize = 20;
 const CROWD: usize = 200;

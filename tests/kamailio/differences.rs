@@ -4,8 +4,8 @@
 //! complete: everything else that is tested in every mode is the same.
 
 use crate::counting::ipv6;
-use crate::harness::{Client, Config, Via, in_own_network, proxy, source};
-use crate::mode::Mode;
+use support::kamailio::mode::Mode;
+use support::kamailio::{Client, Config, Via, in_own_network, proxy, source};
 
 /// Each difference as a sentence about our module, a function that returns whether the
 /// sentence is true for a server of the given mode, and the modes for which it is true.

@@ -3,9 +3,6 @@
 //! The module in a real Kamailio, with real connections.
 #![forbid(unsafe_code)]
 
-mod harness;
-mod mode;
-
 mod attachment;
 mod counting;
 mod differences;

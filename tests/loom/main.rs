@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 
 use loom::model::Builder;
 use loom::thread::{self, JoinHandle};
+use support::engine;
 use tcp_conn_limit::killed_after;
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Rejection, StaleToken, Token, Worker};
 use tcp_conn_limit::observe::report::{Report, SourceReport};
-use tcp_conn_limit::policy::rules::{Origin, RuleSet};
-use tcp_conn_limit::source::{PrefixLengths, Source};
+use tcp_conn_limit::policy::rules::RuleSet;
+use tcp_conn_limit::source::Source;
 
 /// Preemptions of a run, unless LOOM_MAX_PREEMPTIONS is set. Scenarios in which three
 /// threads claim, or one is killed, have very many orders and get one preemption less.
@@ -125,15 +126,11 @@ fn explore_kills(name: &str, scenario: impl Fn(u32) -> bool + Clone + Send + Syn
 }
 
 fn source(n: u8) -> Source {
-    Source::new(&[10, 0, 0, n], PrefixLengths::DEFAULT).unwrap()
+    engine::source(n.into())
 }
 
 fn rules(texts: &[&str]) -> Arc<RuleSet> {
-    let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
-    for text in texts {
-        builder.add(Origin::Modparam(1), text).unwrap();
-    }
-    Arc::new(builder.build().unwrap())
+    Arc::new(engine::rules(texts))
 }
 
 /// A limiter that threads share as processes do.

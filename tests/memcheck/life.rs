@@ -6,8 +6,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Config, Log, Server, Via, number, source, until};
-use crate::mode::Mode;
+use support::kamailio::mode::Mode;
+use support::kamailio::{Client, Config, Log, Server, Via, number, source, until};
 
 const LIMIT: usize = 3;
 const SOURCES: u8 = 20;
@@ -26,7 +26,7 @@ request_route {
 		$var(may) = "no";
 	}
 	if (tcp_conn_limit_check("$rU")) {
-		$var(may) = "nobody";
+		$var(may) = "no-address";
 	}
 	$var(answer) = $tcp_conn_limit(source) + " " + $tcp_conn_limit(limit) + " "
 		+ $tcp_conn_limit(peak) + " " + $var(n) + " " + $var(rule) + " " + $var(may);
@@ -46,7 +46,8 @@ pub(crate) fn config(mode: Mode) -> Config {
         .rule("127.0.0.1=unlimited")
         .rules_file(RULES)
         .param("log_interval", 1)
-        // At its end each process logs what is left of its memory, by place in the code.
+        // At its end each process logs what is left of its memory, with the file and line
+        // that allocated it.
         .core("memlog=1\nmem_summary=4")
         .module("pv.so")
         .module("xlog.so")
@@ -212,7 +213,7 @@ fn mistakes(server: &Server) {
 fn script(server: &Server) {
     let mut client = server.admit(Via::Tcp, source(96, 0, 1));
     for _ in 0..5 {
-        let answer = client.ask("nobody");
+        let answer = client.ask("no-address");
         let words: Vec<&str> = answer.split(' ').collect();
         assert_eq!((words[0], words[1]), ("127.96.0.1", "3"), "{answer}");
         assert_eq!(words[3..5], ["1", "default"], "{answer}");

@@ -11,38 +11,27 @@
 //! An error or a leak fails the test if a frame of this project is in one of its stacks.
 //! Findings in the core alone are counted and printed. Valgrind sees memory from `malloc`,
 //! which is all that the library allocates. Kamailio's modules allocate from a pool of the
-//! process. At the end Kamailio logs what the module still has of that pool, by place in the
-//! code; only what the module keeps on purpose may be left.
+//! process. At the end Kamailio logs what the module still has of that pool, with the file
+//! and line that allocated it; only what the module keeps on purpose may be left.
 #![forbid(unsafe_code)]
 
 mod findings;
-#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
-#[path = "../kamailio/harness/mod.rs"]
-mod harness;
 mod life;
-#[allow(
-    dead_code,
-    unused_imports,
-    unused_macros,
-    reason = "the tests use more of it"
-)]
-#[path = "../kamailio/mode.rs"]
-mod mode;
 
 use std::io::{self, Write};
 use std::time::Instant;
 
 use findings::Report;
-use harness::Log;
-use mode::{Mode, interposed};
+use support::kamailio::Log;
+use support::kamailio::mode::{Mode, interposed};
 
 #[test]
-fn whole_life_with_hooks() {
+fn hooks_have_no_error_or_leak_from_start_to_end() {
     whole_life(Mode::Module);
 }
 
 #[test]
-fn whole_life_interposed() {
+fn interposing_has_no_error_or_leak_from_start_to_end() {
     interposed(whole_life);
 }
 

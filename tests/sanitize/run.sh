@@ -19,7 +19,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/mirror.sh"
-source "$(dirname "${BASH_SOURCE[0]}")/../binary.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../support/test_binary.sh"
 
 : "${STOCK_KAMAILIO:?run make sanitize}" "${HOOKED_KAMAILIO:?run make sanitize}"
 
@@ -73,8 +73,8 @@ instrumented() {
 }
 
 engine_tests=(
-    --lib --test c_abi --test controls --test fork --test interpose --test oracle
-    --test reports --test threads --test watch
+    --lib --test abi --test controls --test fork --test hot_path
+    --test interpose --test oracle --test reports --test threads --test watch
 )
 
 address() {
@@ -101,7 +101,7 @@ build_module() {
 server() {
     local modules=${STOCK_KAMAILIO%/kamailio}/modules tests binary
     # A test that uses the shared library, so that the library is built.
-    instrumented address --no-run --test c_abi
+    instrumented address --no-run --test abi
     build_module "${HOOKED_KAMAILIO%/src/kamailio}" module
     build_module "${STOCK_KAMAILIO%/src/kamailio}" module-stock
     if [ -z "$long" ]; then

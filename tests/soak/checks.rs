@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What is checked: the audit, memory and descriptors.
+//! The checks: audit, memory and descriptors.
 
 use std::fs;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::harness::server::is_clean;
-use crate::harness::{Server, number};
-use crate::mode::Mode;
+use support::kamailio::mode::Mode;
+use support::kamailio::server::is_clean;
+use support::kamailio::{Server, number};
 
 /// The resources of the server at one moment. Memory is in bytes.
 #[derive(Clone, Copy)]

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 use crate::crowd::CROWDS;
-use crate::harness::{Server, number};
+use support::kamailio::{Server, number};
 
 /// The lowest limit that is set. It is higher than honest sources need.
 const LOWEST: usize = 8;

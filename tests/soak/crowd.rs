@@ -11,9 +11,9 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::control::{HIGHEST, Settings};
-use crate::harness::Client;
 use crate::listeners::{self, Listeners};
 use crate::run::LIFETIME;
+use support::kamailio::Client;
 
 /// The number of crowds. Each is a thread.
 pub(crate) const CROWDS: u8 = 4;
@@ -200,7 +200,7 @@ impl<'a> Crowd<'a> {
             return;
         };
         if held.is_sure() {
-            held.0.ask("anybody");
+            held.0.ask("user");
             self.tally.talked += 1;
             self.honest.push(Held(held.0, Instant::now()));
         }

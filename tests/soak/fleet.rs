@@ -12,8 +12,8 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::crowd::Tally;
-use crate::harness::{Client, Server, Via, source};
 use crate::residents;
+use support::kamailio::{Client, Server, Via, source};
 
 /// `tcp_max_connections` of the server, for which the table is sized. The server and this
 /// process have a descriptor per connection.

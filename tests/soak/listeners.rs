@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use crate::harness::{Client, Server, Via, source};
+use support::kamailio::{Client, Server, Via, source};
 
 /// The server and its listeners.
 pub(crate) struct Listeners {

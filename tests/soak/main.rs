@@ -22,18 +22,7 @@ mod checks;
 mod control;
 mod crowd;
 mod fleet;
-#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
-#[path = "../kamailio/harness/mod.rs"]
-mod harness;
 mod listeners;
-#[allow(
-    dead_code,
-    unused_imports,
-    unused_macros,
-    reason = "the tests use more of it"
-)]
-#[path = "../kamailio/mode.rs"]
-mod mode;
 mod reader;
 mod report;
 mod residents;
@@ -44,9 +33,9 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{error, fs};
 
-use harness::in_own_network;
-use mode::Mode;
 use run::{Plan, Seen};
+use support::kamailio::in_own_network;
+use support::kamailio::mode::Mode;
 
 const USAGE: &str = "\
 usage: soak [--minutes N] [--seed N] [--attach hooks|interpose] [--fleet]

@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use crate::harness::Server;
+use support::kamailio::Server;
 
 /// Fetches reports until `end`. Returns how many.
 pub(crate) fn reports(server: &Server, seed: u64, end: Instant) -> u64 {

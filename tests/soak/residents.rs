@@ -5,8 +5,8 @@
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::harness::Client;
 use crate::listeners::{self, Listeners};
+use support::kamailio::Client;
 
 pub(crate) const COUNT: u8 = 100;
 

@@ -16,11 +16,11 @@ use crate::checks::{Held, audit};
 use crate::control::{self, Changes, LIMIT, RULES, Settings};
 use crate::crowd::{CROWDS, Crowd, Tally};
 use crate::fleet::{self, Part};
-use crate::harness::{Config, free_port};
 use crate::listeners::{self, Listeners};
-use crate::mode::Mode;
 use crate::reader;
 use crate::residents::{self, Residents};
+use support::kamailio::mode::Mode;
+use support::kamailio::{Config, free_port, number};
 
 /// The server closes a connection that has sent nothing for this time.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(16);
@@ -220,7 +220,7 @@ fn live(plan: &Plan, seen: &mut Seen) {
 fn size(plan: &Plan, server: Config) -> Config {
     if plan.fleet {
         // The fleet sends nothing while it is connected, so the server must not close idle
-        // connections: the lifetime stays at the hour of the harness. A source without a
+        // connections: the lifetime stays at an hour, as in all tests. A source without a
         // slot is rejected; if it were admitted uncounted, an audit would not be clean.
         return server
             .core(&format!("tcp_max_connections={}", fleet::CAPACITY))
@@ -305,7 +305,7 @@ fn check_end(plan: &Plan, listeners: &Listeners, seen: &mut Seen) {
     server.wait_for_connections(0);
     check_audit(plan, listeners, seen);
     let stats = server.rpc("tcp_conn_limit.stats", json!([]));
-    let stat = |name| crate::harness::number(&stats, name);
+    let stat = |name| number(&stats, name);
     seen.errors = stat("errors");
     seen.expired = server.counter("tcp", "con_timeout");
     seen.would_reject = stat("would_reject");
@@ -325,7 +325,7 @@ fn check_end(plan: &Plan, listeners: &Listeners, seen: &mut Seen) {
 
 /// Checks that the fleet was complete, and that almost every source found a slot.
 fn check_fleet(stats: &Value, seen: &mut Seen) {
-    let stat = |name| crate::harness::number(stats, name);
+    let stat = |name| number(stats, name);
     let peak = seen.loaded.iter().map(|held| held.connections).max();
     let peak = peak.unwrap_or_default();
     if peak < fleet::FULL * 95 / 100 {

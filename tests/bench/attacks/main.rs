@@ -19,9 +19,6 @@ mod chosen;
 #[allow(dead_code, reason = "other benchmarks use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
-#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
-#[path = "../../kamailio/harness/mod.rs"]
-mod harness;
 mod honest;
 mod plan;
 mod plot;

@@ -9,7 +9,6 @@ use crate::Result;
 use crate::chosen::{self, Chosen};
 use crate::common::run::Run;
 use crate::cpu::{Clock, Placement};
-use crate::harness::{Servers, in_own_network};
 use crate::honest::Fared;
 use crate::kamailio::Versions;
 use crate::machine;
@@ -19,6 +18,7 @@ use crate::record::{Record, Sample, Times, Together, Which};
 use crate::results;
 use crate::scenario::Scenario;
 use crate::subject::{Conditions, Subject};
+use support::kamailio::{Servers, in_own_network};
 
 /// Measures in a network namespace that has all addresses of the attackers. The record is
 /// written to `json` after each turn of the servers, so it exists even if the run ends

@@ -12,7 +12,6 @@ use serde_json::json;
 use crate::Result;
 use crate::attacker::{self, Attack, Begun, Outcome};
 use crate::cpu::{Clock, CpuTime, Placement};
-use crate::harness::{Client, Server, Via, number};
 use crate::honest::{self, Fared};
 use crate::kamailio::{self, STOCK_REJECTS};
 use crate::loaded::Loaded;
@@ -20,6 +19,7 @@ use crate::plan::Plan;
 use crate::process::Process;
 use crate::record::{Counted, Sample, Times, Which};
 use crate::scenario::Scenario;
+use support::kamailio::{Client, Server, Via, number};
 
 /// The conditions that are the same for all windows.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::harness::Config;
+use support::kamailio::Config;
 
 /// The limit in most benchmarks, which is the core's default.
 pub(crate) const LIMIT: u32 = 1_024;

@@ -9,7 +9,7 @@ use super::Result;
 use super::cpu::Placement;
 use super::generator::{self, Greed, Held, Order, Window};
 use super::process::Process;
-use crate::harness::until;
+use support::kamailio::until;
 
 pub(crate) struct Loaded {
     load: Process,

@@ -39,9 +39,6 @@ mod counts;
 mod delay;
 mod fleet;
 mod floor;
-#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
-#[path = "../../kamailio/harness/mod.rs"]
-mod harness;
 mod huge;
 mod init;
 mod job;

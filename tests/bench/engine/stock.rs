@@ -7,8 +7,8 @@ use std::env;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Config, Server, Servers};
 use crate::{Result, machine};
+use support::kamailio::{Config, Server, Servers};
 
 /// The maximum size of a synthetic connection in the server's shared memory.
 const BYTES: u64 = 1_700;

@@ -7,11 +7,11 @@ use crate::Result;
 use crate::acceptor::Acceptor;
 use crate::cpu::Placement;
 use crate::generator::{End, Order, Pace};
-use crate::harness::{Config, Server, Via};
 use crate::kamailio::{self, LIMIT, STOCK_REJECTS};
 use crate::loaded::Loaded;
 use crate::plan::FloodPlan;
 use crate::record::{FloodSample, Flooded};
+use support::kamailio::{Config, Server, Via};
 
 pub(crate) struct Flood {
     pub(crate) server: Flooded,

@@ -20,9 +20,6 @@
 mod common;
 mod flood;
 mod flood_report;
-#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
-#[path = "../../kamailio/harness/mod.rs"]
-mod harness;
 mod plan;
 mod plot;
 mod record;

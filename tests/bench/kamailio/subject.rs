@@ -9,12 +9,12 @@ use serde_json::json;
 use crate::Result;
 use crate::cpu::Placement;
 use crate::generator::{Order, Window};
-use crate::harness::{Config, Server, Via, number};
 use crate::kamailio::{self, LIMIT, STOCK_REJECTS};
 use crate::loaded::Loaded;
 use crate::record::{HeldCheck, ModuleMemory, Scrapes, Series};
 use crate::rules;
 use crate::scraper::Scraper;
+use support::kamailio::{Config, Server, Via, number};
 
 const PAGE: u64 = 4096;
 

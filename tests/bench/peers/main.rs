@@ -14,9 +14,6 @@
 #[allow(dead_code, reason = "other benchmarks use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
-#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
-#[path = "../../kamailio/harness/mod.rs"]
-mod harness;
 mod record;
 mod report;
 mod run;

@@ -11,10 +11,10 @@ use crate::common::kamailio::LIMIT;
 use crate::common::loaded::Loaded;
 use crate::common::machine::{self, first_line};
 use crate::common::run::Run;
-use crate::harness::Servers;
 use crate::record::{Plan, Record, Sample};
 use crate::series::{GROUPS, Series};
 use crate::servers::Running;
+use support::kamailio::Servers;
 
 /// HAProxy reserves two descriptors per connection, and each process has 20,000.
 const HELD: usize = 9_000;

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use crate::common::Result;
 use crate::common::kamailio::{self, LIMIT};
 use crate::common::listener::AcceptQueue;
-use crate::harness::process::Process;
-use crate::harness::{Config, Server, Via, free_port, until};
 use crate::series::Series;
+use support::kamailio::process::Process;
+use support::kamailio::{Config, Server, Via, free_port, until};
 
 /// A server that runs until this value is dropped.
 pub(crate) enum Running {

@@ -6,9 +6,6 @@
 #[allow(dead_code, reason = "other benchmarks use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
-#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
-#[path = "../../kamailio/harness/mod.rs"]
-mod harness;
 mod perf;
 mod report;
 
@@ -26,8 +23,8 @@ use common::loaded::Loaded;
 use common::process::Role;
 use common::run::Run;
 use common::{Result, kamailio, machine};
-use harness::{Config, Servers, Via};
 use perf::{Frame, Recording, samples};
+use support::kamailio::{Config, Servers, Via};
 
 /// This benchmark.
 struct Profiles;

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::common::Result;
-use crate::harness::until;
+use support::kamailio::until;
 
 /// A running `perf record` of a process.
 pub(crate) struct Recording {

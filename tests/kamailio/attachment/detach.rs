@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Via, source};
-use crate::mode::{Mode, when_interposed};
+use support::kamailio::mode::{Mode, when_interposed};
+use support::kamailio::{Via, source};
 
 when_interposed!(detach_restores_the_limit_of_the_core);
 

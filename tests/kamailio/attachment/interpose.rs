@@ -14,12 +14,11 @@ use std::thread;
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
-use crate::harness::{
-    Client, Config, Server, Servers, SetAtEnd, Via, free_port, number, source, until,
-};
-use crate::mode::{Mode, in_every_mode, report_skipped, when_interposed};
+use support::SetAtEnd;
+use support::kamailio::mode::{Mode, in_every_mode, report_skipped, when_interposed};
+use support::kamailio::{Client, Config, Server, Servers, Via, free_port, number, source, until};
 
-in_every_mode!(burst_is_cut_to_the_limit, stops_under_load);
+in_every_mode!(burst_is_cut_to_the_limit, server_stops_under_load);
 
 when_interposed!(
     attachment_is_detected_or_configured,
@@ -196,7 +195,7 @@ fn burst_is_cut_to_the_limit(mode: Mode) {
 }
 
 /// The server ends while clients come and go.
-fn stops_under_load(mode: Mode) {
+fn server_stops_under_load(mode: Mode) {
     let server = mode.config(20).start();
     let address = server.address(Via::Tcp);
     let is_over = AtomicBool::new(false);

@@ -6,8 +6,8 @@
 
 use serde_json::json;
 
-use crate::harness::{Via, number, source};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Via, number, source};
 
 attached_either_way!(on_full_is_configurable, full_server_has_slots_left,);
 

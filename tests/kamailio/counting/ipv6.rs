@@ -4,8 +4,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::harness::{Client, Server, Via, in_own_network, source};
-use crate::mode::{Mode, attached_either_way, in_every_mode};
+use support::kamailio::mode::{Mode, attached_either_way, in_every_mode};
+use support::kamailio::{Client, Server, Via, in_own_network, source};
 
 in_every_mode!(one_address_is_limited);
 attached_either_way!(

@@ -3,8 +3,8 @@
 //! The limit of a source, which is the same with our module as with the core's own
 //! limit.
 
-use crate::harness::{Client, Server, Via, source};
-use crate::mode::{Mode, in_every_mode};
+use support::kamailio::mode::{Mode, in_every_mode};
+use support::kamailio::{Client, Server, Via, source};
 
 in_every_mode!(
     exactly_the_limit_is_admitted,

@@ -4,8 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::harness::{Client, Config, Server, Via, proxy, source};
-use crate::mode::{Mode, in_every_mode, when_interposed};
+use support::kamailio::mode::{Mode, in_every_mode, when_interposed};
+use support::kamailio::{Client, Config, Server, Via, proxy, source};
 
 in_every_mode!(
     proxy_is_not_throttled_by_its_clients,
@@ -81,7 +81,7 @@ fn invalid_headers_leave_no_count(mode: Mode) {
     let refused: [&[u8]; 4] = [
         b"PROXY\r\n\r\n",
         b"PROXY TCP5 198.51.100.1 192.0.2.1 5060 5060\r\n",
-        b"PROXY TCP4 nobody 192.0.2.1 5060 5060\r\n",
+        b"PROXY TCP4 no-address 192.0.2.1 5060 5060\r\n",
         b"\r\n\r\n\0\r\nQUIT\n\x2f\x11\0\0",
     ];
     for header in refused {

@@ -2,8 +2,8 @@
 
 //! However a connection ends, its source may open another one.
 
-use crate::harness::{Client, Config, Server, Via, source};
-use crate::mode::{Mode, in_every_mode};
+use support::kamailio::mode::{Mode, in_every_mode};
+use support::kamailio::{Client, Config, Server, Via, source};
 
 in_every_mode!(
     client_close_is_released,

@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 
 use serde_json::json;
 
-use crate::harness::{Config, Server, Via, free_port, source};
-use crate::mode::{Mode, in_every_mode};
+use support::kamailio::mode::{Mode, in_every_mode};
+use support::kamailio::{Config, Server, Via, free_port, source};
 
 in_every_mode!(client_registers, client_of_a_full_source_cannot_register,);
 

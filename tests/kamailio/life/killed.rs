@@ -32,7 +32,7 @@
 //! main called it 400 times (gdb, breakpoints on `qm_shm_*`). So TCP main is busy at
 //! the moment of the kill, with the calls that our module takes, and leaves nothing of
 //! the core half done. A server that does not end by itself fails the test, whatever
-//! the reason is. `tests/killed.rs` kills processes within our own operations.
+//! the reason is. `tests/engine/killed.rs` kills processes within our own operations.
 
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,8 +44,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use crate::harness::{Client, DEADLINE, Log, Server, Via, send, source, until};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Client, DEADLINE, Log, Server, Via, send, source, until};
 
 attached_either_way!(counting_goes_on_when_main_is_killed,);
 

@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 
 use serde_json::json;
 
-use crate::harness::{Client, Config, Server, Via, number, proxy, source, until};
-use crate::mode::{Mode, attached_either_way, in_every_mode};
+use support::kamailio::mode::{Mode, attached_either_way, in_every_mode};
+use support::kamailio::{Client, Config, Server, Via, number, proxy, source, until};
 
 in_every_mode!(rejected_peers_free_all_resources);
 attached_either_way!(

@@ -4,12 +4,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::harness::{Client, Server, Via, source};
-use crate::mode::{Mode, in_every_mode};
+use support::kamailio::mode::{Mode, in_every_mode};
+use support::kamailio::{Client, Server, Via, source};
 
 in_every_mode!(
-    shutdown_with_thousands_of_connections,
-    restart_with_thousands_of_connections,
+    server_stops_with_thousands_of_connections,
+    server_restarts_with_thousands_of_connections,
 );
 
 /// Lets one of these tests run at a time: each uses up to 8,000 descriptors, and on some
@@ -30,7 +30,7 @@ fn fill(server: &Server) -> Vec<Client> {
     held
 }
 
-fn shutdown_with_thousands_of_connections(mode: Mode) {
+fn server_stops_with_thousands_of_connections(mode: Mode) {
     let _alone = alone();
     // At its end the server lists the shared memory that was not freed.
     let server = mode
@@ -47,7 +47,7 @@ fn shutdown_with_thousands_of_connections(mode: Mode) {
     }
 }
 
-fn restart_with_thousands_of_connections(mode: Mode) {
+fn server_restarts_with_thousands_of_connections(mode: Mode) {
     let _alone = alone();
     let server = mode
         .config(40)

@@ -10,7 +10,7 @@ use object::{Object, ObjectSection, ObjectSymbol};
 use tcp_conn_limit::ffi::TCL_ABI;
 use tempfile::TempDir;
 
-use crate::harness::{Config, Servers};
+use support::kamailio::{Config, Servers};
 
 const MODULE: &str = "tcp_conn_limit.so";
 

@@ -9,8 +9,8 @@ use std::thread;
 
 use serde_json::json;
 
-use crate::harness::{Client, Server, Stopped, Via, source, until};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Client, Server, Stopped, Via, source, until};
 
 attached_either_way!(
     stopped_worker_delays_only_its_connections,

@@ -10,8 +10,8 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::harness::{Via, source};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Via, source};
 
 attached_either_way!(arbitrary_arguments_get_an_answer_or_a_fault);
 

@@ -8,8 +8,9 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Config, Fault, Server, SetAtEnd, Via, number, source, until};
-use crate::mode::{Mode, attached_either_way};
+use support::SetAtEnd;
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Client, Config, Fault, Server, Via, number, source, until};
 
 attached_either_way!(
     reload_changes_limits_and_keeps_counts,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Client, Config, Log, Server, Stopped, Via, source, until};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Client, Config, Log, Server, Stopped, Via, source, until};
 
 attached_either_way!(
     first_line_has_source_limit_and_rule,

@@ -7,8 +7,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, Via, number, source};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Client, Server, Via, number, source};
 
 attached_either_way!(scrape_has_every_counter, counters_are_documented,);
 

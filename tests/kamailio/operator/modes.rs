@@ -4,8 +4,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, Via, number, source};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Client, Server, Via, number, source};
 
 attached_either_way!(
     monitor_admits_all_and_reports,

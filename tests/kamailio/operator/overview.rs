@@ -7,8 +7,8 @@ use std::fs;
 use serde_json::{Value, json};
 use tcp_conn_limit::ffi::TCL_ABI;
 
-use crate::harness::{Client, Config, Server, Via, source};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Client, Config, Server, Via, source};
 
 attached_either_way!(
     stats_reports_every_field,

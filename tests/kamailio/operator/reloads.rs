@@ -12,8 +12,9 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use crate::harness::{Config, Server, SetAtEnd, Stopped, Via, source, until};
-use crate::mode::{Mode, attached_either_way};
+use support::SetAtEnd;
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Config, Server, Stopped, Via, source, until};
 
 attached_either_way!(
     decisions_use_one_whole_set,

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use crate::counting::ipv6;
-use crate::harness::{Client, Config, Log, Server, Via, in_own_network, number, proxy, source};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Client, Config, Log, Server, Via, in_own_network, number, proxy, source};
 
 attached_either_way!(
     longest_prefix_wins,
@@ -17,8 +17,8 @@ attached_either_way!(
     unlimited_passes_the_default,
     rules_hold_without_a_default,
     largest_limit_is_a_limit,
-    ipv6_prefixes,
-    rules_of_grouped_sources,
+    longest_ipv6_prefix_wins,
+    rules_apply_to_grouped_sources,
     comments_in_the_file_are_ignored,
     empty_file_has_no_rules,
     ten_thousand_rules_are_matched,
@@ -143,7 +143,7 @@ fn largest_limit_is_a_limit(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn ipv6_prefixes(mode: Mode) {
+fn longest_ipv6_prefix_wins(mode: Mode) {
     in_own_network(|| {
         let server = mode
             .with_module()
@@ -221,7 +221,7 @@ fn client_behind_a_proxy_has_its_own_rule() {
     Mode::Module.finish(server, &[]);
 }
 
-fn rules_of_grouped_sources(mode: Mode) {
+fn rules_apply_to_grouped_sources(mode: Mode) {
     let server = mode
         .with_module()
         .limit(4)

@@ -5,20 +5,20 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Config, Server, Via, source, until};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Client, Config, Server, Via, source, until};
 
 attached_either_way!(
-    variables_of_the_message,
-    functions_with_an_address,
+    variables_are_those_of_the_messages_source,
+    functions_take_an_address,
     unknown_names_are_refused_at_the_start,
     javascript_has_the_same_functions,
     event_route_runs_once_for_each_source,
     event_callback_runs_once_for_each_source,
     event_scripts_have_the_type_of_event_routes,
     event_route_runs_again_in_the_next_interval,
-    event_route_in_monitor_mode,
-    event_route_of_a_network,
+    event_route_runs_in_monitor_mode,
+    event_route_names_the_network,
     events_cannot_flood,
     misnamed_event_route_is_reported,
     callback_without_a_script_is_reported,
@@ -68,7 +68,7 @@ request_route {
 				$var(answer) = "no";
 			}
 			break;
-		case "check-nobody":
+		case "check-no-address":
 			if (tcp_conn_limit_check("$rU")) {
 				$var(answer) = "yes";
 			}
@@ -82,8 +82,8 @@ request_route {
 			$var(answer) = $var(source) + " " + $var(n) + " " + $var(limit) + " " + $var(rejected)
 				+ " " + $var(rule);
 			break;
-		case "get-nobody":
-			if (tcp_conn_limit_get("nobody", "connections", "$var(n)")) {
+		case "get-no-address":
+			if (tcp_conn_limit_get("no-address", "connections", "$var(n)")) {
 				$var(answer) = "yes";
 			}
 			break;
@@ -92,7 +92,7 @@ request_route {
 }
 "#;
 
-fn variables_of_the_message(mode: Mode) {
+fn variables_are_those_of_the_messages_source(mode: Mode) {
     let server = native(mode).route(NATIVE).start();
     let mut held = server.admit_all(3, Via::Tcp, source(80, 0, 1));
     // Source, connections, limit, rejected, would_reject, rule.
@@ -119,7 +119,7 @@ fn variables_of_the_message(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn functions_with_an_address(mode: Mode) {
+fn functions_take_an_address(mode: Mode) {
     let server = native(mode).route(NATIVE).start();
     let mut asker = server.admit(Via::Tcp, source(80, 0, 1));
     assert_eq!(asker.ask("get"), "127.81.0.1 0 2 0 127.81.0.0/16");
@@ -142,8 +142,8 @@ fn functions_with_an_address(mode: Mode) {
         server.rpc("tcp_conn_limit.set_mode", json!([mode]));
         assert_eq!(more[2].ask("check-me"), "yes");
     }
-    assert_eq!(asker.ask("check-nobody"), "none");
-    assert_eq!(asker.ask("get-nobody"), "none");
+    assert_eq!(asker.ask("check-no-address"), "none");
+    assert_eq!(asker.ask("get-no-address"), "none");
     // The log may contain errors about these invalid addresses.
     mode.finish(server, &["tcp_conn_limit"]);
 }
@@ -197,8 +197,8 @@ function ksr_request_route() {
 		}).join(" ");
 	} else if (user == "check") {
 		answer = limit.check("127.81.0.1") > 0 ? "yes" : "no";
-	} else if (user == "check-nobody") {
-		answer = limit.check("nobody") > 0 ? "yes" : "no";
+	} else if (user == "check-no-address") {
+		answer = limit.check("no-address") > 0 ? "yes" : "no";
 	} else if (user == "get") {
 		answer = [limit.connections("127.81.0.1"), limit.limit("127.81.0.1"),
 			limit.rejected("127.81.0.1"), limit.peak("127.81.0.1")].join(" ");
@@ -246,7 +246,7 @@ fn javascript_has_the_same_functions(mode: Mode) {
     held.truncate(3);
     server.wait_for_connections(4);
     assert_eq!(asker.ask("get"), "3 2 1 9");
-    assert_eq!(asker.ask("check-nobody"), "no");
+    assert_eq!(asker.ask("check-no-address"), "no");
     mode.finish(server, &["tcp_conn_limit"]);
 }
 
@@ -364,7 +364,7 @@ fn event_route_runs_again_in_the_next_interval(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn event_route_in_monitor_mode(mode: Mode) {
+fn event_route_runs_in_monitor_mode(mode: Mode) {
     let server = native(mode)
         .text_param("mode", "monitor")
         .also_route(NATIVE_EVENT)
@@ -377,7 +377,7 @@ fn event_route_in_monitor_mode(mode: Mode) {
     mode.finish(server, &[]);
 }
 
-fn event_route_of_a_network(mode: Mode) {
+fn event_route_names_the_network(mode: Mode) {
     let server = native(mode)
         .param("ipv4_prefix", 24)
         .also_route(NATIVE_EVENT)

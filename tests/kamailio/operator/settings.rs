@@ -2,8 +2,8 @@
 
 //! The parameters of the module.
 
-use crate::harness::{Server, Via, source};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Server, Via, source};
 
 attached_either_way!(
     default_limit_is_that_of_the_core,

@@ -6,13 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, Stopped, Via, number, source, until};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Client, Server, Stopped, Via, number, source, until};
 
 attached_either_way!(
-    top_by_each_key,
+    top_sorts_by_each_key,
     each_source_is_reported_in_full,
-    list_of_a_prefix,
+    list_has_the_sources_in_a_prefix,
     long_lists_are_truncated,
     peak_is_exact_from_eight_connections,
     peak_of_few_connections_is_sampled,
@@ -60,7 +60,7 @@ fn names(list: &Value) -> Vec<&str> {
         .collect()
 }
 
-fn top_by_each_key(mode: Mode) {
+fn top_sorts_by_each_key(mode: Mode) {
     let (server, _held) = three(mode);
     for (arguments, expected) in [
         (json!([]), &[FIRST, THIRD, SECOND][..]),
@@ -133,7 +133,7 @@ fn listed(server: &Server, arguments: Value) -> (Vec<Value>, u64) {
     (list.clone(), number(&answer, "total"))
 }
 
-fn list_of_a_prefix(mode: Mode) {
+fn list_has_the_sources_in_a_prefix(mode: Mode) {
     let (server, _held) = three(mode);
     for (arguments, expected) in [
         (json!([]), &[FIRST, THIRD, SECOND][..]),
@@ -267,7 +267,7 @@ fn first_and_last_seen_are_reported(mode: Mode) {
     // The source was seen a moment ago, and this value does not change any more.
     let last = get("last_seen");
     assert!(last <= unix_time() + 2 && last > first, "{first} {last}");
-    until("time goes by", || unix_time() > last + 2);
+    until("three seconds have passed", || unix_time() > last + 2);
     assert!(get("last_seen") <= last + 1);
     mode.finish(server, &[]);
 }

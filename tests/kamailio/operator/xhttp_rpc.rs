@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use crate::harness::{Server, Via, source};
-use crate::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::{Server, Via, source};
 
 attached_either_way!(every_command_has_a_page);
 

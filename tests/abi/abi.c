@@ -1,0 +1,888 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Uses every function of libtcp_conn_limit as a host in C would. */
+
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "host.h"
+
+union sockaddr_union
+{
+	struct sockaddr s;
+	struct sockaddr_in sin;
+	struct sockaddr_in6 sin6;
+};
+
+#include "counter.h"
+static const uint8_t a[4] = {192, 0, 2, 1};
+static const uint8_t b[4] = {192, 0, 2, 2};
+static const uint8_t a_mapped[16] = {
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1};
+static const uint8_t v6_host1[16] = {
+		0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1};
+static const uint8_t v6_host2[16] = {
+		0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2};
+
+/* The folder for rules files, given as argument. */
+static const char *folder;
+
+static int events;
+static struct tcl_event event;
+static char event_source[TCL_SOURCE_TEXT];
+static char event_rule[TCL_SOURCE_TEXT];
+static void host_rejected(const struct tcl_event *of)
+{
+	events++;
+	event = *of;
+	snprintf(event_source, sizeof(event_source), "%s", of->source);
+	snprintf(event_rule, sizeof(event_rule), "%s", of->rule);
+}
+
+static const struct tcl_host host = {host_log, host_now, host_rejected};
+
+/* Ticks a second later. Returns how many lines were logged. */
+static int watch(uint32_t log_interval)
+{
+	int before = logged.lines;
+	clock_s++;
+	CHECK(tcl_watch(log_interval) == TCL_OK);
+	return logged.lines - before;
+}
+
+static struct tcl_source source_now(const uint8_t *address, uint32_t length)
+{
+	struct tcl_source source;
+	CHECK(tcl_get(address, length, &source) == TCL_OK);
+	return source;
+}
+
+/* Everything is reported, and the next rejection of any source is its first again. */
+static void next_interval(void)
+{
+	CHECK(tcl_watch(60) == TCL_OK);
+	clock_s += 120;
+	CHECK(tcl_watch(60) == TCL_OK);
+}
+
+static void before_init(void)
+{
+	union sockaddr_union su = {.sin.sin_family = AF_INET};
+	uint64_t values[TCL_MAX_COUNTERS];
+	struct tcl_source source;
+	struct tcl_rule rule;
+	struct tcl_suggestion suggestion;
+	const char *text = "10.0.0.0/8=5";
+	uint64_t total;
+	int32_t limit, mode;
+	char error[100];
+
+	CHECK(tcl_abi() == TCL_ABI);
+	CHECK(strcmp(tcl_version(), TCL_VERSION) == 0);
+	tcl_set_worker(3);
+	CHECK(tcl_check(a, 4) == 0);
+	CHECK(tcl_opened(a, 4) == 0);
+	CHECK(tcl_closed(0) == TCL_OK);
+	CHECK(tcl_closed(1) == TCL_EINIT);
+	CHECK(tcp_connection_limit_srcip(&su, 1) == 0);
+	CHECK(tcl_stats(values, TCL_MAX_COUNTERS) == TCL_EINIT);
+	CHECK(tcl_counter_value(counter_number("capacity")) == 0);
+	CHECK(tcl_get(a, 4, &source) == TCL_EINIT);
+	CHECK(tcl_top(&source, 1, TCL_BY_CONNECTIONS) == TCL_EINIT);
+	CHECK(tcl_list(NULL, &source, 1, &total, error, sizeof(error))
+			== TCL_EINIT);
+	CHECK(tcl_rules(&rule, 1) == TCL_EINIT && tcl_rules(NULL, 0) == TCL_EINIT);
+	CHECK(tcl_rules_count() == 0);
+	CHECK(tcl_suggest(&suggestion, 1) == TCL_EINIT);
+	CHECK(tcl_suggest(NULL, 0) == TCL_EINIT);
+	CHECK(tcl_rules_load(&text, 1, NULL, error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_set_limit(1) == TCL_EINIT);
+	CHECK(tcl_set_mode(TCL_MODE_OFF) == TCL_EINIT);
+	CHECK(tcl_set_mode(99) == TCL_EINIT);
+	CHECK(tcl_settings(&limit, &mode) == TCL_EINIT);
+	CHECK(tcl_reset_stats() == TCL_EINIT);
+	CHECK(tcl_watch(60) == TCL_EINIT && tcl_watch(0) == TCL_EINIT);
+	CHECK(logged.lines == 0 && events == 0);
+	CHECK(tcl_audit_begin(1) == NULL);
+	CHECK(tcl_audit_connection(NULL, a, 4, 0) == TCL_EINIT);
+	CHECK(tcl_audit_counts(NULL) == TCL_EINIT);
+	CHECK(tcl_audit_result(NULL, NULL, NULL, 0) == TCL_EINIT);
+	tcl_audit_end(NULL);
+	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_interpose_activate() == TCL_EINIT);
+	CHECK(tcl_interpose_detach() == TCL_EINIT);
+}
+
+static void bad_init(void)
+{
+	struct tcl_config good = {
+			100, 3, 32, 64, TCL_MODE_ENFORCE, TCL_ON_FULL_ADMIT};
+	struct tcl_config bad;
+	struct tcl_host no_clock = {host_log, NULL, host_rejected};
+	struct tcl_host no_events = {host_log, host_now, NULL};
+	char error[100];
+
+	CHECK(tcl_init(NULL, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(tcl_init(&good, NULL, error, sizeof(error)) == TCL_EARG);
+	CHECK(tcl_init(&good, &no_clock, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "a function in tcl_host is null; all are required")
+			== 0);
+	CHECK(tcl_init(&good, &no_events, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "a function in tcl_host is null; all are required")
+			== 0);
+	CHECK(tcl_init(NULL, NULL, NULL, 0) == TCL_EARG);
+	CHECK(tcl_init(NULL, NULL, error, 1) == TCL_EARG && error[0] == 0);
+	CHECK(tcl_init(NULL, NULL, error, 4) == TCL_EARG);
+	CHECK(strcmp(error, "no ") == 0);
+	bad = good;
+	bad.ipv4_prefix = 33;
+	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "ipv4_prefix 33: must be 1 to 32") == 0);
+	bad = good;
+	bad.ipv6_prefix = -1;
+	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "ipv6_prefix -1: must be 1 to 128") == 0);
+	bad = good;
+	bad.max_connections = 0;
+	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "tcp_max_connections 0: must be 1 to 100000000") == 0);
+	bad = good;
+	bad.mode = 3;
+	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(strncmp(error, "mode 3", 6) == 0);
+	bad = good;
+	bad.on_full = -1;
+	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(strncmp(error, "on_full -1", 10) == 0);
+	CHECK(tcl_stats(&(uint64_t){0}, 1) == TCL_EINIT);
+	CHECK(tcl_huge_pages() == 0);
+}
+
+/* Runs in a separate process, because the limit on address space stays. */
+static void no_memory(void)
+{
+#ifndef __SANITIZE_ADDRESS__ /* It needs far more address space than the limit. */
+	pid_t pid = fork();
+	int status;
+
+	if(pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		struct tcl_config config = {50000000, 3, 32, 64, 0, 0};
+		struct rlimit limit = {1UL << 30, 1UL << 30};
+		char error[200];
+		CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+		CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_EMEM);
+		CHECK(strstr(error, "shared memory") != NULL);
+		/* The failure leaves nothing behind: a smaller table can be made. */
+		config.max_connections = 100;
+		CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_OK);
+		_exit(0);
+	}
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+#endif
+}
+
+/* Opens connections until a source finds no slot, and returns that source. */
+static uint32_t fill(void)
+{
+	uint32_t n = 0;
+	for(;;) {
+		uint8_t address[4] = {10, 0, n >> 8, n & 0xff};
+		if(tcl_opened(address, 4) == 0)
+			return n;
+		CHECK(++n < 10000);
+	}
+}
+
+/* Runs in a separate process, because a process has one limiter. */
+static void full_table(int32_t mode, int32_t on_full)
+{
+	pid_t pid = fork();
+	int status;
+
+	if(pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		struct tcl_config config = {1, 0, 32, 64, mode, on_full};
+		int rejects = mode == TCL_MODE_ENFORCE && on_full == TCL_ON_FULL_REJECT;
+		uint32_t n;
+		char expected[300];
+		CHECK(tcl_init(&config, &host, NULL, 0) == TCL_OK);
+		CHECK(counter("mode") == (uint64_t)mode
+				&& counter("on_full") == (uint64_t)on_full);
+		n = fill();
+		CHECK(counter("table_full") == 1 && counter("rejected") == 0);
+		CHECK(watch(60) == 0);
+		{
+			uint8_t address[4] = {10, 0, n >> 8, n & 0xff};
+			CHECK(tcl_check(address, 4) == rejects);
+			CHECK(tcl_check(address, 4) == rejects);
+			if(!rejects)
+				CHECK(tcl_opened(address, 4) == 0);
+		}
+		CHECK(counter("full_rejected") == (rejects ? 2 : 0));
+		CHECK(counter("rejected") == (rejects ? 2 : 0));
+		CHECK(counter("would_reject")
+				== (on_full == TCL_ON_FULL_REJECT && mode == TCL_MODE_MONITOR
+								? 2
+								: 0));
+		CHECK(counter("table_full") == (rejects ? 1 : 2));
+		CHECK(watch(60) == 0 && events == 0);
+		clock_s += 60;
+		CHECK(watch(60) == 1 && logged.level == TCL_LOG_WARN && events == 0);
+		snprintf(expected, sizeof(expected),
+				"the table had no slot for new sources: admitted %d "
+				"connections "
+				"uncounted and rejected %d; raise tcp_max_connections",
+				rejects ? 1 : 2, rejects ? 2 : 0);
+		CHECK(strcmp(logged.line, expected) == 0);
+		_exit(0);
+	}
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+static void full_tables(void)
+{
+	int32_t mode;
+	for(mode = TCL_MODE_ENFORCE; mode <= TCL_MODE_OFF; mode++) {
+		full_table(mode, TCL_ON_FULL_ADMIT);
+		full_table(mode, TCL_ON_FULL_REJECT);
+	}
+}
+
+static void life_of_connections(void)
+{
+	uint64_t t[3];
+	int i;
+
+	for(i = 0; i < 3; i++) {
+		CHECK(tcl_check(a, 4) == 0);
+		t[i] = tcl_opened(a, 4);
+		CHECK(t[i] != 0);
+	}
+	CHECK(watch(60) == 0);
+	CHECK(tcl_check(a, 4) == 1);
+	/* The same source in another form. */
+	CHECK(tcl_check(a_mapped, 16) == 1);
+	CHECK(logged.lines == 0); /* Only tcl_watch() logs. */
+	CHECK(watch(60) == 1 && logged.level == TCL_LOG_REJECTED);
+	CHECK(strcmp(logged.line,
+				  "rejected connection from 192.0.2.1: 3 connections, limit 3, "
+				  "rule default")
+			== 0);
+	CHECK(events == 1 && event.would == 0);
+	CHECK(strcmp(event_source, "192.0.2.1") == 0);
+	CHECK(strcmp(event_rule, "default") == 0);
+	CHECK(event.connections == 3 && event.limit == 3 && event.rejected == 2);
+	CHECK(counter("log_suppressed") == 1);
+	CHECK(watch(60) == 0);
+	CHECK(tcl_check(a, 4) == 1);
+	CHECK(watch(60) == 0);
+	CHECK(counter("log_suppressed") == 2);
+	/* The end of the interval. */
+	clock_s += 57;
+	CHECK(watch(60) == 1 && logged.level == TCL_LOG_REJECTED && events == 1);
+	CHECK(strstr(logged.line,
+				  "rejected 2 more connections from 192.0.2.1 and 0 from 0 "
+				  "other sources in ")
+			== logged.line);
+	CHECK(tcl_watch(0) == TCL_EARG);
+	/* Other sources are not affected. */
+	CHECK(tcl_check(b, 4) == 0);
+	CHECK(tcl_check(v6_host1, 16) == 0);
+	CHECK(source_now(a, 4).connections == 3 && source_now(a, 4).rejected == 3);
+	CHECK(source_now(a, 4).limit == 3 && source_now(a, 4).last_seen == 0);
+	CHECK(source_now(a, 4).first_seen > 60 && source_now(a, 4).peak == 3);
+	/* The report of an unknown source has only its rule and limit. */
+	CHECK(strcmp(source_now(b, 4).text, "192.0.2.2") == 0);
+	CHECK(strcmp(source_now(b, 4).rule, "default") == 0);
+	CHECK(source_now(b, 4).limit == 3 && source_now(b, 4).connections == 0);
+	CHECK(source_now(b, 4).first_seen == TCL_NEVER);
+	CHECK(source_now(b, 4).last_seen == TCL_NEVER);
+	/* A close makes room. */
+	CHECK(tcl_closed(t[0]) == TCL_OK);
+	CHECK(tcl_check(a, 4) == 0);
+	t[0] = tcl_opened(a, 4);
+	CHECK(tcl_check(a, 4) == 1);
+	CHECK(watch(60) == 1 && events == 2 && event.rejected == 4);
+	for(i = 0; i < 3; i++)
+		CHECK(tcl_closed(t[i]) == TCL_OK);
+	CHECK(source_now(a, 4).connections == 0);
+	/* A double release and made-up tokens. */
+	CHECK(counter("stale_token") == 0);
+	CHECK(tcl_closed(t[0]) == TCL_ESTALE);
+	CHECK(tcl_closed(UINT64_MAX) == TCL_ESTALE);
+	CHECK(tcl_closed(1) == TCL_ESTALE);
+	CHECK(tcl_closed(0) == TCL_OK);
+	CHECK(counter("stale_token") == 3);
+	CHECK(counter("connections") == 0);
+}
+
+static void ipv6_networks(void)
+{
+	uint64_t t = tcl_opened(v6_host1, 16);
+	struct tcl_source source = source_now(v6_host2, 16);
+	CHECK(strcmp(source.text, "2001:db8:0:1::/64") == 0);
+	CHECK(source.connections == 1);
+	CHECK(tcl_closed(t) == TCL_OK);
+}
+
+static void bad_addresses(void)
+{
+	union sockaddr_union unix_address = {.s.sa_family = AF_UNIX};
+	sa_family_t family_only = 99;
+	uint8_t many[64] = {0};
+	struct tcl_source source;
+	uint64_t before = counter("bad_address");
+
+	CHECK(tcl_check(NULL, 4) == 0);
+	CHECK(tcl_check(a, 0) == 0);
+	CHECK(tcl_check(many, 64) == 0);
+	CHECK(tcl_opened(NULL, 16) == 0);
+	CHECK(tcl_opened(many, 5) == 0);
+	CHECK(tcp_connection_limit_srcip(NULL, 1) == 0);
+	CHECK(tcp_connection_limit_srcip(&unix_address, 1) == 0);
+	/* Only the family is read if it is neither IPv4 nor IPv6. */
+	CHECK(tcp_connection_limit_srcip((union sockaddr_union *)&family_only, 1)
+			== 0);
+	CHECK(counter("bad_address") == before + 8);
+	CHECK(counter("errors") >= before + 8);
+	CHECK(tcl_get(NULL, 4, &source) == TCL_EARG);
+	CHECK(tcl_get(a, 4, NULL) == TCL_EARG);
+	CHECK(tcl_stats(NULL, TCL_MAX_COUNTERS) == TCL_EARG);
+	CHECK(tcl_counter(0, NULL) == TCL_EARG);
+	CHECK(tcl_top(NULL, 1, TCL_BY_CONNECTIONS) == TCL_EARG);
+	CHECK(tcl_top(&source, 1, 3) == TCL_EARG);
+	CHECK(tcl_top(&source, 1, -1) == TCL_EARG);
+}
+
+static void the_cores_own_function(void)
+{
+	union sockaddr_union v4 = {.sin.sin_family = AF_INET};
+	union sockaddr_union v6 = {.sin6.sin6_family = AF_INET6};
+	uint64_t t, t6;
+	uint64_t rejected = counter("rejected");
+	int before = logged.lines;
+
+	memcpy(&v4.sin.sin_addr, b, 4);
+	memcpy(&v6.sin6.sin6_addr, v6_host1, 16);
+	CHECK(tcp_connection_limit_srcip(&v4, 1) == 0);
+	t = tcl_opened(b, 4);
+	t6 = tcl_opened(v6_host2, 16);
+	CHECK(tcp_connection_limit_srcip(&v4, 2) == 0);
+	CHECK(tcp_connection_limit_srcip(&v4, 1) == 1);
+	CHECK(tcp_connection_limit_srcip(&v4, 0) == 0);
+	CHECK(tcp_connection_limit_srcip(&v4, -1) == 0);
+	CHECK(tcp_connection_limit_srcip(&v6, 1) == 1);
+	CHECK(counter("rejected") == rejected + 2);
+	/* The caller logs, as the core does. */
+	CHECK(watch(60) == 0 && logged.lines == before);
+	CHECK(source_now(b, 4).rejected == 0);
+	CHECK(tcl_closed(t) == TCL_OK && tcl_closed(t6) == TCL_OK);
+}
+
+/* The value of the counter without a walk through the table. */
+static uint64_t sampled(const char *name)
+{
+	return tcl_counter_value(counter_number(name));
+}
+
+static void descriptions(void)
+{
+	struct tcl_counter counter;
+	uint64_t values[3] = {77, 77, 77};
+	uint32_t count = 0;
+
+	while(tcl_counter(count, &counter) == TCL_OK) {
+		CHECK(counter_number(counter.name)
+				== count); /* No name occurs twice. */
+		CHECK(strlen(counter.help) > 10);
+		CHECK(counter.in_stats == 0 || counter.in_stats == 1);
+		count++;
+	}
+	CHECK(count > 20 && count <= TCL_MAX_COUNTERS);
+	CHECK(tcl_counter(UINT32_MAX, &counter) == TCL_EARG);
+	CHECK(tcl_counter_value(count) == 0 && tcl_counter_value(UINT32_MAX) == 0);
+	CHECK(tcl_stats(values, 2) == 2 && values[1] != 77 && values[2] == 77);
+	CHECK(tcl_stats(values, 0) == 0);
+}
+
+static void reports(void)
+{
+	uint64_t t[3] = {tcl_opened(a, 4), tcl_opened(b, 4), tcl_opened(b, 4)};
+	struct tcl_source top[5];
+	uint64_t bad_address = counter("bad_address");
+	int i;
+
+	CHECK(tcl_top(top, 5, TCL_BY_CONNECTIONS) == 2);
+	CHECK(strcmp(top[0].text, "192.0.2.2") == 0 && top[0].connections == 2);
+	CHECK(strcmp(top[1].text, "192.0.2.1") == 0 && top[1].connections == 1);
+	CHECK(tcl_top(top, 1, TCL_BY_CONNECTIONS) == 1);
+	CHECK(tcl_top(top, 0, TCL_BY_CONNECTIONS) == 0);
+	CHECK(counter("sources") == 2 && counter("connections") == 3);
+	CHECK(counter("capacity") == 100 && counter("limit") == 3
+			&& counter("slots") >= 100);
+	CHECK(counter("ipv4_prefix") == 32 && counter("ipv6_prefix") == 64);
+	CHECK(tcl_huge_pages() == 0); /* The table is too small. */
+	CHECK(counter("memory") > 0 && counter("panics") == 0
+			&& counter("table_full") == 0);
+	/* The gauges are from the last tcl_watch(), everything else is current. */
+	CHECK(watch(60) == 0);
+	for(i = 0; i < 3; i++)
+		CHECK(tcl_closed(t[i]) == TCL_OK);
+	CHECK(tcl_check(a, 3) == 0);
+	CHECK(sampled("sources") == 2 && sampled("connections") == 3);
+	CHECK(sampled("bad_address") == bad_address + 1);
+	CHECK(sampled("admitted") == counter("admitted"));
+	CHECK(sampled("slots") == counter("slots"));
+	CHECK(counter("sources") == 0 && counter("connections") == 0);
+	CHECK(watch(60) == 0);
+	CHECK(sampled("sources") == 0 && sampled("connections") == 0);
+}
+
+static void put_file(const char *path, const char *content, size_t size)
+{
+	FILE *file = fopen(path, "w");
+	CHECK(file != NULL && fwrite(content, 1, size, file) == size);
+	CHECK(fclose(file) == 0);
+}
+
+/* Loads one modparam and the file. Returns the code; the message is in error. */
+static char error[400];
+static int32_t load(const char *text, const char *file)
+{
+	memset(error, 'x', sizeof(error));
+	return tcl_rules_load(&text, text != NULL, file, error, sizeof(error));
+}
+
+static void rules(void)
+{
+	const char *two[] = {"192.0.2.0/24 = 2", "2001:db8::/32=unlimited"};
+	const char *null[] = {"192.0.2.0/24=2", NULL};
+	struct tcl_rule found[4];
+	uint64_t t[2];
+	char small[8];
+	uint64_t reloads;
+	int before = events;
+
+	/* There are no rules at the start. */
+	CHECK(tcl_rules_count() == 0 && counter("rules") == 0);
+	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_OK);
+	CHECK(tcl_rules_load(NULL, 7, NULL, NULL, 0) == TCL_EARG);
+	CHECK(tcl_rules(found, 4) == 1);
+	CHECK(strcmp(found[0].prefix, "default") == 0 && found[0].limit == 3);
+	reloads = counter("reloads");
+	CHECK(tcl_rules_load(two, 2, NULL, error, sizeof(error)) == TCL_OK);
+	CHECK(counter("reloads") == reloads + 1 && counter("rules") == 2);
+	t[0] = tcl_opened(a, 4);
+	t[1] = tcl_opened(a, 4);
+	CHECK(tcl_check(a, 4) == 1 && tcl_check(v6_host1, 16) == 0);
+	memset(found, 'x', sizeof(found));
+	CHECK(tcl_rules(found, 4) == 3);
+	CHECK(strcmp(found[0].prefix, "192.0.2.0/24") == 0 && found[0].limit == 2);
+	CHECK(found[0].sources == 1 && found[0].connections == 2);
+	CHECK(found[0].rejected == 1 && found[0].would_reject == 0);
+	CHECK(strcmp(found[1].prefix, "2001:db8::/32") == 0 && found[1].limit == 0);
+	CHECK(strcmp(found[2].prefix, "default") == 0 && found[2].limit == 3);
+	CHECK(found[3].prefix[0] == 'x');
+	memset(found, 'x', sizeof(found));
+	/* The default is always included, then rules that have sources. */
+	CHECK(tcl_rules(found, 1) == 1 && found[1].prefix[0] == 'x');
+	CHECK(strcmp(found[0].prefix, "default") == 0);
+	CHECK(tcl_rules(found, 2) == 2 && found[2].prefix[0] == 'x');
+	CHECK(strcmp(found[0].prefix, "192.0.2.0/24") == 0);
+	CHECK(strcmp(found[1].prefix, "default") == 0);
+	CHECK(tcl_rules(found, 0) == 0);
+	CHECK(tcl_rules(NULL, 0) == TCL_EARG && tcl_rules(NULL, 4) == TCL_EARG);
+	CHECK(strcmp(source_now(a, 4).rule, "192.0.2.0/24") == 0);
+	CHECK(source_now(a, 4).limit == 2);
+	CHECK(strcmp(source_now(v6_host1, 16).rule, "2001:db8::/32") == 0);
+	CHECK(source_now(v6_host1, 16).limit == 0);
+	CHECK(watch(1) >= 1 && events == before + 1);
+	CHECK(strcmp(event_rule, "192.0.2.0/24") == 0 && event.limit == 2);
+
+	/* The error says what is wrong and where, and nothing changes. */
+	CHECK(tcl_rules_load(null, 2, NULL, error, sizeof(error)) == TCL_EARG);
+	CHECK(tcl_rules_load(null, 2, NULL, NULL, 0) == TCL_EARG);
+	CHECK(load("192.0.2.0/24=0", NULL) == TCL_ERULES);
+	CHECK(strstr(error, "modparam rule 1")
+			&& strstr(error, "`192.0.2.0/24=0`"));
+	CHECK(strstr(error, "a limit must be at least 1"));
+	CHECK(load("192.0.2.1/24=5", NULL) == TCL_ERULES);
+	CHECK(strstr(error, "write 192.0.2.0/24"));
+	CHECK(load("2001:db8::/65=5", NULL) == TCL_ERULES);
+	CHECK(strstr(error, "ipv6_prefix"));
+	CHECK(load("", NULL) == TCL_ERULES);
+	CHECK(load("=", NULL) == TCL_ERULES);
+	CHECK(load("\xff\xfe=5", NULL) == TCL_ERULES);
+	CHECK(strstr(error, "modparam rule 1"));
+	two[1] = "192.0.2.0/24=7";
+	CHECK(tcl_rules_load(two, 2, NULL, error, sizeof(error)) == TCL_ERULES);
+	CHECK(strstr(error, "modparam rule 2") && strstr(error, "modparam rule 1"));
+	/* In a small buffer the text is cut and ends with a NUL. */
+	memset(small, 'x', sizeof(small));
+	two[1] = "nonsense";
+	CHECK(tcl_rules_load(two, 2, NULL, small, 6) == TCL_ERULES);
+	CHECK(strcmp(small, "modpa") == 0 && small[6] == 'x');
+	memset(small, 'x', sizeof(small));
+	CHECK(tcl_rules_load(two, 2, NULL, small, 1) == TCL_ERULES
+			&& small[0] == 0);
+	CHECK(small[1] == 'x');
+	CHECK(tcl_rules_load(two, 2, NULL, small, 0) == TCL_ERULES
+			&& small[1] == 'x');
+	CHECK(tcl_rules_load(two, 2, NULL, NULL, 100) == TCL_ERULES);
+	CHECK(counter("rules") == 2 && counter("reloads") == reloads + 1);
+	CHECK(tcl_check(a, 4) == 1);
+
+	/* A rule's statistics stay with its prefix. */
+	CHECK(load("192.0.2.0/24=3", NULL) == TCL_OK);
+	CHECK(tcl_check(a, 4) == 0);
+	CHECK(tcl_rules(found, 4) == 2 && found[0].rejected == 2);
+	CHECK(tcl_closed(t[0]) == TCL_OK && tcl_closed(t[1]) == TCL_OK);
+}
+
+/* There are rules for 10.0.0.0 to 10.0.255.254, one for each address. */
+static void few_of_many_rules(void)
+{
+	static const uint8_t busy[4] = {10, 0, 255, 254};
+	struct tcl_rule rules[3];
+	struct tcl_suggestion suggestions[3];
+	uint64_t t = tcl_opened(busy, 4);
+
+	watch(60);
+	CHECK(tcl_rules(rules, 3) == 3);
+	CHECK(strcmp(rules[0].prefix, "10.0.0.0") == 0 && rules[0].sources == 0);
+	CHECK(strcmp(rules[1].prefix, "10.0.255.254") == 0);
+	CHECK(rules[1].sources == 1 && rules[1].limit == 1);
+	CHECK(strcmp(rules[2].prefix, "default") == 0);
+	CHECK(tcl_suggest(suggestions, 3) == 3);
+	CHECK(strcmp(suggestions[0].prefix, "10.0.0.0") == 0);
+	CHECK(strcmp(suggestions[1].prefix, "10.0.255.254") == 0);
+	CHECK(suggestions[1].sources == 1 && suggestions[1].highest == 1);
+	CHECK(strcmp(suggestions[2].prefix, "default") == 0);
+	CHECK(tcl_closed(t) == TCL_OK);
+}
+
+static void rules_in_a_file(void)
+{
+	static const char good[] = "# who\n\n 192.0.2.1 = 7 # a\r\n2001:db8::/32=9";
+	static const char nul[] = "10.0.0.1=5\n10.0.0.2=5\0\n";
+	static const char no_text[] = "10.0.0.1=5\n\n\xff\xfe=5\n";
+	static char many[65537 * 20];
+	char path[300], fifo[300], missing[300];
+	size_t size = 0;
+	uint32_t i;
+
+	snprintf(path, sizeof(path), "%s/rules", folder);
+	snprintf(fifo, sizeof(fifo), "%s/fifo", folder);
+	snprintf(missing, sizeof(missing), "%s/missing", folder);
+	put_file(path, good, sizeof(good) - 1);
+	CHECK(load("192.0.2.0/24=4", path) == TCL_OK);
+	CHECK(counter("rules") == 3);
+	CHECK(source_now(a, 4).limit == 7 && source_now(b, 4).limit == 4);
+	CHECK(source_now(v6_host1, 16).limit == 9);
+
+	CHECK(load(NULL, missing) == TCL_ERULES && strstr(error, missing));
+	CHECK(load(NULL, folder) == TCL_ERULES && strstr(error, folder));
+	CHECK(load(NULL, "") == TCL_ERULES);
+	/* No process writes to the FIFO. The library must not wait for one. */
+	alarm(20);
+	CHECK(mkfifo(fifo, 0600) == 0);
+	CHECK(load(NULL, fifo) == TCL_ERULES && strstr(error, fifo));
+	CHECK(load(NULL, "/dev/zero") == TCL_ERULES && strstr(error, "/dev/zero"));
+	alarm(0);
+	put_file(path, no_text, sizeof(no_text) - 1);
+	CHECK(load(NULL, path) == TCL_ERULES && strstr(error, path));
+	CHECK(strstr(error, "rules:3: ") && strstr(error, "UTF-8"));
+	put_file(path, nul, sizeof(nul) - 1);
+	CHECK(load(NULL, path) == TCL_ERULES && strstr(error, "rules:2: "));
+	put_file(path, "192.0.2.0/24=5\n", 15);
+	CHECK(load("192.0.2.0/24=4", path) == TCL_ERULES);
+	CHECK(strstr(error, "rules:1: ") && strstr(error, "modparam rule 1"));
+	put_file(path, "10.0.0.0/8=x", 12);
+	CHECK(load(NULL, path) == TCL_ERULES);
+	CHECK(strstr(error, "rules:1: `10.0.0.0/8=x`: "));
+	/* Larger than the maximum of a rules file. */
+	CHECK(truncate(path, (16 << 20) + 1) == 0);
+	CHECK(load(NULL, path) == TCL_ERULES && strstr(error, "16 MiB"));
+	/* The maximum number of rules and one more. */
+	for(i = 0; i < 65536; i++)
+		size += (size_t)sprintf(
+				many + size, "10.0.%u.%u=1\n", i >> 8, i & 0xff);
+	put_file(path, many, size);
+	CHECK(load(NULL, path) == TCL_ERULES);
+	CHECK(strstr(error, "rules:65536: ") && strstr(error, "65535"));
+	CHECK(counter("rules") == 3 && source_now(a, 4).limit == 7);
+	size -= strlen("10.0.255.255=1\n");
+	put_file(path, many, size);
+	CHECK(load(NULL, path) == TCL_OK && tcl_rules_count() == 65535);
+	CHECK(counter("rules") == 65535);
+	few_of_many_rules();
+	put_file(path, "", 0);
+	CHECK(load(NULL, path) == TCL_OK && counter("rules") == 0);
+}
+
+/* A file that the server's user must not read. */
+static void rules_of_another_user(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if(pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		char path[300];
+		snprintf(path, sizeof(path), "%s/secret", folder);
+		put_file(path, "10.0.0.0/8=5\n", 13);
+		CHECK(chmod(path, 0) == 0);
+		CHECK(geteuid() != 0 || setuid(65534) == 0);
+		CHECK(load(NULL, path) == TCL_ERULES && strstr(error, path));
+		CHECK(strstr(error, "Kamailio's user can read it"));
+		_exit(0);
+	}
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+static void modes_and_limits(void)
+{
+	uint64_t t[3] = {tcl_opened(a, 4), tcl_opened(a, 4), tcl_opened(a, 4)};
+	uint64_t rejected = counter("rejected");
+	int32_t limit, mode;
+	int before, i;
+
+	next_interval();
+	before = events;
+	CHECK(tcl_check(a, 4) == 1);
+	CHECK(counter("rejected") == rejected + 1);
+	CHECK(tcl_set_mode(-1) == TCL_EARG && tcl_set_mode(3) == TCL_EARG);
+	CHECK(counter("mode") == TCL_MODE_ENFORCE);
+	CHECK(tcl_set_mode(TCL_MODE_MONITOR) == TCL_OK);
+	/* The rejection is reported, whatever the mode is now. */
+	CHECK(watch(60) == 1
+			&& strncmp(logged.line, "rejected connection from ", 25) == 0);
+	CHECK(events == before + 1 && event.would == 0);
+	next_interval();
+	CHECK(tcl_check(a, 4) == 0 && tcl_check(a, 4) == 0);
+	CHECK(counter("mode") == TCL_MODE_MONITOR);
+	CHECK(counter("would_reject") == 2);
+	CHECK(counter("rejected") == rejected + 1);
+	CHECK(source_now(a, 4).would_reject == 2);
+	CHECK(watch(60) == 1 && logged.level == TCL_LOG_REJECTED);
+	CHECK(strcmp(logged.line,
+				  "would reject connection from 192.0.2.1: 3 connections, "
+				  "limit 3, rule default")
+			== 0);
+	CHECK(events == before + 2 && event.would == 1);
+	CHECK(tcl_set_mode(TCL_MODE_OFF) == TCL_OK);
+	CHECK(tcl_check(a, 4) == 0 && counter("would_reject") == 2);
+	CHECK(tcl_set_mode(TCL_MODE_ENFORCE) == TCL_OK);
+	CHECK(tcl_set_limit(4) == TCL_OK && counter("limit") == 4);
+	CHECK(tcl_settings(&limit, NULL) == TCL_EARG);
+	CHECK(tcl_settings(NULL, &mode) == TCL_EARG);
+	CHECK(tcl_settings(&limit, &mode) == TCL_OK);
+	CHECK(limit == 4 && mode == TCL_MODE_ENFORCE);
+	CHECK(tcl_check(a, 4) == 0 && source_now(a, 4).limit == 4);
+	CHECK(tcl_set_limit(1) == TCL_OK && tcl_check(a, 4) == 1);
+	CHECK(tcl_set_limit(-7) == TCL_OK && tcl_check(a, 4) == 0);
+	CHECK(source_now(a, 4).limit == 0);
+	CHECK(counter("rules") == 0);
+	CHECK(tcl_set_limit(3) == TCL_OK);
+	for(i = 0; i < 3; i++)
+		CHECK(tcl_closed(t[i]) == TCL_OK);
+}
+
+static void resets(void)
+{
+	uint64_t t = tcl_opened(a, 4);
+	struct tcl_source source;
+
+	CHECK(counter("rejected") > 0 && counter("errors") > 0);
+	CHECK(tcl_reset_stats() == TCL_OK);
+	CHECK(counter("admitted") == 0 && counter("rejected") == 0
+			&& counter("would_reject") == 0);
+	CHECK(counter("full_rejected") == 0 && counter("errors") == 0
+			&& counter("panics") == 0);
+	CHECK(counter("table_full") == 0 && counter("bad_address") == 0);
+	CHECK(counter("stale_token") == 0 && counter("log_suppressed") == 0);
+	CHECK(counter("descriptor_reused") == 0);
+	CHECK(counter("connections") == 1 && counter("sources") == 1
+			&& counter("limit") == 3);
+	source = source_now(a, 4);
+	CHECK(source.rejected == 0 && source.would_reject == 0);
+	CHECK(source.connections == 1 && source.peak == 1);
+	CHECK(tcl_closed(t) == TCL_OK);
+}
+
+static void lists_and_suggestions(void)
+{
+	uint64_t t[14];
+	struct tcl_source list[5];
+	struct tcl_suggestion found[3];
+	const char *rule = "192.0.2.0/30=20";
+	uint64_t total = 77;
+	int i;
+
+	CHECK(tcl_set_limit(0) == TCL_OK);
+	CHECK(tcl_reset_stats() == TCL_OK);
+	for(i = 0; i < 12; i++)
+		CHECK((t[i] = tcl_opened(a, 4)) != 0);
+	t[12] = tcl_opened(b, 4);
+	t[13] = tcl_opened(v6_host1, 16);
+	clock_s += 10;
+	watch(60);
+	clock_s += 5;
+	CHECK(tcl_list(NULL, list, 5, &total, NULL, 0) == 3 && total == 3);
+	CHECK(strcmp(list[0].text, "192.0.2.1") == 0 && list[0].connections == 12);
+	CHECK(list[0].last_seen == 5 && list[0].first_seen >= 5);
+	CHECK(list[0].peak == 12 && list[0].limit == 0);
+	CHECK(tcl_list("192.0.2.0/24", list, 1, &total, NULL, 0) == 1
+			&& total == 2);
+	CHECK(tcl_list("192.0.2.2", list, 5, NULL, NULL, 0) == 1);
+	CHECK(strcmp(list[0].text, "192.0.2.2") == 0);
+	CHECK(tcl_list("2001:db8::/32", list, 5, &total, NULL, 0) == 1
+			&& total == 1);
+	CHECK(tcl_list("10.0.0.0/8", list, 5, &total, NULL, 0) == 0 && total == 0);
+	CHECK(tcl_list(NULL, list, 0, &total, NULL, 0) == 0 && total == 3);
+	/* Not a prefix. */
+	CHECK(tcl_list("x", list, 5, &total, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "`x`") != NULL);
+	CHECK(tcl_list("", list, 5, &total, error, sizeof(error)) == TCL_EARG);
+	CHECK(tcl_list("10.0.0.1/8", list, 5, &total, error, 5) == TCL_EARG);
+	CHECK(strcmp(error, "`10.") == 0);
+	CHECK(tcl_list("10.0.0.0/33", list, 5, NULL, NULL, 0) == TCL_EARG);
+	CHECK(tcl_top(list, 5, TCL_BY_PEAK) == 3 && list[0].peak == 12);
+	CHECK(tcl_top(list, 5, TCL_BY_REJECTED) == 0);
+
+	CHECK(tcl_rules_load(&rule, 1, NULL, NULL, 0) == TCL_OK);
+	CHECK(tcl_suggest(NULL, 0) == TCL_EARG);
+	CHECK(tcl_suggest(NULL, 9) == TCL_EARG && tcl_suggest(found, 0) == 0);
+	memset(found, 'x', sizeof(found));
+	CHECK(tcl_suggest(found, 1) == 1 && found[1].prefix[0] == 'x');
+	CHECK(strcmp(found[0].prefix, "default") == 0);
+	CHECK(tcl_suggest(found, 3) == 2 && found[2].prefix[0] == 'x');
+	CHECK(strcmp(found[0].prefix, "192.0.2.0/30") == 0 && found[0].limit == 20);
+	CHECK(found[0].sources == 2 && found[0].highest == 12
+			&& found[0].p99 == 12);
+	CHECK(found[0].proposed == 18 && found[0].above == 0);
+	CHECK(found[0].list[0].text[0] == 0 && found[0].list[0].peak == 0);
+	CHECK(strcmp(found[1].prefix, "default") == 0 && found[1].limit == 0);
+	CHECK(found[1].sources == 1 && found[1].highest == 1);
+	CHECK(found[1].proposed == 8 && found[1].list[9].text[0] == 0);
+	for(i = 0; i < 14; i++)
+		CHECK(tcl_closed(t[i]) == TCL_OK);
+	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_OK);
+	CHECK(tcl_set_limit(3) == TCL_OK);
+}
+
+static void audit(void)
+{
+	uint64_t t[2] = {tcl_opened(a, 4), tcl_opened(b, 4)};
+	struct tcl_audit *audit = tcl_audit_begin(2);
+	struct tcl_audit_sums sums;
+	struct tcl_difference list[4];
+	int i;
+
+	CHECK(audit != NULL);
+	CHECK(tcl_audit_connection(audit, a, 4, t[0]) == TCL_OK);
+	CHECK(tcl_audit_connection(audit, a, 4, t[0])
+			== TCL_OK); /* Once more than counted. */
+	CHECK(tcl_audit_connection(audit, v6_host1, 16, 0) == TCL_OK);
+	CHECK(tcl_audit_connection(audit, a, 3, t[0]) == TCL_EARG);
+	CHECK(tcl_audit_connection(NULL, a, 4, t[0]) == TCL_EARG);
+	CHECK(tcl_audit_counts(audit) == TCL_OK);
+	CHECK(tcl_audit_counts(NULL) == TCL_EARG);
+	CHECK(tcl_audit_result(audit, &sums, list, 4) == 2);
+	CHECK(sums.connections == 3 && sums.counted == 2 && sums.uncounted == 1);
+	CHECK(sums.differences == 2);
+	CHECK(strcmp(list[0].text, "192.0.2.1") == 0);
+	CHECK(list[0].host == 2 && list[0].counted == 1);
+	CHECK(strcmp(list[1].text, "192.0.2.2") == 0);
+	CHECK(list[1].host == 0 && list[1].counted == 1);
+	CHECK(tcl_audit_result(audit, &sums, list, 1) == 1);
+	CHECK(tcl_audit_result(audit, &sums, NULL, 4) == TCL_OK);
+	CHECK(tcl_audit_result(audit, NULL, list, 4) == TCL_EARG);
+	CHECK(tcl_audit_result(NULL, &sums, list, 4) == TCL_EARG);
+	tcl_audit_end(audit);
+	audit = tcl_audit_begin(0);
+	CHECK(audit != NULL);
+	for(i = 0; i < 1024; i++)
+		CHECK(tcl_audit_connection(audit, a, 4, t[0]) == TCL_OK);
+	CHECK(tcl_audit_connection(audit, a, 4, t[0]) == TCL_EROOM);
+	tcl_audit_end(audit);
+	CHECK(tcl_closed(t[0]) == TCL_OK && tcl_closed(t[1]) == TCL_OK);
+}
+
+static void another_process(void)
+{
+	uint64_t t = tcl_opened(a, 4);
+	int status;
+	pid_t pid = fork();
+
+	if(pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		tcl_set_worker(7);
+		CHECK(tcl_closed(t) == TCL_OK);
+		CHECK(tcl_opened(b, 4) != 0);
+		_exit(0);
+	}
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+	CHECK(source_now(a, 4).connections == 0);
+	CHECK(source_now(b, 4).connections == 1);
+}
+
+/* This program does not call accept(), so there is nothing to replace. Interposing is
+ * tested in tests/interpose. */
+static void nothing_to_interpose(void)
+{
+	CHECK(tcl_interpose_find(NULL, 0) == TCL_EINTERPOSE);
+	CHECK(tcl_interpose_find(error, 5) == TCL_EINTERPOSE);
+	CHECK(strcmp(error, "the ") == 0);
+	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_EINTERPOSE);
+	CHECK(strstr(error, "does not call accept") != NULL);
+	CHECK(tcl_interpose_activate() == TCL_EINTERPOSE);
+	CHECK(tcl_interpose_detach() == TCL_OK);
+}
+
+int main(int argc, char **argv)
+{
+	struct tcl_config config = {
+			100, 3, 32, 64, TCL_MODE_ENFORCE, TCL_ON_FULL_ADMIT};
+
+	CHECK(argc == 2);
+	folder = argv[1];
+	clock_s = 100;
+	before_init();
+	bad_init();
+	no_memory();
+	full_tables();
+	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_OK);
+	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_EALREADY);
+	tcl_set_worker(0);
+	life_of_connections();
+	ipv6_networks();
+	bad_addresses();
+	the_cores_own_function();
+	reports();
+	descriptions();
+	rules();
+	rules_in_a_file();
+	rules_of_another_user();
+	modes_and_limits();
+	resets();
+	lists_and_suggestions();
+	audit();
+	another_process();
+	nothing_to_interpose();
+	return 0;
+}

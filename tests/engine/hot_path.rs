@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the server does for each connection: check, opened, closed, rejected.
+
+use support::allocations::{Counting, allocations};
+use support::engine::{load_rules, source};
+use tcp_conn_limit::limiter::{Limiter, Worker};
+use tcp_conn_limit::observe::report::Report;
+use tcp_conn_limit::policy::settings::{Mode, OnFull};
+use tcp_conn_limit::source::PrefixLengths;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Sources are new, known, at their limit, with and without a rule, and do not find a
+/// slot.
+#[test]
+fn check_opened_and_closed_allocate_nothing() {
+    const SOURCES: u32 = 2_000;
+    let limiter = Limiter::new(100, 2, PrefixLengths::DEFAULT).unwrap();
+    assert!(Report::of(&limiter).occupancy().slots < SOURCES.into());
+    let me = Worker::ACCEPTOR;
+    let mut tokens = Vec::with_capacity(4 * SOURCES as usize);
+    let (mut rejected, mut without_slot) = (0, 0);
+    for (mode, on_full) in [
+        (Mode::Enforce, OnFull::Admit),
+        (Mode::Enforce, OnFull::Reject),
+        (Mode::Monitor, OnFull::Reject),
+    ] {
+        limiter.set_mode(mode);
+        limiter.set_on_full(on_full);
+        load_rules(&limiter, &["10.0.0.0/24=1", "10.0.1.0/24=unlimited"]);
+        let before = allocations();
+        for n in (0..SOURCES).flat_map(|n| [n; 4]) {
+            if let Err(rejection) = limiter.check(source(n))
+                && limiter.rejected(me, rejection)
+            {
+                rejected += 1;
+                continue;
+            }
+            match limiter.opened(me, source(n), 0) {
+                Ok(token) => tokens.push(token),
+                Err(_) => without_slot += 1,
+            }
+        }
+        for token in tokens.drain(..) {
+            limiter.closed(me, token).unwrap();
+        }
+        assert_eq!(allocations(), before, "{mode:?}, {on_full:?}");
+    }
+    assert!(rejected > 0 && without_slot > 0);
+    assert!(allocations() > 0, "allocations are not counted");
+}

@@ -1,0 +1,685 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the background process samples and reports, with a simulated clock.
+
+use support::engine::source;
+use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
+use tcp_conn_limit::observe::notices::{Notice, Summary};
+use tcp_conn_limit::observe::report::{Report, seconds_since};
+use tcp_conn_limit::observe::watch::{MAX_FIRST, Watch};
+use tcp_conn_limit::policy::settings::{Mode, OnFull};
+use tcp_conn_limit::source::{PrefixLengths, Source};
+
+const INTERVAL: u32 = 60;
+
+fn open(limiter: &Limiter, n: u32) -> Token {
+    limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap()
+}
+
+/// One more connection of source `n`, which exceeds its limit.
+fn reject(limiter: &Limiter, n: u32) {
+    let rejection = limiter.check(source(n)).unwrap_err();
+    limiter.rejected(Worker::ACCEPTOR, rejection);
+}
+
+/// A limiter, its watch and the time in seconds.
+struct Scene {
+    limiter: Limiter,
+    watch: Watch,
+    now: u32,
+}
+
+impl Scene {
+    /// The limit is 1, and the sources 0 to `sources` − 1 have reached it.
+    fn new(sources: u32) -> Scene {
+        Scene::at(0, sources)
+    }
+
+    fn at(now: u32, sources: u32) -> Scene {
+        let limiter = Limiter::new(sources.max(10), 1, PrefixLengths::DEFAULT).unwrap();
+        for n in 0..sources {
+            open(&limiter, n);
+        }
+        let mut scene = Scene {
+            limiter,
+            watch: Watch::default(),
+            now,
+        };
+        assert_eq!(scene.tick(), []);
+        scene
+    }
+
+    /// One tick, after which a second passes. Returns its notices.
+    fn tick(&mut self) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        let mut report = |notice| notices.push(notice);
+        self.watch
+            .tick(&self.limiter, self.now, INTERVAL, &mut report);
+        self.now = self.now.wrapping_add(1);
+        notices
+    }
+
+    /// Returns the notices of the next `seconds`.
+    fn run(&mut self, seconds: u32) -> Vec<Notice> {
+        (0..seconds).flat_map(|_| self.tick()).collect()
+    }
+}
+
+/// The source whose first rejection this notice reports.
+fn first(notice: &Notice) -> Option<Source> {
+    match notice {
+        Notice::First { report, .. } => Some(report.source),
+        _ => None,
+    }
+}
+
+/// The source with most rejections, their number, the number of other sources and the
+/// number of their rejections.
+fn summary(notice: &Notice) -> Option<(Source, u64, u64, u64)> {
+    match *notice {
+        Notice::Summary(Summary {
+            most,
+            more,
+            others,
+            more_of_others,
+            ..
+        }) => Some((most, more, others, more_of_others)),
+        _ => None,
+    }
+}
+
+#[test]
+fn first_rejection_is_reported_at_once_and_the_rest_in_a_summary() {
+    let mut scene = Scene::new(2);
+    for _ in 0..5 {
+        reject(&scene.limiter, 0);
+    }
+    let notices = scene.tick();
+    let [
+        Notice::First {
+            report,
+            would: false,
+            ..
+        },
+    ] = &notices[..]
+    else {
+        panic!("{notices:?}");
+    };
+    assert_eq!((report.source, report.connections), (source(0), 1));
+    assert_eq!((report.rejected, report.would_reject), (5, 0));
+    assert_eq!(report.rejected_at, 1);
+    for _ in 0..2 {
+        reject(&scene.limiter, 0);
+        reject(&scene.limiter, 1);
+    }
+    let notices = scene.tick();
+    assert_eq!(notices.len(), 1);
+    assert_eq!(first(&notices[0]), Some(source(1)));
+    assert_eq!(scene.run(57), []);
+    let notices = scene.tick();
+    let Some(Notice::Summary(end)) = notices.first() else {
+        panic!("{notices:?}");
+    };
+    // 5 and 2 of source 0, 2 of source 1, each less the one in its first line.
+    assert_eq!((end.most, end.more), (source(0), 6));
+    assert_eq!((end.others, end.more_of_others), (1, 1));
+    assert_eq!(end.seconds, INTERVAL);
+    assert_eq!(notices.len(), 1);
+    // None of them is reported again.
+    assert_eq!(scene.run(3 * INTERVAL), []);
+}
+
+#[test]
+fn steady_attack_has_one_first_line_and_one_summary_an_interval() {
+    for start in [0, 1_000, u32::MAX - 100] {
+        let mut scene = Scene::at(start, 1);
+        let mut notices = Vec::new();
+        for _ in 0..10 * INTERVAL {
+            reject(&scene.limiter, 0);
+            notices.extend(scene.tick());
+        }
+        let firsts = notices.iter().filter_map(first).count();
+        let more: u64 = notices.iter().filter_map(summary).map(|s| s.1).sum();
+        assert_eq!(firsts, 10, "from {start}");
+        assert_eq!(notices.iter().filter_map(summary).count(), 10);
+        // Those after the last summary are not reported yet.
+        let rest = (10 * INTERVAL) as usize - firsts - more as usize;
+        assert!(rest <= INTERVAL as usize, "{rest}");
+        assert!(
+            notices
+                .iter()
+                .filter_map(summary)
+                .all(|s| s.0 == source(0) && s.2 == 0)
+        );
+    }
+}
+
+/// After a jump of the clock, the next rejection has a first line again.
+#[test]
+fn clock_jump_starts_a_new_interval() {
+    let mut scene = Scene::new(1);
+    reject(&scene.limiter, 0);
+    assert_eq!(scene.tick().len(), 1);
+    reject(&scene.limiter, 0);
+    scene.now += 1_000;
+    let notices = scene.tick();
+    assert_eq!(notices.iter().filter_map(first).count(), 1);
+    assert_eq!(notices.iter().filter_map(summary).count(), 0);
+    reject(&scene.limiter, 0);
+    assert_eq!(scene.run(59), []);
+    let notices = scene.tick();
+    assert_eq!(
+        notices.iter().filter_map(summary).next(),
+        Some((source(0), 1, 0, 0))
+    );
+}
+
+#[test]
+fn first_lines_are_capped_per_interval() {
+    let sources = MAX_FIRST + 50;
+    let mut scene = Scene::new(sources);
+    for n in 0..sources {
+        for _ in 0..=n {
+            reject(&scene.limiter, n);
+        }
+    }
+    let notices = scene.tick();
+    assert_eq!(notices.len(), MAX_FIRST as usize);
+    assert!(notices.iter().all(|notice| first(notice).is_some()));
+    let notices = scene.run(INTERVAL - 1);
+    assert_eq!(notices.len(), 1);
+    let (most, more, others, more_of_others) = summary(&notices[0]).unwrap();
+    let all = u64::from(sources * (sources + 1) / 2 - MAX_FIRST);
+    assert_eq!(more + more_of_others, all);
+    // The last source has most, less 1 if it had a first line.
+    assert!(most == source(sources - 1) || more == u64::from(sources - 1));
+    assert!(more >= u64::from(sources - 1));
+    // Source 0 has no other rejection if it had a first line.
+    assert!(others == u64::from(sources - 1) || others == u64::from(sources - 2));
+    // As many first lines in the next interval.
+    for n in 0..sources {
+        reject(&scene.limiter, n);
+    }
+    let notices = scene.tick();
+    assert_eq!(notices.iter().filter_map(first).count(), MAX_FIRST as usize);
+}
+
+#[test]
+fn monitor_mode_reports_rejections_as_would() {
+    let mut scene = Scene::new(1);
+    scene.limiter.set_mode(Mode::Monitor);
+    reject(&scene.limiter, 0);
+    reject(&scene.limiter, 0);
+    let notices = scene.tick();
+    let [
+        Notice::First {
+            report,
+            would: true,
+            ..
+        },
+    ] = &notices[..]
+    else {
+        panic!("{notices:?}");
+    };
+    assert_eq!((report.rejected, report.would_reject), (0, 2));
+    let notices = scene.run(INTERVAL);
+    assert_eq!(
+        notices.iter().filter_map(summary).next(),
+        Some((source(0), 1, 0, 0))
+    );
+    scene.limiter.set_mode(Mode::Off);
+    assert!(scene.limiter.check(source(0)).is_ok());
+    assert_eq!(scene.run(2 * INTERVAL), []);
+}
+
+/// A reset clears what was reported. Rejections after it are reported as usual.
+#[test]
+fn reset_hides_no_rejection() {
+    for (before, after) in [(5, 5), (5, 7), (5, 3), (1, 1)] {
+        let mut scene = Scene::new(1);
+        for _ in 0..before {
+            reject(&scene.limiter, 0);
+        }
+        assert_eq!(scene.tick().len(), 1);
+        scene.limiter.reset_stats();
+        for _ in 0..after {
+            reject(&scene.limiter, 0);
+        }
+        let notices = scene.run(2 * INTERVAL);
+        let firsts = notices.iter().filter_map(first).count() as u64;
+        let more: u64 = notices.iter().filter_map(summary).map(|s| s.1 + s.3).sum();
+        assert_eq!(
+            firsts + more,
+            before - 1 + after,
+            "{before}, reset, {after}"
+        );
+    }
+}
+
+/// A notice has the mode at the time of the rejection, not at the time of the notice.
+#[test]
+fn notice_has_the_mode_of_the_rejection() {
+    let mut scene = Scene::new(2);
+    reject(&scene.limiter, 0);
+    scene.limiter.set_mode(Mode::Monitor);
+    reject(&scene.limiter, 1);
+    let notices = scene.tick();
+    let mut would: Vec<_> = notices
+        .iter()
+        .map(|notice| match notice {
+            Notice::First { report, would, .. } => (report.source, *would),
+            _ => panic!("{notices:?}"),
+        })
+        .collect();
+    would.sort();
+    assert_eq!(would, [(source(0), false), (source(1), true)]);
+}
+
+#[test]
+fn reset_alone_reports_nothing() {
+    let mut scene = Scene::new(1);
+    reject(&scene.limiter, 0);
+    assert_eq!(scene.tick().len(), 1);
+    scene.limiter.reset_stats();
+    assert_eq!(scene.run(3 * INTERVAL), []);
+}
+
+/// In the tiny table, other sources take the slot of an idle source.
+#[test]
+fn replaced_source_is_reported_with_all_its_rejections() {
+    let mut scene = Scene::new(0);
+    let token = open(&scene.limiter, 0);
+    for _ in 0..5 {
+        reject(&scene.limiter, 0);
+    }
+    assert_eq!(scene.tick().len(), 1);
+    scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    // Others, some of them rejected once, until all slots have been taken.
+    let slots = Report::of(&scene.limiter).occupancy().slots as u32;
+    let mut firsts = 0;
+    let mut others = 0;
+    for n in 1..=slots * 4 {
+        let token = open(&scene.limiter, n);
+        if n.is_multiple_of(slots / 8) {
+            reject(&scene.limiter, n);
+            others += 1;
+            firsts += scene.tick().iter().filter_map(first).count();
+        }
+        scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    assert_eq!(
+        Report::of(&scene.limiter).get(source(0)).rejected,
+        0,
+        "it was not replaced"
+    );
+    assert_eq!(firsts, others);
+    let notices = scene.run(INTERVAL);
+    let found: Vec<_> = notices.iter().filter_map(summary).collect();
+    assert_eq!(found, [(source(0), 4, 0, 0)]);
+}
+
+/// A source has one first line an interval, even if it moves to another slot.
+#[test]
+fn returning_source_has_no_second_first_line() {
+    let mut scene = Scene::new(0);
+    let token = open(&scene.limiter, 0);
+    reject(&scene.limiter, 0);
+    assert_eq!(scene.tick().len(), 1);
+    scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    let slots = Report::of(&scene.limiter).occupancy().slots as u32;
+    for n in 1..=slots * 4 {
+        let token = open(&scene.limiter, n);
+        scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    // Some that stay, so that the source gets another slot.
+    for n in 1..=slots / 8 {
+        open(&scene.limiter, n);
+    }
+    open(&scene.limiter, 0);
+    reject(&scene.limiter, 0);
+    let notices = scene.tick();
+    assert_eq!(notices.iter().filter_map(first).count(), 0, "{notices:?}");
+    let notices = scene.run(INTERVAL);
+    assert_eq!(
+        notices.iter().filter_map(summary).next(),
+        Some((source(0), 1, 0, 0))
+    );
+}
+
+/// The source returns to its slot with as many rejections as were reported before.
+#[test]
+fn source_back_in_its_slot_is_counted_from_zero() {
+    let mut scene = Scene::new(0);
+    let slots = Report::of(&scene.limiter).occupancy().slots as u32;
+    for n in 1..=slots * 4 {
+        let token = open(&scene.limiter, n);
+        scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    let token = open(&scene.limiter, 0);
+    reject(&scene.limiter, 0);
+    assert_eq!(scene.tick().len(), 1);
+    scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    for n in 1..=slots * 4 {
+        let token = open(&scene.limiter, n);
+        scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    open(&scene.limiter, 0);
+    reject(&scene.limiter, 0);
+    let notices = scene.run(INTERVAL);
+    let lines = notices.iter().filter_map(first).count() as u64;
+    let more: u64 = notices.iter().filter_map(summary).map(|s| s.1 + s.3).sum();
+    assert_eq!(lines + more, 1, "{notices:?}");
+}
+
+#[test]
+fn peaks_below_eight_are_sampled_and_from_eight_on_exact() {
+    let mut scene = Scene::new(0);
+    scene.limiter.set_limit(0);
+    let hold = |scene: &Scene, n, count| -> Vec<Token> {
+        (0..count).map(|_| open(&scene.limiter, n)).collect()
+    };
+    let release = |scene: &Scene, tokens: Vec<Token>| {
+        for token in tokens {
+            scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+        }
+    };
+    // No tick sampled them.
+    for connections in [1, 7] {
+        let tokens = hold(&scene, 1, connections);
+        release(&scene, tokens);
+        assert_eq!(Report::of(&scene.limiter).get(source(1)).peak, 0);
+    }
+    for connections in [8, 9, 500] {
+        let tokens = hold(&scene, 2, connections);
+        release(&scene, tokens);
+        assert_eq!(Report::of(&scene.limiter).get(source(2)).peak, connections);
+    }
+    // Fewer connections later do not change the peak.
+    let tokens = hold(&scene, 2, 20);
+    release(&scene, tokens);
+    assert_eq!(Report::of(&scene.limiter).get(source(2)).peak, 500);
+    // 7 between two ticks are not sampled, but a report includes the present count.
+    let mut tokens = hold(&scene, 3, 5);
+    scene.tick();
+    tokens.extend(hold(&scene, 3, 2));
+    assert_eq!(
+        Report::of(&scene.limiter).get(source(3)).peak,
+        7,
+        "lower than the present count"
+    );
+    release(&scene, tokens);
+    scene.tick();
+    assert_eq!(Report::of(&scene.limiter).get(source(3)).peak, 5);
+    // A reset sets the peak to the present count.
+    let tokens = hold(&scene, 2, 3);
+    scene.limiter.reset_stats();
+    release(&scene, tokens);
+    assert_eq!(Report::of(&scene.limiter).get(source(2)).peak, 3);
+    assert_eq!(Report::of(&scene.limiter).get(source(3)).peak, 0);
+}
+
+/// With workers in several rows, the peak is of all connections of the source, not of
+/// those in one row.
+#[test]
+fn peaks_are_exact_over_all_rows() {
+    let limiter = Limiter::new(100, 0, PrefixLengths::DEFAULT).unwrap();
+    let mut tokens = Vec::new();
+    for worker in [0, 1, 2] {
+        for _ in 0..4 {
+            let token = limiter.opened(Worker::new(worker), source(1), 0).unwrap();
+            tokens.push(token);
+        }
+    }
+    for token in tokens {
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    assert_eq!(Report::of(&limiter).get(source(1)).peak, 12);
+}
+
+/// When the clock wraps around, the times may be off by a second.
+#[test]
+fn first_and_last_seen_survive_clock_wraparound() {
+    for start in [
+        0,
+        5_000,
+        u32::MAX - 13,
+        u32::MAX - 2,
+        u32::MAX - 1,
+        u32::MAX,
+    ] {
+        let mut scene = Scene::at(start, 0);
+        let slack = u32::from(start > 5_000);
+        let seen = |scene: &Scene, first: u32, last: u32| {
+            let report = Report::of(&scene.limiter).get(source(1));
+            // The time of the last tick.
+            let now = scene.now.wrapping_sub(1);
+            for (kept, ago) in [(report.first_seen, first), (report.last_seen, last)] {
+                let since = seconds_since(kept, now).expect("seen");
+                assert!(since.abs_diff(ago) <= slack, "{start}: {since}");
+            }
+        };
+        let token = open(&scene.limiter, 1);
+        let report = Report::of(&scene.limiter).get(source(1));
+        let never = [report.first_seen, report.last_seen].map(|kept| seconds_since(kept, 7));
+        assert_eq!(never, [None, None]);
+        scene.tick();
+        seen(&scene, 0, 0);
+        scene.run(10);
+        seen(&scene, 10, 0);
+        scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+        scene.run(20);
+        seen(&scene, 30, 20);
+        scene.limiter.reset_stats();
+        seen(&scene, 30, 20);
+        // The source returns to its slot.
+        open(&scene.limiter, 1);
+        scene.tick();
+        seen(&scene, 31, 0);
+    }
+}
+
+/// Opens a connection of one source after the other until one finds no slot. Returns
+/// that one.
+fn fill(limiter: &Limiter) -> u32 {
+    (1_000..)
+        .find(|n| limiter.opened(Worker::ACCEPTOR, source(*n), 0).is_err())
+        .unwrap()
+}
+
+#[test]
+fn untracked_connections_are_reported_at_the_end_of_the_interval() {
+    let mut scene = Scene::new(0);
+    let untracked = |limiter: &Limiter, times| {
+        for _ in 0..times {
+            assert!(limiter.check_untracked(source(1)).is_ok());
+            limiter.note(Worker::ACCEPTOR, Fault::Untracked);
+        }
+    };
+    untracked(&scene.limiter, 5);
+    let admitted = |admitted| Notice::Untracked {
+        admitted,
+        rejected: 0,
+    };
+    assert_eq!(scene.run(INTERVAL), [admitted(5)]);
+    assert_eq!(scene.run(2 * INTERVAL), []);
+    scene.limiter.set_on_full(OnFull::Reject);
+    for _ in 0..3 {
+        let rejection = scene.limiter.check_untracked(source(1)).unwrap_err();
+        assert!(scene.limiter.rejected(Worker::ACCEPTOR, rejection));
+    }
+    let rejected = Notice::Untracked {
+        admitted: 0,
+        rejected: 3,
+    };
+    assert_eq!(scene.run(INTERVAL), [rejected]);
+    // A full table is reported separately, and a reset hides nothing.
+    scene.limiter.set_on_full(OnFull::Admit);
+    fill(&scene.limiter);
+    untracked(&scene.limiter, 2);
+    scene.limiter.reset_stats();
+    untracked(&scene.limiter, 4);
+    let outside = fill(&scene.limiter);
+    assert!(
+        scene
+            .limiter
+            .opened(Worker::ACCEPTOR, source(outside), 0)
+            .is_err()
+    );
+    let full = Notice::Full {
+        admitted: 2,
+        rejected: 0,
+    };
+    assert_eq!(scene.run(INTERVAL), [full, admitted(4)]);
+}
+
+#[test]
+fn full_table_is_reported_at_the_end_of_the_interval() {
+    let mut scene = Scene::new(0);
+    let outside = fill(&scene.limiter);
+    for _ in 0..4 {
+        assert!(scene.limiter.check(source(outside)).is_ok());
+        assert!(
+            scene
+                .limiter
+                .opened(Worker::ACCEPTOR, source(outside), 0)
+                .is_err()
+        );
+    }
+    let notices = scene.run(INTERVAL);
+    let admitted = |admitted| Notice::Full {
+        admitted,
+        rejected: 0,
+    };
+    let rejected = |rejected| Notice::Full {
+        admitted: 0,
+        rejected,
+    };
+    assert_eq!(notices, [admitted(5)]);
+    scene.limiter.set_on_full(OnFull::Reject);
+    for _ in 0..3 {
+        reject(&scene.limiter, outside);
+    }
+    let notices = scene.run(INTERVAL);
+    assert_eq!(notices, [rejected(3)]);
+    assert_eq!(scene.run(2 * INTERVAL), []);
+    // In other modes the connections are admitted, whatever the policy.
+    for mode in [Mode::Monitor, Mode::Off] {
+        scene.limiter.set_mode(mode);
+        if let Err(rejection) = scene.limiter.check(source(outside)) {
+            assert!(!scene.limiter.rejected(Worker::ACCEPTOR, rejection));
+        }
+        assert!(
+            scene
+                .limiter
+                .opened(Worker::ACCEPTOR, source(outside), 0)
+                .is_err()
+        );
+        assert_eq!(scene.run(INTERVAL), [admitted(1)], "{mode:?}");
+    }
+    scene.limiter.set_mode(Mode::Enforce);
+    // A reset hides no rejection.
+    for (before, after) in [(4, 2), (4, 6), (4, 4)] {
+        for _ in 0..before {
+            reject(&scene.limiter, outside);
+        }
+        assert_eq!(scene.run(INTERVAL), [rejected(before)]);
+        scene.limiter.reset_stats();
+        for _ in 0..after {
+            reject(&scene.limiter, outside);
+        }
+        assert_eq!(scene.run(INTERVAL), [rejected(after)]);
+    }
+}
+
+#[test]
+fn one_tick_covers_a_large_table() {
+    let limiter = Limiter::new(400_000, 1, PrefixLengths::DEFAULT).unwrap();
+    let mut watch = Watch::default();
+    for n in 0..50 {
+        open(&limiter, n);
+        reject(&limiter, n);
+    }
+    let mut notices = Vec::new();
+    watch.tick(&limiter, 0, INTERVAL, &mut |notice| notices.push(notice));
+    let mut sources: Vec<_> = notices.iter().filter_map(first).collect();
+    sources.sort();
+    assert_eq!(sources, (0..50).map(source).collect::<Vec<_>>());
+}
+
+#[test]
+fn each_tick_publishes_sources_and_connections() {
+    let limiter = Limiter::new(100, 0, PrefixLengths::DEFAULT).unwrap();
+    let mut watch = Watch::default();
+    let gauges = || {
+        let last = Report::of(&limiter).last_occupancy();
+        assert_eq!(last.slots, Report::of(&limiter).occupancy().slots);
+        (last.sources, last.connections)
+    };
+    let mut tokens = Vec::new();
+    for worker in [0, 0, 1, 2] {
+        for n in 1..=3 {
+            let token = limiter.opened(Worker::new(worker), source(n), 0).unwrap();
+            tokens.push(token);
+        }
+    }
+    assert_eq!(gauges(), (0, 0), "before the first tick");
+    // The gauges are published before the host gets the notices, which may take long.
+    limiter.set_limit(1);
+    reject(&limiter, 1);
+    let mut notices = 0;
+    watch.tick(&limiter, 0, INTERVAL, &mut |_| {
+        notices += 1;
+        assert_eq!(gauges(), (3, 12));
+    });
+    assert_eq!(notices, 1);
+    for token in tokens.drain(..9) {
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    limiter.reset_stats();
+    assert_eq!(gauges(), (3, 12), "until the next tick");
+    watch.tick(&limiter, 1, INTERVAL, &mut |_| {});
+    assert_eq!(gauges(), (3, 3));
+    for token in tokens {
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    watch.tick(&limiter, 2, INTERVAL, &mut |_| {});
+    assert_eq!(gauges(), (0, 0));
+}
+
+#[test]
+fn shorter_interval_applies_at_once() {
+    let mut scene = Scene::new(1);
+    let mut notices = Vec::new();
+    for now in 0..20 {
+        reject(&scene.limiter, 0);
+        let mut report = |notice| notices.push(notice);
+        scene.watch.tick(&scene.limiter, 100 + now, 1, &mut report);
+    }
+    assert_eq!(notices.iter().filter_map(first).count(), 20, "one a second");
+}
+
+/// Each rejection is reported once, even if a reset happens during the tick.
+#[test]
+fn reset_during_a_tick_reports_nothing_twice() {
+    const SOURCES: u32 = 3_000;
+    const ROUNDS: u32 = 40;
+    let mut scene = Scene::new(SOURCES);
+    let mut notices = Vec::new();
+    for _ in 0..ROUNDS {
+        for n in 0..SOURCES {
+            reject(&scene.limiter, n);
+        }
+        notices.extend(scene.tick());
+        let limiter = &scene.limiter;
+        let (watch, now) = (&mut scene.watch, scene.now);
+        std::thread::scope(|threads| {
+            threads.spawn(|| limiter.reset_stats());
+            watch.tick(limiter, now, INTERVAL, &mut |notice| notices.push(notice));
+        });
+        scene.now += 1;
+    }
+    notices.extend(scene.run(INTERVAL));
+    let firsts = notices.iter().filter_map(first).count() as u64;
+    let summed = notices.iter().filter_map(summary);
+    let summed: u64 = summed.map(|(_, most, _, others)| most + others).sum();
+    assert_eq!(firsts + summed, u64::from(SOURCES * ROUNDS));
+}

@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The behavioural tests with the packaged server of a Debian release:
+#   distributions.sh SUITE [TEST...]
+# apt installs the server in a separate system, which is created for this and removed
+# afterwards. The module is built for the sources of that package and put next to the
+# server's modules. TEST is part of a test's name; without it, all tests run that do
+# not need a server with hooks.
+
+source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/apt.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../support/test_binary.sh"
+
+suite=$1
+shift
+tests=("$@")
+if [ ${#tests[@]} -eq 0 ]; then
+    tests=(
+        interposed::
+        alone::copies_that_workers_close_do_not_count
+        alone::level_triggered_poll_methods_work
+        alone::sockets_of_other_modules_are_not_limited
+    )
+fi
+
+[ "$(id -u)" -eq 0 ] || fail "creating a separate system needs root: run this as root"
+on_debian || fail "this is not Debian, so the packages cannot be fetched from its archive"
+
+# netbase: the server looks up the number of TCP in /etc/protocols.
+packages=(iproute2 kamailio kamailio-tls-modules netbase sip-tester)
+logs=$build/distributions
+tree=$logs/kamailio-$suite
+modules=/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/kamailio/modules
+
+work=$(mktemp -d)
+system=$work/system
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM HUP
+
+# apart [OPTION...] COMMAND...: runs COMMAND with its own mounts and processes, which
+# end with it.
+apart() {
+    unshare --mount-proc --pid --fork --kill-child "$@"
+}
+
+# Installs the system, through the machine's own proxies and archives.
+bootstrap() {
+    local archive
+    eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
+    eval "$(apt-config shell https_proxy Acquire::https::Proxy)"
+    export http_proxy https_proxy
+    for archive in $(archives); do
+        echo "== $archive"
+        rm -rf "$system"
+        if apart debootstrap --variant=minbase --include=ca-certificates \
+            --keyring="$keyring" "$suite" "$system" "$archive"; then
+            write_settings "$archive"
+            return
+        fi
+    done
+    echo "E: cannot install $suite from Debian's archive"
+    return 1
+}
+
+write_settings() {
+    printf 'deb %s %s main\ndeb-src %s %s main\n' "$1" "$suite" "$1" "$suite" \
+        >"$system/etc/apt/sources.list"
+    apt-config dump | grep -Ei '^Acquire::https?::Proxy ' >"$system/etc/apt/apt.conf.d/proxy" || true
+    # The system is temporary, so it need not survive a power failure.
+    echo force-unsafe-io >"$system/etc/dpkg/dpkg.cfg.d/unsafe-io"
+    # Start no service.
+    printf '#!/bin/sh\nexit 101\n' >"$system/usr/sbin/policy-rc.d"
+    chmod 755 "$system/usr/sbin/policy-rc.d"
+}
+
+install_server() {
+    local apt=(apart chroot "$system" env DEBIAN_FRONTEND=noninteractive apt-get)
+    "${apt[@]}" update
+    "${apt[@]}" install --yes --no-install-recommends "${packages[@]}"
+    # Without the signature file, which not every archive has.
+    "${apt[@]}" source --download-only --tar-only kamailio
+    "${apt[@]}" source --download-only --diff-only kamailio
+}
+
+unpack_sources() {
+    rm -rf "$tree"
+    mkdir -p "$tree"
+    tar -xf "$system"/kamailio_*.orig.tar.* -C "$tree" --strip-components=1
+    tar -xf "$system"/kamailio_*.debian.tar.* -C "$tree"
+    dpkg-source --before-build "$tree"
+    make -C "$tree/src" cfg
+}
+
+build_module() {
+    make -C "$root" package-module KAMAILIO_SRC="$tree" PACKAGE_DIR="$system$modules"
+}
+
+# The tests find their files by their paths on this machine. They run in their own
+# network namespace, in which no other process takes free ports.
+run_in_system() {
+    local binary=$1
+    shift
+    install -D "$binary" "$system/tests/kamailio"
+    mkdir -p "$system$root"
+    # shellcheck disable=SC2016 # The other shell expands it.
+    apart --net sh -c '
+        system=$1 root=$2
+        shift 2
+        mount --types proc proc "$system/proc" &&
+            mount --bind "$root" "$system$root" &&
+            mount --options remount,bind,ro "$system$root" &&
+            chroot "$system" ip link set lo up &&
+            chroot "$system" env "$@"
+        exit $?' sh "$system" "$root" \
+        --unset=TMPDIR \
+        STOCK_KAMAILIO=/usr/sbin/kamailio HOOKED_KAMAILIO=/usr/sbin/kamailio \
+        MODULE_PATH="$modules" STOCK_MODULE_PATH="$modules" KAMCMD=/usr/sbin/kamcmd \
+        /tests/kamailio "$@"
+}
+
+binary=$(test_binary)
+say "$suite: creating a system ..."
+logged "$logs/$suite-system.log" "creating a system of $suite" bootstrap
+say "$suite: installing the server ..."
+logged "$logs/$suite-install.log" "installing the server of $suite" install_server
+logged "$logs/$suite-sources.log" "unpacking the server's sources" unpack_sources
+logged "$logs/$suite-module.log" "building the module for $suite" build_module
+say "$suite: testing with the package $(chroot "$system" dpkg-query --show kamailio)"
+run_in_system "$binary" "${tests[@]}"
