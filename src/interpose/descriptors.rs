@@ -310,7 +310,7 @@ mod tests {
         all(Verdict::Admitted);
         expected.untracked = 8;
         assert_eq!(limiter.totals(), expected);
-        // What is tracked is not affected.
+        // This does not affect tracked descriptors.
         limiter.set_mode(Mode::Enforce);
         assert_eq!(descriptors.accepted(&limiter, 3, A), Verdict::Admitted);
         assert!(descriptors.is_counted(3));

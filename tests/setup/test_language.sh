@@ -136,7 +136,7 @@ test_allowed_line_passes() {
     refused "text.md:2: nobody: " project/kamailio-glue/scripts/language.sh check text.md
 }
 
-test_enforced_files_pass() {
+test_tracked_files_pass() {
     "$scripts/language.sh" check
 }
 
