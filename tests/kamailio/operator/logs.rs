@@ -3,17 +3,21 @@
 //! The log lines about rejections: each rejection is covered, the number of lines is
 //! bounded, and the accepting process never writes them.
 
+use std::fs;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use support::kamailio::mode::{Mode, attached_either_way};
 use support::kamailio::{Client, Config, Log, Server, Stopped, Via, source, until};
+use support::programs::root;
 
 attached_either_way!(
     first_line_has_source_limit_and_rule,
     every_rejection_is_logged_once,
     summary_names_the_worst_and_counts_the_others,
+    documents_show_the_lines_of_the_log,
     no_second_line_within_the_interval,
     flood_of_many_sources_logs_few_lines,
     every_source_gets_a_line,
@@ -31,6 +35,19 @@ const SUMMARY: &str = " more connections from ";
 
 /// Longer than any test.
 const A_DAY: i64 = 86_400;
+
+/// A log line from its first `rejected` on, with N for each number and address.
+fn shape(line: &str) -> String {
+    let start = line.find("rejected ").expect("a line about rejections");
+    let word = |word: &str| match word.trim_end_matches([':', ',']) {
+        bare if bare.parse::<u64>().is_ok() || bare.parse::<IpAddr>().is_ok() => {
+            word.replace(bare, "N")
+        }
+        _ => word.to_owned(),
+    };
+    let words: Vec<String> = line[start..].split_whitespace().map(word).collect();
+    words.join(" ")
+}
 
 /// Opens the one connection that a source may have and is then rejected `times`.
 #[track_caller]
@@ -143,6 +160,24 @@ fn summary_names_the_worst_and_counts_the_others(mode: Mode) {
     let expected = "rejected 10 more connections from 127.70.0.2 and 6 from 2 other sources in ";
     assert!(summary.contains(expected), "{summary}");
     assert_eq!(reported(&log), 20);
+}
+
+/// The samples in README.md and in the module's README have the words of real lines.
+fn documents_show_the_lines_of_the_log(mode: Mode) {
+    let server = mode.with_module().limit(1).param("log_interval", 2).start();
+    let _held = (be_rejected(&server, 0, 1, 9), be_rejected(&server, 0, 2, 2));
+    until("the log covers all", || reported(&server.log()) >= 11);
+    let log = mode.finish(server, &[]);
+    let first = shape(log.lines_with(FIRST)[0]);
+    let summary = shape(log.lines_with(SUMMARY)[0]);
+    for document in ["README.md", "kamailio-glue/tcp_conn_limit/README"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        for (begin, real) in [(FIRST, &first), (SUMMARY, &summary)] {
+            let mut samples = text.lines().filter(|line| line.contains(begin));
+            let same = |line: &str| line.contains("rejected ") && shape(line) == *real;
+            assert!(samples.any(same), "{document}: {real}");
+        }
+    }
 }
 
 fn no_second_line_within_the_interval(mode: Mode) {
