@@ -39,7 +39,7 @@ test_comments_and_version_are_not_part_of_the_abi() {
 
 test_changed_declaration_is_refused() {
     local change
-    for change in 's/uint64_t untracked;/uint32_t untracked;/' 's/^#define TCL_EARG -1/#define TCL_EARG -20/' \
+    for change in 's/uint64_t uncounted;/uint32_t uncounted;/' 's/^#define TCL_EARG -1/#define TCL_EARG -20/' \
         's/^int32_t tcl_set_mode(int32_t mode);/int32_t tcl_set_mode(uint32_t mode);/'; do
         rm -rf include kamailio-glue
         copy_project
@@ -58,7 +58,7 @@ test_changed_host_function_is_refused() {
 
 test_raised_abi_gets_a_line() {
     copy_project
-    sed -i 's/uint64_t untracked;/uint32_t untracked;/' "$header"
+    sed -i 's/uint64_t uncounted;/uint32_t uncounted;/' "$header"
     raise
     refused "make generate" abi check
     abi add
