@@ -5,7 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::operations::Operations;
-use crate::{Result, churn, delay, fleet, huge, init, long_prefixes, scaling, threads, walks};
+use crate::{
+    Result, churn, cold, delay, fleet, huge, init, long_prefixes, scaling, threads, walks,
+};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Job {
@@ -18,6 +20,7 @@ pub(crate) enum Job {
     Scaling(scaling::Scaling),
     Threads(threads::Threads),
     Walks(walks::Walks),
+    Cold(cold::Cold),
     Delay(delay::Delay),
 }
 
@@ -34,6 +37,7 @@ impl Job {
             Job::Scaling(job) => job.work(),
             Job::Threads(job) => job.work(),
             Job::Walks(job) => job.work(),
+            Job::Cold(job) => job.work(),
             Job::Delay(job) => job.work(),
         }
     }

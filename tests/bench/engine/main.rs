@@ -14,6 +14,7 @@
 //!       │       │   ├─ fleet           whether a fresh source finds a slot
 //!       │       │   ├─ long_prefixes   IPv6 sources within one network
 //!       │       │   ├─ walks           what takes longer the larger the table is
+//!       │       │   ├─ cold            a check after other memory was used
 //!       │       │   ├─ init            what a table costs before it is used
 //!       │       │   ├─ threads         the engine among threads
 //!       │       │   └─ scaling, delay  the engine among processes (processes)
@@ -32,6 +33,7 @@ mod abi;
 mod chain;
 mod child;
 mod churn;
+mod cold;
 #[allow(dead_code, reason = "other benchmarks use more of it")]
 #[path = "../common/mod.rs"]
 mod common;

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) fleets: u32,
     pub(crate) fleet_turnovers: u32,
     pub(crate) fleet_checks: u32,
+    /// Checks after other memory was used, of each kind.
+    pub(crate) cold_checks: u32,
     /// Sources of the tables that are walked through.
     pub(crate) walk_sizes: Vec<u32>,
     /// Connections that the table of the init measurement is sized for.
@@ -44,6 +46,7 @@ impl Plan {
             fleets: 3,
             fleet_turnovers: 40,
             fleet_checks: 500_000,
+            cold_checks: 50,
             walk_sizes: vec![35_000, 1_000_000],
             init_connections: 1_000_000,
         }
@@ -61,6 +64,7 @@ impl Plan {
             fleets: 1,
             fleet_turnovers: 4,
             fleet_checks: 10_000,
+            cold_checks: 5,
             walk_sizes: vec![35_000],
             init_connections: 1_000_000,
         }

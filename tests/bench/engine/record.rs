@@ -10,7 +10,7 @@ use crate::init::Start;
 use crate::operations::{Operation, Variant};
 use crate::plan::Plan;
 use crate::scaling::{Counting, Spread};
-use crate::{delay, fleet, long_prefixes, stats, threads, walks};
+use crate::{cold, delay, fleet, long_prefixes, stats, threads, walks};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -23,6 +23,7 @@ pub(crate) struct Record {
     pub(crate) fleets: Vec<Fleets>,
     pub(crate) long_prefixes: Vec<long_prefixes::Figure>,
     pub(crate) walks: Vec<walks::Figure>,
+    pub(crate) cold: Vec<cold::Figure>,
     pub(crate) init: Vec<Start>,
     pub(crate) scaling: Vec<ScalingSeries>,
     /// Empty on a machine with one CPU.

@@ -8,7 +8,7 @@ use crate::fleet::{self, Addresses, Order};
 use crate::operations::{Operation, Variant};
 use crate::record::{HugePages, Record};
 use crate::scaling::{self, Counting, Spread};
-use crate::{churn, delay, init, long_prefixes, stats, threads, walks};
+use crate::{churn, cold, delay, init, long_prefixes, stats, threads, walks};
 
 /// The rows of the table, with the names that a reader sees.
 const ROWS: [(&str, Variant, Operation); 49] = {
@@ -132,6 +132,7 @@ pub(crate) fn print(record: &Record) {
     print_fleets(record);
     print_long_prefixes(record);
     print_walks(record);
+    print_cold(record);
     print_init(record);
     print_scaling(record);
     print_threads(record);
@@ -384,6 +385,34 @@ fn print_walks(record: &Record) {
             print!("{:>30}", format!("{spread:.1}"));
         }
         println!();
+    }
+}
+
+fn print_cold(record: &Record) {
+    if record.cold.is_empty() {
+        return;
+    }
+    println!(
+        "\nOne check among {} sources after other memory was used, nanoseconds, with the clock:",
+        cold::SOURCES
+    );
+    println!(
+        "{:<30}{:>30}{:>30}{:>30}",
+        "", "known source", "new source", "only the clock"
+    );
+    for others in cold::OTHERS {
+        let of = |value: fn(&cold::Figure) -> f64| {
+            let figures = record.cold.iter();
+            let own = figures.filter(|figure| figure.others == others);
+            let spread: stats::Spread = own.map(value).collect();
+            format!("{spread:.0}")
+        };
+        let row = format!("{} KiB of other memory", others >> 10);
+        let [known, new] = [of(|figure| figure.known), of(|figure| figure.new)];
+        println!(
+            "{row:<30}{known:>30}{new:>30}{:>30}",
+            of(|figure| figure.clock)
+        );
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::child::{Child, single};
 use crate::churn::Churn;
+use crate::cold::Cold;
 use crate::common::progress::Progress;
 use crate::common::run::Run;
 use crate::delay::Delay;
@@ -51,6 +52,7 @@ pub(crate) fn measure(run: Run) -> Result<Record> {
             fleets: Vec::new(),
             long_prefixes: Vec::new(),
             walks: Vec::new(),
+            cold: Vec::new(),
             init: Vec::new(),
             scaling: Vec::new(),
             threads: Vec::new(),
@@ -66,6 +68,7 @@ pub(crate) fn measure(run: Run) -> Result<Record> {
     measurement.fleets()?;
     measurement.long_prefixes()?;
     measurement.walks()?;
+    measurement.cold()?;
     measurement.scaling(&cpus)?;
     if let &[.., other, last] = &cpus[..] {
         measurement.threads([last, other])?;
@@ -207,6 +210,16 @@ impl Measurement {
             }
         }
         children.into_iter().try_for_each(Child::finish)
+    }
+
+    fn cold(&mut self) -> Result<()> {
+        let checks = self.plan.cold_checks;
+        let mut child = Child::start(&Job::Cold(Cold { checks }))?;
+        for pass in 0..self.plan.passes {
+            self.report_pass("cold", pass);
+            self.record.cold.extend(child.pass()?);
+        }
+        child.finish()
     }
 
     fn threads(&mut self, cpus: [usize; 2]) -> Result<()> {
