@@ -18,8 +18,9 @@ const VARIANTS: [(&str, &[Series]); 5] = [
     ("controls", &[Series::Controls]),
 ];
 
-/// The maximum shared memory of the module per allowed connection, in bytes.
-const MAX_BYTES: f64 = 256.0;
+/// The maximum shared memory of the module per allowed connection, in bytes: seven eighths
+/// of a bucket, with its cells and details, and the header.
+const MAX_BYTES: f64 = 270.0;
 
 pub(crate) fn print(record: &Record) {
     print_conditions(record);
