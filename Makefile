@@ -85,7 +85,7 @@ env:
 .PHONY: demo
 demo:
 	@$(with_servers)
-	cargo run --release --quiet --example demo
+	cargo run --package tcp_conn_limit-support --example demo
 
 .PHONY: test
 test:
@@ -120,34 +120,34 @@ bench:
 	@$(with_servers)
 	BENCH_STOCK_MODULE=$$($(locked) tests/bench/engine/stock/build.sh "$$STOCK_KAMAILIO")
 	export BENCH_STOCK_MODULE
-	cargo bench --bench bench-engine -- $(ARGS)
+	cargo bench --package tcp_conn_limit-bench --bench bench-engine -- $(ARGS)
 
 .PHONY: bench-kamailio
 bench-kamailio:
 	@$(with_servers)
-	cargo bench --bench bench-kamailio -- $(ARGS)
+	cargo bench --package tcp_conn_limit-bench --bench bench-kamailio -- $(ARGS)
 
 .PHONY: bench-attacks
 bench-attacks:
 	@$(with_servers)
-	cargo bench --bench bench-attacks -- $(ARGS)
+	cargo bench --package tcp_conn_limit-bench --bench bench-attacks -- $(ARGS)
 
 .PHONY: bench-peers
 bench-peers:
 	@$(scripts)/deps.sh peers
 	$(with_servers)
-	cargo bench --bench bench-peers -- $(ARGS)
+	cargo bench --package tcp_conn_limit-bench --bench bench-peers -- $(ARGS)
 
 .PHONY: bench-profile
 bench-profile:
 	@$(scripts)/deps.sh profile
 	$(with_servers)
-	cargo bench --bench bench-profile -- $(ARGS)
+	cargo bench --package tcp_conn_limit-bench --bench bench-profile -- $(ARGS)
 
 .PHONY: soak
 soak:
 	@$(with_servers)
-	cargo bench --bench soak -- $(ARGS)
+	cargo bench --package tcp_conn_limit-bench --bench soak -- $(ARGS)
 
 .PHONY: fuzz
 fuzz: SECONDS := 60
@@ -199,7 +199,7 @@ lint:
 	$(with_fuzz_tree)
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --all-targets --locked --manifest-path tests/fuzz/Cargo.toml \
 	    --target-dir target/fuzz -- -D warnings
 	RUSTFLAGS="--cfg loom" cargo clippy --target-dir target/loom --profile loom \

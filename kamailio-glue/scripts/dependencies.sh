@@ -3,9 +3,9 @@
 # Checks the crates that are linked in against deny.toml: dependencies.sh quick|full
 #   quick  licences, duplicates and sources, with cargo alone
 #   full   the same and more with cargo-deny, which is built in build/ (some
-#          minutes), and advisories, also of the fuzz targets' crates, if the
-#          advisory database can be reached: at its home, or as a clone in the
-#          folder ADVISORY_DB
+#          minutes), and advisories, also of the crates of tests, benchmarks and
+#          fuzz targets, if the advisory database can be reached: at its home, or as
+#          a clone in the folder ADVISORY_DB
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
@@ -81,7 +81,7 @@ full() {
         say "ADVISORIES NOT CHECKED: cannot reach $from; set ADVISORY_DB to a clone of it"
         return
     fi
-    "$deny/bin/cargo-deny" --locked --all-features check advisories
+    "$deny/bin/cargo-deny" --locked --workspace --all-features check advisories
     "$deny/bin/cargo-deny" "${fuzz[@]}" --locked check advisories
 }
 

@@ -9,7 +9,8 @@
 //! ```
 
 use std::fs;
-use std::path::Path;
+
+use support::programs::root;
 
 use super::Result;
 use super::run::Run;
@@ -20,7 +21,7 @@ pub(crate) fn compare(bench: &str, run: &Run) -> Result<()> {
     if run.quick {
         return Ok(());
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/RESULTS.md");
+    let path = root().join("tests/bench/RESULTS.md");
     let text = fs::read_to_string(&path)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     if let Some(warning) = warning(bench, run, named_commit(&text, bench)) {

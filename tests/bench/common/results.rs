@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
+use support::programs::root;
 
 use super::Result;
 
@@ -23,7 +24,7 @@ pub(crate) fn path(bench: &str, quick: bool) -> PathBuf {
     let folder = if quick {
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{bench}"))
     } else {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/results")
+        root().join("tests/bench/results")
     };
     folder.join(format!("{bench}.json"))
 }

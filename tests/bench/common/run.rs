@@ -8,6 +8,7 @@ use std::fmt;
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
+use support::programs::root;
 
 use super::Result;
 use super::machine::{self, Machine};
@@ -116,7 +117,7 @@ const NOT_RESULTS: [&str; 2] = [
 /// Returns what Git prints about this tree, or `None` if the tree is not under Git.
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git")
-        .args(["-C", env!("CARGO_MANIFEST_DIR")])
+        .current_dir(root())
         .args(arguments)
         .output()
         .ok()?;

@@ -6,7 +6,9 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::libc;
-use tcp_conn_limit::ffi::{TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_config, tcl_source};
+use tcp_conn_limit::ffi::{
+    TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_config, tcl_source, tcl_version,
+};
 use tcp_conn_limit::observe::counters::{COUNTERS, Counters};
 
 use crate::operations::Subject;
@@ -22,6 +24,13 @@ struct Host {
 }
 
 type Init = unsafe extern "C" fn(*const tcl_config, *const Host, *mut c_char, usize) -> i32;
+
+/// Returns the version of the library.
+pub(crate) fn version() -> String {
+    // SAFETY: the function returns a static string that ends with a NUL.
+    let version = unsafe { CStr::from_ptr(tcl_version()) };
+    version.to_string_lossy().into_owned()
+}
 
 pub(crate) struct Engine {
     init: Init,

@@ -21,7 +21,7 @@ use crate::scaling::{Counting, Scaling};
 use crate::stock::Stock;
 use crate::threads::Threads;
 use crate::walks::Walks;
-use crate::{Result, cpu, scaling, shared};
+use crate::{Result, abi, cpu, scaling, shared};
 
 pub(crate) fn measure(run: Run) -> Result<Record> {
     let plan = Plan::new(run.quick);
@@ -42,7 +42,7 @@ pub(crate) fn measure(run: Run) -> Result<Record> {
         record: Record {
             run,
             versions: Versions {
-                engine: env!("CARGO_PKG_VERSION").to_owned(),
+                engine: abi::version(),
                 stock: stock.as_ref().map(|stock| stock.version.clone()),
             },
             plan: plan.clone(),
