@@ -37,12 +37,29 @@ fail() {
     exit 1
 }
 
-# logged LOG WHAT COMMAND...: runs COMMAND with its output in LOG. If it fails,
-# prints that WHAT failed, the errors and last lines of LOG, and where LOG is.
+# The seconds between two lines of `report_progress`.
+progress_interval=20
+
+# report_progress LOG: prints the last line of LOG from time to time, as long as the
+# script runs. `sleep` may run on for a moment after that, so it must not keep the
+# script's outputs open.
+report_progress() {
+    local began=$SECONDS
+    while sleep "$progress_interval" >/dev/null 2>&1 3>&- && kill -0 "$$"; do
+        say "    $((SECONDS - began)) s: $(tail -n 1 "$1" | tr -dc '[:print:]' | cut -c 1-70)"
+    done
+}
+
+# logged LOG WHAT COMMAND...: runs COMMAND with its output in LOG. While it runs, reports
+# the progress. If it fails, prints that WHAT failed, the errors and last lines of LOG,
+# and where LOG is.
 logged() {
-    local log=$1 what=$2 result
+    local log=$1 what=$2 result progress
     shift 2
     mkdir -p "$(dirname "$log")"
+    : >"$log"
+    report_progress "$log" &
+    progress=$!
     # Not in an `if`: there, bash ignores `set -e` inside COMMAND.
     set +e
     (
@@ -50,6 +67,8 @@ logged() {
         "$@"
     ) >"$log" 2>&1
     result=$?
+    kill "$progress" 2>/dev/null
+    wait "$progress" 2>/dev/null
     set -e
     if [ "$result" -ne 0 ]; then
         say "error: $what failed; errors and last lines of ${log#"$root/"}:"

@@ -17,6 +17,7 @@ fi
 out=$build/$(tree_id "$tree")
 
 "$glue/scripts/servers.sh" "$tree" "$out"
+say "[5/5] building the module for both servers (half a minute, if it is not built yet) ..."
 "$glue/scripts/module.sh" "$out/hooked" "$out/module"
 "$glue/scripts/module.sh" "$out/stock" "$out/module-stock"
 
