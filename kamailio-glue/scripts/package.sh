@@ -66,7 +66,8 @@ mkdir -p "$out"
 case $command in
     module)
         install -m 644 "${files[@]}" "$out/"
-        say "copy tcp_conn_limit.so and $library from $out into the server's module folder"
+        say "put tcp_conn_limit.so and $library into the server's module folder; cp over the files of a running server would end it, install does not:"
+        say "    sudo install -m 644 $out/{tcp_conn_limit.so,$library} MODULE_FOLDER/"
         ;;
     deb)
         kamailio=$(package_version)

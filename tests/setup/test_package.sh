@@ -41,7 +41,8 @@ package_for() {
 }
 
 test_folder_has_what_the_server_needs() {
-    project package-module KAMAILIO_SRC="$stock" PACKAGE_DIR="$PWD/out"
+    says "sudo install -m 644 $PWD/out/{tcp_conn_limit.so,$library} MODULE_FOLDER/" \
+        project package-module KAMAILIO_SRC="$stock" PACKAGE_DIR="$PWD/out"
     [ "$(cd out && echo *)" = "README $library tcp_conn_limit.so" ]
     loads "$STOCK_KAMAILIO" "$PWD/out"
 }
