@@ -53,6 +53,7 @@ For your own Kamailio, with its source tree in DIR:
 For a packaged Kamailio, with its source tree in DIR:
   make package-module KAMAILIO_SRC=DIR   build the module in a folder [PACKAGE_DIR=]
   make package-deb    KAMAILIO_SRC=DIR   build a Debian package [PACKAGE_DIR=]
+  make package-rpm    KAMAILIO_SRC=DIR   build an RPM [PACKAGE_DIR=] [KAMAILIO_VERSION=]
 
 For work on this project:
   make sanitize           run tests with sanitizers (more tests: ARGS=--long)
@@ -89,7 +90,7 @@ demo:
 
 .PHONY: test
 test:
-	@$(scripts)/deps.sh build package test
+	@$(scripts)/deps.sh build package rpm test
 	$(with_servers)
 	cargo test
 	for test in tests/setup/test_*.sh; do "$$test"; done
@@ -192,6 +193,11 @@ package-module:
 package-deb:
 	@$(need_tree)$(scripts)/deps.sh build package
 	$(locked) $(scripts)/package.sh deb "$$KAMAILIO_SRC"
+
+.PHONY: package-rpm
+package-rpm:
+	@$(need_tree)$(scripts)/deps.sh build rpm
+	$(locked) $(scripts)/rpm.sh "$$KAMAILIO_SRC"
 
 .PHONY: lint
 lint:

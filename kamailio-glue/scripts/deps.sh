@@ -16,6 +16,7 @@ declare -A packages=(
     [chroot]="debootstrap util-linux"
     [peers]="haproxy iproute2 libnginx-mod-stream nftables nginx-light"
     [profile]="linux-perf"
+    [rpm]="binutils rpm"
 )
 
 if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then
