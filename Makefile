@@ -61,6 +61,7 @@ For work on this project:
   make bench-instructions  check the hot path's budget of instructions, cache misses
   make test-distributions test with the packaged servers of Debian 12 and 13 (root)
   make test-linkages      test with servers that are linked differently
+  make test-arm64         test with Debian's arm64 server, emulated
   make fuzz               fuzz each target for a minute [SECONDS=60] [SEED=] [TARGET=]
   make loom               check all thread orders with loom [PREEMPTIONS=2]
   make lint               check format, warnings, rustdoc, spelling and language
@@ -104,6 +105,11 @@ test-distributions:
 test-linkages:
 	@$(with_servers)
 	for kind in relro no-plt; do tests/platforms/linkages.sh "$$kind"; done
+
+.PHONY: test-arm64
+test-arm64:
+	@$(scripts)/deps.sh build arm64
+	$(locked) tests/platforms/arm64.sh $(ARGS)
 
 .PHONY: sanitize
 sanitize:
