@@ -91,7 +91,7 @@ demo:
 
 .PHONY: test
 test:
-	@$(scripts)/deps.sh build package rpm test
+	@$(scripts)/deps.sh build package recipes rpm test
 	$(with_servers)
 	cargo test
 	for test in tests/setup/test_*.sh; do "$$test"; done
