@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Debian packages that the set-up needs: deps.sh SET...
-# As root it installs the missing ones; otherwise it prints the command to run.
+# As root it installs the missing ones; otherwise it prints the command to run. It never
+# installs Rust, but says where there is a Rust that is new enough.
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -9,6 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 declare -A packages=(
     [build]="bison ca-certificates flex gcc libc6-dev libssl-dev make netbase patch pkgconf"
     [test]="iproute2 lintian openssl sip-tester valgrind"
+    [cmake]="bison cmake flex g++ make pkgconf"
     [check]="clang-format codespell libclang-dev shellcheck"
     [fuzz]="clang g++"
     [docs]="docbook-xml docbook-xsl libxml2-utils lynx make xsltproc"
@@ -21,9 +23,54 @@ declare -A packages=(
     [rpm]="binutils rpm"
 )
 
-if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then
-    fail "cargo or rustc is not in PATH: install a Rust toolchain (https://rustup.rs), or add ~/.cargo/bin to PATH"
-fi
+# version_of TOOL: prints the version of rustc or cargo, or nothing.
+version_of() {
+    if command -v "$1" >/dev/null; then
+        { (cd "$root" && "$1" --version) || true; } | sed -n "1s/^$1 \([0-9.]*\).*/\1/p"
+    fi
+}
+
+# at_least VERSION WANTED: succeeds if VERSION is WANTED or newer.
+at_least() {
+    [ -n "$1" ] && [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]
+}
+
+# Prints the Debian packages with a Rust that is new enough, or nothing. Debian 12 and 13
+# have rustc-web for the browsers that they update, besides an older rustc.
+rust_packages() {
+    local suffix version
+    if ! command -v apt-cache >/dev/null; then
+        return
+    fi
+    for suffix in "" -web; do
+        version=$(apt-cache policy "rustc$suffix" | sed -n 's/^ *Candidate: \([0-9.]*\).*/\1/p')
+        if at_least "$version" "$rust"; then
+            echo "rustc$suffix cargo$suffix"
+            return
+        fi
+    done
+}
+
+# Says how to get a Rust that is new enough.
+rust_remedy() {
+    local packages
+    packages=$(rust_packages)
+    if [ -n "$packages" ]; then
+        echo "run 'sudo apt-get install $packages', or install a toolchain with https://rustup.rs and add ~/.cargo/bin to PATH"
+    elif command -v apt-cache >/dev/null; then
+        echo "install a toolchain with https://rustup.rs and add ~/.cargo/bin to PATH; Debian 12 (with its security archive) and 13 also have one in the packages rustc-web and cargo-web, which apt finds after 'sudo apt-get update'"
+    else
+        echo "install a toolchain with https://rustup.rs, or add ~/.cargo/bin to PATH"
+    fi
+}
+
+rust=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
+for tool in rustc cargo; do
+    version=$(version_of "$tool")
+    if ! at_least "$version" "$rust"; then
+        fail "Rust $rust or newer is needed, but $tool is ${version:-not in PATH}: $(rust_remedy)"
+    fi
+done
 
 wanted=()
 for set in "$@"; do
