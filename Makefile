@@ -8,7 +8,7 @@ scripts := kamailio-glue/scripts
 # Two set-ups in one folder would disturb each other.
 locked := mkdir -p build; flock --close build/lock
 
-export ADVISORY_DB KAMAILIO_SRC DESTDIR MODULES_DIR PACKAGE_DIR KAMAILIO_VERSION
+export ADVISORY_DB KAMAILIO KAMAILIO_SRC DESTDIR MODULES_DIR PACKAGE_DIR KAMAILIO_VERSION
 
 # The number of preemptions that loom explores.
 PREEMPTIONS ?= 2
@@ -42,7 +42,7 @@ Try it, on Debian with a Rust toolchain (builds in build/ and target/):
 These use Kamailio's sources from Debian, or, with KAMAILIO_SRC=DIR, build copies
 of the source tree in DIR.
 
-For your own Kamailio, with its source tree in DIR:
+For your own Kamailio, with its source tree, or CMake's build folder, in DIR:
   make status    KAMAILIO_SRC=DIR   show its version and the state of the hooks
   make patch     KAMAILIO_SRC=DIR   apply the hooks: the only change to the tree
   make unpatch   KAMAILIO_SRC=DIR   remove them
@@ -54,6 +54,7 @@ For a packaged Kamailio, with its source tree in DIR:
   make package-module KAMAILIO_SRC=DIR   build the module in a folder [PACKAGE_DIR=]
   make package-deb    KAMAILIO_SRC=DIR   build a Debian package [PACKAGE_DIR=]
   make package-rpm    KAMAILIO_SRC=DIR   build an RPM [PACKAGE_DIR=] [KAMAILIO_VERSION=]
+With KAMAILIO=/usr/sbin/kamailio these build the module that this server loads.
 
 For work on this project:
   make sanitize           run tests with sanitizers (more tests: ARGS=--long)
@@ -74,7 +75,7 @@ For work on this project:
   make clean              remove build/ and target/
 endef
 
-.DEFAULT_GOAL := $(if $(KAMAILIO_SRC),module,help)
+.DEFAULT_GOAL := $(if $(KAMAILIO_SRC)$(KAMAILIO),module,help)
 
 .PHONY: help
 help:
@@ -91,7 +92,7 @@ demo:
 
 .PHONY: test
 test:
-	@$(scripts)/deps.sh build package recipes rpm test
+	@$(scripts)/deps.sh build cmake package recipes rpm test
 	$(with_servers)
 	cargo test
 	for test in tests/setup/test_*.sh; do "$$test"; done

@@ -16,6 +16,8 @@ else
 fi
 out=$build/$(tree_id "$tree")
 
+# The modules are for these servers.
+unset KAMAILIO
 "$glue/scripts/servers.sh" "$tree" "$out"
 say "[5/5] building the module for both servers (half a minute, if it is not built yet) ..."
 "$glue/scripts/module.sh" "$out/hooked" "$out/module"

@@ -3,10 +3,13 @@
 # The connection hooks in a Kamailio source tree: hooks.sh patch|unpatch|status TREE
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/buildsystem.sh"
 
 command=$1
-tree=$(tree_path "$2")
+given=$2
+tree=$(tree_path "$given")
 
 # No fuzz: where the lines around a hunk have changed, stop instead of guessing.
 # --force: never mistake a patch for its own reverse.
@@ -140,6 +143,29 @@ apply() {
     run_patch --quiet --no-backup-if-mismatch --reject-file=- "$@" >&2
 }
 
+# Says what the tree's own files say about the build system of its server.
+show_configuration() {
+    local ways way title="configured:" file
+    mapfile -t ways < <(configured_ways "$tree" "$given")
+    for way in "${ways[@]}"; do
+        printf '%-13s%s\n' "$title" "$(describe_way "$way")"
+        title=
+    done
+    if [ ${#ways[@]} -eq 0 ]; then
+        echo "configured:  no"
+    fi
+    file=$(packaging "$tree")
+    if [ -n "$file" ]; then
+        echo "packaging:   $file, with $(packaging_system "$tree" "$file")"
+    fi
+    # The error says what to do.
+    if way=$(only_way "$tree" "$given" own 2>&1); then
+        echo "module:      for a server built with $(describe_way "$way")"
+    else
+        say "${way#error: }"
+    fi
+}
+
 hunks=$(hunk_states)
 state=$(hooks_state "$hunks")
 
@@ -163,6 +189,9 @@ case $command-$state in
     status-*)
         echo "tree:        $tree"
         echo "version:     $(tree_version "$tree")"
+        if has_cmake "$tree" && [ "$(tree_cmake_version "$tree")" != "$(tree_version "$tree")" ]; then
+            echo "             $(tree_cmake_version "$tree") if built with CMake"
+        fi
         case $state in
             in) echo "hooks:       in, ABI $(tree_hooks_abi "$tree")" ;;
             out) echo "hooks:       not in; core-hooks.patch fits (make patch)" ;;
@@ -171,11 +200,7 @@ case $command-$state in
             altered) echo "hooks:       in, ABI $(tree_hooks_abi "$tree"), but not as in core-hooks.patch" ;;
             abi) echo "hooks:       in, but with another ABI: $(tree_hooks_abi "$tree")" ;;
         esac
-        if [ -f "$tree/src/config.mak" ]; then
-            echo "configured:  yes"
-        else
-            echo "configured:  no (run make cfg in the tree)"
-        fi
+        show_configuration
         explain
         ;;
     *)

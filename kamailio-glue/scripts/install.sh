@@ -1,33 +1,88 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Installs or removes the module and its library: install.sh install|uninstall TREE
-# The folder is MODULES_DIR, or the one in the tree's configuration, below DESTDIR.
+# The folder, below DESTDIR, is MODULES_DIR, or that of the server KAMAILIO, or the one
+# in the tree's configuration. A module is not installed for a server that would refuse
+# it.
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/buildsystem.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/fit.sh"
 
 command=$1
-tree=$(tree_path "$2")
+given=$2
+tree=$(tree_path "$given")
+server=${KAMAILIO-}
 # The library comes first: a server that starts meanwhile must not find a module that
 # is newer than it.
 files=("$(library_name)" tcp_conn_limit.so)
+built=$(user_module "$tree")
 
-configured_dir() {
-    [ -f "$tree/src/config.mak" ] || fail "$tree is not configured: set MODULES_DIR, or run 'make cfg' in it"
-    make --silent --directory="$tree/src" --file=- print <<-'EOF'
-		include config.mak
-		print: ; @echo '$(modules_prefix)/$(modules_dir)modules'
-	EOF
+# Fails unless the module is built, in the way that the tree's configuration asks for.
+check_built() {
+    local file way
+    for file in "${files[@]}"; do
+        if [ ! -f "$built/$file" ] || [ ! -f "$built/way" ]; then
+            fail "$built/$file is not built yet: run 'make KAMAILIO_SRC=$given' first"
+        fi
+    done
+    if [ -z "$server" ]; then
+        way=$(only_way "$tree" "$given" own)
+        if [ "$way" != "$(<"$built/way")" ]; then
+            fail "the module was built with $(describe_way "$(<"$built/way")"), but $tree is for $(describe_way "$way"): run 'make KAMAILIO_SRC=$given' again, or set KAMAILIO to the server that it was built for"
+        fi
+    fi
 }
 
-dir=${DESTDIR-}${MODULES_DIR:-$(configured_dir)}
+# Prints the server that looks for its modules in the folder $dir, if it is installed:
+# PREFIX/sbin/kamailio for PREFIX/lib*/.../kamailio/modules.
+server_of_folder() {
+    local prefix=${dir%/kamailio/modules}
+    if [ -n "${DESTDIR-}" ] || [ "$prefix" = "$dir" ]; then
+        return
+    fi
+    prefix=${prefix%/lib*}
+    if [ -x "$prefix/sbin/kamailio" ]; then
+        printf '%s\n' "$prefix/sbin/kamailio"
+    fi
+}
+
+# Fails if the server would refuse the module.
+check_fit() {
+    local strings
+    if [ -z "$server" ]; then
+        server=$(server_of_folder)
+    fi
+    if [ -z "$server" ]; then
+        return
+    fi
+    strings=$(server_strings "$server")
+    if [ "$(file_strings "$built/tcp_conn_limit.so")" != "$strings" ]; then
+        say "error: the server $server would refuse this module:"
+        say_strings server "$strings"
+        say_strings "module, built with $(describe_way "$(<"$built/way")")" "$(file_strings "$built/tcp_conn_limit.so")"
+        fail "nothing was installed: run 'make KAMAILIO_SRC=$given KAMAILIO=$server' first, or set KAMAILIO to the server that the module is for, or install that server before the module"
+    fi
+}
+
+if [ "$command" = install ]; then
+    check_built
+fi
+if [ -n "${MODULES_DIR-}" ]; then
+    dir=$MODULES_DIR
+elif [ -n "$server" ]; then
+    dir=$(default_modules_dir "$server")
+else
+    way=$(only_way "$tree" "$given" own)
+    dir=$(modules_dir "$tree" "$way")
+fi
+dir=${DESTDIR-}$dir
 
 case $command in
     install)
-        built=$(user_module "$tree")
-        for file in "${files[@]}"; do
-            [ -f "$built/$file" ] || fail "$built/$file is not built yet: run 'make KAMAILIO_SRC=$tree' first"
-        done
+        check_fit
         mkdir -p "$dir"
         put "$dir" "${files[@]/#/$built/}"
         for file in "${files[@]}"; do

@@ -17,9 +17,62 @@ mirror() {
         case ${entry##*/} in
             # The build system may rewrite config.mak.
             config.mak) cp -p "$entry" "$out/src/" ;;
-            modules) ;;
+            # Lists that it writes when it configures a tree.
+            modules | *.lst) ;;
             *) ln -s "$entry" "$out/src/" ;;
         esac
     done
     ln -s "$sources"/* "$mirrored/"
+}
+
+# cmake_mirror TREE OUT SOURCES: makes the folder OUT such a tree for CMake, which also
+# writes into src/core. OUT must not exist.
+cmake_mirror() {
+    local tree=$1 out=$2 sources=$3 entry module
+    module=$out/src/modules/${sources##*/}
+    mkdir -p "$module"
+    for entry in "$tree"/*; do
+        # A build folder in the tree would be taken for ours.
+        case ${entry##*/} in
+            src | CMakeCache.txt | CMakeFiles) ;;
+            *) ln -s "$entry" "$out/" ;;
+        esac
+    done
+    for entry in "$tree"/src/*; do
+        case ${entry##*/} in
+            modules | CMakeFiles) ;;
+            # Folders of its own, with a link to each file.
+            core) cp -rs "$entry" "$out/src/" ;;
+            *) ln -s "$entry" "$out/src/" ;;
+        esac
+    done
+    # What CMake and make generate.
+    rm -f "$out"/src/core/autover.h "$out"/src/core/lex.yy.c "$out"/src/core/cfg.tab.[ch]
+    ln -s "$tree/src/modules/CMakeLists.txt" "$out/src/modules/"
+    ln -s "$sources"/* "$module/"
+}
+
+# cmake_settings BUILD: prints, as CMake's commands, the settings with which CMake has
+# configured the folder BUILD, except those that concern what is built there and how it
+# is started.
+cmake_settings() {
+    awk '
+        !match($0, /^"?[^":=#\/][^":=]*"?:(BOOL|STRING|PATH|FILEPATH|UNINITIALIZED)=/) { next }
+        {
+            key = substr($0, 1, RLENGTH - 1)
+            value = substr($0, RLENGTH + 1)
+            type = key
+            sub(/^.*:/, "", type)
+            sub(/:[A-Z]*$/, "", key)
+            gsub(/"/, "", key)
+            if (key ~ /^(TCL_.*|MODULE_GROUP_NAME|INCLUDE_MODULES|EXCLUDE_MODULES|USE_GIT|BUILD_DOC|CMAKE_MAKE_PROGRAM|CMAKE_SKIP_.*|CMAKE_C_FLAGS)$/)
+                next
+            if (type == "UNINITIALIZED")
+                type = "STRING"
+            # CMake quotes a value that begins or ends with a space.
+            if (value ~ /^\047.*\047$/)
+                value = substr(value, 2, length(value) - 2)
+            printf "set([==[%s]==] [==[%s]==] CACHE %s \"\")\n", key, value, type
+        }
+    ' "$1/CMakeCache.txt"
 }

@@ -5,7 +5,7 @@
 #   PACKAGED_KAMAILIO   the server
 #   PACKAGED_MODULES    its modules
 #   PACKAGED_LIBRARIES  the folder with the libraries that its modules share
-#   PACKAGED_SRC        the source tree, configured
+#   PACKAGED_SRC        the source tree, not configured
 # Nothing is installed; the server runs from the folder where it was unpacked, with
 # the machine's own libraries.
 
@@ -54,13 +54,12 @@ unpack() {
         dpkg-deb --extract "$package" "$packaged/root"
     done
     tar -xzf "$packaged"/download/*.orig.tar.gz -C "$packaged/tree" --strip-components=1
-    make -C "$packaged/tree/src" cfg
 }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 private_apt "$work"
-once "$build/packaged.done" "$suite" "fetching the Kamailio packages of $suite" unpack
+once "$build/packaged.done" "$suite, not configured" "fetching the Kamailio packages of $suite" unpack
 
 printf '%s=%q\n' >&3 \
     PACKAGED_KAMAILIO "$packaged/root/usr/sbin/kamailio" \

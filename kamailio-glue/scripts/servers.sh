@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Builds, from copies of the Kamailio source tree TREE, in the folder OUT:
-#   stock/    the unmodified server, the modules that the tests load, and kamcmd
-#   hooked/   the server with core-hooks.patch applied
-# Usage: servers.sh TREE OUT
+#   stock/          the unmodified server, the modules that the tests load, and kamcmd
+#   hooked/         the server with core-hooks.patch applied
+# or with CMake, in a build folder outside the sources:
+#   cmake/          the unmodified server, and a few modules
+#   cmake-hooked/   the server with core-hooks.patch applied
+# Usage: servers.sh TREE OUT [make|cmake]
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
 
 tree=$1
 out=$2
+system=${3-make}
 
 modules=(
     app_jsdt auth cfg_rpc cfgutils corex counters ctl debugger htable jsonrpcs
@@ -18,6 +22,9 @@ modules=(
     xlog
 )
 
+# The modules for the servers that CMake builds.
+cmake_modules=(ctl kex)
+
 # What a build leaves in a tree; it is not copied.
 built=(
     '*.o' '*.d' '*.so' '*.so.*' config.mak modules.lst makecfg.lst librpath.lst
@@ -25,6 +32,9 @@ built=(
     src/core/autover.h
 )
 parts=(Makefile src utils/kamcmd)
+if [ "$system" = cmake ]; then
+    parts+=(CMakeLists.txt README INSTALL cmake doc etc utils/kamctl)
+fi
 
 # Prints a text that changes with every change of the tree's sources.
 fingerprint() {
@@ -66,14 +76,52 @@ build_hooked() {
     build_core "$out/hooked"
 }
 
+# cmake_server FOLDER TARGET...: builds the targets. Without optimisation, as CMake does
+# in a git checkout, it takes half the time.
+cmake_server() {
+    local folder=$1
+    shift
+    rm -rf "$folder/build"
+    cmake -S "$folder/source" -B "$folder/build" -DCMAKE_BUILD_TYPE=Debug -DBUILD_DOC=OFF \
+        -DCMAKE_INSTALL_LIBDIR=lib64 -DMODULE_GROUP_NAME= -DINCLUDE_MODULES="${cmake_modules[*]}"
+    cmake --build "$folder/build" --parallel "$(nproc)" --target "$@"
+}
+
+build_cmake() {
+    copy "$out/cmake/source"
+    "$glue/scripts/hooks.sh" unpatch "$out/cmake/source"
+    cmake_server "$out/cmake" kamailio "${cmake_modules[@]}"
+}
+
+build_cmake_hooked() {
+    copy "$out/cmake-hooked/source"
+    "$glue/scripts/hooks.sh" patch "$out/cmake-hooked/source"
+    cmake_server "$out/cmake-hooked" kamailio
+}
+
 mkdir -p "$out"
 # The modules contain the absolute paths of the tree's libraries.
 source_key="$out $(fingerprint)"
-stock_key=$(sha256sum <<<"$source_key $optimised $(declare -f copy build_core build_stock)")
-modules_key=$(sha256sum <<<"$stock_key ${modules[*]}")
-hooked_key=$(sha256sum <<<"$stock_key $(sha256sum <"$hooks_patch")")
+hooks_key=$(sha256sum <"$hooks_patch")
 
-name="Kamailio $(tree_version "$tree")"
-once "$out/stock.done" "$stock_key" "[2/5] building the stock server, $name (about 40 s)" build_stock
-once "$out/modules.done" "$modules_key" "[3/5] building the server's modules (about a minute)" build_modules
-once "$out/hooked.done" "$hooked_key" "[4/5] building the server with the hooks (about 40 s)" build_hooked
+case $system in
+    make)
+        stock_key=$(sha256sum <<<"$source_key $optimised $(declare -f copy build_core build_stock)")
+        modules_key=$(sha256sum <<<"$stock_key ${modules[*]}")
+        hooked_key=$(sha256sum <<<"$stock_key $hooks_key")
+
+        name="Kamailio $(tree_version "$tree")"
+        once "$out/stock.done" "$stock_key" "[2/5] building the stock server, $name (about 40 s)" build_stock
+        once "$out/modules.done" "$modules_key" "[3/5] building the server's modules (about a minute)" build_modules
+        once "$out/hooked.done" "$hooked_key" "[4/5] building the server with the hooks (about 40 s)" build_hooked
+        ;;
+    cmake)
+        cmake_key=$(sha256sum <<<"$source_key ${cmake_modules[*]} $(declare -f copy cmake_server)")
+        name="Kamailio $(tree_cmake_version "$tree")"
+        once "$out/cmake.done" "$cmake_key" "building a server with CMake, $name" build_cmake
+        once "$out/cmake-hooked.done" "$cmake_key $hooks_key" "building one with the hooks" build_cmake_hooked
+        ;;
+    *)
+        fail "usage: servers.sh TREE OUT [make|cmake]"
+        ;;
+esac

@@ -19,7 +19,7 @@ unset LANGUAGE
 : "${STOCK_KAMAILIO:?run make test}" "${HOOKED_KAMAILIO:?run make test}"
 
 # The project's make must see the variables that a test sets, and no others.
-unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL KAMAILIO_SRC DESTDIR MODULES_DIR
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL KAMAILIO KAMAILIO_SRC DESTDIR MODULES_DIR
 
 # project TARGET [VARIABLE=VALUE...]: runs the project's make.
 project() {

@@ -81,8 +81,9 @@ test_unconfigured_tree_is_refused() {
     mkdir -p tree/src/core
     cp "$hooked/src/Makefile.defs" tree/src/
     cp "$hooked"/src/core/tcp_{main,conn_hooks}.[ch] tree/src/core/
-    refused "make cfg" project module KAMAILIO_SRC="$PWD/tree"
-    refused "make cfg" project install KAMAILIO_SRC="$PWD/tree"
+    refused "is not configured: run 'make -C $PWD/tree/src cfg'" project module KAMAILIO_SRC="$PWD/tree"
+    refused "not built yet" project install KAMAILIO_SRC="$PWD/tree"
+    refused "is not configured" project uninstall KAMAILIO_SRC="$PWD/tree"
 }
 
 test_install_without_build_is_refused() {
