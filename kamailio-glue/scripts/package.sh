@@ -117,6 +117,9 @@ case $command in
         cp "$package" "$out/"
         package=$out/${package##*/}
         say "package for kamailio $kamailio: $package"
+        # Other packages may be in the folder, so the command names one file. It does not
+        # name the server's version, because a binary-only rebuild has another one.
+        printf 'to install it, or to upgrade it with its server: sudo apt-get install kamailio %q\n' "$package" >&2
         ;;
     *)
         fail "usage: package.sh module|deb TREE"

@@ -87,4 +87,14 @@ test_version_comes_from_the_source_package() {
     says "kamailio (>= 6.0.1-7)" dpkg-deb --field "$package"_*.deb Depends
 }
 
+# Packages for older versions of the server may be in the folder.
+test_printed_command_names_one_package() {
+    local file
+    package_for 6.0.1-1
+    package_for 6.0.1-2 >output 2>&1
+    file=$(sed -n 's/.*: sudo apt-get install kamailio //p' output)
+    [ "$(find . -name '*.deb' | wc -l)" -eq 2 ]
+    says "kamailio (>= 6.0.1-2)" dpkg-deb --field "$file" Depends
+}
+
 run_tests
