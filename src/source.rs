@@ -5,12 +5,17 @@
 //! An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2) is the IPv4
 //! address: Kamailio never sets `IPV6_V6ONLY`, so an IPv4 peer of a socket that
 //! listens on `[::]` arrives in this form. Masking it as IPv6 would merge all
-//! IPv4 peers into one source.
+//! IPv4 peers into one source. The same holds for the clients of a translator between
+//! IPv4 and IPv6, see [`Nat64`].
 
 #![forbid(unsafe_code)]
 
+mod address;
+mod nat64;
 mod prefix;
 
+pub use address::{AddressBytes, AddressError, read_address};
+pub use nat64::{Nat64, Nat64Error};
 pub use prefix::{Prefix, PrefixError};
 
 use core::fmt;
@@ -46,6 +51,9 @@ impl PrefixLengths {
     /// A single host in IPv4. In IPv6 the /64 network, which usually belongs to a
     /// single host (RFC 6177, RFC 7421).
     pub const DEFAULT: PrefixLengths = PrefixLengths { v4: 32, v6: 64 };
+
+    /// Each address is a source.
+    pub(crate) const HOST: PrefixLengths = PrefixLengths { v4: 32, v6: 128 };
 
     /// `v4` must be 1 to 32 and `v6` 1 to 128, else the result is `None`.
     pub fn new(v4: u32, v6: u32) -> Option<PrefixLengths> {
@@ -90,14 +98,26 @@ impl Source {
     /// for any other length.
     #[inline]
     pub fn new(address: &[u8], prefixes: PrefixLengths) -> Option<Source> {
+        Source::translated(address, prefixes, &Nat64::NONE)
+    }
+
+    /// As [`new`](Self::new), if there are also translators with the prefixes in `nat64`.
+    #[inline]
+    pub fn translated(address: &[u8], prefixes: PrefixLengths, nat64: &Nat64) -> Option<Source> {
         if let Ok(octets) = <[u8; 4]>::try_from(address) {
             return Some(Source::v4(u32::from_be_bytes(octets), prefixes));
         }
         let bits = u128::from_be_bytes(<[u8; 16]>::try_from(address).ok()?);
-        Some(match bits >> 32 {
-            0xffff => Source::v4(bits as u32, prefixes),
-            _ => Source::v6(bits & (u128::MAX << (128 - u32::from(prefixes.v6)))),
-        })
+        if matches!(bits >> 32, 0xffff | nat64::WELL_KNOWN) {
+            return Some(Source::v4(bits as u32, prefixes));
+        }
+        if !nat64.is_empty()
+            && let Some(address) = nat64.embedded(bits)
+        {
+            return Some(Source::v4(address, prefixes));
+        }
+        let masked = bits & (u128::MAX << (128 - u32::from(prefixes.v6)));
+        Some(Source::v6(masked))
     }
 
     #[inline]
@@ -179,6 +199,12 @@ impl Source {
     /// The source as text: `192.0.2.1`, or `2001:db8::/64` if the prefix is shorter than
     /// the address.
     pub fn display(self, prefixes: PrefixLengths) -> impl fmt::Display {
+        self.prefix(prefixes)
+    }
+
+    /// The network that the source is.
+    #[inline]
+    pub(crate) fn prefix(self, prefixes: PrefixLengths) -> Prefix {
         Prefix {
             length: prefixes.length(self.family),
             ..Prefix::from(self)

@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{Family, PrefixLengths, Source};
+use super::{Family, PrefixLengths, Source, nat64};
 
 /// A network: all addresses with the same leading bits. Sorts by family, network and
 /// length.
@@ -41,14 +41,28 @@ impl Prefix {
         }
     }
 
-    /// Reads `ADDRESS/LENGTH`, or `ADDRESS` alone for a single address. Blanks may be
-    /// around the address. A source has the prefix length in `lengths`, so no prefix may
-    /// be longer.
+    /// As [`parse_any`](Self::parse_any), for a prefix of whole sources. A source has the
+    /// prefix length in `lengths`, so no prefix may be longer.
     ///
     /// # Errors
     ///
     /// Why the text is not such a prefix.
     pub fn parse(text: &str, lengths: PrefixLengths) -> Result<Prefix, PrefixError> {
+        let prefix = Prefix::parse_any(text)?;
+        let max = lengths.length(prefix.family);
+        if prefix.length <= max {
+            return Ok(prefix);
+        }
+        Err(PrefixError::LongerThanSource(prefix.shortened(max)))
+    }
+
+    /// Reads `ADDRESS/LENGTH`, or `ADDRESS` alone for a single address. Blanks may be
+    /// around the address.
+    ///
+    /// # Errors
+    ///
+    /// Why the text is not a prefix.
+    pub fn parse_any(text: &str) -> Result<Prefix, PrefixError> {
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(length)),
             None => (text, None),
@@ -73,16 +87,29 @@ impl Prefix {
             return Err(PrefixError::Mapped(mapped));
         }
         let prefix = Prefix::new(net);
-        let max = lengths.length(prefix.family);
-        if prefix.length > max {
-            // This succeeds: `max` is shorter than the length of `net`.
-            let source = IpNet::new(address, max).map_or(prefix, Prefix::new);
-            return Err(PrefixError::LongerThanSource(source));
-        }
         if net.addr() != net.network() {
             return Err(PrefixError::HostBits(prefix));
         }
+        if let Some((address, length)) = nat64::well_known(prefix) {
+            return Err(PrefixError::Translated(address, length));
+        }
         Ok(prefix)
+    }
+
+    /// The prefix of this length that contains this one, which is longer.
+    fn shortened(self, length: u8) -> Prefix {
+        let host_bits = self.family.bits().saturating_sub(length.into());
+        let bits = self.bits() & u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        let (upper, lower) = match self.family {
+            Family::V4 => (bits as u64, 0),
+            Family::V6 => ((bits >> 64) as u64, bits as u64),
+        };
+        Prefix {
+            upper,
+            lower,
+            length,
+            ..self
+        }
     }
 
     /// Whether this prefix contains all addresses of `other`.
@@ -97,8 +124,9 @@ impl Prefix {
             && difference.unwrap_or(0) == 0
     }
 
+    /// The network's address as a number.
     #[inline]
-    fn bits(self) -> u128 {
+    pub(super) fn bits(self) -> u128 {
         match self.family {
             Family::V4 => u128::from(self.upper),
             Family::V6 => u128::from(self.upper) << 64 | u128::from(self.lower),
@@ -150,6 +178,9 @@ pub enum PrefixError {
     Length(Family),
     /// The address is IPv4-mapped IPv6, of this IPv4 address.
     Mapped(Ipv4Addr),
+    /// The prefix is within 64:ff9b::/96, and stands for IPv4 addresses: this address, and
+    /// the length of their prefix.
+    Translated(Ipv4Addr, u8),
     /// The prefix is a part of this source.
     LongerThanSource(Prefix),
     /// The address has bits set beyond the length. This is the prefix without them.
@@ -172,6 +203,11 @@ impl fmt::Display for PrefixError {
                 f,
                 "the prefix is IPv4-mapped IPv6; write it as an IPv4 prefix, with the address \
                  {address}",
+            ),
+            PrefixError::Translated(address, length) => write!(
+                f,
+                "the prefix stands for IPv4 clients of a translator (NAT64), which count as \
+                 IPv4; write {address}/{length}",
             ),
             PrefixError::LongerThanSource(source) => {
                 let parameter = match source.family {
@@ -275,6 +311,24 @@ mod tests {
                  192.0.2.0",
             );
         }
+    }
+
+    #[test]
+    fn prefix_of_translated_addresses_is_rejected() {
+        for (text, ipv4) in [
+            ("64:ff9b::192.0.2.0/120", "192.0.2.0/24"),
+            ("64:ff9b::192.0.2.1", "192.0.2.1/32"),
+            ("64:ff9b::/96", "0.0.0.0/0"),
+        ] {
+            assert_eq!(
+                reason(text),
+                format!(
+                    "the prefix stands for IPv4 clients of a translator (NAT64), which count \
+                     as IPv4; write {ipv4}"
+                ),
+            );
+        }
+        assert!(Prefix::parse("64:ff9b::/32", PrefixLengths::DEFAULT).is_ok());
     }
 
     #[test]
