@@ -28,7 +28,7 @@ use crate::shared::layout::{ACCEPTOR_ROW, Geometry, ROWS, Tally};
 use crate::shared::process::OneThread;
 use crate::shared::region::{Region, RegionError};
 use crate::shared::sync::{Ordering, Statistic64};
-use crate::source::{PrefixLengths, Source};
+use crate::source::{Nat64, PrefixLengths, Source};
 use crate::table::details::{Details, Owner};
 use crate::table::hash::SourceHash;
 use crate::table::hint::Hints;
@@ -121,6 +121,7 @@ pub struct Limiter {
     region: Region,
     hash: SourceHash,
     prefixes: PrefixLengths,
+    nat64: Nat64,
     max_connections: u32,
     hints: Hints,
     /// Admits one thread of this process at a time to publish rules.
@@ -170,13 +171,32 @@ impl Limiter {
             region,
             hash: SourceHash::new(),
             prefixes,
+            nat64: Nat64::default(),
             max_connections,
             hints: Hints::default(),
             rules_gate: OneThread::new(),
         })
     }
 
-    /// May `source` open one more connection, by its rule or the configured limit?
+    /// The same limiter, with prefixes behind which IPv4 clients arrive.
+    pub fn with_nat64(self, nat64: Nat64) -> Limiter {
+        Limiter { nat64, ..self }
+    }
+
+    /// The source of an address in network byte order, 4 or 16 bytes. `None` for any
+    /// other length.
+    #[inline(always)]
+    pub fn source(&self, address: &[u8]) -> Option<Source> {
+        Source::translated(address, self.prefixes, &self.nat64)
+    }
+
+    /// The address itself, as the source that it would be if each address were one.
+    pub(crate) fn host(&self, address: &[u8]) -> Option<Source> {
+        Source::translated(address, PrefixLengths::HOST, &self.nat64)
+    }
+
+    /// May `source` open one more connection, by its rule or the configured limit? Rules
+    /// with a prefix longer than a source do not apply.
     ///
     /// # Errors
     ///
@@ -184,6 +204,18 @@ impl Limiter {
     /// [`rejected`](Self::rejected) decides whether to close the connection.
     #[inline(always)]
     pub fn check(&self, source: Source) -> Result<(), Rejection> {
+        self.check_from(source, &[])
+    }
+
+    /// As [`check`](Self::check), for a connection from `address` (network byte order),
+    /// which `source` is the [`source`](Self::source) of. A rule with a prefix longer than
+    /// a source applies if it contains the address.
+    ///
+    /// # Errors
+    ///
+    /// As for [`check`](Self::check).
+    #[inline(always)]
+    pub fn check_from(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
         let settings = self.settings();
         if settings.mode() == Mode::Off {
             return Ok(());
@@ -200,7 +232,7 @@ impl Limiter {
                 self.hints.set(at.slot);
                 return Ok(());
             }
-            return self.check_busy(source, at, connections);
+            return self.check_busy(source, address, at, connections);
         }
         self.check_room(source)
     }
@@ -210,11 +242,12 @@ impl Limiter {
     fn check_busy(
         &self,
         source: Source,
+        address: &[u8],
         mut at: SlotRef,
         mut connections: i32,
     ) -> Result<(), Rejection> {
         loop {
-            if let Some(answer) = self.check_limit(source, at, connections) {
+            if let Some(answer) = self.check_limit(source, address, at, connections) {
                 return answer;
             }
             // Another source took the slot meanwhile.
@@ -235,17 +268,27 @@ impl Limiter {
         Ok(())
     }
 
-    /// Compares with the limit of the source. `None` if another source took the slot
-    /// meanwhile.
+    /// Compares with the limit of the address, or with that of its source. `None` if
+    /// another source took the slot meanwhile.
     fn check_limit(
         &self,
         source: Source,
+        address: &[u8],
         at: SlotRef,
         connections: i32,
     ) -> Option<Result<(), Rejection>> {
         let owner = Owner::of(self.table(), source, at);
         let detail = self.details().own(owner);
-        let (rule, limit) = self.rulebook().resolve_cached(source, owner.tag(), detail);
+        let rulebook = self.rulebook();
+        let of_source = rulebook.resolve_cached(source, owner.tag(), detail);
+        let (rule, limit) = match rulebook.has_host_rules() {
+            true => {
+                let host = self.host(address);
+                let of_host = host.and_then(|host| rulebook.resolve_host(host));
+                of_host.unwrap_or(of_source)
+            }
+            false => of_source,
+        };
         if limit <= 0 || connections < limit {
             self.hints.set(at.slot);
             return Some(Ok(()));
@@ -267,12 +310,12 @@ impl Limiter {
     /// # Errors
     ///
     /// [`Rejection`] if it may not, as for [`check`](Self::check).
-    pub fn check_untracked(&self, source: Source) -> Result<(), Rejection> {
+    pub fn check_untracked(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
         let settings = self.settings();
         if settings.mode() != Mode::Off && settings.on_full() == OnFull::Reject {
             return Err(Rejection(Reason::Untracked));
         }
-        self.check(source)
+        self.check_from(source, address)
     }
 
     /// May `source` open one more connection under `limit`? Rules and mode are ignored.
@@ -611,7 +654,7 @@ impl Limiter {
     }
 
     pub(crate) fn rulebook(&self) -> Rulebook<'_> {
-        Rulebook::new(&self.region)
+        Rulebook::new(&self.region, self.prefixes)
     }
 
     #[inline]

@@ -157,8 +157,8 @@ impl Global {
             return false;
         };
         let check = match tracked {
-            true => self.limiter.check(source),
-            false => self.limiter.check_untracked(source),
+            true => self.limiter.check_from(source, address),
+            false => self.limiter.check_untracked(source, address),
         };
         match check {
             Ok(()) => false,
@@ -179,7 +179,7 @@ impl Global {
     /// The source of an address; counts an error if the address is invalid.
     #[inline]
     fn source_of(&self, address: &[u8]) -> Option<Source> {
-        let source = Source::new(address, self.limiter.prefixes());
+        let source = self.limiter.source(address);
         if source.is_none() {
             self.limiter.note(worker(), Fault::BadAddress);
         }

@@ -7,7 +7,6 @@ use super::codes::{TCL_EARG, TCL_EINIT, TCL_EROOM, TCL_OK, TCL_SOURCE_TEXT};
 use super::global::guard;
 use super::memory::{bytes, put};
 use crate::observe::audit::{Audit, NoRoom};
-use crate::source::Source;
 
 /// A source for which the host and the table disagree.
 #[repr(C)]
@@ -83,7 +82,7 @@ pub unsafe extern "C" fn tcl_audit_connection(
         let audit = unsafe { audit.as_mut() };
         // SAFETY: null or `length` bytes, as the caller promises.
         let bytes = unsafe { bytes(address, length) };
-        let source = Source::new(bytes, global.limiter.prefixes());
+        let source = global.limiter.source(bytes);
         match (audit, source) {
             (Some(audit), Some(source)) => room(audit.0.connection(source, token != 0)),
             _ => TCL_EARG,

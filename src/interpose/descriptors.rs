@@ -178,7 +178,7 @@ mod tests {
         fn rejects(&self, address: &[u8], tracked: bool) -> bool {
             let check = match tracked {
                 true => self.check(source(address)),
-                false => self.check_untracked(source(address)),
+                false => self.check_untracked(source(address), address),
             };
             match check {
                 Ok(()) => false,

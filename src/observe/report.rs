@@ -193,6 +193,15 @@ impl<'a> Report<'a> {
         self.limiter.rulebook().describe(source)
     }
 
+    /// Rule and limit of the address `host`, whose source is `source`: those of a rule with
+    /// a prefix longer than a source, if one contains it, else those of the source.
+    pub fn rule_of_host(self, source: Source, host: Source) -> (Option<Prefix>, i32) {
+        match self.limiter.rulebook().describe_host(host) {
+            Some((prefix, limit)) => (Some(prefix), limit),
+            None => self.rule_of(source),
+        }
+    }
+
     /// All sources with connections, in no order.
     pub fn sources(self) -> impl Iterator<Item = SourceReport> + 'a {
         self.all().filter(|report| report.connections > 0)

@@ -16,7 +16,7 @@ use core::fmt;
 
 use crate::shared::layout::MAX_RULES;
 use crate::shared::visible::{Excerpt, Visible};
-use crate::source::{Prefix, PrefixError, PrefixLengths};
+use crate::source::{Prefix, PrefixError};
 
 /// A [`Rule::limit`](super::rules::Rule::limit) that admits any number of connections.
 pub const UNLIMITED: i32 = 0;
@@ -29,13 +29,26 @@ pub(super) struct RuleText {
 }
 
 impl RuleText {
-    /// Parses a text without blanks at its ends. `lengths` are those of the sources.
-    pub(super) fn parse(text: &str, lengths: PrefixLengths) -> Result<RuleText, Reason> {
+    /// Parses a text without blanks at its ends.
+    pub(super) fn parse(text: &str) -> Result<RuleText, Reason> {
         let (prefix, limit) = text.split_once('=').ok_or(Reason::NoEquals)?;
         Ok(RuleText {
-            prefix: Prefix::parse(prefix.trim_ascii(), lengths).map_err(Reason::Prefix)?,
+            prefix: Prefix::parse_any(prefix.trim_ascii()).map_err(Reason::Prefix)?,
             limit: parse_limit(limit.trim_ascii())?,
         })
+    }
+}
+
+/// Checks a rule by itself, not among others.
+///
+/// # Errors
+///
+/// The text of the rule, the reason and the remedy.
+pub fn check_rule(text: &str) -> Result<(), String> {
+    let text = text.trim_ascii();
+    match RuleText::parse(text) {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(format!("`{}`: {reason}", Excerpt::of(text.as_bytes()))),
     }
 }
 
@@ -170,10 +183,10 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<RuleText, Reason> {
-        RuleText::parse(text, PrefixLengths::DEFAULT)
+        RuleText::parse(text)
     }
 
-    /// The reason why a text is not a rule for sources of the default prefix lengths.
+    /// The reason why a text is not a rule.
     fn reason(text: &str) -> String {
         match parse(text) {
             Ok(_) => panic!("`{text}` is a rule"),
@@ -237,7 +250,7 @@ mod tests {
     #[test]
     fn invalid_rule_shows_origin_text_and_reason() {
         let error = |origin, text: &str| {
-            let reason = RuleText::parse(text, PrefixLengths::DEFAULT).err().unwrap();
+            let reason = parse(text).err().unwrap();
             InvalidRule::new(origin, text.as_bytes(), reason).to_string()
         };
         assert_eq!(
@@ -246,9 +259,9 @@ mod tests {
              write PREFIX=LIMIT, as in 192.0.2.0/24=100",
         );
         assert_eq!(
-            error(Origin::Line("a\nb", 1), "2001:db8::1=5"),
-            "a\\nb:1: `2001:db8::1=5`: the prefix is longer than ipv6_prefix, and a source is \
-             a whole /64; write 2001:db8::/64 or raise ipv6_prefix",
+            error(Origin::Line("a\nb", 1), "2001:db8::1/64=5"),
+            "a\\nb:1: `2001:db8::1/64=5`: the address has bits set beyond the prefix length; \
+             write 2001:db8::/64",
         );
     }
 }

@@ -17,6 +17,9 @@
 //! previous owner of its slot only if both have the same 32 bits, with a probability of
 //! 2⁻³², and only if another process cached that rule while the details changed their
 //! owner, since the new owner starts without a cached rule.
+//!
+//! If there are host rules, whose prefix is longer than a source, then the address of the
+//! connection is also looked up. That look-up is not cached.
 
 #![forbid(unsafe_code)]
 
@@ -29,7 +32,7 @@ use crate::shared::layout::{Detail, RuleEntry};
 use crate::shared::process::{Entered, OneThread, is_alive, own_number};
 use crate::shared::region::Region;
 use crate::shared::sync::Ordering;
-use crate::source::{Family, Prefix, Source};
+use crate::source::{Family, Prefix, PrefixLengths, Source};
 
 /// How often a reader tries. A try fails only if rules are published during it.
 const ATTEMPTS: u32 = 8;
@@ -99,18 +102,20 @@ impl std::error::Error for Busy {}
 #[derive(Clone, Copy)]
 pub(crate) struct Rulebook<'a> {
     region: &'a Region,
+    /// The prefix lengths of sources.
+    lengths: PrefixLengths,
 }
 
 impl<'a> Rulebook<'a> {
-    pub(crate) fn new(region: &'a Region) -> Rulebook<'a> {
-        Rulebook { region }
+    pub(crate) fn new(region: &'a Region, lengths: PrefixLengths) -> Rulebook<'a> {
+        Rulebook { region, lengths }
     }
 
     /// The rule and the limit of `source`. A limit of 0 or less: unlimited.
     pub(crate) fn resolve(self, source: Source) -> (RuleId, i32) {
         let default = Settings::of(self.region).limit();
         let found = self.read(|half| {
-            let index = half.longest_match(source);
+            let index = half.longest_match(source.prefix(self.lengths));
             let limit = index.map_or(default, |index| half.entry(index).limit());
             let index = index.and_then(|index| u16::try_from(index).ok());
             (index, limit)
@@ -145,6 +150,38 @@ impl<'a> Rulebook<'a> {
         (id, limit)
     }
 
+    /// Whether a host rule is active.
+    pub(crate) fn has_host_rules(self) -> bool {
+        let host_rules = &self.region.header().settings.host_rules;
+        // Relaxed: a writer stores 1 before the generation of a set with host rules, so a
+        // process that has read a rule of this set (Acquire) sees it here. In all other
+        // cases a look-up finds the answer.
+        host_rules.load(Ordering::Relaxed) != 0
+    }
+
+    /// The host rule of the address `host`, and its limit, if it has one.
+    pub(crate) fn resolve_host(self, host: Source) -> Option<(RuleId, i32)> {
+        let (id, _, limit) = self.find_host_rule(host)?;
+        Some((id, limit))
+    }
+
+    /// The host rule of an address, with its prefix and its limit.
+    fn find_host_rule(self, host: Source) -> Option<(RuleId, Prefix, i32)> {
+        let source_length = self.lengths.length(host.family());
+        let (generation, found) = self.read(|half| {
+            let index = half.longest_match(host.into())?;
+            let entry = half.entry(index);
+            Some((index, entry.prefix(), entry.limit()))
+        })?;
+        let (index, prefix, limit) =
+            found.filter(|(_, prefix, _)| prefix.length > source_length)?;
+        let id = RuleId {
+            generation: generation as u16,
+            index: u16::try_from(index).ok(),
+        };
+        Some((id, prefix, limit))
+    }
+
     /// The limit of the rule `id`, if its generation is active.
     fn limit_of(self, id: RuleId) -> Option<i32> {
         let (generation, limit) = self.read(|half| match id.index {
@@ -158,13 +195,19 @@ impl<'a> Rulebook<'a> {
     pub(crate) fn describe(self, source: Source) -> (Option<Prefix>, i32) {
         let default = Settings::of(self.region).limit();
         let found = self.read(|half| {
-            let entry = half.entry(half.longest_match(source)?);
+            let entry = half.entry(half.longest_match(source.prefix(self.lengths))?);
             Some((entry.prefix(), entry.limit()))
         });
         match found {
             Some((_, Some((prefix, limit)))) => (Some(prefix), limit),
             _ => (None, default),
         }
+    }
+
+    /// The host rule of the address `host`, for a report.
+    pub(crate) fn describe_host(self, host: Source) -> Option<(Prefix, i32)> {
+        let (_, prefix, limit) = self.find_host_rule(host)?;
+        Some((prefix, limit))
     }
 
     /// Counts a rejection of a source with this rule, or one that would have happened.
@@ -210,7 +253,8 @@ impl<'a> Rulebook<'a> {
             // Otherwise rules were published meanwhile. Each further turn needs another
             // publication at the same moment.
             if let Some((_, true)) = read {
-                return Ok(Rules(rules));
+                let lengths = self.lengths;
+                return Ok(Rules { rules, lengths });
             }
         }
     }
@@ -297,7 +341,13 @@ impl<'a> Rulebook<'a> {
             (one, other) => one.min(other),
         };
         settings.lowest_rule.store(both, Ordering::Release);
+        if rules.has_host_rules() {
+            settings.host_rules.store(1, Ordering::Release);
+        }
         settings.rules_generation.store(next, Ordering::Release);
+        if !rules.has_host_rules() {
+            settings.host_rules.store(0, Ordering::Release);
+        }
         settings.lowest_rule.store(lowest, Ordering::Release);
         Ok(())
     }
@@ -359,20 +409,24 @@ impl<'a> Rulebook<'a> {
 }
 
 /// Rules that were active at one moment, for reports.
-pub(crate) struct Rules(Vec<RuleReport>);
+pub(crate) struct Rules {
+    rules: Vec<RuleReport>,
+    /// The prefix lengths of sources.
+    lengths: PrefixLengths,
+}
 
 impl Rules {
     pub(crate) fn as_slice(&self) -> &[RuleReport] {
-        &self.0
+        &self.rules
     }
 
     /// The index of the rule of `source`.
     pub(crate) fn of(&self, source: Source) -> Option<usize> {
         longest_match(
-            self.0.len(),
-            |i| self.0[i].prefix,
-            |i| (self.0[i].parent as usize).checked_sub(1),
-            source,
+            self.rules.len(),
+            |i| self.rules[i].prefix,
+            |i| (self.rules[i].parent as usize).checked_sub(1),
+            source.prefix(self.lengths),
         )
     }
 }
@@ -395,12 +449,12 @@ impl<'a> Half<'a> {
         &self.entries[index.min(self.entries.len() - 1)]
     }
 
-    fn longest_match(self, source: Source) -> Option<usize> {
+    fn longest_match(self, wanted: Prefix) -> Option<usize> {
         longest_match(
             self.count,
             |i| self.entry(i).prefix(),
             |i| (self.entry(i).parent.load(Ordering::Acquire) as usize).checked_sub(1),
-            source,
+            wanted,
         )
     }
 

@@ -2,7 +2,9 @@
 //! [`RuleSet`]: which prefix has which limit.
 //!
 //! If the prefixes of several rules contain a source, the rule with the longest one
-//! applies to it.
+//! applies to it. A *host rule* has a prefix longer than a source: it is an exception for
+//! a part of a source, usually for one host of a network. Its connections are counted with
+//! those of the whole source, but checked against the limit of the host rule.
 //!
 //! # Look-up
 //!
@@ -20,19 +22,23 @@
 //! [`longest_match`] finds the last rule that is not after the address. A rule that
 //! contains the address is not after it either, so it is the rule found or contains the
 //! rule found. Therefore the first rule that contains the address, going from the rule
-//! found to its parents, is the longest one.
+//! found to its parents, is the longest one. The same holds for the prefix of a source
+//! instead of an address: no rule is found that is longer than the source.
 
 #![forbid(unsafe_code)]
 
 use core::fmt;
 use std::collections::TryReserveError;
 
+mod check;
+
 use super::rule_text::{Reason, RuleText};
 use super::rules_file;
-use crate::source::{Prefix, PrefixLengths, Source};
+use crate::source::{Prefix, PrefixLengths};
 
-pub use super::rule_text::{InvalidRule, Origin, UNLIMITED};
+pub use super::rule_text::{InvalidRule, Origin, UNLIMITED, check_rule};
 pub use crate::shared::layout::MAX_RULES;
+pub use check::Faults;
 
 /// The number of prefix lengths, 0 to 128. At most this many rules contain one another.
 const NESTED: usize = 129;
@@ -108,7 +114,7 @@ impl<'a> RulesBuilder<'a> {
     pub fn add(&mut self, origin: Origin<&'a str>, text: &'a str) -> Result<(), RuleError> {
         let text = text.trim_ascii();
         let invalid = |reason| invalid(origin, text.as_bytes(), reason);
-        let rule = RuleText::parse(text, self.lengths).map_err(invalid)?;
+        let rule = RuleText::parse(text).map_err(invalid)?;
         if self.drafts.len() >= MAX_RULES {
             return Err(invalid(Reason::TooManyRules));
         }
@@ -164,7 +170,13 @@ impl<'a> RulesBuilder<'a> {
                 parent: parent.map(|p| p as u16),
             });
         }
-        Ok(RuleSet { rules })
+        let is_for_host =
+            |rule: &Rule| rule.prefix.length > self.lengths.length(rule.prefix.family);
+        let has_host_rules = rules.iter().any(is_for_host);
+        Ok(RuleSet {
+            rules,
+            has_host_rules,
+        })
     }
 }
 
@@ -172,6 +184,7 @@ impl<'a> RulesBuilder<'a> {
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
+    has_host_rules: bool,
 }
 
 impl RuleSet {
@@ -187,9 +200,14 @@ impl RuleSet {
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
+
+    /// Whether a rule has a prefix longer than a source.
+    pub fn has_host_rules(&self) -> bool {
+        self.has_host_rules
+    }
 }
 
-/// The index of the rule with the longest prefix that contains `source`, among `count`
+/// The index of the rule with the longest prefix that contains `wanted`, among `count`
 /// rules in the order of [`RuleSet::rules`].
 ///
 /// Asks only for indices below `count`, and ends after a bounded number of steps whatever
@@ -199,10 +217,9 @@ pub fn longest_match(
     count: usize,
     prefix_at: impl Fn(usize) -> Prefix,
     parent_at: impl Fn(usize) -> Option<usize>,
-    source: Source,
+    wanted: Prefix,
 ) -> Option<usize> {
-    let wanted = Prefix::from(source);
-    // No rule before `from` is after the source, and all rules from `to` on are.
+    // No rule before `from` is after what is wanted, and all rules from `to` on are.
     let (mut from, mut to) = (0, count);
     while from < to {
         let middle = from + (to - from) / 2;
@@ -231,7 +248,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::source::Family;
+    use crate::source::{Family, Source};
 
     fn lengths() -> PrefixLengths {
         PrefixLengths::new(32, 128).unwrap()
@@ -259,7 +276,7 @@ mod tests {
             rules.len(),
             |rule| rules[rule].prefix,
             |rule| rules[rule].parent.map(usize::from),
-            source,
+            source.into(),
         )
     }
 
@@ -325,6 +342,35 @@ mod tests {
         let set = builder.build().unwrap();
         assert_eq!(find(&set, source("192.0.2.77", lengths)), Some(0));
         assert_eq!(find(&set, source("2001:db8::77", lengths)), Some(1));
+    }
+
+    #[test]
+    fn rule_longer_than_a_source_covers_a_part_of_it() {
+        let lengths = PrefixLengths::DEFAULT;
+        let build = |content: &'static [u8]| {
+            let mut builder = RuleSet::builder(lengths);
+            builder.add_file("r", content).unwrap();
+            builder.build().unwrap()
+        };
+        // The network's own address is also the address of a host.
+        let set = build(b"2001:db8::/64=2\n2001:db8::/128=7\n2001:db8::8:0/112=9\n");
+        let match_of = |wanted: Prefix| {
+            let rules = set.rules();
+            let parent = |rule: usize| rules[rule].parent.map(usize::from);
+            let found = longest_match(rules.len(), |rule| rules[rule].prefix, parent, wanted);
+            found.map(|rule| rules[rule].limit)
+        };
+        let of_source = |address| match_of(source(address, lengths).prefix(lengths));
+        let of_host = |address| match_of(source(address, PrefixLengths::HOST).into());
+        for address in ["2001:db8::", "2001:db8::1", "2001:db8::8:1"] {
+            assert_eq!(of_source(address), Some(2), "{address}");
+        }
+        assert_eq!(of_host("2001:db8::"), Some(7));
+        assert_eq!(of_host("2001:db8::1"), Some(2));
+        assert_eq!(of_host("2001:db8::8:1"), Some(9));
+        assert_eq!(of_host("2001:db8:0:1::"), None);
+        assert!(set.has_host_rules());
+        assert!(!build(b"2001:db8::/64=2\n192.0.2.1=3").has_host_rules());
     }
 
     #[test]
@@ -442,7 +488,10 @@ mod tests {
             },
         };
         let wanted = source("ffff::", lengths());
-        assert_eq!(longest_match(NESTED, prefix, parent, wanted), Some(0));
+        assert_eq!(
+            longest_match(NESTED, prefix, parent, wanted.into()),
+            Some(0)
+        );
     }
 
     /// Networks that contain one another: few bits differ, and any length occurs.
@@ -558,7 +607,7 @@ mod tests {
                 }
             };
             let source = Source::new(&wanted.to_be_bytes(), lengths()).unwrap();
-            let found = longest_match(prefixes.len(), |rule| prefixes[rule], parent, source);
+            let found = longest_match(prefixes.len(), |rule| prefixes[rule], parent, source.into());
             prop_assert!(found.is_none_or(|rule| prefixes[rule].contains(source.into())));
             prop_assert!(steps.get() <= NESTED);
             for prefix in prefixes {

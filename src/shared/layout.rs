@@ -124,6 +124,8 @@ pub(crate) struct Settings {
     pub(crate) rules_generation: AtomicU32,
     /// Rules in each half.
     pub(crate) rules_count: [AtomicU32; 2],
+    /// 1 if an active rule has a prefix longer than a source, else 0.
+    pub(crate) host_rules: AtomicU32,
 }
 
 /// Data that only reports and the background process use.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use support::engine::{load_rules, rules, source};
 use tcp_conn_limit::limiter::{Limiter, NotCounted, Totals, Worker};
 use tcp_conn_limit::observe::report::Report;
+use tcp_conn_limit::policy::rules::RuleSet;
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
@@ -384,4 +385,51 @@ fn rules_generation_wraps_around() {
         limiter.set_rules(&sets[1]).unwrap();
         assert!(!rejects(), "after {loads} loads");
     }
+}
+
+/// Connections of a host count for its network. The host is checked against its own rule.
+#[test]
+fn rule_longer_than_a_source_applies_to_its_hosts_alone() {
+    let limiter = Limiter::new(100, 3, PrefixLengths::DEFAULT).unwrap();
+    let host = |n: u16| core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n).octets();
+    let check = |address: &[u8]| {
+        let source = limiter.source(address).unwrap();
+        limiter.check_from(source, address).is_ok()
+    };
+    let open = |address: &[u8]| {
+        let source = limiter.source(address).unwrap();
+        limiter.opened(Worker::ACCEPTOR, source, 0).unwrap();
+    };
+    let load = |content: &str| {
+        let mut builder = RuleSet::builder(limiter.prefixes());
+        builder.add_file("rules", content.as_bytes()).unwrap();
+        limiter.set_rules(&builder.build().unwrap()).unwrap();
+    };
+    load("2001:db8:0:1::/112=5\n2001:db8:0:1::7=unlimited\n2001:db8:0:1::/128=1\n");
+    let other = [192, 0, 2, 1];
+    open(&host(1));
+    // The network's own address is also that of a host, and has its rule.
+    assert!(!check(&host(0)));
+    assert!(check(&host(1)));
+    for n in 2..=5 {
+        assert!(check(&host(n)));
+        open(&host(n));
+    }
+    assert!(!check(&host(1)) && !check(&host(0)));
+    assert!(check(&host(7)));
+    // Not in the /112, so the default applies.
+    let outside = core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 1, 0, 0, 7).octets();
+    assert!(!check(&outside));
+    // Without its address, the source has its own limit.
+    let network = limiter.source(&host(7)).unwrap();
+    assert!(limiter.check(network).is_err());
+    for _ in 0..3 {
+        assert!(check(&other));
+        open(&other);
+    }
+    assert!(!check(&other));
+    load("");
+    assert!(!check(&host(7)));
+    load("2001:db8::/32=6\n");
+    assert!(check(&host(7)) && check(&outside));
 }

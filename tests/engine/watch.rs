@@ -490,7 +490,7 @@ fn untracked_connections_are_reported_at_the_end_of_the_interval() {
     let mut scene = Scene::new(0);
     let untracked = |limiter: &Limiter, times| {
         for _ in 0..times {
-            assert!(limiter.check_untracked(source(1)).is_ok());
+            assert!(limiter.check_untracked(source(1), &[]).is_ok());
             limiter.note(Worker::ACCEPTOR, Fault::Untracked);
         }
     };
@@ -503,7 +503,7 @@ fn untracked_connections_are_reported_at_the_end_of_the_interval() {
     assert_eq!(scene.run(2 * INTERVAL), []);
     scene.limiter.set_on_full(OnFull::Reject);
     for _ in 0..3 {
-        let rejection = scene.limiter.check_untracked(source(1)).unwrap_err();
+        let rejection = scene.limiter.check_untracked(source(1), &[]).unwrap_err();
         assert!(scene.limiter.rejected(Worker::ACCEPTOR, rejection));
     }
     let rejected = Notice::Untracked {

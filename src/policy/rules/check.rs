@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Faults`]: everything that is wrong with a set of rules, not only the first fault.
+
+#![forbid(unsafe_code)]
+
+use super::{InvalidRule, Origin, Reason, RuleError, RulesBuilder};
+use crate::policy::rules_file;
+
+/// The invalid rules of a set.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// At most [`MAX_LISTED`](Self::MAX_LISTED): first those that are invalid by
+    /// themselves, then those whose prefix has a rule already; both in the order in which
+    /// they were written.
+    pub listed: Vec<InvalidRule>,
+    /// The number of all.
+    pub count: usize,
+    /// The number of valid rules.
+    pub valid: usize,
+}
+
+impl Faults {
+    /// At most this many invalid rules are listed.
+    pub const MAX_LISTED: usize = 20;
+
+    fn add(&mut self, fault: InvalidRule) {
+        self.count += 1;
+        if self.listed.len() < Self::MAX_LISTED {
+            self.listed.push(fault);
+        }
+    }
+}
+
+impl<'a> RulesBuilder<'a> {
+    /// Checks the rules in `texts`, numbered from 1, and those in the file `name` with this
+    /// content.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory.
+    pub fn check(
+        mut self,
+        texts: &'a [impl AsRef<str>],
+        file: Option<(&'a str, &'a [u8])>,
+    ) -> Result<Faults, RuleError> {
+        let mut faults = Faults::default();
+        for (number, text) in (1..).zip(texts) {
+            self.check_one(
+                Origin::Modparam(number),
+                text.as_ref().as_bytes(),
+                &mut faults,
+            )?;
+        }
+        if let Some((name, content)) = file {
+            for (line, text) in rules_file::texts(content) {
+                self.check_one(Origin::Line(name, line), text, &mut faults)?;
+            }
+        }
+        faults.valid = self.drafts.len();
+        for duplicate in self.duplicates()? {
+            faults.valid -= 1;
+            faults.add(duplicate);
+        }
+        Ok(faults)
+    }
+
+    fn check_one(
+        &mut self,
+        origin: Origin<&'a str>,
+        text: &'a [u8],
+        faults: &mut Faults,
+    ) -> Result<(), RuleError> {
+        let added = match str::from_utf8(text) {
+            Ok(text) => self.add(origin, text),
+            Err(_) => Err(super::invalid(origin, text, Reason::NotUtf8)),
+        };
+        match added {
+            Err(RuleError::Invalid(fault)) => {
+                faults.add(fault);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// The rules whose prefix another rule has that was written before.
+    fn duplicates(mut self) -> Result<Vec<InvalidRule>, RuleError> {
+        self.drafts
+            .sort_unstable_by_key(|draft| (draft.rule.prefix, draft.origin));
+        let mut found = Vec::new();
+        for same in self.drafts.chunk_by(|a, b| a.rule.prefix == b.rule.prefix) {
+            let [first, others @ ..] = same else {
+                continue;
+            };
+            found.try_reserve(others.len())?;
+            found.extend(
+                others
+                    .iter()
+                    .map(|draft| (draft.origin, first.origin, draft)),
+            );
+        }
+        found.sort_unstable_by_key(|(origin, ..)| *origin);
+        let mut faults = Vec::new();
+        faults.try_reserve_exact(found.len())?;
+        faults.extend(found.into_iter().map(|(origin, first, draft)| {
+            let reason = Reason::Duplicate(first.into_owned());
+            InvalidRule::new(origin, draft.text.as_bytes(), reason)
+        }));
+        Ok(faults)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::rules::RuleSet;
+    use crate::source::PrefixLengths;
+
+    fn check(texts: &[&str], content: &[u8]) -> Faults {
+        let builder = RuleSet::builder(PrefixLengths::DEFAULT);
+        builder.check(texts, Some(("r", content))).unwrap()
+    }
+
+    fn lines(faults: &Faults) -> Vec<String> {
+        faults.listed.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_invalid_rule_is_found() {
+        let faults = check(
+            &["garbage", "10.0.0.0/8=1"],
+            b"# head\n10.1.0.0/16 = 5\n10.2.0.0/16\n\n10.3.0.0/16=\xff\n10.0.0.0/8=3\n\
+              10.1.0.0/16=6\n10.1.0.0/16=7\n",
+        );
+        assert_eq!((faults.count, faults.valid), (6, 2));
+        assert_eq!(
+            lines(&faults),
+            [
+                "modparam rule 1: `garbage`: `=` is missing; \
+                 write PREFIX=LIMIT, as in 192.0.2.0/24=100",
+                "r:3: `10.2.0.0/16`: `=` is missing; write PREFIX=LIMIT, as in 192.0.2.0/24=100",
+                "r:5: `10.3.0.0/16=\u{fffd}`: not valid UTF-8; save the file as UTF-8",
+                "r:6: `10.0.0.0/8=3`: modparam rule 2 already has a rule for this prefix; \
+                 remove one of the two",
+                "r:7: `10.1.0.0/16=6`: r:2 already has a rule for this prefix; \
+                 remove one of the two",
+                "r:8: `10.1.0.0/16=7`: r:2 already has a rule for this prefix; \
+                 remove one of the two",
+            ]
+        );
+    }
+
+    #[test]
+    fn twenty_invalid_rules_are_listed_and_all_are_counted() {
+        let content = "10.0.0.0/8\n".repeat(1000);
+        let faults = check(&[], content.as_bytes());
+        assert_eq!((faults.listed.len(), faults.count), (20, 1000));
+        assert!(lines(&faults)[19].starts_with("r:20: "));
+    }
+
+    #[test]
+    fn valid_rules_have_no_faults() {
+        let faults = check(&["10.0.0.0/8=1"], b"2001:db8::1 = unlimited\n");
+        let expected = Faults {
+            valid: 2,
+            ..Faults::default()
+        };
+        assert_eq!(faults, expected);
+    }
+}
