@@ -120,10 +120,11 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 7] = [
+        const SOURCES: [&str; 8] = [
             "ffi/codes.rs",
             "ffi/version.rs",
             "ffi/control.rs",
+            "ffi/check.rs",
             "ffi/accept.rs",
             "ffi/interpose.rs",
             "ffi/reports.rs",

@@ -16,13 +16,14 @@
  * - A process has one limiter. `tcl_init` creates it before the server forks. It
  *   lives until the process ends, so calls late in the shutdown are still safe.
  *   Before `tcl_init`, every function returns its harmless answer: admit, no token,
- *   nothing found.
+ *   nothing found. Only the functions that check something work before it:
+ *   `tcl_config_check`, `tcl_rule_check`, `tcl_rules_check` and `tcl_interpose_find`.
  * - All functions may be called from any thread of any process that was forked
  *   after `tcl_init`; `tcl_watch` must always be called from the same process. No
  *   function blocks or waits for a lock, with these exceptions: `tcl_init`,
  *   `tcl_watch` and each `tcl_interpose_` function wait while another thread is in
  *   the same function; `tcl_watch` waits for the host functions that it calls;
- *   `tcl_rules_load` reads a file. The code that runs for every connection allocates
+ *   `tcl_rules_load` and `tcl_rules_check` read a file. The code that runs for every connection allocates
  *   nothing: `tcl_check`, `tcl_opened`, `tcl_closed`, `tcp_connection_limit_srcip`,
  *   and the functions with which `tcl_interpose_attach` replaces those of the C
  *   library.
@@ -133,6 +134,11 @@ union sockaddr_union;
 #define TCL_ON_FULL_REJECT 1
 
 /**
+ * `tcl_rules_check()` reports at most this many faults in lines of their own.
+ */
+#define TCL_MAX_FAULTS 20
+
+/**
  * Rank by connections.
  */
 #define TCL_BY_CONNECTIONS 0
@@ -196,7 +202,24 @@ struct tcl_config {
    * `TCL_ON_FULL_ADMIT` or `TCL_ON_FULL_REJECT`.
    */
   int32_t on_full;
+  /**
+   * Prefixes of translators between IPv4 and IPv6, whose addresses have an IPv4 address
+   * in them (RFC 6052): strings like 2001:db8:64::/96, with the length 32, 40, 48, 56,
+   * 64 or 96. Their clients count as IPv4, as those behind 64:ff9b::/96 always do. Null
+   * if there is none.
+   */
+  const char *const *nat64_prefixes;
+  /**
+   * The number of these strings, at most 16.
+   */
+  uint32_t nat64_count;
 };
+
+/**
+ * Receives a fault as a line of text, which is valid until it returns. `data` is what the
+ * caller of `tcl_rules_check()` passed.
+ */
+typedef void (*tcl_fault)(void *data, const char *line);
 
 /**
  * What a counter means.
@@ -405,8 +428,8 @@ const char *tcl_version(void);
  *
  * # Safety
  *
- * `config` and `host` are null or valid; the functions in `host` can be called
- * until the process ends; `error` is null or has room for `error_size` bytes.
+ * `config` and `host` are null or valid, with valid strings; the functions in `host` can
+ * be called until the process ends; `error` is null or has room for `error_size` bytes.
  */
 int32_t tcl_init(const struct tcl_config *config,
                  const struct tcl_host *host,
@@ -487,6 +510,57 @@ int32_t tcl_reset_stats(void);
 int32_t tcl_watch(uint32_t log_interval);
 
 /**
+ * Checks a configuration as `tcl_init()` does, and creates nothing.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EPANIC`. Unless it is `TCL_OK`, a text that names
+ * the value is written to `error`, truncated to `error_size` bytes including the NUL.
+ *
+ * # Safety
+ *
+ * `config` is null or valid, with valid strings; `error` is null or has room for
+ * `error_size` bytes.
+ */
+int32_t tcl_config_check(const struct tcl_config *config, char *error, uintptr_t error_size);
+
+/**
+ * Checks one rule, `PREFIX=LIMIT`, by itself.
+ *
+ * Returns `TCL_OK`, `TCL_ERULES`, `TCL_EARG` if `rule` is null, or `TCL_EPANIC`. With
+ * `TCL_ERULES`, the rule, the reason and the remedy are written to `error`, truncated to
+ * `error_size` bytes including the NUL.
+ *
+ * # Safety
+ *
+ * `rule` is null or a string; `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_rule_check(const char *rule, char *error, uintptr_t error_size);
+
+/**
+ * Checks rules as `tcl_rules_load()` does, but publishes none. Calls `fault` for each
+ * invalid rule with its origin, its text, the reason and the remedy, at most 20 times
+ * (`TCL_MAX_FAULTS`), and then once with the number of the others. A file that cannot be
+ * read is one fault. Writes the number of valid rules to `valid`.
+ *
+ * Reads the file and allocates, so the process that accepts connections should not call
+ * it.
+ *
+ * Returns `TCL_OK`, `TCL_ERULES`, `TCL_EARG`, `TCL_EMEM` or `TCL_EPANIC`. `fault` was
+ * called at least once unless it is `TCL_OK` or `TCL_EPANIC`.
+ *
+ * # Safety
+ *
+ * `texts` is null or points to `count` pointers, each null or a string; `file` is null or
+ * a string; `fault` is null or can be called with `data`; `valid` is null or valid for
+ * writing.
+ */
+int32_t tcl_rules_check(const char *const *texts,
+                        uint32_t count,
+                        const char *file,
+                        tcl_fault fault,
+                        void *data,
+                        uint32_t *valid);
+
+/**
  * Sets the worker number of this process: 0 for the process that accepts connections,
  * any other number for the others. Must be called after each fork.
  *
@@ -559,9 +633,9 @@ int tcp_connection_limit_srcip(union sockaddr_union *address, int limit);
 
 /**
  * Checks whether the functions with which this executable accepts and closes
- * connections can be replaced. Changes nothing.
+ * connections can be replaced. Changes nothing. Also works before `tcl_init()`.
  *
- * Returns `TCL_OK`, `TCL_EINIT`, `TCL_EALREADY` if they are already replaced, or
+ * Returns `TCL_OK`, `TCL_EINIT` after a panic, `TCL_EALREADY` if they are already replaced, or
  * `TCL_EINTERPOSE` if something is missing or not supported. With the last two, a text
  * with the reason is written to `error`, truncated to `error_size` bytes including the
  * NUL.
@@ -666,7 +740,8 @@ uint64_t tcl_huge_pages(void);
 /**
  * Reports the source of an address (network byte order, 4 or 16 bytes). If it has no
  * slot in the table, its numbers are 0 and its times are `TCL_NEVER`; text, rule and
- * limit are those that it would have.
+ * limit are those that it would have. If a rule with a prefix longer than a source
+ * contains the address, rule and limit are those of this rule.
  *
  * Returns `TCL_OK`, `TCL_EARG` (`source` is null, or the address is invalid) or
  * `TCL_EINIT`.
@@ -677,6 +752,21 @@ uint64_t tcl_huge_pages(void);
  * writing.
  */
 int32_t tcl_get(const uint8_t *address, uint32_t length, struct tcl_source *source);
+
+/**
+ * As `tcl_get()`, for an address as text of `length` bytes: `192.0.2.1` or `2001:db8::1`,
+ * perhaps in brackets, with a zone or a port, or a source as reports print it
+ * (`2001:db8::/64`).
+ *
+ * Returns `TCL_OK`, `TCL_EARG` (`source` is null, or the text is not an address) or
+ * `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `address` is null or points to `length` bytes; `source` is null or valid for
+ * writing.
+ */
+int32_t tcl_get_text(const char *address, uint32_t length, struct tcl_source *source);
 
 /**
  * Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED` or

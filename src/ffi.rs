@@ -10,13 +10,14 @@
 //! - A process has one limiter. [`tcl_init`] creates it before the server forks. It
 //!   lives until the process ends, so calls late in the shutdown are still safe.
 //!   Before `tcl_init`, every function returns its harmless answer: admit, no token,
-//!   nothing found.
+//!   nothing found. Only the functions that check something work before it:
+//!   `tcl_config_check`, `tcl_rule_check`, `tcl_rules_check` and `tcl_interpose_find`.
 //! - All functions may be called from any thread of any process that was forked
 //!   after `tcl_init`; `tcl_watch` must always be called from the same process. No
 //!   function blocks or waits for a lock, with these exceptions: `tcl_init`,
 //!   `tcl_watch` and each `tcl_interpose_` function wait while another thread is in
 //!   the same function; `tcl_watch` waits for the host functions that it calls;
-//!   `tcl_rules_load` reads a file. The code that runs for every connection allocates
+//!   `tcl_rules_load` and `tcl_rules_check` read a file. The code that runs for every connection allocates
 //!   nothing: `tcl_check`, `tcl_opened`, `tcl_closed`, `tcp_connection_limit_srcip`,
 //!   and the functions with which `tcl_interpose_attach` replaces those of the C
 //!   library.
@@ -29,6 +30,7 @@
 
 mod accept;
 mod audit;
+mod check;
 mod codes;
 mod control;
 mod global;
@@ -40,6 +42,7 @@ mod version;
 
 pub use accept::*;
 pub use audit::*;
+pub use check::*;
 pub use codes::*;
 pub use control::*;
 pub use interpose::*;

@@ -17,8 +17,7 @@
  * default is auto. */
 int tcm_attach_request(const char *name);
 
-/* Chooses the attachment. Call it after tcl_init(). Returns 0, or -1 after logging
- * an error. */
+/* Chooses the attachment. Returns 0, or -1 after logging an error. */
 int tcm_attach_choose(void);
 
 /* The attachment's name. Valid after tcm_attach_choose(). */

@@ -23,19 +23,19 @@ extern int ksr_tcp_accept_iplimit;
 
 #define DEFAULT_LIMIT 1024
 
-static int has_limit(void)
+int tcm_core_has_limit(void)
 {
 	return &ksr_tcp_accept_iplimit != NULL;
 }
 
 int tcm_core_limit(void)
 {
-	return has_limit() ? ksr_tcp_accept_iplimit : DEFAULT_LIMIT;
+	return tcm_core_has_limit() ? ksr_tcp_accept_iplimit : DEFAULT_LIMIT;
 }
 
 void tcm_core_set_limit(int limit)
 {
-	if(has_limit())
+	if(tcm_core_has_limit())
 		ksr_tcp_accept_iplimit = limit;
 }
 
@@ -46,7 +46,7 @@ int tcm_core_limit_has_off(void)
 	long major = strtol(ver_version, &rest, 10);
 	long minor = (*rest == '.') ? strtol(rest + 1, NULL, 10) : 0;
 
-	return !has_limit() || major > 5 || (major == 5 && minor >= 8);
+	return !tcm_core_has_limit() || major > 5 || (major == 5 && minor >= 8);
 }
 
 int tcm_core_speaks_proxy(void)

@@ -10,6 +10,9 @@
 #ifndef TCM_CORE_H
 #define TCM_CORE_H
 
+/* Has the core a limit of its own, tcp_accept_iplimit? Cores before 5.7.3 have none. */
+int tcm_core_has_limit(void);
+
 /* The core's own limit of connections per address, tcp_accept_iplimit. For a core
  * without this limit, the default that other cores have. */
 int tcm_core_limit(void);

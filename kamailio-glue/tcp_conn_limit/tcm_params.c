@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../../core/dprint.h"
+#include "../../core/globals.h"
 #include "../../core/mem/mem.h"
 
 #include "tcm_attach.h"
@@ -33,41 +34,127 @@ struct tcm_params tcm_params = {
 		.event_callback = STR_NULL,
 };
 
+/* The values of a parameter that can be given many times. */
+struct texts
+{
+	char **list;
+	uint32_t count;
+	uint32_t room;
+};
+
 /* The rules and the name of the rules file stay in memory, because a reload loads
  * all of them again. */
-static char **rules = NULL;
-static uint32_t count = 0;
-static uint32_t room = 0;
+static struct texts rules = {0};
+static struct texts nat64_prefixes = {0};
 static char *rules_file = NULL; /* NULL if not set */
 
-static int grow(void)
+static int grow(struct texts *texts)
 {
-	uint32_t needed = (room > 0) ? 2 * room : 16;
-	char **bigger = pkg_realloc(rules, needed * sizeof(*rules));
+	uint32_t needed = (texts->room > 0) ? 2 * texts->room : 16;
+	char **bigger = pkg_realloc(texts->list, needed * sizeof(*bigger));
 
 	if(bigger == NULL) {
 		PKG_MEM_ERROR;
 		return -1;
 	}
-	rules = bigger;
-	room = needed;
+	texts->list = bigger;
+	texts->room = needed;
+	return 0;
+}
+
+/* Adds a copy of the value. Returns 0, or -1 after logging an error. */
+static int add(struct texts *texts, const char *value)
+{
+	size_t size = strlen(value) + 1;
+	char *copy;
+
+	if(texts->count == texts->room && grow(texts) < 0)
+		return -1;
+	copy = pkg_malloc(size);
+	if(copy == NULL) {
+		PKG_MEM_ERROR;
+		return -1;
+	}
+	memcpy(copy, value, size);
+	texts->list[texts->count++] = copy;
 	return 0;
 }
 
 static int rule_param(modparam_t type, void *value)
 {
-	size_t size = strlen(value) + 1;
+	char error[512] = "internal error";
 
-	if(count == room && grow() < 0)
+	if(add(&rules, value) < 0)
 		return -1;
-	rules[count] = pkg_malloc(size);
-	if(rules[count] == NULL) {
-		PKG_MEM_ERROR;
+	if(tcl_rule_check(value, error, sizeof(error)) != TCL_OK) {
+		LM_ERR("modparam rule %u: %s\n", rules.count, error);
 		return -1;
 	}
-	memcpy(rules[count], value, size);
-	count++;
 	return 0;
+}
+
+static int check_config(const struct tcl_config *config)
+{
+	char error[256] = "internal error";
+
+	if(tcl_config_check(config, error, sizeof(error)) == TCL_OK)
+		return 0;
+	LM_ERR("bad setting: %s; correct the modparam or core parameter\n", error);
+	return -1;
+}
+
+/* Checks the parameters of this module, not those of the core, which may be set
+ * later. */
+static int check_own(void)
+{
+	struct tcl_config config;
+
+	tcm_params_config(&config);
+	config.max_connections = 1;
+	return check_config(&config);
+}
+
+/* Sets a number. An invalid one is reported once and not kept, so that it is not
+ * reported again with the next parameter. */
+static int set_number(int *to, void *value, int (*check)(void))
+{
+	int before = *to;
+
+	*to = (int)(long)value;
+	if(check() == 0)
+		return 0;
+	*to = before;
+	return -1;
+}
+
+static int ipv4_prefix_param(modparam_t type, void *value)
+{
+	return set_number(&tcm_params.ipv4_prefix, value, check_own);
+}
+
+static int ipv6_prefix_param(modparam_t type, void *value)
+{
+	return set_number(&tcm_params.ipv6_prefix, value, check_own);
+}
+
+static int log_interval_param(modparam_t type, void *value)
+{
+	return set_number(&tcm_cfg_start.log_interval, value, tcm_cfg_check);
+}
+
+static int log_level_param(modparam_t type, void *value)
+{
+	return set_number(&tcm_cfg_start.log_level, value, tcm_cfg_check);
+}
+
+static int nat64_prefix_param(modparam_t type, void *value)
+{
+	if(add(&nat64_prefixes, value) < 0)
+		return -1;
+	if(check_own() == 0)
+		return 0;
+	pkg_free(nat64_prefixes.list[--nat64_prefixes.count]);
+	return -1;
 }
 
 static int attach_param(modparam_t type, void *value)
@@ -130,6 +217,7 @@ IS_NUMBER(attach)
 IS_TEXT(tcp_conn_limit)
 IS_TEXT(ipv4_prefix)
 IS_TEXT(ipv6_prefix)
+IS_NUMBER(nat64_prefix)
 IS_NUMBER(rule)
 IS_NUMBER(rules_file)
 IS_NUMBER(mode)
@@ -144,10 +232,12 @@ param_export_t tcm_params_exports[] = {
 	{"attach", PARAM_INT | PARAM_USE_FUNC, attach_is_number},
 	{"tcp_conn_limit", PARAM_INT, &limit},
 	{"tcp_conn_limit", PARAM_STRING | PARAM_USE_FUNC, tcp_conn_limit_is_text},
-	{"ipv4_prefix", PARAM_INT, &tcm_params.ipv4_prefix},
+	{"ipv4_prefix", PARAM_INT | PARAM_USE_FUNC, ipv4_prefix_param},
 	{"ipv4_prefix", PARAM_STRING | PARAM_USE_FUNC, ipv4_prefix_is_text},
-	{"ipv6_prefix", PARAM_INT, &tcm_params.ipv6_prefix},
+	{"ipv6_prefix", PARAM_INT | PARAM_USE_FUNC, ipv6_prefix_param},
 	{"ipv6_prefix", PARAM_STRING | PARAM_USE_FUNC, ipv6_prefix_is_text},
+	{"nat64_prefix", PARAM_STRING | PARAM_USE_FUNC, nat64_prefix_param},
+	{"nat64_prefix", PARAM_INT | PARAM_USE_FUNC, nat64_prefix_is_number},
 	{"rule", PARAM_STRING | PARAM_USE_FUNC, rule_param},
 	{"rule", PARAM_INT | PARAM_USE_FUNC, rule_is_number},
 	{"rules_file", PARAM_STRING, &rules_file},
@@ -156,9 +246,9 @@ param_export_t tcm_params_exports[] = {
 	{"mode", PARAM_INT | PARAM_USE_FUNC, mode_is_number},
 	{"on_full", PARAM_STRING | PARAM_USE_FUNC, on_full_param},
 	{"on_full", PARAM_INT | PARAM_USE_FUNC, on_full_is_number},
-	{"log_interval", PARAM_INT, &tcm_cfg_start.log_interval},
+	{"log_interval", PARAM_INT | PARAM_USE_FUNC, log_interval_param},
 	{"log_interval", PARAM_STRING | PARAM_USE_FUNC, log_interval_is_text},
-	{"log_level", PARAM_INT, &tcm_cfg_start.log_level},
+	{"log_level", PARAM_INT | PARAM_USE_FUNC, log_level_param},
 	{"log_level", PARAM_STRING | PARAM_USE_FUNC, log_level_is_text},
 	{"event_callback", PARAM_STR, &tcm_params.event_callback},
 	{"event_callback", PARAM_INT | PARAM_USE_FUNC, event_callback_is_number},
@@ -171,8 +261,54 @@ int tcm_params_limit(void)
 	return (limit == LIMIT_OF_CORE) ? tcm_core_limit() : limit;
 }
 
+void tcm_params_config(struct tcl_config *config)
+{
+	config->max_connections = tcp_max_connections;
+	config->limit = tcm_params_limit();
+	config->ipv4_prefix = tcm_params.ipv4_prefix;
+	config->ipv6_prefix = tcm_params.ipv6_prefix;
+	config->mode = tcm_cfg_start.mode;
+	config->on_full = tcm_params.on_full;
+	config->nat64_prefixes = (const char *const *)nat64_prefixes.list;
+	config->nat64_count = nat64_prefixes.count;
+}
+
+int tcm_params_check(void)
+{
+	struct tcl_config config;
+
+	tcm_params_config(&config);
+	return check_config(&config);
+}
+
+const char *tcm_params_rules_file(void)
+{
+	return rules_file;
+}
+
+static void log_fault(void *data, const char *line)
+{
+	LM_ERR("%s\n", line);
+}
+
+int tcm_params_check_rules(void)
+{
+	int ret = tcm_params_find_faults(rules_file, log_fault, NULL, NULL);
+
+	if(ret == TCL_EPANIC)
+		LM_ERR("cannot check the rules: internal error\n");
+	return (ret == TCL_OK) ? 0 : -1;
+}
+
+int tcm_params_find_faults(
+		const char *file, tcl_fault fault, void *data, uint32_t *valid)
+{
+	return tcl_rules_check((const char *const *)rules.list, rules.count, file,
+			fault, data, valid);
+}
+
 int tcm_params_load_rules(char *error, size_t error_size)
 {
-	return tcl_rules_load(
-			(const char *const *)rules, count, rules_file, error, error_size);
+	return tcl_rules_load((const char *const *)rules.list, rules.count,
+			rules_file, error, error_size);
 }

@@ -15,6 +15,8 @@
 #include "../../core/sr_module.h"
 #include "../../core/str.h"
 
+#include <tcp_conn_limit.h>
+
 /* The parameters that do not change after the start. The others are in
  * tcm_cfg_start. */
 struct tcm_params
@@ -33,6 +35,24 @@ extern param_export_t tcm_params_exports[];
 /* The default limit: the parameter, or the core's own limit if it is not set. Call it
  * when the whole configuration has been read. */
 int tcm_params_limit(void);
+
+/* The configuration of the limiter. Call it when the whole configuration has been
+ * read. */
+void tcm_params_config(struct tcl_config *config);
+
+/* Checks that configuration. Returns 0, or -1 after logging an error. */
+int tcm_params_check(void);
+
+/* The path of the rules file, NULL if there is none. */
+const char *tcm_params_rules_file(void);
+
+/* Checks the rules that the parameters name. Returns 0, or -1 after logging an error for
+ * each fault. */
+int tcm_params_check_rules(void);
+
+/* As tcl_rules_check(), with the rules of the parameters and those in this file. */
+int tcm_params_find_faults(
+		const char *file, tcl_fault fault, void *data, uint32_t *valid);
 
 /* Loads the rules that the parameters name: those written there, then the rules
  * file. Returns as tcl_rules_load(), with the same message. */

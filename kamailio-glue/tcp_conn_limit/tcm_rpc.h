@@ -33,6 +33,9 @@ extern rpc_export_t tcm_rpc_report[];
 /* Commands that change something: reload, set_limit, set_mode, reset_stats. */
 extern rpc_export_t tcm_rpc_control[];
 
+/* The command check_rules. */
+extern rpc_export_t tcm_rpc_check[];
+
 /* The command audit. */
 extern rpc_export_t tcm_rpc_audit[];
 

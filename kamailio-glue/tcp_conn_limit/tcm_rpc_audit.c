@@ -12,6 +12,7 @@
 #include "../../core/tcp_conn.h"
 #include "../../core/tcp_info.h"
 
+#include "tcm_address.h"
 #include "tcm_attach.h"
 #include "tcm_hooks.h"
 #include "tcm_rpc.h"
@@ -29,15 +30,6 @@
 /* Defined in core/tcp_main.c. No header declares them. */
 extern gen_lock_t *tcpconn_lock;
 extern struct tcp_connection **tcpconn_id_hash;
-
-/* The address that the connection was counted for. With hooks it is the client's,
- * else the peer's. The two differ if a PROXY protocol header named the client. */
-static const struct ip_addr *counted_for(const struct tcp_connection *con)
-{
-	if(tcm_attach_by_hooks() || con->cinfo.src_ip.af == 0)
-		return &con->rcv.src_ip;
-	return &con->cinfo.src_ip;
-}
 
 /* The connection's token, 0 if it is not counted. Without hooks the library keeps the
  * token, and this is 1 for a counted connection. con->s is the connection's descriptor
@@ -72,7 +64,7 @@ static int audit_walk(struct tcl_audit *audit)
 				con = con->id_next) {
 			if(!(con->flags & F_CONN_PASSIVE))
 				continue;
-			source = counted_for(con);
+			source = tcm_address_of_connection(con);
 			ret = tcl_audit_connection(
 					audit, source->u.addr, source->len, token_of(con));
 		}

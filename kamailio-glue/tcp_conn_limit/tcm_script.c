@@ -18,7 +18,9 @@
 #include "../../core/dprint.h"
 #include "../../core/mod_fix.h"
 #include "../../core/pvapi.h"
+#include "../../core/timer.h"
 
+#include "tcm_address.h"
 #include "tcm_cfg.h"
 #include "tcm_script.h"
 #include "tcm_text.h"
@@ -30,7 +32,8 @@ enum kind
 {
 	TEXT,
 	UNSIGNED,
-	SIGNED
+	SIGNED,
+	MODE /* of the module, not of the source */
 };
 
 struct field
@@ -51,6 +54,7 @@ static const struct field fields[] = {
 	{"would_reject", UNSIGNED, AT(would_reject)},
 	{"peak", UNSIGNED, AT(peak)},
 	{"rule", TEXT, AT(rule)},
+	{"mode", MODE, 0},
 };
 /* clang-format on */
 
@@ -66,7 +70,7 @@ static int find_field(const str *name)
 			return i;
 	}
 	LM_ERR("unknown field \"%.*s\" of tcp_conn_limit: expected source,"
-		   " connections, limit, rejected, would_reject, peak or rule\n",
+		   " connections, limit, rejected, would_reject, peak, rule or mode\n",
 			name->len, name->s);
 	return -1;
 }
@@ -80,6 +84,11 @@ static int text_value(const char *text, pv_value_t *value)
 	return pv_get_strzval(NULL, NULL, value, buffer);
 }
 
+static const char *mode_name(void)
+{
+	return tcm_text_mode_name(cfg_get(tcp_conn_limit, tcm_cfg, mode));
+}
+
 static int field_value(
 		const struct tcl_source *source, int field, pv_value_t *value)
 {
@@ -88,6 +97,8 @@ static int field_value(
 	switch(fields[field].kind) {
 		case TEXT:
 			return text_value(member, value);
+		case MODE:
+			return text_value(mode_name(), value);
 		case UNSIGNED:
 			return pv_get_uintval(NULL, NULL, value, *(uint32_t *)member);
 		default:
@@ -100,12 +111,7 @@ static int field_value(
 static void source_of_event(
 		const struct tcl_event *event, struct tcl_source *source)
 {
-	str address;
-
-	/* The source of an event can be a prefix. */
-	address.s = (char *)event->source;
-	address.len = strcspn(event->source, "/");
-	if(tcm_text_source(&address, source) != TCL_OK)
+	if(tcl_get_text(event->source, strlen(event->source), source) != TCL_OK)
 		memset(source, 0, sizeof(*source));
 	snprintf(source->text, sizeof(source->text), "%s", event->source);
 	snprintf(source->rule, sizeof(source->rule), "%s", event->rule);
@@ -124,12 +130,15 @@ static int pv_get(sip_msg_t *msg, pv_param_t *param, pv_value_t *value)
 {
 	const struct tcl_event *event = tcm_watch_event();
 	struct tcl_source source;
+	struct ip_addr address;
 
-	if(event != NULL)
+	if(event != NULL) {
 		source_of_event(event, &source);
-	else if(tcl_get(msg->rcv.src_ip.u.addr, msg->rcv.src_ip.len, &source)
-			!= TCL_OK)
-		return pv_get_null(msg, param, value);
+	} else {
+		tcm_address_of_message(msg, &address);
+		if(tcl_get(address.u.addr, address.len, &source) != TCL_OK)
+			return pv_get_null(msg, param, value);
+	}
 	return field_value(&source, param->pvn.u.isname.name.n, value);
 }
 
@@ -152,24 +161,41 @@ pv_export_t tcm_script_pv_exports[] = {
 };
 /* clang-format on */
 
-/* The core's values for true and false. */
+/* The core's values for true and false; the third is also false, but differs from an
+ * answer. */
 #define YES 1
 #define NO -1
+#define INVALID -2
 
-/* Returns 0, or -1 after logging an error. */
+/* A script can ask for an invalid address with every message, so a process logs at most
+ * one in an interval. */
+static void report_invalid(const str *address)
+{
+	static unsigned int next = 0;
+	unsigned int now = get_ticks();
+
+	if(next != 0 && now < next) {
+		LM_DBG("invalid address \"%.*s\"\n", address->len, address->s);
+		return;
+	}
+	next = now + cfg_get(tcp_conn_limit, tcm_cfg, log_interval);
+	LM_WARN("invalid address \"%.*s\": expected an IPv4 or IPv6 address; the"
+			" function returns %d\n",
+			address->len, address->s, INVALID);
+}
+
+/* Returns 0, or what the function of the script returns: INVALID or NO. */
 static int find_source(const str *address, struct tcl_source *source)
 {
-	switch(tcm_text_source(address, source)) {
+	switch(tcl_get_text(address->s, address->len, source)) {
 		case TCL_OK:
 			return 0;
 		case TCL_EARG:
-			LM_ERR("invalid address \"%.*s\": expected an IPv4 or IPv6"
-				   " address\n",
-					address->len, address->s);
-			return -1;
+			report_invalid(address);
+			return INVALID;
 		default:
 			LM_ERR("cannot read the table\n");
-			return -1;
+			return NO;
 	}
 }
 
@@ -177,9 +203,10 @@ static int find_source(const str *address, struct tcl_source *source)
 static int ki_check(sip_msg_t *msg, str *address)
 {
 	struct tcl_source source;
+	int ret = find_source(address, &source);
 
-	if(find_source(address, &source) < 0)
-		return NO;
+	if(ret < 0)
+		return ret;
 	if(cfg_get(tcp_conn_limit, tcm_cfg, mode) != TCL_MODE_ENFORCE
 			|| source.limit <= 0)
 		return YES;
@@ -192,9 +219,10 @@ static int ki_number(const str *address, size_t member)
 {
 	struct tcl_source source;
 	uint32_t number;
+	int ret = find_source(address, &source);
 
-	if(find_source(address, &source) < 0)
-		return -1;
+	if(ret < 0)
+		return ret;
 	number = *(uint32_t *)((char *)&source + member);
 	return (number > INT_MAX) ? INT_MAX : (int)number;
 }
@@ -209,6 +237,11 @@ static int ki_rejected(sip_msg_t *msg, str *address)
 	return ki_number(address, offsetof(struct tcl_source, rejected));
 }
 
+static int ki_would_reject(sip_msg_t *msg, str *address)
+{
+	return ki_number(address, offsetof(struct tcl_source, would_reject));
+}
+
 static int ki_peak(sip_msg_t *msg, str *address)
 {
 	return ki_number(address, offsetof(struct tcl_source, peak));
@@ -217,10 +250,44 @@ static int ki_peak(sip_msg_t *msg, str *address)
 static int ki_limit(sip_msg_t *msg, str *address)
 {
 	struct tcl_source source;
+	int ret = find_source(address, &source);
 
-	if(find_source(address, &source) < 0)
-		return -1;
+	if(ret < 0)
+		return ret;
 	return (source.limit > 0) ? source.limit : 0;
+}
+
+/* KEMI copies the text before it calls the next function. */
+static sr_kemi_xval_t *ki_text(const char *text)
+{
+	static char buffer[TCL_SOURCE_TEXT];
+	static sr_kemi_xval_t result;
+
+	memset(&result, 0, sizeof(result));
+	snprintf(buffer, sizeof(buffer), "%s", text);
+	result.vtype = SR_KEMIP_STR;
+	result.v.s.s = buffer;
+	result.v.s.len = strlen(buffer);
+	return &result;
+}
+
+static sr_kemi_xval_t *ki_source(sip_msg_t *msg, str *address)
+{
+	struct tcl_source source;
+
+	return ki_text((find_source(address, &source) < 0) ? "" : source.text);
+}
+
+static sr_kemi_xval_t *ki_rule(sip_msg_t *msg, str *address)
+{
+	struct tcl_source source;
+
+	return ki_text((find_source(address, &source) < 0) ? "" : source.rule);
+}
+
+static sr_kemi_xval_t *ki_mode(sip_msg_t *msg)
+{
+	return ki_text(mode_name());
 }
 
 static int w_check(sip_msg_t *msg, char *address_param, char *unused)
@@ -240,7 +307,7 @@ static int w_get(
 	str address, name;
 	struct tcl_source source;
 	pv_value_t value = {0};
-	int field;
+	int field, ret;
 
 	if(fixup_get_svalue(msg, (gparam_t *)address_param, &address) < 0) {
 		LM_ERR("tcp_conn_limit_get: the address has no value\n");
@@ -249,8 +316,10 @@ static int w_get(
 	name.s = name_param;
 	name.len = strlen(name.s);
 	field = find_field(&name);
-	if(field < 0 || find_source(&address, &source) < 0
-			|| field_value(&source, field, &value) < 0)
+	ret = find_source(&address, &source);
+	if(ret < 0)
+		return ret;
+	if(field < 0 || field_value(&source, field, &value) < 0)
 		return NO;
 	if(pv_set_spec_value(msg, (pv_spec_t *)result, 0, &value) < 0) {
 		LM_ERR("tcp_conn_limit_get: cannot set the result variable\n");
@@ -336,6 +405,26 @@ sr_kemi_t tcm_script_kemi_exports[] = {
 	{ str_init("tcp_conn_limit"), str_init("rejected"),
 		SR_KEMIP_INT, ki_rejected,
 		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("would_reject"),
+		SR_KEMIP_INT, ki_would_reject,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("source"),
+		SR_KEMIP_XVAL, ki_source,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("rule"),
+		SR_KEMIP_XVAL, ki_rule,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("mode"),
+		SR_KEMIP_XVAL, ki_mode,
+		{ SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE,
 			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
 	},
 	{ str_init("tcp_conn_limit"), str_init("peak"),

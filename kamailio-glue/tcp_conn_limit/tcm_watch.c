@@ -18,14 +18,12 @@
 #include "../../core/timer_proc.h"
 
 #include "tcm_cfg.h"
+#include "tcm_events.h"
 #include "tcm_watch.h"
 
 #define INTERVAL 1 /* seconds, as tcl_watch() requires */
 
-/* The core's parser allows no _ in the first word. It silently reads
- * tcp_conn_limit:rejected as limit:rejected. */
 static str event_name = str_init("tcp-conn-limit:rejected");
-#define MANGLED_NAME "limit:rejected"
 
 /* What runs on an event: a route of the native script, a function of the KEMI script,
  * both, or nothing. */
@@ -39,10 +37,24 @@ const struct tcl_event *tcm_watch_event(void)
 	return current;
 }
 
+/* The script is loaded when a process starts, so this is the first moment at which it
+ * can be asked in this one. */
+static void check_callback_once(void)
+{
+	static int checked = 0;
+
+	if(checked || callback.len == 0)
+		return;
+	checked = 1;
+	if(faked_msg_init() == 0)
+		tcm_events_check_callback(faked_msg_next_clear(), &callback);
+}
+
 /* The core updates this process's cfg values before each call, see
  * fork_basic_timer(). */
 static void tick(unsigned int ticks, void *param)
 {
+	check_callback_once();
 	tcm_cfg_apply();
 	if(tcl_watch(cfg_get(tcp_conn_limit, tcm_cfg, log_interval)) != TCL_OK)
 		LM_ERR("cannot watch the table\n");
@@ -91,14 +103,10 @@ void tcm_watch_rejected(const struct tcl_event *event)
 	ksr_msg_env_reset();
 }
 
-static int find_scripts(const str *event_callback)
+int tcm_watch_check(const str *event_callback)
 {
-	if(route_lookup(&event_rt, MANGLED_NAME) >= 0) {
-		LM_ERR("event_route[tcp_conn_limit:rejected] does not work: write"
-			   " event_route[%s]\n",
-				event_name.s);
+	if(tcm_events_check_routes(&event_name) < 0)
 		return -1;
-	}
 	event_route = route_lookup(&event_rt, event_name.s);
 	if(event_callback->len > 0 && sr_kemi_eng_get() == NULL) {
 		LM_ERR("event_callback is \"%.*s\", but no KEMI script is loaded: set"
@@ -110,10 +118,8 @@ static int find_scripts(const str *event_callback)
 	return 0;
 }
 
-int tcm_watch_register(const str *event_callback)
+int tcm_watch_register(void)
 {
-	if(find_scripts(event_callback) < 0)
-		return -1;
 	if(register_basic_timers(1) < 0) {
 		LM_ERR("cannot register the watcher process\n");
 		return -1;

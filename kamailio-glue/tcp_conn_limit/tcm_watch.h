@@ -17,9 +17,14 @@
 
 #include <tcp_conn_limit.h>
 
-/* Reserves a process in the core. Call it from mod_init(). event_callback names a
- * function of the KEMI script, or is empty. Returns 0, or -1 after logging an error. */
-int tcm_watch_register(const str *event_callback);
+/* Finds what runs on an event. event_callback names a function of the KEMI script, or is
+ * empty. Call it when the whole configuration has been read. Returns 0, or -1 after
+ * logging an error. */
+int tcm_watch_check(const str *event_callback);
+
+/* Reserves a process in the core. Call it from mod_init(). Returns 0, or -1 after logging
+ * an error. */
+int tcm_watch_register(void);
 
 /* Starts the process. Call it from child_init(PROC_MAIN). Returns 0, or -1 after
  * logging an error. */

@@ -19,6 +19,8 @@
 
 #include "tcm_attach.h"
 #include "tcm_cfg.h"
+#include "tcm_check.h"
+#include "tcm_core.h"
 #include "tcm_counters.h"
 #include "tcm_params.h"
 #include "tcm_rpc.h"
@@ -80,12 +82,7 @@ static int make_limiter(void)
 	struct tcl_config config;
 	char error[256];
 
-	config.max_connections = tcp_max_connections;
-	config.limit = tcm_cfg_start.limit;
-	config.ipv4_prefix = tcm_params.ipv4_prefix;
-	config.ipv6_prefix = tcm_params.ipv6_prefix;
-	config.mode = tcm_cfg_start.mode;
-	config.on_full = tcm_params.on_full;
+	tcm_params_config(&config);
 	switch(tcl_init(&config, &host, error, sizeof(error))) {
 		case TCL_OK:
 			return 0;
@@ -118,27 +115,20 @@ static int load_rules(void)
 
 static int mod_init(void)
 {
-	if(tcl_abi() != TCL_ABI) {
-		LM_ERR("library ABI %d (libtcp_conn_limit.so, version %s) does not"
-			   " match module ABI %d (tcp_conn_limit.so, version %s): install"
-			   " both from one build\n",
-				tcl_abi(), tcl_version(), TCL_ABI, TCL_VERSION);
-		return -1;
-	}
 	tcm_cfg_start.limit = tcm_params_limit();
-	if(tcm_cfg_check() < 0 || make_limiter() < 0 || tcm_attach_choose() < 0
-			|| load_rules() < 0)
+	if(tcm_check() < 0 || make_limiter() < 0 || load_rules() < 0)
 		return -1;
 	if(tcm_cfg_declare() < 0 || tcm_rpc_register() < 0
-			|| tcm_counters_register() < 0
-			|| tcm_watch_register(&tcm_params.event_callback) < 0)
+			|| tcm_counters_register() < 0 || tcm_watch_register() < 0)
 		return -1;
 	if(tcm_attach_begin() < 0)
 		return -1;
 	LM_INFO("limit %d connections per source, %u rules, mode %s, attachment %s;"
-			" tcp_accept_iplimit is not used\n",
+			" %s\n",
 			tcm_cfg_start.limit, tcl_rules_count(),
-			tcm_text_mode_name(tcm_cfg_start.mode), tcm_attach_name());
+			tcm_text_mode_name(tcm_cfg_start.mode), tcm_attach_name(),
+			tcm_core_has_limit() ? "tcp_accept_iplimit is not used"
+								 : "this server has no limit of its own");
 	return 0;
 }
 
@@ -163,9 +153,16 @@ static void mod_destroy(void)
 	tcm_attach_end();
 }
 
-/* The core calls this after it has loaded the module. */
+/* The core calls this after it has loaded the module, before it sets parameters. */
 int mod_register(char *path, int *dlflags, void *p1, void *p2)
 {
+	if(tcl_abi() != TCL_ABI) {
+		LM_ERR("library ABI %d (libtcp_conn_limit.so, version %s) does not"
+			   " match module ABI %d (tcp_conn_limit.so, version %s): install"
+			   " both from one build\n",
+				tcl_abi(), tcl_version(), TCL_ABI, TCL_VERSION);
+		return -1;
+	}
 	sr_kemi_modules_add(tcm_script_kemi_exports);
-	return 0;
+	return tcm_check_register();
 }

@@ -17,7 +17,7 @@ use super::codes::{
 };
 use super::global::{GLOBAL, Global, guard, report_panic};
 use super::line::Line;
-use super::memory::{put, text, write_text};
+use super::memory::{NullString, put, strings, text, write_text};
 use crate::host::{TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
 use crate::interpose;
 use crate::limiter::{CreateError, Limiter};
@@ -28,7 +28,8 @@ use crate::policy::Busy;
 use crate::policy::rules::{Origin, RuleError, RuleSet};
 use crate::policy::rules_file::{ReadError, RulesFile};
 use crate::policy::settings::{Mode, OnFull};
-use crate::source::PrefixLengths;
+use crate::shared::visible::Excerpt;
+use crate::source::{Nat64, Nat64Error, PrefixLengths};
 
 /// Connections over the limit are rejected.
 pub const TCL_MODE_ENFORCE: i32 = 0;
@@ -64,6 +65,13 @@ pub struct tcl_config {
     pub mode: i32,
     /// `TCL_ON_FULL_ADMIT` or `TCL_ON_FULL_REJECT`.
     pub on_full: i32,
+    /// Prefixes of translators between IPv4 and IPv6, whose addresses have an IPv4 address
+    /// in them (RFC 6052): strings like 2001:db8:64::/96, with the length 32, 40, 48, 56,
+    /// 64 or 96. Their clients count as IPv4, as those behind 64:ff9b::/96 always do. Null
+    /// if there is none.
+    pub nat64_prefixes: *const *const c_char,
+    /// The number of these strings, at most 16.
+    pub nat64_count: u32,
 }
 
 /// Creates the limiter of this process and of all processes that it forks from now on.
@@ -76,8 +84,8 @@ pub struct tcl_config {
 ///
 /// # Safety
 ///
-/// `config` and `host` are null or valid; the functions in `host` can be called
-/// until the process ends; `error` is null or has room for `error_size` bytes.
+/// `config` and `host` are null or valid, with valid strings; the functions in `host` can
+/// be called until the process ends; `error` is null or has room for `error_size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_init(
     config: *const tcl_config,
@@ -88,7 +96,8 @@ pub unsafe extern "C" fn tcl_init(
     let created = catch_unwind(|| {
         // SAFETY: null or valid, as the caller promises.
         let (config, host) = unsafe { (config.as_ref(), host.as_ref()) };
-        init(config, host)
+        // SAFETY: its strings are valid, as the caller promises.
+        init(unsafe { Setup::of(config) }, host)
     });
     match created.unwrap_or(Err(InitError::Panic)) {
         Ok(()) => TCL_OK,
@@ -101,7 +110,7 @@ pub unsafe extern "C" fn tcl_init(
 }
 
 /// Why the limiter was not created. Its `Display` is the text for the operator.
-enum InitError {
+pub(super) enum InitError {
     NoConfig,
     NoHost,
     NoHostFunction,
@@ -113,19 +122,24 @@ enum InitError {
         max: i32,
     },
     PrefixLengths,
+    NullNat64Prefix,
+    /// A prefix of a translator is invalid: its text, and why.
+    Nat64Prefix(String, Nat64Error),
     AlreadyCreated,
     Create(CreateError),
     Panic,
 }
 
 impl InitError {
-    fn code(&self) -> i32 {
+    pub(super) fn code(&self) -> i32 {
         match self {
             InitError::NoConfig
             | InitError::NoHost
             | InitError::NoHostFunction
             | InitError::OutOfRange { .. }
-            | InitError::PrefixLengths => TCL_EARG,
+            | InitError::PrefixLengths
+            | InitError::NullNat64Prefix
+            | InitError::Nat64Prefix(..) => TCL_EARG,
             InitError::AlreadyCreated => TCL_EALREADY,
             InitError::Create(_) => TCL_EMEM,
             InitError::Panic => TCL_EPANIC,
@@ -148,6 +162,14 @@ impl fmt::Display for InitError {
                 max,
             } => write!(f, "{name} {value}: must be {min} to {max}"),
             InitError::PrefixLengths => f.write_str("prefixes out of range"),
+            InitError::NullNat64Prefix => f.write_str("a string in nat64_prefixes is null"),
+            InitError::Nat64Prefix(text, error) => {
+                write!(
+                    f,
+                    "nat64_prefix `{}`: {error}",
+                    Excerpt::of(text.as_bytes())
+                )
+            }
             InitError::AlreadyCreated => f.write_str("this process already has a limiter"),
             InitError::Create(error) => error.fmt(f),
             InitError::Panic => f.write_str("internal error: caught a panic"),
@@ -169,38 +191,79 @@ fn positive(name: &'static str, value: i32, max: i32) -> Result<u32, InitError> 
     }
 }
 
-fn init(config: Option<&tcl_config>, host: Option<&tcl_host>) -> Result<(), InitError> {
-    let config = config.ok_or(InitError::NoConfig)?;
+/// A valid configuration.
+pub(super) struct Setup {
+    max_connections: u32,
+    limit: i32,
+    prefixes: PrefixLengths,
+    nat64: Nat64,
+    mode: Mode,
+    on_full: OnFull,
+}
+
+impl Setup {
+    /// # Safety
+    ///
+    /// `config.nat64_prefixes` is null or points to `config.nat64_count` pointers, each
+    /// null or a string.
+    pub(super) unsafe fn of(config: Option<&tcl_config>) -> Result<Setup, InitError> {
+        let config = config.ok_or(InitError::NoConfig)?;
+        let v4 = positive("ipv4_prefix", config.ipv4_prefix, 32)?;
+        let v6 = positive("ipv6_prefix", config.ipv6_prefix, 128)?;
+        let max_connections = positive(
+            "tcp_max_connections",
+            config.max_connections,
+            MAX_CONNECTIONS,
+        )?;
+        let unknown = |name, value, max| InitError::OutOfRange {
+            name,
+            value,
+            min: 0,
+            max,
+        };
+        let mode =
+            Mode::from_number(config.mode).ok_or(unknown("mode", config.mode, TCL_MODE_OFF))?;
+        let on_full = OnFull::from_number(config.on_full).ok_or(unknown(
+            "on_full",
+            config.on_full,
+            TCL_ON_FULL_REJECT,
+        ))?;
+        let prefixes = PrefixLengths::new(v4, v6).ok_or(InitError::PrefixLengths)?;
+        // SAFETY: as the caller promises.
+        let texts = unsafe { strings(config.nat64_prefixes, config.nat64_count) };
+        Ok(Setup {
+            max_connections,
+            limit: config.limit,
+            prefixes,
+            nat64: nat64(&texts.map_err(|_| InitError::NullNat64Prefix)?)?,
+            mode,
+            on_full,
+        })
+    }
+}
+
+fn nat64(texts: &[Cow<'_, str>]) -> Result<Nat64, InitError> {
+    let mut nat64 = Nat64::default();
+    for text in texts {
+        let invalid = |error| InitError::Nat64Prefix(text.to_string(), error);
+        nat64.add(text).map_err(invalid)?;
+    }
+    Ok(nat64)
+}
+
+fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), InitError> {
+    let setup = setup?;
     let host = host.ok_or(InitError::NoHost)?;
     let (Some(log), Some(now), Some(rejected)) = (host.log, host.now, host.rejected) else {
         return Err(InitError::NoHostFunction);
     };
-    let v4 = positive("ipv4_prefix", config.ipv4_prefix, 32)?;
-    let v6 = positive("ipv6_prefix", config.ipv6_prefix, 128)?;
-    let max_connections = positive(
-        "tcp_max_connections",
-        config.max_connections,
-        MAX_CONNECTIONS,
-    )?;
-    let unknown = |name, value, max| InitError::OutOfRange {
-        name,
-        value,
-        min: 0,
-        max,
-    };
-    let mode = Mode::from_number(config.mode).ok_or(unknown("mode", config.mode, TCL_MODE_OFF))?;
-    let on_full = OnFull::from_number(config.on_full).ok_or(unknown(
-        "on_full",
-        config.on_full,
-        TCL_ON_FULL_REJECT,
-    ))?;
-    let prefixes = PrefixLengths::new(v4, v6).ok_or(InitError::PrefixLengths)?;
     let mut created = false;
     GLOBAL.get_or_try_init(|| {
-        let limiter =
-            Limiter::new(max_connections, config.limit, prefixes).map_err(InitError::Create)?;
-        limiter.set_mode(mode);
-        limiter.set_on_full(on_full);
+        let limiter = Limiter::new(setup.max_connections, setup.limit, setup.prefixes)
+            .map_err(InitError::Create)?
+            .with_nat64(setup.nat64);
+        limiter.set_mode(setup.mode);
+        limiter.set_on_full(setup.on_full);
         created = true;
         Ok(Global {
             limiter,
@@ -245,7 +308,8 @@ pub unsafe extern "C" fn tcl_rules_load(
 ) -> i32 {
     guard(TCL_EINIT, |global| {
         // SAFETY: the texts and the file are null or valid, as the caller promises.
-        let (texts, file) = unsafe { (rule_texts(texts, count), text(file)) };
+        let (texts, file) = unsafe { (strings(texts, count), text(file)) };
+        let texts = texts.map_err(LoadError::Texts);
         match texts.and_then(|texts| load(&global.limiter, &texts, file)) {
             Ok(()) => TCL_OK,
             Err(reason) => {
@@ -259,8 +323,7 @@ pub unsafe extern "C" fn tcl_rules_load(
 
 /// Why rules were not loaded. Its `Display` is the text for the operator.
 enum LoadError {
-    NoTexts { count: u32 },
-    NullText { number: u32, count: u32 },
+    Texts(NullString),
     File(ReadError),
     Rules(RuleError),
     Busy(Busy),
@@ -269,7 +332,7 @@ enum LoadError {
 impl LoadError {
     fn code(&self) -> i32 {
         match self {
-            LoadError::NoTexts { .. } | LoadError::NullText { .. } => TCL_EARG,
+            LoadError::Texts(_) => TCL_EARG,
             LoadError::File(_) | LoadError::Rules(RuleError::Invalid(_)) => TCL_ERULES,
             LoadError::Rules(RuleError::NoMemory) => TCL_EMEM,
             LoadError::Busy(_) => TCL_ELOCKED,
@@ -280,8 +343,7 @@ impl LoadError {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LoadError::NoTexts { count } => write!(f, "`texts` is null but `count` is {count}"),
-            LoadError::NullText { number, count } => write!(f, "rule {number} of {count} is null"),
+            LoadError::Texts(error) => error.fmt(f),
             LoadError::File(error) => error.fmt(f),
             LoadError::Rules(error) => error.fmt(f),
             LoadError::Busy(error) => error.fmt(f),
@@ -289,39 +351,15 @@ impl fmt::Display for LoadError {
     }
 }
 
-/// The texts of the rules. Bytes that are not UTF-8 are replaced.
-///
-/// # Safety
-///
-/// `texts` is null or points to `count` pointers, each null or a string that lives as long
-/// as the result is used.
-unsafe fn rule_texts<'a>(
-    texts: *const *const c_char,
-    count: u32,
-) -> Result<Vec<Cow<'a, str>>, LoadError> {
-    let texts = match (texts.is_null(), count) {
-        (_, 0) => &[],
-        (true, _) => return Err(LoadError::NoTexts { count }),
-        // SAFETY: `count` pointers, as the caller promises.
-        (false, _) => unsafe { core::slice::from_raw_parts(texts, count as usize) },
-    };
-    (1..)
-        .zip(texts)
-        .map(|(number, &one)| {
-            // SAFETY: null or a string, as the caller promises.
-            let one = unsafe { text(one) };
-            one.map(CStr::to_string_lossy)
-                .ok_or(LoadError::NullText { number, count })
-        })
-        .collect()
-}
-
 fn load(limiter: &Limiter, texts: &[Cow<'_, str>], file: Option<&CStr>) -> Result<(), LoadError> {
-    let file = file.map(|path| Path::new(OsStr::from_bytes(path.to_bytes())));
-    let file = file.map(RulesFile::read).transpose();
+    let file = file.map(read_rules_file).transpose();
     let file = file.map_err(LoadError::File)?;
     let rules = build(limiter.prefixes(), texts, file.as_ref()).map_err(LoadError::Rules)?;
     limiter.set_rules(&rules).map_err(LoadError::Busy)
+}
+
+pub(super) fn read_rules_file(path: &CStr) -> Result<RulesFile, ReadError> {
+    RulesFile::read(Path::new(OsStr::from_bytes(path.to_bytes())))
 }
 
 fn build(

@@ -73,6 +73,20 @@ pub(super) fn guard<T>(fallback: T, work: impl FnOnce(&'static Global) -> T) -> 
     guard_in(&global.limiter, fallback, || work(global))
 }
 
+/// Runs `work`, which needs no limiter. Returns `fallback` after a panic, which is counted
+/// if there is a limiter.
+pub(super) fn guard_early<T: Copy>(fallback: T, work: impl FnOnce() -> T) -> T {
+    if GLOBAL.get().is_some() {
+        return guard(fallback, |_| work());
+    }
+    // Unwind-safe: `work` owns what it changes.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        // Dropping the payload may itself panic.
+        core::mem::forget(payload);
+        fallback
+    })
+}
+
 #[inline]
 fn guard_in<T>(limiter: &Limiter, fallback: T, work: impl FnOnce() -> T) -> T {
     // Unwind-safe: the table consists of atomics, and an operation that stops anywhere

@@ -5,7 +5,7 @@ use core::ffi::{c_char, c_int};
 
 use super::accept::tcl_closed;
 use super::codes::{TCL_EALREADY, TCL_EINIT, TCL_EINTERPOSE, TCL_EMEM, TCL_OK};
-use super::global::{guard, worker};
+use super::global::{guard, guard_early, worker};
 use super::memory::write_text;
 use crate::interpose::{self, Counter, Occupied, Refused};
 use crate::limiter::Fault;
@@ -33,9 +33,9 @@ impl Counter for OfProcess {
 }
 
 /// Checks whether the functions with which this executable accepts and closes
-/// connections can be replaced. Changes nothing.
+/// connections can be replaced. Changes nothing. Also works before `tcl_init()`.
 ///
-/// Returns `TCL_OK`, `TCL_EINIT`, `TCL_EALREADY` if they are already replaced, or
+/// Returns `TCL_OK`, `TCL_EINIT` after a panic, `TCL_EALREADY` if they are already replaced, or
 /// `TCL_EINTERPOSE` if something is missing or not supported. With the last two, a text
 /// with the reason is written to `error`, truncated to `error_size` bytes including the
 /// NUL.
@@ -45,7 +45,7 @@ impl Counter for OfProcess {
 /// `error` is null or has room for `error_size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_interpose_find(error: *mut c_char, error_size: usize) -> i32 {
-    guard(TCL_EINIT, |_| {
+    guard_early(TCL_EINIT, || {
         // SAFETY: null or `error_size` bytes, as the caller promises.
         unsafe { answer(interpose::find(), error, error_size) }
     })

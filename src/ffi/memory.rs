@@ -2,6 +2,8 @@
 //! Reads and writes through pointers from C.
 
 use core::ffi::{CStr, c_char};
+use core::fmt;
+use std::borrow::Cow;
 
 use super::codes::{TCL_EARG, TCL_OK};
 
@@ -57,6 +59,53 @@ pub(super) unsafe fn write_text(to: *mut c_char, size: usize, text: &str) {
 pub(super) unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
     // SAFETY: not null, so a string, as the caller promises.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}
+
+/// The strings of an array. Bytes that are not UTF-8 are replaced.
+///
+/// # Errors
+///
+/// If one of them, or the array, is null.
+///
+/// # Safety
+///
+/// `array` is null or points to `count` pointers, each null or a string that lives as long
+/// as the result is used.
+pub(super) unsafe fn strings<'a>(
+    array: *const *const c_char,
+    count: u32,
+) -> Result<Vec<Cow<'a, str>>, NullString> {
+    let pointers = match (array.is_null(), count) {
+        (_, 0) => &[],
+        (true, _) => return Err(NullString::Array { count }),
+        // SAFETY: `count` pointers, as the caller promises.
+        (false, _) => unsafe { core::slice::from_raw_parts(array, count as usize) },
+    };
+    (1..)
+        .zip(pointers)
+        .map(|(number, &one)| {
+            // SAFETY: null or a string, as the caller promises.
+            let one = unsafe { text(one) };
+            one.map(CStr::to_string_lossy)
+                .ok_or(NullString::One { number, count })
+        })
+        .collect()
+}
+
+/// A null pointer in place of strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NullString {
+    Array { count: u32 },
+    One { number: u32, count: u32 },
+}
+
+impl fmt::Display for NullString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NullString::Array { count } => write!(f, "`texts` is null but `count` is {count}"),
+            NullString::One { number, count } => write!(f, "rule {number} of {count} is null"),
+        }
+    }
 }
 
 #[cfg(test)]

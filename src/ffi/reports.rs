@@ -11,7 +11,7 @@ use crate::observe::report::{
     By, Group, Report, RuleName, SourceReport, Suggestion, seconds_since,
 };
 use crate::shared::visible::Excerpt;
-use crate::source::{Prefix, Source};
+use crate::source::{Prefix, read_address};
 
 /// Rank by connections.
 pub const TCL_BY_CONNECTIONS: i32 = 0;
@@ -197,7 +197,8 @@ pub extern "C" fn tcl_huge_pages() -> u64 {
 
 /// Reports the source of an address (network byte order, 4 or 16 bytes). If it has no
 /// slot in the table, its numbers are 0 and its times are `TCL_NEVER`; text, rule and
-/// limit are those that it would have.
+/// limit are those that it would have. If a rule with a prefix longer than a source
+/// contains the address, rule and limit are those of this rule.
 ///
 /// Returns `TCL_OK`, `TCL_EARG` (`source` is null, or the address is invalid) or
 /// `TCL_EINIT`.
@@ -211,12 +212,37 @@ pub unsafe extern "C" fn tcl_get(address: *const u8, length: u32, source: *mut t
     guard(TCL_EINIT, |global| {
         // SAFETY: null or `length` bytes, as the caller promises.
         let bytes = unsafe { bytes(address, length) };
-        let Some(key) = Source::new(bytes, global.limiter.prefixes()) else {
+        // SAFETY: null or valid, as the caller promises.
+        unsafe { global.get(bytes, source) }
+    })
+}
+
+/// As `tcl_get()`, for an address as text of `length` bytes: `192.0.2.1` or `2001:db8::1`,
+/// perhaps in brackets, with a zone or a port, or a source as reports print it
+/// (`2001:db8::/64`).
+///
+/// Returns `TCL_OK`, `TCL_EARG` (`source` is null, or the text is not an address) or
+/// `TCL_EINIT`.
+///
+/// # Safety
+///
+/// `address` is null or points to `length` bytes; `source` is null or valid for
+/// writing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_get_text(
+    address: *const c_char,
+    length: u32,
+    source: *mut tcl_source,
+) -> i32 {
+    guard(TCL_EINIT, |global| {
+        // SAFETY: null or `length` bytes, as the caller promises.
+        let bytes = unsafe { bytes(address.cast(), length) };
+        let text = str::from_utf8(bytes).unwrap_or_default();
+        let Ok(address) = read_address(text, global.limiter.prefixes()) else {
             return TCL_EARG;
         };
-        let value = global.describe(&global.report().get(key));
         // SAFETY: null or valid, as the caller promises.
-        unsafe { put(source, value) }
+        unsafe { global.get(address.as_slice(), source) }
     })
 }
 
@@ -359,6 +385,22 @@ impl Global {
         Report::of(&self.limiter)
     }
 
+    /// Writes the source of an address.
+    ///
+    /// # Safety
+    ///
+    /// `to` is null or valid for writing.
+    unsafe fn get(&self, address: &[u8], to: *mut tcl_source) -> i32 {
+        let limiter = &self.limiter;
+        let (Some(source), Some(host)) = (limiter.source(address), limiter.host(address)) else {
+            return TCL_EARG;
+        };
+        let report = self.report();
+        let value = self.describe_with(&report.get(source), report.rule_of_host(source, host));
+        // SAFETY: null or valid, as the caller promises.
+        unsafe { put(to, value) }
+    }
+
     /// Writes the sources that rank highest in `by`. Returns how many were written, or a
     /// code, and how many there are in all.
     ///
@@ -385,7 +427,15 @@ impl Global {
     }
 
     fn describe(&self, report: &SourceReport) -> tcl_source {
-        let (rule, limit) = self.report().rule_of(report.source);
+        self.describe_with(report, self.report().rule_of(report.source))
+    }
+
+    /// A source with this rule and limit.
+    fn describe_with(
+        &self,
+        report: &SourceReport,
+        (rule, limit): (Option<Prefix>, i32),
+    ) -> tcl_source {
         let now = self.now();
         let ago = |kept| seconds_since(kept, now).unwrap_or(TCL_NEVER);
         tcl_source {

@@ -120,16 +120,97 @@ static void before_init(void)
 	CHECK(tcl_audit_counts(NULL) == TCL_EINIT);
 	CHECK(tcl_audit_result(NULL, NULL, NULL, 0) == TCL_EINIT);
 	tcl_audit_end(NULL);
-	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_get_text("192.0.2.1", 9, &source) == TCL_EINIT);
+	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_EINTERPOSE);
 	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_EINIT);
 	CHECK(tcl_interpose_activate() == TCL_EINIT);
 	CHECK(tcl_interpose_detach() == TCL_EINIT);
 }
 
+static int faults;
+static char last_fault[600];
+static void fault(void *data, const char *line)
+{
+	CHECK(data == &faults);
+	faults++;
+	snprintf(last_fault, sizeof(last_fault), "%s", line);
+}
+
+static int check_rules(const char *const *texts, uint32_t count,
+		const char *file, uint32_t *valid)
+{
+	faults = 0;
+	return tcl_rules_check(texts, count, file, fault, &faults, valid);
+}
+
+/* These functions need no limiter. */
+static void checks(void)
+{
+	const char *prefixes[] = {"2001:db8:64::/96", "2001:db8::/33"};
+	struct tcl_config config = {
+			.max_connections = 100, .ipv4_prefix = 32, .ipv6_prefix = 64};
+	const char *texts[] = {"10.0.0.0/8=5", "garbage", "10.0.0.0/8=6"};
+	const char *with_null[] = {"10.0.0.0/8=5", NULL};
+	const char *many[1000];
+	char error[200], path[200];
+	uint32_t valid, i;
+	FILE *file;
+
+	CHECK(tcl_config_check(NULL, error, sizeof(error)) == TCL_EARG);
+	CHECK(tcl_config_check(&config, NULL, 0) == TCL_OK);
+	config.nat64_prefixes = prefixes;
+	config.nat64_count = 1;
+	CHECK(tcl_config_check(&config, NULL, 0) == TCL_OK);
+	config.nat64_count = 2;
+	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "nat64_prefix `2001:db8::/33`: ") == error);
+	config.nat64_prefixes = NULL;
+	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
+	config.nat64_prefixes = with_null;
+	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
+	config.nat64_count = 0;
+	config.ipv6_prefix = 200;
+	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "ipv6_prefix 200: must be 1 to 128") == 0);
+
+	CHECK(tcl_rule_check(NULL, NULL, 0) == TCL_EARG);
+	CHECK(tcl_rule_check(texts[0], NULL, 0) == TCL_OK);
+	CHECK(tcl_rule_check(texts[1], error, sizeof(error)) == TCL_ERULES);
+	CHECK(strstr(error, "`garbage`: `=` is missing") == error);
+
+	CHECK(check_rules(NULL, 0, NULL, &valid) == TCL_OK);
+	CHECK(faults == 0 && valid == 0);
+	CHECK(check_rules(texts, 1, NULL, &valid) == TCL_OK);
+	CHECK(faults == 0 && valid == 1);
+	CHECK(check_rules(texts, 3, NULL, &valid) == TCL_ERULES);
+	CHECK(faults == 2 && valid == 1);
+	CHECK(strstr(last_fault, "modparam rule 3: `10.0.0.0/8=6`: ")
+			== last_fault);
+	CHECK(tcl_rules_check(texts, 3, NULL, NULL, NULL, NULL) == TCL_ERULES);
+	CHECK(check_rules(NULL, 1, NULL, &valid) == TCL_EARG && faults == 1);
+	CHECK(check_rules(with_null, 2, NULL, &valid) == TCL_EARG && faults == 1);
+	CHECK(check_rules(texts, 1, "/nowhere", &valid) == TCL_ERULES);
+	CHECK(faults == 1 && valid == 0);
+	CHECK(strstr(last_fault, "cannot read /nowhere: ") == last_fault);
+	for(i = 0; i < 1000; i++)
+		many[i] = "x";
+	CHECK(check_rules(many, 1000, NULL, &valid) == TCL_ERULES);
+	CHECK(faults == TCL_MAX_FAULTS + 1 && valid == 0);
+	CHECK(strcmp(last_fault, "980 more invalid rules") == 0);
+	snprintf(path, sizeof(path), "%s/checked", folder);
+	file = fopen(path, "w");
+	CHECK(file != NULL);
+	fputs("# one\n2001:db8::1 = unlimited\n\n10.0.0.0/8 = 0\n", file);
+	fclose(file);
+	CHECK(check_rules(texts, 1, path, &valid) == TCL_ERULES);
+	CHECK(faults == 1 && valid == 2);
+	CHECK(strstr(last_fault, "/checked:4: `10.0.0.0/8 = 0`: ") != NULL);
+}
+
 static void bad_init(void)
 {
 	struct tcl_config good = {
-			100, 3, 32, 64, TCL_MODE_ENFORCE, TCL_ON_FULL_ADMIT};
+			100, 3, 32, 64, TCL_MODE_ENFORCE, TCL_ON_FULL_ADMIT, NULL, 0};
 	struct tcl_config bad;
 	struct tcl_host no_clock = {host_log, NULL, host_rejected};
 	struct tcl_host no_events = {host_log, host_now, NULL};
@@ -180,7 +261,7 @@ static void no_memory(void)
 
 	if(pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		struct tcl_config config = {50000000, 3, 32, 64, 0, 0};
+		struct tcl_config config = {50000000, 3, 32, 64, 0, 0, NULL, 0};
 		struct rlimit limit = {1UL << 30, 1UL << 30};
 		char error[200];
 		CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
@@ -215,7 +296,7 @@ static void full_table(int32_t mode, int32_t on_full)
 
 	if(pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		struct tcl_config config = {1, 0, 32, 64, mode, on_full};
+		struct tcl_config config = {1, 0, 32, 64, mode, on_full, NULL, 0};
 		int rejects = mode == TCL_MODE_ENFORCE && on_full == TCL_ON_FULL_REJECT;
 		uint32_t n;
 		char expected[300];
@@ -522,8 +603,8 @@ static void rules(void)
 	CHECK(strstr(error, "a limit must be at least 1"));
 	CHECK(load("192.0.2.1/24=5", NULL) == TCL_ERULES);
 	CHECK(strstr(error, "write 192.0.2.0/24"));
-	CHECK(load("2001:db8::/65=5", NULL) == TCL_ERULES);
-	CHECK(strstr(error, "ipv6_prefix"));
+	CHECK(load("64:ff9b::1.2.3.4=5", NULL) == TCL_ERULES);
+	CHECK(strstr(error, "NAT64") && strstr(error, "write 1.2.3.4/32"));
 	CHECK(load("", NULL) == TCL_ERULES);
 	CHECK(load("=", NULL) == TCL_ERULES);
 	CHECK(load("\xff\xfe=5", NULL) == TCL_ERULES);
@@ -841,6 +922,34 @@ static void another_process(void)
 	CHECK(source_now(b, 4).connections == 1);
 }
 
+static int get_text(const char *address, struct tcl_source *source)
+{
+	return tcl_get_text(address, strlen(address), source);
+}
+
+static void addresses_as_text(void)
+{
+	static const char *const wrong[] = {"", "no-address", "[192.0.2.1]",
+			"192.0.2.1:", "2001:db8::/32", "\xff", NULL};
+	struct tcl_source source;
+	int i;
+
+	CHECK(get_text("192.0.2.1:5060", &source) == TCL_OK);
+	CHECK(strcmp(source.text, "192.0.2.1") == 0);
+	CHECK(get_text("[2001:db8:0:1::9]:5061", &source) == TCL_OK);
+	CHECK(strcmp(source.text, "2001:db8:0:1::/64") == 0);
+	CHECK(get_text(source.text, &source) == TCL_OK);
+	CHECK(strcmp(source.text, "2001:db8:0:1::/64") == 0);
+	/* Only the given length is read. */
+	CHECK(tcl_get_text("192.0.2.1garbage", 9, &source) == TCL_OK);
+	CHECK(get_text("64:ff9b::192.0.2.1", &source) == TCL_OK);
+	CHECK(strcmp(source.text, "192.0.2.1") == 0);
+	for(i = 0; wrong[i] != NULL; i++)
+		CHECK(get_text(wrong[i], &source) == TCL_EARG);
+	CHECK(tcl_get_text(NULL, 9, &source) == TCL_EARG);
+	CHECK(get_text("192.0.2.1", NULL) == TCL_EARG);
+}
+
 /* This program does not call accept(), so there is nothing to replace. Interposing is
  * tested in tests/interpose. */
 static void nothing_to_interpose(void)
@@ -857,12 +966,13 @@ static void nothing_to_interpose(void)
 int main(int argc, char **argv)
 {
 	struct tcl_config config = {
-			100, 3, 32, 64, TCL_MODE_ENFORCE, TCL_ON_FULL_ADMIT};
+			100, 3, 32, 64, TCL_MODE_ENFORCE, TCL_ON_FULL_ADMIT, NULL, 0};
 
 	CHECK(argc == 2);
 	folder = argv[1];
 	clock_s = 100;
 	before_init();
+	checks();
 	bad_init();
 	no_memory();
 	full_tables();
@@ -884,5 +994,7 @@ int main(int argc, char **argv)
 	audit();
 	another_process();
 	nothing_to_interpose();
+	checks();
+	addresses_as_text();
 	return 0;
 }

@@ -187,6 +187,8 @@ pub(crate) fn config(max_connections: u32, limit: i32) -> Result<tcl_config> {
         ipv6_prefix: 64,
         mode: TCL_MODE_ENFORCE,
         on_full: TCL_ON_FULL_ADMIT,
+        nat64_prefixes: core::ptr::null(),
+        nat64_count: 0,
     })
 }
 

@@ -7,7 +7,10 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The number of leading bits that identify a source, for IPv4 and IPv6.
 pub type Lengths = (u32, u32);
 
-/// An address. IPv4-mapped IPv6 is stored as IPv4.
+/// The prefix of translated IPv4 addresses, 64:ff9b::/96.
+const WELL_KNOWN: [u8; 12] = [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// An address. IPv4-mapped and IPv4-translated IPv6 is stored as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     /// 32 or 128.
@@ -22,15 +25,21 @@ impl Address {
         let octets = match octets.len() {
             4 => octets,
             16 if octets[..10] == [0; 10] && octets[10..12] == [0xff; 2] => &octets[12..],
+            16 if octets[..12] == WELL_KNOWN => &octets[12..],
             16 => octets,
             _ => return None,
         };
+        Some(Address::raw(octets))
+    }
+
+    /// The address with these 4 or 16 octets, as they are.
+    fn raw(octets: &[u8]) -> Address {
         let mut bits = 0;
         for (octet, index) in octets.iter().zip((0..16).rev()) {
             bits |= u128::from(*octet) << (8 * index);
         }
         let width = 8 * octets.len() as u32;
-        Some(Address { width, bits })
+        Address { width, bits }
     }
 
     /// Parses an address.
@@ -102,26 +111,35 @@ impl Net {
             && (0..self.length).all(|i| self.address.bit(i) == other.address.bit(i))
     }
 
-    /// Parses a prefix. Returns `None` if a rule or a list may not have it.
+    /// Parses a prefix of whole sources. Returns `None` if a list may not have it.
     pub fn of_text(text: &str, lengths: Lengths) -> Option<Net> {
+        let net = Net::of_rule(text)?;
+        let max = if net.address.is_v4() { lengths.0 } else { lengths.1 };
+        (net.length <= max).then_some(net)
+    }
+
+    /// Parses a prefix. Returns `None` if a rule may not have it.
+    pub fn of_rule(text: &str) -> Option<Net> {
         let (address, length) = match text.find('/') {
             Some(at) => (&text[..at], Some(&text[at + 1..])),
             None => (text, None),
         };
         let address: IpAddr = address.trim_ascii().parse().ok()?;
-        let (octets, max) = match address {
-            IpAddr::V4(address) => (address.octets().to_vec(), lengths.0),
-            IpAddr::V6(address) => (address.octets().to_vec(), lengths.1),
+        let octets = match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
         };
         let width = 8 * octets.len() as u32;
         let length = match length {
             Some(digits) => digits_of(digits, width.into())? as u32,
             None => width,
         };
-        let address = Address::of_octets(&octets)?;
-        // IPv4-mapped IPv6 must be written as IPv4.
-        let fits = address.width == width && length <= max;
-        (fits && address == address.filled(length, false)).then_some(Net { address, length })
+        let address = Address::raw(&octets);
+        // IPv4-mapped and IPv4-translated IPv6 must be written as IPv4.
+        let is_mapped = address.width == 128
+            && Address::of_octets(&octets)? != address
+            && (octets[..12] != WELL_KNOWN || length >= 96);
+        (!is_mapped && address == address.filled(length, false)).then_some(Net { address, length })
     }
 }
 
@@ -156,9 +174,9 @@ pub fn digits_of(digits: &str, max: u128) -> Option<u128> {
 }
 
 /// Parses a rule. A limit of 0 in the result means unlimited.
-pub fn rule(text: &str, lengths: Lengths) -> Option<(Net, i32)> {
+pub fn rule(text: &str) -> Option<(Net, i32)> {
     let at = text.find('=')?;
-    let net = Net::of_text(text[..at].trim_ascii(), lengths)?;
+    let net = Net::of_rule(text[..at].trim_ascii())?;
     let limit = match text[at + 1..].trim_ascii() {
         "unlimited" => 0,
         digits => match digits_of(digits, i32::MAX as u128)? {

@@ -50,6 +50,8 @@ fn init() {
         ipv6_prefix: LENGTHS.1 as i32,
         mode: TCL_MODE_ENFORCE,
         on_full: TCL_ON_FULL_ADMIT,
+        nat64_prefixes: core::ptr::null(),
+        nat64_count: 0,
     });
     engine::nulls();
     let texts = [
@@ -198,7 +200,7 @@ fn lists(text: &CStr, room: usize) {
 }
 
 fn rules(text: &CStr, room: usize) {
-    let rule = naive::rule(text.to_string_lossy().trim_ascii(), LENGTHS);
+    let rule = naive::rule(text.to_string_lossy().trim_ascii());
     match (engine::rules_load(&[Some(text)], None, room), rule) {
         ((TCL_OK, _), Some((net, limit))) => {
             let rules = engine::rules(2).expect("rules");

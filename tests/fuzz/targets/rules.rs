@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT};
 use tcp_conn_limit::policy::rules::{Origin, RuleError, RuleSet, longest_match};
-use tcp_conn_limit::source::{PrefixLengths, Source};
+use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 use tcp_conn_limit_fuzz::engine::{self, ENOUGH, rule_text, tcl_config, text};
 use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
 
@@ -35,6 +35,8 @@ fn init() {
         ipv6_prefix: LENGTHS.1 as i32,
         mode: TCL_MODE_ENFORCE,
         on_full: TCL_ON_FULL_ADMIT,
+        nat64_prefixes: core::ptr::null(),
+        nat64_count: 0,
     });
     IN_MEMORY.get_or_init(|| {
         // SAFETY: the name is a string.
@@ -122,12 +124,12 @@ fn prefixes(lengths: Lengths) -> PrefixLengths {
 }
 
 /// The oracle: returns all rules, sorted, or the origins that the error may name.
-fn read(input: &Input<'_>, lengths: Lengths) -> Result<Vec<(Net, i32)>, Vec<String>> {
+fn read(input: &Input<'_>) -> Result<Vec<(Net, i32)>, Vec<String>> {
     let mut rules: Vec<(Net, i32)> = Vec::new();
     let mut twice = Vec::new();
     for (origin, text) in input.rules() {
         // An invalid rule is reported before a prefix that occurs twice.
-        let rule = naive::rule(text.trim_ascii(), lengths).ok_or_else(|| vec![origin.clone()])?;
+        let rule = naive::rule(text.trim_ascii()).ok_or_else(|| vec![origin.clone()])?;
         if rules.iter().any(|(net, _)| *net == rule.0) {
             twice.push(origin);
         }
@@ -188,11 +190,15 @@ fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[A
     assert_eq!(again.build().expect("once each").rules(), found);
     for address in addresses {
         let source = Source::new(&address.octets(), prefixes(lengths)).expect("an address");
+        let wanted = Prefix {
+            length: prefixes(lengths).length(source.family()),
+            ..Prefix::from(source)
+        };
         let index = longest_match(
             found.len(),
             |i| found[i].prefix,
             |i| found[i].parent.map(usize::from),
-            source,
+            wanted,
         );
         let holding = naive::longest(rules, address.source(lengths));
         assert_eq!(
@@ -237,7 +243,7 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
     let Some(input) = Input::of(bytes) else {
         return;
     };
-    match (input.build(input.lengths, FILE), read(&input, input.lengths)) {
+    match (input.build(input.lengths, FILE), read(&input)) {
         (Ok(set), Ok(rules)) => {
             compare(&set, &rules, input.lengths, &addresses(&rules, bytes));
         }
@@ -253,7 +259,7 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
     let name = path.to_str().expect("ASCII");
     match (input.load(path), input.build(LENGTHS, name)) {
         ((TCL_OK, _), Ok(_)) => {
-            let rules = read(&input, LENGTHS).expect("the library has just accepted them");
+            let rules = read(&input).expect("the library has just accepted them");
             compare_active(&rules, &addresses(&rules, bytes));
         }
         ((TCL_ERULES, sentence), Err(other)) => assert_eq!(sentence, other),

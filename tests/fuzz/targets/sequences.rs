@@ -29,7 +29,7 @@ const LENGTHS: Lengths = (32, 64);
 const FULL: usize = 4;
 
 /// Prefixes of rules that match the addresses below.
-const PREFIXES: [&str; 8] = [
+const PREFIXES: [&str; 9] = [
     "10.0.0.0/8",
     "10.0.0.0/30",
     "10.0.0.1",
@@ -38,6 +38,7 @@ const PREFIXES: [&str; 8] = [
     "2001:db8:0:1::/64",
     "::/0",
     "10.0.0.0/31",
+    "2001:db8:0:1::1",
 ];
 
 /// The bytes of an input, one after the other.
@@ -135,6 +136,8 @@ fn init() {
         ipv6_prefix: LENGTHS.1 as i32,
         mode: TCL_MODE_ENFORCE,
         on_full: TCL_ON_FULL_REJECT,
+        nat64_prefixes: core::ptr::null(),
+        nat64_count: 0,
     });
     engine::nulls();
 }
@@ -207,6 +210,16 @@ impl Ledger {
         )
     }
 
+    /// The rule and limit of an address: those of a rule longer than a source, or those of
+    /// its source.
+    fn rule_for(&self, address: Address) -> (Option<Net>, i32) {
+        let net = address.source(LENGTHS);
+        match naive::longest(&self.rules, address.source((32, 128))) {
+            Some((rule, limit)) if rule.length > net.length => (Some(rule), limit),
+            _ => self.rule_of(net),
+        }
+    }
+
     fn may_be_full(&self, net: Net) {
         assert_eq!(self.count(net), 0, "a connected source found no slot");
         let others = self.counts().len();
@@ -221,7 +234,7 @@ impl Ledger {
             return assert_eq!(answer, 0);
         };
         let net = address.source(LENGTHS);
-        let (rule, limit) = self.rule_of(net);
+        let (rule, limit) = self.rule_for(address);
         let monitor = self.mode == TCL_MODE_MONITOR;
         let over = self.mode != TCL_MODE_OFF && limit > 0 && self.count(net) >= limit as u32;
         if over {
@@ -328,7 +341,7 @@ impl Ledger {
         let mut rules: Vec<(Net, i32)> = Vec::new();
         let mut valid = true;
         for text in texts.into_iter().flatten() {
-            match naive::rule(text.to_string_lossy().trim_ascii(), LENGTHS) {
+            match naive::rule(text.to_string_lossy().trim_ascii()) {
                 Some(rule) if rules.iter().all(|(net, _)| *net != rule.0) => rules.push(rule),
                 _ => valid = false,
             }
@@ -390,9 +403,8 @@ impl Ledger {
         );
     }
 
-    fn compare_source(&self, source: &tcl_source, net: Net) {
+    fn compare_source(&self, source: &tcl_source, net: Net, (rule, limit): (Option<Net>, i32)) {
         assert_eq!(text(&source.text), net.to_string());
-        let (rule, limit) = self.rule_of(net);
         assert_eq!(
             (text(&source.rule), source.limit),
             (rule_text(rule), limit.max(0))
@@ -408,7 +420,9 @@ impl Ledger {
     fn get(&self, octets: &[u8]) {
         let (code, source) = engine::get(octets);
         match (Address::of_octets(octets), source) {
-            (Some(address), Some(source)) => self.compare_source(&source, address.source(LENGTHS)),
+            (Some(address), Some(source)) => {
+                self.compare_source(&source, address.source(LENGTHS), self.rule_for(address));
+            }
             (None, None) => assert_eq!(code, TCL_EARG),
             _ => panic!("{code}"),
         }
@@ -437,7 +451,8 @@ impl Ledger {
         for source in &top {
             let address = text(&source.text);
             let address = address.split('/').next().and_then(Address::of_text);
-            self.compare_source(source, address.expect("an address").source(LENGTHS));
+            let net = address.expect("an address").source(LENGTHS);
+            self.compare_source(source, net, self.rule_of(net));
         }
     }
 
@@ -587,6 +602,8 @@ impl Ledger {
             ipv6_prefix,
             mode,
             on_full,
+            nat64_prefixes: core::ptr::null(),
+            nat64_count: 0,
         };
         let good = (1..=100_000_000).contains(&max_connections)
             && (1..=32).contains(&ipv4_prefix)

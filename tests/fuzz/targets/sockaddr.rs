@@ -35,6 +35,8 @@ fn init() {
         ipv6_prefix: LENGTHS.1 as i32,
         mode: TCL_MODE_ENFORCE,
         on_full: TCL_ON_FULL_ADMIT,
+        nat64_prefixes: core::ptr::null(),
+        nat64_count: 0,
     });
     engine::nulls();
     let rules = [c"128.0.0.0/1=1", c"127.128.0.0/9=1"].map(Some);

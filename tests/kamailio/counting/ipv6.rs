@@ -12,6 +12,7 @@ attached_either_way!(
     each_network_has_its_own_limit,
     ipv6_prefix_is_configurable,
     mapped_ipv4_counts_as_ipv4,
+    translated_ipv4_counts_as_ipv4,
 );
 
 /// A host in one of many networks.
@@ -105,4 +106,43 @@ fn mapped_ipv4_counts_as_ipv4(mode: Mode) {
     assert_eq!(server.counted("127.0.6.1"), 2);
     assert_eq!(server.counted("::ffff:127.0.6.1"), 2);
     mode.finish(server, &[]);
+}
+
+/// Clients behind a translator (NAT64), whose prefix is configured. The well-known prefix is
+/// the same by default.
+fn translated_ipv4_counts_as_ipv4(mode: Mode) {
+    in_own_network(|| {
+        let config = mode.with_module().limit(2).any_address();
+        let client = |host: u16| -> IpAddr {
+            Ipv6Addr::new(0x2001, 0xdb8, 0x64, 0, 0, 0, 0xc633, 0x6400 + host).into()
+        };
+        let server = config
+            .clone()
+            .text_param("nat64_prefix", "2001:db8:64::/96")
+            .rule("198.51.100.9=1")
+            .start();
+        let _held: Vec<_> = (1..=8)
+            .map(|host| [(); 2].map(|()| admit(&server, client(host))))
+            .collect();
+        assert!(open(&server, client(1)).is_none());
+        let _ninth = admit(&server, client(9));
+        assert!(open(&server, client(9)).is_none());
+        assert_eq!(server.counted("198.51.100.1"), 2);
+        assert_eq!(server.counted("2001:db8:64::198.51.100.1"), 2);
+        let known = server.source("2001:db8:64::198.51.100.9");
+        assert_eq!(known["source"], "198.51.100.9", "{known}");
+        assert_eq!(known["rule"], "198.51.100.9", "{known}");
+        // By default, without a connection.
+        let known = server.source("64:ff9b::198.51.100.9");
+        assert_eq!(known["source"], "198.51.100.9", "{known}");
+        server.wait_for_log(1, "rejected connection from 198.51.100.1: 2 connections");
+        mode.finish(server, &[]);
+
+        // Without the parameter they are one network.
+        let server = config.start();
+        let _held = [1, 2].map(|host| admit(&server, client(host)));
+        assert!(open(&server, client(3)).is_none());
+        assert_eq!(server.counted("2001:db8:64::"), 2);
+        mode.finish(server, &[]);
+    });
 }

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use support::kamailio::mode::{Mode, in_every_mode, when_interposed};
+use support::kamailio::mode::{Mode, attached_either_way, in_every_mode, when_interposed};
 use support::kamailio::{Client, Config, Server, Via, proxy, source};
 
 in_every_mode!(
@@ -12,6 +12,8 @@ in_every_mode!(
     proxy_itself_is_limited,
     invalid_headers_leave_no_count,
 );
+
+attached_either_way!(script_sees_the_source_that_is_counted);
 
 when_interposed!(peer_is_limited);
 
@@ -145,6 +147,35 @@ fn client_with_and_without_proxy_is_one_source() {
     server.reject(Via::Tcp, direct);
     assert_eq!(server.counted(&direct.to_string()), 2);
     Mode::Module.finish(server, &[]);
+}
+
+/// Interposed, the counted source is the proxy, although the core takes the message for one
+/// from the client.
+fn script_sees_the_source_that_is_counted(mode: Mode) {
+    let script = r#"
+request_route {
+	$var(free) = "full";
+	if (tcp_conn_limit_check("$tcp_conn_limit(source)")) {
+		$var(free) = "free";
+	}
+	$var(answer) = $si + " " + $tcp_conn_limit(source) + " " + $tcp_conn_limit(connections)
+		+ " " + $var(free);
+	sl_send_reply("200", "$var(answer)");
+}
+"#;
+    let server = config(mode.config(2)).module("pv.so").route(script).start();
+    let mut first = admit(&server, &proxy::v1(client(1, 5060)));
+    let source = match mode {
+        Mode::Interposed => the_proxy().to_string(),
+        _ => "198.51.100.1".to_owned(),
+    };
+    assert_eq!(first.ask("x"), format!("198.51.100.1 {source} 1 free"));
+    let mut second = admit(&server, &proxy::v2(client(1, 5061)));
+    assert_eq!(second.ask("x"), format!("198.51.100.1 {source} 2 full"));
+    // Without a header both addresses are those of the peer.
+    let mut direct = server.admit(Via::Tcp, self::source(0, 9, 1));
+    assert_eq!(direct.ask("x"), "127.0.9.1 127.0.9.1 1 free");
+    mode.finish(server, &[]);
 }
 
 fn peer_is_limited(mode: Mode) {

@@ -147,6 +147,7 @@ fn parameter_of_the_wrong_type_is_refused() {
     }
     for name in [
         "attach",
+        "nat64_prefix",
         "rule",
         "rules_file",
         "mode",

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod changes;
+mod kemi;
 mod logs;
 mod metrics;
 mod modes;

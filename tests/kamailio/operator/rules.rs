@@ -25,7 +25,11 @@ attached_either_way!(
     long_lists_of_rules_are_cut,
     wrong_parameter_is_refused,
     wrong_line_is_refused,
-    rule_longer_than_ipv4_prefix_is_refused,
+    rule_longer_than_a_source_is_an_exception,
+    exception_comes_and_goes_with_a_reload,
+    exception_for_an_ipv6_host,
+    all_wrong_lines_are_reported_at_once,
+    check_of_a_rules_file_changes_nothing,
     duplicate_rule_is_refused,
     missing_file_is_refused,
     one_rule_too_many_is_refused,
@@ -379,8 +383,7 @@ const WRONG: [(&str, &[&str]); 25] = [
     ("127.0.0.0/8=-5", &["at least 1", "unlimited", "firewall"]),
     ("::ffff:127.0.0.1=3", &["IPv4"]),
     ("::ffff:127.0.0.0/104=3", &["IPv4"]),
-    // A prefix longer than the one of a source.
-    ("2001:db8::/65=3", &["ipv6_prefix", "64"]),
+    ("64:ff9b::127.0.0.0/104=3", &["NAT64", "127.0.0.0/8"]),
 ];
 
 fn wrong_parameter_is_refused(mode: Mode) {
@@ -402,14 +405,190 @@ fn wrong_line_is_refused(mode: Mode) {
     }
 }
 
-fn rule_longer_than_ipv4_prefix_is_refused(mode: Mode) {
-    let config = mode.with_module().param("ipv4_prefix", 24);
-    for rule in ["127.0.0.0/25=3", "127.0.0.1=3"] {
-        let log = config.clone().rule(rule).start_fails();
-        assert_refused(&log, &["modparam rule 1", rule, "ipv4_prefix", "24"]);
-        let log = config.clone().rules_file(rule).start_fails();
-        assert_refused(&log, &["/rules:1", rule, "ipv4_prefix", "24"]);
+/// The source is the /24, which has all connections. Each host is checked against the limit
+/// of its own rule.
+fn rule_longer_than_a_source_is_an_exception(mode: Mode) {
+    let server = mode
+        .with_module()
+        .limit(10)
+        .rule("127.22.0.0/24=2")
+        .rule("127.22.0.7=unlimited")
+        .rule("127.22.0.128/25=4")
+        // The address of the network is also that of a host.
+        .rule("127.22.0.0=3")
+        .param("ipv4_prefix", 24)
+        .start();
+    let of = |host| server.source(&source(22, 0, host).to_string());
+    for (host, rule, limit) in [
+        (1, "127.22.0.0/24", 2),
+        (7, "127.22.0.7", 0),
+        (200, "127.22.0.128/25", 4),
+        (0, "127.22.0.0", 3),
+    ] {
+        let known = of(host);
+        assert_eq!(known["source"], "127.22.0.0/24", "{known}");
+        assert_eq!(
+            (&known["rule"], &known["limit"]),
+            (&json!(rule), &json!(limit))
+        );
     }
+    let mut held = server.admit_all(2, Via::Tcp, source(22, 0, 1));
+    for host in [1, 2] {
+        server.reject(Via::Tcp, source(22, 0, host));
+    }
+    // Each of these counts with the network.
+    held.push(server.admit(Via::Tcp, source(22, 0, 0)));
+    server.reject(Via::Tcp, source(22, 0, 0));
+    held.push(server.admit(Via::Tcp, source(22, 0, 200)));
+    server.reject(Via::Tcp, source(22, 0, 200));
+    held.extend(server.admit_all(20, Via::Tcp, source(22, 0, 7)));
+    server.reject(Via::Tcp, source(22, 0, 1));
+    assert_eq!(of(7)["connections"], 24);
+    assert_eq!(server.counted("127.22.0.99"), 24);
+    // Another network.
+    held.extend(server.admit_all(10, Via::Tcp, source(22, 1, 7)));
+    server.reject(Via::Tcp, source(22, 1, 7));
+
+    // The sources belong to the network's rule, rejections to the rule that caused them.
+    let network = server.rule("127.22.0.0/24");
+    assert_eq!(number(&network, "sources"), 1, "{network}");
+    assert_eq!(number(&network, "connections"), 24, "{network}");
+    assert_eq!(number(&network, "rejected"), 3, "{network}");
+    for (prefix, rejected) in [("127.22.0.7", 0), ("127.22.0.128/25", 1), ("127.22.0.0", 1)] {
+        let rule = server.rule(prefix);
+        assert_eq!(number(&rule, "sources"), 0, "{rule}");
+        assert_eq!(number(&rule, "rejected"), rejected, "{rule}");
+    }
+    mode.finish(server, &[]);
+}
+
+fn exception_comes_and_goes_with_a_reload(mode: Mode) {
+    let server = mode
+        .with_module()
+        .limit(2)
+        .param("ipv4_prefix", 24)
+        .rules_file("")
+        .start();
+    let mut held = server.admit_all(2, Via::Tcp, source(22, 2, 1));
+    server.reject(Via::Tcp, source(22, 2, 7));
+    server.write_rules("127.22.2.7 = 3\n");
+    server.rpc("tcp_conn_limit.reload", json!([]));
+    server.reject(Via::Tcp, source(22, 2, 1));
+    held.push(server.admit(Via::Tcp, source(22, 2, 7)));
+    server.reject(Via::Tcp, source(22, 2, 7));
+    server.write_rules("127.22.0.0/16 = unlimited\n");
+    server.rpc("tcp_conn_limit.reload", json!([]));
+    held.extend(server.admit_all(2, Via::Tcp, source(22, 2, 7)));
+    server.write_rules("");
+    server.rpc("tcp_conn_limit.reload", json!([]));
+    server.reject(Via::Tcp, source(22, 2, 7));
+    mode.finish(server, &[]);
+}
+
+fn exception_for_an_ipv6_host(mode: Mode) {
+    in_own_network(|| {
+        let server = mode
+            .with_module()
+            .limit(1)
+            .any_address()
+            .rule("2001:db8:0:1::7=unlimited")
+            .start();
+        let admit = |host| ipv6::open(&server, ipv6::address(1, host));
+        let mut held = vec![admit(1).expect("within the limit")];
+        assert!(admit(1).is_none() && admit(8).is_none());
+        held.extend((0..5).map(|_| admit(7).expect("an exception")));
+        assert!(admit(1).is_none());
+        assert_known(&server, ipv6::address(1, 7), 0, "2001:db8:0:1::7");
+        assert_known(&server, ipv6::address(1, 8), 1, "default");
+        assert_eq!(server.counted("2001:db8:0:1::7"), 6);
+        mode.finish(server, &[]);
+    });
+}
+
+fn all_wrong_lines_are_reported_at_once(mode: Mode) {
+    let file = "127.0.0.0/8=5\n127.1.0.0=x\n\n127.0.0.0/8=6\n127.2.0.0/7\n";
+    let log = mode
+        .with_module()
+        .rules_file(file)
+        .rule("127.3.0.0/16=3")
+        .start_fails();
+    for texts in [
+        ["/rules:2: `127.1.0.0=x`", "the limit after"],
+        ["/rules:4: `127.0.0.0/8=6`", "/rules:1 already has a rule"],
+        ["/rules:5: `127.2.0.0/7`", "`=` is missing"],
+    ] {
+        assert_refused(&log, &texts);
+    }
+    // Twenty of them.
+    let log = mode
+        .with_module()
+        .rules_file(&"x\n".repeat(50))
+        .start_fails();
+    let lines = log.lines_with("`=` is missing");
+    assert_eq!(lines.len(), 20, "{log}");
+    assert_refused(&log, &["30 more invalid rules"]);
+}
+
+fn check_of_a_rules_file_changes_nothing(mode: Mode) {
+    let server = mode
+        .with_module()
+        .limit(5)
+        .rule("127.30.0.0/16=3")
+        .rules_file("127.31.0.0/16=2\n")
+        .file("other", "127.31.0.0/16=2\n127.30.0.0/16=4\n127.32.0.0/15\n")
+        .start();
+    let path = |name| server.dir().join(name).display().to_string();
+    let valid = server.rpc("tcp_conn_limit.check_rules", json!([]));
+    let expected = json!({"file": path("rules"), "valid": "yes", "rules": 2, "faults": []});
+    assert_eq!(valid, expected);
+
+    let other = path("other");
+    let checked = server.rpc("tcp_conn_limit.check_rules", json!([other]));
+    assert_eq!(
+        (&checked["valid"], &checked["rules"]),
+        (&json!("no"), &json!(2))
+    );
+    let faults = checked["faults"].as_array().expect("a list");
+    let [first, second] = &faults[..] else {
+        panic!("{checked}");
+    };
+    let text = |fault: &serde_json::Value| fault.as_str().expect("a text").to_owned();
+    assert!(text(first).starts_with(&format!("{other}:3: `127.32.0.0/15`: ")));
+    assert!(
+        text(second).contains("modparam rule 1 already has a rule"),
+        "{second}"
+    );
+    // The same through the other transport.
+    let shown = server.kamcmd(&["tcp_conn_limit.check_rules", &other]);
+    assert!(
+        shown.contains(":3: `127.32.0.0/15`") && shown.contains("valid: no"),
+        "{shown}"
+    );
+
+    server.write_rules("127.31.0.0/16=\n");
+    let checked = server.rpc("tcp_conn_limit.check_rules", json!([]));
+    assert_eq!(
+        checked["faults"].as_array().map(Vec::len),
+        Some(1),
+        "{checked}"
+    );
+    let missing = server.rpc("tcp_conn_limit.check_rules", json!(["/nowhere/rules"]));
+    assert!(
+        text(&missing["faults"][0]).contains("No such file"),
+        "{missing}"
+    );
+    for file in ["rules", ""] {
+        let fault = server.fault("tcp_conn_limit.check_rules", json!([file]));
+        assert!(fault.message.contains("full path"), "{}", fault.message);
+    }
+    assert_known(&server, source(31, 0, 1), 2, "127.31.0.0/16");
+    assert_eq!(server.stat("rules"), 2);
+    mode.finish(server, &[]);
+
+    let server = mode.with_module().start();
+    let fault = server.fault("tcp_conn_limit.check_rules", json!([]));
+    assert!(fault.message.contains("no file"), "{}", fault.message);
+    mode.finish(server, &[]);
 }
 
 fn duplicate_rule_is_refused(mode: Mode) {

@@ -11,6 +11,9 @@ use support::kamailio::{Client, Config, Server, Via, source, until};
 attached_either_way!(
     variables_are_those_of_the_messages_source,
     functions_take_an_address,
+    usual_forms_of_an_address_are_understood,
+    invalid_address_has_its_own_value,
+    mode_is_a_variable,
     unknown_names_are_refused_at_the_start,
     javascript_has_the_same_functions,
     event_route_runs_once_for_each_source,
@@ -146,6 +149,89 @@ fn functions_take_an_address(mode: Mode) {
     assert_eq!(asker.ask("get-no-address"), "none");
     // The log may contain errors about these invalid addresses.
     mode.finish(server, &["tcp_conn_limit"]);
+}
+
+fn usual_forms_of_an_address_are_understood(mode: Mode) {
+    let script = r#"
+request_route {
+	$var(n) = 0;
+	$var(answers) = "";
+	while ($var(n) < 6) {
+		switch ($var(n)) {
+			case 0: $var(a) = "[::1]"; break;
+			case 1: $var(a) = "[::1]:5060"; break;
+			case 2: $var(a) = "127.81.0.1:5060"; break;
+			case 3: $var(a) = "fe80::1%eth0"; break;
+			case 4: $var(a) = "2001:db8::/64"; break;
+			case 5: $var(a) = "::ffff:127.81.0.1"; break;
+		}
+		if (!tcp_conn_limit_get("$var(a)", "source", "$var(source)")) {
+			$var(source) = "none";
+		}
+		$var(answers) = $var(answers) + " " + $var(source);
+		$var(n) = $var(n) + 1;
+	}
+	sl_send_reply("200", "$var(answers)");
+}
+"#;
+    let server = native(mode).route(script).start();
+    let mut asker = server.admit(Via::Tcp, source(80, 0, 1));
+    assert_eq!(
+        asker.ask("forms").trim(),
+        "::/64 ::/64 127.81.0.1 fe80::/64 2001:db8::/64 127.81.0.1"
+    );
+    mode.finish(server, &[]);
+}
+
+/// Neither as of a source at its limit, nor an error for each call.
+fn invalid_address_has_its_own_value(mode: Mode) {
+    let script = r#"
+request_route {
+	switch ($rU) {
+		case "invalid":
+			tcp_conn_limit_check("no-address");
+			break;
+		case "invalid-get":
+			tcp_conn_limit_get("no-address", "limit", "$var(x)");
+			break;
+		case "full":
+			tcp_conn_limit_check("127.81.0.1");
+			break;
+		default:
+			tcp_conn_limit_check("127.82.0.1");
+	}
+	$var(rc) = $rc;
+	sl_send_reply("200", "$var(rc)");
+}
+"#;
+    let server = native(mode).route(script).start();
+    let mut held = server.admit_all(2, Via::Tcp, source(81, 0, 1));
+    assert_eq!(held[0].ask("free"), "1");
+    assert_eq!(held[0].ask("full"), "-1");
+    for _ in 0..20 {
+        assert_eq!(held[0].ask("invalid"), "-2");
+        assert_eq!(held[0].ask("invalid-get"), "-2");
+    }
+    let log = mode.finish(server, &[]);
+    let lines = log.lines_with("invalid address \"no-address\"");
+    // At most one for each of the processes that answer.
+    assert!((1..=2).contains(&lines.len()), "{lines:?}");
+}
+
+fn mode_is_a_variable(mode: Mode) {
+    let script = r#"
+request_route {
+	sl_send_reply("200", "$tcp_conn_limit(mode)");
+}
+"#;
+    let server = native(mode).route(script).start();
+    let mut asker = server.admit(Via::Tcp, source(80, 0, 1));
+    assert_eq!(asker.ask("mode"), "enforce");
+    for word in ["monitor", "off"] {
+        server.rpc("tcp_conn_limit.set_mode", json!([word]));
+        assert_eq!(asker.ask("mode"), word);
+    }
+    mode.finish(server, &[]);
 }
 
 fn unknown_names_are_refused_at_the_start(mode: Mode) {
@@ -414,13 +500,12 @@ fn events_cannot_flood(mode: Mode) {
 }
 
 fn misnamed_event_route_is_reported(mode: Mode) {
-    // The core reads this as limit:rejected and reports no error.
-    let script = NATIVE_EVENT.replace("tcp-conn-limit:", "tcp_conn_limit:");
-    let log = native(mode).also_route(&script).start_fails();
-    assert!(
-        log.contains("write event_route[tcp-conn-limit:rejected]"),
-        "{log}"
-    );
+    // The core reads the first as limit:rejected and reports no error.
+    for name in ["tcp_conn_limit:rejected", "tcp-conn-limit:reject"] {
+        let script = NATIVE_EVENT.replace("tcp-conn-limit:rejected", name);
+        let log = native(mode).also_route(&script).start_fails();
+        log.assert_error(&["write event_route[tcp-conn-limit:rejected]"]);
+    }
 }
 
 fn callback_without_a_script_is_reported(mode: Mode) {

@@ -2,16 +2,25 @@
 
 //! The parameters of the module.
 
-use support::kamailio::mode::{Mode, attached_either_way};
-use support::kamailio::{Server, Via, source};
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use support::kamailio::mode::{Mode, attached_either_way, report_skipped};
+use support::kamailio::{Config, Server, Via, source};
 
 attached_either_way!(
     default_limit_is_that_of_the_core,
+    start_line_says_whether_the_core_has_a_limit,
     limit_of_the_core_is_otherwise_unused,
     zero_and_negative_limits_only_count,
     ipv4_prefix_groups_addresses,
     configuration_check_passes,
     configuration_check_finds_a_wrong_type,
+    configuration_check_finds_invalid_values,
+    configuration_check_names_the_line,
+    configuration_check_finds_what_other_lines_decide,
+    configuration_check_passes_whatever_the_order,
+    rules_file_of_root_is_reported,
 );
 
 /// Checks that the server admits and reports `limit` connections of a source.
@@ -32,6 +41,27 @@ fn default_limit_is_that_of_the_core(mode: Mode) {
     let server = mode.with_module().start();
     assert_eq!(server.stat("limit"), 1024);
     mode.finish(server, &[]);
+}
+
+/// Also without the module the server has no limit there, so none comes back.
+fn start_line_says_whether_the_core_has_a_limit(mode: Mode) {
+    let server = mode.with_module().core("debug=2").start();
+    let log = mode.finish(server, &[]);
+    let [line] = &log.lines_with("connections per source, ")[..] else {
+        panic!("not one line:\n{log}");
+    };
+    let has_limit = mode.knows("tcp_accept_iplimit");
+    assert_eq!(
+        line.contains("tcp_accept_iplimit is not used"),
+        has_limit,
+        "{line}"
+    );
+    assert_eq!(line.contains("no limit of its own"), !has_limit, "{line}");
+    if !has_limit {
+        let server = Mode::Stock.config(1).start();
+        let _held = server.admit_all(1100, Via::Tcp, source(0, 3, 1));
+        Mode::Stock.finish(server, &[]);
+    }
 }
 
 fn limit_of_the_core_is_otherwise_unused(mode: Mode) {
@@ -104,4 +134,201 @@ fn configuration_check_finds_a_wrong_type(mode: Mode) {
         .modparam("tcp_conn_limit", "tcp_conn_limit", "\"many\"")
         .check();
     assert!(!output.status.success(), "{output:?}");
+}
+
+/// What `kamailio -c` writes about an invalid configuration.
+#[track_caller]
+fn check_fails(config: Config) -> String {
+    let output = config.check();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(255), "{text}");
+    text
+}
+
+/// The value alone shows that it is invalid.
+fn configuration_check_finds_invalid_values(mode: Mode) {
+    for (name, value, expected) in [
+        ("ipv4_prefix", 0, "ipv4_prefix 0: must be 1 to 32"),
+        ("ipv4_prefix", 33, "ipv4_prefix 33: must be 1 to 32"),
+        ("ipv6_prefix", 200, "ipv6_prefix 200: must be 1 to 128"),
+        ("log_interval", 0, "log_interval is 0"),
+        ("log_level", 4, "log_level is 4"),
+    ] {
+        let text = check_fails(mode.with_module().param(name, value));
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("parse error in config file"), "{text}");
+    }
+    for (name, value, expected) in [
+        (
+            "rule",
+            "1.2.3.4",
+            "modparam rule 1: `1.2.3.4`: `=` is missing",
+        ),
+        (
+            "rule",
+            "1.2.3.4=0",
+            "modparam rule 1: `1.2.3.4=0`: a limit must be",
+        ),
+        ("rule", "", "modparam rule 1: ``: `=` is missing"),
+        ("rule", "garbage", "modparam rule 1: `garbage`"),
+        (
+            "nat64_prefix",
+            "2001:db8::/33",
+            "nat64_prefix `2001:db8::/33`",
+        ),
+        (
+            "nat64_prefix",
+            "192.0.2.0/24",
+            "nat64_prefix `192.0.2.0/24`",
+        ),
+    ] {
+        let text = check_fails(mode.with_module().text_param(name, value));
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("parse error in config file"), "{text}");
+    }
+}
+
+/// The core names the file and the line, and ends at the first wrong parameter.
+fn configuration_check_names_the_line(mode: Mode) {
+    let line_of = |config: Config, expected: &str| -> u32 {
+        let text = check_fails(config);
+        assert!(text.contains(expected), "{text}");
+        let errors = text.lines();
+        let mut errors = errors.filter(|line| line.contains("parse error in config file"));
+        let (_, after) = errors
+            .next()
+            .and_then(|error| error.split_once("kamailio.cfg, line "))
+            .expect("the core names the line");
+        let digits = after.split(',').next();
+        digits
+            .and_then(|digits| digits.parse().ok())
+            .expect("a number")
+    };
+    let config = || mode.with_module().rule("10.0.0.0/8=1");
+    let first = line_of(config().rule("garbage"), "modparam rule 2: `garbage`");
+    let second = line_of(
+        config().rule("10.1.0.0/16=1").param("ipv6_prefix", 200),
+        "ipv6_prefix 200",
+    );
+    assert_eq!(first + 1, second);
+}
+
+/// What is wrong depends on other parameters, files, or routes.
+fn configuration_check_finds_what_other_lines_decide(mode: Mode) {
+    let config = || mode.with_module();
+    let route = |name: &str| {
+        let route = format!("event_route[{name}] {{\n\texit;\n}}\n");
+        config().also_route(&route)
+    };
+    let mut cases = vec![
+        (
+            config().rule("10.0.0.0/8=1").rule("10.0.0.0/8=2"),
+            "modparam rule 1 already has a rule",
+        ),
+        (
+            config().text_param("rules_file", "/nonexistent"),
+            "cannot read /nonexistent",
+        ),
+        (
+            config().rules_file("10.0.0.0/8=1\n\n10.1.0.0/16\n"),
+            "/rules:3: `10.1.0.0/16`",
+        ),
+        (config().core("disable_tcp=yes"), "TCP is disabled"),
+        (
+            config().text_param("event_callback", "on_rejected"),
+            "no KEMI script is loaded",
+        ),
+        (
+            route("tcp_conn_limit:rejected"),
+            "write event_route[tcp-conn-limit:rejected]",
+        ),
+        (
+            route("tcp-conn-limit:reject"),
+            "event_route[tcp-conn-limit:reject] never runs",
+        ),
+        (
+            route("TCP-Conn-Limit:rejected"),
+            "event_route[TCP-Conn-Limit:rejected] never runs",
+        ),
+    ];
+    if mode == Mode::Interposed {
+        cases.push((config().text_param("attach", "hooks"), "connection hooks"));
+        cases.push((config().core("tcp_poll_method=epoll_et"), "tcp_poll_method"));
+    }
+    for (config, expected) in cases {
+        let text = check_fails(config);
+        let is_error =
+            |line: &str| line.contains("ERROR: tcp_conn_limit") && line.contains(expected);
+        assert!(text.lines().any(is_error), "no {expected:?} in\n{text}");
+        assert!(text.contains("the configuration is not ok"), "{text}");
+    }
+}
+
+fn configuration_check_passes_whatever_the_order(mode: Mode) {
+    let output = mode
+        .with_module()
+        .rule("2001:db8::1=5")
+        .rule("192.0.2.1=unlimited")
+        .rules_file("2001:db8::/48 = 7\n")
+        .param("ipv6_prefix", 128)
+        .param("ipv4_prefix", 24)
+        .text_param("nat64_prefix", "2001:db8:64::/96")
+        .also_route("event_route[tcp-conn-limit:rejected] {\n\texit;\n}\n")
+        .also_route("event_route[tm:local-request] {\n\texit;\n}\n")
+        .check();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains("ERROR:"), "{text}");
+}
+
+/// The server reads the file as root at the start, and as its user in a reload.
+fn rules_file_of_root_is_reported(mode: Mode) {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    if fs::metadata(folder.path())
+        .expect("the folder is ours")
+        .uid()
+        != 0
+    {
+        report_skipped("only root can give the server another user");
+        return;
+    }
+    let file = folder.path().join("rules");
+    fs::write(&file, "10.0.0.0/8=1\n").expect("the folder is ours");
+    let allow = |path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    let check = |core: &str| {
+        let path = file.display().to_string();
+        let output = mode
+            .with_module()
+            .core(core)
+            .text_param("rules_file", &path)
+            .check();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    let nobody = "user=\"nobody\"";
+    let warning = "WARNING: tcp_conn_limit";
+    for (folder_mode, file_mode, is_reported) in [
+        (0o755, 0o600, true),
+        (0o700, 0o644, true),
+        (0o755, 0o644, false),
+    ] {
+        allow(folder.path(), folder_mode);
+        allow(&file, file_mode);
+        let text = check(nobody);
+        let reported = text
+            .lines()
+            .find(|line| line.contains("readable for root only"));
+        assert_eq!(reported.is_some(), is_reported, "{text}");
+        if let Some(line) = reported {
+            for part in [warning, "user nobody", "Permission denied", "chmod g+r"] {
+                assert!(line.contains(part), "{line}");
+            }
+        }
+    }
+    // Without another user there is nothing to report.
+    allow(&file, 0o600);
+    assert!(!check("").contains("readable for root only"));
 }

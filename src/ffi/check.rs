@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Checks that need no limiter: of a configuration, of rules, of a rules file. They can
+//! run before `tcl_init()`, or without it.
+
+use core::ffi::{CStr, c_char, c_void};
+use core::fmt;
+use std::ffi::CString;
+
+use super::codes::{TCL_EARG, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK};
+use super::control::{Setup, read_rules_file, tcl_config};
+use super::global::guard_early;
+use super::memory::{put, strings, text, write_text};
+use crate::policy::rules::{Faults, RuleSet, check_rule};
+use crate::source::PrefixLengths;
+
+/// `tcl_rules_check()` reports at most this many faults in lines of their own.
+pub const TCL_MAX_FAULTS: usize = 20;
+const _: () = assert!(TCL_MAX_FAULTS == Faults::MAX_LISTED);
+
+/// Receives a fault as a line of text, which is valid until it returns. `data` is what the
+/// caller of `tcl_rules_check()` passed.
+#[allow(non_camel_case_types)]
+pub type tcl_fault = Option<unsafe extern "C" fn(data: *mut c_void, line: *const c_char)>;
+
+/// Checks a configuration as `tcl_init()` does, and creates nothing.
+///
+/// Returns `TCL_OK`, `TCL_EARG` or `TCL_EPANIC`. Unless it is `TCL_OK`, a text that names
+/// the value is written to `error`, truncated to `error_size` bytes including the NUL.
+///
+/// # Safety
+///
+/// `config` is null or valid, with valid strings; `error` is null or has room for
+/// `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_config_check(
+    config: *const tcl_config,
+    error: *mut c_char,
+    error_size: usize,
+) -> i32 {
+    guard_early(TCL_EPANIC, || {
+        // SAFETY: null or valid, with valid strings, as the caller promises.
+        let setup = unsafe { Setup::of(config.as_ref()) };
+        let Err(reason) = setup else {
+            return TCL_OK;
+        };
+        // SAFETY: null or `error_size` bytes, as the caller promises.
+        unsafe { write_text(error, error_size, &reason.to_string()) };
+        reason.code()
+    })
+}
+
+/// Checks one rule, `PREFIX=LIMIT`, by itself.
+///
+/// Returns `TCL_OK`, `TCL_ERULES`, `TCL_EARG` if `rule` is null, or `TCL_EPANIC`. With
+/// `TCL_ERULES`, the rule, the reason and the remedy are written to `error`, truncated to
+/// `error_size` bytes including the NUL.
+///
+/// # Safety
+///
+/// `rule` is null or a string; `error` is null or has room for `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_rule_check(
+    rule: *const c_char,
+    error: *mut c_char,
+    error_size: usize,
+) -> i32 {
+    guard_early(TCL_EPANIC, || {
+        // SAFETY: null or a string, as the caller promises.
+        let Some(rule) = (unsafe { text(rule) }) else {
+            return TCL_EARG;
+        };
+        let Err(sentence) = check_rule(&rule.to_string_lossy()) else {
+            return TCL_OK;
+        };
+        // SAFETY: null or `error_size` bytes, as the caller promises.
+        unsafe { write_text(error, error_size, &sentence) };
+        TCL_ERULES
+    })
+}
+
+/// Checks rules as `tcl_rules_load()` does, but publishes none. Calls `fault` for each
+/// invalid rule with its origin, its text, the reason and the remedy, at most 20 times
+/// (`TCL_MAX_FAULTS`), and then once with the number of the others. A file that cannot be
+/// read is one fault. Writes the number of valid rules to `valid`.
+///
+/// Reads the file and allocates, so the process that accepts connections should not call
+/// it.
+///
+/// Returns `TCL_OK`, `TCL_ERULES`, `TCL_EARG`, `TCL_EMEM` or `TCL_EPANIC`. `fault` was
+/// called at least once unless it is `TCL_OK` or `TCL_EPANIC`.
+///
+/// # Safety
+///
+/// `texts` is null or points to `count` pointers, each null or a string; `file` is null or
+/// a string; `fault` is null or can be called with `data`; `valid` is null or valid for
+/// writing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_rules_check(
+    texts: *const *const c_char,
+    count: u32,
+    file: *const c_char,
+    fault: tcl_fault,
+    data: *mut c_void,
+    valid: *mut u32,
+) -> i32 {
+    guard_early(TCL_EPANIC, || {
+        let report = |line: &dyn fmt::Display| {
+            let (Some(fault), Ok(line)) = (fault, CString::new(line.to_string())) else {
+                return;
+            };
+            // SAFETY: can be called with `data`, as the caller promises; the line lives
+            // until it returns.
+            unsafe { fault(data, line.as_ptr()) };
+        };
+        // SAFETY: null or valid, as the caller promises.
+        let (texts, file) = unsafe { (strings(texts, count), text(file)) };
+        let texts = match texts {
+            Ok(texts) => texts,
+            Err(error) => {
+                report(&error);
+                return TCL_EARG;
+            }
+        };
+        let (code, found) = check(&texts, file, &report);
+        // SAFETY: null or valid for writing, as the caller promises. A null pointer is
+        // allowed here.
+        let _ = unsafe { put(valid, found) };
+        code
+    })
+}
+
+/// Returns a code, and the number of valid rules.
+fn check(
+    texts: &[impl AsRef<str>],
+    file: Option<&CStr>,
+    report: &dyn Fn(&dyn fmt::Display),
+) -> (i32, u32) {
+    let file = match file.map(read_rules_file).transpose() {
+        Ok(file) => file,
+        Err(error) => {
+            report(&error);
+            return (TCL_ERULES, 0);
+        }
+    };
+    let content = file.as_ref().map(|file| (&*file.name, &*file.content));
+    // The prefix lengths of sources do not decide whether a rule is valid.
+    let builder = RuleSet::builder(PrefixLengths::DEFAULT);
+    let faults = match builder.check(texts, content) {
+        Ok(faults) => faults,
+        Err(error) => {
+            report(&error);
+            return (TCL_EMEM, 0);
+        }
+    };
+    for fault in &faults.listed {
+        report(fault);
+    }
+    let others = faults.count - faults.listed.len();
+    if others > 0 {
+        report(&format_args!("{others} more invalid rules"));
+    }
+    let code = if faults.count == 0 {
+        TCL_OK
+    } else {
+        TCL_ERULES
+    };
+    // There are at most 65,535.
+    (code, faults.valid as u32)
+}
