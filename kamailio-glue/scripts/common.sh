@@ -10,6 +10,8 @@ shopt -s inherit_errexit
     root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
     glue=$root/kamailio-glue
     build=$root/build
+    # The program that checks rules files.
+    checker=tcp_conn_limit-check-rules
 }
 
 # The scripts run the make of another project, which must not see our flags,

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Installs or removes the module and its library: install.sh install|uninstall TREE
+# Installs or removes the module, its library and its program:
+# install.sh install|uninstall TREE
 # The folder, below DESTDIR, is MODULES_DIR, or that of the server KAMAILIO, or the one
 # in the tree's configuration. A module is not installed for a server that would refuse
 # it.
@@ -17,7 +18,7 @@ tree=$(tree_path "$given")
 server=${KAMAILIO-}
 # The library comes first: a server that starts meanwhile must not find a module that
 # is newer than it.
-files=("$(library_name)" tcp_conn_limit.so)
+files=("$(library_name)" tcp_conn_limit.so "$checker")
 built=$(user_module "$tree")
 
 # Fails unless the module is built, in the way that the tree's configuration asks for.

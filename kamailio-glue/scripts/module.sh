@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Builds the module for the Kamailio source tree TREE: module.sh [--package] TREE [OUT]
-# The folder OUT gets tcp_conn_limit.so, the library, and a link to it for the linker.
-# TREE can also be a folder in which CMake builds. With --package, the module is for a
-# packaged server.
+# The folder OUT gets tcp_conn_limit.so, the library, a link to it for the linker, and the
+# program that checks rules files. TREE can also be a folder in which CMake builds. With
+# --package, the module is for a packaged server.
 #
 # KAMAILIO is the server that the module is for. Then the module is built in each way
 # that the tree allows, until the server would load it. Otherwise the tree's packaging
@@ -157,6 +157,11 @@ else
 fi
 put "$out" "$built"
 printf '%s\n' "$way" >"$out/way"
+# It finds the library as the module does.
+"${CC:-cc}" -O2 -Wall -Wextra -fPIE -pie -I"$root/include" \
+    -o "$root/target/release/$checker" "$glue/tools/check-rules.c" -L"$out" -ltcp_conn_limit \
+    -Wl,--disable-new-dtags,-rpath,'$ORIGIN',-z,relro,-z,now
+put "$out" "$root/target/release/$checker"
 if [ -n "$abi" ]; then
     kind="with the connection hooks"
 else

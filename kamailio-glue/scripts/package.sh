@@ -61,7 +61,7 @@ fi
 "$glue/scripts/module.sh" --package "$2"
 built=$(user_module "$tree")
 library=$(library_name)
-files=("$built/tcp_conn_limit.so" "$built/$library" "$glue/tcp_conn_limit/README")
+files=("$built/tcp_conn_limit.so" "$built/$library" "$built/$checker" "$glue/tcp_conn_limit/README")
 if [ -z "${KAMAILIO-}" ]; then
     say "not compared with a server: KAMAILIO=FILE, such as /usr/sbin/kamailio, does that"
 fi
@@ -99,8 +99,9 @@ build_package() {
 case $command in
     module)
         install -m 644 "${files[@]}" "$out/"
-        say "put tcp_conn_limit.so and $library into the server's module folder; cp over the files of a running server would end it, install does not:"
-        say "    sudo install -m 644 $out/{tcp_conn_limit.so,$library} MODULE_FOLDER/"
+        chmod 755 "$out/$checker"
+        say "put tcp_conn_limit.so, $library and $checker into the server's module folder; cp over the files of a running server would end it, install does not:"
+        say "    sudo install -m 755 $out/{tcp_conn_limit.so,$library,$checker} MODULE_FOLDER/"
         ;;
     deb)
         # Without the epoch of the server's version.

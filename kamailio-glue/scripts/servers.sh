@@ -24,6 +24,13 @@ modules=(
 
 # The modules for the servers that CMake builds.
 cmake_modules=(ctl kex)
+# Scripts in Lua and Python are tested where their development packages are installed.
+if pkg-config --exists lua5.1; then
+    modules+=(app_lua)
+fi
+if command -v python3-config >/dev/null; then
+    modules+=(app_python3)
+fi
 
 # What a build leaves in a tree; it is not copied.
 built=(

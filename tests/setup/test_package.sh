@@ -41,9 +41,9 @@ package_for() {
 }
 
 test_folder_has_what_the_server_needs() {
-    says "sudo install -m 644 $PWD/out/{tcp_conn_limit.so,$library} MODULE_FOLDER/" \
+    says "sudo install -m 755 $PWD/out/{tcp_conn_limit.so,$library,tcp_conn_limit-check-rules} MODULE_FOLDER/" \
         project package-module KAMAILIO_SRC="$stock" PACKAGE_DIR="$PWD/out"
-    [ "$(cd out && echo *)" = "README $library tcp_conn_limit.so" ]
+    [ "$(cd out && echo *)" = "README $library tcp_conn_limit-check-rules tcp_conn_limit.so" ]
     loads "$STOCK_KAMAILIO" "$PWD/out"
 }
 
