@@ -108,8 +108,12 @@ impl Source {
             return Some(Source::v4(u32::from_be_bytes(octets), prefixes));
         }
         let bits = u128::from_be_bytes(<[u8; 16]>::try_from(address).ok()?);
-        if matches!(bits >> 32, 0xffff | nat64::WELL_KNOWN) {
-            return Some(Source::v4(bits as u32, prefixes));
+        // Compared in halves, which takes fewer instructions than 96 bits.
+        match ((bits >> 64) as u64, bits as u64 >> 32) {
+            (0, 0xffff) | (nat64::WELL_KNOWN_UPPER, 0) => {
+                return Some(Source::v4(bits as u32, prefixes));
+            }
+            _ => {}
         }
         if !nat64.is_empty()
             && let Some(address) = nat64.embedded(bits)

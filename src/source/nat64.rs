@@ -22,9 +22,9 @@ use core::net::Ipv4Addr;
 
 use super::{Family, Prefix, PrefixError};
 
-/// The upper 96 bits of the well-known prefix 64:ff9b::/96 (RFC 6052 §2.1), which always
-/// counts as a translator's.
-pub(super) const WELL_KNOWN: u128 = 0x0064_ff9b << 64;
+/// The upper half of the well-known prefix 64:ff9b::/96 (RFC 6052 §2.1), which always
+/// counts as a translator's. The next 32 bits are 0.
+pub(super) const WELL_KNOWN_UPPER: u64 = 0x0064_ff9b << 32;
 
 /// The prefixes of translators, besides the well-known one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -167,7 +167,8 @@ impl std::error::Error for Nat64Error {}
 
 /// The IPv4 prefix that a prefix within 64:ff9b::/96 stands for.
 pub(super) fn well_known(prefix: Prefix) -> Option<(Ipv4Addr, u8)> {
-    let is_within = prefix.family == Family::V6 && prefix.bits() >> 32 == WELL_KNOWN;
+    let is_within =
+        prefix.family == Family::V6 && prefix.bits() >> 32 == u128::from(WELL_KNOWN_UPPER) << 32;
     let length = prefix.length.checked_sub(96)?;
     is_within.then(|| (Ipv4Addr::from_bits(prefix.lower as u32), length))
 }
