@@ -309,6 +309,11 @@ int tcm_params_find_faults(
 
 int tcm_params_load_rules(char *error, size_t error_size)
 {
-	return tcl_rules_load((const char *const *)rules.list, rules.count,
+	int ret = tcl_rules_load((const char *const *)rules.list, rules.count,
 			rules_file, error, error_size);
+
+	/* The error names the first fault. */
+	if(ret == TCL_ERULES)
+		(void)tcm_params_check_rules();
+	return ret;
 }

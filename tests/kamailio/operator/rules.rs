@@ -29,6 +29,7 @@ attached_either_way!(
     exception_comes_and_goes_with_a_reload,
     exception_for_an_ipv6_host,
     all_wrong_lines_are_reported_at_once,
+    reload_logs_all_wrong_lines,
     check_of_a_rules_file_changes_nothing,
     duplicate_rule_is_refused,
     missing_file_is_refused,
@@ -527,6 +528,17 @@ fn all_wrong_lines_are_reported_at_once(mode: Mode) {
     let lines = log.lines_with("`=` is missing");
     assert_eq!(lines.len(), 20, "{log}");
     assert_refused(&log, &["30 more invalid rules"]);
+}
+
+fn reload_logs_all_wrong_lines(mode: Mode) {
+    let server = mode.with_module().rules_file("").start();
+    server.write_rules("127.0.0.0/8\n127.1.0.0/16=2\n127.2.0.0/16=x\n");
+    let fault = server.fault("tcp_conn_limit.reload", json!([]));
+    assert!(fault.message.contains("/rules:1: "), "{}", fault.message);
+    assert_eq!(server.stat("rules"), 0);
+    let log = mode.finish(server, &["/rules:"]);
+    assert_refused(&log, &["/rules:1: `127.0.0.0/8`"]);
+    assert_refused(&log, &["/rules:3: `127.2.0.0/16=x`"]);
 }
 
 fn check_of_a_rules_file_changes_nothing(mode: Mode) {
