@@ -30,7 +30,7 @@ excluded=(
 allow=kamailio-glue/scripts/language.allow
 
 # Words that codespell would report as errors.
-known_words=atleast,clos,crate,extraversion,ndoes,ser
+known_words=atleast,clos,crate,extraversion,ndoes,ser,siz
 
 # NAME REGEX: Perl's syntax. A space also matches a line break in a comment.
 phrases=$(

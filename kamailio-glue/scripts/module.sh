@@ -158,6 +158,7 @@ fi
 put "$out" "$built"
 printf '%s\n' "$way" >"$out/way"
 # It finds the library as the module does.
+# shellcheck disable=SC2016 # the dynamic linker replaces $ORIGIN
 "${CC:-cc}" -O2 -Wall -Wextra -fPIE -pie -I"$root/include" \
     -o "$root/target/release/$checker" "$glue/tools/check-rules.c" -L"$out" -ltcp_conn_limit \
     -Wl,--disable-new-dtags,-rpath,'$ORIGIN',-z,relro,-z,now

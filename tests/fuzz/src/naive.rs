@@ -114,7 +114,11 @@ impl Net {
     /// Parses a prefix of whole sources. Returns `None` if a list may not have it.
     pub fn of_text(text: &str, lengths: Lengths) -> Option<Net> {
         let net = Net::of_rule(text)?;
-        let max = if net.address.is_v4() { lengths.0 } else { lengths.1 };
+        let max = if net.address.is_v4() {
+            lengths.0
+        } else {
+            lengths.1
+        };
         (net.length <= max).then_some(net)
     }
 

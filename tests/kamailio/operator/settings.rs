@@ -213,7 +213,7 @@ fn configuration_check_names_the_line(mode: Mode) {
     assert_eq!(first + 1, second);
 }
 
-/// What is wrong depends on other parameters, files, or routes.
+/// These faults depend on other parameters, files, or routes.
 fn configuration_check_finds_what_other_lines_decide(mode: Mode) {
     let config = || mode.with_module();
     let route = |name: &str| {
@@ -308,7 +308,7 @@ fn rules_file_of_root_is_reported(mode: Mode) {
         assert!(output.status.success(), "{text}");
         text
     };
-    let nobody = "user=\"nobody\"";
+    let another_user = "user=\"daemon\"";
     let warning = "WARNING: tcp_conn_limit";
     for (folder_mode, file_mode, is_reported) in [
         (0o755, 0o600, true),
@@ -317,13 +317,13 @@ fn rules_file_of_root_is_reported(mode: Mode) {
     ] {
         allow(folder.path(), folder_mode);
         allow(&file, file_mode);
-        let text = check(nobody);
+        let text = check(another_user);
         let reported = text
             .lines()
             .find(|line| line.contains("readable for root only"));
         assert_eq!(reported.is_some(), is_reported, "{text}");
         if let Some(line) = reported {
-            for part in [warning, "user nobody", "Permission denied", "chmod g+r"] {
+            for part in [warning, "user daemon", "Permission denied", "chmod g+r"] {
                 assert!(line.contains(part), "{line}");
             }
         }
