@@ -39,7 +39,7 @@ static int read_error(const char *file)
 /* As read_error(), with the ids that the core sets in do_suid(). setfsuid() changes the
  * ids for access to files only, and takes the capabilities of root in this respect;
  * setting them back restores both. */
-static int read_error_as(const struct passwd *user, const char *file)
+static int read_error_as(const struct passwd *account, const char *file)
 {
 	int groups = getgroups(0, NULL);
 	gid_t *before = pkg_malloc((groups + 1) * sizeof(*before));
@@ -50,9 +50,9 @@ static int read_error_as(const struct passwd *user, const char *file)
 		return 0;
 	}
 	groups = getgroups(groups, before);
-	if(groups < 0 || initgroups(user->pw_name, user->pw_gid) < 0) {
-		LM_WARN("cannot check whether user %s can read %s: %s\n", user->pw_name,
-				file, strerror(errno));
+	if(groups < 0 || initgroups(account->pw_name, account->pw_gid) < 0) {
+		LM_WARN("cannot check whether user %s can read %s: %s\n",
+				account->pw_name, file, strerror(errno));
 		pkg_free(before);
 		return 0;
 	}
@@ -70,20 +70,20 @@ static int read_error_as(const struct passwd *user, const char *file)
 
 void tcm_identity_check_file(const char *file)
 {
-	const struct passwd *user;
+	const struct passwd *account;
 	int error;
 
 	/* Only root can change its user. */
 	if(file == NULL || geteuid() != 0 || uid == 0 || read_error(file) != 0)
 		return;
-	user = getpwuid(uid);
-	if(user == NULL)
+	account = getpwuid(uid);
+	if(account == NULL)
 		return;
-	error = read_error_as(user, file);
+	error = read_error_as(account, file);
 	if(error != 0)
 		LM_WARN("the rules file %s is readable for root only, but"
 				" tcp_conn_limit.reload reads it as user %s and will fail (%s):"
 				" give it to the group of this user and make it readable for"
 				" the group (chgrp, chmod g+r)\n",
-				file, user->pw_name, strerror(error));
+				file, account->pw_name, strerror(error));
 }
