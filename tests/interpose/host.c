@@ -780,7 +780,7 @@ int main(int argc, char **argv)
 	alarm(60); /* Ends a wait without end. */
 	find_library(argv[1]);
 	listener = loopback_listener(SOCK_STREAM, &where);
-	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_OK);
 	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_EINIT);
 	CHECK(tcl_interpose_activate() == TCL_EINIT);
 	CHECK(tcl_init(&config, &functions, error, sizeof(error)) == TCL_OK);
