@@ -285,8 +285,9 @@ fn stopped_watcher_blocks_and_misses_nothing(mode: Mode) {
     let stopped = Stopped::new(server.process("tcp_conn_limit watcher"));
     let before = server.log().lines_with("tcp_conn_limit").len();
     let not_running = reject_all();
+    // A wait of 10 ms for each rejection would take 30 s; the allowance is for a busy machine.
     assert!(
-        not_running < 3 * running + Duration::from_secs(1),
+        not_running < 3 * running + Duration::from_secs(10),
         "{not_running:?} while the watcher is stopped, {running:?} before"
     );
     assert_eq!(server.stat("rejected"), all(2));
