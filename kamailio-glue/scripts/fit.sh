@@ -33,6 +33,21 @@ server_strings() {
     printf '%s\n' "$strings"
 }
 
+# fits SERVER MODULE: succeeds if the server would load the module. Its -v can show other
+# flags than those that it compares, as that of Debian sid's 6.1.5 does, because the
+# flags depend on the headers that a source file includes. So they may also be anywhere
+# in its file.
+fits() {
+    local strings wanted
+    strings=$(file_strings "$2")
+    wanted=$(server_strings "$1")
+    if [ "$strings" = "$wanted" ]; then
+        return
+    fi
+    [ "$(sed -n 1p <<<"$strings")" = "$(sed -n 1p <<<"$wanted")" ] &&
+        LC_ALL=C grep --text --null-data --quiet -xF -e "$(sed -n 2p <<<"$strings")" -- "$(command -v "$1")"
+}
+
 # number_of STRINGS: prints the version number in the strings.
 number_of() {
     awk '{ print $2; exit }' <<<"$1"

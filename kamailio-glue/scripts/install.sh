@@ -52,17 +52,15 @@ server_of_folder() {
 
 # Fails if the server would refuse the module.
 check_fit() {
-    local strings
     if [ -z "$server" ]; then
         server=$(server_of_folder)
     fi
     if [ -z "$server" ]; then
         return
     fi
-    strings=$(server_strings "$server")
-    if [ "$(file_strings "$built/tcp_conn_limit.so")" != "$strings" ]; then
+    if ! fits "$server" "$built/tcp_conn_limit.so"; then
         say "error: the server $server would refuse this module:"
-        say_strings server "$strings"
+        say_strings server "$(server_strings "$server")"
         say_strings "module, built with $(describe_way "$(<"$built/way")")" "$(file_strings "$built/tcp_conn_limit.so")"
         fail "nothing was installed: run 'make KAMAILIO_SRC=$given KAMAILIO=$server' first, or set KAMAILIO to the server that the module is for, or install that server before the module"
     fi

@@ -114,7 +114,7 @@ build_for_server() {
     mapfile -t ways < <(possible_ways "$tree" "$given" "$(sed -n 1p <<<"$strings")")
     for way in "${ways[@]}"; do
         build_module "$way"
-        if [ "$(file_strings "$built")" = "$strings" ]; then
+        if fits "$server" "$built"; then
             return
         fi
         failures+=$(say_strings "module, built with $(describe_way "$way")" "$(file_strings "$built")" 2>&1)$'\n'
@@ -132,10 +132,9 @@ compare_with_server_in_tree() {
     if [ -z "$other" ]; then
         return
     fi
-    strings=$(server_strings "$other")
-    if [ "$(file_strings "$built")" != "$strings" ]; then
+    if ! fits "$other" "$built"; then
         say "warning: the server $other would refuse this module; is it older than the tree or its configuration?"
-        say_strings server "$strings"
+        say_strings server "$(server_strings "$other")"
         say_strings module "$(file_strings "$built")"
     fi
 }
