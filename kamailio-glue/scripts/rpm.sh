@@ -16,7 +16,7 @@ kamailio=${KAMAILIO_VERSION:-$(tree_version "$tree")}
 out=${PACKAGE_DIR:-$build/$(tree_id "$tree")/package}
 work=$build/$(tree_id "$tree")/rpm
 
-"$glue/scripts/module.sh" "$tree"
+"$glue/scripts/module.sh" --package "$1"
 built=$(user_module "$tree")
 files=("$built/tcp_conn_limit.so" "$built/$(library_name)")
 
