@@ -22,18 +22,6 @@ rpc() {
     "$KAMCMD" -s "unix:$PWD/ctl.sock" "$@"
 }
 
-# until_true COMMAND...: waits until COMMAND succeeds, for at most 20 seconds.
-until_true() {
-    local end=$((SECONDS + 20))
-    until "$@"; do
-        if [ "$SECONDS" -ge "$end" ]; then
-            echo "did not succeed within 20 s: $*"
-            return 1
-        fi
-        sleep 0.1
-    done
-}
-
 # has COMMAND FIELD NUMBER: succeeds if FIELD of the server's answer is NUMBER.
 has() {
     rpc "$1" 2>/dev/null | grep -qx "[[:space:]]*$2: $3"

@@ -60,6 +60,18 @@ says() {
     fi
 }
 
+# until_true COMMAND...: waits until COMMAND succeeds, for at most 20 seconds.
+until_true() {
+    local end=$((SECONDS + 20))
+    until "$@"; do
+        if [ "$SECONDS" -ge "$end" ]; then
+            echo "did not succeed within 20 s: $*"
+            return 1
+        fi
+        sleep 0.1
+    done
+}
+
 run_tests() {
     local test folder result passed=0 failed=0
     all=$(mktemp -d)
