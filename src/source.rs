@@ -13,6 +13,7 @@
 mod address;
 mod nat64;
 mod prefix;
+pub(crate) mod text;
 
 pub use address::{AddressBytes, AddressError, read_address};
 pub use nat64::{Nat64, Nat64Error};

@@ -17,7 +17,7 @@ use super::codes::{
 };
 use super::global::{GLOBAL, Global, guard, report_panic};
 use super::line::Line;
-use super::memory::{NullString, put, strings, text, write_text};
+use super::memory::{NullString, bytes, put, strings, text, write_text};
 use crate::host::{TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
 use crate::interpose;
 use crate::limiter::{CreateError, Limiter};
@@ -25,6 +25,7 @@ use crate::observe::notices::Notice;
 use crate::observe::report::RuleName;
 use crate::observe::watch::Watch;
 use crate::policy::Busy;
+use crate::policy::limit_text;
 use crate::policy::rules::{Origin, RuleError, RuleSet};
 use crate::policy::rules_file::{ReadError, RulesFile};
 use crate::policy::settings::{Mode, OnFull};
@@ -401,6 +402,42 @@ pub extern "C" fn tcl_set_mode(mode: i32) -> i32 {
         };
         global.limiter.set_mode(mode);
         TCL_OK
+    })
+}
+
+/// Reads a limit that an operator sets while the server runs: a number from 1 to
+/// 100,000,000, or `none` or `unlimited`, which is written to `limit` as 0. The number 0 is
+/// refused, because it may be what is left of a text or of a larger number.
+///
+/// Returns `TCL_OK`, or `TCL_EARG`: the text is not a limit, and a text with the reason and
+/// the remedy is written to `error`, truncated to `error_size` bytes including the NUL; or
+/// `limit` is null, and nothing is written to `error`. Returns `TCL_EINIT` before
+/// `tcl_init()`.
+///
+/// # Safety
+///
+/// `name` is null or points to `length` bytes; `limit` is null or valid for writing;
+/// `error` is null or has room for `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_limit_parse(
+    name: *const u8,
+    length: u32,
+    limit: *mut i32,
+    error: *mut c_char,
+    error_size: usize,
+) -> i32 {
+    guard(TCL_EINIT, |_| {
+        // SAFETY: null or `length` bytes, as the caller promises.
+        let name = unsafe { bytes(name, length) };
+        match limit_text::parse(name) {
+            // SAFETY: null or valid for writing, as the caller promises.
+            Ok(value) => unsafe { put(limit, value) },
+            Err(reason) => {
+                // SAFETY: null or `error_size` bytes, as the caller promises.
+                unsafe { write_text(error, error_size, &reason.to_string()) };
+                TCL_EARG
+            }
+        }
     })
 }
 

@@ -11,7 +11,7 @@ use crate::observe::report::{
     By, Group, Report, RuleName, SourceReport, Suggestion, seconds_since,
 };
 use crate::shared::visible::Excerpt;
-use crate::source::{Prefix, read_address};
+use crate::source::{self, Prefix, read_address};
 
 /// Rank by connections.
 pub const TCL_BY_CONNECTIONS: i32 = 0;
@@ -63,9 +63,11 @@ pub struct tcl_source {
     /// The most connections it had at a time: exact from 8 on, below that as sampled by
     /// `tcl_watch()`.
     pub peak: u32,
-    /// Seconds since `tcl_watch()` first saw it, or `TCL_NEVER`.
+    /// Seconds since it was first seen, or `TCL_NEVER` if it was not: `tcl_watch()` sees the
+    /// sources in the table, and this report sees those with connections.
     pub first_seen: u32,
-    /// Seconds since `tcl_watch()` last saw it with connections, or `TCL_NEVER`.
+    /// Seconds since it was last seen with connections, 0 if it has connections now, or
+    /// `TCL_NEVER`.
     pub last_seen: u32,
 }
 
@@ -243,6 +245,47 @@ pub unsafe extern "C" fn tcl_get_text(
         };
         // SAFETY: null or valid, as the caller promises.
         unsafe { global.get(address.as_slice(), source) }
+    })
+}
+
+/// Reports the source that a text names, as `tcl_get()` does: an address, or a network
+/// `ADDRESS/LENGTH` whose addresses all belong to one source, as `tcl_source.text` shows it.
+///
+/// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`. `TCL_EARG` means that the text does not name
+/// a source, and a text with the reason and the remedy is written to `error`, truncated to
+/// `error_size` bytes including the NUL; or that `source` is null, and nothing is written to
+/// `error`.
+///
+/// # Safety
+///
+/// `name` is null or points to `length` bytes; `source` is null or valid for writing;
+/// `error` is null or has room for `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_find(
+    name: *const u8,
+    length: u32,
+    source: *mut tcl_source,
+    error: *mut c_char,
+    error_size: usize,
+) -> i32 {
+    guard(TCL_EINIT, |global| {
+        // SAFETY: null or `length` bytes, as the caller promises.
+        let name = unsafe { bytes(name, length) };
+        // A text that is not UTF-8 is not an address.
+        let text = str::from_utf8(name).unwrap_or_default();
+        match source::text::parse(text, global.limiter.prefixes()) {
+            Ok(key) => {
+                let value = global.describe(&global.report().get(key));
+                // SAFETY: null or valid, as the caller promises.
+                unsafe { put(source, value) }
+            }
+            Err(reason) => {
+                let sentence = format!("invalid address `{}`: {reason}", Excerpt::of(name));
+                // SAFETY: null or `error_size` bytes, as the caller promises.
+                unsafe { write_text(error, error_size, &sentence) };
+                TCL_EARG
+            }
+        }
     })
 }
 
@@ -437,7 +480,14 @@ impl Global {
         (rule, limit): (Option<Prefix>, i32),
     ) -> tcl_source {
         let now = self.now();
-        let ago = |kept| seconds_since(kept, now).unwrap_or(TCL_NEVER);
+        let has_connections = report.connections > 0;
+        // A source with connections that was not sampled yet is seen here and now.
+        let not_sampled = if has_connections { 0 } else { TCL_NEVER };
+        let first_seen = seconds_since(report.first_seen, now).unwrap_or(not_sampled);
+        let last_seen = match has_connections {
+            true => 0,
+            false => seconds_since(report.last_seen, now).unwrap_or(TCL_NEVER),
+        };
         tcl_source {
             text: self.text(report.source.display(self.limiter.prefixes())),
             rule: self.text(RuleName(rule)),
@@ -446,8 +496,8 @@ impl Global {
             rejected: report.rejected,
             would_reject: report.would_reject,
             peak: report.peak,
-            first_seen: ago(report.first_seen),
-            last_seen: ago(report.last_seen),
+            first_seen,
+            last_seen,
         }
     }
 

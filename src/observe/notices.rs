@@ -11,7 +11,7 @@ use std::io;
 use std::panic::PanicHookInfo;
 
 use crate::observe::report::{RuleName, SourceReport};
-
+use crate::policy::limit_text::LimitName;
 use crate::source::{Prefix, PrefixLengths, Source};
 
 /// What [`watch`](crate::observe::watch) has to log.
@@ -98,7 +98,7 @@ impl fmt::Display for NoticeLine<'_> {
                 let verb = if *would { "would reject" } else { "rejected" };
                 let source = report.source.display(self.prefixes);
                 let connections = report.rejected_at;
-                let rule = RuleName(*rule);
+                let (limit, rule) = (LimitName(*limit), RuleName(*rule));
                 write!(
                     f,
                     "{verb} connection from {source}: {connections} connections, limit {limit}, \
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(
             line(&first),
             "would reject connection from 2020:2020:2020:2020::/64: 1024 connections, \
-             limit 0, rule 2020::/16"
+             limit none, rule 2020::/16"
         );
     }
 

@@ -42,7 +42,8 @@ pub struct SourceReport {
     pub peak: u32,
     /// When it was first sampled, for [`seconds_since`].
     pub first_seen: u32,
-    /// When it was last sampled with connections, for [`seconds_since`].
+    /// When it was last sampled with connections, or first sampled after its connections
+    /// had closed, for [`seconds_since`].
     pub last_seen: u32,
 }
 

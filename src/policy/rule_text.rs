@@ -5,7 +5,7 @@
 //!   PREFIX = LIMIT
 //!
 //!   PREFIX   an address, or a network as ADDRESS/LENGTH
-//!   LIMIT    a number from 1 to 2147483647, or unlimited
+//!   LIMIT    a number from 1 to 2147483647, or unlimited, or none, which is the same
 //! ```
 //!
 //! Blanks may be at both ends, around `=` and around the address.
@@ -14,6 +14,7 @@
 
 use core::fmt;
 
+use super::limit_text;
 use crate::shared::layout::MAX_RULES;
 use crate::shared::visible::{Excerpt, Visible};
 use crate::source::{Prefix, PrefixError};
@@ -53,7 +54,7 @@ pub fn check_rule(text: &str) -> Result<(), String> {
 }
 
 fn parse_limit(text: &str) -> Result<i32, Reason> {
-    if text == "unlimited" {
+    if limit_text::is_none(text) {
         return Ok(UNLIMITED);
     }
     let (negative, digits) = match text.strip_prefix('-') {

@@ -163,7 +163,7 @@ impl fmt::Display for Prefix {
 }
 
 /// Only digits: `parse` of std also accepts a plus sign.
-fn parse_length(text: &str) -> Option<u8> {
+pub(super) fn parse_length(text: &str) -> Option<u8> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok())?
 }

@@ -164,7 +164,8 @@ impl<'a> Details<'a> {
     }
 
     /// Records that `owner` was seen with `connections` at the time `now`, in seconds of
-    /// the host clock. Returns when it was first seen, for [`seconds_since`].
+    /// the host clock. A source that is seen for the first time without connections had
+    /// some since the last sample. Returns when it was first seen, for [`seconds_since`].
     pub(crate) fn sample(self, owner: Owner, connections: u32, now: u32) -> u32 {
         let detail = self.own(owner);
         let stamp = stamp(now);
@@ -172,6 +173,7 @@ impl<'a> Details<'a> {
         if first_seen == 0 {
             first_seen = stamp;
             detail.first_seen.store(stamp, Ordering::Relaxed);
+            detail.last_seen.store(stamp, Ordering::Relaxed);
         }
         if connections > 0 {
             detail.last_seen.store(stamp, Ordering::Relaxed);

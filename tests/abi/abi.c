@@ -28,6 +28,7 @@ union sockaddr_union
 #include "counter.h"
 static const uint8_t a[4] = {192, 0, 2, 1};
 static const uint8_t b[4] = {192, 0, 2, 2};
+static const uint8_t shortly[4] = {192, 0, 2, 3};
 static const uint8_t a_mapped[16] = {
 		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1};
 static const uint8_t v6_host1[16] = {
@@ -99,6 +100,8 @@ static void before_init(void)
 	CHECK(tcl_stats(values, TCL_MAX_COUNTERS) == TCL_EINIT);
 	CHECK(tcl_counter_value(counter_number("capacity")) == 0);
 	CHECK(tcl_get(a, 4, &source) == TCL_EINIT);
+	CHECK(tcl_find(a, 4, &source, error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_limit_parse(a, 4, &limit, error, sizeof(error)) == TCL_EINIT);
 	CHECK(tcl_top(&source, 1, TCL_BY_CONNECTIONS) == TCL_EINIT);
 	CHECK(tcl_list(NULL, &source, 1, &total, error, sizeof(error))
 			== TCL_EINIT);
@@ -418,6 +421,73 @@ static void ipv6_networks(void)
 	CHECK(strcmp(source.text, "2001:db8:0:1::/64") == 0);
 	CHECK(source.connections == 1);
 	CHECK(tcl_closed(t) == TCL_OK);
+}
+
+static int find(const char *text, struct tcl_source *source, char *error)
+{
+	return tcl_find((const uint8_t *)text, strlen(text), source, error, 100);
+}
+
+static void sources_by_text(void)
+{
+	uint64_t t = tcl_opened(v6_host1, 16);
+	struct tcl_source source;
+	char error[100] = "untouched";
+
+	CHECK(find("2001:db8:0:1::9", &source, error) == TCL_OK);
+	CHECK(strcmp(source.text, "2001:db8:0:1::/64") == 0);
+	/* As it is shown. */
+	CHECK(find(source.text, &source, error) == TCL_OK);
+	CHECK(source.connections == 1 && strcmp(error, "untouched") == 0);
+	/* It has connections but was not sampled: it is seen now. */
+	CHECK(source.first_seen == 0 && source.last_seen == 0);
+	CHECK(find("2001:db8::/32", &source, error) == TCL_EARG);
+	CHECK(strstr(error, "invalid address `2001:db8::/32`: ") == error);
+	CHECK(find("nowhere", &source, error) == TCL_EARG);
+	CHECK(strcmp(error, "invalid address `nowhere`: expected an IPv4 or IPv6"
+						" address")
+			== 0);
+	/* All pointers may be null. */
+	CHECK(tcl_find(NULL, 4, &source, NULL, 0) == TCL_EARG);
+	CHECK(find("192.0.2.1", NULL, NULL) == TCL_EARG);
+	CHECK(find("192.0.2.1", NULL, error) == TCL_EARG);
+	CHECK(tcl_closed(t) == TCL_OK);
+	/* The next sample records it, although it came and went since the last one. */
+	t = tcl_opened(shortly, 4);
+	CHECK(tcl_closed(t) == TCL_OK);
+	CHECK(source_now(shortly, 4).first_seen == TCL_NEVER);
+	watch(60);
+	CHECK(source_now(shortly, 4).first_seen == 0);
+	CHECK(source_now(shortly, 4).last_seen == 0);
+	clock_s += 5;
+	watch(60);
+	CHECK(source_now(shortly, 4).first_seen == 6);
+	CHECK(source_now(shortly, 4).last_seen == 6);
+}
+
+static int limit_of(const char *text, int32_t *limit, char *error)
+{
+	return tcl_limit_parse(
+			(const uint8_t *)text, strlen(text), limit, error, 120);
+}
+
+static void limits_by_text(void)
+{
+	int32_t limit = 77;
+	char error[120] = "untouched";
+
+	CHECK(limit_of("12", &limit, error) == TCL_OK && limit == 12);
+	CHECK(limit_of("none", &limit, error) == TCL_OK && limit == 0);
+	CHECK(limit_of("unlimited", &limit, error) == TCL_OK && limit == 0);
+	CHECK(strcmp(error, "untouched") == 0);
+	limit = 77;
+	CHECK(limit_of("0", &limit, error) == TCL_EARG && limit == 77);
+	CHECK(strstr(error, "invalid limit `0`: ") == error);
+	CHECK(strstr(error, "none for no limit") != NULL);
+	CHECK(limit_of("-3", &limit, error) == TCL_EARG && limit == 77);
+	CHECK(limit_of("1.5", &limit, NULL) == TCL_EARG && limit == 77);
+	CHECK(limit_of("5", NULL, error) == TCL_EARG);
+	CHECK(tcl_limit_parse(NULL, 4, &limit, NULL, 0) == TCL_EARG);
 }
 
 static void bad_addresses(void)
@@ -825,7 +895,7 @@ static void lists_and_suggestions(void)
 	clock_s += 5;
 	CHECK(tcl_list(NULL, list, 5, &total, NULL, 0) == 3 && total == 3);
 	CHECK(strcmp(list[0].text, "192.0.2.1") == 0 && list[0].connections == 12);
-	CHECK(list[0].last_seen == 5 && list[0].first_seen >= 5);
+	CHECK(list[0].last_seen == 0 && list[0].first_seen >= 5);
 	CHECK(list[0].peak == 12 && list[0].limit == 0);
 	CHECK(tcl_list("192.0.2.0/24", list, 1, &total, NULL, 0) == 1
 			&& total == 2);
@@ -981,6 +1051,8 @@ int main(int argc, char **argv)
 	tcl_set_worker(0);
 	life_of_connections();
 	ipv6_networks();
+	sources_by_text();
+	limits_by_text();
 	bad_addresses();
 	the_cores_own_function();
 	reports();

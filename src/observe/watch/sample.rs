@@ -75,7 +75,9 @@ fn sample(limiter: &Limiter, slot: usize, now: u32) -> Option<Sample> {
     let resets = limiter.resets();
     let (report, at) = Report::of(limiter).slot(slot)?;
     let has_rejections = report.rejected > 0 || report.would_reject > 0;
-    if report.connections == 0 && !has_rejections {
+    // A source that came and went since the last sample is also recorded, once.
+    let is_known = report.first_seen != 0;
+    if report.connections == 0 && !has_rejections && is_known {
         return None;
     }
     let owner = Owner::of(limiter.table(), report.source, at);

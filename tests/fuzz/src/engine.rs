@@ -435,6 +435,10 @@ pub fn nulls() {
             ffi::tcl_counter(0, nothing.cast()),
             ffi::tcl_get([127, 0, 0, 1].as_ptr(), 4, nothing.cast()),
             ffi::tcl_get(null(), 4, nothing.cast()),
+            ffi::tcl_find(b"::".as_ptr(), 2, nothing.cast(), nothing.cast(), 9),
+            ffi::tcl_find(null(), 4, nothing.cast(), nothing.cast(), 9),
+            ffi::tcl_limit_parse(b"1".as_ptr(), 1, nothing.cast(), nothing.cast(), 9),
+            ffi::tcl_limit_parse(null(), 4, nothing.cast(), nothing.cast(), 9),
             ffi::tcl_top(nothing.cast(), 9, 0),
             ffi::tcl_list(null(), nothing.cast(), 9, nothing.cast(), nothing.cast(), 9),
             ffi::tcl_audit_connection(nothing.cast(), null(), 4, 1),
@@ -444,7 +448,7 @@ pub fn nulls() {
             ffi::tcl_init(null(), null(), nothing.cast(), 9),
         ]
     };
-    assert_eq!(codes, [TCL_EARG; 11]);
+    assert_eq!(codes, [TCL_EARG; 15]);
     // SAFETY: the argument may be null.
     unsafe { ffi::tcl_audit_end(nothing.cast()) };
 }

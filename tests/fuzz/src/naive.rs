@@ -75,6 +75,24 @@ impl Address {
         Address { bits, ..self }
     }
 
+    /// The source that a text names: an address, or a network whose addresses all belong to
+    /// it.
+    pub fn source_of_text(text: &str, lengths: Lengths) -> Option<Net> {
+        let (address, length) = match text.find('/') {
+            Some(at) => (&text[..at], Some(&text[at + 1..])),
+            None => (text, None),
+        };
+        let net = Address::of_text(address)?.source(lengths);
+        let width = if address.contains(':') { 128 } else { 32 };
+        let length = match length {
+            Some(digits) => digits_of(digits, width)? as u32,
+            None => width as u32,
+        };
+        // The first 96 bits of IPv4-mapped IPv6 belong to no address.
+        let before = width as u32 - net.address.width;
+        (length >= before + net.length).then_some(net)
+    }
+
     /// The source that the address belongs to.
     pub fn source(self, lengths: Lengths) -> Net {
         let length = if self.is_v4() { lengths.0 } else { lengths.1 };
@@ -182,7 +200,7 @@ pub fn rule(text: &str) -> Option<(Net, i32)> {
     let at = text.find('=')?;
     let net = Net::of_rule(text[..at].trim_ascii())?;
     let limit = match text[at + 1..].trim_ascii() {
-        "unlimited" => 0,
+        "unlimited" | "none" => 0,
         digits => match digits_of(digits, i32::MAX as u128)? {
             0 => return None,
             limit => limit as i32,
