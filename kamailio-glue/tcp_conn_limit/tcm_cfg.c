@@ -18,6 +18,8 @@
 #include "../../core/dprint.h"
 
 #include "tcm_cfg.h"
+#include "tcm_rpc.h"
+#include "tcm_text.h"
 
 #include <tcp_conn_limit.h>
 
@@ -73,6 +75,26 @@ static int set_mode(int mode)
 	return -1;
 }
 
+/* What a log line says of the cause of a change that the watcher applies. */
+#define BY_VARIABLE \
+	"a cfg variable, which cfg.set_now_int or another process set"
+
+static void log_limit(int was, int limit, const char *by)
+{
+	char before[TCM_TEXT_LIMIT_SIZE], now[TCM_TEXT_LIMIT_SIZE];
+
+	if(was != limit)
+		LM_NOTICE("limit changed from %s to %s by %s\n",
+				tcm_text_limit(was, before), tcm_text_limit(limit, now), by);
+}
+
+static void log_mode(int was, int mode, const char *by)
+{
+	if(was != mode)
+		LM_NOTICE("mode changed from %s to %s by %s\n", tcm_text_mode_name(was),
+				tcm_text_mode_name(mode), by);
+}
+
 /* Reads the limiter's values before the variables. A process that changes the limiter
  * has changed the variable before, so the value of the variable that is read
  * afterwards is not older than the limiter's. */
@@ -82,10 +104,12 @@ void tcm_cfg_apply(void)
 
 	if(tcl_settings(&limit, &mode) != TCL_OK)
 		return;
-	if(cfg_get(tcp_conn_limit, tcm_cfg, limit) != limit)
-		(void)set_limit(cfg_get(tcp_conn_limit, tcm_cfg, limit));
-	if(cfg_get(tcp_conn_limit, tcm_cfg, mode) != mode)
-		(void)set_mode(cfg_get(tcp_conn_limit, tcm_cfg, mode));
+	if(cfg_get(tcp_conn_limit, tcm_cfg, limit) != limit
+			&& set_limit(cfg_get(tcp_conn_limit, tcm_cfg, limit)) == 0)
+		log_limit(limit, cfg_get(tcp_conn_limit, tcm_cfg, limit), BY_VARIABLE);
+	if(cfg_get(tcp_conn_limit, tcm_cfg, mode) != mode
+			&& set_mode(cfg_get(tcp_conn_limit, tcm_cfg, mode)) == 0)
+		log_mode(mode, cfg_get(tcp_conn_limit, tcm_cfg, mode), BY_VARIABLE);
 }
 
 static int in_range(const char *name, int value, int min, int max)
@@ -121,16 +145,30 @@ int tcm_cfg_declare(void)
 }
 
 /* Changes the variable first, see tcm_cfg_apply(). */
-int tcm_cfg_set_limit(int limit)
+int tcm_cfg_set_limit(int limit, int *was)
 {
-	if(cfg_set_now_int(context, &group_name, NULL, &limit_name, limit) != 0)
+	int32_t limit_before, mode;
+
+	if(tcl_settings(&limit_before, &mode) != TCL_OK
+			|| cfg_set_now_int(context, &group_name, NULL, &limit_name, limit)
+					   != 0
+			|| set_limit(limit) < 0)
 		return -1;
-	return set_limit(limit);
+	log_limit(limit_before, limit, tcm_rpc_origin());
+	*was = limit_before;
+	return 0;
 }
 
-int tcm_cfg_set_mode(int mode)
+int tcm_cfg_set_mode(int mode, int *was)
 {
-	if(cfg_set_now_int(context, &group_name, NULL, &mode_name, mode) != 0)
+	int32_t limit, mode_before;
+
+	if(tcl_settings(&limit, &mode_before) != TCL_OK
+			|| cfg_set_now_int(context, &group_name, NULL, &mode_name, mode)
+					   != 0
+			|| set_mode(mode) < 0)
 		return -1;
-	return set_mode(mode);
+	log_mode(mode_before, mode, tcm_rpc_origin());
+	*was = mode_before;
+	return 0;
 }

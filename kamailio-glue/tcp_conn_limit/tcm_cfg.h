@@ -36,9 +36,10 @@ int tcm_cfg_check(void);
 /* Declares the group, with the values in tcm_cfg_start as defaults. */
 int tcm_cfg_declare(void);
 
-/* Change a variable and the limiter's value at once. */
-int tcm_cfg_set_limit(int limit);
-int tcm_cfg_set_mode(int mode);
+/* Change a variable and the limiter's value at once, for an RPC command, and log the
+ * change. The value before is written to `was`. */
+int tcm_cfg_set_limit(int limit, int *was);
+int tcm_cfg_set_mode(int mode, int *was);
 
 /* Applies changes that other processes made to the variables. Call it in a process
  * that the core has brought to their new values. */

@@ -8,11 +8,15 @@
  */
 
 #include <limits.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "../../core/dprint.h"
+#include "../../core/pt.h"
 #include "../../core/rpc_lookup.h"
 
 #include "tcm_rpc.h"
+#include "tcm_text.h"
 
 #include <tcp_conn_limit.h>
 
@@ -44,6 +48,16 @@ int tcm_rpc_add_numbers(
 	return 0;
 }
 
+int tcm_rpc_add_limit(rpc_t *rpc, void *h, const char *name, int32_t limit)
+{
+	char number[TCM_TEXT_LIMIT_SIZE];
+
+	if(limit > 0)
+		return rpc->struct_add(h, "d", (char *)name, (int)limit);
+	return rpc->struct_add(
+			h, "s", (char *)name, (char *)tcm_text_limit(limit, number));
+}
+
 int tcm_rpc_add_list(
 		rpc_t *rpc, void *h, const struct tcm_rpc_number *numbers, void **array)
 {
@@ -63,21 +77,70 @@ int tcm_rpc_add_item(rpc_t *rpc, void *array, const char *source,
 	return tcm_rpc_add_numbers(rpc, item, numbers);
 }
 
+/* Scans the next argument if it is a text. An argument of another type stays where it
+ * is. jsonrpcs logs an error about it, which would be wrong: a number is as good as its
+ * text. Without the modifier `.`, because with it jsonrpcs gives 1.5 as 1 and 1e20 as
+ * 0, and ctl consumes a number with a fraction and gives nothing. */
+static int scan_text(rpc_t *rpc, void *c, str *text)
+{
+	int found;
+
+	set_local_debug_level(L_CRIT);
+	found = rpc->scan(c, "*S", text);
+	reset_local_debug_level();
+	return found;
+}
+
+/* The number as text: whole numbers as such, other numbers with their fraction or
+ * exponent, so that they are not taken for whole ones. It is valid until the next
+ * call. */
+static char *number_text(double number)
+{
+	static char text[32];
+
+	/* Up to here, a double holds every whole number exactly. */
+	if(number > -9e15 && number < 9e15 && number == (double)(long long)number)
+		snprintf(text, sizeof(text), "%lld", (long long)number);
+	else
+		snprintf(text, sizeof(text), "%.15g", number);
+	return text;
+}
+
 int tcm_rpc_text(rpc_t *rpc, void *c, str *text)
 {
 	static char none[] = "";
+	double number;
 
-	/* scan() returns 0 if there is no argument. It also returns 0 for an argument
-	 * of the wrong type, because modifiers are not counted. In the second case
-	 * jsonrpcs sets the text to NULL and reports nothing. */
+	if(scan_text(rpc, c, text) > 0)
+		return 1;
+	/* Whatever a scan that failed has left there: ctl a text of its own, jsonrpcs
+	 * NULL. */
 	text->s = none;
 	text->len = 0;
-	if(rpc->scan(c, "*.S", text) > 0)
-		return 1;
-	if(text->s != NULL)
+	if(rpc->scan(c, "*.f", &number) < 1)
 		return 0;
-	text->s = none;
+	text->s = number_text(number);
+	text->len = strlen(text->s);
+	return 1;
+}
+
+int tcm_rpc_end(rpc_t *rpc, void *c, const char *expected)
+{
+	str text;
+
+	if(tcm_rpc_text(rpc, c, &text) < 1)
+		return 0;
+	rpc->fault(c, 400, "surplus argument \"%.*s\": expected %s",
+			TCM_RPC_SHOWN(text), expected);
 	return -1;
+}
+
+const char *tcm_rpc_origin(void)
+{
+	static char text[128];
+
+	snprintf(text, sizeof(text), "RPC, process \"%s\"", my_desc());
+	return text;
 }
 
 void tcm_rpc_failed(rpc_t *rpc, void *c, int error)

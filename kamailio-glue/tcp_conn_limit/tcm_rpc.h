@@ -53,6 +53,10 @@ struct tcm_rpc_number
 int tcm_rpc_add_numbers(
 		rpc_t *rpc, void *h, const struct tcm_rpc_number *numbers);
 
+/* Adds a limit to a struct of the answer: a number, or the text "none". Returns 0, or
+ * -1. */
+int tcm_rpc_add_limit(rpc_t *rpc, void *h, const char *name, int32_t limit);
+
 /* Adds the numbers to a struct of the answer, then an array "list". Returns 0, or
  * -1. */
 int tcm_rpc_add_list(rpc_t *rpc, void *h, const struct tcm_rpc_number *numbers,
@@ -62,10 +66,27 @@ int tcm_rpc_add_list(rpc_t *rpc, void *h, const struct tcm_rpc_number *numbers,
 int tcm_rpc_add_item(rpc_t *rpc, void *array, const char *source,
 		const struct tcm_rpc_number *numbers);
 
-/* Reads the next argument, of any type, as text that is valid until the next call.
- * Returns 1, 0 if there is no argument, or -1 if the argument cannot be converted to
- * text. The text is empty in the last two cases. */
+/* Reads the next argument, a text or a number, as text that is valid until the next
+ * call. All transports are read in this way, and the module parses the text itself,
+ * because each transport converts numbers differently and cuts those that do not fit.
+ * Returns 1, or 0 if there is no argument; then the text is empty. jsonrpcs gives no
+ * way to see the type of what is neither text nor number: true is read as 1; false,
+ * null, an object and an array are read as 0. */
 int tcm_rpc_text(rpc_t *rpc, void *c, str *text);
+
+/* Answers with a fault if there is another argument. `expected` says what the command
+ * expects. Returns 0 if there is none, or -1. */
+int tcm_rpc_end(rpc_t *rpc, void *c, const char *expected);
+
+#define TCM_RPC_NO_ARGUMENTS "no arguments"
+
+/* The beginning of a text, for "%.*s" in a fault: some transports send only short
+ * ones. */
+#define TCM_RPC_SHOWN(text) (((text).len < 60) ? (text).len : 60), (text).s
+
+/* Who changes something, for a log line. The core does not pass on who sent a request;
+ * the name of the process shows the transport. It is valid until the next call. */
+const char *tcm_rpc_origin(void);
 
 /* Answers with a fault: a function of the library returned the error (TCL_E...). */
 void tcm_rpc_failed(rpc_t *rpc, void *c, int error);

@@ -134,6 +134,8 @@ static void rpc_audit(rpc_t *rpc, void *c)
 	int ret;
 	int attempts = AUDIT_ATTEMPTS;
 
+	if(tcm_rpc_end(rpc, c, TCM_RPC_NO_ARGUMENTS) < 0)
+		return;
 	do {
 		tcp_get_info(&info);
 		audit = tcl_audit_begin(info.tcp_connections_no);

@@ -7,6 +7,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <string.h>
+
 #include "../../core/dprint.h"
 #include "../../core/str.h"
 
@@ -18,87 +20,170 @@
 #include <tcp_conn_limit.h>
 
 static const char *reload_doc[] = {
-		"Reads the rules file again. If any rule is invalid, nothing changes.",
+		"Reads the rules file again. If any rule is invalid, nothing changes."
+		" Shows how many rules there are, and were.",
 		0};
+
+static int add_reloaded(rpc_t *rpc, void *c, uint32_t rules, uint32_t was)
+{
+	const struct tcm_rpc_number numbers[] = {
+			{"rules", rules}, {"was", was}, {NULL, 0}};
+	const char *file = tcm_params_rules_file();
+	void *h;
+
+	if(rpc->add(c, "{", &h) < 0 || tcm_rpc_add_numbers(rpc, h, numbers) < 0
+			|| rpc->struct_add(h, "s", "rules_file",
+					   (char *)((file != NULL) ? file : "none"))
+					   < 0)
+		return -1;
+	if(file != NULL)
+		return 0;
+	return rpc->struct_add(h, "s", "note",
+			"no rules file was read: modparam rules_file is not set");
+}
 
 static void rpc_reload(rpc_t *rpc, void *c)
 {
 	/* Has room for the path of the rules file. */
 	char error[1024] = "";
+	const char *file = tcm_params_rules_file();
+	uint32_t rules, was;
 	int ret;
-	void *h;
 
+	if(tcm_rpc_end(rpc, c, TCM_RPC_NO_ARGUMENTS) < 0)
+		return;
+	was = tcl_rules_count();
 	ret = tcm_params_load_rules(error, sizeof(error));
 	if(ret != TCL_OK && error[0] != '\0') {
 		/* Also logged, because some transports truncate a fault, and because the
 		 * reader of the log may not be the sender of the request. */
 		LM_ERR("reload: %s\n", error);
 		rpc->fault(c, 500, "%s", error);
-	} else if(ret != TCL_OK) {
-		tcm_rpc_failed(rpc, c, ret);
-	} else if(rpc->add(c, "{", &h) < 0
-			  || rpc->struct_add(h, "d", "rules", (int)tcl_rules_count()) < 0) {
-		tcm_rpc_no_room(rpc, c);
+		return;
 	}
+	if(ret != TCL_OK) {
+		tcm_rpc_failed(rpc, c, ret);
+		return;
+	}
+	rules = tcl_rules_count();
+	LM_NOTICE("reload: %u rules are active, %u before; rules_file %s; by %s\n",
+			rules, was, (file != NULL) ? file : "is not set", tcm_rpc_origin());
+	if(add_reloaded(rpc, c, rules, was) < 0)
+		tcm_rpc_no_room(rpc, c);
 }
 
 static const char *set_limit_doc[] = {
-		"Sets the limit of sources without a rule until the server stops."
-		" Parameter: the limit; 0 or less: no limit.",
+		"Sets the limit of sources without a rule until the server stops, and"
+		" shows what it is and was. Parameter: a number, or none for no limit.",
 		0};
 
 static void rpc_set_limit(rpc_t *rpc, void *c)
 {
+	char error[256] = "cannot read the limit";
 	str text;
-	int limit;
+	int32_t limit;
+	int was;
+	void *h;
 
-	/* Not scanned as a number: some transports convert other text to 0, which
-	 * would remove the limit. */
-	if(tcm_rpc_text(rpc, c, &text) < 1 || tcm_text_number(&text, &limit) < 0) {
+	if(tcm_rpc_text(rpc, c, &text) < 1) {
 		rpc->fault(c, 400,
-				"invalid limit \"%.*s\": expected a number, 0 for no limit",
-				text.len, text.s);
+				"missing limit: expected a number, or none for no limit");
 		return;
 	}
-	if(tcm_cfg_set_limit(limit) < 0)
+	if(tcl_limit_parse(
+			   (uint8_t *)text.s, text.len, &limit, error, sizeof(error))
+			!= TCL_OK) {
+		rpc->fault(c, 400, "%s", error);
+		return;
+	}
+	if(tcm_rpc_end(rpc, c, "one limit") < 0)
+		return;
+	if(tcm_cfg_set_limit(limit, &was) < 0)
 		rpc->fault(c, 500, "cannot set the limit; see the log");
+	else if(rpc->add(c, "{", &h) < 0
+			|| tcm_rpc_add_limit(rpc, h, "limit", limit) < 0
+			|| tcm_rpc_add_limit(rpc, h, "was", was) < 0)
+		tcm_rpc_no_room(rpc, c);
 }
 
 static const char *set_mode_doc[] = {
-		"Sets the mode until the server stops. Parameter: enforce, monitor or"
-		" off.",
+		"Sets the mode until the server stops, and shows what it is and was."
+		" Parameter: enforce, monitor or off.",
 		0};
 
 static void rpc_set_mode(rpc_t *rpc, void *c)
 {
 	str text;
-	int mode;
+	int mode, was;
+	void *h;
 
-	if(rpc->scan(c, "S", &text) < 1) {
+	if(tcm_rpc_text(rpc, c, &text) < 1) {
 		rpc->fault(c, 400, "missing mode: expected " TCM_TEXT_MODES);
 		return;
 	}
 	mode = tcm_text_mode(&text);
 	if(mode < 0) {
 		rpc->fault(c, 400, "invalid mode \"%.*s\": expected " TCM_TEXT_MODES,
-				text.len, text.s);
+				TCM_RPC_SHOWN(text));
 		return;
 	}
-	if(tcm_cfg_set_mode(mode) < 0)
+	if(tcm_rpc_end(rpc, c, "one mode") < 0)
+		return;
+	if(tcm_cfg_set_mode(mode, &was) < 0)
 		rpc->fault(c, 500, "cannot set the mode; see the log");
+	else if(rpc->add(c, "{", &h) < 0
+			|| rpc->struct_add(h, "ss", "mode",
+					   (char *)tcm_text_mode_name(mode), "was",
+					   (char *)tcm_text_mode_name(was))
+					   < 0)
+		tcm_rpc_no_room(rpc, c);
 }
 
 static const char *reset_stats_doc[] = {
 		"Resets event counters to 0 and the peak of each source to its current"
-		" number of connections.",
+		" number of connections. Shows what the counters were.",
 		0};
+
+/* The present value of a counter. */
+static uint64_t value_of(const char *name)
+{
+	struct tcl_counter counter;
+	uint32_t i;
+
+	for(i = 0; tcl_counter(i, &counter) == TCL_OK; i++) {
+		if(strcmp(counter.name, name) == 0)
+			return tcl_counter_value(i);
+	}
+	return 0;
+}
 
 static void rpc_reset_stats(rpc_t *rpc, void *c)
 {
-	int ret = tcl_reset_stats();
+	struct tcm_rpc_number numbers[] = {
+			{"admitted", 0},
+			{"rejected", 0},
+			{"would_reject", 0},
+			{"admitted_was", value_of("admitted")},
+			{"rejected_was", value_of("rejected")},
+			{"would_reject_was", value_of("would_reject")},
+			{NULL, 0},
+	};
+	int i, ret;
+	void *h;
 
-	if(ret != TCL_OK)
+	if(tcm_rpc_end(rpc, c, TCM_RPC_NO_ARGUMENTS) < 0)
+		return;
+	ret = tcl_reset_stats();
+	if(ret != TCL_OK) {
 		tcm_rpc_failed(rpc, c, ret);
+		return;
+	}
+	LM_NOTICE("statistics reset by %s\n", tcm_rpc_origin());
+	/* Connections may have come since. */
+	for(i = 0; i < 3; i++)
+		numbers[i].value = value_of(numbers[i].name);
+	if(rpc->add(c, "{", &h) < 0 || tcm_rpc_add_numbers(rpc, h, numbers) < 0)
+		tcm_rpc_no_room(rpc, c);
 }
 
 /* clang-format off */

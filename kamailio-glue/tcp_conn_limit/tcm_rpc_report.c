@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "../../core/mem/mem.h"
@@ -18,6 +19,7 @@
 #include "tcm_params.h"
 #include "tcm_rpc.h"
 #include "tcm_text.h"
+#include "tcm_time.h"
 
 #include <tcp_conn_limit.h>
 
@@ -28,6 +30,8 @@
 #define LIST_MAX 400
 #define RULES_MAX 500
 #define SUGGESTIONS_MAX 100
+/* An answer about more sources than this has no local times, because it would not fit. */
+#define LOCAL_TIMES_MAX 100
 
 static const char *stats_doc[] = {
 		"Shows the settings, the size of the table and the counters since the"
@@ -58,10 +62,11 @@ static int add_stats(rpc_t *rpc, void *h, const uint64_t *values, int n)
 	int32_t limit = 0, mode = TCL_MODE_ENFORCE;
 
 	tcl_settings(&limit, &mode);
-	if(rpc->struct_add(h, "ssssd", "version", tcl_version(), "attached",
+	if(rpc->struct_add(h, "ssss", "version", tcl_version(), "attached",
 			   tcm_attach_name(), "mode", tcm_text_mode_name(mode), "on_full",
-			   tcm_text_on_full_name(tcm_params.on_full), "limit", (int)limit)
+			   tcm_text_on_full_name(tcm_params.on_full))
 					< 0
+			|| tcm_rpc_add_limit(rpc, h, "limit", limit) < 0
 			|| add_counters(rpc, h, values, n) < 0)
 		return -1;
 	return tcm_rpc_add_numbers(rpc, h, huge_pages);
@@ -73,6 +78,8 @@ static void rpc_stats(rpc_t *rpc, void *c)
 	int n;
 	void *h;
 
+	if(tcm_rpc_end(rpc, c, TCM_RPC_NO_ARGUMENTS) < 0)
+		return;
 	n = tcl_stats(values, TCL_MAX_COUNTERS);
 	if(n < 0) {
 		tcm_rpc_failed(rpc, c, n);
@@ -83,61 +90,79 @@ static void rpc_stats(rpc_t *rpc, void *c)
 }
 
 /* The Unix time of something that was seen `ago` seconds ago, 0 if never. */
-static uint64_t unix_time(uint32_t ago)
+static time_t unix_time(uint32_t ago)
 {
-	return (ago == TCL_NEVER) ? 0 : (uint64_t)time(NULL) - ago;
+	return (ago == TCL_NEVER) ? 0 : time(NULL) - (time_t)ago;
 }
 
-static int add_source(rpc_t *rpc, void *h, const struct tcl_source *s)
+static int add_local_time(rpc_t *rpc, void *h, const char *name, time_t at)
 {
+	char text[TCM_TIME_SIZE];
+
+	return rpc->struct_add(
+			h, "s", (char *)name, (char *)tcm_time_local(at, text));
+}
+
+/* Adds a source to an answer with `sources` of them. */
+static int add_source(
+		rpc_t *rpc, void *h, const struct tcl_source *s, int sources)
+{
+	const time_t first = unix_time(s->first_seen);
+	const time_t last = unix_time(s->last_seen);
 	const struct tcm_rpc_number numbers[] = {
 			{"connections", s->connections},
 			{"peak", s->peak},
 			{"rejected", s->rejected},
 			{"would_reject", s->would_reject},
-			{"first_seen", unix_time(s->first_seen)},
-			{"last_seen", unix_time(s->last_seen)},
+			{"first_seen", (uint64_t)first},
+			{"last_seen", (uint64_t)last},
 			{NULL, 0},
 	};
 
-	if(rpc->struct_add(h, "ssd", "source", s->text, "rule", s->rule, "limit",
-			   (int)s->limit)
-			< 0)
+	if(rpc->struct_add(h, "ss", "source", s->text, "rule", s->rule) < 0
+			|| tcm_rpc_add_limit(rpc, h, "limit", s->limit) < 0
+			|| tcm_rpc_add_numbers(rpc, h, numbers) < 0)
 		return -1;
-	return tcm_rpc_add_numbers(rpc, h, numbers);
+	if(sources > LOCAL_TIMES_MAX)
+		return 0;
+	if(add_local_time(rpc, h, "first_seen_local", first) < 0)
+		return -1;
+	return add_local_time(rpc, h, "last_seen_local", last);
 }
 
 static const char *get_doc[] = {
 		"Shows the source that an address belongs to. Parameter: an IPv4 or"
-		" IPv6 address.",
+		" IPv6 address, or a source as top shows it, such as 2001:db8::/64.",
 		0};
 
 static void rpc_get(rpc_t *rpc, void *c)
 {
+	char error[256] = "";
 	str text;
 	struct tcl_source source;
 	int ret;
 	void *h;
 
-	if(rpc->scan(c, "S", &text) < 1) {
+	if(tcm_rpc_text(rpc, c, &text) < 1) {
 		rpc->fault(c, 400, "missing address: expected an IPv4 or IPv6 address");
 		return;
 	}
-	ret = tcm_text_source(&text, &source);
+	ret = tcl_find(
+			(const uint8_t *)text.s, text.len, &source, error, sizeof(error));
 	if(ret == TCL_EARG)
-		rpc->fault(c, 400,
-				"invalid address \"%.*s\": expected an IPv4 or IPv6 address",
-				text.len, text.s);
+		rpc->fault(c, 400, "%s", error);
 	else if(ret != TCL_OK)
 		tcm_rpc_failed(rpc, c, ret);
-	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source) < 0)
+	else if(tcm_rpc_end(rpc, c, "one address") < 0)
+		return;
+	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source, 1) < 0)
 		tcm_rpc_no_room(rpc, c);
 }
 
 static const char *top_doc[] = {
-		"Lists the sources with the most connections. Parameters: how many"
-		" (default 10, at most 400); the order (connections, rejected or peak;"
-		" default connections).",
+		"Lists the sources with the most connections. Parameters, in any order:"
+		" how many (default 10, at most 400); by what (connections, rejected or"
+		" peak; default connections).",
 		0};
 
 static void answer_top(rpc_t *rpc, void *c, int n, int by)
@@ -151,7 +176,8 @@ static void answer_top(rpc_t *rpc, void *c, int n, int by)
 	if(found < 0)
 		tcm_rpc_failed(rpc, c, found);
 	for(i = 0; i < found; i++) {
-		if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &sources[i]) < 0) {
+		if(rpc->add(c, "{", &h) < 0
+				|| add_source(rpc, h, &sources[i], found) < 0) {
 			tcm_rpc_no_room(rpc, c);
 			break;
 		}
@@ -160,54 +186,67 @@ static void answer_top(rpc_t *rpc, void *c, int n, int by)
 		pkg_free(sources);
 }
 
-static void rpc_top(rpc_t *rpc, void *c)
+/* Reads a number of sources or an order. Returns 0, or -1 if the text is neither, or if
+ * one of this kind was given before. */
+static int top_argument(const str *text, int *n, int *by)
 {
-	int n = TOP_DEFAULT;
-	int by = TCL_BY_CONNECTIONS;
-	int given;
-	str text;
+	int number = 0;
+	const int order = tcm_text_by(text);
 
-	given = tcm_rpc_text(rpc, c, &text);
-	if(given < 0 || (given > 0 && tcm_text_number(&text, &n) < 0) || n < 1
-			|| n > TOP_MAX) {
-		rpc->fault(c, 400,
-				"invalid number of sources \"%.*s\": expected a number from 1 "
-				"to"
-				" %d",
-				text.len, text.s, TOP_MAX);
-		return;
+	if(order >= 0 && *by < 0) {
+		*by = order;
+		return 0;
 	}
-	if(given > 0)
-		given = tcm_rpc_text(rpc, c, &text);
-	if(given > 0)
-		by = tcm_text_by(&text);
-	if(given < 0 || by < 0) {
-		rpc->fault(c, 400, "invalid order \"%.*s\": expected " TCM_TEXT_BYS,
-				text.len, text.s);
-		return;
+	if(order < 0 && *n < 0 && tcm_text_number(text, &number) == 0 && number >= 1
+			&& number <= TOP_MAX) {
+		*n = number;
+		return 0;
 	}
-	answer_top(rpc, c, n, by);
+	return -1;
 }
 
+static void rpc_top(rpc_t *rpc, void *c)
+{
+	int n = -1, by = -1; /* not given */
+	str text;
+
+	while(tcm_rpc_text(rpc, c, &text) > 0) {
+		if(top_argument(&text, &n, &by) < 0) {
+			rpc->fault(c, 400,
+					"invalid argument \"%.*s\": expected at most two, in"
+					" any order: a number from"
+					" 1 to %d, and " TCM_TEXT_BYS,
+					TCM_RPC_SHOWN(text), TOP_MAX);
+			return;
+		}
+	}
+	answer_top(rpc, c, (n < 0) ? TOP_DEFAULT : n,
+			(by < 0) ? TCL_BY_CONNECTIONS : by);
+}
+
+#define LISTED "sources with connections, most connections first"
+
 static const char *list_doc[] = {
-		"Lists the sources with connections, most connections first, at most"
-		" 400, and their total number. Parameter: a prefix, to list only the"
-		" sources in it.",
+		"Lists the sources that have connections, most connections first, at"
+		" most 400, and how many there are. Parameter: a prefix, to list only"
+		" the sources in it.",
 		0};
 
-static int add_list(rpc_t *rpc, void *c, const struct tcl_source *sources,
-		int found, uint64_t total)
+static int add_list(rpc_t *rpc, void *c, const char *prefix,
+		const struct tcl_source *sources, int found, uint64_t total)
 {
-	const struct tcm_rpc_number numbers[] = {{"total", total}, {NULL, 0}};
+	const struct tcm_rpc_number numbers[] = {
+			{"total", total}, {"shown", (uint64_t)found}, {NULL, 0}};
 	int i;
 	void *h, *array, *item;
 
 	if(rpc->add(c, "{", &h) < 0
+			|| rpc->struct_add(h, "ss", "listed", LISTED, "prefix", prefix) < 0
 			|| tcm_rpc_add_list(rpc, h, numbers, &array) < 0)
 		return -1;
 	for(i = 0; i < found; i++) {
 		if(rpc->array_add(array, "{", &item) < 0
-				|| add_source(rpc, item, &sources[i]) < 0)
+				|| add_source(rpc, item, &sources[i], found) < 0)
 			return -1;
 	}
 	return 0;
@@ -222,14 +261,10 @@ static void rpc_list(rpc_t *rpc, void *c)
 	int given, found;
 
 	given = tcm_rpc_text(rpc, c, &text);
-	if(given < 0) {
-		rpc->fault(c, 400,
-				"invalid prefix: expected one such as 192.0.2.0/24, or no"
-				" parameter");
-		return;
-	}
 	/* A text that does not fit is not a prefix, even when truncated. */
 	snprintf(prefix, sizeof(prefix), "%.*s", text.len, text.s);
+	if(given > 0 && tcm_rpc_end(rpc, c, "at most one prefix") < 0)
+		return;
 	sources = pkg_malloc(LIST_MAX * sizeof(*sources));
 	if(sources == NULL) {
 		tcm_rpc_failed(rpc, c, TCL_EMEM);
@@ -241,7 +276,8 @@ static void rpc_list(rpc_t *rpc, void *c)
 		rpc->fault(c, 400, "%s", error);
 	else if(found < 0)
 		tcm_rpc_failed(rpc, c, found);
-	else if(add_list(rpc, c, sources, found, total) < 0)
+	else if(add_list(rpc, c, given > 0 ? prefix : "all", sources, found, total)
+			< 0)
 		tcm_rpc_no_room(rpc, c);
 	pkg_free(sources);
 }
@@ -258,7 +294,9 @@ static int add_limit(
 {
 	if(rpc->add(c, "{", h) < 0)
 		return -1;
-	return rpc->struct_add(*h, "sd", "prefix", prefix, "limit", (int)limit);
+	if(rpc->struct_add(*h, "s", "prefix", prefix) < 0)
+		return -1;
+	return tcm_rpc_add_limit(rpc, *h, "limit", limit);
 }
 
 static int add_rule(rpc_t *rpc, void *c, const struct tcl_rule *r)
@@ -282,6 +320,8 @@ static void rpc_rules(rpc_t *rpc, void *c)
 	struct tcl_rule *rules;
 	int i, found;
 
+	if(tcm_rpc_end(rpc, c, TCM_RPC_NO_ARGUMENTS) < 0)
+		return;
 	rules = pkg_malloc(RULES_MAX * sizeof(*rules));
 	found = (rules != NULL) ? tcl_rules(rules, RULES_MAX) : TCL_EMEM;
 	if(found < 0)
@@ -332,6 +372,8 @@ static void rpc_suggest(rpc_t *rpc, void *c)
 	struct tcl_suggestion *suggestions;
 	int i, found;
 
+	if(tcm_rpc_end(rpc, c, TCM_RPC_NO_ARGUMENTS) < 0)
+		return;
 	suggestions = pkg_malloc(SUGGESTIONS_MAX * sizeof(*suggestions));
 	found = (suggestions != NULL) ? tcl_suggest(suggestions, SUGGESTIONS_MAX)
 								  : TCL_EMEM;

@@ -7,9 +7,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,6 +73,14 @@ int tcm_text_by(const str *text)
 	return number_of(bys, text);
 }
 
+const char *tcm_text_limit(int limit, char *number)
+{
+	if(limit <= 0)
+		return "none";
+	snprintf(number, TCM_TEXT_LIMIT_SIZE, "%d", limit);
+	return number;
+}
+
 int tcm_text_number(const str *text, int *number)
 {
 	char copy[24];
@@ -85,11 +93,6 @@ int tcm_text_number(const str *text, int *number)
 	copy[text->len] = '\0';
 	errno = 0;
 	value = strtol(copy, &end, 10);
-	if(errno == ERANGE && value > 0) {
-		/* jsonrpcs formats -1 as an unsigned number. */
-		errno = 0;
-		value = (long)strtoul(copy, &end, 10);
-	}
 	/* A NUL within the text does not end it. */
 	if(errno != 0 || end != copy + text->len || value < INT_MIN
 			|| value > INT_MAX)
@@ -100,19 +103,5 @@ int tcm_text_number(const str *text, int *number)
 
 int tcm_text_source(const str *text, struct tcl_source *source)
 {
-	/* Not the core's str2ip6(), which does not accept ::ffff:192.0.2.1. */
-	char copy[INET6_ADDRSTRLEN];
-	uint8_t bytes[16];
-
-	if(text->len <= 0 || text->len >= (int)sizeof(copy))
-		return TCL_EARG;
-	memcpy(copy, text->s, text->len);
-	copy[text->len] = '\0';
-	if(strlen(copy) != (size_t)text->len)
-		return TCL_EARG;
-	if(inet_pton(AF_INET, copy, bytes) == 1)
-		return tcl_get(bytes, 4, source);
-	if(inet_pton(AF_INET6, copy, bytes) == 1)
-		return tcl_get(bytes, 16, source);
-	return TCL_EARG;
+	return tcl_find((const uint8_t *)text->s, text->len, source, NULL, 0);
 }

@@ -14,12 +14,18 @@
 
 #include <tcp_conn_limit.h>
 
-/* Finds the source that an address belongs to. Returns TCL_OK, TCL_EARG if the text is
- * not an address, or what tcl_get() returns. */
+/* Finds the source that an address belongs to. The text is an address, or a source as
+ * reports and log lines show it. Returns as tcl_find(). */
 int tcm_text_source(const str *text, struct tcl_source *source);
 
 /* Returns 0, or -1 if the text is not a whole number that fits an int. */
 int tcm_text_number(const str *text, int *number);
+
+#define TCM_TEXT_LIMIT_SIZE 16
+
+/* A limit as text: "none" if it is 0 or less, otherwise its number, which is written to
+ * `number`, of TCM_TEXT_LIMIT_SIZE bytes. */
+const char *tcm_text_limit(int limit, char *number);
 
 /* Returns TCL_MODE_..., or -1 if the text is not a mode. */
 int tcm_text_mode(const str *text);

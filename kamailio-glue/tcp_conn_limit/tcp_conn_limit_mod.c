@@ -115,6 +115,8 @@ static int load_rules(void)
 
 static int mod_init(void)
 {
+	char limit[TCM_TEXT_LIMIT_SIZE];
+
 	tcm_cfg_start.limit = tcm_params_limit();
 	if(tcm_check() < 0 || make_limiter() < 0 || load_rules() < 0)
 		return -1;
@@ -123,9 +125,8 @@ static int mod_init(void)
 		return -1;
 	if(tcm_attach_begin() < 0)
 		return -1;
-	LM_INFO("limit %d connections per source, %u rules, mode %s, attachment %s;"
-			" %s\n",
-			tcm_cfg_start.limit, tcl_rules_count(),
+	LM_INFO("limit per source %s, %u rules, mode %s, attachment %s; %s\n",
+			tcm_text_limit(tcm_cfg_start.limit, limit), tcl_rules_count(),
 			tcm_text_mode_name(tcm_cfg_start.mode), tcm_attach_name(),
 			tcm_core_has_limit() ? "tcp_accept_iplimit is not used"
 								 : "this server has no limit of its own");

@@ -13,7 +13,8 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{
-    TCL_EARG, TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_set_limit, tcl_set_mode,
+    TCL_EARG, TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_limit_parse,
+    tcl_set_limit, tcl_set_mode,
 };
 use tcp_conn_limit_fuzz::edge::Edge;
 use tcp_conn_limit_fuzz::engine::{self, tcl_config, tcl_source, text};
@@ -94,8 +95,7 @@ fn with_str<T>(bytes: &[u8], call: impl FnOnce(*const Str) -> T) -> T {
     })
 }
 
-/// Parses an integer. Leading blanks and a sign are allowed. A negative number may also come
-/// as its unsigned 64-bit value, which is how jsonrpcs passes it on.
+/// Parses an integer. Leading blanks and a sign are allowed.
 fn number(bytes: &[u8]) -> Option<i32> {
     let text = str::from_utf8(bytes).ok().filter(|text| text.len() < 24)?;
     let text = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
@@ -105,12 +105,7 @@ fn number(bytes: &[u8]) -> Option<i32> {
         _ => (false, text),
     };
     let number = digits_of(digits, u64::MAX.into())? as i128;
-    let number = match negative {
-        true => -number,
-        false if number > i64::MAX.into() => number - (1 << 64),
-        false => number,
-    };
-    i32::try_from(number).ok()
+    i32::try_from(if negative { -number } else { number }).ok()
 }
 
 fn numbers(bytes: &[u8]) {
@@ -129,19 +124,37 @@ fn numbers(bytes: &[u8]) {
     }
 }
 
+/// Limits that an operator sets: those of `rules` as far as a server can have that many
+/// connections, with blanks around.
+fn limits(bytes: &[u8]) {
+    let mut limit = 77;
+    let length = bytes.len() as u32;
+    // SAFETY: `bytes` has that many bytes, and `limit` is valid for writes.
+    let code =
+        unsafe { tcl_limit_parse(bytes.as_ptr(), length, &mut limit, core::ptr::null_mut(), 0) };
+    let text = str::from_utf8(bytes).unwrap_or_default().trim_ascii();
+    let expected = match text {
+        "none" | "unlimited" => Some(0),
+        _ => digits_of(text, 100_000_000).filter(|number| *number > 0),
+    };
+    match expected {
+        Some(expected) => assert_eq!((code, limit as u128), (TCL_OK, expected)),
+        None => assert_eq!((code, limit), (TCL_EARG, 77)),
+    }
+}
+
 fn sources(bytes: &[u8]) {
     let mut edge = Edge::new(1);
     let at = edge.room(1);
     // SAFETY: `text` is a valid str, and `at` is valid for writes.
     let code = with_str(bytes, |text| unsafe { tcm_text_source(text, at) });
-    let address = str::from_utf8(bytes).ok().and_then(Address::of_text);
-    let Some(address) = address else {
+    let named = str::from_utf8(bytes).ok();
+    let Some(net) = named.and_then(|text| Address::source_of_text(text, LENGTHS)) else {
         return assert_eq!(code, TCL_EARG);
     };
     assert_eq!(code, TCL_OK);
     // SAFETY: the function has written the value, because it returned TCL_OK.
     let source: tcl_source = unsafe { edge.read(1, 1)[0] };
-    let net = address.source(LENGTHS);
     assert_eq!(text(&source.text), net.to_string());
     let count = counted()
         .iter()
@@ -242,12 +255,13 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
     let room = usize::from(*room) * 4;
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let text = CString::new(&bytes[..end]).expect("cut at NUL");
-    match which % 6 {
+    match which % 7 {
         0 => numbers(bytes),
         1 => sources(bytes),
         2 => words(bytes),
         3 => lists(&text, room),
         4 => rules(&text, room),
+        5 => limits(bytes),
         _ => files(&text, room),
     }
 });

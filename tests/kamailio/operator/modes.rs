@@ -154,7 +154,7 @@ fn suggest_proposes_limits(mode: Mode) {
     // This rule has had no source.
     assert_eq!(
         suggestion(&server, "127.43.0.0/16"),
-        json!({"prefix": "127.43.0.0/16", "limit": 0, "sources": 0, "highest": 0, "p99": 0,
+        json!({"prefix": "127.43.0.0/16", "limit": "none", "sources": 0, "highest": 0, "p99": 0,
             "proposed": 8, "above": 0, "list": []})
     );
     let shown = server.kamcmd(&["tcp_conn_limit.suggest"]);

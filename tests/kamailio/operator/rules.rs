@@ -46,12 +46,15 @@ fn assert_limit(server: &Server, from: IpAddr, limit: usize, rule: &str) -> Vec<
     held
 }
 
-/// Checks the rule and the limit that the module reports for a source.
+/// Checks the rule and the limit that the module reports for a source; 0: none.
 #[track_caller]
 fn assert_known(server: &Server, from: IpAddr, limit: usize, rule: &str) {
     let known = server.source(&from.to_string());
     assert_eq!(known["rule"], rule, "{known}");
-    assert_eq!(known["limit"], limit, "{known}");
+    match limit {
+        0 => assert_eq!(known["limit"], "none", "{known}"),
+        _ => assert_eq!(known["limit"], limit, "{known}"),
+    }
 }
 
 fn longest_prefix_wins(mode: Mode) {
@@ -110,7 +113,7 @@ fn unlimited_passes_the_default(mode: Mode) {
         .with_module()
         .limit(2)
         .rule("127.21.0.1=unlimited")
-        .rule("127.21.1.0/24=unlimited")
+        .rule("127.21.1.0/24=none")
         .rule("127.21.1.9=3")
         .start();
     let _held = [
@@ -120,6 +123,7 @@ fn unlimited_passes_the_default(mode: Mode) {
         assert_limit(&server, source(21, 0, 2), 2, "default"),
     ];
     assert_known(&server, balancer, 0, "127.21.0.1");
+    assert_known(&server, source(21, 1, 1), 0, "127.21.1.0/24");
     assert_eq!(server.counted("127.21.0.1"), 100);
     assert_eq!(number(&server.source("127.21.0.1"), "rejected"), 0);
     mode.finish(server, &[]);

@@ -117,7 +117,7 @@ fn variables_are_those_of_the_messages_source(mode: Mode) {
     assert_eq!(me(&mut other[1]), "127.81.0.1 3 2 0 1 127.81.0.0/16");
     assert_eq!(me(&mut held[1]), "127.80.0.1 4 4 1 0 default");
     // 0 means no limit.
-    server.rpc("tcp_conn_limit.set_limit", json!([-1]));
+    server.rpc("tcp_conn_limit.set_limit", json!(["none"]));
     assert_eq!(me(&mut held[0]), "127.80.0.1 4 0 1 0 default");
     mode.finish(server, &[]);
 }

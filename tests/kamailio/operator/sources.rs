@@ -2,6 +2,7 @@
 
 //! The sources with most connections or rejections, and the report of one source.
 
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -18,6 +19,8 @@ attached_either_way!(
     peak_of_few_connections_is_sampled,
     answers_do_not_wait_for_tcp_main,
     first_and_last_seen_are_reported,
+    sources_are_found_as_they_are_shown,
+    local_times_have_the_offset_of_the_server,
 );
 
 /// Three sources. The first has most connections, the second most rejections and the
@@ -72,12 +75,21 @@ fn top_sorts_by_each_key(mode: Mode) {
         (json!([10, "peak"]), &[THIRD, SECOND, FIRST]),
         (json!([1, "peak"]), &[THIRD]),
         (json!([400, "peak"]), &[THIRD, SECOND, FIRST]),
+        // In any order, and alone.
+        (json!(["rejected", 1]), &[SECOND]),
+        (json!(["peak", "2"]), &[THIRD, SECOND]),
+        (json!(["rejected"]), &[SECOND, THIRD, FIRST]),
+        (json!(["peak"]), &[THIRD, SECOND, FIRST]),
     ] {
         let top = server.rpc("tcp_conn_limit.top", arguments.clone());
         assert_eq!(names(&top), expected, "{arguments}: {top}");
     }
-    let shown = server.kamcmd(&["tcp_conn_limit.top", "1", "rejected"]);
-    assert!(shown.contains(SECOND) && !shown.contains(FIRST), "{shown}");
+    for arguments in [["1", "rejected"], ["rejected", "1"]] {
+        let shown = server.kamcmd(&[&["tcp_conn_limit.top"][..], &arguments].concat());
+        assert!(shown.contains(SECOND) && !shown.contains(FIRST), "{shown}");
+    }
+    let shown = server.kamcmd(&["tcp_conn_limit.top", "rejected"]);
+    assert!(shown.find(SECOND) < shown.find(FIRST), "{shown}");
     mode.finish(server, &[]);
 }
 
@@ -99,13 +111,16 @@ fn each_source_is_reported_in_full(mode: Mode) {
         let (list, _) = listed(&server, json!([name]));
         let mut others = top.as_array().expect("a list").iter().chain(&list);
         for time in ["first_seen", "last_seen"] {
-            assert!(reported[time].take().is_u64(), "{time}");
+            let text = reported[format!("{time}_local")].take();
+            let at = reported[time].take().as_u64().expect(time);
+            assert_eq!(unix_time_of(text.as_str().expect(time)), at, "{text}");
         }
         assert_eq!(
             reported,
             json!({"source": name, "connections": connections, "limit": limit, "rule": rule,
                 "peak": peak, "rejected": rejected, "would_reject": 0,
-                "first_seen": null, "last_seen": null})
+                "first_seen": null, "last_seen": null,
+                "first_seen_local": null, "last_seen_local": null})
         );
         // Each list has the same values.
         let of_source = others.by_ref().filter(|other| other["source"] == name);
@@ -153,6 +168,19 @@ fn list_has_the_sources_in_a_prefix(mode: Mode) {
     }
     let shown = server.kamcmd(&["tcp_conn_limit.list", "127.51.0.0/16"]);
     assert!(shown.contains(THIRD) && !shown.contains(FIRST), "{shown}");
+    // The answer says what it lists.
+    for (arguments, prefix, shown) in [
+        (json!([]), "all", 3),
+        (json!(["127.50.0.0/16"]), "127.50.0.0/16", 2),
+    ] {
+        let mut answer = server.rpc("tcp_conn_limit.list", arguments);
+        answer["list"].take();
+        assert_eq!(
+            answer,
+            json!({"listed": "sources with connections, most connections first",
+                "prefix": prefix, "total": shown, "shown": shown, "list": null})
+        );
+    }
     mode.finish(server, &[]);
 }
 
@@ -171,6 +199,8 @@ fn long_lists_are_truncated(mode: Mode) {
         let (list, total) = listed(&server, arguments);
         assert_eq!((list.len(), total), (400, 1101));
         assert_eq!(list[0]["source"], "127.53.0.1");
+        // There is no room for local times.
+        assert_eq!(list[0]["last_seen_local"], Value::Null);
     }
     let top = server.rpc("tcp_conn_limit.top", json!([400, "peak"]));
     assert_eq!(names(&top).len(), 400);
@@ -206,9 +236,10 @@ fn peak_is_exact_from_eight_connections(mode: Mode) {
 fn peak_of_few_connections_is_sampled(mode: Mode) {
     let server = mode.with_module().start();
     let mut held = server.admit_all(5, Via::Tcp, source(54, 0, 1));
-    let last_seen = || number(&server.source("127.54.0.1"), "last_seen");
-    let before = last_seen();
-    until("the watcher has seen 5", || last_seen() > before);
+    // The watcher counts and samples once a second.
+    server.wait_for_counter("connections", 5);
+    let seen = number(&server.source("127.54.0.1"), "last_seen");
+    until("it has sampled 5", || unix_time() > seen + 2);
     held.clear();
     server.wait_for_connections(0);
     assert_eq!(number(&server.source("127.54.0.1"), "peak"), 5);
@@ -242,6 +273,59 @@ fn answers_do_not_wait_for_tcp_main(mode: Mode) {
     mode.finish(server, &[]);
 }
 
+/// The Unix time of a text such as 2026-11-27T14:02:32+01:00.
+#[track_caller]
+fn unix_time_of(text: &str) -> u64 {
+    let output = Command::new("date").args(["--date", text, "+%s"]).output();
+    let output = output.expect("date can be run");
+    assert!(output.status.success(), "{text}: {output:?}");
+    // date also accepts other forms.
+    assert_eq!(
+        (text.len(), &text[10..11], &text[22..23]),
+        (25, "T", ":"),
+        "{text}"
+    );
+    let number = String::from_utf8(output.stdout).expect("a number");
+    number.trim().parse().expect("a number")
+}
+
+/// A report names a source as `top`, the log and events print it, and every form of it is
+/// accepted.
+fn sources_are_found_as_they_are_shown(mode: Mode) {
+    let server = mode.with_module().param("ipv4_prefix", 24).start();
+    let _held = server.admit_all(2, Via::Tcp, source(55, 0, 1));
+    let top = server.rpc("tcp_conn_limit.top", json!([1]));
+    let shown = top[0]["source"].as_str().expect("a source");
+    assert_eq!(shown, "127.55.0.0/24");
+    for name in [shown, "127.55.0.1", "127.55.0.77/32", "::ffff:127.55.0.9"] {
+        assert_eq!(server.counted(name), 2, "{name}");
+        let (list, _) = listed(&server, json!([shown]));
+        assert_eq!(list[0]["connections"], 2);
+    }
+    let unknown = server.source("2001:db8:1:2::/64");
+    assert_eq!(unknown["source"], "2001:db8:1:2::/64");
+    let got = server.kamcmd(&["tcp_conn_limit.get", shown]);
+    assert!(got.contains("connections: 2"), "{got}");
+    mode.finish(server, &[]);
+}
+
+/// The server's time zone counts, not that of the client.
+fn local_times_have_the_offset_of_the_server(mode: Mode) {
+    for (zone, offset) in [
+        ("UTC", "+00:00"),
+        ("<+0530>-5:30", "+05:30"),
+        ("<-08>8", "-08:00"),
+    ] {
+        let server = mode.with_module().environment("TZ", zone.as_ref()).start();
+        let _held = server.admit(Via::Tcp, source(54, 0, 1));
+        let reported = server.source("127.54.0.1");
+        let text = reported["last_seen_local"].as_str().expect("a text");
+        assert!(text.ends_with(offset), "{zone}: {text}");
+        assert_eq!(unix_time_of(text), number(&reported, "last_seen"), "{text}");
+        mode.finish(server, &[]);
+    }
+}
+
 fn unix_time() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.expect("it is after 1970").as_secs()
@@ -251,9 +335,13 @@ fn first_and_last_seen_are_reported(mode: Mode) {
     let server = mode.with_module().start();
     let get = |name| number(&server.source("127.54.0.1"), name);
     assert_eq!((get("first_seen"), get("last_seen")), (0, 0));
+    let unknown = server.source("127.54.0.1");
+    for time in ["first_seen_local", "last_seen_local"] {
+        assert_eq!(unknown[time], "never", "{unknown}");
+    }
     let before = unix_time();
     let held = server.admit(Via::Tcp, source(54, 0, 1));
-    until("the watcher has seen it", || get("first_seen") > 0);
+    // At once, not only when the watcher has sampled it.
     let first = get("first_seen");
     // Kamailio's clock counts whole ticks, and the two values are read one after the
     // other.
@@ -261,7 +349,8 @@ fn first_and_last_seen_are_reported(mode: Mode) {
     until("the watcher has seen it again", || {
         get("last_seen") > first + 1
     });
-    assert!(get("first_seen").abs_diff(first) <= 1);
+    // The watcher has sampled it up to a second later.
+    assert!(get("first_seen").abs_diff(first) <= 2);
     drop(held);
     server.wait_for_connections(0);
     // The source was seen a moment ago, and this value does not change any more.
@@ -269,5 +358,11 @@ fn first_and_last_seen_are_reported(mode: Mode) {
     assert!(last <= unix_time() + 2 && last > first, "{first} {last}");
     until("three seconds have passed", || unix_time() > last + 2);
     assert!(get("last_seen") <= last + 1);
+    // A source that comes and goes between two samples.
+    drop(server.admit(Via::Tcp, source(54, 0, 2)));
+    server.wait_for_connections(0);
+    let shortly = |name| number(&server.source("127.54.0.2"), name);
+    until("the watcher has recorded it", || shortly("first_seen") > 0);
+    assert_eq!(shortly("first_seen"), shortly("last_seen"));
     mode.finish(server, &[]);
 }

@@ -70,9 +70,27 @@ fn every_command_has_a_page(mode: Mode) {
         &["prefix: 127.61.0.0/16", "highest: 14"],
     );
     assert_shown(&page(&server, "audit", ""), &["differences: 0"]);
-    assert_shown(&page(&server, "set_limit", "4"), &[]);
+    assert_shown(&page(&server, "top", "rejected+5"), &source);
+    let last_seen = ["first_seen_local: 20", "last_seen_local: 20"];
+    assert_shown(&page(&server, "get", "127.60.0.1/32"), &last_seen);
+    assert_shown(&page(&server, "list", "127.60.0.0/16+7"), &["surplus"]);
+    assert_shown(&page(&server, "set_limit", "4"), &["limit: 4", "was: 3"]);
     assert_eq!(server.stat("limit"), 4);
-    assert_shown(&page(&server, "set_mode", "monitor"), &[]);
+    for (arguments, reported) in [
+        ("", "missing limit"),
+        ("0", "`0`"),
+        ("4294967296", "`4294967296`"),
+        ("-3", "`-3`"),
+        ("1.5", "`1.5`"),
+        ("1+2", "surplus argument"),
+    ] {
+        assert_shown(&page(&server, "set_limit", arguments), &[reported]);
+        assert_eq!(server.stat("limit"), 4, "{arguments}");
+    }
+    assert_shown(
+        &page(&server, "set_mode", "monitor"),
+        &["mode: monitor", "was: enforce"],
+    );
     assert_shown(&page(&server, "stats", ""), &["mode: monitor"]);
     mode.finish(server, &[]);
 }
