@@ -218,7 +218,7 @@ lint:
 	RUSTFLAGS="--cfg loom" cargo clippy --target-dir target/loom --profile loom \
 	    --lib --test loom -- -D warnings
 	shellcheck --external-sources --check-sourced --source-path=SCRIPTDIR \
-	    $$(find $(scripts) tests .ci -type f -perm -u+x)
+	    $$(find $(scripts) kamailio-glue/tools tests .ci -type f -perm -u+x)
 	tree=$$($(locked) $(scripts)/fetch.sh)
 	clang-format --dry-run -Werror --style="file:$$tree/.clang-format" \
 	    kamailio-glue/tcp_conn_limit/*.[ch] \

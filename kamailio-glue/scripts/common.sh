@@ -12,6 +12,8 @@ shopt -s inherit_errexit
     build=$root/build
     # The program that checks rules files.
     checker=tcp_conn_limit-check-rules
+    # The program that shows the busiest sources, a script.
+    top=tcp_conn_limit-top
 }
 
 # The scripts run the make of another project, which must not see our flags,

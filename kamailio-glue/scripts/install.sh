@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Installs or removes the module, its library and its program:
+# Installs or removes the module, its library and its programs:
 # install.sh install|uninstall TREE
 # The folder, below DESTDIR, is MODULES_DIR, or that of the server KAMAILIO, or the one
 # in the tree's configuration. A module is not installed for a server that would refuse
@@ -83,13 +83,13 @@ case $command in
     install)
         check_fit
         mkdir -p "$dir"
-        put "$dir" "${files[@]/#/$built/}"
-        for file in "${files[@]}"; do
+        put "$dir" "${files[@]/#/$built/}" "$glue/tools/$top"
+        for file in "${files[@]}" "$top"; do
             say "installed $dir/$file"
         done
         ;;
     uninstall)
-        for file in "${files[@]}"; do
+        for file in "${files[@]}" "$top"; do
             if [ -f "$dir/$file" ]; then
                 rm "$dir/$file"
                 say "removed $dir/$file"

@@ -99,9 +99,10 @@ build_package() {
 case $command in
     module)
         install -m 644 "${files[@]}" "$out/"
+        install -m 755 "$glue/tools/$top" "$out/"
         chmod 755 "$out/$checker"
-        say "put tcp_conn_limit.so, $library and $checker into the server's module folder; cp over the files of a running server would end it, install does not:"
-        say "    sudo install -m 755 $out/{tcp_conn_limit.so,$library,$checker} MODULE_FOLDER/"
+        say "put tcp_conn_limit.so, $library, $checker and $top into the server's module folder; cp over the files of a running server would end it, install does not:"
+        say "    sudo install -m 755 $out/{tcp_conn_limit.so,$library,$checker,$top} MODULE_FOLDER/"
         ;;
     deb)
         # Without the epoch of the server's version.
@@ -109,7 +110,7 @@ case $command in
         source=$work/deb/source
         rm -rf "$work/deb"
         mkdir -p "$source/debian"
-        cp "${files[@]}" "$source/"
+        cp "${files[@]}" "$glue/tools/$top"{,.1} "$source/"
         cp "$glue"/debian/* "$source/debian/"
         fill_in "$glue/debian/control" >"$source/debian/control"
         write_changelog >"$source/debian/changelog"

@@ -22,6 +22,7 @@ test_installed_module_finds_its_library() {
     [ "$modules" = dest/usr/local/lib64/kamailio/modules ]
     says "$PWD/$modules/$library" ldd "$modules/tcp_conn_limit.so"
     loads "$HOOKED_KAMAILIO" "$PWD/$modules"
+    says "usage:" "$modules/tcp_conn_limit-top" --help
 
     project uninstall KAMAILIO_SRC="$hooked" DESTDIR="$PWD/dest"
     [ -z "$(files_below dest)" ]

@@ -41,9 +41,10 @@ package_for() {
 }
 
 test_folder_has_what_the_server_needs() {
-    says "sudo install -m 755 $PWD/out/{tcp_conn_limit.so,$library,tcp_conn_limit-check-rules} MODULE_FOLDER/" \
+    says "sudo install -m 755 $PWD/out/{tcp_conn_limit.so,$library,tcp_conn_limit-check-rules,tcp_conn_limit-top} MODULE_FOLDER/" \
         project package-module KAMAILIO_SRC="$stock" PACKAGE_DIR="$PWD/out"
-    [ "$(cd out && echo *)" = "README $library tcp_conn_limit-check-rules tcp_conn_limit.so" ]
+    [ "$(cd out && echo *)" = "README $library tcp_conn_limit-check-rules tcp_conn_limit-top tcp_conn_limit.so" ]
+    says "usage:" out/tcp_conn_limit-top --help
     loads "$STOCK_KAMAILIO" "$PWD/out"
 }
 
@@ -59,6 +60,7 @@ test_package_depends_on_one_version() {
 
     in_root --install kamailio-6.0.1-1.deb "$package"_*.deb
     loads "$STOCK_KAMAILIO" "$PWD/root/$modules"
+    says "usage:" root/usr/bin/tcp_conn_limit-top --help
     in_root --purge "$package"
     [ ! -e "root/$modules" ]
 

@@ -14,4 +14,5 @@ mod rules;
 mod script;
 mod settings;
 mod sources;
+mod tables;
 mod xhttp_rpc;
