@@ -274,11 +274,13 @@ struct tcl_source {
    */
   uint32_t peak;
   /**
-   * Seconds since `tcl_watch()` first saw it, or `TCL_NEVER`.
+   * Seconds since it was first seen, or `TCL_NEVER` if it was not: `tcl_watch()` sees the
+   * sources in the table, and this report sees those with connections.
    */
   uint32_t first_seen;
   /**
-   * Seconds since `tcl_watch()` last saw it with connections, or `TCL_NEVER`.
+   * Seconds since it was last seen with connections, 0 if it has connections now, or
+   * `TCL_NEVER`.
    */
   uint32_t last_seen;
 };
@@ -476,6 +478,27 @@ int32_t tcl_set_limit(int32_t limit);
  * Returns `TCL_OK`, `TCL_EARG` for any other number, or `TCL_EINIT`.
  */
 int32_t tcl_set_mode(int32_t mode);
+
+/**
+ * Reads a limit that an operator sets while the server runs: a number from 1 to
+ * 100,000,000, or `none` or `unlimited`, which is written to `limit` as 0. The number 0 is
+ * refused, because it may be what is left of a text or of a larger number.
+ *
+ * Returns `TCL_OK`, or `TCL_EARG`: the text is not a limit, and a text with the reason and
+ * the remedy is written to `error`, truncated to `error_size` bytes including the NUL; or
+ * `limit` is null, and nothing is written to `error`. Returns `TCL_EINIT` before
+ * `tcl_init()`.
+ *
+ * # Safety
+ *
+ * `name` is null or points to `length` bytes; `limit` is null or valid for writing;
+ * `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_limit_parse(const uint8_t *name,
+                        uint32_t length,
+                        int32_t *limit,
+                        char *error,
+                        uintptr_t error_size);
 
 /**
  * Writes the current limit of the sources without a rule to `limit`, and the current
@@ -754,19 +777,26 @@ uint64_t tcl_huge_pages(void);
 int32_t tcl_get(const uint8_t *address, uint32_t length, struct tcl_source *source);
 
 /**
- * As `tcl_get()`, for an address as text of `length` bytes: `192.0.2.1` or `2001:db8::1`,
- * perhaps in brackets, with a zone or a port, or a source as reports print it
- * (`2001:db8::/64`).
+ * As `tcl_get()`, for a text of `length` bytes: an address, `192.0.2.1` or `2001:db8::1`,
+ * perhaps in brackets, with a zone or a port; or a network `ADDRESS/LENGTH` whose addresses
+ * all belong to one source, as `tcl_source.text` shows it. A network has the rule and the
+ * limit of its source.
  *
- * Returns `TCL_OK`, `TCL_EARG` (`source` is null, or the text is not an address) or
- * `TCL_EINIT`.
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`. `TCL_EARG` means that the text does not name
+ * a source, and a text with the reason and the remedy is written to `error`, truncated to
+ * `error_size` bytes including the NUL; or that `source` is null, and nothing is written to
+ * `error`.
  *
  * # Safety
  *
- * `address` is null or points to `length` bytes; `source` is null or valid for
- * writing.
+ * `name` is null or points to `length` bytes; `source` is null or valid for writing;
+ * `error` is null or has room for `error_size` bytes.
  */
-int32_t tcl_get_text(const char *address, uint32_t length, struct tcl_source *source);
+int32_t tcl_find(const uint8_t *name,
+                 uint32_t length,
+                 struct tcl_source *source,
+                 char *error,
+                 uintptr_t error_size);
 
 /**
  * Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED` or

@@ -28,7 +28,7 @@ use crate::shared::layout::{ACCEPTOR_ROW, Geometry, ROWS, Tally};
 use crate::shared::process::OneThread;
 use crate::shared::region::{Region, RegionError};
 use crate::shared::sync::{Ordering, Statistic64};
-use crate::source::{Nat64, PrefixLengths, Source};
+use crate::source::{Named, Nat64, PrefixLengths, Source, SourceError, read_source};
 use crate::table::details::{Details, Owner};
 use crate::table::hash::SourceHash;
 use crate::table::hint::Hints;
@@ -188,6 +188,15 @@ impl Limiter {
     #[inline(always)]
     pub fn source(&self, address: &[u8]) -> Option<Source> {
         Source::translated(address, self.prefixes, &self.nat64)
+    }
+
+    /// The source that a text names.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not name a source.
+    pub(crate) fn read_source(&self, text: &str) -> Result<Named, SourceError> {
+        read_source(text, self.prefixes, &self.nat64)
     }
 
     /// The address itself, as the source that it would be if each address were one.

@@ -13,9 +13,8 @@
 mod address;
 mod nat64;
 mod prefix;
-pub(crate) mod text;
 
-pub use address::{AddressBytes, AddressError, read_address};
+pub use address::{Named, SourceError, read_source};
 pub use nat64::{Nat64, Nat64Error};
 pub use prefix::{Prefix, PrefixError};
 
@@ -109,20 +108,25 @@ impl Source {
             return Some(Source::v4(u32::from_be_bytes(octets), prefixes));
         }
         let bits = u128::from_be_bytes(<[u8; 16]>::try_from(address).ok()?);
+        Some(Source::of_ipv6(bits, prefixes, nat64))
+    }
+
+    /// The source of an IPv6 address, which may stand for an IPv4 address.
+    #[inline]
+    fn of_ipv6(bits: u128, prefixes: PrefixLengths, nat64: &Nat64) -> Source {
         // Compared in halves, which takes fewer instructions than 96 bits.
         match ((bits >> 64) as u64, bits as u64 >> 32) {
             (0, 0xffff) | (nat64::WELL_KNOWN_UPPER, 0) => {
-                return Some(Source::v4(bits as u32, prefixes));
+                return Source::v4(bits as u32, prefixes);
             }
             _ => {}
         }
         if !nat64.is_empty()
             && let Some(address) = nat64.embedded(bits)
         {
-            return Some(Source::v4(address, prefixes));
+            return Source::v4(address, prefixes);
         }
-        let masked = bits & (u128::MAX << (128 - u32::from(prefixes.v6)));
-        Some(Source::v6(masked))
+        Source::v6(bits & (u128::MAX << (128 - u32::from(prefixes.v6))))
     }
 
     #[inline]

@@ -18,7 +18,7 @@ work=$build/$(tree_id "$tree")/rpm
 
 "$glue/scripts/module.sh" --package "$1"
 built=$(user_module "$tree")
-files=("$built/tcp_conn_limit.so" "$built/$(library_name)")
+files=("$built/tcp_conn_limit.so" "$built/$(library_name)" "$built/$checker")
 
 own_version() {
     sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1
@@ -41,7 +41,7 @@ build_package() {
 needed=$(glibc "${files[@]}")
 rm -rf "$work"
 mkdir -p "$work/files" "$out"
-install -m 644 "${files[@]}" "$glue/tcp_conn_limit/README" "$work/files/"
+install -m 644 "${files[@]}" "$glue/tcp_conn_limit/README" "$glue/tools/$top"{,.1} "$work/files/"
 logged "$work.log" "building the RPM" build_package
 install -m 644 "$work"/top/RPMS/*/*.rpm "$out/"
 say "RPM for kamailio $kamailio, needs a C library of at least $needed: $(cd "$work/top/RPMS" && for file in */*.rpm; do echo "$out/${file##*/}"; done)"

@@ -85,22 +85,20 @@ static void rpc_check_rules(rpc_t *rpc, void *c)
 	const char *file = tcm_params_rules_file();
 	char path[PATH_SIZE];
 	str text;
-	int ret = tcm_rpc_text(rpc, c, &text);
 
-	if(ret > 0) {
+	if(tcm_rpc_text(rpc, c, &text) > 0) {
 		/* The working directory of the server is not that of the operator. */
-		if(text.len <= 0 || text.s[0] != '/' || text.len >= PATH_SIZE) {
+		if(text.len == 0 || text.s[0] != '/' || text.len >= PATH_SIZE) {
 			rpc->fault(c, 400,
 					"invalid file \"%.*s\": expected a full path, which begins"
 					" with /",
-					text.len, text.s);
+					TCM_RPC_SHOWN(text));
 			return;
 		}
 		snprintf(path, sizeof(path), "%.*s", text.len, text.s);
 		file = path;
-	} else if(ret < 0) {
-		rpc->fault(c, 400, "invalid file: expected a full path");
-		return;
+		if(tcm_rpc_end(rpc, c, "at most one file") < 0)
+			return;
 	} else if(file == NULL) {
 		rpc->fault(c, 400, "no file: name one, or set the modparam rules_file");
 		return;

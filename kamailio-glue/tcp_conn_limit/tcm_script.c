@@ -111,7 +111,9 @@ static int field_value(
 static void source_of_event(
 		const struct tcl_event *event, struct tcl_source *source)
 {
-	if(tcl_get_text(event->source, strlen(event->source), source) != TCL_OK)
+	if(tcl_find((const uint8_t *)event->source, strlen(event->source), source,
+			   NULL, 0)
+			!= TCL_OK)
 		memset(source, 0, sizeof(*source));
 	snprintf(source->text, sizeof(source->text), "%s", event->source);
 	snprintf(source->rule, sizeof(source->rule), "%s", event->rule);
@@ -169,29 +171,30 @@ pv_export_t tcm_script_pv_exports[] = {
 
 /* A script can ask for an invalid address with every message, so a process logs at most
  * one in an interval. */
-static void report_invalid(const str *address)
+static void report_invalid(const char *error)
 {
 	static unsigned int next = 0;
 	unsigned int now = get_ticks();
 
 	if(next != 0 && now < next) {
-		LM_DBG("invalid address \"%.*s\"\n", address->len, address->s);
+		LM_DBG("%s\n", error);
 		return;
 	}
 	next = now + cfg_get(tcp_conn_limit, tcm_cfg, log_interval);
-	LM_WARN("invalid address \"%.*s\": expected an IPv4 or IPv6 address; the"
-			" function returns %d\n",
-			address->len, address->s, INVALID);
+	LM_WARN("%s; the function returns %d\n", error, INVALID);
 }
 
 /* Returns 0, or what the function of the script returns: INVALID or NO. */
 static int find_source(const str *address, struct tcl_source *source)
 {
-	switch(tcl_get_text(address->s, address->len, source)) {
+	char error[256] = "";
+
+	switch(tcl_find((const uint8_t *)address->s, address->len, source, error,
+			sizeof(error))) {
 		case TCL_OK:
 			return 0;
 		case TCL_EARG:
-			report_invalid(address);
+			report_invalid(error);
 			return INVALID;
 		default:
 			LM_ERR("cannot read the table\n");

@@ -100,8 +100,3 @@ int tcm_text_number(const str *text, int *number)
 	*number = (int)value;
 	return 0;
 }
-
-int tcm_text_source(const str *text, struct tcl_source *source)
-{
-	return tcl_find((const uint8_t *)text->s, text->len, source, NULL, 0);
-}

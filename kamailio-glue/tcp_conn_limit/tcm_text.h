@@ -14,10 +14,6 @@
 
 #include <tcp_conn_limit.h>
 
-/* Finds the source that an address belongs to. The text is an address, or a source as
- * reports and log lines show it. Returns as tcl_find(). */
-int tcm_text_source(const str *text, struct tcl_source *source);
-
 /* Returns 0, or -1 if the text is not a whole number that fits an int. */
 int tcm_text_number(const str *text, int *number);
 

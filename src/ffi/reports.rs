@@ -11,7 +11,7 @@ use crate::observe::report::{
     By, Group, Report, RuleName, SourceReport, Suggestion, seconds_since,
 };
 use crate::shared::visible::Excerpt;
-use crate::source::{self, Prefix, read_address};
+use crate::source::{Named, Prefix, Source};
 
 /// Rank by connections.
 pub const TCL_BY_CONNECTIONS: i32 = 0;
@@ -214,42 +214,20 @@ pub unsafe extern "C" fn tcl_get(address: *const u8, length: u32, source: *mut t
     guard(TCL_EINIT, |global| {
         // SAFETY: null or `length` bytes, as the caller promises.
         let bytes = unsafe { bytes(address, length) };
-        // SAFETY: null or valid, as the caller promises.
-        unsafe { global.get(bytes, source) }
-    })
-}
-
-/// As `tcl_get()`, for an address as text of `length` bytes: `192.0.2.1` or `2001:db8::1`,
-/// perhaps in brackets, with a zone or a port, or a source as reports print it
-/// (`2001:db8::/64`).
-///
-/// Returns `TCL_OK`, `TCL_EARG` (`source` is null, or the text is not an address) or
-/// `TCL_EINIT`.
-///
-/// # Safety
-///
-/// `address` is null or points to `length` bytes; `source` is null or valid for
-/// writing.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn tcl_get_text(
-    address: *const c_char,
-    length: u32,
-    source: *mut tcl_source,
-) -> i32 {
-    guard(TCL_EINIT, |global| {
-        // SAFETY: null or `length` bytes, as the caller promises.
-        let bytes = unsafe { bytes(address.cast(), length) };
-        let text = str::from_utf8(bytes).unwrap_or_default();
-        let Ok(address) = read_address(text, global.limiter.prefixes()) else {
+        let limiter = &global.limiter;
+        let Some(key) = limiter.source(bytes) else {
             return TCL_EARG;
         };
+        let value = global.describe_named(key, limiter.host(bytes));
         // SAFETY: null or valid, as the caller promises.
-        unsafe { global.get(address.as_slice(), source) }
+        unsafe { put(source, value) }
     })
 }
 
-/// Reports the source that a text names, as `tcl_get()` does: an address, or a network
-/// `ADDRESS/LENGTH` whose addresses all belong to one source, as `tcl_source.text` shows it.
+/// As `tcl_get()`, for a text of `length` bytes: an address, `192.0.2.1` or `2001:db8::1`,
+/// perhaps in brackets, with a zone or a port; or a network `ADDRESS/LENGTH` whose addresses
+/// all belong to one source, as `tcl_source.text` shows it. A network has the rule and the
+/// limit of its source.
 ///
 /// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`. `TCL_EARG` means that the text does not name
 /// a source, and a text with the reason and the remedy is written to `error`, truncated to
@@ -273,9 +251,9 @@ pub unsafe extern "C" fn tcl_find(
         let name = unsafe { bytes(name, length) };
         // A text that is not UTF-8 is not an address.
         let text = str::from_utf8(name).unwrap_or_default();
-        match source::text::parse(text, global.limiter.prefixes()) {
-            Ok(key) => {
-                let value = global.describe(&global.report().get(key));
+        match global.limiter.read_source(text) {
+            Ok(Named { source: key, host }) => {
+                let value = global.describe_named(key, host);
                 // SAFETY: null or valid, as the caller promises.
                 unsafe { put(source, value) }
             }
@@ -428,20 +406,14 @@ impl Global {
         Report::of(&self.limiter)
     }
 
-    /// Writes the source of an address.
-    ///
-    /// # Safety
-    ///
-    /// `to` is null or valid for writing.
-    unsafe fn get(&self, address: &[u8], to: *mut tcl_source) -> i32 {
-        let limiter = &self.limiter;
-        let (Some(source), Some(host)) = (limiter.source(address), limiter.host(address)) else {
-            return TCL_EARG;
-        };
+    /// A source; if an address in it is named, with the rule and the limit of the address.
+    fn describe_named(&self, source: Source, host: Option<Source>) -> tcl_source {
         let report = self.report();
-        let value = self.describe_with(&report.get(source), report.rule_of_host(source, host));
-        // SAFETY: null or valid, as the caller promises.
-        unsafe { put(to, value) }
+        let rule = match host {
+            Some(host) => report.rule_of_host(source, host),
+            None => report.rule_of(source),
+        };
+        self.describe_with(&report.get(source), rule)
     }
 
     /// Writes the sources that rank highest in `by`. Returns how many were written, or a

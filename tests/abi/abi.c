@@ -123,7 +123,6 @@ static void before_init(void)
 	CHECK(tcl_audit_counts(NULL) == TCL_EINIT);
 	CHECK(tcl_audit_result(NULL, NULL, NULL, 0) == TCL_EINIT);
 	tcl_audit_end(NULL);
-	CHECK(tcl_get_text("192.0.2.1", 9, &source) == TCL_EINIT);
 	CHECK(tcl_interpose_find(error, sizeof(error)) == TCL_EINTERPOSE);
 	CHECK(tcl_interpose_attach(error, sizeof(error)) == TCL_EINIT);
 	CHECK(tcl_interpose_activate() == TCL_EINIT);
@@ -992,11 +991,6 @@ static void another_process(void)
 	CHECK(source_now(b, 4).connections == 1);
 }
 
-static int get_text(const char *address, struct tcl_source *source)
-{
-	return tcl_get_text(address, strlen(address), source);
-}
-
 static void addresses_as_text(void)
 {
 	static const char *const wrong[] = {"", "no-address", "[192.0.2.1]",
@@ -1004,20 +998,19 @@ static void addresses_as_text(void)
 	struct tcl_source source;
 	int i;
 
-	CHECK(get_text("192.0.2.1:5060", &source) == TCL_OK);
+	CHECK(find("192.0.2.1:5060", &source, NULL) == TCL_OK);
 	CHECK(strcmp(source.text, "192.0.2.1") == 0);
-	CHECK(get_text("[2001:db8:0:1::9]:5061", &source) == TCL_OK);
+	CHECK(find("[2001:db8:0:1::9]:5061", &source, NULL) == TCL_OK);
 	CHECK(strcmp(source.text, "2001:db8:0:1::/64") == 0);
-	CHECK(get_text(source.text, &source) == TCL_OK);
+	CHECK(find(source.text, &source, NULL) == TCL_OK);
 	CHECK(strcmp(source.text, "2001:db8:0:1::/64") == 0);
 	/* Only the given length is read. */
-	CHECK(tcl_get_text("192.0.2.1garbage", 9, &source) == TCL_OK);
-	CHECK(get_text("64:ff9b::192.0.2.1", &source) == TCL_OK);
+	CHECK(tcl_find((const uint8_t *)"192.0.2.1garbage", 9, &source, NULL, 0)
+			== TCL_OK);
+	CHECK(find("64:ff9b::192.0.2.1", &source, NULL) == TCL_OK);
 	CHECK(strcmp(source.text, "192.0.2.1") == 0);
 	for(i = 0; wrong[i] != NULL; i++)
-		CHECK(get_text(wrong[i], &source) == TCL_EARG);
-	CHECK(tcl_get_text(NULL, 9, &source) == TCL_EARG);
-	CHECK(get_text("192.0.2.1", NULL) == TCL_EARG);
+		CHECK(find(wrong[i], &source, NULL) == TCL_EARG);
 }
 
 /* This program does not call accept(), so there is nothing to replace. Interposing is

@@ -31,7 +31,9 @@ test_rpm_states_the_c_library() {
 test_files_of_the_rpm_load() {
     rpm_for 6.0.1
     rpm2archive - <"$(echo "$package"-*.rpm)" | tar -xzf -
-    [ "$(cd usr/lib64/kamailio/modules && echo *)" = "$library tcp_conn_limit.so" ]
+    [ "$(cd usr/lib64/kamailio/modules && echo *)" = "$library tcp_conn_limit-check-rules tcp_conn_limit.so" ]
+    says "usage:" usr/bin/tcp_conn_limit-top --help
+    [ -s usr/share/man/man1/tcp_conn_limit-top.1 ] || [ -s usr/share/man/man1/tcp_conn_limit-top.1.gz ]
     loads "$STOCK_KAMAILIO" "$PWD/usr/lib64/kamailio/modules"
     [ -s "usr/share/doc/$package/README" ]
 }

@@ -75,22 +75,70 @@ impl Address {
         Address { bits, ..self }
     }
 
+    /// Parses an address, perhaps with a zone.
+    fn of_zoned(text: &str) -> Option<Address> {
+        match text.find('%') {
+            Some(at) if at + 1 < text.len() && text[..at].contains(':') => {
+                Address::of_text(&text[..at])
+            }
+            Some(_) => None,
+            None => Address::of_text(text),
+        }
+    }
+
+    /// Parses an address, perhaps in brackets, with a zone or a port.
+    fn of_form(text: &str) -> Option<Address> {
+        let colons = text.bytes().filter(|byte| *byte == b':').count();
+        let (address, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let at = rest.find(']')?;
+                if !rest[..at].contains(':') {
+                    return None;
+                }
+                match &rest[at + 1..] {
+                    "" => (&rest[..at], None),
+                    after => (&rest[..at], Some(after.strip_prefix(':')?)),
+                }
+            }
+            None if colons == 1 => {
+                let at = text.find(':')?;
+                (&text[..at], Some(&text[at + 1..]))
+            }
+            None => (text, None),
+        };
+        if let Some(port) = port {
+            digits_of(port, u16::MAX.into())?;
+        }
+        Address::of_zoned(address)
+    }
+
     /// The source that a text names: an address, or a network whose addresses all belong to
     /// it.
     pub fn source_of_text(text: &str, lengths: Lengths) -> Option<Net> {
-        let (address, length) = match text.find('/') {
-            Some(at) => (&text[..at], Some(&text[at + 1..])),
-            None => (text, None),
+        let text = text.trim_ascii();
+        let Some(at) = text.find('/') else {
+            return Some(Address::of_form(text)?.source(lengths));
         };
-        let net = Address::of_text(address)?.source(lengths);
-        let width = if address.contains(':') { 128 } else { 32 };
-        let length = match length {
-            Some(digits) => digits_of(digits, width)? as u32,
-            None => width as u32,
-        };
-        // The first 96 bits of IPv4-mapped IPv6 belong to no address.
+        let address = Address::of_zoned(&text[..at])?;
+        let net = address.source(lengths);
+        let width = if text[..at].contains(':') { 128 } else { 32 };
+        let length = digits_of(&text[at + 1..], width)? as u32;
+        // The first 96 bits of IPv4-mapped and IPv4-translated IPv6 belong to no address.
         let before = width as u32 - net.address.width;
-        (length >= before + net.length).then_some(net)
+        if length >= before + net.length {
+            return Some(net);
+        }
+        // A network that is larger than all IPv4 addresses, within one IPv6 source.
+        let zone = text[..at].find('%').unwrap_or(at);
+        let raw = match text[..zone].parse().ok()? {
+            IpAddr::V4(_) => return None,
+            IpAddr::V6(address) => Address::raw(&address.octets()),
+        };
+        let is_part = length >= lengths.1 && length < 96 && raw == raw.filled(length, false);
+        is_part.then(|| Net {
+            address: raw.filled(lengths.1, false),
+            length: lengths.1,
+        })
     }
 
     /// The source that the address belongs to.

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{
-    TCL_EARG, TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_limit_parse,
+    TCL_EARG, TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_find, tcl_limit_parse,
     tcl_set_limit, tcl_set_mode,
 };
 use tcp_conn_limit_fuzz::edge::Edge;
@@ -31,7 +31,6 @@ struct Str {
 
 // These are declared in kamailio-glue/tcp_conn_limit/tcm_text.h.
 unsafe extern "C" {
-    fn tcm_text_source(text: *const Str, source: *mut tcl_source) -> c_int;
     fn tcm_text_number(text: *const Str, number: *mut c_int) -> c_int;
     fn tcm_text_mode(text: *const Str) -> c_int;
     fn tcm_text_mode_name(mode: c_int) -> *const c_char;
@@ -146,8 +145,9 @@ fn limits(bytes: &[u8]) {
 fn sources(bytes: &[u8]) {
     let mut edge = Edge::new(1);
     let at = edge.room(1);
-    // SAFETY: `text` is a valid str, and `at` is valid for writes.
-    let code = with_str(bytes, |text| unsafe { tcm_text_source(text, at) });
+    let length = bytes.len() as u32;
+    // SAFETY: `bytes` has that many bytes, and `at` is valid for writes.
+    let code = unsafe { tcl_find(bytes.as_ptr(), length, at.cast(), core::ptr::null_mut(), 0) };
     let named = str::from_utf8(bytes).ok();
     let Some(net) = named.and_then(|text| Address::source_of_text(text, LENGTHS)) else {
         return assert_eq!(code, TCL_EARG);

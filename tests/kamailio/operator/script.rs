@@ -213,7 +213,7 @@ request_route {
         assert_eq!(held[0].ask("invalid-get"), "-2");
     }
     let log = mode.finish(server, &[]);
-    let lines = log.lines_with("invalid address \"no-address\"");
+    let lines = log.lines_with("invalid address `no-address`: expected an IPv4 or IPv6 address; ");
     // At most one for each of the processes that answer.
     assert!((1..=2).contains(&lines.len()), "{lines:?}");
 }
