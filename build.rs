@@ -120,7 +120,7 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 8] = [
+        const SOURCES: [&str; 9] = [
             "ffi/codes.rs",
             "ffi/version.rs",
             "ffi/control.rs",
@@ -128,6 +128,7 @@ mod generate {
             "ffi/accept.rs",
             "ffi/interpose.rs",
             "ffi/reports.rs",
+            "ffi/rules.rs",
             "ffi/audit.rs",
         ];
         SOURCES

@@ -23,7 +23,9 @@
  *   function blocks or waits for a lock, with these exceptions: `tcl_init`,
  *   `tcl_watch` and each `tcl_interpose_` function wait while another thread is in
  *   the same function; `tcl_watch` waits for the host functions that it calls;
- *   `tcl_rules_load` and `tcl_rules_check` read a file. The code that runs for every connection allocates
+ *   `tcl_rules_load` and `tcl_rules_check` read a file. `tcl_rules_load`, `tcl_rule_set`
+ *   and `tcl_rule_remove` fail while another process or thread is in one of them. The
+ *   code that runs for every connection allocates
  *   nothing: `tcl_check`, `tcl_opened`, `tcl_closed`, `tcp_connection_limit_srcip`,
  *   and the functions with which `tcl_interpose_attach` replaces those of the C
  *   library.
@@ -157,6 +159,16 @@ union sockaddr_union;
  * Number of sources that a suggestion lists.
  */
 #define TCL_SUGGEST_SOURCES 10
+
+/**
+ * Size of the origin of a rule as text, in bytes, including the NUL.
+ */
+#define TCL_ORIGIN_TEXT 20
+
+/**
+ * Size of a histogram as text, in bytes, including the NUL.
+ */
+#define TCL_HISTOGRAM_TEXT 512
 
 /**
  * Stands for a time that does not exist.
@@ -294,9 +306,17 @@ struct tcl_rule {
    */
   char prefix[TCL_SOURCE_TEXT];
   /**
+   * Where it comes from: "modparam" or "file:" and a number, "rpc" or "default".
+   */
+  char origin[TCL_ORIGIN_TEXT];
+  /**
    * Limit of each source, in connections; 0: no limit.
    */
   int32_t limit;
+  /**
+   * Seconds until it ends, or `TCL_NEVER`.
+   */
+  uint32_t seconds;
   /**
    * Its sources that have connections.
    */
@@ -346,13 +366,27 @@ struct tcl_suggestion {
    */
   uint32_t highest;
   /**
-   * 99th percentile of the peaks: 99 of 100 sources have no higher one.
+   * 99 if there are 100 sources or more, 90 if there are 10 or more, else 50.
    */
-  uint32_t p99;
+  uint32_t percentile;
   /**
-   * The proposed limit: one and a half times `p99`, but at least 8.
+   * This percentage of the sources have no higher peak.
+   */
+  uint32_t usual;
+  /**
+   * The proposed limit: one and a half times `usual`, but at least 8.
    */
   int32_t proposed;
+  /**
+   * How many sources have which peak, such as "1: 120, 2: 30, 3-4: 7"; empty if there are
+   * no sources.
+   */
+  char peaks[TCL_HISTOGRAM_TEXT];
+  /**
+   * Which share of the sources each limit would have hit, such as "1: 23.57 %, 2: 4.46
+   * %, 4: 0 %"; empty if there are no sources.
+   */
+  char hit[TCL_HISTOGRAM_TEXT];
   /**
    * Sources in the table that have a peak.
    */
@@ -365,6 +399,34 @@ struct tcl_suggestion {
    * The highest of these; unused entries have an empty text.
    */
   struct tcl_peak list[TCL_SUGGEST_SOURCES];
+};
+
+/**
+ * What a command did to a rule.
+ */
+struct tcl_rule_change {
+  /**
+   * The prefix of the rule that was set or removed.
+   */
+  char prefix[TCL_SOURCE_TEXT];
+  /**
+   * What the prefix itself had before: a limit and where it came from, such as
+   * "5 from file:12", or "no rule".
+   */
+  char was[TCL_SOURCE_TEXT];
+  /**
+   * The prefix of the rule that its sources have now, except those with rules for longer
+   * prefixes; "default" if they have none.
+   */
+  char rule[TCL_SOURCE_TEXT];
+  /**
+   * The limit of that rule; 0: no limit.
+   */
+  int32_t limit;
+  /**
+   * Seconds until the rule that was set ends, or `TCL_NEVER`.
+   */
+  uint32_t seconds;
 };
 
 /**
@@ -439,8 +501,9 @@ int32_t tcl_init(const struct tcl_config *config,
                  uintptr_t error_size);
 
 /**
- * Replaces all rules at once with the `count` texts and the rules in `file` (null: no
- * file), together at most 65,535. A text is `PREFIX=LIMIT`, with a limit from 1 to
+ * Replaces all rules, except those of `tcl_rule_set()`, at once with the `count` texts and
+ * the rules in `file` (null: no file), together at most 65,535. If a text and the file
+ * have a rule for the same prefix, the one in the file applies. A text is `PREFIX=LIMIT`, with a limit from 1 to
  * 2147483647 or `unlimited`. The file has one rule in each line, `#` begins a comment,
  * and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
  * that names its origin, the rule, the reason and the remedy is written to `error`,
@@ -521,9 +584,12 @@ int32_t tcl_settings(int32_t *limit, int32_t *mode);
 int32_t tcl_reset_stats(void);
 
 /**
- * Samples the sources, and reports the rejections since the last call to the host: the
- * first one of each source in `log_interval` seconds in its own log line and through
- * `rejected()`, all others in one log line at the end of the interval.
+ * Removes the rules that ended, samples the sources, and reports the rejections since the
+ * last call to the host: the first one of each source in `log_interval` seconds in its own
+ * log line and through `rejected()`, all others in one log line at the end of the
+ * interval. At most 100 sources have a line in an interval: 80 at once, and at its end
+ * those with the most rejections. A source that had one has another line, and is reported
+ * through `released()`, when it is back under its limit.
  *
  * Must be called once a second, always from the same process, which must not accept
  * connections.
@@ -843,7 +909,7 @@ uint32_t tcl_rules_count(void);
  * last one stands for the sources without a rule and is always included. If there are more
  * than `room`, rules with sources or rejections take precedence over others.
  *
- * Allocates up to 4 MB if there are 65,535 rules, and frees it.
+ * Allocates up to 5 MB if there are 65,535 rules, and frees it.
  *
  * Returns the number of rules written, or `TCL_EARG` (`rules` is null), `TCL_EINIT` or
  * `TCL_EMEM`.
@@ -859,7 +925,7 @@ int32_t tcl_rules(struct tcl_rule *rules, uint32_t room);
  * for the sources without a rule, which is always included. If there are more than `room`,
  * rules whose sources have a peak take precedence over others.
  *
- * Allocates up to 4 MB if there are 65,535 rules, and 400 bytes for each suggestion that it
+ * Allocates up to 5 MB if there are 65,535 rules, and 480 bytes for each suggestion that it
  * writes, and frees it.
  *
  * Returns the number of suggestions written, or `TCL_EARG` (`suggestions` is null),
@@ -870,6 +936,57 @@ int32_t tcl_rules(struct tcl_rule *rules, uint32_t room);
  * `suggestions` is null or has room for `room` of them.
  */
 int32_t tcl_suggest(struct tcl_suggestion *suggestions, uint32_t room);
+
+/**
+ * Sets a rule for `prefix` with `limit`, a number from 1 to 2147483647 or `none`, for
+ * `seconds` (null: until it is removed or the server stops). It takes precedence over a
+ * rule for the same prefix from a file or a parameter, and replaces one that was set
+ * before. `tcl_rules_load()` keeps it. There are at most 1,024 such rules at a time. A rule
+ * ends within two seconds after its time, when `tcl_watch()` next runs, and a log line says
+ * so. Each change has a log line, in which `by` says who made it (null: a command).
+ *
+ * If it fails, nothing changes, and a text with the value, the reason and the remedy is
+ * written to `error`, truncated to `error_size` bytes including the NUL.
+ *
+ * Allocates, so the process that accepts connections should not call it.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` (an argument is missing or invalid), `TCL_ERULES` (too many
+ * rules), `TCL_ELOCKED`, `TCL_EMEM` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `prefix`, `limit`, `seconds` and `by` are null or strings; `change` is null or valid for
+ * writing; `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_rule_set(const char *prefix,
+                     const char *limit,
+                     const char *seconds,
+                     const char *by,
+                     struct tcl_rule_change *change,
+                     char *error,
+                     uintptr_t error_size);
+
+/**
+ * Removes the rule that `tcl_rule_set()` set for `prefix`. A rule for the same prefix from
+ * a file or a parameter applies again. `by` is that of `tcl_rule_set()`.
+ *
+ * If it fails, nothing changes, and `error` is written as by `tcl_rule_set()`.
+ *
+ * Allocates, so the process that accepts connections should not call it.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` (the prefix is missing or invalid), `TCL_ERULES` (there is
+ * no such rule), `TCL_ELOCKED`, `TCL_EMEM` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `prefix` and `by` are null or strings; `change` is null or valid for writing; `error` is null or
+ * has room for `error_size` bytes.
+ */
+int32_t tcl_rule_remove(const char *prefix,
+                        const char *by,
+                        struct tcl_rule_change *change,
+                        char *error,
+                        uintptr_t error_size);
 
 /**
  * Begins an audit of `connections` connections, with room for an eighth plus 1,024

@@ -17,7 +17,9 @@
 //!   function blocks or waits for a lock, with these exceptions: `tcl_init`,
 //!   `tcl_watch` and each `tcl_interpose_` function wait while another thread is in
 //!   the same function; `tcl_watch` waits for the host functions that it calls;
-//!   `tcl_rules_load` and `tcl_rules_check` read a file. The code that runs for every connection allocates
+//!   `tcl_rules_load` and `tcl_rules_check` read a file. `tcl_rules_load`, `tcl_rule_set`
+//!   and `tcl_rule_remove` fail while another process or thread is in one of them. The
+//!   code that runs for every connection allocates
 //!   nothing: `tcl_check`, `tcl_opened`, `tcl_closed`, `tcp_connection_limit_srcip`,
 //!   and the functions with which `tcl_interpose_attach` replaces those of the C
 //!   library.
@@ -38,6 +40,7 @@ mod interpose;
 mod line;
 mod memory;
 mod reports;
+mod rules;
 mod version;
 
 pub use accept::*;
@@ -47,4 +50,5 @@ pub use codes::*;
 pub use control::*;
 pub use interpose::*;
 pub use reports::*;
+pub use rules::*;
 pub use version::*;

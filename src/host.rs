@@ -6,6 +6,7 @@
 pub const TCL_LOG_ERROR: u32 = 0;
 pub const TCL_LOG_WARN: u32 = 1;
 pub const TCL_LOG_REJECTED: u32 = 2;
+pub const TCL_LOG_NOTICE: u32 = 3;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct tcl_event {
@@ -24,4 +25,5 @@ pub struct tcl_host {
     >,
     pub now: ::core::option::Option<unsafe extern "C" fn() -> u32>,
     pub rejected: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
+    pub released: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
 }

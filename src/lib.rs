@@ -46,14 +46,17 @@
 //!    the totals.
 //! 3. `table`: `hash` and `directory` (how a source finds, gets and loses its slot),
 //!    `rows` (its count), `details` (its rejections and its peak), `hint`.
-//! 4. [`policy`]: `rule_text` (the grammar of a rule), [`rules`](policy::rules) (a set of
-//!    them and the longest match), [`rules_file`](policy::rules_file), `rulebook` (the
-//!    active rules in shared memory), [`settings`](policy::settings).
+//! 4. [`policy`]: `rule_text` (the grammar of a rule), [`origin`](policy::origin) (where a
+//!    rule comes from), [`rule_command`](policy::rule_command) (the arguments of commands
+//!    that change a rule), [`rules`](policy::rules) (a set of them and the longest match),
+//!    [`rules_file`](policy::rules_file), `rulebook` (the active rules in shared memory),
+//!    [`settings`](policy::settings).
 //! 5. `shared`: `layout` and `region` (the shared memory), `sync` (atomics and the rules
 //!    of their orderings), `process`, `visible` (text for log lines).
 //! 6. [`observe`]: [`report`](observe::report) and [`audit`](observe::audit) answer an
 //!    operator; [`counters`](observe::counters) describes and reads the counters;
 //!    [`watch`](observe::watch) samples sources and decides what is logged;
+//!    [`nearness`](observe::nearness) is what it samples of the limits;
 //!    [`notices`](observe::notices) words it.
 //! 7. `interpose`: the attachment to a core without hooks. `attach`, `got` and `patch`
 //!    replace functions, `wrappers` has the replacements, `descriptors` the tokens.

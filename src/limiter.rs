@@ -21,14 +21,14 @@ pub use totals::{Fault, Totals};
 use core::fmt;
 use std::io;
 
-use crate::policy::rulebook::{Busy, RuleId, Rulebook};
-use crate::policy::rules::RuleSet;
+use crate::policy::rulebook::{ChangeError, RuleId, Rulebook};
+use crate::policy::rules::{Rule, RuleSet};
 use crate::policy::settings::{Mode, OnFull, Settings};
 use crate::shared::layout::{ACCEPTOR_ROW, Geometry, ROWS, Tally};
 use crate::shared::process::OneThread;
 use crate::shared::region::{Region, RegionError};
-use crate::shared::sync::{Ordering, Statistic64};
-use crate::source::{Named, Nat64, PrefixLengths, Source, SourceError, read_source};
+use crate::shared::sync::{Ordering, Statistic32, Statistic64};
+use crate::source::{Named, Nat64, Prefix, PrefixLengths, Source, SourceError, read_source};
 use crate::table::details::{Details, Owner};
 use crate::table::hash::SourceHash;
 use crate::table::hint::Hints;
@@ -533,22 +533,66 @@ impl Limiter {
         self.settings().set_on_full(policy);
     }
 
-    /// Publishes `rules`: they become active all at once and replace all rules before.
+    /// Publishes `rules`: they become active all at once and replace all rules before,
+    /// except those of [`set_rule`](Self::set_rule).
     ///
     /// # Errors
     ///
-    /// `Busy` if another process or thread publishes rules now; then no rule has
-    /// changed.
-    pub fn set_rules(&self, rules: &RuleSet) -> Result<(), Busy> {
+    /// If another process or thread publishes rules now, there is no memory, or there are
+    /// too many rules with those that are kept; then no rule has changed.
+    pub fn set_rules(&self, rules: &RuleSet) -> Result<(), ChangeError> {
         self.rulebook().publish(rules, &self.rules_gate)
     }
 
-    /// The number of active rules.
+    /// Sets a rule for `prefix`, which takes precedence over one with the same prefix from
+    /// a file or a modparam, and replaces one that was set before. `limit` is above 0, or
+    /// [`UNLIMITED`](crate::policy::rules::UNLIMITED). The rule ends after the second `end`
+    /// of the host clock, if there is one, when the background process next looks. Returns
+    /// the rule that applied to `prefix` itself before.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_rules`](Self::set_rules).
+    pub fn set_rule(
+        &self,
+        prefix: Prefix,
+        limit: i32,
+        end: Option<u32>,
+    ) -> Result<Option<Rule>, ChangeError> {
+        self.rulebook().set(prefix, limit, end, &self.rules_gate)
+    }
+
+    /// Removes the rule that [`set_rule`](Self::set_rule) set for `prefix`, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such rule, or as [`set_rules`](Self::set_rules).
+    pub fn remove_rule(&self, prefix: Prefix) -> Result<Rule, ChangeError> {
+        self.rulebook().remove(prefix, &self.rules_gate)
+    }
+
+    /// Removes the rules that have ended at the time `now` of the host clock, and returns
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_rules`](Self::set_rules).
+    pub(crate) fn end_rules(&self, now: u32) -> Result<Vec<Rule>, ChangeError> {
+        self.rulebook().end(now, &self.rules_gate)
+    }
+
+    /// The number of active rules, without those that another one for the same prefix
+    /// replaces.
     pub fn rules_len(&self) -> usize {
         self.rulebook().len()
     }
 
-    /// How often rules were published.
+    /// The number of active rules of [`set_rule`](Self::set_rule).
+    pub fn rules_set(&self) -> usize {
+        self.rulebook().set_len()
+    }
+
+    /// How often [`set_rules`](Self::set_rules) published rules.
     pub fn rules_loaded(&self) -> u32 {
         self.rulebook().times_published()
     }
@@ -631,6 +675,12 @@ impl Limiter {
     /// [`Report::last_occupancy`](crate::observe::report::Report::last_occupancy).
     pub(crate) fn gauges(&self) -> &Statistic64 {
         &self.region.header().background.gauges
+    }
+
+    /// The words of the last sampled [`Nearness`](crate::observe::nearness::Nearness).
+    pub(crate) fn nearness(&self) -> (&Statistic64, &Statistic32) {
+        let background = &self.region.header().background;
+        (&background.busiest, &background.near)
     }
 
     /// Raises the peak of `source` at `at` to its current number of connections, which is

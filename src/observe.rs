@@ -5,10 +5,12 @@
 //! - [`audit`]: compares our counts with the host's connections.
 //! - [`counters`]: what each counter means, and its value.
 //! - [`watch`]: samples the sources in a dedicated process and decides what is logged.
+//! - [`nearness`]: how near the sources are to their limits.
 //! - [`notices`]: the wording of all log lines.
 
 pub mod audit;
 pub mod counters;
+pub mod nearness;
 pub mod notices;
 pub mod report;
 pub mod watch;

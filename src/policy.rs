@@ -3,16 +3,22 @@
 //!
 //! - [`limit_text`]: how a limit is written and shown.
 //! - `rule_text`: the grammar of a rule.
+//! - [`rule_command`]: the arguments of the commands that set and remove a rule.
 //! - [`rules`]: a set of rules, and the longest prefix that contains a source.
+//! - [`origin`]: where an active rule comes from, and how long it is active.
 //! - [`rules_file`]: a rules file, read and split.
+//! - `file_end`: the marks that show that a rules file is complete.
 //! - `rulebook`: the active rules, in shared memory, replaced while they are read.
 //! - [`settings`]: the default limit, the mode, what happens when the table is full.
 
+mod file_end;
 pub mod limit_text;
+pub mod origin;
+pub mod rule_command;
 mod rule_text;
 pub(crate) mod rulebook;
 pub mod rules;
 pub mod rules_file;
 pub mod settings;
 
-pub use rulebook::Busy;
+pub use rulebook::{Busy, ChangeError, MAX_RPC_RULES};

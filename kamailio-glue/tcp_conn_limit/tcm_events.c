@@ -55,8 +55,49 @@ static int is_same(const str *a, const str *b)
 	return a->len == b->len && memcmp(a->s, b->s, a->len) == 0;
 }
 
-int tcm_events_check_routes(const str *known)
+static int is_known(const str *name, const str *const known[])
 {
+	int i;
+
+	for(i = 0; known[i] != NULL; i++) {
+		if(is_same(name, known[i]))
+			return 1;
+	}
+	return 0;
+}
+
+/* The number of bytes of the event, after the first colon, that both names share. */
+static int common_event(const str *a, const str *b)
+{
+	const char *x = memchr(a->s, ':', a->len), *y = memchr(b->s, ':', b->len);
+	int n = 0;
+
+	if(x == NULL || y == NULL)
+		return 0;
+	while(x + n < a->s + a->len && y + n < b->s + b->len && x[n] == y[n])
+		n++;
+	return n;
+}
+
+/* The known name whose event begins most like that of this one. */
+static const str *likeliest(const str *name, const str *const known[])
+{
+	const str *found = known[0];
+	int i, like, most = -1;
+
+	for(i = 0; known[i] != NULL; i++) {
+		like = common_event(name, known[i]);
+		if(like > most) {
+			most = like;
+			found = known[i];
+		}
+	}
+	return found;
+}
+
+int tcm_events_check_routes(const str *const known[])
+{
+	const str *meant;
 	const struct str_hash_head *head;
 	const struct str_hash_entry *entry;
 	int i, ret = 0;
@@ -67,11 +108,12 @@ int tcm_events_check_routes(const str *known)
 				entry = entry->next) {
 			/* A name can be looked up without a route. */
 			if(event_rt.rlist[entry->u.n] == NULL || !is_own(&entry->key)
-					|| is_same(&entry->key, known))
+					|| is_known(&entry->key, known))
 				continue;
+			meant = likeliest(&entry->key, known);
 			LM_ERR("event_route[%.*s] never runs, the module has no such"
 				   " event: write event_route[%.*s]\n",
-					entry->key.len, entry->key.s, known->len, known->s);
+					entry->key.len, entry->key.s, meant->len, meant->s);
 			ret = -1;
 		}
 	}

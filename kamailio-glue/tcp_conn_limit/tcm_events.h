@@ -13,9 +13,10 @@
 #include "../../core/parser/msg_parser.h"
 #include "../../core/str.h"
 
-/* Checks that each event route with the name of this module is one that the module runs.
- * Returns 0, or -1 after logging an error for each that is not. */
-int tcm_events_check_routes(const str *known);
+/* Checks that each event route with the name of this module is one that the module runs:
+ * one of `known`, which ends with NULL. Returns 0, or -1 after logging an error for each
+ * that is not. */
+int tcm_events_check_routes(const str *const known[]);
 
 /* Logs an error if the KEMI script has no function of this name. Call it in a process in
  * which the script is loaded. Some engines cannot be asked; then nothing is logged. */

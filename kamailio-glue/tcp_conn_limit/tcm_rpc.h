@@ -36,6 +36,9 @@ extern rpc_export_t tcm_rpc_control[];
 /* The command check_rules. */
 extern rpc_export_t tcm_rpc_check[];
 
+/* Commands that change one rule: set_rule, del_rule. */
+extern rpc_export_t tcm_rpc_rules[];
+
 /* The command audit. */
 extern rpc_export_t tcm_rpc_audit[];
 

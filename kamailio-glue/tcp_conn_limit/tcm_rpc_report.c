@@ -28,7 +28,7 @@
 /* This many entries fit into an answer to kamcmd or to jsonrpcs over a datagram socket,
  * both of which carry 128 kB. The client of a larger answer would wait forever. */
 #define LIST_MAX 400
-#define RULES_MAX 500
+#define RULES_MAX 400
 #define SUGGESTIONS_MAX 100
 /* An answer about more sources than this has no local times, because it would not fit. */
 #define LOCAL_TIMES_MAX 100
@@ -284,8 +284,10 @@ static void rpc_list(rpc_t *rpc, void *c)
 
 static const char *rules_doc[] = {
 		"Lists the rules and, last, the default limit, with the sources,"
-		" connections and rejections of each. At most 500; rules with sources"
-		" or rejections take precedence.",
+		" connections and rejections of each, where it comes from (origin) and "
+		"when"
+		" it ends. At most 400; rules with sources or rejections take"
+		" precedence.",
 		0};
 
 /* Adds a struct about the sources of a rule to the answer. */
@@ -310,9 +312,13 @@ static int add_rule(rpc_t *rpc, void *c, const struct tcl_rule *r)
 	};
 	void *h;
 
-	if(add_limit(rpc, c, r->prefix, r->limit, &h) < 0)
+	if(add_limit(rpc, c, r->prefix, r->limit, &h) < 0
+			|| rpc->struct_add(h, "s", "origin", r->origin) < 0
+			|| tcm_rpc_add_numbers(rpc, h, numbers) < 0)
 		return -1;
-	return tcm_rpc_add_numbers(rpc, h, numbers);
+	if(r->seconds == TCL_NEVER)
+		return 0;
+	return rpc->struct_add(h, "d", "seconds_left", (int)r->seconds);
 }
 
 static void rpc_rules(rpc_t *rpc, void *c)
@@ -338,8 +344,10 @@ static void rpc_rules(rpc_t *rpc, void *c)
 
 static const char *suggest_doc[] = {
 		"Proposes a limit for each rule and for the default from the peaks of"
-		" their sources, and lists the sources whose peak exceeds it. At most"
-		" 100; rules with sources take precedence.",
+		" their sources, and lists the sources whose peak exceeds it. Shows how"
+		" many sources have which peak, and which share of them each limit "
+		"would"
+		" have hit. At most 100; rules with sources take precedence.",
 		0};
 
 static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)
@@ -347,7 +355,8 @@ static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)
 	const struct tcm_rpc_number numbers[] = {
 			{"sources", s->sources},
 			{"highest", s->highest},
-			{"p99", s->p99},
+			{"percentile", s->percentile},
+			{"usual", s->usual},
 			{"proposed", s->proposed},
 			{"above", s->above},
 			{NULL, 0},
@@ -356,6 +365,7 @@ static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)
 	void *h, *array;
 
 	if(add_limit(rpc, c, s->prefix, s->limit, &h) < 0
+			|| rpc->struct_add(h, "ss", "peaks", s->peaks, "hit", s->hit) < 0
 			|| tcm_rpc_add_list(rpc, h, numbers, &array) < 0)
 		return -1;
 	for(i = 0; i < s->above && i < TCL_SUGGEST_SOURCES; i++) {

@@ -58,6 +58,9 @@ static const struct field fields[] = {
 };
 /* clang-format on */
 
+/* The largest rank for tcp_conn_limit_top(). */
+#define TCM_SCRIPT_TOP 20
+
 #define FIELDS ((int)(sizeof(fields) / sizeof(fields[0])))
 
 static int find_field(const str *name)
@@ -331,19 +334,60 @@ static int w_get(
 	return YES;
 }
 
+/* The sources with the most connections, when this process last asked for the first of
+ * them. A script that asks for one after another thus gets each source once. */
+static struct tcl_source top[TCM_SCRIPT_TOP];
+static int top_found = 0;
+
+/* Returns 0, or -1 if there is no source of this rank, counted from 1. */
+static int find_top(int rank, struct tcl_source *source)
+{
+	if(rank == 1)
+		top_found = tcl_top(top, TCM_SCRIPT_TOP, TCL_BY_CONNECTIONS);
+	if(rank < 1 || rank > top_found)
+		return -1;
+	*source = top[rank - 1];
+	return 0;
+}
+
+static int w_top(
+		sip_msg_t *msg, char *rank_param, char *name_param, char *result)
+{
+	str name;
+	struct tcl_source source;
+	pv_value_t value = {0};
+	int rank, field;
+
+	if(fixup_get_ivalue(msg, (gparam_t *)rank_param, &rank) < 0) {
+		LM_ERR("tcp_conn_limit_top: the rank is not a number\n");
+		return NO;
+	}
+	name.s = name_param;
+	name.len = strlen(name.s);
+	field = find_field(&name);
+	if(field < 0 || find_top(rank, &source) < 0
+			|| field_value(&source, field, &value) < 0)
+		return NO;
+	if(pv_set_spec_value(msg, (pv_spec_t *)result, 0, &value) < 0) {
+		LM_ERR("tcp_conn_limit_top: cannot set the result variable\n");
+		return NO;
+	}
+	return YES;
+}
+
 /* Accepts only a variable that can be set. */
 static int fixup_result(void **param)
 {
 	char *name = *param;
 
 	if(fixup_pvar_null(param, 1) != 0) {
-		LM_ERR("tcp_conn_limit_get: \"%s\" is not a variable: expected one such"
+		LM_ERR("result \"%s\" is not a variable: expected one such"
 			   " as $var(x)\n",
 				name);
 		return E_CFG;
 	}
 	if(((pv_spec_t *)*param)->setf == NULL) {
-		LM_ERR("tcp_conn_limit_get: variable %s is read-only: expected one such"
+		LM_ERR("result variable %s is read-only: expected one such"
 			   " as $var(x)\n",
 				name);
 		return E_CFG;
@@ -368,6 +412,11 @@ static int fixup_get(void **param, int number)
 	}
 }
 
+static int fixup_top(void **param, int number)
+{
+	return (number == 1) ? fixup_igp_null(param, 1) : fixup_get(param, number);
+}
+
 static int free_fixup_get(void **param, int number)
 {
 	switch(number) {
@@ -380,12 +429,21 @@ static int free_fixup_get(void **param, int number)
 	}
 }
 
+static int free_fixup_top(void **param, int number)
+{
+	if(number == 1)
+		return fixup_free_igp_null(param, 1);
+	return free_fixup_get(param, number);
+}
+
 /* clang-format off */
 cmd_export_t tcm_script_exports[] = {
 	{"tcp_conn_limit_check", (cmd_function)w_check, 1,
 		fixup_spve_null, fixup_free_spve_null, ANY_ROUTE},
 	{"tcp_conn_limit_get", (cmd_function)w_get, 3,
 		fixup_get, free_fixup_get, ANY_ROUTE},
+	{"tcp_conn_limit_top", (cmd_function)w_top, 3,
+		fixup_top, free_fixup_top, ANY_ROUTE},
 	{0, 0, 0, 0, 0, 0}
 };
 

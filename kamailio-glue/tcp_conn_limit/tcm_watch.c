@@ -7,12 +7,15 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <string.h>
+
 #include "../../core/action.h"
 #include "../../core/dprint.h"
 #include "../../core/fmsg.h"
 #include "../../core/kemi.h"
 #include "../../core/pt.h"
 #include "../../core/receive.h"
+#include "../../core/resolve.h"
 #include "../../core/route.h"
 #include "../../core/sr_module.h"
 #include "../../core/timer_proc.h"
@@ -23,11 +26,16 @@
 
 #define INTERVAL 1 /* seconds, as tcl_watch() requires */
 
-static str event_name = str_init("tcp-conn-limit:rejected");
+/* A kind of event, and what runs on it: a route of the native script, and the function of
+ * the KEMI script that all kinds share. */
+struct kind
+{
+	str name;
+	int route; /* -1: there is none */
+};
 
-/* What runs on an event: a route of the native script, a function of the KEMI script,
- * both, or nothing. */
-static int event_route = -1;
+static struct kind kind_rejected = {str_init("tcp-conn-limit:rejected"), -1};
+static struct kind kind_released = {str_init("tcp-conn-limit:released"), -1};
 static str callback = STR_NULL;
 
 static const struct tcl_event *current = NULL;
@@ -60,18 +68,18 @@ static void tick(unsigned int ticks, void *param)
 		LM_ERR("cannot watch the table\n");
 }
 
-static void run_scripts(sip_msg_t *msg)
+static void run_scripts(struct kind *kind, sip_msg_t *msg)
 {
 	struct run_act_ctx context;
 	sr_kemi_eng_t *engine;
 
-	if(event_route >= 0)
-		run_top_route(event_rt.rlist[event_route], msg, &context);
+	if(kind->route >= 0)
+		run_top_route(event_rt.rlist[kind->route], msg, &context);
 	if(callback.len > 0) {
 		engine = sr_kemi_eng_get();
 		init_run_actions_ctx(&context);
 		if(sr_kemi_ctx_route(
-				   engine, &context, msg, EVENT_ROUTE, &callback, &event_name)
+				   engine, &context, msg, EVENT_ROUTE, &callback, &kind->name)
 				< 0)
 			LM_ERR("error in the function %.*s (event_callback) of the KEMI"
 				   " script\n",
@@ -79,35 +87,71 @@ static void run_scripts(sip_msg_t *msg)
 	}
 }
 
+/* The address of the event's source; without the prefix length if the source is a
+ * prefix. Returns 0, or -1 if the core cannot read it. */
+static int read_source(const struct tcl_event *event, struct ip_addr *ip)
+{
+	str text = {(char *)event->source, strcspn(event->source, "/")};
+	struct ip_addr *read = str2ip(&text);
+
+	if(read == NULL)
+		read = str2ip6(&text);
+	if(read == NULL)
+		return -1;
+	*ip = *read;
+	return 0;
+}
+
 /* Runs the scripts for an event, then restores what they may have changed, so that
  * each event starts from the same state. */
-void tcm_watch_rejected(const struct tcl_event *event)
+static void run(struct kind *kind, const struct tcl_event *event)
 {
 	sip_msg_t *msg;
+	struct ip_addr source, source_before;
 	/* Not route_type: the core's macros below access a global of that name. */
 	int type_before;
 
-	if(event_route < 0 && callback.len == 0)
+	if(kind->route < 0 && callback.len == 0)
 		return;
 	if(faked_msg_init() < 0) {
 		LM_ERR("cannot create a message to run the event route with\n");
 		return;
 	}
 	msg = faked_msg_next_clear();
+	/* So $si is the source of the event. The message is the core's, and other events of
+	 * this process use it later. */
+	source_before = msg->rcv.src_ip;
+	if(read_source(event, &source) == 0)
+		msg->rcv.src_ip = source;
 	type_before = get_route_type();
 	set_route_type(EVENT_ROUTE);
 	current = event;
-	run_scripts(msg);
+	run_scripts(kind, msg);
 	current = NULL;
 	set_route_type(type_before);
+	msg->rcv.src_ip = source_before;
 	ksr_msg_env_reset();
+}
+
+void tcm_watch_rejected(const struct tcl_event *event)
+{
+	run(&kind_rejected, event);
+}
+
+void tcm_watch_released(const struct tcl_event *event)
+{
+	run(&kind_released, event);
 }
 
 int tcm_watch_check(const str *event_callback)
 {
-	if(tcm_events_check_routes(&event_name) < 0)
+	static const str *const known[] = {
+			&kind_rejected.name, &kind_released.name, NULL};
+
+	if(tcm_events_check_routes(known) < 0)
 		return -1;
-	event_route = route_lookup(&event_rt, event_name.s);
+	kind_rejected.route = route_lookup(&event_rt, kind_rejected.name.s);
+	kind_released.route = route_lookup(&event_rt, kind_released.name.s);
 	if(event_callback->len > 0 && sr_kemi_eng_get() == NULL) {
 		LM_ERR("event_callback is \"%.*s\", but no KEMI script is loaded: set"
 			   " cfgengine, or remove the modparam\n",

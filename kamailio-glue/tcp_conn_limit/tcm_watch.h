@@ -30,8 +30,9 @@ int tcm_watch_register(void);
  * logging an error. */
 int tcm_watch_start(void);
 
-/* The function `rejected` of struct tcl_host. */
+/* The functions `rejected` and `released` of struct tcl_host. */
 void tcm_watch_rejected(const struct tcl_event *event);
+void tcm_watch_released(const struct tcl_event *event);
 
 /* The event that a script is running for in this process, NULL if there is none. */
 const struct tcl_event *tcm_watch_event(void);

@@ -10,12 +10,13 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <time.h>
+
 #include "../../core/dprint.h"
 #include "../../core/globals.h"
 #include "../../core/kemi.h"
 #include "../../core/pt.h"
 #include "../../core/sr_module.h"
-#include "../../core/timer.h"
 
 #include "tcm_attach.h"
 #include "tcm_cfg.h"
@@ -60,20 +61,30 @@ static void host_log(int32_t level, const char *line)
 		case TCL_LOG_REJECTED:
 			LM_GEN1(cfg_get(tcp_conn_limit, tcm_cfg, log_level), "%s\n", line);
 			break;
+		case TCL_LOG_NOTICE:
+			LM_NOTICE("%s\n", line);
+			break;
 		default:
 			LM_WARN("%s\n", line);
 	}
 }
 
+/* Not get_ticks(), which follows the time of day, and stands still while the core's timer
+ * process does. */
 static uint32_t host_now(void)
 {
-	return get_ticks();
+	struct timespec now;
+
+	/* This succeeds: the clock exists in every Linux. */
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint32_t)now.tv_sec;
 }
 
 static const struct tcl_host host = {
 		.log = host_log,
 		.now = host_now,
 		.rejected = tcm_watch_rejected,
+		.released = tcm_watch_released,
 };
 
 /* Creates the table. Returns 0, or -1 after logging an error. */

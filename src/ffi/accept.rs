@@ -218,6 +218,7 @@ mod tests {
             log,
             now,
             rejected,
+            released: None,
         };
         global.populate();
         assert!(LINES.lock().unwrap().is_empty());

@@ -13,18 +13,19 @@ use std::sync::{Mutex, PoisonError};
 use once_cell::sync::Lazy;
 
 use super::codes::{
-    TCL_EALREADY, TCL_EARG, TCL_EINIT, TCL_ELOCKED, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK,
+    TCL_EALREADY, TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK, TCL_SOURCE_TEXT,
 };
 use super::global::{GLOBAL, Global, guard, report_panic};
 use super::line::Line;
 use super::memory::{NullString, bytes, put, strings, text, write_text};
-use crate::host::{TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
+use super::rules::code_of;
+use crate::host::{TCL_LOG_NOTICE, TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
 use crate::interpose;
 use crate::limiter::{CreateError, Limiter};
 use crate::observe::notices::Notice;
 use crate::observe::report::RuleName;
 use crate::observe::watch::Watch;
-use crate::policy::Busy;
+use crate::policy::ChangeError;
 use crate::policy::limit_text;
 use crate::policy::rules::{Origin, RuleError, RuleSet};
 use crate::policy::rules_file::{ReadError, RulesFile};
@@ -154,7 +155,7 @@ impl fmt::Display for InitError {
             InitError::NoConfig => f.write_str("no configuration"),
             InitError::NoHost => f.write_str("no host functions"),
             InitError::NoHostFunction => {
-                f.write_str("a function in tcl_host is null; all are required")
+                f.write_str("log, now or rejected in tcl_host is null; these are required")
             }
             InitError::OutOfRange {
                 name,
@@ -271,6 +272,7 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
             log,
             now,
             rejected,
+            released: host.released,
         })
     })?;
     if !created {
@@ -282,8 +284,9 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
     Ok(())
 }
 
-/// Replaces all rules at once with the `count` texts and the rules in `file` (null: no
-/// file), together at most 65,535. A text is `PREFIX=LIMIT`, with a limit from 1 to
+/// Replaces all rules, except those of `tcl_rule_set()`, at once with the `count` texts and
+/// the rules in `file` (null: no file), together at most 65,535. If a text and the file
+/// have a rule for the same prefix, the one in the file applies. A text is `PREFIX=LIMIT`, with a limit from 1 to
 /// 2147483647 or `unlimited`. The file has one rule in each line, `#` begins a comment,
 /// and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
 /// that names its origin, the rule, the reason and the remedy is written to `error`,
@@ -327,7 +330,7 @@ enum LoadError {
     Texts(NullString),
     File(ReadError),
     Rules(RuleError),
-    Busy(Busy),
+    Change(ChangeError),
 }
 
 impl LoadError {
@@ -336,7 +339,7 @@ impl LoadError {
             LoadError::Texts(_) => TCL_EARG,
             LoadError::File(_) | LoadError::Rules(RuleError::Invalid(_)) => TCL_ERULES,
             LoadError::Rules(RuleError::NoMemory) => TCL_EMEM,
-            LoadError::Busy(_) => TCL_ELOCKED,
+            LoadError::Change(error) => code_of(*error),
         }
     }
 }
@@ -347,7 +350,7 @@ impl fmt::Display for LoadError {
             LoadError::Texts(error) => error.fmt(f),
             LoadError::File(error) => error.fmt(f),
             LoadError::Rules(error) => error.fmt(f),
-            LoadError::Busy(error) => error.fmt(f),
+            LoadError::Change(error) => error.fmt(f),
         }
     }
 }
@@ -356,7 +359,7 @@ fn load(limiter: &Limiter, texts: &[Cow<'_, str>], file: Option<&CStr>) -> Resul
     let file = file.map(read_rules_file).transpose();
     let file = file.map_err(LoadError::File)?;
     let rules = build(limiter.prefixes(), texts, file.as_ref()).map_err(LoadError::Rules)?;
-    limiter.set_rules(&rules).map_err(LoadError::Busy)
+    limiter.set_rules(&rules).map_err(LoadError::Change)
 }
 
 pub(super) fn read_rules_file(path: &CStr) -> Result<RulesFile, ReadError> {
@@ -479,9 +482,12 @@ pub extern "C" fn tcl_reset_stats() -> i32 {
 /// protects against a host that calls `tcl_watch()` from several threads.
 static WATCH: Lazy<Mutex<Watch>> = Lazy::new(Mutex::default);
 
-/// Samples the sources, and reports the rejections since the last call to the host: the
-/// first one of each source in `log_interval` seconds in its own log line and through
-/// `rejected()`, all others in one log line at the end of the interval.
+/// Removes the rules that ended, samples the sources, and reports the rejections since the
+/// last call to the host: the first one of each source in `log_interval` seconds in its own
+/// log line and through `rejected()`, all others in one log line at the end of the
+/// interval. At most 100 sources have a line in an interval: 80 at once, and at its end
+/// those with the most rejections. A source that had one has another line, and is reported
+/// through `released()`, when it is back under its limit.
 ///
 /// Must be called once a second, always from the same process, which must not accept
 /// connections.
@@ -511,30 +517,56 @@ impl Global {
         let text = notice.line(self.limiter.prefixes(), first_untracked);
         let _ = write!(line, "{text}");
         let level = match notice {
-            Notice::First { .. } | Notice::Summary(_) => TCL_LOG_REJECTED,
+            Notice::First { .. } | Notice::Summary(_) | Notice::Released { .. } => TCL_LOG_REJECTED,
+            Notice::RuleEnded(_) => TCL_LOG_NOTICE,
             Notice::Full { .. } | Notice::Untracked { .. } => TCL_LOG_WARN,
         };
         self.log(level, &line);
-        if let Notice::First {
-            report,
-            rule,
-            limit,
-            would,
-        } = notice
-        {
-            let source = self.text(report.source.display(self.limiter.prefixes()));
-            let rule = self.text(RuleName(*rule));
-            let event = tcl_event {
-                source: source.as_ptr(),
-                rule: rule.as_ptr(),
-                connections: report.rejected_at,
-                limit: *limit,
-                rejected: report.rejected.saturating_add(report.would_reject),
-                would: (*would).into(),
-            };
-            // SAFETY: callable until the process ends, as the caller of `tcl_init`
-            // promised; the event and its texts live until it returns.
-            unsafe { (self.rejected)(&event) };
-        }
+        let (report, rule, limit, would, connections, call) = match notice {
+            Notice::First {
+                report,
+                rule,
+                limit,
+                would,
+            } => (
+                report,
+                rule,
+                limit,
+                would,
+                report.rejected_at,
+                Some(self.rejected),
+            ),
+            Notice::Released {
+                report,
+                rule,
+                limit,
+                would,
+            } => (
+                report,
+                rule,
+                limit,
+                would,
+                report.connections,
+                self.released,
+            ),
+            _ => return,
+        };
+        let Some(call) = call else {
+            return;
+        };
+        let source: [c_char; TCL_SOURCE_TEXT] =
+            self.text(report.source.display(self.limiter.prefixes()));
+        let rule: [c_char; TCL_SOURCE_TEXT] = self.text(RuleName(*rule));
+        let event = tcl_event {
+            source: source.as_ptr(),
+            rule: rule.as_ptr(),
+            connections,
+            limit: *limit,
+            rejected: report.rejected.saturating_add(report.would_reject),
+            would: (*would).into(),
+        };
+        // SAFETY: callable until the process ends, as the caller of `tcl_init` promised;
+        // the event and its texts live until it returns.
+        unsafe { call(&event) };
     }
 }

@@ -9,7 +9,6 @@ use std::panic::{PanicHookInfo, catch_unwind};
 
 use once_cell::sync::OnceCell;
 
-use super::codes::TCL_SOURCE_TEXT;
 use super::line::Line;
 use crate::host::{TCL_LOG_ERROR, tcl_event};
 use crate::limiter::{Fault, Limiter, Worker};
@@ -22,6 +21,7 @@ pub(super) struct Global {
     pub(super) log: unsafe extern "C" fn(i32, *const c_char),
     pub(super) now: unsafe extern "C" fn() -> u32,
     pub(super) rejected: unsafe extern "C" fn(*const tcl_event),
+    pub(super) released: Option<unsafe extern "C" fn(*const tcl_event)>,
 }
 
 /// Set by `tcl_init`, before the server forks. Each forked process has its own copy, with
@@ -44,13 +44,13 @@ impl Global {
         unsafe { (self.log)(level as i32, line.bytes().as_ptr().cast()) };
     }
 
-    /// A source or prefix as text with its NUL, truncated if it is too long.
-    pub(super) fn text(&self, text: impl fmt::Display) -> [c_char; TCL_SOURCE_TEXT] {
+    /// A text with its NUL, truncated if it is too long.
+    pub(super) fn text<const SIZE: usize>(&self, text: impl fmt::Display) -> [c_char; SIZE] {
         let mut line = Line::default();
         // A text that is too long is truncated.
         let _ = write!(line, "{text}");
-        let mut text = [0; TCL_SOURCE_TEXT];
-        for (to, from) in text[..TCL_SOURCE_TEXT - 1].iter_mut().zip(*line.bytes()) {
+        let mut text = [0; SIZE];
+        for (to, from) in text[..SIZE - 1].iter_mut().zip(*line.bytes()) {
             *to = from as c_char;
         }
         text

@@ -2,6 +2,7 @@
 //! Reports for operators.
 
 use core::ffi::c_char;
+use core::fmt;
 
 use super::codes::{TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_SOURCE_TEXT};
 use super::global::{Global, guard};
@@ -22,6 +23,12 @@ pub const TCL_BY_PEAK: i32 = 2;
 
 /// Number of sources that a suggestion lists.
 pub const TCL_SUGGEST_SOURCES: usize = 10;
+
+/// Size of the origin of a rule as text, in bytes, including the NUL.
+pub const TCL_ORIGIN_TEXT: usize = 20;
+
+/// Size of a histogram as text, in bytes, including the NUL.
+pub const TCL_HISTOGRAM_TEXT: usize = 512;
 
 /// Stands for a time that does not exist.
 pub const TCL_NEVER: u32 = u32::MAX;
@@ -77,8 +84,12 @@ pub struct tcl_source {
 pub struct tcl_rule {
     /// Its prefix; "default" for the sources without a rule.
     pub prefix: [c_char; TCL_SOURCE_TEXT],
+    /// Where it comes from: "modparam" or "file:" and a number, "rpc" or "default".
+    pub origin: [c_char; TCL_ORIGIN_TEXT],
     /// Limit of each source, in connections; 0: no limit.
     pub limit: i32,
+    /// Seconds until it ends, or `TCL_NEVER`.
+    pub seconds: u32,
     /// Its sources that have connections.
     pub sources: u64,
     /// Their connections.
@@ -110,10 +121,18 @@ pub struct tcl_suggestion {
     pub limit: i32,
     /// Highest peak.
     pub highest: u32,
-    /// 99th percentile of the peaks: 99 of 100 sources have no higher one.
-    pub p99: u32,
-    /// The proposed limit: one and a half times `p99`, but at least 8.
+    /// 99 if there are 100 sources or more, 90 if there are 10 or more, else 50.
+    pub percentile: u32,
+    /// This percentage of the sources have no higher peak.
+    pub usual: u32,
+    /// The proposed limit: one and a half times `usual`, but at least 8.
     pub proposed: i32,
+    /// How many sources have which peak, such as "1: 120, 2: 30, 3-4: 7"; empty if there are
+    /// no sources.
+    pub peaks: [c_char; TCL_HISTOGRAM_TEXT],
+    /// Which share of the sources each limit would have hit, such as "1: 23.57 %, 2: 4.46
+    /// %, 4: 0 %"; empty if there are no sources.
+    pub hit: [c_char; TCL_HISTOGRAM_TEXT],
     /// Sources in the table that have a peak.
     pub sources: u64,
     /// Those with a peak above `proposed`.
@@ -348,7 +367,7 @@ pub extern "C" fn tcl_rules_count() -> u32 {
 /// last one stands for the sources without a rule and is always included. If there are more
 /// than `room`, rules with sources or rejections take precedence over others.
 ///
-/// Allocates up to 4 MB if there are 65,535 rules, and frees it.
+/// Allocates up to 5 MB if there are 65,535 rules, and frees it.
 ///
 /// Returns the number of rules written, or `TCL_EARG` (`rules` is null), `TCL_EINIT` or
 /// `TCL_EMEM`.
@@ -376,7 +395,7 @@ pub unsafe extern "C" fn tcl_rules(rules: *mut tcl_rule, room: u32) -> i32 {
 /// for the sources without a rule, which is always included. If there are more than `room`,
 /// rules whose sources have a peak take precedence over others.
 ///
-/// Allocates up to 4 MB if there are 65,535 rules, and 400 bytes for each suggestion that it
+/// Allocates up to 5 MB if there are 65,535 rules, and 480 bytes for each suggestion that it
 /// writes, and frees it.
 ///
 /// Returns the number of suggestions written, or `TCL_EARG` (`suggestions` is null),
@@ -480,7 +499,15 @@ impl Global {
         };
         tcl_rule {
             prefix: self.text(RuleName(group.rule.map(|rule| rule.prefix))),
+            origin: match group.rule {
+                Some(rule) => self.text(rule.origin),
+                None => self.text("default"),
+            },
             limit: limit.max(0),
+            seconds: group
+                .rule
+                .and_then(|rule| rule.origin.seconds_left(self.now()))
+                .unwrap_or(TCL_NEVER),
             sources: group.sources,
             connections: group.connections,
             rejected: group.rejected,
@@ -502,13 +529,23 @@ impl Global {
             prefix: self.text(RuleName(suggestion.rule)),
             limit: limit.max(0),
             highest: suggestion.highest,
-            p99: suggestion.p99,
+            percentile: suggestion.percentile,
+            usual: suggestion.usual,
             proposed: i32::try_from(suggestion.proposed).unwrap_or(i32::MAX),
             sources: suggestion.sources,
+            peaks: histogram_text(suggestion.histogram.by_peak()),
+            hit: histogram_text(suggestion.histogram.hit_by_limit()),
             above: suggestion.above,
             list,
         }
     }
+}
+
+fn histogram_text(histogram: impl fmt::Display) -> [c_char; TCL_HISTOGRAM_TEXT] {
+    let mut text = [0; TCL_HISTOGRAM_TEXT];
+    // SAFETY: there is room for TCL_HISTOGRAM_TEXT bytes.
+    unsafe { write_text(text.as_mut_ptr(), text.len(), &histogram.to_string()) };
+    text
 }
 
 /// Writes `values` one after another. Returns their number.

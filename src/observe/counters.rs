@@ -12,6 +12,7 @@ mod descriptions;
 pub use descriptions::{COUNTERS, Counters, Description, Kind};
 
 use crate::limiter::Limiter;
+use crate::observe::nearness::Nearness;
 use crate::observe::report::Occupancy;
 use crate::shared::sync::Ordering;
 use crate::source::Family;
@@ -21,10 +22,14 @@ impl Limiter {
     /// `occupancy`.
     pub fn counters(&self, occupancy: Occupancy) -> Counters {
         let totals = self.totals();
+        let nearness = Nearness::last(self);
         let prefix_length = |family| self.prefixes().length(family).into();
         Counters {
             sources: occupancy.sources,
             connections: occupancy.connections,
+            busiest_connections: nearness.busiest.into(),
+            highest_share: nearness.highest_share.into(),
+            near_limit: nearness.near.into(),
             admitted: totals.admitted,
             rejected: totals.rejected,
             would_reject: totals.would_reject,
@@ -47,6 +52,7 @@ impl Limiter {
             ipv4_prefix: prefix_length(Family::V4),
             ipv6_prefix: prefix_length(Family::V6),
             rules: self.rules_len() as u64,
+            rules_set: self.rules_set() as u64,
             // The first load is the one at the start.
             reloads: self.rules_loaded().saturating_sub(1).into(),
             // Relaxed (statistics).

@@ -12,6 +12,7 @@ use std::panic::PanicHookInfo;
 
 use crate::observe::report::{RuleName, SourceReport};
 use crate::policy::limit_text::LimitName;
+use crate::policy::rules::Rule;
 use crate::source::{Prefix, PrefixLengths, Source};
 
 /// What [`watch`](crate::observe::watch) has to log.
@@ -31,6 +32,19 @@ pub enum Notice {
     },
     /// The rejections without a line of their own, at the end of an interval.
     Summary(Summary),
+    /// A source that had a first line is back under its limit.
+    Released {
+        /// The source.
+        report: SourceReport,
+        /// Its rule now; `None`: the default.
+        rule: Option<Prefix>,
+        /// Its limit now, in connections; 0: no limit.
+        limit: i32,
+        /// Its first line was about a connection that was admitted, in monitor mode.
+        would: bool,
+    },
+    /// A rule that was set for some time has ended.
+    RuleEnded(RuleEnded),
     /// In the last interval the table had no slot for new sources.
     Full {
         /// Connections of such sources that were admitted uncounted.
@@ -45,6 +59,125 @@ pub enum Notice {
         /// Such connections that were rejected.
         rejected: u64,
     },
+}
+
+/// A rule that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleEnded {
+    /// The rule.
+    pub rule: Rule,
+    /// The rule that its sources have now, except those with rules for longer prefixes;
+    /// `None`: the default.
+    pub now: Option<Prefix>,
+    /// The limit that they have now; 0 or less: no limit.
+    pub limit: i32,
+}
+
+/// A command set a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleSetByCommand<'a> {
+    /// The sources that have the limit.
+    pub prefix: Prefix,
+    /// The limit, or [`UNLIMITED`].
+    pub limit: i32,
+    /// For how many seconds; `None`: until it is removed.
+    pub seconds: Option<u32>,
+    /// The rule that the prefix itself had before.
+    pub was: Option<Rule>,
+    /// Who gave the command.
+    pub by: &'a str,
+}
+
+/// A command removed a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleRemoved<'a> {
+    /// The rule, and what its sources have now.
+    pub ended: RuleEnded,
+    /// Who gave the command.
+    pub by: &'a str,
+}
+
+/// A rule in the grammar of rules.
+struct RuleAsText(Prefix, i32);
+
+impl fmt::Display for RuleAsText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}", self.0, LimitName(self.1))
+    }
+}
+
+/// The rule that a prefix had before: its limit and its origin, or `no rule`.
+#[derive(Clone, Copy, Debug)]
+pub struct Was(pub Option<Rule>);
+
+impl fmt::Display for Was {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("no rule"),
+            Some(Rule { limit, origin, .. }) => {
+                write!(f, "{} from {origin}", LimitName(limit))
+            }
+        }
+    }
+}
+
+impl fmt::Display for RuleSetByCommand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rule = RuleAsText(self.prefix, self.limit);
+        write!(f, "rule {rule} set")?;
+        if let Some(seconds) = self.seconds {
+            write!(f, " for {seconds} s")?;
+        }
+        write!(f, " by {}, was: {}", self.by, Was(self.was))
+    }
+}
+
+impl fmt::Display for RuleRemoved<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = format_args!("removed by {}", self.by);
+        self.ended.write(f, verb)
+    }
+}
+
+impl fmt::Display for RuleEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, "ended")
+    }
+}
+
+impl RuleEnded {
+    fn write(&self, f: &mut fmt::Formatter<'_>, verb: impl fmt::Display) -> fmt::Result {
+        let rule = RuleAsText(self.rule.prefix, self.rule.limit);
+        let (now, limit) = (RuleName(self.now), LimitName(self.limit));
+        write!(f, "rule {rule} {verb}, now: limit {limit}, rule {now}")
+    }
+}
+
+/// A number of connections, with a word between the number and the noun.
+struct Connections<N>(N, &'static str);
+
+impl<N: fmt::Display + Into<u64> + Copy> fmt::Display for Connections<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0.into() == 1 { "" } else { "s" };
+        write!(f, "{}{} connection{plural}", self.0, self.1)
+    }
+}
+
+/// Uncounted connections: those admitted and those rejected, of which one is above 0.
+struct Uncounted(u64, u64);
+
+impl fmt::Display for Uncounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Uncounted(admitted, rejected) = *self;
+        if admitted > 0 {
+            write!(f, "admitted {} uncounted", Connections(admitted, ""))?;
+        }
+        match (admitted, rejected) {
+            (_, 0) => Ok(()),
+            (0, _) => write!(f, "rejected {}", Connections(rejected, "")),
+            _ => write!(f, " and rejected {rejected}"),
+        }
+    }
 }
 
 /// The rejections without a line of their own, including connections that would have been
@@ -97,14 +230,29 @@ impl fmt::Display for NoticeLine<'_> {
             } => {
                 let verb = if *would { "would reject" } else { "rejected" };
                 let source = report.source.display(self.prefixes);
-                let connections = report.rejected_at;
-                let (limit, rule) = (LimitName(*limit), RuleName(*rule));
+                let connections = Connections(report.rejected_at, "");
+                let (rule, limit) = (RuleName(*rule), LimitName(*limit));
                 write!(
                     f,
-                    "{verb} connection from {source}: {connections} connections, limit {limit}, \
+                    "{verb} connection from {source}: {connections}, limit {limit}, rule {rule}"
+                )
+            }
+            Notice::Released {
+                report,
+                rule,
+                limit,
+                ..
+            } => {
+                let source = report.source.display(self.prefixes);
+                let connections = Connections(report.connections, "");
+                let (rule, limit) = (RuleName(*rule), LimitName(*limit));
+                write!(
+                    f,
+                    "source {source} is back under its limit: {connections}, limit {limit}, \
                      rule {rule}"
                 )
             }
+            Notice::RuleEnded(ended) => ended.fmt(f),
             Notice::Summary(summary) => {
                 let most = summary.most.display(self.prefixes);
                 let verb = match (summary.rejected, summary.would_reject) {
@@ -112,23 +260,26 @@ impl fmt::Display for NoticeLine<'_> {
                     (true, true) => "rejected or would reject",
                     (false, _) => "would reject",
                 };
-                write!(
-                    f,
-                    "{verb} {} more connections from {most} and {} from {} other sources in {} s",
-                    summary.more, summary.more_of_others, summary.others, summary.seconds
-                )
+                let more = Connections(summary.more, " more");
+                write!(f, "{verb} {more} from {most}")?;
+                if summary.others > 0 {
+                    let (more, others) = (summary.more_of_others, summary.others);
+                    let plural = if others == 1 { "" } else { "s" };
+                    write!(f, " and {more} from {others} other source{plural}")?;
+                }
+                write!(f, " in {} s", summary.seconds)
             }
             Notice::Full { admitted, rejected } => write!(
                 f,
-                "the table had no slot for new sources: admitted {admitted} connections \
-                 uncounted and rejected {rejected}; raise tcp_max_connections"
+                "the table had no slot for new sources: {}; raise tcp_max_connections",
+                Uncounted(*admitted, *rejected)
             ),
             Notice::Untracked { admitted, rejected } => write!(
                 f,
                 "file descriptors from {} up are not tracked, and TCP main has too many \
-                 other open files: admitted {admitted} connections uncounted and rejected \
-                 {rejected}; raise tcp_max_connections or attach via hooks",
-                self.first_untracked
+                 other open files: {}; raise tcp_max_connections or attach via hooks",
+                self.first_untracked,
+                Uncounted(*admitted, *rejected)
             ),
         }
     }
@@ -167,6 +318,8 @@ impl fmt::Display for Panicked<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::origin::RuleOrigin;
+    use crate::policy::rules::UNLIMITED;
 
     fn line(notice: &Notice) -> String {
         notice.line(PrefixLengths::DEFAULT, 65_636).to_string()
@@ -213,6 +366,89 @@ mod tests {
             "would reject connection from 2020:2020:2020:2020::/64: 1024 connections, \
              limit none, rule 2020::/16"
         );
+        if let Notice::First { report, limit, .. } = &mut first {
+            (report.rejected_at, *limit) = (1, 1);
+        }
+        assert_eq!(
+            line(&first),
+            "would reject connection from 2020:2020:2020:2020::/64: 1 connection, limit 1, \
+             rule 2020::/16"
+        );
+    }
+
+    #[test]
+    fn released_source_is_named_with_its_connections() {
+        let mut report = SourceReport {
+            source: source(&[192, 0, 2, 1]),
+            connections: 1,
+            rejected: 5,
+            would_reject: 0,
+            rejected_at: 10,
+            peak: 10,
+            first_seen: 1,
+            last_seen: 1,
+        };
+        let released = |report, limit| Notice::Released {
+            report,
+            rule: None,
+            limit,
+            would: false,
+        };
+        assert_eq!(
+            line(&released(report, 10)),
+            "source 192.0.2.1 is back under its limit: 1 connection, limit 10, rule default"
+        );
+        report.connections = 12;
+        assert_eq!(
+            line(&released(report, 0)),
+            "source 192.0.2.1 is back under its limit: 12 connections, limit none, rule default"
+        );
+    }
+
+    #[test]
+    fn change_of_a_rule_shows_what_was_and_what_is() {
+        let prefix = |text| Prefix::parse(text, PrefixLengths::DEFAULT).unwrap();
+        let rule = |limit, origin| Rule {
+            prefix: prefix("192.0.2.0/24"),
+            limit,
+            origin,
+            parent: None,
+        };
+        let mut set = RuleSetByCommand {
+            prefix: prefix("192.0.2.0/24"),
+            limit: 5,
+            seconds: Some(60),
+            was: Some(rule(UNLIMITED, RuleOrigin::Line(7))),
+            by: "RPC",
+        };
+        assert_eq!(
+            set.to_string(),
+            "rule 192.0.2.0/24 = 5 set for 60 s by RPC, was: none from file:7"
+        );
+        (set.limit, set.seconds, set.was) = (UNLIMITED, None, None);
+        assert_eq!(
+            set.to_string(),
+            "rule 192.0.2.0/24 = none set by RPC, was: no rule"
+        );
+        set.was = Some(rule(9, RuleOrigin::Modparam(3)));
+        assert_eq!(
+            set.to_string(),
+            "rule 192.0.2.0/24 = none set by RPC, was: 9 from modparam 3"
+        );
+        let mut ended = RuleEnded {
+            rule: rule(5, RuleOrigin::Rpc { end: Some(1) }),
+            now: None,
+            limit: 1024,
+        };
+        assert_eq!(
+            line(&Notice::RuleEnded(ended)),
+            "rule 192.0.2.0/24 = 5 ended, now: limit 1024, rule default"
+        );
+        (ended.now, ended.limit) = (Some(prefix("192.0.0.0/16")), UNLIMITED);
+        assert_eq!(
+            RuleRemoved { ended, by: "RPC" }.to_string(),
+            "rule 192.0.2.0/24 = 5 removed by RPC, now: limit none, rule 192.0.0.0/16"
+        );
     }
 
     #[test]
@@ -242,6 +478,37 @@ mod tests {
     }
 
     #[test]
+    fn summary_has_no_empty_parts_and_no_wrong_plurals() {
+        for (more, others, more_of_others, text) in [
+            (1, 0, 0, "1 more connection from 192.0.2.1"),
+            (2, 0, 0, "2 more connections from 192.0.2.1"),
+            (
+                2,
+                1,
+                1,
+                "2 more connections from 192.0.2.1 and 1 from 1 other source",
+            ),
+            (
+                1,
+                2,
+                2,
+                "1 more connection from 192.0.2.1 and 2 from 2 other sources",
+            ),
+        ] {
+            let summary = Notice::Summary(Summary {
+                most: source(&[192, 0, 2, 1]),
+                more,
+                others,
+                more_of_others,
+                rejected: true,
+                would_reject: false,
+                seconds: 1,
+            });
+            assert_eq!(line(&summary), format!("rejected {text} in 1 s"));
+        }
+    }
+
+    #[test]
     fn uncounted_connections_are_reported_with_a_remedy() {
         let (admitted, rejected) = (2, 3);
         assert_eq!(
@@ -255,5 +522,17 @@ mod tests {
              open files: admitted 2 connections uncounted and rejected 3; raise \
              tcp_max_connections or attach via hooks"
         );
+        for (admitted, rejected, text) in [
+            (1, 0, "admitted 1 connection uncounted"),
+            (2, 0, "admitted 2 connections uncounted"),
+            (0, 1, "rejected 1 connection"),
+            (0, 2, "rejected 2 connections"),
+            (1, 1, "admitted 1 connection uncounted and rejected 1"),
+        ] {
+            assert_eq!(
+                line(&Notice::Full { admitted, rejected }),
+                format!("the table had no slot for new sources: {text}; raise tcp_max_connections")
+            );
+        }
     }
 }

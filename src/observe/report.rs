@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod histogram;
 mod percentiles;
 
 use core::fmt;
@@ -18,10 +19,11 @@ use crate::shared::sync::Ordering;
 use crate::source::{Prefix, Source};
 use crate::table::SlotRef;
 use crate::table::details::{Numbers, Owner};
-use percentiles::Percentiles;
+use percentiles::{Percentiles, percent_of};
 
 pub use crate::policy::rulebook::RuleReport;
 pub use crate::table::details::seconds_since;
+pub use histogram::Histogram;
 
 /// A source at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +98,14 @@ pub struct Suggestion {
     pub sources: u64,
     /// The highest peak.
     pub highest: u32,
-    /// 99 of 100 sources have no higher peak.
-    pub p99: u32,
-    /// The proposed limit: one and a half times `p99`, but at least [`LEAST`].
+    /// How many sources have which peak.
+    pub histogram: Histogram,
+    /// 99 if there are 100 sources or more, 90 if there are 10 or more, else 50. So the
+    /// greediest source of a small server is not taken for a usual one.
+    pub percentile: u32,
+    /// This percentage of the sources have no higher peak.
+    pub usual: u32,
+    /// The proposed limit: one and a half times `usual`, but at least [`LEAST`].
     pub proposed: u32,
     /// Sources with a peak above `proposed`.
     pub above: u64,
@@ -191,7 +198,8 @@ impl<'a> Report<'a> {
 
     /// Rule and limit of `source`; a limit of 0 or less: no limit.
     pub fn rule_of(self, source: Source) -> (Option<Prefix>, i32) {
-        self.limiter.rulebook().describe(source)
+        let prefixes = self.limiter.prefixes();
+        self.limiter.rulebook().describe(source.prefix(prefixes))
     }
 
     /// Rule and limit of the address `host`, whose source is `source`: those of a rule with
@@ -295,7 +303,7 @@ impl<'a> Report<'a> {
     /// of the sources without a rule. If there are more, rules with sources or rejections
     /// take precedence.
     ///
-    /// Takes 56 bytes for each rule, and 80 for each that is returned.
+    /// Takes 72 bytes for each rule, and 96 for each that is returned.
     ///
     /// # Errors
     ///
@@ -337,7 +345,7 @@ impl<'a> Report<'a> {
     /// sorted by prefix, then one for the sources without a rule. If there are more, rules
     /// whose sources have a peak take precedence. Each lists up to `list` sources above it.
     ///
-    /// Takes no memory for each source, 49 bytes for each rule, and 400 for each limit that
+    /// Takes no memory for each source, 65 bytes for each rule, and 480 for each limit that
     /// is returned. Walks through the table three times, once more if there are more rules
     /// than are returned, and once more for each 6 bits that a percentile has above 7.
     ///
@@ -366,7 +374,9 @@ impl<'a> Report<'a> {
             limit: rules.as_slice().get(index).map(|rule| rule.limit),
             sources: 0,
             highest: 0,
-            p99: 0,
+            histogram: Histogram::default(),
+            percentile: 0,
+            usual: 0,
             proposed: LEAST,
             above: 0,
             list: Vec::new(),
@@ -376,6 +386,7 @@ impl<'a> Report<'a> {
                 let suggestion = &mut suggestions[group];
                 suggestion.sources += 1;
                 suggestion.highest = suggestion.highest.max(report.peak);
+                suggestion.histogram.count(report.peak);
                 percentiles.count(group, report.peak);
             }
         }
@@ -386,9 +397,10 @@ impl<'a> Report<'a> {
                 }
             }
         }
-        for (suggestion, p99) in suggestions.iter_mut().zip(percentiles.found()) {
-            suggestion.p99 = p99;
-            suggestion.proposed = p99.saturating_mul(3).div_ceil(2).max(LEAST);
+        for (suggestion, usual) in suggestions.iter_mut().zip(percentiles.found()) {
+            suggestion.percentile = percent_of(suggestion.sources);
+            suggestion.usual = usual;
+            suggestion.proposed = usual.saturating_mul(3).div_ceil(2).max(LEAST);
         }
         // Another walk, for the few sources above the proposed limits.
         for report in self.all().filter(|report| report.peak > LEAST) {

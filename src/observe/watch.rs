@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! [`Watch`]: the work that a background process does once a second, so that the process
-//! that accepts connections need not do it: it samples the sources and decides what is
-//! logged.
+//! that accepts connections need not do it: it removes the rules that ended, samples the
+//! sources and decides what is logged.
 //!
 //! A rejection only adds to numbers in shared memory. The watch compares these numbers
 //! with those that it has logged. So there is no queue that could be full, and rejections
 //! cannot flood the log:
 //!
 //! - the first rejection of a source in an interval has a line of its own
-//!   ([`Notice::First`]), for at most [`MAX_FIRST`] sources;
-//! - one summary at the end of the interval covers all others ([`Notice::Summary`]).
+//!   ([`Notice::First`]), for at most [`MAX_FIRST`] sources. The first [`MAX_AT_ONCE`] of
+//!   them have it within a second, those with the most rejections first. The others have it
+//!   at the end of the interval: those with the most rejections since their last line. So
+//!   the worst sources are named however many there are, and a source without a line has
+//!   one in a later interval;
+//! - one summary at the end of the interval covers all others ([`Notice::Summary`]);
+//! - a source that had a line has another one when it is back under its limit
+//!   ([`Notice::Released`]), at most one for each first line. At most [`MAX_RELEASED`] have
+//!   it in an interval; the others follow in the next ones.
 //!
 //! Not logged are the rejections of a source whose slot another source took before the
 //! next sample, and those of more than `MAX_KNOWN` sources. The totals of the limiter
@@ -24,11 +31,11 @@ mod log;
 mod sample;
 
 use crate::limiter::Limiter;
-use crate::observe::notices::Notice;
+use crate::observe::notices::{Notice, RuleEnded};
 use log::Log;
 use sample::{SLOTS_PER_TICK, Sampler, publish_occupancy};
 
-pub use log::MAX_FIRST;
+pub use log::{MAX_AT_ONCE, MAX_FIRST, MAX_RELEASED};
 
 /// The memory of the background process. There is one in a host.
 #[derive(Default)]
@@ -51,9 +58,10 @@ struct Tick<'a> {
 }
 
 impl Watch {
-    /// Counts sources and connections for
-    /// [`last_occupancy`](crate::observe::report::Report::last_occupancy), then samples the
-    /// sources, or the next part of a large table. `now` is the host clock, `interval` the
+    /// Removes the rules that ended, and counts sources and connections for
+    /// [`last_occupancy`](crate::observe::report::Report::last_occupancy). Then samples the
+    /// sources, or the next part of a large table, also for
+    /// [`Nearness::last`](crate::observe::nearness::Nearness::last). `now` is the host clock, `interval` the
     /// seconds between two summaries. `log` gets what is logged.
     pub fn tick(
         &mut self,
@@ -71,12 +79,11 @@ impl Watch {
             interval,
             log,
         };
+        end_rules(&mut tick);
         self.sample(SLOTS_PER_TICK, &mut tick);
         let seconds = now.wrapping_sub(since);
         if seconds >= interval {
-            if let Some(slot) = self.log.end_interval(seconds, &mut tick) {
-                self.sampler.continue_at(slot);
-            }
+            self.log.end_interval(seconds, &mut tick);
             self.since = Some(now);
         }
     }
@@ -87,6 +94,18 @@ impl Watch {
         self.sampler.sample(max, limiter, now, &mut |sample| {
             self.log.rejections(&sample, tick);
         });
+        self.log.end_tick(tick);
+    }
+}
+
+/// Removes the rules that have ended.
+fn end_rules(tick: &mut Tick<'_>) {
+    // If another process publishes rules now, or there is no memory, the next tick tries
+    // again.
+    let ended = tick.limiter.end_rules(tick.now).unwrap_or_default();
+    for rule in ended {
+        let (now, limit) = tick.limiter.rulebook().describe(rule.prefix);
+        (tick.log)(Notice::RuleEnded(RuleEnded { rule, now, limit }));
     }
 }
 

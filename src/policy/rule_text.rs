@@ -15,6 +15,7 @@
 use core::fmt;
 
 use super::limit_text;
+use super::origin::RuleOrigin;
 use crate::shared::layout::MAX_RULES;
 use crate::shared::visible::{Excerpt, Visible};
 use crate::source::{Prefix, PrefixError};
@@ -53,7 +54,8 @@ pub fn check_rule(text: &str) -> Result<(), String> {
     }
 }
 
-fn parse_limit(text: &str) -> Result<i32, Reason> {
+/// Parses the limit of a rule. The text has no blanks at its ends.
+pub(super) fn parse_limit(text: &str) -> Result<i32, Reason> {
     if limit_text::is_none(text) {
         return Ok(UNLIMITED);
     }
@@ -80,6 +82,22 @@ pub enum Origin<File> {
     Modparam(u32),
     /// In this file, in the line with this number, from 1.
     Line(File, usize),
+}
+
+impl<File> Origin<File> {
+    /// Whether both are modparams, or both are lines.
+    pub(super) fn is_same_kind(&self, other: &Self) -> bool {
+        core::mem::discriminant(self) == core::mem::discriminant(other)
+    }
+
+    /// The same for an active rule, without the name of the file.
+    pub(super) fn of_rule(&self) -> RuleOrigin {
+        match *self {
+            Origin::Modparam(number) => RuleOrigin::Modparam(number),
+            // The size of a file limits its lines.
+            Origin::Line(_, line) => RuleOrigin::Line(u32::try_from(line).unwrap_or(u32::MAX)),
+        }
+    }
 }
 
 impl Origin<&str> {
@@ -141,6 +159,12 @@ pub(super) enum Reason {
     LimitBelowOne,
     LimitTooHigh,
     TooManyRules,
+    /// A file that begins with `# begin` does not end with `# end`.
+    EndMissing,
+    /// A rule comes after the `# end` in this line.
+    AfterEnd(usize),
+    /// The `# end` has another number of rules than the file.
+    EndCount(usize),
     /// The rule at this origin has the same prefix.
     Duplicate(Origin<String>),
 }
@@ -155,7 +179,7 @@ impl fmt::Display for Reason {
             Reason::Prefix(error) => error.fmt(f),
             Reason::NoLimit => write!(
                 f,
-                "the limit after `=` must be a number from 1 to {} or `unlimited`",
+                "a limit must be a number from 1 to {} or `unlimited`",
                 i32::MAX,
             ),
             Reason::LimitBelowOne => f.write_str(
@@ -171,6 +195,23 @@ impl fmt::Display for Reason {
                 f,
                 "there are more than {MAX_RULES} rules; merge prefixes into shorter ones",
             ),
+            Reason::EndMissing => f.write_str(
+                "the first line is `# begin`, but the last one is not `# end`, so the file may \
+                 be cut off; write the whole file again",
+            ),
+            Reason::AfterEnd(line) => write!(
+                f,
+                "the rule is after `# end` in line {line}; move that line to the end of the \
+                 file",
+            ),
+            Reason::EndCount(found) => {
+                let plural = if *found == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "the file has {found} rule{plural}; correct the number, or write the \
+                     whole file again",
+                )
+            }
             Reason::Duplicate(first) => write!(
                 f,
                 "{first} already has a rule for this prefix; remove one of the two",
@@ -229,7 +270,7 @@ mod tests {
         for text in ["", "-", "+5", "5=6", "5 6", "many", "Unlimited", "5 # note"] {
             assert_eq!(
                 reason(&format!("10.0.0.0/8={text}")),
-                "the limit after `=` must be a number from 1 to 2147483647 or `unlimited`",
+                "a limit must be a number from 1 to 2147483647 or `unlimited`",
             );
         }
         for text in ["0", "-1", "-99999999999", "00"] {

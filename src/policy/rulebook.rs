@@ -8,6 +8,15 @@
 //! reader tries again. Readers never wait for a writer. A word that names the writer at
 //! work excludes other writers; one of them takes the word over if that process has died.
 //!
+//! # Rules set while the server runs
+//!
+//! A command can set a rule, for some time or until it is removed. Each writer copies such
+//! rules from the active half into the other one, so they are kept by a reload, which
+//! replaces all other rules, and they need no memory of their own. A rule that is replaced
+//! by one with the same prefix stays in the half, and applies again when that is removed,
+//! see [`RuleOrigin`]. The background process publishes the rules without those that ended.
+//! A writer that is killed has not touched the active half, so no rule is lost.
+//!
 //! # Which rule a source has
 //!
 //! A source's rule is looked up once the source has at least as many connections as the
@@ -26,16 +35,20 @@
 use core::fmt;
 use std::collections::TryReserveError;
 
-use crate::policy::rules::{Rule, RuleSet, longest_match};
+use crate::policy::origin::RuleOrigin;
+use crate::policy::rules::{MAX_RULES, Rule, RuleError, RuleSet, find_parent, longest_match};
 use crate::policy::settings::Settings;
 use crate::shared::layout::{Detail, RuleEntry};
 use crate::shared::process::{Entered, OneThread, is_alive, own_number};
 use crate::shared::region::Region;
-use crate::shared::sync::Ordering;
+use crate::shared::sync::{Ordering, Statistic32};
 use crate::source::{Family, Prefix, PrefixLengths, Source};
 
 /// How often a reader tries. A try fails only if rules are published during it.
 const ATTEMPTS: u32 = 8;
+
+/// The most rules that commands set at a time.
+pub const MAX_RPC_RULES: usize = 1024;
 
 /// The rule that a source has in one generation, or that it has no rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +84,8 @@ pub struct RuleReport {
     pub prefix: Prefix,
     /// The largest number of connections of each source; 0: unlimited.
     pub limit: i32,
+    /// Where the rule comes from.
+    pub origin: RuleOrigin,
     /// Rejected connections of its sources.
     pub rejected: u64,
     /// Connections of its sources that would have been rejected, in monitor mode.
@@ -97,6 +112,60 @@ impl fmt::Display for Busy {
 }
 
 impl std::error::Error for Busy {}
+
+/// Why the active rules were not changed. Its `Display` says the reason and the remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeError {
+    /// Another writer is at work.
+    Busy(Busy),
+    /// There is not enough memory for a copy of the rules.
+    NoMemory,
+    /// There would be more than [`MAX_RULES`], including those that commands set.
+    TooMany,
+    /// There would be more than [`MAX_RPC_RULES`] that commands set.
+    TooManySet,
+    /// No command set a rule for the prefix. If it has another one, that is its origin.
+    NotSet(Option<RuleOrigin>),
+}
+
+impl From<Busy> for ChangeError {
+    fn from(busy: Busy) -> ChangeError {
+        ChangeError::Busy(busy)
+    }
+}
+
+impl From<TryReserveError> for ChangeError {
+    fn from(_: TryReserveError) -> ChangeError {
+        ChangeError::NoMemory
+    }
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChangeError::Busy(busy) => busy.fmt(f),
+            ChangeError::NoMemory => RuleError::NoMemory.fmt(f),
+            ChangeError::TooMany => write!(
+                f,
+                "there are more than {MAX_RULES} rules, including those set by RPC; merge \
+                 prefixes into shorter ones, or remove rules with del_rule"
+            ),
+            ChangeError::TooManySet => write!(
+                f,
+                "there are already {MAX_RPC_RULES} rules set by RPC; remove some with \
+                 del_rule, or write them into the rules file"
+            ),
+            ChangeError::NotSet(None) => f.write_str("there is no rule for this prefix"),
+            ChangeError::NotSet(Some(origin)) => write!(
+                f,
+                "the rule for this prefix comes from {origin}; remove it there, or replace \
+                 it with set_rule"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ChangeError {}
 
 /// The active rules.
 #[derive(Clone, Copy)]
@@ -191,11 +260,12 @@ impl<'a> Rulebook<'a> {
         (generation as u16 == id.generation && id.generation != 0).then_some(limit)
     }
 
-    /// The rule and the limit of `source`, for a report.
-    pub(crate) fn describe(self, source: Source) -> (Option<Prefix>, i32) {
+    /// The rule and the limit of `wanted`, a source or a prefix, for a report. Sources
+    /// of a prefix may also have rules with longer prefixes.
+    pub(crate) fn describe(self, wanted: Prefix) -> (Option<Prefix>, i32) {
         let default = Settings::of(self.region).limit();
         let found = self.read(|half| {
-            let entry = half.entry(half.longest_match(source.prefix(self.lengths))?);
+            let entry = half.entry(half.longest_match(wanted)?);
             Some((entry.prefix(), entry.limit()))
         });
         match found {
@@ -235,7 +305,8 @@ impl<'a> Rulebook<'a> {
         }
     }
 
-    /// All active rules, sorted by [`Prefix`].
+    /// All active rules, sorted by [`Prefix`], without those that another one for the same
+    /// prefix replaces.
     ///
     /// # Errors
     ///
@@ -244,7 +315,8 @@ impl<'a> Rulebook<'a> {
         let mut rules = Vec::new();
         loop {
             rules.clear();
-            rules.try_reserve(self.len())?;
+            let stored = self.read(|half| half.len());
+            rules.try_reserve(stored.map_or(0, |(_, stored)| stored))?;
             let room = rules.capacity();
             let read = self.read_once(|half| {
                 rules.extend((0..half.len().min(room)).map(|i| half.entry(i).report()));
@@ -253,8 +325,7 @@ impl<'a> Rulebook<'a> {
             // Otherwise rules were published meanwhile. Each further turn needs another
             // publication at the same moment.
             if let Some((_, true)) = read {
-                let lengths = self.lengths;
-                return Ok(Rules { rules, lengths });
+                return Ok(Rules::new(rules, self.lengths));
             }
         }
     }
@@ -270,21 +341,31 @@ impl<'a> Rulebook<'a> {
         )
     }
 
-    /// The number of active rules.
+    /// The number of active rules, without those that another one for the same prefix
+    /// replaces.
     pub(crate) fn len(self) -> usize {
-        self.read(|half| half.len()).map_or(0, |(_, len)| len)
+        let len = self.read(|half| half.len().saturating_sub(half.replaced()));
+        len.map_or(0, |(_, len)| len)
     }
 
-    /// How often rules were published. Wraps around after about 4 billion times.
+    /// The number of active rules that commands set.
+    pub(crate) fn set_len(self) -> usize {
+        let set = self.read(|half| half.set());
+        set.map_or(0, |(_, set)| set)
+    }
+
+    /// How often [`publish`](Self::publish) succeeded. Wraps around after about 4 billion
+    /// times.
     pub(crate) fn times_published(self) -> u32 {
-        let generation = self.generation();
-        // `publish` skips two of each 65,536 generations.
-        generation - 2 * (generation >> 16)
+        let loads = &self.region.header().background.rules_loads;
+        // Statistics.
+        loads.load(Ordering::Relaxed)
     }
 
     fn generation(self) -> u32 {
         let settings = &self.region.header().settings;
-        // Relaxed: only statistics use it.
+        // Relaxed: only statistics and writers use it. Only writers store it, and the lock
+        // lets a writer see everything that the previous one wrote.
         settings.rules_generation.load(Ordering::Relaxed)
     }
 
@@ -301,19 +382,140 @@ impl<'a> Rulebook<'a> {
         }
     }
 
-    /// Publishes `rules`: they become active all at once and replace all rules before. A
-    /// rule keeps the statistics of the previous rule for its prefix. All threads of this
-    /// process must pass the same `gate`.
+    /// Publishes `rules`: they become active all at once and replace all rules before, except
+    /// those that commands set. A rule keeps the statistics of the previous rule for its
+    /// prefix. All threads of this process must pass the same `gate`, here and below.
     ///
     /// # Errors
     ///
-    /// [`Busy`] if another writer is at work; then nothing has changed.
-    pub(crate) fn publish(self, rules: &RuleSet, gate: &OneThread) -> Result<(), Busy> {
+    /// If another writer is at work, there is no memory, or there are too many rules with
+    /// those that are kept; then nothing has changed.
+    pub(crate) fn publish(self, rules: &RuleSet, gate: &OneThread) -> Result<(), ChangeError> {
+        self.change(gate, RuleOrigin::is_rpc, |kept| {
+            kept.try_reserve_exact(rules.rules().len())?;
+            kept.extend(rules.rules());
+            Ok(())
+        })?;
+        let loads = &self.region.header().background.rules_loads;
+        // Statistics.
+        loads.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sets a rule for `prefix`, until the second `end` of the host clock if there is one.
+    /// It replaces the one that a command set before for the same prefix. Returns the rule
+    /// that applied to the prefix itself before.
+    ///
+    /// # Errors
+    ///
+    /// If another writer is at work, there is no memory, or there are too many rules; then
+    /// nothing has changed.
+    pub(crate) fn set(
+        self,
+        prefix: Prefix,
+        limit: i32,
+        end: Option<u32>,
+        gate: &OneThread,
+    ) -> Result<Option<Rule>, ChangeError> {
+        self.change(
+            gate,
+            |_| true,
+            |rules| {
+                let before = rules.iter().rfind(|rule| rule.prefix == prefix).copied();
+                rules.retain(|rule| rule.prefix != prefix || !rule.origin.is_rpc());
+                let set = rules.iter().filter(|rule| rule.origin.is_rpc()).count();
+                if set >= MAX_RPC_RULES {
+                    return Err(ChangeError::TooManySet);
+                }
+                rules.try_reserve(1)?;
+                rules.push(Rule {
+                    prefix,
+                    limit,
+                    origin: RuleOrigin::Rpc { end },
+                    parent: None,
+                });
+                Ok(before)
+            },
+        )
+    }
+
+    /// Removes the rule that a command set for `prefix`, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such rule, another writer is at work, or there is no memory; then
+    /// nothing has changed.
+    pub(crate) fn remove(self, prefix: Prefix, gate: &OneThread) -> Result<Rule, ChangeError> {
+        self.change(
+            gate,
+            |_| true,
+            |rules| {
+                // The last one for a prefix is the one that a command set.
+                let found = rules.iter().rposition(|rule| rule.prefix == prefix);
+                let found = found.ok_or(ChangeError::NotSet(None))?;
+                if !rules[found].origin.is_rpc() {
+                    return Err(ChangeError::NotSet(Some(rules[found].origin)));
+                }
+                Ok(rules.remove(found))
+            },
+        )
+    }
+
+    /// Removes the rules that have ended at the time `now` of the host clock, and returns
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// If another writer is at work, or there is no memory; then nothing has changed.
+    pub(crate) fn end(self, now: u32, gate: &OneThread) -> Result<Vec<Rule>, ChangeError> {
+        let has_ended = self.read(|half| {
+            half.ending() > 0 && (0..half.len()).any(|i| half.entry(i).origin().has_ended(now))
+        });
+        // If rules were published meanwhile, the next call looks again.
+        if !matches!(has_ended, Some((_, true))) {
+            return Ok(Vec::new());
+        }
+        self.change(
+            gate,
+            |_| true,
+            |rules| {
+                let mut ended = Vec::new();
+                ended.try_reserve_exact(MAX_RPC_RULES.min(rules.len()))?;
+                ended.extend(rules.extract_if(.., |rule| rule.origin.has_ended(now)));
+                Ok(ended)
+            },
+        )
+    }
+
+    /// Publishes what `edit` makes of the stored rules whose origin is `wanted`, sorted by
+    /// prefix and origin. If `edit` fails, nothing has changed.
+    fn change<T>(
+        self,
+        gate: &OneThread,
+        wanted: impl Fn(RuleOrigin) -> bool,
+        edit: impl FnOnce(&mut Vec<Rule>) -> Result<T, ChangeError>,
+    ) -> Result<T, ChangeError> {
         let _lock = WriterLock::take(self.region, gate, own_number())?;
+        // While this writer holds the lock, the active half does not change.
+        let half = self.half(self.generation());
+        let entries = &half.entries[..half.count];
+        let wanted = |entry: &&RuleEntry| wanted(entry.origin());
+        let mut rules = Vec::new();
+        rules.try_reserve_exact(entries.iter().filter(wanted).count())?;
+        rules.extend(entries.iter().filter(wanted).map(RuleEntry::rule));
+        let answer = edit(&mut rules)?;
+        if rules.len() > MAX_RULES {
+            return Err(ChangeError::TooMany);
+        }
+        self.replace(&RuleSet::new(rules, self.lengths));
+        Ok(answer)
+    }
+
+    /// Fills the inactive half with `rules` and makes it active. The caller has the
+    /// [`WriterLock`].
+    fn replace(self, rules: &RuleSet) {
         let settings = &self.region.header().settings;
-        // Relaxed, as for `lowest_rule` below: only writers store it, and the lock lets a
-        // writer see everything that the previous one wrote.
-        let generation = settings.rules_generation.load(Ordering::Relaxed);
+        let generation = self.generation();
         let mut next = generation.wrapping_add(1);
         if next as u16 & 0x7fff == 0 {
             self.clear_cached();
@@ -328,28 +530,41 @@ impl<'a> Rulebook<'a> {
             entry.store(rule);
             old.hand_over(&rule.prefix, entry);
         }
-        let count = rules.rules().len().min(new.entries.len()) as u32;
-        settings.rules_count[usize::from(next & 1 != 0)].store(count, Ordering::Release);
-        let limits = rules.rules().iter().map(|rule| rule.limit);
+        let has_host_rules = rules.has_host_rules();
+        let rules = rules.rules();
+        let stored = rules.len().min(new.entries.len()) as u32;
+        let half = usize::from(next & 1 != 0);
+        settings.rules_count[half].store(stored, Ordering::Release);
+        let background = &self.region.header().background;
+        let replaced = rules
+            .windows(2)
+            .filter(|pair| pair[0].prefix == pair[1].prefix);
+        background.rules_replaced[half].store(replaced.count() as u32, Ordering::Release);
+        let count = |wanted: fn(RuleOrigin) -> bool| {
+            rules.iter().filter(|rule| wanted(rule.origin)).count() as u32
+        };
+        background.rules_ending[half].store(count(RuleOrigin::ends), Ordering::Release);
+        background.rules_set[half].store(count(RuleOrigin::is_rpc), Ordering::Release);
+        let limits = rules.iter().map(|rule| rule.limit);
         let lowest = limits.filter(|&limit| limit > 0).min().unwrap_or(0);
         // While the generation changes, this is the lower one of the old and the new
         // lowest limit. So a connection is admitted without a look-up only if both sets of
         // rules admit it.
+        // Relaxed, as for the generation.
         let before = settings.lowest_rule.load(Ordering::Relaxed);
         let both = match (before, lowest) {
             (0, one) | (one, 0) => one,
             (one, other) => one.min(other),
         };
         settings.lowest_rule.store(both, Ordering::Release);
-        if rules.has_host_rules() {
+        if has_host_rules {
             settings.host_rules.store(1, Ordering::Release);
         }
         settings.rules_generation.store(next, Ordering::Release);
-        if !rules.has_host_rules() {
+        if !has_host_rules {
             settings.host_rules.store(0, Ordering::Release);
         }
         settings.lowest_rule.store(lowest, Ordering::Release);
-        Ok(())
     }
 
     /// Clears all cached rules, so that none is mistaken for a rule of a later generation
@@ -384,9 +599,13 @@ impl<'a> Rulebook<'a> {
         // Acquire: the length is a word of the half, see `read_once`. Everything else in
         // the half is read after it.
         let count = settings.rules_count[half].load(Ordering::Acquire) as usize;
+        let background = &self.region.header().background;
         Half {
             entries,
             count: count.min(entries.len()),
+            replaced: &background.rules_replaced[half],
+            ending: &background.rules_ending[half],
+            set: &background.rules_set[half],
         }
     }
 
@@ -416,6 +635,27 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
+    /// `rules` has the order of [`RuleSet::rules`]. Only the last one of each prefix is
+    /// kept.
+    fn new(mut rules: Vec<RuleReport>, lengths: PrefixLengths) -> Rules {
+        let mut kept = 0;
+        for index in 0..rules.len() {
+            let rule = rules[index];
+            let next = rules.get(index + 1);
+            if next.is_none_or(|next| next.prefix != rule.prefix) {
+                rules[kept] = rule;
+                kept += 1;
+            }
+        }
+        rules.truncate(kept);
+        for index in 0..kept {
+            let parent = find_parent(index, |i| rules[i].prefix, |i| rules[i].parent());
+            // There are at most MAX_RULES.
+            rules[index].parent = parent.map_or(0, |parent| parent as u32 + 1);
+        }
+        Rules { rules, lengths }
+    }
+
     pub(crate) fn as_slice(&self) -> &[RuleReport] {
         &self.rules
     }
@@ -425,9 +665,16 @@ impl Rules {
         longest_match(
             self.rules.len(),
             |i| self.rules[i].prefix,
-            |i| (self.rules[i].parent as usize).checked_sub(1),
+            |i| self.rules[i].parent(),
             source.prefix(self.lengths),
         )
+    }
+}
+
+impl RuleReport {
+    /// The index of its parent in [`Rules`].
+    fn parent(&self) -> Option<usize> {
+        (self.parent as usize).checked_sub(1)
     }
 }
 
@@ -436,11 +683,30 @@ impl Rules {
 struct Half<'a> {
     entries: &'a [RuleEntry],
     count: usize,
+    replaced: &'a Statistic32,
+    ending: &'a Statistic32,
+    set: &'a Statistic32,
 }
 
 impl<'a> Half<'a> {
     fn len(self) -> usize {
         self.count
+    }
+
+    /// The number of rules that another one for the same prefix replaces.
+    fn replaced(self) -> usize {
+        // Acquire, here and below: words of the half, see `Rulebook::read_once`.
+        self.replaced.load(Ordering::Acquire) as usize
+    }
+
+    /// The number of rules that end by themselves.
+    fn ending(self) -> u32 {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// The number of rules that commands set.
+    fn set(self) -> usize {
+        self.set.load(Ordering::Acquire) as usize
     }
 
     /// The entry at `index`, or the last entry if `index` is out of range. That happens only
@@ -453,17 +719,19 @@ impl<'a> Half<'a> {
         longest_match(
             self.count,
             |i| self.entry(i).prefix(),
-            |i| (self.entry(i).parent.load(Ordering::Acquire) as usize).checked_sub(1),
+            |i| self.entry(i).parent(),
             wanted,
         )
     }
 
-    /// Copies the statistics of the rule for `prefix`, if there is one, to `entry`.
-    /// Rejections that are counted before `entry` becomes active are lost.
+    /// Copies the statistics of the rule that applies to `prefix` itself, if there is one,
+    /// to `entry`. Rejections that are counted before `entry` becomes active are lost.
     fn hand_over(self, prefix: &Prefix, entry: &RuleEntry) {
         let entries = &self.entries[..self.count];
-        if let Ok(at) = entries.binary_search_by(|old| old.prefix().cmp(prefix)) {
-            let old = &entries[at];
+        // Of several rules with this prefix the last one applies.
+        let after = entries.partition_point(|old| old.prefix() <= *prefix);
+        let old = after.checked_sub(1).map(|at| &entries[at]);
+        if let Some(old) = old.filter(|old| old.prefix() == *prefix) {
             // Statistics.
             let rejected = old.rejected.load(Ordering::Relaxed);
             let would_reject = old.would_reject.load(Ordering::Relaxed);
@@ -476,6 +744,14 @@ impl<'a> Half<'a> {
 /// Set in [`RuleEntry::shape`] for IPv6. The 8 bits below are the prefix length.
 const V6: u32 = 1 << 8;
 
+/// The kind of the origin in [`RuleEntry::shape`]. Its number, or the end of the rule, is
+/// in [`RuleEntry::origin`].
+const KIND: u32 = 3 << 9;
+const MODPARAM: u32 = 0;
+const LINE: u32 = 1 << 9;
+const RPC: u32 = 2 << 9;
+const RPC_WITH_END: u32 = 3 << 9;
+
 impl RuleEntry {
     fn store(&self, rule: &Rule) {
         let prefix = rule.prefix;
@@ -486,8 +762,15 @@ impl RuleEntry {
         // Release: see `Rulebook::read_once`.
         self.upper.store(prefix.upper, Ordering::Release);
         self.lower.store(prefix.lower, Ordering::Release);
-        self.shape
-            .store(family | u32::from(prefix.length), Ordering::Release);
+        let (kind, origin) = match rule.origin {
+            RuleOrigin::Modparam(number) => (MODPARAM, number),
+            RuleOrigin::Line(line) => (LINE, line),
+            RuleOrigin::Rpc { end: None } => (RPC, 0),
+            RuleOrigin::Rpc { end: Some(end) } => (RPC_WITH_END, end),
+        };
+        let shape = kind | family | u32::from(prefix.length);
+        self.shape.store(shape, Ordering::Release);
+        self.origin.store(origin, Ordering::Release);
         let parent = rule.parent.map_or(0, |parent| u32::from(parent) + 1);
         self.parent.store(parent, Ordering::Release);
         self.limit.store(rule.limit, Ordering::Release);
@@ -514,10 +797,35 @@ impl RuleEntry {
         self.limit.load(Ordering::Acquire)
     }
 
+    fn origin(&self) -> RuleOrigin {
+        let number = self.origin.load(Ordering::Acquire);
+        match self.shape.load(Ordering::Acquire) & KIND {
+            LINE => RuleOrigin::Line(number),
+            RPC => RuleOrigin::Rpc { end: None },
+            RPC_WITH_END => RuleOrigin::Rpc { end: Some(number) },
+            _ => RuleOrigin::Modparam(number),
+        }
+    }
+
+    /// The index of its parent in the half.
+    fn parent(&self) -> Option<usize> {
+        (self.parent.load(Ordering::Acquire) as usize).checked_sub(1)
+    }
+
+    fn rule(&self) -> Rule {
+        Rule {
+            prefix: self.prefix(),
+            limit: self.limit(),
+            origin: self.origin(),
+            parent: None,
+        }
+    }
+
     fn report(&self) -> RuleReport {
         RuleReport {
             prefix: self.prefix(),
             limit: self.limit(),
+            origin: self.origin(),
             // Statistics.
             rejected: self.rejected.load(Ordering::Relaxed),
             would_reject: self.would_reject.load(Ordering::Relaxed),

@@ -2,15 +2,18 @@
 //! [`RuleSet`]: which prefix has which limit.
 //!
 //! If the prefixes of several rules contain a source, the rule with the longest one
-//! applies to it. A *host rule* has a prefix longer than a source: it is an exception for
-//! a part of a source, usually for one host of a network. Its connections are counted with
-//! those of the whole source, but checked against the limit of the host rule.
+//! applies to it. Of several rules with the same prefix, the one with the greatest
+//! [`RuleOrigin`] applies. A *host rule* has a prefix longer than a source: it is an
+//! exception for a part of a source, usually for one host of a network. Its connections are
+//! counted with those of the whole source, but checked against the limit of the host rule.
 //!
 //! # Look-up
 //!
 //! Two prefixes never overlap in part: one contains the other, or they have no address in
-//! common. The rules are sorted by family, network and length, so a prefix comes before all
-//! that it contains. Each rule names its parent: the longest other prefix that contains it.
+//! common. The rules are sorted by family, network, length and origin, so a prefix comes
+//! before all that it contains, and the last rule of a prefix is the one that applies. Each
+//! rule names its parent: the rule that applies to the longest other prefix that contains
+//! it.
 //!
 //! ```text
 //!   10.0.0.0/8          ◀─┐ ◀─┐
@@ -32,8 +35,9 @@ use std::collections::TryReserveError;
 
 mod check;
 
+use super::origin::RuleOrigin;
 use super::rule_text::{Reason, RuleText};
-use super::rules_file;
+use super::{file_end, rules_file};
 use crate::source::{Prefix, PrefixLengths};
 
 pub use super::rule_text::{InvalidRule, Origin, UNLIMITED, check_rule};
@@ -50,8 +54,10 @@ pub struct Rule {
     pub prefix: Prefix,
     /// The largest number of connections of each source, or [`UNLIMITED`].
     pub limit: i32,
-    /// The index of the rule with the longest other prefix that contains this one. It is
-    /// smaller than the index of this rule.
+    /// Where the rule comes from.
+    pub origin: RuleOrigin,
+    /// The index of the rule that applies to the longest other prefix that contains this
+    /// one. It is smaller than the index of this rule.
     pub parent: Option<u16>,
 }
 
@@ -124,12 +130,15 @@ impl<'a> RulesBuilder<'a> {
     }
 
     /// Adds the rules in the file `name`: one in each line; `#` begins a comment; lines may
-    /// be empty.
+    /// be empty. The comments `# begin` and `# end` show that the file is complete.
     ///
     /// # Errors
     ///
-    /// As [`add`](Self::add), for the first line that is invalid.
+    /// As [`add`](Self::add), for the first line that is invalid, or if the file is
+    /// incomplete.
     pub fn add_file(&mut self, name: &'a str, content: &'a [u8]) -> Result<(), RuleError> {
+        file_end::check(content)
+            .map_err(|(line, text, reason)| invalid(Origin::Line(name, line), text, reason))?;
         for (line, text) in rules_file::texts(content) {
             let origin = Origin::Line(name, line);
             let text = str::from_utf8(text).map_err(|_| invalid(origin, text, Reason::NotUtf8))?;
@@ -142,45 +151,33 @@ impl<'a> RulesBuilder<'a> {
     ///
     /// # Errors
     ///
-    /// If two rules have the same prefix, or there is no memory.
+    /// If two modparams or two lines of the file have the same prefix, or there is no
+    /// memory.
     pub fn build(mut self) -> Result<RuleSet, RuleError> {
         self.drafts
             .sort_unstable_by_key(|draft| (draft.rule.prefix, draft.origin));
+        for pair in self.drafts.windows(2) {
+            if let [first, second] = pair
+                && first.rule.prefix == second.rule.prefix
+                && first.origin.is_same_kind(&second.origin)
+            {
+                let first = first.origin.into_owned();
+                return Err(second.invalid(Reason::Duplicate(first)));
+            }
+        }
         let mut rules: Vec<Rule> = Vec::new();
         rules.try_reserve_exact(self.drafts.len())?;
-        for (i, draft) in self.drafts.iter().enumerate() {
-            let RuleText { prefix, limit } = draft.rule;
-            // The previous rule, or a rule that contains it.
-            let mut parent = i.checked_sub(1);
-            while let Some(p) = parent
-                && !rules[p].prefix.contains(prefix)
-            {
-                parent = rules[p].parent.map(usize::from);
-            }
-            if let Some(p) = parent
-                && rules[p].prefix == prefix
-            {
-                let first = self.drafts[p].origin.into_owned();
-                return Err(draft.invalid(Reason::Duplicate(first)));
-            }
-            rules.push(Rule {
-                prefix,
-                limit,
-                // The index fits 16 bits, see MAX_RULES.
-                parent: parent.map(|p| p as u16),
-            });
-        }
-        let is_for_host =
-            |rule: &Rule| rule.prefix.length > self.lengths.length(rule.prefix.family);
-        let has_host_rules = rules.iter().any(is_for_host);
-        Ok(RuleSet {
-            rules,
-            has_host_rules,
-        })
+        rules.extend(self.drafts.iter().map(|draft| Rule {
+            prefix: draft.rule.prefix,
+            limit: draft.rule.limit,
+            origin: draft.origin.of_rule(),
+            parent: None,
+        }));
+        Ok(RuleSet::new(rules, self.lengths))
     }
 }
 
-/// Valid rules, sorted, with at most one for each prefix.
+/// Valid rules, sorted, with at most one for each prefix and kind of origin.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
@@ -196,7 +193,27 @@ impl RuleSet {
         }
     }
 
-    /// The rules, sorted by prefix. There are at most [`MAX_RULES`].
+    /// A set of `rules`, whose parents are still unknown. There are at most
+    /// [`MAX_RULES`], and at most one for each prefix and kind of origin. Sources have the
+    /// prefix lengths `lengths`.
+    pub(super) fn new(mut rules: Vec<Rule>, lengths: PrefixLengths) -> RuleSet {
+        rules.sort_unstable_by_key(|rule| (rule.prefix, rule.origin));
+        for index in 0..rules.len() {
+            let prefix_at = |i: usize| rules[i].prefix;
+            let parent = find_parent(index, prefix_at, |i| rules[i].parent.map(usize::from));
+            // The index fits 16 bits, see MAX_RULES.
+            rules[index].parent = parent.map(|parent| parent as u16);
+        }
+        let is_for_host = |rule: &Rule| rule.prefix.length > lengths.length(rule.prefix.family);
+        let has_host_rules = rules.iter().any(is_for_host);
+        RuleSet {
+            rules,
+            has_host_rules,
+        }
+    }
+
+    /// The rules, sorted by prefix, then by origin. Of those with the same prefix, the last
+    /// one applies. There are at most [`MAX_RULES`].
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
@@ -207,8 +224,31 @@ impl RuleSet {
     }
 }
 
-/// The index of the rule with the longest prefix that contains `wanted`, among `count`
-/// rules in the order of [`RuleSet::rules`].
+/// The parent of the rule at `index`, among rules in the order of [`RuleSet::rules`].
+/// `parent_at` has the parents of those before it.
+///
+/// Ends after a bounded number of steps whatever the answers are.
+pub(super) fn find_parent(
+    index: usize,
+    prefix_at: impl Fn(usize) -> Prefix,
+    parent_at: impl Fn(usize) -> Option<usize>,
+) -> Option<usize> {
+    let prefix = prefix_at(index);
+    // The previous rule, or a rule that contains it.
+    let mut parent = index.checked_sub(1)?;
+    for _ in 0..NESTED {
+        let candidate = prefix_at(parent);
+        if candidate != prefix && candidate.contains(prefix) {
+            return Some(parent);
+        }
+        parent = parent_at(parent)?;
+    }
+    None
+}
+
+/// The index of the rule that applies to `wanted`, a source or a prefix: of the rules with
+/// the longest prefix that contains it, the last one. There are `count` rules in the order
+/// of [`RuleSet::rules`].
 ///
 /// Asks only for indices below `count`, and ends after a bounded number of steps whatever
 /// the answers are. So it can read memory that other processes write.
@@ -219,7 +259,7 @@ pub fn longest_match(
     parent_at: impl Fn(usize) -> Option<usize>,
     wanted: Prefix,
 ) -> Option<usize> {
-    // No rule before `from` is after what is wanted, and all rules from `to` on are.
+    // No rule before `from` is after `wanted`, and all rules from `to` on are.
     let (mut from, mut to) = (0, count);
     while from < to {
         let middle = from + (to - from) / 2;
@@ -438,14 +478,50 @@ mod tests {
     fn second_rule_for_a_prefix_is_rejected() {
         let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
         builder
-            .add_file("r", b"192.0.2.0/24=1\n\n192.0.2.1/32 = 7\n")
+            .add_file("r", b"192.0.2.0/24=1\n192.0.2.1=5\n\n192.0.2.1/32 = 7\n")
             .unwrap();
-        builder.add(Origin::Modparam(2), "192.0.2.1=5").unwrap();
         assert_eq!(
             builder.build().unwrap_err().to_string(),
-            "r:3: `192.0.2.1/32 = 7`: modparam rule 2 already has a rule for this prefix; \
+            "r:4: `192.0.2.1/32 = 7`: r:2 already has a rule for this prefix; \
              remove one of the two",
         );
+        let mut builder = RuleSet::builder(PrefixLengths::DEFAULT);
+        builder.add(Origin::Modparam(1), "192.0.2.1=5").unwrap();
+        builder.add(Origin::Modparam(2), "192.0.2.1=6").unwrap();
+        assert_eq!(
+            builder.build().unwrap_err().to_string(),
+            "modparam rule 2: `192.0.2.1=6`: modparam rule 1 already has a rule for this \
+             prefix; remove one of the two",
+        );
+    }
+
+    /// The order in which they are added does not matter.
+    #[test]
+    fn rule_in_the_file_replaces_a_modparam() {
+        let file: &[u8] = b"10.1.0.0/16=2\n\n10.0.0.0/8=3";
+        let modparams = ["10.0.0.0/8=4", "10.1.2.0/24=5", "10.1.0.0/16=6"];
+        for file_first in [true, false] {
+            let mut builder = RuleSet::builder(lengths());
+            if file_first {
+                builder.add_file("r", file).unwrap();
+            }
+            for (number, text) in (1..).zip(modparams) {
+                builder.add(Origin::Modparam(number), text).unwrap();
+            }
+            if !file_first {
+                builder.add_file("r", file).unwrap();
+            }
+            let set = builder.build().unwrap();
+            let rule = |address: &str| {
+                let rule = set.rules()[find(&set, source(address, lengths())).unwrap()];
+                (rule.limit, rule.origin)
+            };
+            assert_eq!(set.rules().len(), 5);
+            assert_eq!(rule("10.9.9.9"), (3, RuleOrigin::Line(3)));
+            assert_eq!(rule("10.1.0.0"), (2, RuleOrigin::Line(1)));
+            assert_eq!(rule("10.1.255.255"), (2, RuleOrigin::Line(1)));
+            assert_eq!(rule("10.1.2.3"), (5, RuleOrigin::Modparam(2)));
+        }
     }
 
     #[test]

@@ -103,13 +103,20 @@ impl std::error::Error for ReadError {}
 /// one rule or only blanks; `#` begins a comment. The texts have no blanks at their ends.
 pub(super) fn texts(content: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     // Comments may be in any encoding, so they are removed before a text is read as UTF-8.
-    (1..)
-        .zip(content.split(|byte| *byte == b'\n'))
+    lines(content)
         .map(|(number, line)| {
             let text = line.split(|byte| *byte == b'#').next().unwrap_or(line);
             (number, text.trim_ascii())
         })
         .filter(|(_, text)| !text.is_empty())
+}
+
+/// The lines of a file, each with its number, from 1, and without blanks at its ends. A
+/// byte order mark is skipped: some editors write one.
+pub(super) fn lines(content: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    let lines = content.split(|byte| *byte == b'\n');
+    (1..).zip(lines.map(<[u8]>::trim_ascii))
 }
 
 #[cfg(test)]
@@ -127,6 +134,12 @@ mod tests {
         let content = b"# head\n\n \t\na# no blank\r\n\tb \t=\t2 # caf\xe9\nc";
         let texts: Vec<_> = texts(content).collect();
         assert_eq!(texts, [(4, &b"a"[..]), (5, b"b \t=\t2"), (6, b"c")]);
+    }
+
+    #[test]
+    fn byte_order_mark_is_skipped_at_the_start_only() {
+        let collected: Vec<_> = texts(b"\xef\xbb\xbfa\n\xef\xbb\xbfb").collect();
+        assert_eq!(collected, [(1, &b"a"[..]), (2, b"\xef\xbb\xbfb")]);
     }
 
     #[test]

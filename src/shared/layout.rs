@@ -134,6 +134,14 @@ pub(crate) struct Settings {
 pub(crate) struct Background {
     /// The number of the thread that publishes rules, see [`super::process`]; 0: no thread.
     pub(crate) rules_writer: AtomicU32,
+    /// Rules in each half that another one for the same prefix replaces.
+    pub(crate) rules_replaced: [Statistic32; 2],
+    /// Rules in each half that end by themselves.
+    pub(crate) rules_ending: [Statistic32; 2],
+    /// Rules in each half that commands set.
+    pub(crate) rules_set: [Statistic32; 2],
+    /// How often all rules were loaded.
+    pub(crate) rules_loads: Statistic32,
     /// Rejections logged only in a summary line.
     pub(crate) log_suppressed: Statistic64,
     /// Rejections of sources without a rule.
@@ -144,6 +152,11 @@ pub(crate) struct Background {
     /// half, as last sampled by the background process. They are one word, so that a
     /// reader gets both numbers of the same sample.
     pub(crate) gauges: Statistic64,
+    /// The most connections of a source in the upper half, and the highest share of a limit
+    /// in percent in the lower half, as last sampled by the background process.
+    pub(crate) busiest: Statistic64,
+    /// Sources near their limits, as last sampled by the background process.
+    pub(crate) near: Statistic32,
     /// How often the statistics were reset.
     pub(crate) resets: Statistic32,
     /// The sums of all tallies at the last reset.
@@ -168,13 +181,15 @@ pub(crate) struct RuleEntry {
     /// Rejections of sources with this rule.
     pub(crate) rejected: Statistic64,
     pub(crate) would_reject: Statistic64,
-    /// The prefix length, and the family in the bits above it.
+    /// The prefix length, and in the bits above it the family and the kind of origin.
     pub(crate) shape: AtomicU32,
     /// The number of the rule with the longest other prefix that contains this one, plus
     /// 1; 0: there is no such rule.
     pub(crate) parent: AtomicU32,
     /// 0: unlimited.
     pub(crate) limit: AtomicI32,
+    /// The number of the modparam or the line, or the end of a rule that ends.
+    pub(crate) origin: AtomicU32,
 }
 
 /// The number of buckets, which follows from the number of connections.
@@ -229,6 +244,7 @@ mod tests {
         assert_eq!(size_of::<Bucket>(), 64);
         assert_eq!(size_of::<Slot>(), 16);
         assert_eq!(size_of::<Detail>(), 48);
+        assert_eq!(size_of::<RuleEntry>(), 48);
     }
 
     #[test]

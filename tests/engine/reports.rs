@@ -150,13 +150,21 @@ fn compare(limiter: &Limiter, plain: &Plain) {
         peaks.sort();
         assert_eq!(suggestion.sources, peaks.len() as u64);
         assert_eq!(suggestion.highest, peaks.last().copied().unwrap_or(0));
-        // The lowest peak that at least 99 % of the sources do not exceed.
-        let p99 = peaks
+        let percentile = match peaks.len() {
+            100.. => 99,
+            10..100 => 90,
+            _ => 50,
+        };
+        assert_eq!(suggestion.percentile, percentile);
+        // The lowest peak that at least this share of the sources do not exceed.
+        let percentile = percentile as usize;
+        let usual = peaks
             .iter()
             .copied()
-            .find(|p| peaks.iter().filter(|q| *q <= p).count() * 100 >= peaks.len() * 99);
-        assert_eq!(suggestion.p99, p99.unwrap_or(0));
-        let proposed = (f64::from(suggestion.p99) * 1.5).ceil() as u32;
+            .find(|p| peaks.iter().filter(|q| *q <= p).count() * 100 >= peaks.len() * percentile);
+        assert_eq!(suggestion.usual, usual.unwrap_or(0));
+        assert_eq!(suggestion.histogram.sources(), peaks.len() as u64);
+        let proposed = (f64::from(suggestion.usual) * 1.5).ceil() as u32;
         assert_eq!(suggestion.proposed, proposed.max(LEAST));
         let mut above: Vec<u32> = peaks;
         above.retain(|peak| *peak > suggestion.proposed);
@@ -263,7 +271,16 @@ fn suggest_lists_the_highest_peaks() {
     };
     assert_eq!((default.rule, default.limit), (None, None));
     assert_eq!((default.sources, default.highest), (2_000, 115));
-    assert_eq!((default.p99, default.proposed, default.above), (3, 8, 16));
+    assert_eq!((default.percentile, default.usual), (99, 3));
+    assert_eq!((default.proposed, default.above), (8, 16));
+    let by_peak = default.histogram.by_peak().to_string();
+    let expected = "1: 0, 2: 0, 3-4: 1984, 5-8: 0, 9-16: 0, 17-32: 0, 33-64: 0, 65-128: 16";
+    assert_eq!(by_peak, expected);
+    let hit = default.histogram.hit_by_limit().to_string();
+    assert!(
+        hit.ends_with(", 4: 0.80 %, 8: 0.80 %, 16: 0.80 %, 32: 0.80 %, 64: 0.80 %, 128: 0 %"),
+        "{hit}"
+    );
     let peaks: Vec<u32> = default.list.iter().map(|(_, peak)| *peak).collect();
     assert_eq!(peaks, (106..=115).rev().collect::<Vec<_>>());
     assert!(
@@ -271,6 +288,22 @@ fn suggest_lists_the_highest_peaks() {
             .list
             .is_empty()
     );
+}
+
+/// On a small server the attacker is one of a few sources, and is not taken for usual.
+#[test]
+fn suggestion_for_few_sources_names_the_greediest() {
+    for (ordinary, percentile) in [(62, 90), (9, 90), (4, 50), (2, 50)] {
+        let limiter = Limiter::new(1_000, 0, PrefixLengths::DEFAULT).unwrap();
+        let peaks = std::iter::repeat_n(2, ordinary).chain([200]);
+        many(&limiter, peaks);
+        let suggestions = Report::of(&limiter).suggest(usize::MAX, 10).unwrap();
+        let default = &suggestions[0];
+        assert_eq!(default.sources, ordinary as u64 + 1);
+        assert_eq!((default.percentile, default.usual), (percentile, 2));
+        assert_eq!((default.proposed, default.above), (LEAST, 1));
+        assert_eq!(default.list[0].1, 200);
+    }
 }
 
 /// An order by slots would leak information about the secret key of the hash.
@@ -298,7 +331,8 @@ fn empty_table_reports_zeros() {
     load_rules(&limiter, &["10.0.0.0/8=unlimited"]);
     for suggestion in Report::of(&limiter).suggest(usize::MAX, 10).unwrap() {
         assert_eq!((suggestion.sources, suggestion.above), (0, 0));
-        assert_eq!((suggestion.highest, suggestion.p99), (0, 0));
+        assert_eq!((suggestion.highest, suggestion.usual), (0, 0));
+        assert_eq!(suggestion.histogram.by_peak().to_string(), "");
         assert_eq!(suggestion.proposed, LEAST);
         assert_eq!(suggestion.limit, suggestion.rule.map(|_| 0));
     }
@@ -489,5 +523,5 @@ fn few_of_many_rules_take_little_memory() {
     let (suggestions, peak) = peak_of(|| report.suggest(100, 10).unwrap());
     assert_eq!(suggestions.len(), 100);
     assert!(peak < copy + 2 * 65_536, "suggest: {peak} bytes");
-    assert!(size_of::<RuleReport>() <= 48);
+    assert!(size_of::<RuleReport>() <= 64);
 }

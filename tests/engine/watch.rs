@@ -3,11 +3,13 @@
 
 use support::engine::source;
 use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
+use tcp_conn_limit::observe::nearness::Nearness;
 use tcp_conn_limit::observe::notices::{Notice, Summary};
 use tcp_conn_limit::observe::report::{Report, seconds_since};
-use tcp_conn_limit::observe::watch::{MAX_FIRST, Watch};
+use tcp_conn_limit::observe::watch::{MAX_AT_ONCE, MAX_FIRST, MAX_RELEASED, Watch};
+use tcp_conn_limit::policy::rules::UNLIMITED;
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
-use tcp_conn_limit::source::{PrefixLengths, Source};
+use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 
 const INTERVAL: u32 = 60;
 
@@ -173,34 +175,158 @@ fn clock_jump_starts_a_new_interval() {
     );
 }
 
+/// The sources with first lines, in the order of the lines.
+fn named(notices: &[Notice]) -> Vec<Source> {
+    notices.iter().filter_map(first).collect()
+}
+
 #[test]
 fn first_lines_are_capped_per_interval() {
-    let sources = MAX_FIRST + 50;
+    let sources = MAX_FIRST as u32 + 50;
     let mut scene = Scene::new(sources);
     for n in 0..sources {
         for _ in 0..=n {
             reject(&scene.limiter, n);
         }
     }
+    // Those with the most rejections, and most first.
     let notices = scene.tick();
-    assert_eq!(notices.len(), MAX_FIRST as usize);
-    assert!(notices.iter().all(|notice| first(notice).is_some()));
+    let worst = |count: usize| (0..sources).rev().take(count).map(source);
+    assert_eq!(named(&notices), worst(MAX_AT_ONCE).collect::<Vec<_>>());
+    assert_eq!(notices.len(), MAX_AT_ONCE);
+    // The next ones have their lines at the end of the interval.
     let notices = scene.run(INTERVAL - 1);
-    assert_eq!(notices.len(), 1);
-    let (most, more, others, more_of_others) = summary(&notices[0]).unwrap();
-    let all = u64::from(sources * (sources + 1) / 2 - MAX_FIRST);
-    assert_eq!(more + more_of_others, all);
-    // The last source has most, less 1 if it had a first line.
-    assert!(most == source(sources - 1) || more == u64::from(sources - 1));
-    assert!(more >= u64::from(sources - 1));
-    // Source 0 has no other rejection if it had a first line.
-    assert!(others == u64::from(sources - 1) || others == u64::from(sources - 2));
-    // As many first lines in the next interval.
+    let expected: Vec<Source> = worst(MAX_FIRST).skip(MAX_AT_ONCE).collect();
+    assert_eq!(named(&notices), expected);
+    assert_eq!(notices.len(), MAX_FIRST - MAX_AT_ONCE + 1);
+    let all = u64::from(sources * (sources + 1) / 2) - MAX_FIRST as u64;
+    let worst_has = u64::from(sources - 1);
+    assert_eq!(
+        notices.last().and_then(summary),
+        Some((source(sources - 1), worst_has, worst_has, all - worst_has))
+    );
+    // In the next interval, those without a line so far are first.
     for n in 0..sources {
         reject(&scene.limiter, n);
     }
     let notices = scene.tick();
-    assert_eq!(notices.iter().filter_map(first).count(), MAX_FIRST as usize);
+    let mut named = named(&notices);
+    assert_eq!(named.len(), MAX_AT_ONCE);
+    named.truncate(50);
+    assert_eq!(named, (0..50).rev().map(source).collect::<Vec<_>>());
+}
+
+/// A source that begins after all immediate lines were used has one, because it is
+/// rejected most.
+#[test]
+fn worst_source_is_named_even_if_it_begins_late() {
+    let sources = MAX_FIRST as u32 + 50;
+    let mut scene = Scene::new(sources);
+    for n in 1..sources {
+        reject(&scene.limiter, n);
+    }
+    assert_eq!(named(&scene.tick()).len(), MAX_AT_ONCE);
+    for _ in 0..3 {
+        reject(&scene.limiter, 0);
+    }
+    assert_eq!(scene.tick(), []);
+    let notices = scene.run(INTERVAL);
+    assert_eq!(named(&notices)[0], source(0));
+    assert_eq!(named(&notices).len(), MAX_FIRST - MAX_AT_ONCE);
+    let expected = Some((source(0), 2, 50, 50));
+    assert_eq!(notices.iter().find_map(summary), expected);
+}
+
+/// The source that a notice reports as back under its limit, its connections and limit.
+fn released(notice: &Notice) -> Option<(Source, u32, i32)> {
+    match notice {
+        Notice::Released { report, limit, .. } => Some((report.source, report.connections, *limit)),
+        _ => None,
+    }
+}
+
+#[test]
+fn source_back_under_its_limit_is_reported_once() {
+    let mut scene = Scene::new(0);
+    scene.limiter.set_limit(3);
+    let mut tokens: Vec<Token> = (0..3).map(|_| open(&scene.limiter, 0)).collect();
+    reject(&scene.limiter, 0);
+    assert_eq!(named(&scene.tick()), [source(0)]);
+    // It stays at its limit.
+    assert_eq!(scene.run(5), []);
+    let mut close = |scene: &Scene| {
+        let token = tokens.pop().unwrap();
+        scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    };
+    close(&scene);
+    let notices = scene.tick();
+    assert_eq!(notices.len(), 1);
+    assert_eq!(released(&notices[0]), Some((source(0), 2, 3)));
+    // A rejection without a line of its own is followed by none either.
+    let token = open(&scene.limiter, 0);
+    reject(&scene.limiter, 0);
+    assert_eq!(scene.tick(), []);
+    scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    let notices = scene.run(INTERVAL);
+    assert_eq!(notices.len(), 1);
+    assert_eq!(summary(&notices[0]), Some((source(0), 1, 0, 0)));
+    // The next first line is followed by one.
+    open(&scene.limiter, 0);
+    reject(&scene.limiter, 0);
+    assert_eq!(named(&scene.tick()), [source(0)]);
+    close(&scene);
+    close(&scene);
+    let notices = scene.tick();
+    assert_eq!(released(&notices[0]), Some((source(0), 1, 3)));
+    // Even if no connection is left, nothing more is reported.
+    assert_eq!(scene.run(2 * INTERVAL), []);
+}
+
+#[test]
+fn raised_limit_releases_a_source() {
+    for limit in [5, 0] {
+        let mut scene = Scene::new(1);
+        reject(&scene.limiter, 0);
+        assert_eq!(named(&scene.tick()), [source(0)]);
+        scene.limiter.set_limit(limit);
+        let notices = scene.tick();
+        assert_eq!(released(&notices[0]), Some((source(0), 1, limit)));
+    }
+}
+
+/// The sources that are released after the lines of an interval are used follow in the
+/// next interval, even if their slots are gone.
+#[test]
+fn released_lines_are_capped_per_interval() {
+    let sources = MAX_RELEASED as u32 + 30;
+    let limiter = Limiter::new(sources, 1, PrefixLengths::DEFAULT).unwrap();
+    let tokens: Vec<Token> = (0..sources).map(|n| open(&limiter, n)).collect();
+    let mut scene = Scene {
+        limiter,
+        watch: Watch::default(),
+        now: 0,
+    };
+    let mut lines = 0;
+    for _ in 0..2 {
+        for n in 0..sources {
+            reject(&scene.limiter, n);
+        }
+        lines += named(&scene.run(INTERVAL + 1)).len();
+    }
+    assert!(lines >= sources as usize, "{lines}");
+    scene.run(INTERVAL);
+    for token in tokens {
+        scene.limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    let mut all = Vec::new();
+    for (seconds, expected) in [(1, MAX_RELEASED), (INTERVAL, 30), (INTERVAL, 0)] {
+        let notices = scene.run(seconds);
+        let released: Vec<_> = notices.iter().filter_map(released).collect();
+        assert_eq!(released.len(), expected);
+        all.extend(released.into_iter().map(|(source, ..)| source));
+    }
+    all.sort();
+    assert_eq!(all, (0..sources).map(source).collect::<Vec<_>>());
 }
 
 #[test]
@@ -643,6 +769,50 @@ fn each_tick_publishes_sources_and_connections() {
     }
     watch.tick(&limiter, 2, INTERVAL, &mut |_| {});
     assert_eq!(gauges(), (0, 0));
+}
+
+/// The gauges of how near the sources are to their limits, with limits from rules.
+#[test]
+fn each_tick_publishes_how_near_the_limits_are() {
+    let limiter = Limiter::new(1_000, 10, PrefixLengths::DEFAULT).unwrap();
+    let mut watch = Watch::default();
+    let mut now = 0;
+    let mut nearness = |limiter: &Limiter| {
+        watch.tick(limiter, now, INTERVAL, &mut |_| {});
+        now += 1;
+        let Nearness {
+            busiest,
+            highest_share,
+            near,
+        } = Nearness::last(limiter);
+        (busiest, highest_share, near)
+    };
+    assert_eq!(nearness(&limiter), (0, 0, 0));
+    let open = |n, times| -> Vec<Token> { (0..times).map(|_| open(&limiter, n)).collect() };
+    let _some = (open(1, 7), open(2, 3));
+    assert_eq!(nearness(&limiter), (7, 70, 0));
+    let eighth = open(1, 1);
+    assert_eq!(nearness(&limiter), (8, 80, 1));
+    let prefix = |n| Prefix::from(source(n));
+    // The busiest source has the highest limit, and another one is nearer to its own.
+    limiter.set_rule(prefix(1), 100, None).unwrap();
+    limiter.set_rule(prefix(2), 4, None).unwrap();
+    assert_eq!(nearness(&limiter), (8, 75, 0));
+    limiter.set_rule(prefix(2), 3, None).unwrap();
+    assert_eq!(nearness(&limiter), (8, 100, 1));
+    // A lowered limit is exceeded.
+    limiter.set_rule(prefix(2), 1, None).unwrap();
+    assert_eq!(nearness(&limiter), (8, 300, 1));
+    limiter.set_rule(prefix(2), UNLIMITED, None).unwrap();
+    assert_eq!(nearness(&limiter), (8, 8, 0));
+    limiter.remove_rule(prefix(1)).unwrap();
+    limiter.remove_rule(prefix(2)).unwrap();
+    limiter.set_limit(0);
+    assert_eq!(nearness(&limiter), (8, 0, 0));
+    for token in eighth {
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+    }
+    assert_eq!(nearness(&limiter), (7, 0, 0));
 }
 
 #[test]

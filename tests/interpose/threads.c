@@ -44,7 +44,8 @@ static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_long accepted, closed, interrupted;
 static atomic_int clients_done, acceptors_done;
 
-static const struct tcl_host host = {host_log, host_now, host_ignores_event};
+static const struct tcl_host host = {
+		host_log, host_now, host_ignores_event, NULL};
 
 static void on_alarm(int signal)
 {

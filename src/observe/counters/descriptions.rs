@@ -12,7 +12,8 @@ pub enum Kind {
     /// Counts events since the start or the last reset, so it only grows.
     Counter,
     /// A current value that a walk through the table counts. The host's counter has the
-    /// value that the watcher counted last, at most 2 s ago.
+    /// value that the watcher counted last: at most 2 s ago, or 20 s if there are slots for
+    /// more than 5 million connections and it depends on the limits of the sources.
     Sampled,
     /// A value that changes only with the settings or the rules.
     Setting,
@@ -112,6 +113,24 @@ counters! {
         kind: Sampled,
         unit: "connections",
         meaning: "open accepted TCP and TLS connections",
+    }
+    busiest_connections {
+        kind: Sampled,
+        unit: "connections",
+        meaning: "the most open connections of one source",
+    }
+    highest_share {
+        kind: Sampled,
+        unit: "percent",
+        meaning: "the highest share of its limit that a source has reached",
+        note: "It is above 100 after a limit was lowered. Sources without a limit do not \
+               count.",
+    }
+    near_limit {
+        kind: Sampled,
+        unit: "sources",
+        meaning: "sources with at least 80 percent of the connections that their limits allow",
+        note: "With a limit of 1, each source with a connection is one of them.",
     }
     admitted {
         kind: Counter,
@@ -231,6 +250,12 @@ counters! {
         kind: Setting,
         unit: "rules",
         meaning: "active rules",
+        note: "A rule that another one for the same prefix replaces does not count.",
+    }
+    rules_set {
+        kind: Setting,
+        unit: "rules",
+        meaning: "active rules that tcp_conn_limit.set_rule has set",
     }
     reloads {
         kind: Counter,
@@ -242,5 +267,6 @@ counters! {
         kind: Counter,
         unit: "rejections",
         meaning: "rejections logged only in a summary line",
+        note: "It grows when that line is written.",
     }
 }

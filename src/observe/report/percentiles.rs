@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Percentiles`]: the 99th percentile of the peaks of each group by nearest rank, that is
-//! the lowest peak that 99 per cent of the peaks do not exceed.
+//! [`Percentiles`]: a percentile of the peaks of each group by nearest rank, that is the
+//! lowest peak that this share of the peaks do not exceed. Which one depends on the number
+//! of peaks, see [`percent_of`].
 //!
 //! The peaks are counted several times, each time in narrower ranges within the range that
 //! contains the percentile. So the result is exact for any peaks, and the memory does not
@@ -10,7 +11,18 @@
 
 use std::collections::TryReserveError;
 
-/// The 99th percentiles of the peaks of several groups.
+/// Which percentile a group of `peaks` peaks has: the 99th. In a small group it would be
+/// the highest peak, which may be the one of an attacker. So a group of fewer than 100 has
+/// the 90th, and one of fewer than 10 the median.
+pub(super) fn percent_of(peaks: u64) -> u32 {
+    match peaks {
+        0..10 => 50,
+        10..100 => 90,
+        _ => 99,
+    }
+}
+
+/// The percentiles of the peaks of several groups.
 pub(super) struct Percentiles {
     groups: Vec<Narrowed>,
     /// The counts of each group's ranges.
@@ -99,7 +111,7 @@ impl Percentiles {
         for (group, counts) in self.groups.iter_mut().zip(&mut self.counts) {
             let sum: u64 = counts.iter().copied().map(u64::from).sum();
             let rank = match *group {
-                Narrowed::Not => (sum * 99).div_ceil(100),
+                Narrowed::Not => (sum * u64::from(percent_of(sum))).div_ceil(100),
                 // Fewer peaks than before if sources were replaced meanwhile.
                 Narrowed::To { rank, .. } => rank.min(sum),
             };
@@ -162,8 +174,9 @@ mod tests {
     #[test]
     fn percentile_is_the_nearest_rank() {
         let peaks = |n: u32| -> Vec<u32> { (1..=n).collect() };
-        let groups = [0, 1, 99, 100, 200].map(peaks);
-        assert_eq!(percentiles(&groups), (vec![0, 1, 99, 99, 198], 3));
+        let groups = [0, 1, 2, 3, 9, 10, 99, 100, 200].map(peaks);
+        let expected = vec![0, 1, 1, 2, 5, 9, 90, 99, 198];
+        assert_eq!(percentiles(&groups), (expected, 3));
         assert_eq!(percentiles(&[vec![1; 7], vec![]]), (vec![1, 0], 1));
         assert_eq!(percentiles(&[vec![127]]), (vec![127], 2));
         assert_eq!(percentiles(&[vec![8191]]), (vec![8191], 3));
@@ -171,7 +184,8 @@ mod tests {
         for peak in highest {
             assert_eq!(percentiles(&[vec![peak], vec![1]]).0, [peak, 1]);
         }
-        assert_eq!(percentiles(&[highest.to_vec()]), (vec![u32::MAX], 7));
+        let many = vec![u32::MAX; 100];
+        assert_eq!(percentiles(&[many]), (vec![u32::MAX], 7));
     }
 
     #[test]
@@ -189,7 +203,12 @@ mod tests {
             let of_sorted = |peaks: &Vec<u32>| {
                 let mut sorted = peaks.clone();
                 sorted.sort();
-                let rank = (sorted.len() * 99).div_ceil(100);
+                let percent = match sorted.len() {
+                    ..10 => 50,
+                    10..100 => 90,
+                    _ => 99,
+                };
+                let rank = (sorted.len() * percent).div_ceil(100);
                 rank.checked_sub(1).map_or(0, |at| sorted[at])
             };
             let expected: Vec<u32> = groups.iter().map(of_sorted).collect();

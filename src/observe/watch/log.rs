@@ -3,17 +3,26 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 
 use super::Tick;
 use super::sample::{Sample, Start};
 use crate::observe::notices::{Notice, Summary};
-use crate::observe::report::Report;
+use crate::observe::report::{Report, SourceReport};
 use crate::shared::sync::Ordering;
 use crate::source::Source;
 
 /// The most sources that have a line for their first rejection in an interval.
-pub const MAX_FIRST: u32 = 100;
+pub const MAX_FIRST: usize = 100;
+
+/// Of these, the most that have it at once. The others have it at the end of the interval,
+/// so that a source that begins late and is rejected most still has one.
+pub const MAX_AT_ONCE: usize = 80;
+
+/// The most sources that are logged as back under their limits in an interval. The others
+/// follow in the next intervals.
+pub const MAX_RELEASED: usize = 100;
 
 /// The most rejected sources that are remembered with what was logged of them. The
 /// rejections of further sources are not logged; the totals include them.
@@ -23,16 +32,13 @@ const MAX_KNOWN: usize = 65_536;
 #[derive(Default)]
 pub(super) struct Log {
     known: HashMap<Source, Known>,
+    /// Sources rejected since the last tick that may have a line: those with the most
+    /// rejections since their last line, at most [`MAX_AT_ONCE`].
+    due: BinaryHeap<Reverse<(u64, Source)>>,
     /// First lines in this interval.
-    first_lines: u32,
-    /// In this interval, some connections without a line of their own were rejected.
-    more_rejected: bool,
-    /// In this interval, some without a line of their own would have been rejected.
-    more_would_reject: bool,
-    /// The slot of the first source that had no first line because [`MAX_FIRST`] others
-    /// had one. The next interval starts there, so that it is not always the same sources
-    /// that have none.
-    ran_out_at: Option<usize>,
+    first_lines: usize,
+    /// Sources logged as back under their limits in this interval.
+    released: usize,
     uncounted: Uncounted,
 }
 
@@ -44,10 +50,68 @@ struct Known {
     rejected: u32,
     /// The same of connections that would have been rejected.
     would_reject: u32,
+    /// Its number of connections at the last of them.
+    rejected_at: u32,
+    /// When the last of them was seen.
+    seen: u32,
     /// When its last first line was logged; `None`: it had none yet.
     logged: Option<u32>,
-    /// Its rejections in this interval without a line of their own.
-    more: u64,
+    /// It had a first line, and was not yet logged as back under its limit.
+    reported: Option<Reported>,
+    /// Its rejections since its last first line.
+    unlogged: u64,
+    /// Its rejections in this interval without a line of their own, and its connections
+    /// that would have been rejected.
+    more: [u64; 2],
+}
+
+/// What a first line reported.
+#[derive(Clone, Copy)]
+enum Reported {
+    /// A rejection.
+    Rejected,
+    /// A connection that would have been rejected.
+    WouldReject,
+}
+
+impl Known {
+    /// Whether it had no first line in the last interval.
+    fn may_have_line(&self, tick: &Tick<'_>) -> bool {
+        self.logged
+            .is_none_or(|logged| tick.now.wrapping_sub(logged) >= tick.interval)
+    }
+
+    /// Its connections in `more`.
+    fn sum(&self) -> u64 {
+        self.more[0].saturating_add(self.more[1])
+    }
+
+    /// Takes one rejection of `source` out of the summary for a line of its own.
+    fn first_line(&mut self, source: Source, tick: &Tick<'_>) -> Notice {
+        let would = self.more[0] == 0;
+        let more = &mut self.more[usize::from(would)];
+        *more = more.saturating_sub(1);
+        self.unlogged = 0;
+        self.logged = Some(tick.now);
+        self.reported = Some(match would {
+            true => Reported::WouldReject,
+            false => Reported::Rejected,
+        });
+        let report = Report::of(tick.limiter);
+        let (rule, limit) = report.rule_of(source);
+        Notice::First {
+            report: SourceReport {
+                // Those of the last sample: the source may have lost its slot since.
+                rejected: self.rejected,
+                would_reject: self.would_reject,
+                rejected_at: self.rejected_at,
+                ..report.get(source)
+            },
+            rule,
+            limit: limit.max(0),
+            would,
+        }
+    }
 }
 
 /// The uncounted connections that were logged, since the last reset: those admitted and
@@ -61,9 +125,8 @@ struct Uncounted {
 }
 
 impl Log {
-    /// Logs the first rejection of a source in an interval, and counts all others for the
-    /// summary.
-    pub(super) fn rejections(&mut self, sample: &Sample, tick: &mut Tick<'_>) {
+    /// Counts the rejections of a source since its last sample.
+    pub(super) fn rejections(&mut self, sample: &Sample, tick: &Tick<'_>) {
         let report = sample.report;
         if !self.known.contains_key(&report.source)
             && (self.known.len() >= MAX_KNOWN || self.known.try_reserve(1).is_err())
@@ -74,8 +137,12 @@ impl Log {
             start: sample.start,
             rejected: 0,
             would_reject: 0,
+            rejected_at: 0,
+            seen: tick.now,
             logged: None,
-            more: 0,
+            reported: None,
+            unlogged: 0,
+            more: [0; 2],
         });
         if known.start != sample.start {
             (known.start, known.rejected, known.would_reject) = (sample.start, 0, 0);
@@ -84,77 +151,131 @@ impl Log {
         let rejected = report.rejected.saturating_sub(known.rejected);
         let would_reject = report.would_reject.saturating_sub(known.would_reject);
         (known.rejected, known.would_reject) = (report.rejected, report.would_reject);
-        let [mut rejected, mut would_reject] = [rejected, would_reject].map(u64::from);
         if rejected == 0 && would_reject == 0 {
             return;
         }
-        let due = known
-            .logged
-            .is_none_or(|logged| tick.now.wrapping_sub(logged) >= tick.interval);
-        if due && self.first_lines < MAX_FIRST {
-            self.first_lines += 1;
-            known.logged = Some(tick.now);
-            let would = rejected == 0;
-            let (rule, limit) = Report::of(tick.limiter).rule_of(report.source);
-            (tick.log)(Notice::First {
-                report,
-                rule,
-                limit: limit.max(0),
-                would,
-            });
-            if would {
-                would_reject -= 1;
-            } else {
-                rejected -= 1;
-            }
-        } else if due {
-            self.ran_out_at.get_or_insert(sample.slot);
+        known.rejected_at = report.rejected_at;
+        known.seen = tick.now;
+        known.more[0] += u64::from(rejected);
+        known.more[1] += u64::from(would_reject);
+        known.unlogged += u64::from(rejected) + u64::from(would_reject);
+        let room = MAX_AT_ONCE.saturating_sub(self.first_lines);
+        if known.may_have_line(tick) {
+            let ranked = (known.unlogged, report.source);
+            keep_highest(&mut self.due, room, ranked);
         }
-        let more = rejected + would_reject;
-        known.more += more;
-        self.more_rejected |= rejected > 0;
-        self.more_would_reject |= would_reject > 0;
-        let suppressed = tick.limiter.log_suppressed();
-        // Relaxed (statistics).
-        suppressed.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// Logs the summary and the uncounted connections of an interval that was `seconds`
-    /// long. Returns the slot at which the next samples start, if it matters.
-    pub(super) fn end_interval(&mut self, seconds: u32, tick: &mut Tick<'_>) -> Option<usize> {
+    /// Logs the first rejections of the sources that [`rejections`](Self::rejections)
+    /// found, most rejections first, then the sources that are back under their limits.
+    pub(super) fn end_tick(&mut self, tick: &mut Tick<'_>) {
+        let due = core::mem::take(&mut self.due);
+        self.log_first(due, tick);
+        for (source, known) in &mut self.known {
+            // A source that was rejected since the last tick was at its limit just now.
+            if self.released < MAX_RELEASED
+                && known.seen != tick.now
+                && let Some(reported) = known.reported
+                && let Some(notice) = released(*source, reported, tick)
+            {
+                known.reported = None;
+                self.released += 1;
+                (tick.log)(notice);
+            }
+        }
+    }
+
+    /// Gives each of these sources a line.
+    fn log_first(&mut self, due: BinaryHeap<Reverse<(u64, Source)>>, tick: &mut Tick<'_>) {
+        for Reverse((_, source)) in due.into_sorted_vec() {
+            if let Some(known) = self.known.get_mut(&source) {
+                self.first_lines += 1;
+                let notice = known.first_line(source, tick);
+                (tick.log)(notice);
+            }
+        }
+    }
+
+    /// Logs the worst sources without a line, the summary and the uncounted connections of
+    /// an interval that was `seconds` long.
+    pub(super) fn end_interval(&mut self, seconds: u32, tick: &mut Tick<'_>) {
+        let mut due = BinaryHeap::new();
+        let room = MAX_FIRST.saturating_sub(self.first_lines);
+        for (source, known) in &self.known {
+            // Those that had a line in this interval leave the room to the others.
+            let had_line = known
+                .logged
+                .is_some_and(|logged| tick.now.wrapping_sub(logged) <= seconds);
+            if known.sum() > 0 && !had_line {
+                keep_highest(&mut due, room, (known.unlogged, *source));
+            }
+        }
+        self.log_first(due, tick);
         if let Some(summary) = self.summary(seconds) {
+            let suppressed = tick.limiter.log_suppressed();
+            // Relaxed (statistics).
+            suppressed.fetch_add(summary.more + summary.more_of_others, Ordering::Relaxed);
             (tick.log)(Notice::Summary(summary));
         }
         // A source is remembered as long as its next rejection would be in the same
-        // interval, or as long as its numbers could be mistaken for new ones.
+        // interval, as long as its numbers could be mistaken for new ones, or until it is
+        // logged as back under its limit.
         self.known.retain(|source, known| {
-            known.more = 0;
-            let recent = known
-                .logged
-                .is_some_and(|logged| tick.now.wrapping_sub(logged) < tick.interval);
-            recent || tick.limiter.table().find(*source).is_some()
+            known.more = [0; 2];
+            let recent = !known.may_have_line(tick);
+            recent || known.reported.is_some() || tick.limiter.table().find(*source).is_some()
         });
         self.first_lines = 0;
-        (self.more_rejected, self.more_would_reject) = (false, false);
+        self.released = 0;
         self.uncounted.log(tick);
-        self.ran_out_at.take()
     }
 
     /// `None` if each rejection in this interval had a line of its own.
     fn summary(&self, seconds: u32) -> Option<Summary> {
-        let with_more = self.known.iter().filter(|(_, known)| known.more > 0);
-        let (source, most) = with_more.clone().max_by_key(|(_, known)| known.more)?;
-        let (sources, sum) =
-            with_more.fold((0, 0), |(n, sum), (_, known)| (n + 1, sum + known.more));
+        let with_more = self.known.iter().filter(|(_, known)| known.sum() > 0);
+        let (source, most) = with_more.clone().max_by_key(|(_, known)| known.sum())?;
+        let (mut sources, mut rejected, mut would_reject) = (0, 0, 0);
+        for (_, known) in with_more {
+            sources += 1;
+            rejected += known.more[0];
+            would_reject += known.more[1];
+        }
         Some(Summary {
             most: *source,
-            more: most.more,
+            more: most.sum(),
             others: sources - 1,
-            more_of_others: sum - most.more,
-            rejected: self.more_rejected,
-            would_reject: self.more_would_reject,
+            more_of_others: rejected + would_reject - most.sum(),
+            rejected: rejected > 0,
+            would_reject: would_reject > 0,
             seconds,
         })
+    }
+}
+
+/// The notice that `source` is back under its limit, if it is.
+fn released(source: Source, reported: Reported, tick: &Tick<'_>) -> Option<Notice> {
+    let report = Report::of(tick.limiter);
+    let (rule, limit) = report.rule_of(source);
+    let report = report.get(source);
+    let is_under = limit <= 0 || report.connections < limit.unsigned_abs();
+    is_under.then_some(Notice::Released {
+        report,
+        rule,
+        limit: limit.max(0),
+        would: matches!(reported, Reported::WouldReject),
+    })
+}
+
+/// Adds `item` to `highest`, which keeps the `n` highest. Without memory it is left out.
+fn keep_highest<T: Ord>(highest: &mut BinaryHeap<Reverse<T>>, n: usize, item: T) {
+    if highest.len() < n {
+        if highest.try_reserve(1).is_ok() {
+            highest.push(Reverse(item));
+        }
+    } else if let Some(mut lowest) = highest.peek_mut()
+        && lowest.0 < item
+    {
+        *lowest = Reverse(item);
     }
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! [`Sampler`]: walks through the table and records what it sees of each source: its peak
-//! and the time.
+//! and the time; and how near all are to their limits.
 
 #![forbid(unsafe_code)]
 
 use crate::limiter::Limiter;
+use crate::observe::nearness::Nearness;
 use crate::observe::report::{Report, SourceReport};
 use crate::shared::sync::Ordering;
 use crate::table::details::Owner;
@@ -17,7 +18,6 @@ pub(super) const SLOTS_PER_TICK: usize = 1 << 24;
 
 /// A source that has rejections.
 pub(super) struct Sample {
-    pub(super) slot: usize,
     pub(super) report: SourceReport,
     pub(super) start: Start,
 }
@@ -36,6 +36,8 @@ pub(super) struct Start {
 #[derive(Default)]
 pub(super) struct Sampler {
     next_slot: usize,
+    /// The sources before that slot.
+    nearness: Nearness,
 }
 
 impl Sampler {
@@ -51,25 +53,21 @@ impl Sampler {
         let slots = limiter.table().slots();
         for _ in 0..slots.min(max) {
             if limiter.table().is_in_use(self.next_slot)
-                && let Some(sample) = sample(limiter, self.next_slot, now)
+                && let Some(sample) = sample(limiter, self.next_slot, now, &mut self.nearness)
             {
                 found(sample);
             }
             self.next_slot += 1;
             if self.next_slot == slots {
                 self.next_slot = 0;
+                core::mem::take(&mut self.nearness).publish(limiter);
             }
         }
     }
-
-    /// The next call starts at `slot`.
-    pub(super) fn continue_at(&mut self, slot: usize) {
-        self.next_slot = slot;
-    }
 }
 
-/// Samples the source in `slot`. `None` if it has no rejections.
-fn sample(limiter: &Limiter, slot: usize, now: u32) -> Option<Sample> {
+/// Samples the source in `slot`, and adds it to `nearness`. `None` if it has no rejections.
+fn sample(limiter: &Limiter, slot: usize, now: u32, nearness: &mut Nearness) -> Option<Sample> {
     // Read before the numbers: if they are reset in between, they are lower than those that
     // were logged, and nothing is logged twice.
     let resets = limiter.resets();
@@ -82,8 +80,10 @@ fn sample(limiter: &Limiter, slot: usize, now: u32) -> Option<Sample> {
     }
     let owner = Owner::of(limiter.table(), report.source, at);
     let first_seen = limiter.details().sample(owner, report.connections, now);
+    if report.connections > 0 {
+        nearness.add(limiter, report.source, owner, report.connections);
+    }
     has_rejections.then_some(Sample {
-        slot,
         report,
         start: Start { first_seen, resets },
     })

@@ -3,14 +3,14 @@
 
 #![forbid(unsafe_code)]
 
-use super::{InvalidRule, Origin, Reason, RuleError, RulesBuilder};
-use crate::policy::rules_file;
+use super::{Draft, InvalidRule, Origin, Reason, RuleError, RulesBuilder};
+use crate::policy::{file_end, rules_file};
 
 /// The invalid rules of a set.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// At most [`MAX_LISTED`](Self::MAX_LISTED): first those that are invalid by
-    /// themselves, then those whose prefix has a rule already; both in the order in which
+    /// themselves, and a wrong mark of the end of the file; then those whose prefix has a rule already; both in the order in which
     /// they were written.
     pub listed: Vec<InvalidRule>,
     /// The number of all.
@@ -52,6 +52,9 @@ impl<'a> RulesBuilder<'a> {
             )?;
         }
         if let Some((name, content)) = file {
+            if let Err((line, text, reason)) = file_end::check(content) {
+                faults.add(InvalidRule::new(Origin::Line(name, line), text, reason));
+            }
             for (line, text) in rules_file::texts(content) {
                 self.check_one(Origin::Line(name, line), text, &mut faults)?;
             }
@@ -83,12 +86,16 @@ impl<'a> RulesBuilder<'a> {
         }
     }
 
-    /// The rules whose prefix another rule has that was written before.
+    /// The rules whose prefix another rule of the same kind of origin has that was written
+    /// before. A rule in the file replaces a modparam, which is no fault.
     fn duplicates(mut self) -> Result<Vec<InvalidRule>, RuleError> {
         self.drafts
             .sort_unstable_by_key(|draft| (draft.rule.prefix, draft.origin));
         let mut found = Vec::new();
-        for same in self.drafts.chunk_by(|a, b| a.rule.prefix == b.rule.prefix) {
+        let is_same = |a: &Draft<'_>, b: &Draft<'_>| {
+            a.rule.prefix == b.rule.prefix && a.origin.is_same_kind(&b.origin)
+        };
+        for same in self.drafts.chunk_by(is_same) {
             let [first, others @ ..] = same else {
                 continue;
             };
@@ -128,11 +135,11 @@ mod tests {
     #[test]
     fn every_invalid_rule_is_found() {
         let faults = check(
-            &["garbage", "10.0.0.0/8=1"],
+            &["garbage", "10.0.0.0/8=1", "10.0.0.0/8=2", "10.1.0.0/16=1"],
             b"# head\n10.1.0.0/16 = 5\n10.2.0.0/16\n\n10.3.0.0/16=\xff\n10.0.0.0/8=3\n\
               10.1.0.0/16=6\n10.1.0.0/16=7\n",
         );
-        assert_eq!((faults.count, faults.valid), (6, 2));
+        assert_eq!((faults.count, faults.valid), (6, 4));
         assert_eq!(
             lines(&faults),
             [
@@ -140,14 +147,22 @@ mod tests {
                  write PREFIX=LIMIT, as in 192.0.2.0/24=100",
                 "r:3: `10.2.0.0/16`: `=` is missing; write PREFIX=LIMIT, as in 192.0.2.0/24=100",
                 "r:5: `10.3.0.0/16=\u{fffd}`: not valid UTF-8; save the file as UTF-8",
-                "r:6: `10.0.0.0/8=3`: modparam rule 2 already has a rule for this prefix; \
-                 remove one of the two",
+                "modparam rule 3: `10.0.0.0/8=2`: modparam rule 2 already has a rule for this \
+                 prefix; remove one of the two",
                 "r:7: `10.1.0.0/16=6`: r:2 already has a rule for this prefix; \
                  remove one of the two",
                 "r:8: `10.1.0.0/16=7`: r:2 already has a rule for this prefix; \
                  remove one of the two",
             ]
         );
+    }
+
+    #[test]
+    fn incomplete_file_is_a_fault() {
+        let faults = check(&[], b"# begin\n10.0.0.0/8=1\n10.1.0.0/16\n");
+        assert_eq!((faults.count, faults.valid), (2, 1));
+        assert!(lines(&faults)[0].contains("the last one is not `# end`"));
+        assert!(lines(&faults)[1].starts_with("r:3: `10.1.0.0/16`: "));
     }
 
     #[test]

@@ -21,6 +21,7 @@ struct Host {
     log: unsafe extern "C" fn(i32, *const c_char),
     now: unsafe extern "C" fn() -> u32,
     rejected: unsafe extern "C" fn(*const c_void),
+    released: unsafe extern "C" fn(*const c_void),
 }
 
 type Init = unsafe extern "C" fn(*const tcl_config, *const Host, *mut c_char, usize) -> i32;
@@ -196,6 +197,7 @@ static HOST: Host = Host {
     log: ignore,
     now: noon,
     rejected: ignore_rejection,
+    released: ignore_rejection,
 };
 
 unsafe extern "C" fn ignore(_level: i32, _line: *const c_char) {}

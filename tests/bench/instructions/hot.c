@@ -35,7 +35,7 @@ static void host_rejected(const struct tcl_event *event)
 	(void)event;
 }
 
-static const struct tcl_host host = {host_log, host_now, host_rejected};
+static const struct tcl_host host = {host_log, host_now, host_rejected, NULL};
 
 static void address(uint32_t n, uint8_t bytes[4])
 {

@@ -522,7 +522,9 @@ impl Oracle {
                 Notice::First { .. } => reports.firsts += 1,
                 Notice::Summary(summary) => summed = summary.more + summary.more_of_others,
                 Notice::Full { admitted, rejected } => full = (admitted, rejected),
+                Notice::Released { .. } => {}
                 Notice::Untracked { .. } => panic!("no operation has a descriptor"),
+                Notice::RuleEnded(_) => panic!("no operation sets a rule that ends"),
             });
         if reports.now.wrapping_sub(since) >= INTERVAL {
             assert_eq!(full, std::mem::take(&mut reports.full));

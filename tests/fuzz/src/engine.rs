@@ -35,12 +35,14 @@ struct Host {
     log: Option<unsafe extern "C" fn(i32, *const c_char)>,
     now: Option<unsafe extern "C" fn() -> u32>,
     rejected: Option<unsafe extern "C" fn(*const Event)>,
+    released: Option<unsafe extern "C" fn(*const Event)>,
 }
 
 static HOST: Host = Host {
     log: Some(log),
     now: Some(now),
     rejected: Some(rejected),
+    released: Some(rejected),
 };
 
 /// The host's clock.

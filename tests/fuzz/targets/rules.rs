@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT};
-use tcp_conn_limit::policy::rules::{Origin, RuleError, RuleSet, longest_match};
+use tcp_conn_limit::policy::rules::{Origin, Rule, RuleError, RuleSet, longest_match};
 use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 use tcp_conn_limit_fuzz::engine::{self, ENOUGH, rule_text, tcl_config, text};
 use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
@@ -70,13 +70,55 @@ impl<'a> Input<'a> {
         })
     }
 
+    /// Returns the lines of the file, without a byte order mark at its start.
+    fn lines(&self) -> impl Iterator<Item = &'a [u8]> {
+        let file = self.file.strip_prefix("\u{feff}".as_bytes());
+        file.unwrap_or(self.file).split(|byte| *byte == b'\n')
+    }
+
+    /// Returns the origin of the error if the marks of a complete file are wrong.
+    fn wrong_mark(&self) -> Option<String> {
+        let lines: Vec<String> = self
+            .lines()
+            .map(|line| String::from_utf8_lossy(line).into_owned())
+            .collect();
+        let words = |line: &str| -> Vec<String> {
+            line.split_ascii_whitespace().map(str::to_owned).collect()
+        };
+        let is_end = |line: &String| match &words(line)[..] {
+            [mark, end] => mark == "#" && end == "end",
+            [mark, end, number] => {
+                let is_number = number.chars().all(|c| c.is_ascii_digit());
+                mark == "#" && end == "end" && is_number
+            }
+            _ => false,
+        };
+        let rules: Vec<usize> = (0..lines.len())
+            .filter(|n| {
+                let rule = lines[*n].split('#').next().unwrap_or_default();
+                !rule.trim_ascii().is_empty()
+            })
+            .collect();
+        let origin = |n: usize| Some(format!("{FILE}:{}", n + 1));
+        let Some(end) = lines.iter().position(is_end) else {
+            let last = lines.iter().rposition(|line| !line.trim_ascii().is_empty())?;
+            return (words(&lines[0]) == ["#", "begin"]).then(|| origin(last))?;
+        };
+        if let Some(after) = rules.iter().find(|rule| **rule > end) {
+            return origin(*after);
+        }
+        let number = words(&lines[end]).into_iter().nth(2)?;
+        let is_right = naive::digits_of(&number, 1 << 40) == Some(rules.len() as u128);
+        (!is_right).then(|| origin(end))?
+    }
+
     /// Returns the origin and the text of each rule, in the order in which they are read.
     fn rules(&self) -> Vec<(String, String)> {
         let texts = self.texts.iter().zip(1..).map(|(text, number)| {
             let text = String::from_utf8_lossy(text);
             (format!("modparam rule {number}"), text.into_owned())
         });
-        let lines = self.file.split(|byte| *byte == b'\n').zip(1..);
+        let lines = self.lines().zip(1..);
         let lines = lines.filter_map(|(line, number)| {
             let end = line.iter().position(|byte| *byte == b'#');
             let rule = line[..end.unwrap_or(line.len())].trim_ascii();
@@ -125,21 +167,35 @@ fn prefixes(lengths: Lengths) -> PrefixLengths {
 
 /// The oracle: returns all rules, sorted, or the origins that the error may name.
 fn read(input: &Input<'_>) -> Result<Vec<(Net, i32)>, Vec<String>> {
-    let mut rules: Vec<(Net, i32)> = Vec::new();
+    let mut rules: Vec<(Net, bool, i32)> = Vec::new();
     let mut twice = Vec::new();
+    let mut wrong_mark = input.wrong_mark();
     for (origin, text) in input.rules() {
+        let is_modparam = origin.starts_with("modparam");
+        // The marks are checked after the modparams, before the lines of the file.
+        if !is_modparam && let Some(origin) = wrong_mark.take() {
+            return Err(vec![origin]);
+        }
         // An invalid rule is reported before a prefix that occurs twice.
         let rule = naive::rule(text.trim_ascii()).ok_or_else(|| vec![origin.clone()])?;
-        if rules.iter().any(|(net, _)| *net == rule.0) {
+        let is_same = |(net, modparam, _): &(Net, bool, i32)| {
+            (*net, *modparam) == (rule.0, is_modparam)
+        };
+        if rules.iter().any(is_same) {
             twice.push(origin);
         }
-        rules.push(rule);
+        rules.push((rule.0, is_modparam, rule.1));
+    }
+    if let Some(origin) = wrong_mark {
+        return Err(vec![origin]);
     }
     if !twice.is_empty() {
         return Err(twice);
     }
-    rules.sort_unstable();
-    Ok(rules)
+    // A rule in the file replaces a modparam for the same prefix.
+    rules.sort_unstable_by_key(|(net, is_modparam, _)| (*net, *is_modparam));
+    rules.dedup_by_key(|(net, ..)| *net);
+    Ok(rules.into_iter().map(|(net, _, limit)| (net, limit)).collect())
 }
 
 /// Returns the addresses at the edges of the rules, and some from the input.
@@ -159,17 +215,20 @@ fn addresses(rules: &[(Net, i32)], bytes: &[u8]) -> Vec<Address> {
 
 fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[Address]) {
     let found = set.rules();
-    assert_eq!(found.len(), rules.len());
+    // Of several rules for a prefix, the last one applies.
+    let applies = |i: usize| found.get(i + 1).is_none_or(|next| next.prefix != found[i].prefix);
+    let applying = || (0..found.len()).filter(|i| applies(*i)).map(|i| &found[i]);
+    assert_eq!(applying().count(), rules.len());
     let mut again = RuleSet::builder(prefixes(lengths));
     let mut lines = String::new();
-    for (rule, (net, limit)) in found.iter().zip(rules) {
+    for (rule, (net, limit)) in applying().zip(rules) {
         assert_eq!(
             (rule.prefix.to_string(), rule.limit),
             (net.to_string(), *limit)
         );
-        let parent = rule
-            .parent
-            .map(|parent| found[usize::from(parent)].prefix.to_string());
+        let parent = rule.parent.map(usize::from);
+        assert!(parent.is_none_or(applies));
+        let parent = parent.map(|parent| found[parent].prefix.to_string());
         let others: Vec<_> = rules
             .iter()
             .filter(|(other, _)| other != net)
@@ -187,7 +246,9 @@ fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[A
     again
         .add_file("again", lines.as_bytes())
         .expect("rules as they are printed");
-    assert_eq!(again.build().expect("once each").rules(), found);
+    let again = again.build().expect("once each");
+    let limits = |rule: &Rule| (rule.prefix, rule.limit);
+    assert!(again.rules().iter().map(limits).eq(applying().map(limits)));
     for address in addresses {
         let source = Source::new(&address.octets(), prefixes(lengths)).expect("an address");
         let wanted = Prefix {
@@ -200,6 +261,7 @@ fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[A
             |i| found[i].parent.map(usize::from),
             wanted,
         );
+        assert!(index.is_none_or(applies));
         let holding = naive::longest(rules, address.source(lengths));
         assert_eq!(
             index.map(|i| found[i].prefix.to_string()),

@@ -519,7 +519,7 @@ impl Ledger {
             assert_eq!(text(&last.prefix), rule_text(None::<Net>));
         }
         for suggestion in suggestions {
-            assert!(suggestion.proposed >= 8 && suggestion.p99 <= suggestion.highest);
+            assert!(suggestion.proposed >= 8 && suggestion.usual <= suggestion.highest);
             assert!(suggestion.above <= suggestion.sources);
             let max = self.peaks.values().max().copied().unwrap_or_default();
             assert!(suggestion.highest <= max);

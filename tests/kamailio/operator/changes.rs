@@ -168,12 +168,8 @@ fn reload_keeps_old_rules_on_error(mode: Mode) {
             "/rules:2",
             "127.31.0.0/16=8",
         ),
-        // A parameter already has this prefix.
-        (
-            "127.31.0.0/16=9\n127.33.0.0/16=9\n",
-            "/rules:2",
-            "127.33.0.0/16=9",
-        ),
+        // It was cut off.
+        ("# begin\n127.31.0.0/16=9\n", "/rules:2", "127.31.0.0/16=9"),
     ] {
         server.write_rules(rules);
         let fault = server.fault("tcp_conn_limit.reload", json!([]));
@@ -207,21 +203,21 @@ fn rules_reports_statistics_of_each_rule(mode: Mode) {
     for _ in 0..3 {
         server.reject(Via::Tcp, source(31, 0, 2));
     }
-    let expected = |first_limit| {
+    let expected = |first_limit, origins: [&str; 2]| {
         json!([
-            {"prefix": "127.31.0.0/16", "limit": first_limit, "sources": 3, "connections": 5,
-                "rejected": 5, "would_reject": 0},
-            {"prefix": "127.32.0.0/16", "limit": 3, "sources": 0, "connections": 0,
-                "rejected": 0, "would_reject": 0},
-            {"prefix": "default", "limit": 5, "sources": 1, "connections": 5,
-                "rejected": 1, "would_reject": 0},
+            {"prefix": "127.31.0.0/16", "limit": first_limit, "origin": origins[0], "sources": 3,
+                "connections": 5, "rejected": 5, "would_reject": 0},
+            {"prefix": "127.32.0.0/16", "limit": 3, "origin": origins[1], "sources": 0,
+                "connections": 0, "rejected": 0, "would_reject": 0},
+            {"prefix": "default", "limit": 5, "origin": "default", "sources": 1,
+                "connections": 5, "rejected": 1, "would_reject": 0},
         ])
     };
     let rules = |server: &Server| server.rpc("tcp_conn_limit.rules", json!([]));
-    assert_eq!(sorted(rules(&server)), expected(2));
+    assert_eq!(sorted(rules(&server)), expected(2, ["file:1", "file:2"]));
     // Statistics are kept for a prefix that stays, even if its limit changes.
     reload(&server, "127.32.0.0/16=3\n127.31.0.0/16=3\n");
-    assert_eq!(sorted(rules(&server)), expected(3));
+    assert_eq!(sorted(rules(&server)), expected(3, ["file:2", "file:1"]));
     // They are also kept for the default when a rule takes its source.
     reload(&server, "127.33.0.0/16=unlimited\n127.31.0.0/16=3\n");
     let default = server.rule("default");
@@ -230,8 +226,8 @@ fn rules_reports_statistics_of_each_rule(mode: Mode) {
     let new = server.rule("127.33.0.0/16");
     assert_eq!(
         new,
-        json!({"prefix": "127.33.0.0/16", "limit": "none", "sources": 1, "connections": 5,
-            "rejected": 0, "would_reject": 0})
+        json!({"prefix": "127.33.0.0/16", "limit": "none", "origin": "file:1", "sources": 1,
+            "connections": 5, "rejected": 0, "would_reject": 0})
     );
     assert_eq!(number(&server.rule("127.31.0.0/16"), "rejected"), 5);
     let shown = server.kamcmd(&["tcp_conn_limit.rules"]);

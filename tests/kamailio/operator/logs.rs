@@ -21,6 +21,8 @@ attached_either_way!(
     no_second_line_within_the_interval,
     flood_of_many_sources_logs_few_lines,
     every_source_gets_a_line,
+    worst_of_many_sources_are_named,
+    source_back_under_its_limit_is_logged_once,
     flood_of_one_source_logs_few_lines,
     stopped_watcher_blocks_and_misses_nothing,
     monitor_mode_logs_as_enforce,
@@ -31,7 +33,7 @@ attached_either_way!(
 /// In the line about a source's first rejection in an interval.
 const FIRST: &str = "rejected connection from ";
 /// In the summary of the other rejections in the interval.
-const SUMMARY: &str = " more connections from ";
+const SUMMARY: &str = " more connection";
 
 /// Longer than any test.
 const A_DAY: i64 = 86_400;
@@ -77,6 +79,7 @@ fn summed_up(line: &str) -> u64 {
         digits.parse().unwrap_or_else(|_| panic!("{line}"))
     };
     let (before, after) = line.split_once(SUMMARY).expect("a summary");
+    let (_, after) = after.split_once(" from ").expect("it names a source");
     let others = after
         .split_once(" from ")
         .map_or(0, |(others, _)| number(others));
@@ -95,7 +98,7 @@ fn first_line_has_source_limit_and_rule(mode: Mode) {
         server.admit_all(3, Via::Tcp, source(71, 0, 1)),
     );
     server.reject(Via::Tcp, source(71, 0, 1));
-    server.wait_for_log(1, "from 127.70.0.1: 1 connections, limit 1");
+    server.wait_for_log(1, "from 127.70.0.1: 1 connection, limit 1");
     server.wait_for_log(1, "from 127.71.0.1: 3 connections, limit 3");
     let log = mode.finish(server, &[]);
     let of_rule = log.lines_with(&format!("{FIRST}127.70.0.1"))[0];
@@ -127,10 +130,7 @@ fn every_rejection_is_logged_once(mode: Mode) {
     assert!(after <= before + 2, "{before} {after}\n{log}");
     // A source is named in full, however the intervals fell.
     let lines = log.lines_with(SUMMARY);
-    assert!(
-        lines[0].contains(" more connections from 127.70."),
-        "{lines:?}"
-    );
+    assert!(lines[0].contains(" from 127.70.0.1"), "{lines:?}");
 }
 
 fn summary_names_the_worst_and_counts_the_others(mode: Mode) {
@@ -164,9 +164,26 @@ fn summary_names_the_worst_and_counts_the_others(mode: Mode) {
 
 /// The samples in README.md and in the module's README have the words of real lines.
 fn documents_show_the_lines_of_the_log(mode: Mode) {
-    let server = mode.with_module().limit(1).param("log_interval", 2).start();
-    let _held = (be_rejected(&server, 0, 1, 9), be_rejected(&server, 0, 2, 2));
-    until("the log covers all", || reported(&server.log()) >= 11);
+    let server = mode
+        .with_module()
+        .module("cfg_rpc.so")
+        .limit(2)
+        .param("log_interval", A_DAY)
+        .start();
+    let _first = [1, 2, 3].map(|host| server.admit(Via::Tcp, source(70, 0, host)));
+    let _second = (
+        be_rejected(&server, 0, 1, 9),
+        be_rejected(&server, 0, 2, 2),
+        be_rejected(&server, 0, 3, 2),
+    );
+    for host in 1..=3 {
+        server.wait_for_log(1, &format!("{FIRST}127.70.0.{host}:"));
+    }
+    server.rpc(
+        "cfg.set_now_int",
+        json!(["tcp_conn_limit", "log_interval", 1]),
+    );
+    until("the log covers all", || reported(&server.log()) >= 13);
     let log = mode.finish(server, &[]);
     let first = shape(log.lines_with(FIRST)[0]);
     let summary = shape(log.lines_with(SUMMARY)[0]);
@@ -215,7 +232,8 @@ fn flood_of_many_sources_logs_few_lines(mode: Mode) {
     let pid = server.tcp_main();
     let log = mode.finish(server, &[]);
     assert_eq!(reported(&log), all);
-    // At most 100 first lines and a summary for each interval.
+    // At most 100 first lines and a summary for each interval: 80 at once, and the others
+    // at its end.
     let (first, summaries) = (log.lines_with(FIRST).len(), log.lines_with(SUMMARY).len());
     assert!(first >= 100, "{first}");
     assert!(first <= 100 * (summaries + 1), "{first} {summaries}");
@@ -242,6 +260,73 @@ fn every_source_gets_a_line(mode: Mode) {
         hosts.all(|host| log.contains(&format!("{FIRST}127.70.0.{host}:")))
     });
     mode.finish(server, &[]);
+}
+
+/// A source that begins late and is rejected most has a line, although a hundred others
+/// had been rejected before.
+fn worst_of_many_sources_are_named(mode: Mode) {
+    let server = mode
+        .with_module()
+        .module("cfg_rpc.so")
+        .limit(1)
+        .param("log_interval", A_DAY)
+        .start();
+    let mut held: Vec<Client> = (1..=150)
+        .map(|host| be_rejected(&server, 0, host, 1))
+        .collect();
+    until("80 lines", || server.log().lines_with(FIRST).len() >= 80);
+    held.push(be_rejected(&server, 1, 1, 40));
+    server.rpc(
+        "cfg.set_now_int",
+        json!(["tcp_conn_limit", "log_interval", 1]),
+    );
+    server.wait_for_log(1, SUMMARY);
+    let log = mode.finish(server, &[]);
+    assert_eq!(log.lines_with(FIRST).len(), 100, "{log}");
+    assert_eq!(log.lines_with(&format!("{FIRST}127.70.1.1: ")).len(), 1);
+    let summary = log.lines_with(SUMMARY)[0];
+    let expected = "rejected 39 more connections from 127.70.1.1 and 51 from 51 other sources in ";
+    assert!(summary.contains(expected), "{summary}");
+    assert_eq!(reported(&log), 190);
+}
+
+fn source_back_under_its_limit_is_logged_once(mode: Mode) {
+    let server = mode
+        .with_module()
+        .limit(3)
+        .rule("127.71.0.0/16=1")
+        .param("log_interval", A_DAY)
+        .start();
+    let mut held = server.admit_all(3, Via::Tcp, source(70, 0, 1));
+    server.reject(Via::Tcp, source(70, 0, 1));
+    let other = server.admit(Via::Tcp, source(71, 0, 1));
+    server.reject(Via::Tcp, source(71, 0, 1));
+    // This one is never at its limit.
+    let quiet = server.admit_all(2, Via::Tcp, source(70, 0, 2));
+    server.wait_for_log(1, &format!("{FIRST}127.70.0.1:"));
+    server.wait_for_log(1, &format!("{FIRST}127.71.0.1:"));
+    held.pop();
+    server.wait_for_log(
+        1,
+        "source 127.70.0.1 is back under its limit: 2 connections, limit 3, rule default",
+    );
+    drop((other, quiet));
+    server.wait_for_log(
+        1,
+        "source 127.71.0.1 is back under its limit: 0 connections, limit 1, \
+         rule 127.71.0.0/16",
+    );
+    // A line follows only after another first line, and there is none in this interval.
+    for _ in 0..3 {
+        held.extend(server.admit_all(1, Via::Tcp, source(70, 0, 1)));
+        server.reject(Via::Tcp, source(70, 0, 1));
+        std::thread::sleep(Duration::from_millis(1100));
+        held.pop();
+        server.wait_for_connections(2);
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    let log = mode.finish(server, &[]);
+    assert_eq!(log.lines_with("is back under its limit").len(), 2, "{log}");
 }
 
 fn flood_of_one_source_logs_few_lines(mode: Mode) {

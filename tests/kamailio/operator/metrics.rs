@@ -9,8 +9,13 @@ use serde_json::{Value, json};
 
 use support::kamailio::mode::{Mode, attached_either_way};
 use support::kamailio::{Client, Server, Via, number, source};
+use support::programs::root;
 
-attached_either_way!(scrape_has_every_counter, counters_are_documented,);
+attached_either_way!(
+    scrape_has_every_counter,
+    counters_are_documented,
+    busiest_sources_are_scraped_with_labels,
+);
 
 const MONITORING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kamailio-glue/monitoring");
 const PREFIX: &str = "kamailio_tcp_conn_limit_";
@@ -59,6 +64,7 @@ fn eventful(mode: Mode) -> (Server, Vec<Client>) {
 fn scrape_has_every_counter(mode: Mode) {
     let (server, _held) = eventful(mode);
     server.wait_for_counter("connections", 9);
+    server.wait_for_counter("busiest_connections", 5);
     let metrics = metrics(&server);
     let metric = |name: &str| {
         let value = metrics.get(&format!("{PREFIX}{name}"));
@@ -69,6 +75,10 @@ fn scrape_has_every_counter(mode: Mode) {
     let gauges = (metric("connections"), metric("sources"));
     assert!([(9.0, 2.0), (10.0, 3.0)].contains(&gauges), "{gauges:?}");
     for (name, value) in [
+        // 5 connections where 2 are allowed, and 4 of 4.
+        ("busiest_connections", 5.0),
+        ("highest_share", 250.0),
+        ("near_limit", 2.0),
         ("admitted", 10.0),
         ("rejected", 5.0),
         ("would_reject", 3.0),
@@ -84,6 +94,7 @@ fn scrape_has_every_counter(mode: Mode) {
         ("reloads", 2.0),
         ("capacity", 500.0),
         ("rules", 1.0),
+        ("rules_set", 0.0),
         ("limit", 4.0),
         ("mode", 1.0),
         ("on_full", 0.0),
@@ -200,4 +211,66 @@ fn alerts_use_existing_metrics() {
         wanted.contains(&format!("{PREFIX}table_full")),
         "{wanted:?}"
     );
+}
+
+/// The parameters and the routes of the recipe in the cookbook.
+#[track_caller]
+fn recipe() -> (String, String) {
+    let path = "kamailio-glue/tcp_conn_limit/doc/tcp_conn_limit_cookbook.xml";
+    let text = fs::read_to_string(root().join(path)).expect("the cookbook");
+    let entities = [("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")];
+    let text = entities.iter().fold(text, |text, (entity, character)| {
+        text.replace(entity, character)
+    });
+    let begin = "modparam(\"xhttp_prom\", \"xhttp_prom_stats\", \"all\")\n# A source";
+    let (_, rest) = text.split_once(begin).expect("the recipe");
+    let (recipe, _) = rest.split_once("\n...").expect("its end");
+    let (params, routes) = recipe.split_once("event_route").expect("a route");
+    let params = params.lines().filter(|line| line.starts_with("modparam"));
+    let params: Vec<&str> = params.collect();
+    (params.join("\n"), format!("event_route{routes}\n"))
+}
+
+/// The cookbook's recipe for the busiest sources works on a server without changes.
+fn busiest_sources_are_scraped_with_labels(mode: Mode) {
+    let (params, routes) = recipe();
+    let server = mode
+        .with_module()
+        .limit(7)
+        .rule("127.60.0.0/16=unlimited")
+        .core("tcp_accept_no_cl=yes")
+        .module("pv.so")
+        .module("xhttp.so")
+        .module("xhttp_prom.so")
+        .modparam("xhttp_prom", "xhttp_prom_stats", "\"all\"")
+        .modparam("xhttp_prom", "xhttp_prom_buf_size", "65536")
+        .also_route(&format!("{params}\n{routes}"))
+        .start();
+    let _held = (
+        server.admit_all(9, Via::Tcp, source(60, 0, 1)),
+        server.admit_all(5, Via::Tcp, source(61, 0, 1)),
+    );
+    let _few: Vec<Client> = (1..=30)
+        .map(|host| server.admit(Via::Tcp, source(62, 0, host)))
+        .collect();
+    let page = server.scrape();
+    let lines: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("kamailio_tcp_conn_limit_top{"))
+        .collect();
+    assert_eq!(lines.len(), 20, "{page}");
+    for (labels, value) in [
+        (["127.60.0.1", "127.60.0.0/16", "0"], "9"),
+        (["127.61.0.1", "default", "7"], "5"),
+    ] {
+        let [source, rule, limit] = labels;
+        let labels = format!("{{source=\"{source}\", rule=\"{rule}\", limit=\"{limit}\"}} ");
+        let line = lines
+            .iter()
+            .find_map(|line| Some(line.split_once(&labels)?.1));
+        let found = line.unwrap_or_else(|| panic!("{labels}: {lines:#?}"));
+        let number: f64 = found.split(' ').next().unwrap_or_default().parse().unwrap();
+        assert_eq!(number, value.parse::<f64>().unwrap());
+    }
+    mode.finish(server, &[]);
 }

@@ -12,6 +12,7 @@ mod overview;
 mod reloads;
 mod rules;
 mod script;
+mod set_rules;
 mod settings;
 mod sources;
 mod tables;

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use support::kamailio::mode::{Mode, attached_either_way};
-use support::kamailio::{Client, Server, Via, number, source};
+use support::kamailio::{Client, Server, Via, number, source, until};
 
 attached_either_way!(
     monitor_admits_all_and_reports,
@@ -13,6 +13,7 @@ attached_either_way!(
     log_has_the_mode_of_the_rejection,
     enforce_is_the_default,
     suggest_proposes_limits,
+    suggest_names_the_greediest_of_few,
     suggest_lists_the_ten_highest,
     suggest_without_sources_reports_zeros,
 );
@@ -143,19 +144,23 @@ fn suggest_proposes_limits(mode: Mode) {
     held.extend(server.admit_all(10, Via::Tcp, source(42, 0, 1)));
     assert_eq!(
         suggestion(&server, "default"),
-        json!({"prefix": "default", "limit": 2, "sources": 200, "highest": 30, "p99": 9,
-            "proposed": 14, "above": 1, "list": [{"source": "127.40.1.1", "peak": 30}]})
+        json!({"prefix": "default", "limit": 2, "sources": 200, "highest": 30,
+            "peaks": "1: 0, 2: 0, 3-4: 0, 5-8: 0, 9-16: 199, 17-32: 1",
+            "hit": "1: 100.00 %, 2: 100.00 %, 4: 100.00 %, 8: 100.00 %, 16: 0.50 %, 32: 0 %",
+            "percentile": 99, "usual": 9, "proposed": 14, "above": 1, "list": [{"source": "127.40.1.1", "peak": 30}]})
     );
     assert_eq!(
         suggestion(&server, "127.42.0.0/16"),
-        json!({"prefix": "127.42.0.0/16", "limit": 3, "sources": 1, "highest": 10, "p99": 10,
-            "proposed": 15, "above": 0, "list": []})
+        json!({"prefix": "127.42.0.0/16", "limit": 3, "sources": 1, "highest": 10,
+            "peaks": "1: 0, 2: 0, 3-4: 0, 5-8: 0, 9-16: 1",
+            "hit": "1: 100.00 %, 2: 100.00 %, 4: 100.00 %, 8: 100.00 %, 16: 0 %",
+            "percentile": 50, "usual": 10, "proposed": 15, "above": 0, "list": []})
     );
     // This rule has had no source.
     assert_eq!(
         suggestion(&server, "127.43.0.0/16"),
-        json!({"prefix": "127.43.0.0/16", "limit": "none", "sources": 0, "highest": 0, "p99": 0,
-            "proposed": 8, "above": 0, "list": []})
+        json!({"prefix": "127.43.0.0/16", "limit": "none", "sources": 0, "highest": 0,
+            "peaks": "", "hit": "", "percentile": 50, "usual": 0, "proposed": 8, "above": 0, "list": []})
     );
     let shown = server.kamcmd(&["tcp_conn_limit.suggest"]);
     assert!(shown.contains("proposed: 14"), "{shown}");
@@ -169,6 +174,28 @@ fn suggest_proposes_limits(mode: Mode) {
     server.rpc("tcp_conn_limit.set_mode", json!(["enforce"]));
     let _held = server.admit_all(14, Via::Tcp, source(40, 1, 1));
     server.reject(Via::Tcp, source(40, 1, 1));
+    mode.finish(server, &[]);
+}
+
+/// On a small site the 99th percentile would be that of the greediest source.
+fn suggest_names_the_greediest_of_few(mode: Mode) {
+    let server = mode.with_module().text_param("mode", "monitor").start();
+    let ordinary = (1..=62).map(|host| server.admit(Via::Tcp, source(40, 0, host)));
+    let mut held: Vec<Client> = ordinary.collect();
+    held.extend(server.admit_all(21, Via::Tcp, source(40, 1, 1)));
+    until("the watcher has seen the peaks", || {
+        number(&suggestion(&server, "default"), "sources") == 63
+    });
+    let default = suggestion(&server, "default");
+    for (name, value) in [("percentile", 90), ("usual", 1), ("proposed", 8)] {
+        assert_eq!(number(&default, name), value, "{name}: {default}");
+    }
+    assert_eq!(
+        default["list"],
+        json!([{"source": "127.40.1.1", "peak": 21}])
+    );
+    let hit = "1: 1.58 %, 2: 1.58 %, 4: 1.58 %, 8: 1.58 %, 16: 1.58 %, 32: 0 %";
+    assert_eq!(default["hit"], hit);
     mode.finish(server, &[]);
 }
 
@@ -190,7 +217,8 @@ fn suggest_lists_the_ten_highest(mode: Mode) {
     for (name, value) in [
         ("sources", 1212),
         ("highest", 24),
-        ("p99", 1),
+        ("percentile", 99),
+        ("usual", 1),
         ("proposed", 8),
         ("above", 12),
     ] {
@@ -209,8 +237,8 @@ fn suggest_without_sources_reports_zeros(mode: Mode) {
     let all = server.rpc("tcp_conn_limit.suggest", json!([]));
     assert_eq!(
         all,
-        json!([{"prefix": "default", "limit": 7, "sources": 0, "highest": 0, "p99": 0,
-            "proposed": 8, "above": 0, "list": []}])
+        json!([{"prefix": "default", "limit": 7, "sources": 0, "highest": 0, "peaks": "",
+            "hit": "", "percentile": 50, "usual": 0, "proposed": 8, "above": 0, "list": []}])
     );
     mode.finish(server, &[]);
 }

@@ -32,6 +32,8 @@ attached_either_way!(
     reload_logs_all_wrong_lines,
     check_of_a_rules_file_changes_nothing,
     duplicate_rule_is_refused,
+    file_replaces_a_modparam,
+    incomplete_file_is_refused,
     missing_file_is_refused,
     one_rule_too_many_is_refused,
 );
@@ -191,7 +193,7 @@ fn longest_ipv6_prefix_wins(mode: Mode) {
         assert_known(&server, mapped, 3, "127.0.0.0/8");
         server.wait_for_log(
             1,
-            "from 2001:db8:0:107::/64: 1 connections, limit 1, rule 2001:db8:0:107::/64",
+            "from 2001:db8:0:107::/64: 1 connection, limit 1, rule 2001:db8:0:107::/64",
         );
         mode.finish(server, &[]);
     });
@@ -327,15 +329,16 @@ fn long_lists_of_rules_are_cut(mode: Mode) {
     // One of the last rules. It is listed because the others have nothing to report.
     let prefix = "127.79.248.0/24";
     let held = assert_limit(&server, source(79, 248, 1), 3, prefix);
-    let used = json!({"prefix": prefix, "limit": 3, "sources": 1, "connections": 3,
-        "rejected": 1, "would_reject": 0});
+    let used = json!({"prefix": prefix, "limit": 3, "origin": "file:9999", "sources": 1,
+        "connections": 3, "rejected": 1, "would_reject": 0});
     assert_eq!(server.rule(prefix), used);
     let rules = server.rpc("tcp_conn_limit.rules", json!([]));
     let rules = rules.as_array().expect("a list");
-    assert_eq!(rules.len(), 500);
-    assert_eq!(rules[499]["prefix"], "default");
+    assert_eq!(rules.len(), 400);
+    assert_eq!(rules[399]["prefix"], "default");
+    assert_eq!(rules[399]["origin"], "default");
     let shown = server.kamcmd(&["tcp_conn_limit.rules"]);
-    assert_eq!(shown.matches("prefix:").count(), 500);
+    assert_eq!(shown.matches("prefix:").count(), 400);
     assert!(shown.contains(prefix), "{shown}");
     let shown = server.kamcmd(&["tcp_conn_limit.suggest"]);
     assert_eq!(shown.matches("prefix:").count(), 100);
@@ -623,19 +626,67 @@ fn duplicate_rule_is_refused(mode: Mode) {
         .start_fails();
     assert_refused(&log, &["/rules:3", "127.2.0.0/16 = 3"]);
 
-    // Between the two, in other words.
+    // In other words.
     let log = config
         .clone()
-        .rule("2001:db8:0::/48=3")
-        .rules_file("# one\n2001:0DB8::/48=unlimited\n")
+        .rules_file("# one\n2001:db8:0::/48=3\n2001:0DB8::/48=unlimited\n")
         .start_fails();
-    assert_refused(&log, &["/rules:2", "2001:0DB8::/48=unlimited"]);
+    assert_refused(&log, &["/rules:3", "2001:0DB8::/48=unlimited"]);
 
     let log = config
         .rule("127.0.0.1=3")
         .rule("127.0.0.1/32=3")
         .start_fails();
     assert_refused(&log, &["modparam rule 2", "127.0.0.1/32=3"]);
+}
+
+/// A rule in the file replaces a modparam for the same prefix, also while the server runs.
+fn file_replaces_a_modparam(mode: Mode) {
+    let server = mode
+        .with_module()
+        .limit(5)
+        .rule("127.20.0.0/16=3")
+        .rule("127.21.0.0/16=4")
+        .rules_file("127.20.0.0/16 = 2\n")
+        .start();
+    assert_eq!(server.stat("rules"), 2);
+    let origin = |prefix: &str| server.rule(prefix)["origin"].clone();
+    assert_eq!(origin("127.20.0.0/16"), "file:1");
+    assert_eq!(origin("127.21.0.0/16"), "modparam 2");
+    let held = assert_limit(&server, source(20, 0, 1), 2, "127.20.0.0/16");
+    drop(held);
+    server.wait_for_connections(0);
+    server.write_rules("# none for 127.20.0.0/16\n127.21.0.0/16=1\n");
+    server.rpc("tcp_conn_limit.reload", json!([]));
+    assert_eq!(origin("127.20.0.0/16"), "modparam 1");
+    assert_eq!(origin("127.21.0.0/16"), "file:2");
+    let _held = [
+        assert_limit(&server, source(20, 0, 1), 3, "127.20.0.0/16"),
+        assert_limit(&server, source(21, 0, 1), 1, "127.21.0.0/16"),
+    ];
+    mode.finish(server, &[]);
+}
+
+/// A file that says where it begins is refused if its end is missing.
+fn incomplete_file_is_refused(mode: Mode) {
+    let config = mode.with_module();
+    let cut = "# begin\n127.0.0.76 = 5000\n127.0.0.77 = 5";
+    let log = config.clone().rules_file(cut).start_fails();
+    assert_refused(&log, &["/rules:3", "127.0.0.77 = 5", "# end"]);
+    let log = config
+        .clone()
+        .rules_file("127.0.0.76 = 5000\n# end 2\n")
+        .start_fails();
+    assert_refused(&log, &["/rules:2", "# end 2", "the file has 1 rule"]);
+    // A byte order mark does not matter.
+    let whole = "\u{feff}# begin\r\n127.0.0.76 = 5000\r\n# end 1\r\n";
+    let server = config.rules_file(whole).start();
+    assert_eq!(server.stat("rules"), 1);
+    server.write_rules(cut);
+    let fault = server.fault("tcp_conn_limit.reload", json!([]));
+    assert!(fault.message.contains("# end"), "{}", fault.message);
+    assert_eq!(server.stat("rules"), 1);
+    mode.finish(server, &["reload: "]);
 }
 
 fn missing_file_is_refused(mode: Mode) {

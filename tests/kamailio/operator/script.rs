@@ -18,6 +18,8 @@ attached_either_way!(
     javascript_has_the_same_functions,
     event_route_runs_once_for_each_source,
     event_callback_runs_once_for_each_source,
+    event_route_runs_when_a_source_is_released,
+    event_of_a_network_has_its_first_address,
     event_scripts_have_the_type_of_event_routes,
     event_route_runs_again_in_the_next_interval,
     event_route_runs_in_monitor_mode,
@@ -239,6 +241,9 @@ fn unknown_names_are_refused_at_the_start(mode: Mode) {
         "request_route {\n\t$var(x) = $tcp_conn_limit(nothing);\n}\n",
         "request_route {\n\ttcp_conn_limit_get(\"127.0.0.1\", \"nothing\", \"$var(x)\");\n}\n",
         "request_route {\n\ttcp_conn_limit_get(\"127.0.0.1\", \"limit\", \"text\");\n}\n",
+        "request_route {\n\ttcp_conn_limit_top(\"1\", \"nothing\", \"$var(x)\");\n}\n",
+        "request_route {\n\ttcp_conn_limit_top(\"1\", \"limit\", \"text\");\n}\n",
+        "request_route {\n\ttcp_conn_limit_top(\"one\", \"limit\", \"$var(x)\");\n}\n",
     ] {
         native(mode).route(script).start_fails();
     }
@@ -437,6 +442,87 @@ fn event_scripts_have_the_type_of_event_routes(mode: Mode) {
     }
 }
 
+/// Stores the values of both events, and the address of the message.
+const NATIVE_RELEASED: &str = r#"
+event_route[tcp-conn-limit:rejected] {
+	$var(key) = "rejected-" + $tcp_conn_limit(source);
+	$sht(rejected=>$var(key)) = $si + " " + $tcp_conn_limit(connections);
+}
+
+event_route[tcp-conn-limit:released] {
+	$var(key) = "released-" + $tcp_conn_limit(source);
+	$sht(rejected=>$var(key)) = $si + " " + $tcp_conn_limit(connections) + " "
+		+ $tcp_conn_limit(limit) + " " + $tcp_conn_limit(rejected) + " "
+		+ $tcp_conn_limit(rule);
+	xlog("L_NOTICE", "released $tcp_conn_limit(source)\n");
+}
+"#;
+
+/// The same in JavaScript, with one function for both.
+const JAVASCRIPT_RELEASED: &str = r#"
+function ksr_request_route() {
+	return 1;
+}
+
+function value(name) {
+	return KSR.pv.get("$tcp_conn_limit(" + name + ")");
+}
+
+function on_rejected(name) {
+	var text = [KSR.pv.get("$si"), value("connections")];
+	var key = name.split(":")[1] + "-" + value("source");
+	if (name == "tcp-conn-limit:released") {
+		text = text.concat([value("limit"), value("rejected"), value("rule")]);
+		KSR.notice("released " + value("source") + "\n");
+	}
+	KSR.htable.sht_sets("rejected", key, text.join(" "));
+	return 1;
+}
+"#;
+
+fn event_route_runs_when_a_source_is_released(mode: Mode) {
+    let native = native(mode).also_route(NATIVE_RELEASED);
+    for config in [native, javascript(mode, JAVASCRIPT_RELEASED)] {
+        let server = config.start();
+        let mut held = server.admit_all(4, Via::Tcp, source(80, 0, 1));
+        let other = server.admit_all(2, Via::Tcp, source(81, 0, 1));
+        server.reject(Via::Tcp, source(80, 0, 1));
+        server.reject(Via::Tcp, source(81, 0, 1));
+        assert_eq!(noted(&server, "rejected-127.80.0.1"), "127.80.0.1 4");
+        assert_eq!(noted(&server, "rejected-127.81.0.1"), "127.81.0.1 2");
+        held.truncate(3);
+        let expected = "127.80.0.1 3 4 1 default";
+        assert_eq!(noted(&server, "released-127.80.0.1"), expected);
+        // The other one is at its limit until that is raised.
+        let missing = server.try_rpc("htable.get", json!(["rejected", "released-127.81.0.1"]));
+        assert!(missing.is_err(), "{missing:?}");
+        server.rpc(
+            "tcp_conn_limit.set_rule",
+            json!(["127.81.0.1", "unlimited"]),
+        );
+        let expected = "127.81.0.1 2 0 1 127.81.0.1";
+        assert_eq!(noted(&server, "released-127.81.0.1"), expected);
+        drop(other);
+        server.wait_for_connections(3);
+        let log = mode.finish(server, &[]);
+        assert_eq!(log.lines_with("released 127.8").len(), 2, "{log}");
+    }
+}
+
+/// The message of an event of a network has the first address of that network.
+fn event_of_a_network_has_its_first_address(mode: Mode) {
+    let server = native(mode)
+        .param("ipv4_prefix", 24)
+        .also_route(NATIVE_RELEASED)
+        .start();
+    let _held: Vec<Client> = (1..=4)
+        .map(|host| server.admit(Via::Tcp, source(80, 0, host)))
+        .collect();
+    server.reject(Via::Tcp, source(80, 0, 5));
+    assert_eq!(noted(&server, "rejected-127.80.0.0/24"), "127.80.0.0 4");
+    mode.finish(server, &[]);
+}
+
 fn event_route_runs_again_in_the_next_interval(mode: Mode) {
     let server = native(mode)
         .param("log_interval", 1)
@@ -479,7 +565,12 @@ fn event_route_names_the_network(mode: Mode) {
 
 /// As many events as first lines in the log: a hundred for an interval.
 fn events_cannot_flood(mode: Mode) {
-    let server = native(mode).also_route(NATIVE_EVENT).limit(1).start();
+    let server = native(mode)
+        .module("cfg_rpc.so")
+        .also_route(NATIVE_EVENT)
+        .limit(1)
+        .param("log_interval", 86_400)
+        .start();
     let held: Vec<Client> = (0..150)
         .map(|host| {
             let client = server.admit(Via::Tcp, source(80, 1, host));
@@ -487,10 +578,15 @@ fn events_cannot_flood(mode: Mode) {
             client
         })
         .collect();
-    until("a hundred events", || {
-        server.log().lines_with("event of").len() >= 100
+    until("eighty events", || {
+        server.log().lines_with("event of").len() >= 80
     });
-    until("the watcher has seen all", || {
+    // The others are those of the end of the interval.
+    server.rpc(
+        "cfg.set_now_int",
+        json!(["tcp_conn_limit", "log_interval", 1]),
+    );
+    until("the interval has ended", || {
         server.stat("log_suppressed") == 50
     });
     let log = mode.finish(server, &[]);
@@ -501,10 +597,15 @@ fn events_cannot_flood(mode: Mode) {
 
 fn misnamed_event_route_is_reported(mode: Mode) {
     // The core reads the first as limit:rejected and reports no error.
-    for name in ["tcp_conn_limit:rejected", "tcp-conn-limit:reject"] {
-        let script = NATIVE_EVENT.replace("tcp-conn-limit:rejected", name);
+    for (name, expected) in [
+        ("tcp_conn_limit:rejected", "tcp-conn-limit:rejected"),
+        ("tcp_conn_limit:released", "tcp-conn-limit:released"),
+        ("tcp-conn-limit:reject", "tcp-conn-limit:rejected"),
+        ("tcp-conn-limit:release", "tcp-conn-limit:released"),
+    ] {
+        let script = format!("event_route[{name}] {{\n\texit;\n}}\n");
         let log = native(mode).also_route(&script).start_fails();
-        log.assert_error(&["write event_route[tcp-conn-limit:rejected]"]);
+        log.assert_error(&[&format!("write event_route[{expected}]")]);
     }
 }
 

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Rules that are set and removed while the server runs.
+
+use core::ffi::{CStr, c_char};
+use core::fmt::{self, Write as _};
+
+use super::codes::{
+    TCL_EARG, TCL_EINIT, TCL_ELOCKED, TCL_EMEM, TCL_ERULES, TCL_OK, TCL_SOURCE_TEXT,
+};
+use super::global::{Global, guard};
+use super::line::Line;
+use super::memory::{put, text, write_text};
+use super::reports::TCL_NEVER;
+use crate::host::TCL_LOG_NOTICE;
+use crate::observe::notices::{RuleEnded, RuleRemoved, RuleSetByCommand, Was};
+use crate::observe::report::RuleName;
+use crate::policy::ChangeError;
+use crate::policy::rule_command::{InvalidArgument, SetRule, parse_prefix};
+
+/// What a command did to a rule.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub struct tcl_rule_change {
+    /// The prefix of the rule that was set or removed.
+    pub prefix: [c_char; TCL_SOURCE_TEXT],
+    /// What the prefix itself had before: a limit and where it came from, such as
+    /// "5 from file:12", or "no rule".
+    pub was: [c_char; TCL_SOURCE_TEXT],
+    /// The prefix of the rule that its sources have now, except those with rules for longer
+    /// prefixes; "default" if they have none.
+    pub rule: [c_char; TCL_SOURCE_TEXT],
+    /// The limit of that rule; 0: no limit.
+    pub limit: i32,
+    /// Seconds until the rule that was set ends, or `TCL_NEVER`.
+    pub seconds: u32,
+}
+
+/// Sets a rule for `prefix` with `limit`, a number from 1 to 2147483647 or `none`, for
+/// `seconds` (null: until it is removed or the server stops). It takes precedence over a
+/// rule for the same prefix from a file or a parameter, and replaces one that was set
+/// before. `tcl_rules_load()` keeps it. There are at most 1,024 such rules at a time. A rule
+/// ends within two seconds after its time, when `tcl_watch()` next runs, and a log line says
+/// so. Each change has a log line, in which `by` says who made it (null: a command).
+///
+/// If it fails, nothing changes, and a text with the value, the reason and the remedy is
+/// written to `error`, truncated to `error_size` bytes including the NUL.
+///
+/// Allocates, so the process that accepts connections should not call it.
+///
+/// Returns `TCL_OK`, `TCL_EARG` (an argument is missing or invalid), `TCL_ERULES` (too many
+/// rules), `TCL_ELOCKED`, `TCL_EMEM` or `TCL_EINIT`.
+///
+/// # Safety
+///
+/// `prefix`, `limit`, `seconds` and `by` are null or strings; `change` is null or valid for
+/// writing; `error` is null or has room for `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_rule_set(
+    prefix: *const c_char,
+    limit: *const c_char,
+    seconds: *const c_char,
+    by: *const c_char,
+    change: *mut tcl_rule_change,
+    error: *mut c_char,
+    error_size: usize,
+) -> i32 {
+    guard(TCL_EINIT, |global| {
+        // SAFETY: null or strings, as the caller promises.
+        let texts = [prefix, limit, seconds, by].map(|one| unsafe { text(one) });
+        let done = global.set_rule(texts);
+        // SAFETY: null or valid, as the caller promises.
+        unsafe { answer(done, change, error, error_size) }
+    })
+}
+
+/// Removes the rule that `tcl_rule_set()` set for `prefix`. A rule for the same prefix from
+/// a file or a parameter applies again. `by` is that of `tcl_rule_set()`.
+///
+/// If it fails, nothing changes, and `error` is written as by `tcl_rule_set()`.
+///
+/// Allocates, so the process that accepts connections should not call it.
+///
+/// Returns `TCL_OK`, `TCL_EARG` (the prefix is missing or invalid), `TCL_ERULES` (there is
+/// no such rule), `TCL_ELOCKED`, `TCL_EMEM` or `TCL_EINIT`.
+///
+/// # Safety
+///
+/// `prefix` and `by` are null or strings; `change` is null or valid for writing; `error` is null or
+/// has room for `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_rule_remove(
+    prefix: *const c_char,
+    by: *const c_char,
+    change: *mut tcl_rule_change,
+    error: *mut c_char,
+    error_size: usize,
+) -> i32 {
+    guard(TCL_EINIT, |global| {
+        // SAFETY: null or strings, as the caller promises.
+        let texts = [prefix, by].map(|one| unsafe { text(one) });
+        let done = global.remove_rule(texts);
+        // SAFETY: null or valid, as the caller promises.
+        unsafe { answer(done, change, error, error_size) }
+    })
+}
+
+/// Why a command did nothing. Its `Display` is the text for the operator.
+enum CommandError {
+    Argument(InvalidArgument),
+    Change(ChangeError),
+}
+
+impl CommandError {
+    fn code(&self) -> i32 {
+        match self {
+            CommandError::Argument(_) => TCL_EARG,
+            CommandError::Change(error) => code_of(*error),
+        }
+    }
+}
+
+/// The code for a change of the rules that failed.
+pub(super) fn code_of(error: ChangeError) -> i32 {
+    match error {
+        ChangeError::Busy(_) => TCL_ELOCKED,
+        ChangeError::NoMemory => TCL_EMEM,
+        ChangeError::TooMany | ChangeError::TooManySet | ChangeError::NotSet(_) => TCL_ERULES,
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CommandError::Argument(error) => error.fmt(f),
+            CommandError::Change(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Global {
+    /// The texts are the prefix, the limit, the seconds, and who made the change.
+    fn set_rule(&self, texts: [Option<&CStr>; 4]) -> Result<tcl_rule_change, CommandError> {
+        let [prefix, limit, seconds, by] = texts.map(|text| text.map(CStr::to_string_lossy));
+        let rule = SetRule::parse(prefix.as_deref(), limit.as_deref(), seconds.as_deref())
+            .map_err(CommandError::Argument)?;
+        let end = rule.seconds.map(|seconds| self.now().wrapping_add(seconds));
+        let was = self.limiter.set_rule(rule.prefix, rule.limit, end);
+        let was = was.map_err(CommandError::Change)?;
+        self.log_change(RuleSetByCommand {
+            prefix: rule.prefix,
+            limit: rule.limit,
+            seconds: rule.seconds,
+            was,
+            by: by.as_deref().unwrap_or("a command"),
+        });
+        let prefix = self.text(rule.prefix);
+        Ok(tcl_rule_change {
+            prefix,
+            was: self.text(Was(was)),
+            rule: prefix,
+            limit: rule.limit,
+            seconds: rule.seconds.unwrap_or(TCL_NEVER),
+        })
+    }
+
+    /// The texts are the prefix, and who made the change.
+    fn remove_rule(&self, texts: [Option<&CStr>; 2]) -> Result<tcl_rule_change, CommandError> {
+        let [prefix, by] = texts.map(|text| text.map(CStr::to_string_lossy));
+        let prefix = parse_prefix(prefix.as_deref()).map_err(CommandError::Argument)?;
+        let rule = self.limiter.remove_rule(prefix);
+        let rule = rule.map_err(CommandError::Change)?;
+        let (now, limit) = self.limiter.rulebook().describe(prefix);
+        let ended = RuleEnded { rule, now, limit };
+        self.log_change(RuleRemoved {
+            ended,
+            by: by.as_deref().unwrap_or("a command"),
+        });
+        Ok(tcl_rule_change {
+            prefix: self.text(prefix),
+            was: self.text(Was(Some(rule))),
+            rule: self.text(RuleName(now)),
+            limit: limit.max(0),
+            seconds: TCL_NEVER,
+        })
+    }
+
+    fn log_change(&self, change: impl fmt::Display) {
+        let mut line = Line::default();
+        // A line that is too long is truncated.
+        let _ = write!(line, "{change}");
+        self.log(TCL_LOG_NOTICE, &line);
+    }
+}
+
+/// Writes what was done, or why nothing was. Returns the code.
+///
+/// # Safety
+///
+/// `change` is null or valid for writing; `error` is null or has room for `error_size`
+/// bytes.
+unsafe fn answer(
+    done: Result<tcl_rule_change, CommandError>,
+    change: *mut tcl_rule_change,
+    error: *mut c_char,
+    error_size: usize,
+) -> i32 {
+    match done {
+        Ok(done) => {
+            // SAFETY: null or valid, as the caller promises. A null pointer is allowed here.
+            let _ = unsafe { put(change, done) };
+            TCL_OK
+        }
+        Err(reason) => {
+            // SAFETY: null or `error_size` bytes, as the caller promises.
+            unsafe { write_text(error, error_size, &reason.to_string()) };
+            reason.code()
+        }
+    }
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The arguments of the commands that set and remove a rule while the server runs.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use super::origin::MAX_SECONDS;
+use super::rule_text::{Reason, parse_limit};
+use crate::shared::visible::Excerpt;
+use crate::source::{Prefix, PrefixError};
+
+/// A rule to set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetRule {
+    /// The sources that get the limit.
+    pub prefix: Prefix,
+    /// Connections of each source, or [`UNLIMITED`](super::rules::UNLIMITED).
+    pub limit: i32,
+    /// For how many seconds, at most [`MAX_SECONDS`]; `None`: until it is removed.
+    pub seconds: Option<u32>,
+}
+
+impl SetRule {
+    /// Parses the arguments; `None` for one that is missing.
+    ///
+    /// # Errors
+    ///
+    /// The first argument that is invalid.
+    pub fn parse(
+        prefix: Option<&str>,
+        limit: Option<&str>,
+        seconds: Option<&str>,
+    ) -> Result<SetRule, InvalidArgument> {
+        let prefix = parse_prefix(prefix)?;
+        let limit = limit.ok_or(InvalidArgument(Invalid::NoLimit))?.trim_ascii();
+        let limit = parse_limit(limit)
+            .map_err(|reason| InvalidArgument(Invalid::Limit(excerpt(limit), reason)))?;
+        let seconds = seconds.map(|text| {
+            let text = text.trim_ascii();
+            parse_seconds(text).ok_or_else(|| InvalidArgument(Invalid::Seconds(excerpt(text))))
+        });
+        Ok(SetRule {
+            prefix,
+            limit,
+            seconds: seconds.transpose()?,
+        })
+    }
+}
+
+/// Parses the prefix of a rule; `None` if it is missing.
+///
+/// # Errors
+///
+/// If the prefix is missing or invalid.
+pub fn parse_prefix(prefix: Option<&str>) -> Result<Prefix, InvalidArgument> {
+    let text = prefix
+        .ok_or(InvalidArgument(Invalid::NoPrefix))?
+        .trim_ascii();
+    let invalid = |error| InvalidArgument(Invalid::Prefix(excerpt(text), error));
+    Prefix::parse_any(text).map_err(invalid)
+}
+
+fn excerpt(text: &str) -> Excerpt {
+    Excerpt::of(text.as_bytes())
+}
+
+/// Only digits: `parse` also accepts a plus sign.
+fn parse_seconds(text: &str) -> Option<u32> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = is_number.then(|| text.parse().ok())??;
+    (1..=MAX_SECONDS).contains(&seconds).then_some(seconds)
+}
+
+/// An argument that is missing or invalid. Its `Display` says its text, the reason and the
+/// remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidArgument(Invalid);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Invalid {
+    NoPrefix,
+    Prefix(Excerpt, PrefixError),
+    NoLimit,
+    Limit(Excerpt, Reason),
+    Seconds(Excerpt),
+}
+
+impl fmt::Display for InvalidArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Invalid::NoPrefix => f.write_str("missing prefix: expected one such as 192.0.2.0/24"),
+            Invalid::Prefix(text, error) => write!(f, "invalid prefix `{text}`: {error}"),
+            Invalid::NoLimit => write!(
+                f,
+                "missing limit: expected a number from 1 to {} or `unlimited`",
+                i32::MAX
+            ),
+            Invalid::Limit(text, reason) => write!(f, "invalid limit `{text}`: {reason}"),
+            Invalid::Seconds(text) => write!(
+                f,
+                "invalid seconds `{text}`: expected a number from 1 to {MAX_SECONDS}, or no \
+                 parameter for a rule that does not end"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for InvalidArgument {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::rules::UNLIMITED;
+
+    fn parse(prefix: &str, limit: &str, seconds: Option<&str>) -> Result<SetRule, String> {
+        let parsed = SetRule::parse(Some(prefix), Some(limit), seconds);
+        parsed.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn valid_arguments_are_parsed() {
+        let rule = parse(" 10.0.0.0/8 ", "5", None).unwrap();
+        assert_eq!(rule.prefix.to_string(), "10.0.0.0/8");
+        assert_eq!((rule.limit, rule.seconds), (5, None));
+        let rule = parse("2001:db8::/64", "unlimited", Some("2147483647")).unwrap();
+        assert_eq!((rule.limit, rule.seconds), (UNLIMITED, Some(MAX_SECONDS)));
+        assert_eq!(parse("::/0", "1", Some("1")).unwrap().seconds, Some(1));
+        // A host in a source, and the word in answers.
+        let rule = parse("2001:db8::7", "none", None).unwrap();
+        assert_eq!((rule.prefix.length, rule.limit), (128, UNLIMITED));
+    }
+
+    #[test]
+    fn missing_arguments_are_named() {
+        let error = |prefix, limit| SetRule::parse(prefix, limit, None).unwrap_err().to_string();
+        assert_eq!(
+            error(None, None),
+            "missing prefix: expected one such as 192.0.2.0/24"
+        );
+        assert_eq!(
+            error(Some("10.0.0.1"), None),
+            "missing limit: expected a number from 1 to 2147483647 or `unlimited`"
+        );
+    }
+
+    #[test]
+    fn invalid_arguments_are_shown_with_a_remedy() {
+        assert_eq!(
+            parse("10.1.0.0/8", "5", None).unwrap_err(),
+            "invalid prefix `10.1.0.0/8`: the address has bits set beyond the prefix length; \
+             write 10.0.0.0/8"
+        );
+        for limit in ["0", "-1", "-2147483648"] {
+            assert_eq!(
+                parse("10.0.0.1", limit, None).unwrap_err(),
+                format!(
+                    "invalid limit `{limit}`: a limit must be at least 1; write `unlimited` \
+                     for no limit, or block the prefix with a firewall"
+                )
+            );
+        }
+        for limit in ["", "many", "1.5", "+5", "1e3"] {
+            assert_eq!(
+                parse("10.0.0.1", limit, None).unwrap_err(),
+                format!(
+                    "invalid limit `{limit}`: a limit must be a number from 1 to \
+                     2147483647 or `unlimited`"
+                )
+            );
+        }
+        for seconds in ["", "0", "-1", "+1", "1.5", "2147483648", "soon"] {
+            assert_eq!(
+                parse("10.0.0.1", "5", Some(seconds)).unwrap_err(),
+                format!(
+                    "invalid seconds `{seconds}`: expected a number from 1 to 2147483647, or \
+                     no parameter for a rule that does not end"
+                )
+            );
+        }
+    }
+}
