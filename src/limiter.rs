@@ -195,7 +195,7 @@ impl Limiter {
     /// # Errors
     ///
     /// Why it does not name a source.
-    pub(crate) fn read_source(&self, text: &str) -> Result<Named, SourceError> {
+    pub fn read_source(&self, text: &str) -> Result<Named, SourceError> {
         read_source(text, self.prefixes, &self.nat64)
     }
 

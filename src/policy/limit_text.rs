@@ -42,7 +42,7 @@ pub(super) fn is_none(text: &str) -> bool {
 /// # Errors
 ///
 /// Why the text is not such a limit.
-pub(crate) fn parse(text: &[u8]) -> Result<i32, LimitError> {
+pub fn parse(text: &[u8]) -> Result<i32, LimitError> {
     let trimmed = str::from_utf8(text).unwrap_or_default().trim_ascii();
     if is_none(trimmed) {
         return Ok(0);
@@ -61,7 +61,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<i32, LimitError> {
 /// A text that is not a limit. Its `Display` says the text and the remedy, in at most 127
 /// bytes: some transports of the host cut a longer one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LimitError {
+pub struct LimitError {
     text: Excerpt,
     is_zero: bool,
 }

@@ -47,7 +47,7 @@ fn default_limit_is_that_of_the_core(mode: Mode) {
 fn start_line_says_whether_the_core_has_a_limit(mode: Mode) {
     let server = mode.with_module().core("debug=2").start();
     let log = mode.finish(server, &[]);
-    let [line] = &log.lines_with("connections per source, ")[..] else {
+    let [line] = &log.lines_with("limit per source ")[..] else {
         panic!("not one line:\n{log}");
     };
     let has_limit = mode.knows("tcp_accept_iplimit");
