@@ -78,7 +78,7 @@ pub struct RuleEnded {
 pub struct RuleSetByCommand<'a> {
     /// The sources that have the limit.
     pub prefix: Prefix,
-    /// The limit, or [`UNLIMITED`].
+    /// The limit, or [`UNLIMITED`](crate::policy::rules::UNLIMITED).
     pub limit: i32,
     /// For how many seconds; `None`: until it is removed.
     pub seconds: Option<u32>,

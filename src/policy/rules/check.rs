@@ -87,7 +87,7 @@ impl<'a> RulesBuilder<'a> {
     }
 
     /// The rules whose prefix another rule of the same kind of origin has that was written
-    /// before. A rule in the file replaces a modparam, which is no fault.
+    /// before. A rule in the file may replace a modparam.
     fn duplicates(mut self) -> Result<Vec<InvalidRule>, RuleError> {
         self.drafts
             .sort_unstable_by_key(|draft| (draft.rule.prefix, draft.origin));

@@ -144,7 +144,7 @@ fn limits(bytes: &[u8]) {
 
 fn sources(bytes: &[u8]) {
     let mut edge = Edge::new(1);
-    let at = edge.room(1);
+    let at: *mut tcl_source = edge.room(1);
     let length = bytes.len() as u32;
     // SAFETY: `bytes` has that many bytes, and `at` is valid for writes.
     let code = unsafe { tcl_find(bytes.as_ptr(), length, at.cast(), core::ptr::null_mut(), 0) };
