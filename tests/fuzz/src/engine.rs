@@ -73,7 +73,7 @@ unsafe extern "C" fn rejected(event: *const Event) {
 
 thread_local! {
     static INPUT: RefCell<Edge> = RefCell::new(Edge::new(16));
-    static OUTPUT: RefCell<Edge> = RefCell::new(Edge::new(64));
+    static OUTPUT: RefCell<Edge> = RefCell::new(Edge::new(128));
     static ERROR: RefCell<Edge> = RefCell::new(Edge::new(1));
 }
 
