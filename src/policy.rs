@@ -9,6 +9,7 @@
 //! - [`rules_file`]: a rules file, read and split.
 //! - `file_end`: the marks that show that a rules file is complete.
 //! - `rulebook`: the active rules, in shared memory, replaced while they are read.
+//! - [`terms`]: what a rule grants: limit, rate, exemption, ban.
 //! - [`settings`]: the default limit, the mode, what happens when the table is full.
 
 mod file_end;
@@ -20,5 +21,6 @@ pub(crate) mod rulebook;
 pub mod rules;
 pub mod rules_file;
 pub mod settings;
+pub mod terms;
 
 pub use rulebook::{Busy, ChangeError, MAX_RPC_RULES};

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Terms`]: what a source may do, by its rule or by default.
+
+#![forbid(unsafe_code)]
+
+/// How fast a source may open connections: [`burst`](Self::burst) at once if it was quiet
+/// long enough, then one in each interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Microseconds for each connection, rounded up, so that no source is faster than the
+    /// rate that was written; 0: no rate. At most an hour.
+    pub interval_us: u32,
+    /// Connections that a quiet source may open at once, at least 1. Without a rate it has
+    /// no meaning.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// No rate: a source may open connections as fast as it can.
+    pub const NONE: Rate = Rate {
+        interval_us: 0,
+        burst: 1,
+    };
+
+    /// The smallest burst that a rate has if none is given.
+    pub const MIN_DEFAULT_BURST: u32 = 5;
+
+    /// A rate whose burst is not given: the connections of one second, rounded up, and at
+    /// least [`MIN_DEFAULT_BURST`](Self::MIN_DEFAULT_BURST).
+    pub fn with_default_burst(interval_us: u32) -> Rate {
+        let second = match interval_us {
+            0 => return Rate::NONE,
+            interval => 1_000_000u32.div_ceil(interval),
+        };
+        Rate {
+            interval_us,
+            burst: second.max(Self::MIN_DEFAULT_BURST),
+        }
+    }
+
+    /// Whether there is no rate.
+    pub fn is_none(self) -> bool {
+        self.interval_us == 0
+    }
+}
+
+/// The rate of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleRate {
+    /// The rule does not mention the rate: the default rate applies, with its burst.
+    Default,
+    /// The rule has only `burst=`: the default rate applies with this burst, at least 1.
+    /// If there is no default rate, there is no rate.
+    DefaultWithBurst(u32),
+    /// The rule has `rate=`. With `rate=none` this is [`Rate::NONE`]: the default rate does
+    /// not apply.
+    Own(Rate),
+}
+
+impl RuleRate {
+    /// The rate that applies if `default` is the rate of sources without a rule.
+    pub fn or_default(self, default: Rate) -> Rate {
+        match self {
+            RuleRate::Default => default,
+            RuleRate::DefaultWithBurst(burst) => Rate { burst, ..default },
+            RuleRate::Own(rate) => rate,
+        }
+    }
+}
+
+/// What a source may do, by its rule or by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The largest number of connections of each source; 0 or less: unlimited.
+    pub limit: i32,
+    /// The rate of each source.
+    pub rate: RuleRate,
+    /// Offences are not charged to its sources, and no ban applies to them. True for a rule
+    /// with `exempt` or without a limit; false for sources without a rule.
+    pub exempt: bool,
+    /// A command banned the prefix of the rule, or a prefix that contains it. Never true if
+    /// `exempt` is.
+    pub banned: bool,
+}
+
+impl Terms {
+    /// The terms of a source without a rule, if this is the default limit.
+    pub const fn of_default(limit: i32) -> Terms {
+        Terms {
+            limit,
+            rate: RuleRate::Default,
+            exempt: false,
+            banned: false,
+        }
+    }
+
+    /// The terms of the rule `PREFIX = LIMIT` without further words.
+    pub const fn of_limit(limit: i32) -> Terms {
+        Terms {
+            exempt: limit <= 0,
+            ..Terms::of_default(limit)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_burst_is_one_second_and_at_least_five() {
+        for (interval_us, burst) in [
+            (100, 10_000),
+            (101, 9901),
+            (100_000, 10),
+            (142_858, 7),
+            (200_000, 5),
+            (1_000_000, 5),
+            (3_600_000_000, 5),
+        ] {
+            let rate = Rate::with_default_burst(interval_us);
+            assert_eq!(rate, Rate { interval_us, burst });
+            assert!(!rate.is_none());
+        }
+        assert_eq!(Rate::with_default_burst(0), Rate::NONE);
+        assert!(Rate::NONE.is_none());
+    }
+
+    #[test]
+    fn rule_without_a_rate_has_the_default_rate() {
+        let default = Rate {
+            interval_us: 100_000,
+            burst: 10,
+        };
+        let own = Rate {
+            interval_us: 500,
+            burst: 7,
+        };
+        assert_eq!(RuleRate::Default.or_default(default), default);
+        let burst = RuleRate::DefaultWithBurst(30);
+        assert_eq!(
+            burst.or_default(default),
+            Rate {
+                burst: 30,
+                ..default
+            }
+        );
+        assert!(burst.or_default(Rate::NONE).is_none());
+        assert_eq!(RuleRate::Own(own).or_default(default), own);
+        assert!(RuleRate::Own(Rate::NONE).or_default(default).is_none());
+    }
+
+    #[test]
+    fn only_unlimited_rules_are_exempt_by_themselves() {
+        assert!(Terms::of_limit(0).exempt);
+        assert!(!Terms::of_limit(1).exempt);
+        assert!(!Terms::of_default(0).exempt);
+    }
+}
