@@ -22,6 +22,17 @@ impl Rate {
         burst: 1,
     };
 
+    /// The highest rate, in connections a second.
+    pub const MAX_PER_SECOND: u32 = 10_000;
+
+    /// The largest burst.
+    pub const MAX_BURST: u32 = 1_000_000;
+
+    /// A source that has used up its burst has all of it back after at most this time, three
+    /// days, in microseconds. It bounds the burst of slow rates, so that the times of a
+    /// source fit their words in shared memory.
+    pub const MAX_REFILL_US: u64 = 3 * 24 * 3600 * 1_000_000;
+
     /// The smallest burst that a rate has if none is given.
     pub const MIN_DEFAULT_BURST: u32 = 5;
 
@@ -38,6 +49,12 @@ impl Rate {
         }
     }
 
+    /// The largest burst with this interval, at least 72.
+    pub fn max_burst(interval_us: u32) -> u32 {
+        let refill = Self::MAX_REFILL_US / u64::from(interval_us.max(1));
+        u32::try_from(refill).map_or(Self::MAX_BURST, |burst| burst.min(Self::MAX_BURST))
+    }
+
     /// Whether there is no rate.
     pub fn is_none(self) -> bool {
         self.interval_us == 0
@@ -49,8 +66,8 @@ impl Rate {
 pub enum RuleRate {
     /// The rule does not mention the rate: the default rate applies, with its burst.
     Default,
-    /// The rule has only `burst=`: the default rate applies with this burst, at least 1.
-    /// If there is no default rate, there is no rate.
+    /// The rule has only `burst=`: the default rate applies with this burst, at least 1, or
+    /// with its largest one if that is less. If there is no default rate, there is no rate.
     DefaultWithBurst(u32),
     /// The rule has `rate=`. With `rate=none` this is [`Rate::NONE`]: the default rate does
     /// not apply.
@@ -62,7 +79,10 @@ impl RuleRate {
     pub fn or_default(self, default: Rate) -> Rate {
         match self {
             RuleRate::Default => default,
-            RuleRate::DefaultWithBurst(burst) => Rate { burst, ..default },
+            RuleRate::DefaultWithBurst(burst) => Rate {
+                burst: burst.min(Rate::max_burst(default.interval_us)),
+                ..default
+            },
             RuleRate::Own(rate) => rate,
         }
     }
@@ -127,6 +147,20 @@ mod tests {
     }
 
     #[test]
+    fn burst_is_back_within_three_days() {
+        for (interval_us, burst) in [
+            (3_600_000_000, 72),
+            (60_000_000, 4320),
+            (259_200, 1_000_000),
+            (259_201, 999_996),
+            (100, 1_000_000),
+            (0, 1_000_000),
+        ] {
+            assert_eq!(Rate::max_burst(interval_us), burst);
+        }
+    }
+
+    #[test]
     fn rule_without_a_rate_has_the_default_rate() {
         let default = Rate {
             interval_us: 100_000,
@@ -137,15 +171,17 @@ mod tests {
             burst: 7,
         };
         assert_eq!(RuleRate::Default.or_default(default), default);
-        let burst = RuleRate::DefaultWithBurst(30);
+        let burst = RuleRate::DefaultWithBurst(100);
         assert_eq!(
             burst.or_default(default),
             Rate {
-                burst: 30,
+                burst: 100,
                 ..default
             }
         );
         assert!(burst.or_default(Rate::NONE).is_none());
+        let hourly = Rate::with_default_burst(3_600_000_000);
+        assert_eq!(burst.or_default(hourly).burst, 72);
         assert_eq!(RuleRate::Own(own).or_default(default), own);
         assert!(RuleRate::Own(Rate::NONE).or_default(default).is_none());
     }
