@@ -109,6 +109,18 @@ union sockaddr_union;
 #define TCL_SOURCE_TEXT 52
 
 /**
+ * Size of what a rule says after its `=` as text, in bytes, including the NUL: a limit and
+ * words, such as "100 rate=10/s".
+ */
+#define TCL_TERMS_TEXT 128
+
+/**
+ * Size of what a rule says after its `=`, and where the rule comes from, as text, in bytes,
+ * including the NUL.
+ */
+#define TCL_WAS_TEXT 160
+
+/**
  * Connections over the limit are rejected.
  */
 #define TCL_MODE_ENFORCE 0
@@ -234,6 +246,13 @@ struct tcl_config {
 typedef void (*tcl_fault)(void *data, const char *line);
 
 /**
+ * Receives a rule as a line of text, such as "192.0.2.0/24 = 100 rate=10/s # file:12", which
+ * is valid until it returns. A rules file with such lines has the same rules. `data` is what
+ * the caller of `tcl_rules_check()` passed.
+ */
+typedef void (*tcl_rule_line)(void *data, const char *line);
+
+/**
  * What a counter means.
  */
 struct tcl_counter {
@@ -264,6 +283,10 @@ struct tcl_source {
    * Prefix of its rule; "default" if it has none.
    */
   char rule[TCL_SOURCE_TEXT];
+  /**
+   * What its rule says after the `=`; the default limit if it has none.
+   */
+  char terms[TCL_TERMS_TEXT];
   /**
    * Its connections.
    */
@@ -306,9 +329,14 @@ struct tcl_rule {
    */
   char prefix[TCL_SOURCE_TEXT];
   /**
-   * Where it comes from: "modparam" or "file:" and a number, "rpc" or "default".
+   * Where it comes from: "modparam" or "file:" and a number, "rpc", "ban" or "default".
    */
   char origin[TCL_ORIGIN_TEXT];
+  /**
+   * What it says after the `=`, as a rule for this prefix would be written; for a ban what
+   * applies without it.
+   */
+  char terms[TCL_TERMS_TEXT];
   /**
    * Limit of each source, in connections; 0: no limit.
    */
@@ -410,17 +438,21 @@ struct tcl_rule_change {
    */
   char prefix[TCL_SOURCE_TEXT];
   /**
-   * What the prefix itself had before: a limit and where it came from, such as
-   * "5 from file:12", or "no rule".
+   * What the prefix itself had before: a limit with the words after it, and where it came
+   * from, such as "5 rate=10/s from file:12", or "no rule".
    */
-  char was[TCL_SOURCE_TEXT];
+  char was[TCL_WAS_TEXT];
   /**
    * The prefix of the rule that its sources have now, except those with rules for longer
    * prefixes; "default" if they have none.
    */
   char rule[TCL_SOURCE_TEXT];
   /**
-   * The limit of that rule; 0: no limit.
+   * What that rule says after its `=`.
+   */
+  char terms[TCL_TERMS_TEXT];
+  /**
+   * Its limit; 0: no limit.
    */
   int32_t limit;
   /**
@@ -503,9 +535,9 @@ int32_t tcl_init(const struct tcl_config *config,
 /**
  * Replaces all rules, except those of `tcl_rule_set()`, at once with the `count` texts and
  * the rules in `file` (null: no file), together at most 65,535. If a text and the file
- * have a rule for the same prefix, the one in the file applies. A text is `PREFIX=LIMIT`, with a limit from 1 to
- * 2147483647 or `unlimited`. The file has one rule in each line, `#` begins a comment,
- * and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
+ * have a rule for the same prefix, the one in the file applies. A text is
+ * `PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt]`, see `tcl_rule_grammar()`. The file
+ * has one rule in each line, `#` begins a comment, and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
  * that names its origin, the rule, the reason and the remedy is written to `error`,
  * truncated to `error_size` bytes including the NUL.
  *
@@ -612,7 +644,7 @@ int32_t tcl_watch(uint32_t log_interval);
 int32_t tcl_config_check(const struct tcl_config *config, char *error, uintptr_t error_size);
 
 /**
- * Checks one rule, `PREFIX=LIMIT`, by itself.
+ * Checks one rule, such as `192.0.2.0/24=100`, by itself.
  *
  * Returns `TCL_OK`, `TCL_ERULES`, `TCL_EARG` if `rule` is null, or `TCL_EPANIC`. With
  * `TCL_ERULES`, the rule, the reason and the remedy are written to `error`, truncated to
@@ -625,10 +657,22 @@ int32_t tcl_config_check(const struct tcl_config *config, char *error, uintptr_t
 int32_t tcl_rule_check(const char *rule, char *error, uintptr_t error_size);
 
 /**
+ * Writes the grammar of a rule and a line about each of its words to `text`, truncated to
+ * `size` bytes including the NUL. 1,024 bytes are enough.
+ *
+ * # Safety
+ *
+ * `text` is null or has room for `size` bytes.
+ */
+void tcl_rule_grammar(char *text, uintptr_t size);
+
+/**
  * Checks rules as `tcl_rules_load()` does, but publishes none. Calls `fault` for each
  * invalid rule with its origin, its text, the reason and the remedy, at most 20 times
  * (`TCL_MAX_FAULTS`), and then once with the number of the others. A file that cannot be
- * read is one fault. Writes the number of valid rules to `valid`.
+ * read is one fault. Without faults, calls `rule` for each rule that would be active, sorted
+ * by prefix, except those that commands set: a rule in the file replaces one for the same
+ * prefix among the texts. Writes the number of valid rules to `valid`.
  *
  * Reads the file and allocates, so the process that accepts connections should not call
  * it.
@@ -639,13 +683,14 @@ int32_t tcl_rule_check(const char *rule, char *error, uintptr_t error_size);
  * # Safety
  *
  * `texts` is null or points to `count` pointers, each null or a string; `file` is null or
- * a string; `fault` is null or can be called with `data`; `valid` is null or valid for
- * writing.
+ * a string; `fault` and `rule` are null or can be called with `data`; `valid` is null or
+ * valid for writing.
  */
 int32_t tcl_rules_check(const char *const *texts,
                         uint32_t count,
                         const char *file,
                         tcl_fault fault,
+                        tcl_rule_line rule,
                         void *data,
                         uint32_t *valid);
 
@@ -909,7 +954,7 @@ uint32_t tcl_rules_count(void);
  * last one stands for the sources without a rule and is always included. If there are more
  * than `room`, rules with sources or rejections take precedence over others.
  *
- * Allocates up to 5 MB if there are 65,535 rules, and frees it.
+ * Allocates up to 6 MB if there are 65,535 rules, and frees it.
  *
  * Returns the number of rules written, or `TCL_EARG` (`rules` is null), `TCL_EINIT` or
  * `TCL_EMEM`.
@@ -925,7 +970,7 @@ int32_t tcl_rules(struct tcl_rule *rules, uint32_t room);
  * for the sources without a rule, which is always included. If there are more than `room`,
  * rules whose sources have a peak take precedence over others.
  *
- * Allocates up to 5 MB if there are 65,535 rules, and 480 bytes for each suggestion that it
+ * Allocates up to 6 MB if there are 65,535 rules, and 480 bytes for each suggestion that it
  * writes, and frees it.
  *
  * Returns the number of suggestions written, or `TCL_EARG` (`suggestions` is null),
@@ -938,8 +983,9 @@ int32_t tcl_rules(struct tcl_rule *rules, uint32_t room);
 int32_t tcl_suggest(struct tcl_suggestion *suggestions, uint32_t room);
 
 /**
- * Sets a rule for `prefix` with `limit`, a number from 1 to 2147483647 or `none`, for
- * `seconds` (null: until it is removed or the server stops). It takes precedence over a
+ * Sets a rule for `prefix`, for `seconds` (null: until it is removed or the server stops).
+ * `limit` is what comes after the `=` of a rule: a number from 1 to 2147483647 or `none`,
+ * and words if the rule has any, such as `100 rate=10/s`. It takes precedence over a
  * rule for the same prefix from a file or a parameter, and replaces one that was set
  * before. `tcl_rules_load()` keeps it. There are at most 1,024 such rules at a time. A rule
  * ends within two seconds after its time, when `tcl_watch()` next runs, and a log line says

@@ -21,9 +21,11 @@ pub use totals::{Fault, Totals};
 use core::fmt;
 use std::io;
 
+use crate::policy::origin::BanReason;
 use crate::policy::rulebook::{ChangeError, RuleId, Rulebook};
 use crate::policy::rules::{Rule, RuleSet};
 use crate::policy::settings::{Mode, OnFull, Settings};
+use crate::policy::terms::Terms;
 use crate::shared::layout::{ACCEPTOR_ROW, Geometry, ROWS, Tally};
 use crate::shared::process::OneThread;
 use crate::shared::region::{Region, RegionError};
@@ -166,6 +168,7 @@ impl Limiter {
         prefixes: PrefixLengths,
     ) -> Result<Limiter, RegionError> {
         let region = Region::create(geometry)?;
+        Settings::of(&region).init();
         Settings::of(&region).set_limit(limit);
         Ok(Limiter {
             region,
@@ -229,15 +232,15 @@ impl Limiter {
         if settings.mode() == Mode::Off {
             return Ok(());
         }
-        let below_limit = settings.below_limit();
-        if below_limit > i32::MAX as u32 && settings.on_full() == OnFull::Admit {
+        let checked_from = settings.checked_from();
+        if checked_from > i32::MAX as u32 && settings.on_full() == OnFull::Admit {
             return Ok(());
         }
         let table = self.table();
         if let Some(at) = table.find(source) {
             let connections = table.connections(at);
             // No count is negative.
-            if connections as u32 <= below_limit {
+            if (connections as u32) < checked_from {
                 self.hints.set(at.slot);
                 return Ok(());
             }
@@ -290,7 +293,7 @@ impl Limiter {
         let detail = self.details().own(owner);
         let rulebook = self.rulebook();
         let of_source = rulebook.resolve_cached(source, owner.tag(), detail);
-        let (rule, limit) = match rulebook.has_host_rules() {
+        let (rule, terms) = match rulebook.has_host_rules() {
             true => {
                 let host = self.host(address);
                 let of_host = host.and_then(|host| rulebook.resolve_host(host));
@@ -298,7 +301,7 @@ impl Limiter {
             }
             false => of_source,
         };
-        if limit <= 0 || connections < limit {
+        if terms.limit <= 0 || connections < terms.limit {
             self.hints.set(at.slot);
             return Some(Ok(()));
         }
@@ -545,8 +548,7 @@ impl Limiter {
     }
 
     /// Sets a rule for `prefix`, which takes precedence over one with the same prefix from
-    /// a file or a modparam, and replaces one that was set before. `limit` is above 0, or
-    /// [`UNLIMITED`](crate::policy::rules::UNLIMITED). The rule ends after the second `end`
+    /// a file or a modparam, and replaces one that was set before. The rule ends after the second `end`
     /// of the host clock, if there is one, when the background process next looks. Returns
     /// the rule that applied to `prefix` itself before.
     ///
@@ -556,10 +558,10 @@ impl Limiter {
     pub fn set_rule(
         &self,
         prefix: Prefix,
-        limit: i32,
+        terms: Terms,
         end: Option<u32>,
     ) -> Result<Option<Rule>, ChangeError> {
-        self.rulebook().set(prefix, limit, end, &self.rules_gate)
+        self.rulebook().set(prefix, terms, end, &self.rules_gate)
     }
 
     /// Removes the rule that [`set_rule`](Self::set_rule) set for `prefix`, and returns it.
@@ -569,6 +571,47 @@ impl Limiter {
     /// If there is no such rule, or as [`set_rules`](Self::set_rules).
     pub fn remove_rule(&self, prefix: Prefix) -> Result<Rule, ChangeError> {
         self.rulebook().remove(prefix, &self.rules_gate)
+    }
+
+    /// Bans the sources of `prefix`, except those whose rule exempts them, until the second
+    /// `end` of the host clock. Replaces the ban of the same prefix, and is kept by
+    /// [`set_rules`](Self::set_rules). All other rules stay: they apply to their sources as
+    /// if the ban did not exist, and its end needs no other change. No connection is closed.
+    /// Returns the ban that the prefix had before.
+    ///
+    /// # Errors
+    ///
+    /// If the rule of `prefix` exempts its sources, or as [`set_rules`](Self::set_rules).
+    pub fn ban_prefix(
+        &self,
+        prefix: Prefix,
+        end: u32,
+        reason: BanReason,
+    ) -> Result<Option<Rule>, ChangeError> {
+        self.rulebook().ban(prefix, end, reason, &self.rules_gate)
+    }
+
+    /// Lifts the ban of `prefix` before its end, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no ban of this prefix, or as [`set_rules`](Self::set_rules).
+    pub fn unban_prefix(&self, prefix: Prefix) -> Result<Rule, ChangeError> {
+        self.rulebook().unban(prefix, &self.rules_gate)
+    }
+
+    /// Lifts all bans of prefixes, and returns them.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_rules`](Self::set_rules).
+    pub fn unban_prefixes(&self) -> Result<Vec<Rule>, ChangeError> {
+        self.rulebook().unban_all(&self.rules_gate)
+    }
+
+    /// Whether an active rule has a rate of its own.
+    pub fn has_rated_rules(&self) -> bool {
+        self.settings().has_rated_rules()
     }
 
     /// Removes the rules that have ended at the time `now` of the host clock, and returns
@@ -587,7 +630,7 @@ impl Limiter {
         self.rulebook().len()
     }
 
-    /// The number of active rules of [`set_rule`](Self::set_rule).
+    /// The number of active rules of [`set_rule`](Self::set_rule), without bans.
     pub fn rules_set(&self) -> usize {
         self.rulebook().set_len()
     }
@@ -645,7 +688,7 @@ impl Limiter {
         self.region.huge_bytes()
     }
 
-    /// Bytes of shared memory mapped for sources; rules have another 6 MB. A page takes
+    /// Bytes of shared memory mapped for sources; rules have another 7 MB. A page takes
     /// memory when it is first touched, which may be by a report, or when
     /// [`populate`](Self::populate) allocates it.
     pub fn table_bytes(&self) -> usize {

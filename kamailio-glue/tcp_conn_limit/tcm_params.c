@@ -293,18 +293,18 @@ static void log_fault(void *data, const char *line)
 
 int tcm_params_check_rules(void)
 {
-	int ret = tcm_params_find_faults(rules_file, log_fault, NULL, NULL);
+	int ret = tcm_params_check_file(rules_file, log_fault, NULL, NULL, NULL);
 
 	if(ret == TCL_EPANIC)
 		LM_ERR("cannot check the rules: internal error\n");
 	return (ret == TCL_OK) ? 0 : -1;
 }
 
-int tcm_params_find_faults(
-		const char *file, tcl_fault fault, void *data, uint32_t *valid)
+int tcm_params_check_file(const char *file, tcl_fault fault, tcl_rule_line rule,
+		void *data, uint32_t *valid)
 {
 	return tcl_rules_check((const char *const *)rules.list, rules.count, file,
-			fault, data, valid);
+			fault, rule, data, valid);
 }
 
 int tcm_params_load_rules(char *error, size_t error_size)

@@ -51,8 +51,8 @@ const char *tcm_params_rules_file(void);
 int tcm_params_check_rules(void);
 
 /* As tcl_rules_check(), with the rules of the parameters and those in this file. */
-int tcm_params_find_faults(
-		const char *file, tcl_fault fault, void *data, uint32_t *valid);
+int tcm_params_check_file(const char *file, tcl_fault fault, tcl_rule_line rule,
+		void *data, uint32_t *valid);
 
 /* Loads the rules that the parameters name: those written there, then the rules
  * file. Returns as tcl_rules_load(), with the same message. Logs every invalid rule. */

@@ -19,37 +19,59 @@
 
 #define PATH_SIZE 1024
 
-/* The lines of an answer: each fault, and the number of the others. A line has room for
- * the path of the file. */
-struct faults
+/* An answer shows at most this many rules: operators read it. */
+#define SHOWN_MAX 100
+
+/* The lines of an answer: each fault, and the number of the others, or the rules. The line
+ * of a fault has room for the path of the file. */
+struct answer
 {
-	int count;
-	char lines[TCL_MAX_FAULTS + 1][PATH_SIZE + 400];
+	int faults;
+	int rules;
+	char fault[TCL_MAX_FAULTS + 1][PATH_SIZE + 400];
+	char rule[SHOWN_MAX]
+			 [TCL_SOURCE_TEXT + TCL_TERMS_TEXT + TCL_ORIGIN_TEXT + 8];
 };
 
-static void collect(void *data, const char *line)
+static void collect_fault(void *data, const char *line)
 {
-	struct faults *faults = data;
+	struct answer *answer = data;
 
-	if(faults->count <= TCL_MAX_FAULTS)
-		snprintf(faults->lines[faults->count++], sizeof(faults->lines[0]), "%s",
+	if(answer->faults <= TCL_MAX_FAULTS)
+		snprintf(answer->fault[answer->faults++], sizeof(answer->fault[0]),
+				"%s", line);
+}
+
+static void collect_rule(void *data, const char *line)
+{
+	struct answer *answer = data;
+
+	if(answer->rules < SHOWN_MAX)
+		snprintf(answer->rule[answer->rules++], sizeof(answer->rule[0]), "%s",
 				line);
 }
 
 static int add_answer(rpc_t *rpc, void *c, const char *file, uint32_t valid,
-		const struct faults *faults)
+		const struct answer *answer)
 {
-	void *h, *array;
+	void *h, *faults, *rules;
 	int i;
 
 	if(rpc->add(c, "{", &h) < 0
 			|| rpc->struct_add(h, "ssd", "file", file, "valid",
-					   (faults->count == 0) ? "yes" : "no", "rules", (int)valid)
+					   (answer->faults == 0) ? "yes" : "no", "rules",
+					   (int)valid)
 					   < 0
-			|| rpc->struct_add(h, "[", "faults", &array) < 0)
+			|| rpc->struct_add(h, "[", "faults", &faults) < 0)
 		return -1;
-	for(i = 0; i < faults->count; i++) {
-		if(rpc->array_add(array, "s", faults->lines[i]) < 0)
+	for(i = 0; i < answer->faults; i++) {
+		if(rpc->array_add(faults, "s", answer->fault[i]) < 0)
+			return -1;
+	}
+	if(rpc->struct_add(h, "[", "list", &rules) < 0)
+		return -1;
+	for(i = 0; i < answer->rules; i++) {
+		if(rpc->array_add(rules, "s", answer->rule[i]) < 0)
 			return -1;
 	}
 	return 0;
@@ -57,27 +79,28 @@ static int add_answer(rpc_t *rpc, void *c, const char *file, uint32_t valid,
 
 static void check_file(rpc_t *rpc, void *c, const char *file)
 {
-	struct faults *faults = pkg_malloc(sizeof(*faults));
+	struct answer *answer = pkg_malloc(sizeof(*answer));
 	uint32_t valid = 0;
 	int ret;
 
-	if(faults == NULL) {
+	if(answer == NULL) {
 		tcm_rpc_failed(rpc, c, TCL_EMEM);
 		return;
 	}
-	faults->count = 0;
-	ret = tcm_params_find_faults(file, collect, faults, &valid);
+	answer->faults = answer->rules = 0;
+	ret = tcm_params_check_file(
+			file, collect_fault, collect_rule, answer, &valid);
 	if(ret != TCL_OK && ret != TCL_ERULES)
 		tcm_rpc_failed(rpc, c, ret);
-	else if(add_answer(rpc, c, file, valid, faults) < 0)
+	else if(add_answer(rpc, c, file, valid, answer) < 0)
 		tcm_rpc_no_room(rpc, c);
-	pkg_free(faults);
+	pkg_free(answer);
 }
 
 static const char *check_rules_doc[] = {
-		"Checks a rules file as a reload would, and changes nothing. "
-		"Parameter: the"
-		" full path of a file; without it, the rules_file.",
+		"Checks a rules file as a reload would, and changes nothing. Lists what"
+		" is wrong, or else the rules as they would be active, at most 100."
+		" Parameter: the full path of a file; without it, the rules_file.",
 		0};
 
 static void rpc_check_rules(rpc_t *rpc, void *c)

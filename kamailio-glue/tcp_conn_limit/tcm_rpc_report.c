@@ -155,7 +155,8 @@ static void rpc_get(rpc_t *rpc, void *c)
 		tcm_rpc_failed(rpc, c, ret);
 	else if(tcm_rpc_end(rpc, c, "one address") < 0)
 		return;
-	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source, 1) < 0)
+	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source, 1) < 0
+			|| rpc->struct_add(h, "s", "terms", source.terms) < 0)
 		tcm_rpc_no_room(rpc, c);
 }
 
@@ -282,12 +283,13 @@ static void rpc_list(rpc_t *rpc, void *c)
 	pkg_free(sources);
 }
 
-static const char *rules_doc[] = {
-		"Lists the rules and, last, the default limit, with the sources,"
-		" connections and rejections of each, where it comes from (origin) and "
-		"when"
-		" it ends. At most 400; rules with sources or rejections take"
-		" precedence.",
+static const char *rules_doc[] = {"Lists the rules and, last, the default "
+								  "limit, with what each says after"
+								  " its = (terms), its sources, connections "
+								  "and rejections, where it comes"
+								  " from (origin) and when it ends. At most "
+								  "400; rules with sources or rejections take"
+								  " precedence.",
 		0};
 
 /* Adds a struct about the sources of a rule to the answer. */
@@ -313,7 +315,8 @@ static int add_rule(rpc_t *rpc, void *c, const struct tcl_rule *r)
 	void *h;
 
 	if(add_limit(rpc, c, r->prefix, r->limit, &h) < 0
-			|| rpc->struct_add(h, "s", "origin", r->origin) < 0
+			|| rpc->struct_add(h, "ss", "terms", r->terms, "origin", r->origin)
+					   < 0
 			|| tcm_rpc_add_numbers(rpc, h, numbers) < 0)
 		return -1;
 	if(r->seconds == TCL_NEVER)

@@ -58,13 +58,14 @@ static const char *set_rule_doc[] = {
 		" before. It takes precedence over a rule for the same prefix in the"
 		" rules file or a modparam, and a reload keeps it. Parameters: a "
 		"prefix;"
-		" a limit, at least 1, or none; after how many seconds the rule"
-		" ends (default: it does not end).",
+		" a limit, at least 1, or none, and perhaps words as in a rule, such as"
+		" \"100 rate=10/s exempt\"; after how many seconds the rule ends"
+		" (default: it does not end).",
 		0};
 
 static void rpc_set_rule(rpc_t *rpc, void *c)
 {
-	char text[ARGUMENTS_MAX][ARGUMENT_SIZE], error[256] = "";
+	char text[ARGUMENTS_MAX][ARGUMENT_SIZE], error[400] = "";
 	const char *arguments[ARGUMENTS_MAX];
 	struct tcl_rule_change change;
 	int ret;
@@ -83,6 +84,7 @@ static void rpc_set_rule(rpc_t *rpc, void *c)
 	if(rpc->add(c, "{", &h) < 0
 			|| rpc->struct_add(h, "s", "prefix", change.prefix) < 0
 			|| tcm_rpc_add_limit(rpc, h, "limit", change.limit) < 0
+			|| rpc->struct_add(h, "s", "terms", change.terms) < 0
 			|| (change.seconds != TCL_NEVER
 					&& rpc->struct_add(
 							   h, "d", "seconds_left", (int)change.seconds)
@@ -118,7 +120,8 @@ static void rpc_del_rule(rpc_t *rpc, void *c)
 					   h, "ss", "prefix", change.prefix, "was", change.was)
 					   < 0
 			|| rpc->struct_add(h, "s", "rule", change.rule) < 0
-			|| tcm_rpc_add_limit(rpc, h, "limit", change.limit) < 0)
+			|| tcm_rpc_add_limit(rpc, h, "limit", change.limit) < 0
+			|| rpc->struct_add(h, "s", "terms", change.terms) < 0)
 		tcm_rpc_no_room(rpc, c);
 }
 

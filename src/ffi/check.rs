@@ -4,13 +4,15 @@
 
 use core::ffi::{CStr, c_char, c_void};
 use core::fmt;
+use std::borrow::Cow;
 use std::ffi::CString;
 
 use super::codes::{TCL_EARG, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK};
-use super::control::{Setup, read_rules_file, tcl_config};
+use super::control::{Setup, build, read_rules_file, tcl_config};
 use super::global::guard_early;
 use super::memory::{put, strings, text, write_text};
-use crate::policy::rules::{Faults, RuleSet, check_rule};
+use crate::policy::rule_words::Grammar;
+use crate::policy::rules::{Faults, RuleLine, RuleSet, check_rule};
 use crate::source::PrefixLengths;
 
 /// `tcl_rules_check()` reports at most this many faults in lines of their own.
@@ -21,6 +23,12 @@ const _: () = assert!(TCL_MAX_FAULTS == Faults::MAX_LISTED);
 /// caller of `tcl_rules_check()` passed.
 #[allow(non_camel_case_types)]
 pub type tcl_fault = Option<unsafe extern "C" fn(data: *mut c_void, line: *const c_char)>;
+
+/// Receives a rule as a line of text, such as "192.0.2.0/24 = 100 rate=10/s # file:12", which
+/// is valid until it returns. A rules file with such lines has the same rules. `data` is what
+/// the caller of `tcl_rules_check()` passed.
+#[allow(non_camel_case_types)]
+pub type tcl_rule_line = Option<unsafe extern "C" fn(data: *mut c_void, line: *const c_char)>;
 
 /// Checks a configuration as `tcl_init()` does, and creates nothing.
 ///
@@ -49,7 +57,7 @@ pub unsafe extern "C" fn tcl_config_check(
     })
 }
 
-/// Checks one rule, `PREFIX=LIMIT`, by itself.
+/// Checks one rule, such as `192.0.2.0/24=100`, by itself.
 ///
 /// Returns `TCL_OK`, `TCL_ERULES`, `TCL_EARG` if `rule` is null, or `TCL_EPANIC`. With
 /// `TCL_ERULES`, the rule, the reason and the remedy are written to `error`, truncated to
@@ -78,10 +86,26 @@ pub unsafe extern "C" fn tcl_rule_check(
     })
 }
 
+/// Writes the grammar of a rule and a line about each of its words to `text`, truncated to
+/// `size` bytes including the NUL. 1,024 bytes are enough.
+///
+/// # Safety
+///
+/// `text` is null or has room for `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_rule_grammar(text: *mut c_char, size: usize) {
+    guard_early((), || {
+        // SAFETY: null or `size` bytes, as the caller promises.
+        unsafe { write_text(text, size, &Grammar.to_string()) };
+    });
+}
+
 /// Checks rules as `tcl_rules_load()` does, but publishes none. Calls `fault` for each
 /// invalid rule with its origin, its text, the reason and the remedy, at most 20 times
 /// (`TCL_MAX_FAULTS`), and then once with the number of the others. A file that cannot be
-/// read is one fault. Writes the number of valid rules to `valid`.
+/// read is one fault. Without faults, calls `rule` for each rule that would be active, sorted
+/// by prefix, except those that commands set: a rule in the file replaces one for the same
+/// prefix among the texts. Writes the number of valid rules to `valid`.
 ///
 /// Reads the file and allocates, so the process that accepts connections should not call
 /// it.
@@ -92,26 +116,29 @@ pub unsafe extern "C" fn tcl_rule_check(
 /// # Safety
 ///
 /// `texts` is null or points to `count` pointers, each null or a string; `file` is null or
-/// a string; `fault` is null or can be called with `data`; `valid` is null or valid for
-/// writing.
+/// a string; `fault` and `rule` are null or can be called with `data`; `valid` is null or
+/// valid for writing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_rules_check(
     texts: *const *const c_char,
     count: u32,
     file: *const c_char,
     fault: tcl_fault,
+    rule: tcl_rule_line,
     data: *mut c_void,
     valid: *mut u32,
 ) -> i32 {
     guard_early(TCL_EPANIC, || {
-        let report = |line: &dyn fmt::Display| {
-            let (Some(fault), Ok(line)) = (fault, CString::new(line.to_string())) else {
+        let call = |to: tcl_fault, line: &dyn fmt::Display| {
+            let (Some(to), Ok(line)) = (to, CString::new(line.to_string())) else {
                 return;
             };
             // SAFETY: can be called with `data`, as the caller promises; the line lives
             // until it returns.
-            unsafe { fault(data, line.as_ptr()) };
+            unsafe { to(data, line.as_ptr()) };
         };
+        let report = |line: &dyn fmt::Display| call(fault, line);
+        let list = |line: &dyn fmt::Display| call(rule, line);
         // SAFETY: null or valid, as the caller promises.
         let (texts, file) = unsafe { (strings(texts, count), text(file)) };
         let texts = match texts {
@@ -121,7 +148,7 @@ pub unsafe extern "C" fn tcl_rules_check(
                 return TCL_EARG;
             }
         };
-        let (code, found) = check(&texts, file, &report);
+        let (code, found) = check(&texts, file, &report, rule.is_some().then_some(&list));
         // SAFETY: null or valid for writing, as the caller promises. A null pointer is
         // allowed here.
         let _ = unsafe { put(valid, found) };
@@ -131,9 +158,10 @@ pub unsafe extern "C" fn tcl_rules_check(
 
 /// Returns a code, and the number of valid rules.
 fn check(
-    texts: &[impl AsRef<str>],
+    texts: &[Cow<'_, str>],
     file: Option<&CStr>,
     report: &dyn Fn(&dyn fmt::Display),
+    list: Option<&dyn Fn(&dyn fmt::Display)>,
 ) -> (i32, u32) {
     let file = match file.map(read_rules_file).transpose() {
         Ok(file) => file,
@@ -159,11 +187,23 @@ fn check(
     if others > 0 {
         report(&format_args!("{others} more invalid rules"));
     }
-    let code = if faults.count == 0 {
-        TCL_OK
-    } else {
-        TCL_ERULES
-    };
     // There are at most 65,535.
-    (code, faults.valid as u32)
+    let valid = faults.valid as u32;
+    if faults.count > 0 {
+        return (TCL_ERULES, valid);
+    }
+    let Some(list) = list else {
+        return (TCL_OK, valid);
+    };
+    match build(PrefixLengths::DEFAULT, texts, file.as_ref()) {
+        Ok(rules) => {
+            rules.applying().for_each(|rule| list(&RuleLine(rule)));
+            (TCL_OK, valid)
+        }
+        // The rules are valid, so there is no memory.
+        Err(error) => {
+            report(&error);
+            (TCL_EMEM, valid)
+        }
+    }
 }

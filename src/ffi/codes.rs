@@ -34,3 +34,11 @@ pub const TCL_EROOM: i32 = -10;
 
 /// Size of a source as text, in bytes, including the NUL.
 pub const TCL_SOURCE_TEXT: usize = 52;
+
+/// Size of what a rule says after its `=` as text, in bytes, including the NUL: a limit and
+/// words, such as "100 rate=10/s".
+pub const TCL_TERMS_TEXT: usize = 128;
+
+/// Size of what a rule says after its `=`, and where the rule comes from, as text, in bytes,
+/// including the NUL.
+pub const TCL_WAS_TEXT: usize = 160;

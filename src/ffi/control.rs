@@ -286,9 +286,9 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
 
 /// Replaces all rules, except those of `tcl_rule_set()`, at once with the `count` texts and
 /// the rules in `file` (null: no file), together at most 65,535. If a text and the file
-/// have a rule for the same prefix, the one in the file applies. A text is `PREFIX=LIMIT`, with a limit from 1 to
-/// 2147483647 or `unlimited`. The file has one rule in each line, `#` begins a comment,
-/// and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
+/// have a rule for the same prefix, the one in the file applies. A text is
+/// `PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt]`, see `tcl_rule_grammar()`. The file
+/// has one rule in each line, `#` begins a comment, and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
 /// that names its origin, the rule, the reason and the remedy is written to `error`,
 /// truncated to `error_size` bytes including the NUL.
 ///
@@ -366,7 +366,7 @@ pub(super) fn read_rules_file(path: &CStr) -> Result<RulesFile, ReadError> {
     RulesFile::read(Path::new(OsStr::from_bytes(path.to_bytes())))
 }
 
-fn build(
+pub(super) fn build(
     lengths: PrefixLengths,
     texts: &[Cow<'_, str>],
     file: Option<&RulesFile>,

@@ -4,13 +4,15 @@
 use core::ffi::c_char;
 use core::fmt;
 
-use super::codes::{TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_SOURCE_TEXT};
+use super::codes::{TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_SOURCE_TEXT, TCL_TERMS_TEXT};
 use super::global::{Global, guard};
 use super::memory::{bytes, put, text, write_text};
 use crate::observe::counters::COUNTERS;
 use crate::observe::report::{
     By, Group, Report, RuleName, SourceReport, Suggestion, seconds_since,
 };
+use crate::policy::rule_words::TermsText;
+use crate::policy::terms::Terms;
 use crate::shared::visible::Excerpt;
 use crate::source::{Named, Prefix, Source};
 
@@ -59,6 +61,8 @@ pub struct tcl_source {
     pub text: [c_char; TCL_SOURCE_TEXT],
     /// Prefix of its rule; "default" if it has none.
     pub rule: [c_char; TCL_SOURCE_TEXT],
+    /// What its rule says after the `=`; the default limit if it has none.
+    pub terms: [c_char; TCL_TERMS_TEXT],
     /// Its connections.
     pub connections: u32,
     /// Its limit; 0: no limit.
@@ -84,8 +88,11 @@ pub struct tcl_source {
 pub struct tcl_rule {
     /// Its prefix; "default" for the sources without a rule.
     pub prefix: [c_char; TCL_SOURCE_TEXT],
-    /// Where it comes from: "modparam" or "file:" and a number, "rpc" or "default".
+    /// Where it comes from: "modparam" or "file:" and a number, "rpc", "ban" or "default".
     pub origin: [c_char; TCL_ORIGIN_TEXT],
+    /// What it says after the `=`, as a rule for this prefix would be written; for a ban what
+    /// applies without it.
+    pub terms: [c_char; TCL_TERMS_TEXT],
     /// Limit of each source, in connections; 0: no limit.
     pub limit: i32,
     /// Seconds until it ends, or `TCL_NEVER`.
@@ -367,7 +374,7 @@ pub extern "C" fn tcl_rules_count() -> u32 {
 /// last one stands for the sources without a rule and is always included. If there are more
 /// than `room`, rules with sources or rejections take precedence over others.
 ///
-/// Allocates up to 5 MB if there are 65,535 rules, and frees it.
+/// Allocates up to 6 MB if there are 65,535 rules, and frees it.
 ///
 /// Returns the number of rules written, or `TCL_EARG` (`rules` is null), `TCL_EINIT` or
 /// `TCL_EMEM`.
@@ -395,7 +402,7 @@ pub unsafe extern "C" fn tcl_rules(rules: *mut tcl_rule, room: u32) -> i32 {
 /// for the sources without a rule, which is always included. If there are more than `room`,
 /// rules whose sources have a peak take precedence over others.
 ///
-/// Allocates up to 5 MB if there are 65,535 rules, and 480 bytes for each suggestion that it
+/// Allocates up to 6 MB if there are 65,535 rules, and 480 bytes for each suggestion that it
 /// writes, and frees it.
 ///
 /// Returns the number of suggestions written, or `TCL_EARG` (`suggestions` is null),
@@ -428,11 +435,7 @@ impl Global {
     /// A source; if an address in it is named, with the rule and the limit of the address.
     fn describe_named(&self, source: Source, host: Option<Source>) -> tcl_source {
         let report = self.report();
-        let rule = match host {
-            Some(host) => report.rule_of_host(source, host),
-            None => report.rule_of(source),
-        };
-        self.describe_with(&report.get(source), rule)
+        self.describe_with(&report.get(source), report.terms_of(source, host))
     }
 
     /// Writes the sources that rank highest in `by`. Returns how many were written, or a
@@ -461,14 +464,14 @@ impl Global {
     }
 
     fn describe(&self, report: &SourceReport) -> tcl_source {
-        self.describe_with(report, self.report().rule_of(report.source))
+        self.describe_with(report, self.report().terms_of(report.source, None))
     }
 
-    /// A source with this rule and limit.
+    /// A source with this rule and its terms.
     fn describe_with(
         &self,
         report: &SourceReport,
-        (rule, limit): (Option<Prefix>, i32),
+        (rule, terms): (Option<Prefix>, Terms),
     ) -> tcl_source {
         let now = self.now();
         let has_connections = report.connections > 0;
@@ -482,8 +485,9 @@ impl Global {
         tcl_source {
             text: self.text(report.source.display(self.limiter.prefixes())),
             rule: self.text(RuleName(rule)),
+            terms: self.text(TermsText(terms)),
             connections: report.connections,
-            limit: limit.max(0),
+            limit: terms.limit.max(0),
             rejected: report.rejected,
             would_reject: report.would_reject,
             peak: report.peak,
@@ -493,9 +497,9 @@ impl Global {
     }
 
     fn rule(&self, group: &Group) -> tcl_rule {
-        let limit = match group.rule {
-            Some(rule) => rule.limit,
-            None => self.limiter.limit(),
+        let terms = match group.rule {
+            Some(rule) => rule.terms,
+            None => Terms::of_default(self.limiter.limit()),
         };
         tcl_rule {
             prefix: self.text(RuleName(group.rule.map(|rule| rule.prefix))),
@@ -503,7 +507,8 @@ impl Global {
                 Some(rule) => self.text(rule.origin),
                 None => self.text("default"),
             },
-            limit: limit.max(0),
+            terms: self.text(TermsText(terms)),
+            limit: terms.limit.max(0),
             seconds: group
                 .rule
                 .and_then(|rule| rule.origin.seconds_left(self.now()))

@@ -6,6 +6,7 @@ use core::fmt::{self, Write as _};
 
 use super::codes::{
     TCL_EARG, TCL_EINIT, TCL_ELOCKED, TCL_EMEM, TCL_ERULES, TCL_OK, TCL_SOURCE_TEXT,
+    TCL_TERMS_TEXT, TCL_WAS_TEXT,
 };
 use super::global::{Global, guard};
 use super::line::Line;
@@ -16,6 +17,7 @@ use crate::observe::notices::{RuleEnded, RuleRemoved, RuleSetByCommand, Was};
 use crate::observe::report::RuleName;
 use crate::policy::ChangeError;
 use crate::policy::rule_command::{InvalidArgument, SetRule, parse_prefix};
+use crate::policy::rule_words::TermsText;
 
 /// What a command did to a rule.
 #[repr(C)]
@@ -23,20 +25,23 @@ use crate::policy::rule_command::{InvalidArgument, SetRule, parse_prefix};
 pub struct tcl_rule_change {
     /// The prefix of the rule that was set or removed.
     pub prefix: [c_char; TCL_SOURCE_TEXT],
-    /// What the prefix itself had before: a limit and where it came from, such as
-    /// "5 from file:12", or "no rule".
-    pub was: [c_char; TCL_SOURCE_TEXT],
+    /// What the prefix itself had before: a limit with the words after it, and where it came
+    /// from, such as "5 rate=10/s from file:12", or "no rule".
+    pub was: [c_char; TCL_WAS_TEXT],
     /// The prefix of the rule that its sources have now, except those with rules for longer
     /// prefixes; "default" if they have none.
     pub rule: [c_char; TCL_SOURCE_TEXT],
-    /// The limit of that rule; 0: no limit.
+    /// What that rule says after its `=`.
+    pub terms: [c_char; TCL_TERMS_TEXT],
+    /// Its limit; 0: no limit.
     pub limit: i32,
     /// Seconds until the rule that was set ends, or `TCL_NEVER`.
     pub seconds: u32,
 }
 
-/// Sets a rule for `prefix` with `limit`, a number from 1 to 2147483647 or `none`, for
-/// `seconds` (null: until it is removed or the server stops). It takes precedence over a
+/// Sets a rule for `prefix`, for `seconds` (null: until it is removed or the server stops).
+/// `limit` is what comes after the `=` of a rule: a number from 1 to 2147483647 or `none`,
+/// and words if the rule has any, such as `100 rate=10/s`. It takes precedence over a
 /// rule for the same prefix from a file or a parameter, and replaces one that was set
 /// before. `tcl_rules_load()` keeps it. There are at most 1,024 such rules at a time. A rule
 /// ends within two seconds after its time, when `tcl_watch()` next runs, and a log line says
@@ -124,7 +129,12 @@ pub(super) fn code_of(error: ChangeError) -> i32 {
     match error {
         ChangeError::Busy(_) => TCL_ELOCKED,
         ChangeError::NoMemory => TCL_EMEM,
-        ChangeError::TooMany | ChangeError::TooManySet | ChangeError::NotSet(_) => TCL_ERULES,
+        ChangeError::TooMany
+        | ChangeError::TooManySet
+        | ChangeError::TooManyBans
+        | ChangeError::Exempt(..)
+        | ChangeError::NotBanned(_)
+        | ChangeError::NotSet(_) => TCL_ERULES,
     }
 }
 
@@ -144,11 +154,11 @@ impl Global {
         let rule = SetRule::parse(prefix.as_deref(), limit.as_deref(), seconds.as_deref())
             .map_err(CommandError::Argument)?;
         let end = rule.seconds.map(|seconds| self.now().wrapping_add(seconds));
-        let was = self.limiter.set_rule(rule.prefix, rule.limit, end);
+        let was = self.limiter.set_rule(rule.prefix, rule.terms, end);
         let was = was.map_err(CommandError::Change)?;
         self.log_change(RuleSetByCommand {
             prefix: rule.prefix,
-            limit: rule.limit,
+            terms: rule.terms,
             seconds: rule.seconds,
             was,
             by: by.as_deref().unwrap_or("a command"),
@@ -158,7 +168,8 @@ impl Global {
             prefix,
             was: self.text(Was(was)),
             rule: prefix,
-            limit: rule.limit,
+            limit: rule.terms.limit,
+            terms: self.text(TermsText(rule.terms)),
             seconds: rule.seconds.unwrap_or(TCL_NEVER),
         })
     }
@@ -169,7 +180,8 @@ impl Global {
         let prefix = parse_prefix(prefix.as_deref()).map_err(CommandError::Argument)?;
         let rule = self.limiter.remove_rule(prefix);
         let rule = rule.map_err(CommandError::Change)?;
-        let (now, limit) = self.limiter.rulebook().describe(prefix);
+        let (now, terms) = self.limiter.rulebook().describe(prefix);
+        let limit = terms.limit;
         let ended = RuleEnded { rule, now, limit };
         self.log_change(RuleRemoved {
             ended,
@@ -180,6 +192,7 @@ impl Global {
             was: self.text(Was(Some(rule))),
             rule: self.text(RuleName(now)),
             limit: limit.max(0),
+            terms: self.text(TermsText(terms)),
             seconds: TCL_NEVER,
         })
     }

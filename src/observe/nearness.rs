@@ -33,22 +33,22 @@ impl Nearness {
         connections: u32,
     ) {
         self.busiest = self.busiest.max(connections);
-        let below_limit = limiter.settings().below_limit();
-        if below_limit > i32::MAX as u32 {
+        let checked_from = limiter.settings().checked_from();
+        if checked_from > i32::MAX as u32 {
             return; // No source has a limit.
         }
         // No limit is lower, and most sources are far from this one. So few rules are
-        // looked up.
-        let share = share(connections, below_limit + 1);
+        // looked up, except while a prefix is banned.
+        let share = share(connections, checked_from);
         if share < NEAR && share <= self.highest_share {
             return;
         }
         let detail = limiter.details().own(owner);
-        let (_, limit) = limiter
+        let (_, terms) = limiter
             .rulebook()
             .resolve_cached(source, owner.tag(), detail);
-        if limit > 0 {
-            self.add_share(self::share(connections, limit.unsigned_abs()));
+        if terms.limit > 0 {
+            self.add_share(self::share(connections, terms.limit.unsigned_abs()));
         }
     }
 

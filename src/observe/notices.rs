@@ -12,7 +12,9 @@ use std::panic::PanicHookInfo;
 
 use crate::observe::report::{RuleName, SourceReport};
 use crate::policy::limit_text::LimitName;
+use crate::policy::rule_words::TermsText;
 use crate::policy::rules::Rule;
+use crate::policy::terms::Terms;
 use crate::source::{Prefix, PrefixLengths, Source};
 
 /// What [`watch`](crate::observe::watch) has to log.
@@ -76,10 +78,10 @@ pub struct RuleEnded {
 /// A command set a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleSetByCommand<'a> {
-    /// The sources that have the limit.
+    /// The sources that have the rule.
     pub prefix: Prefix,
-    /// The limit, or [`UNLIMITED`](crate::policy::rules::UNLIMITED).
-    pub limit: i32,
+    /// What each source may do.
+    pub terms: Terms,
     /// For how many seconds; `None`: until it is removed.
     pub seconds: Option<u32>,
     /// The rule that the prefix itself had before.
@@ -98,15 +100,15 @@ pub struct RuleRemoved<'a> {
 }
 
 /// A rule in the grammar of rules.
-struct RuleAsText(Prefix, i32);
+struct RuleAsText(Prefix, Terms);
 
 impl fmt::Display for RuleAsText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {}", self.0, LimitName(self.1))
+        write!(f, "{} = {}", self.0, TermsText(self.1))
     }
 }
 
-/// The rule that a prefix had before: its limit and its origin, or `no rule`.
+/// The rule that a prefix had before: its terms and its origin, or `no rule`.
 #[derive(Clone, Copy, Debug)]
 pub struct Was(pub Option<Rule>);
 
@@ -114,8 +116,8 @@ impl fmt::Display for Was {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             None => f.write_str("no rule"),
-            Some(Rule { limit, origin, .. }) => {
-                write!(f, "{} from {origin}", LimitName(limit))
+            Some(Rule { terms, origin, .. }) => {
+                write!(f, "{} from {origin}", TermsText(terms))
             }
         }
     }
@@ -123,7 +125,7 @@ impl fmt::Display for Was {
 
 impl fmt::Display for RuleSetByCommand<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rule = RuleAsText(self.prefix, self.limit);
+        let rule = RuleAsText(self.prefix, self.terms);
         write!(f, "rule {rule} set")?;
         if let Some(seconds) = self.seconds {
             write!(f, " for {seconds} s")?;
@@ -147,9 +149,18 @@ impl fmt::Display for RuleEnded {
 
 impl RuleEnded {
     fn write(&self, f: &mut fmt::Formatter<'_>, verb: impl fmt::Display) -> fmt::Result {
-        let rule = RuleAsText(self.rule.prefix, self.rule.limit);
+        let Rule {
+            prefix,
+            terms,
+            origin,
+            ..
+        } = self.rule;
+        match origin.is_ban() {
+            true => write!(f, "ban of {prefix} {verb}")?,
+            false => write!(f, "rule {} {verb}", RuleAsText(prefix, terms))?,
+        }
         let (now, limit) = (RuleName(self.now), LimitName(self.limit));
-        write!(f, "rule {rule} {verb}, now: limit {limit}, rule {now}")
+        write!(f, ", now: limit {limit}, rule {now}")
     }
 }
 
@@ -318,7 +329,7 @@ impl fmt::Display for Panicked<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::origin::RuleOrigin;
+    use crate::policy::origin::{BanReason, RuleOrigin};
     use crate::policy::rules::UNLIMITED;
 
     fn line(notice: &Notice) -> String {
@@ -410,13 +421,13 @@ mod tests {
         let prefix = |text| Prefix::parse(text, PrefixLengths::DEFAULT).unwrap();
         let rule = |limit, origin| Rule {
             prefix: prefix("192.0.2.0/24"),
-            limit,
+            terms: Terms::of_limit(limit),
             origin,
             parent: None,
         };
         let mut set = RuleSetByCommand {
             prefix: prefix("192.0.2.0/24"),
-            limit: 5,
+            terms: Terms::of_limit(5),
             seconds: Some(60),
             was: Some(rule(UNLIMITED, RuleOrigin::Line(7))),
             by: "RPC",
@@ -425,7 +436,12 @@ mod tests {
             set.to_string(),
             "rule 192.0.2.0/24 = 5 set for 60 s by RPC, was: none from file:7"
         );
-        (set.limit, set.seconds, set.was) = (UNLIMITED, None, None);
+        set.terms.exempt = true;
+        assert_eq!(
+            set.to_string(),
+            "rule 192.0.2.0/24 = 5 exempt set for 60 s by RPC, was: none from file:7"
+        );
+        (set.terms, set.seconds, set.was) = (Terms::of_limit(UNLIMITED), None, None);
         assert_eq!(
             set.to_string(),
             "rule 192.0.2.0/24 = none set by RPC, was: no rule"
@@ -443,6 +459,15 @@ mod tests {
         assert_eq!(
             line(&Notice::RuleEnded(ended)),
             "rule 192.0.2.0/24 = 5 ended, now: limit 1024, rule default"
+        );
+        let mut ban = ended;
+        ban.rule.origin = RuleOrigin::Ban {
+            end: 1,
+            reason: BanReason::Rpc,
+        };
+        assert_eq!(
+            line(&Notice::RuleEnded(ban)),
+            "ban of 192.0.2.0/24 ended, now: limit 1024, rule default"
         );
         (ended.now, ended.limit) = (Some(prefix("192.0.0.0/16")), UNLIMITED);
         assert_eq!(

@@ -15,6 +15,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, TryReserveError};
 
 use crate::limiter::Limiter;
+use crate::policy::terms::Terms;
 use crate::shared::sync::Ordering;
 use crate::source::{Prefix, Source};
 use crate::table::SlotRef;
@@ -198,17 +199,44 @@ impl<'a> Report<'a> {
 
     /// Rule and limit of `source`; a limit of 0 or less: no limit.
     pub fn rule_of(self, source: Source) -> (Option<Prefix>, i32) {
-        let prefixes = self.limiter.prefixes();
-        self.limiter.rulebook().describe(source.prefix(prefixes))
+        let (rule, terms) = self.terms_of(source, None);
+        (rule, terms.limit)
     }
 
-    /// Rule and limit of the address `host`, whose source is `source`: those of a rule with
-    /// a prefix longer than a source, if one contains it, else those of the source.
-    pub fn rule_of_host(self, source: Source, host: Source) -> (Option<Prefix>, i32) {
-        match self.limiter.rulebook().describe_host(host) {
-            Some((prefix, limit)) => (Some(prefix), limit),
-            None => self.rule_of(source),
+    /// Rule and terms of `source`, or of the address `host` in it: those of a rule with a
+    /// prefix longer than a source, if one contains the address, else those of the source.
+    pub fn terms_of(self, source: Source, host: Option<Source>) -> (Option<Prefix>, Terms) {
+        let rulebook = self.limiter.rulebook();
+        let of_host = host.and_then(|host| rulebook.describe_host(host));
+        match of_host {
+            Some((prefix, terms)) => (Some(prefix), terms),
+            None => rulebook.describe(source.prefix(self.limiter.prefixes())),
         }
+    }
+
+    /// The bans of prefixes, sorted by prefix.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory.
+    pub fn banned_prefixes(self) -> Result<Vec<RuleReport>, TryReserveError> {
+        let rules = self.limiter.rulebook().all()?;
+        let bans = || {
+            let rules = rules.as_slice().iter();
+            rules.filter(|rule| rule.origin.is_ban()).copied()
+        };
+        let mut found = Vec::new();
+        found.try_reserve_exact(bans().count())?;
+        found.extend(bans());
+        Ok(found)
+    }
+
+    /// The ban with the longest prefix that contains `source`, or the address `host` in it.
+    /// Its rule may exempt it: then [`terms_of`](Self::terms_of) says that it is not banned.
+    pub fn ban_of(self, source: Source, host: Option<Source>) -> Option<RuleReport> {
+        let of_source = || source.prefix(self.limiter.prefixes());
+        let wanted = host.map_or_else(of_source, Prefix::from);
+        self.limiter.rulebook().ban_of(wanted)
     }
 
     /// All sources with connections, in no order.
@@ -303,7 +331,7 @@ impl<'a> Report<'a> {
     /// of the sources without a rule. If there are more, rules with sources or rejections
     /// take precedence.
     ///
-    /// Takes 72 bytes for each rule, and 96 for each that is returned.
+    /// Takes 88 bytes for each rule, and 112 for each that is returned.
     ///
     /// # Errors
     ///
@@ -345,7 +373,7 @@ impl<'a> Report<'a> {
     /// sorted by prefix, then one for the sources without a rule. If there are more, rules
     /// whose sources have a peak take precedence. Each lists up to `list` sources above it.
     ///
-    /// Takes no memory for each source, 65 bytes for each rule, and 480 for each limit that
+    /// Takes no memory for each source, 81 bytes for each rule, and 480 for each limit that
     /// is returned. Walks through the table three times, once more if there are more rules
     /// than are returned, and once more for each 6 bits that a percentile has above 7.
     ///
@@ -371,7 +399,7 @@ impl<'a> Report<'a> {
         suggestions.try_reserve_exact(shown.len())?;
         suggestions.extend(shown.iter().map(|&index| Suggestion {
             rule: rules.as_slice().get(index).map(|rule| rule.prefix),
-            limit: rules.as_slice().get(index).map(|rule| rule.limit),
+            limit: rules.as_slice().get(index).map(|rule| rule.terms.limit),
             sources: 0,
             highest: 0,
             histogram: Histogram::default(),

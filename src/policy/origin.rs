@@ -8,8 +8,9 @@ use core::fmt;
 /// Where an active rule comes from.
 ///
 /// Several rules may have the same prefix if their origins are of different kinds. The one
-/// of the greatest kind applies: a rule set by RPC before one in the rules file, and that
-/// before one in a modparam. The others stay in memory and apply again when it is removed.
+/// of the greatest kind applies: a ban before a rule set by RPC, that before one in the
+/// rules file, and that before one in a modparam. The others stay in memory and apply again
+/// when it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RuleOrigin {
     /// The modparam `rule` with this number, from 1.
@@ -22,6 +23,45 @@ pub enum RuleOrigin {
         /// active until it is removed.
         end: Option<u32>,
     },
+    /// A command that banned the prefix. Such a rule has no terms of its own: while the ban
+    /// lasts, its sources have those that they would have without it, and are banned unless
+    /// these exempt them.
+    Ban {
+        /// The last second of the host clock in which the ban is active.
+        end: u32,
+        /// Why the prefix is banned.
+        reason: BanReason,
+    },
+}
+
+/// Why a prefix is banned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BanReason {
+    /// An operator banned it.
+    Rpc = 0,
+    /// The script of the server banned it.
+    Script = 1,
+}
+
+impl BanReason {
+    /// The reason with this number. A number that is none of them, from damaged memory,
+    /// reads as the first one.
+    pub(super) fn from_number(number: u32) -> BanReason {
+        match number {
+            1 => BanReason::Script,
+            _ => BanReason::Rpc,
+        }
+    }
+}
+
+/// `rpc` or `script`.
+impl fmt::Display for BanReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BanReason::Rpc => "rpc",
+            BanReason::Script => "script",
+        })
+    }
 }
 
 /// The longest time for which a rule can be set, in seconds. The host clock wraps around,
@@ -29,41 +69,57 @@ pub enum RuleOrigin {
 pub const MAX_SECONDS: u32 = i32::MAX as u32;
 
 impl RuleOrigin {
-    /// Whether a command set the rule. A reload keeps such a rule.
+    /// Whether a command set the rule, and it is not a ban.
     pub fn is_rpc(self) -> bool {
         matches!(self, RuleOrigin::Rpc { .. })
     }
 
+    /// Whether the rule is a ban.
+    pub fn is_ban(self) -> bool {
+        matches!(self, RuleOrigin::Ban { .. })
+    }
+
+    /// Whether a reload keeps the rule: a command set it, or it is a ban.
+    pub fn is_kept(self) -> bool {
+        self.is_rpc() || self.is_ban()
+    }
+
+    /// The last second of the host clock in which the rule is active, if it ends by itself.
+    fn end(self) -> Option<u32> {
+        match self {
+            RuleOrigin::Rpc { end } => end,
+            RuleOrigin::Ban { end, .. } => Some(end),
+            RuleOrigin::Modparam(_) | RuleOrigin::Line(_) => None,
+        }
+    }
+
     /// Whether the rule ends by itself.
     pub fn ends(self) -> bool {
-        matches!(self, RuleOrigin::Rpc { end: Some(_) })
+        self.end().is_some()
     }
 
     /// Whether the rule has ended at the time `now` of the host clock.
     pub fn has_ended(self, now: u32) -> bool {
-        let RuleOrigin::Rpc { end: Some(end) } = self else {
-            return false;
-        };
-        (end.wrapping_sub(now) as i32) < 0
+        let end = self.end();
+        end.is_some_and(|end| (end.wrapping_sub(now) as i32) < 0)
     }
 
     /// The seconds from the time `now` of the host clock until the rule ends; `None` if it
     /// does not end by itself. 0 if the end has passed and the rule is about to be removed.
     pub fn seconds_left(self, now: u32) -> Option<u32> {
-        let RuleOrigin::Rpc { end: Some(end) } = self else {
-            return None;
-        };
+        let end = self.end()?;
         Some((end.wrapping_sub(now) as i32).max(0).unsigned_abs())
     }
 }
 
-/// `modparam 3`, `file:12` or `rpc`. There is one rules file, so its name is left out.
+/// `modparam 3`, `file:12`, `rpc` or `ban`. There is one rules file, so its name is left out.
 impl fmt::Display for RuleOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RuleOrigin::Modparam(number) => write!(f, "modparam {number}"),
             RuleOrigin::Line(line) => write!(f, "file:{line}"),
             RuleOrigin::Rpc { .. } => f.write_str("rpc"),
+            RuleOrigin::Ban { .. } => f.write_str("ban"),
         }
     }
 }
@@ -76,14 +132,20 @@ mod tests {
     fn rule_lasts_its_seconds_even_if_the_clock_wraps_around() {
         for (now, seconds) in [(7, 1), (7, 60), (u32::MAX - 3, 60), (0, MAX_SECONDS)] {
             let end = now.wrapping_add(seconds);
-            let origin = RuleOrigin::Rpc { end: Some(end) };
-            assert_eq!(origin.seconds_left(now), Some(seconds));
-            assert!(
-                !origin.has_ended(now) && !origin.has_ended(end),
-                "{origin:?}"
-            );
-            assert!(origin.has_ended(end.wrapping_add(1)), "{origin:?}");
-            assert_eq!(origin.seconds_left(end.wrapping_add(1)), Some(0));
+            let reason = BanReason::Rpc;
+            for origin in [
+                RuleOrigin::Rpc { end: Some(end) },
+                RuleOrigin::Ban { end, reason },
+            ] {
+                assert_eq!(origin.seconds_left(now), Some(seconds));
+                assert!(
+                    !origin.has_ended(now) && !origin.has_ended(end),
+                    "{origin:?}"
+                );
+                assert!(origin.has_ended(end.wrapping_add(1)), "{origin:?}");
+                assert_eq!(origin.seconds_left(end.wrapping_add(1)), Some(0));
+                assert!(origin.ends() && origin.is_kept());
+            }
         }
     }
 
@@ -103,16 +165,23 @@ mod tests {
     }
 
     #[test]
-    fn command_goes_before_file_and_file_before_modparam() {
+    fn ban_goes_before_command_and_command_before_file() {
         let rpc = |end| RuleOrigin::Rpc { end };
         let ascending = [
             RuleOrigin::Modparam(u32::MAX),
             RuleOrigin::Line(1),
             rpc(None),
-            rpc(Some(0)),
+            rpc(Some(u32::MAX)),
+            RuleOrigin::Ban {
+                end: 0,
+                reason: BanReason::Script,
+            },
         ];
         assert!(ascending.is_sorted());
         let names = ascending.map(|origin| origin.to_string());
-        assert_eq!(names, ["modparam 4294967295", "file:1", "rpc", "rpc"]);
+        assert_eq!(
+            names,
+            ["modparam 4294967295", "file:1", "rpc", "rpc", "ban"]
+        );
     }
 }

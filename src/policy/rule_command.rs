@@ -6,43 +6,45 @@
 use core::fmt;
 
 use super::origin::MAX_SECONDS;
-use super::rule_text::{Reason, parse_limit};
+use super::rule_words::{self, WordError};
+use super::terms::Terms;
 use crate::shared::visible::Excerpt;
 use crate::source::{Prefix, PrefixError};
 
 /// A rule to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetRule {
-    /// The sources that get the limit.
+    /// The sources that get the rule.
     pub prefix: Prefix,
-    /// Connections of each source, or [`UNLIMITED`](super::rules::UNLIMITED).
-    pub limit: i32,
+    /// What each source may do.
+    pub terms: Terms,
     /// For how many seconds, at most [`MAX_SECONDS`]; `None`: until it is removed.
     pub seconds: Option<u32>,
 }
 
 impl SetRule {
-    /// Parses the arguments; `None` for one that is missing.
+    /// Parses the arguments; `None` for one that is missing. `terms` is what comes after the
+    /// `=` of a rule: a limit, and words if the rule has any.
     ///
     /// # Errors
     ///
     /// The first argument that is invalid.
     pub fn parse(
         prefix: Option<&str>,
-        limit: Option<&str>,
+        terms: Option<&str>,
         seconds: Option<&str>,
     ) -> Result<SetRule, InvalidArgument> {
         let prefix = parse_prefix(prefix)?;
-        let limit = limit.ok_or(InvalidArgument(Invalid::NoLimit))?.trim_ascii();
-        let limit = parse_limit(limit)
-            .map_err(|reason| InvalidArgument(Invalid::Limit(excerpt(limit), reason)))?;
+        let terms = terms.ok_or(InvalidArgument(Invalid::NoLimit))?.trim_ascii();
+        let terms = rule_words::parse(terms)
+            .map_err(|reason| InvalidArgument(Invalid::Terms(excerpt(terms), reason)))?;
         let seconds = seconds.map(|text| {
             let text = text.trim_ascii();
             parse_seconds(text).ok_or_else(|| InvalidArgument(Invalid::Seconds(excerpt(text))))
         });
         Ok(SetRule {
             prefix,
-            limit,
+            terms,
             seconds: seconds.transpose()?,
         })
     }
@@ -82,7 +84,7 @@ enum Invalid {
     NoPrefix,
     Prefix(Excerpt, PrefixError),
     NoLimit,
-    Limit(Excerpt, Reason),
+    Terms(Excerpt, WordError),
     Seconds(Excerpt),
 }
 
@@ -96,7 +98,7 @@ impl fmt::Display for InvalidArgument {
                 "missing limit: expected a number from 1 to {} or `unlimited`",
                 i32::MAX
             ),
-            Invalid::Limit(text, reason) => write!(f, "invalid limit `{text}`: {reason}"),
+            Invalid::Terms(text, reason) => write!(f, "invalid limit `{text}`: {reason}"),
             Invalid::Seconds(text) => write!(
                 f,
                 "invalid seconds `{text}`: expected a number from 1 to {MAX_SECONDS}, or no \
@@ -111,10 +113,11 @@ impl std::error::Error for InvalidArgument {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::rule_words::TermsText;
     use crate::policy::rules::UNLIMITED;
 
-    fn parse(prefix: &str, limit: &str, seconds: Option<&str>) -> Result<SetRule, String> {
-        let parsed = SetRule::parse(Some(prefix), Some(limit), seconds);
+    fn parse(prefix: &str, terms: &str, seconds: Option<&str>) -> Result<SetRule, String> {
+        let parsed = SetRule::parse(Some(prefix), Some(terms), seconds);
         parsed.map_err(|error| error.to_string())
     }
 
@@ -122,13 +125,35 @@ mod tests {
     fn valid_arguments_are_parsed() {
         let rule = parse(" 10.0.0.0/8 ", "5", None).unwrap();
         assert_eq!(rule.prefix.to_string(), "10.0.0.0/8");
-        assert_eq!((rule.limit, rule.seconds), (5, None));
+        assert_eq!((rule.terms.limit, rule.seconds), (5, None));
         let rule = parse("2001:db8::/64", "unlimited", Some("2147483647")).unwrap();
-        assert_eq!((rule.limit, rule.seconds), (UNLIMITED, Some(MAX_SECONDS)));
+        assert_eq!(
+            (rule.terms.limit, rule.seconds),
+            (UNLIMITED, Some(MAX_SECONDS))
+        );
         assert_eq!(parse("::/0", "1", Some("1")).unwrap().seconds, Some(1));
         // A host in a source, and the word in answers.
         let rule = parse("2001:db8::7", "none", None).unwrap();
-        assert_eq!((rule.prefix.length, rule.limit), (128, UNLIMITED));
+        assert_eq!((rule.prefix.length, rule.terms.limit), (128, UNLIMITED));
+    }
+
+    #[test]
+    fn limit_may_have_words_after_it() {
+        let rule = parse("10.0.0.0/8", " 5  burst=20 rate=10/s exempt", Some("60")).unwrap();
+        assert_eq!(
+            TermsText(rule.terms).to_string(),
+            "5 rate=10/s burst=20 exempt"
+        );
+        assert_eq!(
+            parse("10.0.0.0/8", "5 rate=10", None).unwrap_err(),
+            "invalid limit `5 rate=10`: invalid rate `10`: expected one like 10/s, 100/m or \
+             2/h, or none"
+        );
+        assert_eq!(
+            parse("10.0.0.0/8", "rate=10/s", None).unwrap_err(),
+            "invalid limit `rate=10/s`: the limit is missing; write a number or `unlimited` \
+             before `rate`"
+        );
     }
 
     #[test]

@@ -2,43 +2,58 @@
 //! The text of a rule: its grammar, and why a text is not a rule.
 //!
 //! ```text
-//!   PREFIX = LIMIT
+//!   PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt]
 //!
 //!   PREFIX   an address, or a network as ADDRESS/LENGTH
 //!   LIMIT    a number from 1 to 2147483647, or unlimited, or none, which is the same
 //! ```
 //!
-//! Blanks may be at both ends, around `=` and around the address.
+//! Blanks may be at both ends, around the first `=` and around the address. For the words
+//! after the limit see [`rule_words`](super::rule_words).
 
 #![forbid(unsafe_code)]
 
 use core::fmt;
 
-use super::limit_text;
 use super::origin::RuleOrigin;
+use super::rule_words::{self, WordError};
+use super::terms::Terms;
 use crate::shared::layout::MAX_RULES;
 use crate::shared::visible::{Excerpt, Visible};
 use crate::source::{Prefix, PrefixError};
 
-/// A [`Rule::limit`](super::rules::Rule::limit) that admits any number of connections.
+/// A [`Terms::limit`] that admits any number of connections.
 pub const UNLIMITED: i32 = 0;
 
 /// The parts of a rule's text.
 pub(super) struct RuleText {
     pub(super) prefix: Prefix,
-    /// Connections of each source, or [`UNLIMITED`].
-    pub(super) limit: i32,
+    pub(super) terms: Terms,
 }
 
 impl RuleText {
     /// Parses a text without blanks at its ends.
     pub(super) fn parse(text: &str) -> Result<RuleText, Reason> {
-        let (prefix, limit) = text.split_once('=').ok_or(Reason::NoEquals)?;
+        let (prefix, terms) = text.split_once('=').ok_or(Reason::NoEquals)?;
         Ok(RuleText {
-            prefix: Prefix::parse_any(prefix.trim_ascii()).map_err(Reason::Prefix)?,
-            limit: parse_limit(limit.trim_ascii())?,
+            prefix: parse_prefix(prefix.trim_ascii())?,
+            terms: rule_words::parse(terms).map_err(Reason::Word)?,
         })
     }
+}
+
+fn parse_prefix(text: &str) -> Result<Prefix, Reason> {
+    Prefix::parse_any(text).map_err(|error| {
+        // In `10.0.0.0/8 5 rate=10/s` the first `=` is that of a word.
+        match text.split_once(|c: char| c.is_ascii_whitespace()) {
+            Some((first, rest))
+                if Prefix::parse_any(first).is_ok() && !rest.trim_ascii().starts_with('/') =>
+            {
+                Reason::NoEquals
+            }
+            _ => Reason::Prefix(error),
+        }
+    })
 }
 
 /// Checks a rule by itself, not among others.
@@ -51,27 +66,6 @@ pub fn check_rule(text: &str) -> Result<(), String> {
     match RuleText::parse(text) {
         Ok(_) => Ok(()),
         Err(reason) => Err(format!("`{}`: {reason}", Excerpt::of(text.as_bytes()))),
-    }
-}
-
-/// Parses the limit of a rule. The text has no blanks at its ends.
-pub(super) fn parse_limit(text: &str) -> Result<i32, Reason> {
-    if limit_text::is_none(text) {
-        return Ok(UNLIMITED);
-    }
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text),
-    };
-    // Only digits: `parse` also accepts a plus sign.
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Reason::NoLimit);
-    }
-    match digits.parse() {
-        _ if negative => Err(Reason::LimitBelowOne),
-        Ok(0) => Err(Reason::LimitBelowOne),
-        Ok(limit) => Ok(limit),
-        Err(_) => Err(Reason::LimitTooHigh),
     }
 }
 
@@ -155,9 +149,8 @@ pub(super) enum Reason {
     NotUtf8,
     NoEquals,
     Prefix(PrefixError),
-    NoLimit,
-    LimitBelowOne,
-    LimitTooHigh,
+    /// The limit or a word after it.
+    Word(WordError),
     TooManyRules,
     /// A file that begins with `# begin` does not end with `# end`.
     EndMissing,
@@ -177,20 +170,7 @@ impl fmt::Display for Reason {
                 f.write_str("`=` is missing; write PREFIX=LIMIT, as in 192.0.2.0/24=100")
             }
             Reason::Prefix(error) => error.fmt(f),
-            Reason::NoLimit => write!(
-                f,
-                "a limit must be a number from 1 to {} or `unlimited`",
-                i32::MAX,
-            ),
-            Reason::LimitBelowOne => f.write_str(
-                "a limit must be at least 1; write `unlimited` for no limit, \
-                 or block the prefix with a firewall",
-            ),
-            Reason::LimitTooHigh => write!(
-                f,
-                "a limit must be at most {}; write `unlimited` for no limit",
-                i32::MAX,
-            ),
+            Reason::Word(error) => error.fmt(f),
             Reason::TooManyRules => write!(
                 f,
                 "there are more than {MAX_RULES} rules; merge prefixes into shorter ones",
@@ -240,7 +220,8 @@ mod tests {
     fn blanks_are_ignored() {
         for text in ["10.0.0.0/8=5", "10.0.0.0 /8 = 5", "10.0.0.0/8\t=\t5"] {
             let rule = parse(text).ok().unwrap();
-            assert_eq!((&*rule.prefix.to_string(), rule.limit), ("10.0.0.0/8", 5));
+            assert_eq!(rule.prefix.to_string(), "10.0.0.0/8");
+            assert_eq!(rule.terms, Terms::of_limit(5));
         }
     }
 
@@ -266,27 +247,25 @@ mod tests {
     }
 
     #[test]
-    fn invalid_limit_is_rejected() {
-        for text in ["", "-", "+5", "5=6", "5 6", "many", "Unlimited", "5 # note"] {
+    fn words_come_after_the_limit() {
+        let rule = parse("10.0.0.0/8 = 5 rate=10/s burst=20 exempt")
+            .ok()
+            .unwrap();
+        let terms = rule_words::parse("5 rate=10/s burst=20 exempt").unwrap();
+        assert_eq!(rule.terms, terms);
+        assert_eq!(
+            reason("10.0.0.0/8 = 5 rat=10/s"),
+            "unknown word `rat`; did you mean `rate`?"
+        );
+        // The first `=` is that of the rule.
+        let prefix = "the prefix length after `/` must be a number from 0 to 32";
+        assert_eq!(reason("10.0.0.0 /99 = 5"), prefix);
+        for text in ["10.0.0.0/8 5 rate=10/s", "10.0.0.0/8 rate=10/s"] {
             assert_eq!(
-                reason(&format!("10.0.0.0/8={text}")),
-                "a limit must be a number from 1 to 2147483647 or `unlimited`",
+                reason(text),
+                "`=` is missing; write PREFIX=LIMIT, as in 192.0.2.0/24=100"
             );
         }
-        for text in ["0", "-1", "-99999999999", "00"] {
-            assert_eq!(
-                reason(&format!("10.0.0.0/8={text}")),
-                "a limit must be at least 1; write `unlimited` for no limit, \
-                 or block the prefix with a firewall",
-            );
-        }
-        for text in ["2147483648", "99999999999999999999"] {
-            assert_eq!(
-                reason(&format!("10.0.0.0/8={text}")),
-                "a limit must be at most 2147483647; write `unlimited` for no limit",
-            );
-        }
-        assert_eq!(parse("10.0.0.0/8=2147483647").ok().unwrap().limit, i32::MAX);
     }
 
     #[test]

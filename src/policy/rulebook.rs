@@ -17,10 +17,15 @@
 //! see [`RuleOrigin`]. The background process publishes the rules without those that ended.
 //! A writer that is killed has not touched the active half, so no rule is lost.
 //!
+//! A ban of a prefix is such a rule. [`RuleSet`] works out for each rule whether its sources
+//! are banned, so a look-up finds the ban of a shorter prefix without another step. Sources
+//! without a slot are looked up only while there is such a ban
+//! ([`Settings::checked_from`]).
+//!
 //! # Which rule a source has
 //!
 //! A source's rule is looked up once the source has at least as many connections as the
-//! lowest limit. Its details cache the answer in one word, with 16 bits of the generation
+//! lowest limit, and for each connection while a prefix is banned. Its details cache the answer in one word, with 16 bits of the generation
 //! and 32 bits that distinguish the source from others (`Owner::tag`). An IPv4 source
 //! therefore never gets the rule of another source. An IPv6 source gets the rule of the
 //! previous owner of its slot only if both have the same 32 bits, with a probability of
@@ -35,9 +40,12 @@
 use core::fmt;
 use std::collections::TryReserveError;
 
-use crate::policy::origin::RuleOrigin;
-use crate::policy::rules::{MAX_RULES, Rule, RuleError, RuleSet, find_parent, longest_match};
+use crate::policy::origin::{BanReason, RuleOrigin};
+use crate::policy::rules::{
+    DEFAULT_LIMIT, MAX_RULES, Rule, RuleError, RuleSet, find_parent, longest_match,
+};
 use crate::policy::settings::Settings;
+use crate::policy::terms::{Rate, RuleRate, Terms};
 use crate::shared::layout::{Detail, RuleEntry};
 use crate::shared::process::{Entered, OneThread, is_alive, own_number};
 use crate::shared::region::Region;
@@ -47,7 +55,7 @@ use crate::source::{Family, Prefix, PrefixLengths, Source};
 /// How often a reader tries. A try fails only if rules are published during it.
 const ATTEMPTS: u32 = 8;
 
-/// The most rules that commands set at a time.
+/// The most rules that commands set at a time. As many prefixes may be banned besides.
 pub const MAX_RPC_RULES: usize = 1024;
 
 /// The rule that a source has in one generation, or that it has no rule.
@@ -80,10 +88,10 @@ impl RuleId {
 /// An active rule and its statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleReport {
-    /// The sources that have the limit, unless a longer prefix contains them.
+    /// The sources that have the rule, unless a longer prefix contains them.
     pub prefix: Prefix,
-    /// The largest number of connections of each source; 0: unlimited.
-    pub limit: i32,
+    /// What each source may do.
+    pub terms: Terms,
     /// Where the rule comes from.
     pub origin: RuleOrigin,
     /// Rejected connections of its sources.
@@ -124,6 +132,12 @@ pub enum ChangeError {
     TooMany,
     /// There would be more than [`MAX_RPC_RULES`] that commands set.
     TooManySet,
+    /// There would be more than [`MAX_RPC_RULES`] bans.
+    TooManyBans,
+    /// The sources of the prefix are exempt by this rule.
+    Exempt(Prefix, RuleOrigin),
+    /// The prefix is not banned. If it lies in a banned prefix, that is this one.
+    NotBanned(Option<Prefix>),
     /// No command set a rule for the prefix. If it has another one, that is its origin.
     NotSet(Option<RuleOrigin>),
 }
@@ -155,6 +169,22 @@ impl fmt::Display for ChangeError {
                 "there are already {MAX_RPC_RULES} rules set by RPC; remove some with \
                  del_rule, or write them into the rules file"
             ),
+            ChangeError::TooManyBans => write!(
+                f,
+                "there are already {MAX_RPC_RULES} bans of prefixes; ban shorter prefixes, or \
+                 lift some of the bans"
+            ),
+            ChangeError::Exempt(prefix, origin) => write!(
+                f,
+                "the rule {prefix} from {origin} exempts its sources from bans; change that \
+                 rule first"
+            ),
+            ChangeError::NotBanned(None) => f.write_str("this prefix is not banned"),
+            ChangeError::NotBanned(Some(banned)) => write!(
+                f,
+                "this prefix is not banned by itself, but is in {banned}, which is; lift that \
+                 ban"
+            ),
             ChangeError::NotSet(None) => f.write_str("there is no rule for this prefix"),
             ChangeError::NotSet(Some(origin)) => write!(
                 f,
@@ -180,43 +210,48 @@ impl<'a> Rulebook<'a> {
         Rulebook { region, lengths }
     }
 
-    /// The rule and the limit of `source`. A limit of 0 or less: unlimited.
-    pub(crate) fn resolve(self, source: Source) -> (RuleId, i32) {
+    /// The rule of `source`, and what it may do by it or by default.
+    pub(crate) fn resolve(self, source: Source) -> (RuleId, Terms) {
         let default = Settings::of(self.region).limit();
         let found = self.read(|half| {
             let index = half.longest_match(source.prefix(self.lengths));
-            let limit = index.map_or(default, |index| half.entry(index).limit());
+            let terms = half.terms(index, default);
             let index = index.and_then(|index| u16::try_from(index).ok());
-            (index, limit)
+            (index, terms)
         });
         match found {
-            Some((generation, (index, limit))) => {
+            Some((generation, (index, terms))) => {
                 let generation = generation as u16;
-                (RuleId { generation, index }, limit)
+                (RuleId { generation, index }, terms)
             }
             None => (
                 RuleId {
                     generation: 0,
                     index: None,
                 },
-                default,
+                Terms::of_default(default),
             ),
         }
     }
 
     /// As [`resolve`](Self::resolve), with the answer that `detail` caches. `tag` has 32
     /// bits that distinguish the source from previous owners of its slot.
-    pub(crate) fn resolve_cached(self, source: Source, tag: u32, detail: &Detail) -> (RuleId, i32) {
+    pub(crate) fn resolve_cached(
+        self,
+        source: Source,
+        tag: u32,
+        detail: &Detail,
+    ) -> (RuleId, Terms) {
         // Relaxed, here and below: this word stands alone. It has all that is needed to
         // decide whether it is valid.
         if let Some(id) = RuleId::from_cached(detail.rule.load(Ordering::Relaxed), tag)
-            && let Some(limit) = self.limit_of(id)
+            && let Some(terms) = self.terms_of(id)
         {
-            return (id, limit);
+            return (id, terms);
         }
-        let (id, limit) = self.resolve(source);
+        let (id, terms) = self.resolve(source);
         detail.rule.store(id.cached_for(tag), Ordering::Relaxed);
-        (id, limit)
+        (id, terms)
     }
 
     /// Whether a host rule is active.
@@ -228,56 +263,66 @@ impl<'a> Rulebook<'a> {
         host_rules.load(Ordering::Relaxed) != 0
     }
 
-    /// The host rule of the address `host`, and its limit, if it has one.
-    pub(crate) fn resolve_host(self, host: Source) -> Option<(RuleId, i32)> {
-        let (id, _, limit) = self.find_host_rule(host)?;
-        Some((id, limit))
+    /// The host rule of the address `host`, and what the address may do by it, if it has
+    /// one.
+    pub(crate) fn resolve_host(self, host: Source) -> Option<(RuleId, Terms)> {
+        let (id, _, terms) = self.find_host_rule(host)?;
+        Some((id, terms))
     }
 
-    /// The host rule of an address, with its prefix and its limit.
-    fn find_host_rule(self, host: Source) -> Option<(RuleId, Prefix, i32)> {
+    /// The host rule of an address, with its prefix and its terms.
+    fn find_host_rule(self, host: Source) -> Option<(RuleId, Prefix, Terms)> {
+        let default = Settings::of(self.region).limit();
         let source_length = self.lengths.length(host.family());
         let (generation, found) = self.read(|half| {
             let index = half.longest_match(host.into())?;
             let entry = half.entry(index);
-            Some((index, entry.prefix(), entry.limit()))
+            Some((index, entry.prefix(), entry.terms(default)))
         })?;
-        let (index, prefix, limit) =
+        let (index, prefix, terms) =
             found.filter(|(_, prefix, _)| prefix.length > source_length)?;
         let id = RuleId {
             generation: generation as u16,
             index: u16::try_from(index).ok(),
         };
-        Some((id, prefix, limit))
+        Some((id, prefix, terms))
     }
 
-    /// The limit of the rule `id`, if its generation is active.
-    fn limit_of(self, id: RuleId) -> Option<i32> {
-        let (generation, limit) = self.read(|half| match id.index {
-            None => Settings::of(self.region).limit(),
-            Some(index) => half.entry(index.into()).limit(),
-        })?;
-        (generation as u16 == id.generation && id.generation != 0).then_some(limit)
+    /// The terms of the rule `id`, if its generation is active.
+    fn terms_of(self, id: RuleId) -> Option<Terms> {
+        let default = Settings::of(self.region).limit();
+        let index = id.index.map(usize::from);
+        let (generation, terms) = self.read(|half| half.terms(index, default))?;
+        (generation as u16 == id.generation && id.generation != 0).then_some(terms)
     }
 
-    /// The rule and the limit of `wanted`, a source or a prefix, for a report. Sources
-    /// of a prefix may also have rules with longer prefixes.
-    pub(crate) fn describe(self, wanted: Prefix) -> (Option<Prefix>, i32) {
+    /// The rule of `wanted`, a source or a prefix, and its terms, for a report. Sources of a
+    /// prefix may also have rules with longer prefixes.
+    pub(crate) fn describe(self, wanted: Prefix) -> (Option<Prefix>, Terms) {
         let default = Settings::of(self.region).limit();
         let found = self.read(|half| {
             let entry = half.entry(half.longest_match(wanted)?);
-            Some((entry.prefix(), entry.limit()))
+            Some((entry.prefix(), entry.terms(default)))
         });
         match found {
-            Some((_, Some((prefix, limit)))) => (Some(prefix), limit),
-            _ => (None, default),
+            Some((_, Some((prefix, terms)))) => (Some(prefix), terms),
+            _ => (None, Terms::of_default(default)),
         }
     }
 
     /// The host rule of the address `host`, for a report.
-    pub(crate) fn describe_host(self, host: Source) -> Option<(Prefix, i32)> {
-        let (_, prefix, limit) = self.find_host_rule(host)?;
-        Some((prefix, limit))
+    pub(crate) fn describe_host(self, host: Source) -> Option<(Prefix, Terms)> {
+        let (_, prefix, terms) = self.find_host_rule(host)?;
+        Some((prefix, terms))
+    }
+
+    /// The ban with the longest prefix that contains `wanted`, a source, an address or a
+    /// prefix, for a report. A rule may exempt it, see [`Terms::banned`].
+    pub(crate) fn ban_of(self, wanted: Prefix) -> Option<RuleReport> {
+        let default = Settings::of(self.region).limit();
+        let (_, found) =
+            self.read(|half| half.ban_of(wanted).map(|entry| entry.report(default)))?;
+        found
     }
 
     /// Counts a rejection of a source with this rule, or one that would have happened.
@@ -312,6 +357,7 @@ impl<'a> Rulebook<'a> {
     ///
     /// If there is no memory.
     pub(crate) fn all(self) -> Result<Rules, TryReserveError> {
+        let default = Settings::of(self.region).limit();
         let mut rules = Vec::new();
         loop {
             rules.clear();
@@ -319,7 +365,7 @@ impl<'a> Rulebook<'a> {
             rules.try_reserve(stored.map_or(0, |(_, stored)| stored))?;
             let room = rules.capacity();
             let read = self.read_once(|half| {
-                rules.extend((0..half.len().min(room)).map(|i| half.entry(i).report()));
+                rules.extend((0..half.len().min(room)).map(|i| half.entry(i).report(default)));
                 half.len() <= room
             });
             // Otherwise rules were published meanwhile. Each further turn needs another
@@ -348,7 +394,7 @@ impl<'a> Rulebook<'a> {
         len.map_or(0, |(_, len)| len)
     }
 
-    /// The number of active rules that commands set.
+    /// The number of active rules that commands set, without bans.
     pub(crate) fn set_len(self) -> usize {
         let set = self.read(|half| half.set());
         set.map_or(0, |(_, set)| set)
@@ -391,7 +437,7 @@ impl<'a> Rulebook<'a> {
     /// If another writer is at work, there is no memory, or there are too many rules with
     /// those that are kept; then nothing has changed.
     pub(crate) fn publish(self, rules: &RuleSet, gate: &OneThread) -> Result<(), ChangeError> {
-        self.change(gate, RuleOrigin::is_rpc, |kept| {
+        self.change(gate, RuleOrigin::is_kept, |kept| {
             kept.try_reserve_exact(rules.rules().len())?;
             kept.extend(rules.rules());
             Ok(())
@@ -404,7 +450,7 @@ impl<'a> Rulebook<'a> {
 
     /// Sets a rule for `prefix`, until the second `end` of the host clock if there is one.
     /// It replaces the one that a command set before for the same prefix. Returns the rule
-    /// that applied to the prefix itself before.
+    /// that applied to the prefix itself before; bans do not count.
     ///
     /// # Errors
     ///
@@ -413,28 +459,27 @@ impl<'a> Rulebook<'a> {
     pub(crate) fn set(
         self,
         prefix: Prefix,
-        limit: i32,
+        terms: Terms,
         end: Option<u32>,
         gate: &OneThread,
     ) -> Result<Option<Rule>, ChangeError> {
+        let rule = Rule {
+            prefix,
+            // A negative number stands for the default limit.
+            terms: Terms {
+                limit: terms.limit.max(0),
+                ..terms
+            },
+            origin: RuleOrigin::Rpc { end },
+            parent: None,
+        };
         self.change(
             gate,
             |_| true,
             |rules| {
-                let before = rules.iter().rfind(|rule| rule.prefix == prefix).copied();
-                rules.retain(|rule| rule.prefix != prefix || !rule.origin.is_rpc());
-                let set = rules.iter().filter(|rule| rule.origin.is_rpc()).count();
-                if set >= MAX_RPC_RULES {
-                    return Err(ChangeError::TooManySet);
-                }
-                rules.try_reserve(1)?;
-                rules.push(Rule {
-                    prefix,
-                    limit,
-                    origin: RuleOrigin::Rpc { end },
-                    parent: None,
-                });
-                Ok(before)
+                let found = last_for(rules, prefix).map(|index| rules[index]);
+                put(rules, rule, ChangeError::TooManySet)?;
+                Ok(found)
             },
         )
     }
@@ -450,15 +495,84 @@ impl<'a> Rulebook<'a> {
             gate,
             |_| true,
             |rules| {
-                // The last one for a prefix is the one that a command set.
-                let found = rules.iter().rposition(|rule| rule.prefix == prefix);
-                let found = found.ok_or(ChangeError::NotSet(None))?;
+                let found = last_for(rules, prefix).ok_or(ChangeError::NotSet(None))?;
                 if !rules[found].origin.is_rpc() {
                     return Err(ChangeError::NotSet(Some(rules[found].origin)));
                 }
                 Ok(rules.remove(found))
             },
         )
+    }
+
+    /// Bans `prefix` until the second `end` of the host clock. Replaces its ban before, and
+    /// returns that.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set), or if the rule that applies to the prefix exempts its sources.
+    pub(crate) fn ban(
+        self,
+        prefix: Prefix,
+        end: u32,
+        reason: BanReason,
+        gate: &OneThread,
+    ) -> Result<Option<Rule>, ChangeError> {
+        let rule = Rule {
+            prefix,
+            // It takes its terms from the other rules.
+            terms: Terms::of_default(0),
+            origin: RuleOrigin::Ban { end, reason },
+            parent: None,
+        };
+        self.change(
+            gate,
+            |_| true,
+            |rules| {
+                // Of those with the longest prefix, the last one applies.
+                let applies = rules
+                    .iter()
+                    .filter(|rule| !rule.origin.is_ban() && rule.prefix.contains(prefix))
+                    .max_by_key(|rule| (rule.prefix.length, rule.origin));
+                if let Some(rule) = applies.filter(|rule| rule.terms.exempt) {
+                    return Err(ChangeError::Exempt(rule.prefix, rule.origin));
+                }
+                put(rules, rule, ChangeError::TooManyBans)
+            },
+        )
+    }
+
+    /// Lifts the ban of `prefix`, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such ban, another writer is at work, or there is no memory; then
+    /// nothing has changed.
+    pub(crate) fn unban(self, prefix: Prefix, gate: &OneThread) -> Result<Rule, ChangeError> {
+        self.change(
+            gate,
+            |_| true,
+            |rules| {
+                let mut bans = (0..rules.len()).filter(|index| rules[*index].origin.is_ban());
+                match bans.clone().find(|index| rules[*index].prefix == prefix) {
+                    Some(found) => Ok(rules.remove(found)),
+                    None => {
+                        let around = bans.find(|index| rules[*index].prefix.contains(prefix));
+                        Err(ChangeError::NotBanned(
+                            around.map(|index| rules[index].prefix),
+                        ))
+                    }
+                }
+            },
+        )
+    }
+
+    /// Lifts all bans, and returns them.
+    ///
+    /// # Errors
+    ///
+    /// If another writer is at work, or there is no memory; then nothing has changed.
+    pub(crate) fn unban_all(self, gate: &OneThread) -> Result<Vec<Rule>, ChangeError> {
+        self.extract(gate, RuleOrigin::is_ban)
     }
 
     /// Removes the rules that have ended at the time `now` of the host clock, and returns
@@ -475,14 +589,24 @@ impl<'a> Rulebook<'a> {
         if !matches!(has_ended, Some((_, true))) {
             return Ok(Vec::new());
         }
+        self.extract(gate, |origin| origin.has_ended(now))
+    }
+
+    /// Removes the rules of these origins, which commands set, and returns them.
+    fn extract(
+        self,
+        gate: &OneThread,
+        is_wanted: impl Fn(RuleOrigin) -> bool,
+    ) -> Result<Vec<Rule>, ChangeError> {
         self.change(
             gate,
             |_| true,
             |rules| {
-                let mut ended = Vec::new();
-                ended.try_reserve_exact(MAX_RPC_RULES.min(rules.len()))?;
-                ended.extend(rules.extract_if(.., |rule| rule.origin.has_ended(now)));
-                Ok(ended)
+                let wanted = rules.iter().filter(|rule| is_wanted(rule.origin)).count();
+                let mut removed = Vec::new();
+                removed.try_reserve_exact(wanted)?;
+                removed.extend(rules.extract_if(.., |rule| is_wanted(rule.origin)));
+                Ok(removed)
             },
         )
     }
@@ -528,7 +652,7 @@ impl<'a> Rulebook<'a> {
         let (old, new) = (self.half(generation), self.half(next));
         for (entry, rule) in new.entries.iter().zip(rules.rules()) {
             entry.store(rule);
-            old.hand_over(&rule.prefix, entry);
+            old.hand_over(rule, entry);
         }
         let has_host_rules = rules.has_host_rules();
         let rules = rules.rules();
@@ -545,24 +669,32 @@ impl<'a> Rulebook<'a> {
         };
         background.rules_ending[half].store(count(RuleOrigin::ends), Ordering::Release);
         background.rules_set[half].store(count(RuleOrigin::is_rpc), Ordering::Release);
-        let limits = rules.iter().map(|rule| rule.limit);
-        let lowest = limits.filter(|&limit| limit > 0).min().unwrap_or(0);
+        let checked_from = rules.iter().map(|rule| match rule.terms {
+            Terms { banned: true, .. } => 0,
+            Terms { limit: 1.., .. } => rule.terms.limit.unsigned_abs(),
+            _ => u32::MAX,
+        });
+        let lowest = checked_from.min().unwrap_or(u32::MAX);
+        let is_rated = |rule: &Rule| matches!(rule.terms.rate, RuleRate::Own(r) if !r.is_none());
+        let flags = [
+            (&settings.host_rules, has_host_rules),
+            (&settings.rated_rules, rules.iter().any(is_rated)),
+        ];
         // While the generation changes, this is the lower one of the old and the new
-        // lowest limit. So a connection is admitted without a look-up only if both sets of
-        // rules admit it.
+        // number. So a connection is admitted without a look-up only if both sets of rules
+        // admit it.
         // Relaxed, as for the generation.
         let before = settings.lowest_rule.load(Ordering::Relaxed);
-        let both = match (before, lowest) {
-            (0, one) | (one, 0) => one,
-            (one, other) => one.min(other),
-        };
-        settings.lowest_rule.store(both, Ordering::Release);
-        if has_host_rules {
-            settings.host_rules.store(1, Ordering::Release);
+        settings
+            .lowest_rule
+            .store(before.min(lowest), Ordering::Release);
+        // A flag is set while the old rules or the new ones need it.
+        for (flag, _) in flags.iter().filter(|(_, is_set)| *is_set) {
+            flag.store(1, Ordering::Release);
         }
         settings.rules_generation.store(next, Ordering::Release);
-        if !has_host_rules {
-            settings.host_rules.store(0, Ordering::Release);
+        for (flag, _) in flags.iter().filter(|(_, is_set)| !is_set) {
+            flag.store(0, Ordering::Release);
         }
         settings.lowest_rule.store(lowest, Ordering::Release);
     }
@@ -625,6 +757,35 @@ impl<'a> Rulebook<'a> {
         // the new words sees that generation here.
         (generation.load(Ordering::Acquire) == before).then_some((before, seen))
     }
+}
+
+/// The index of the rule that applies to `prefix` itself if it is not banned. The rules are
+/// sorted by origin.
+fn last_for(rules: &[Rule], prefix: Prefix) -> Option<usize> {
+    rules
+        .iter()
+        .rposition(|rule| rule.prefix == prefix && !rule.origin.is_ban())
+}
+
+/// Adds `rule`, which a command sets, and removes and returns the one of the same kind with
+/// the same prefix. `too_many` says that there are [`MAX_RPC_RULES`] of the kind.
+fn put(
+    rules: &mut Vec<Rule>,
+    rule: Rule,
+    too_many: ChangeError,
+) -> Result<Option<Rule>, ChangeError> {
+    let is_same_kind = |other: &Rule| {
+        core::mem::discriminant(&other.origin) == core::mem::discriminant(&rule.origin)
+    };
+    let is_same = |other: &Rule| is_same_kind(other) && other.prefix == rule.prefix;
+    let replaced = rules.iter().position(is_same);
+    let replaced = replaced.map(|index| rules.remove(index));
+    if rules.iter().filter(|other| is_same_kind(other)).count() >= MAX_RPC_RULES {
+        return Err(too_many);
+    }
+    rules.try_reserve(1)?;
+    rules.push(rule);
+    Ok(replaced)
 }
 
 /// Rules that were active at one moment, for reports.
@@ -724,14 +885,40 @@ impl<'a> Half<'a> {
         )
     }
 
-    /// Copies the statistics of the rule that applies to `prefix` itself, if there is one,
-    /// to `entry`. Rejections that are counted before `entry` becomes active are lost.
-    fn hand_over(self, prefix: &Prefix, entry: &RuleEntry) {
+    /// The terms of the rule at `index`; `None`: those of sources without a rule.
+    fn terms(self, index: Option<usize>, default_limit: i32) -> Terms {
+        match index {
+            Some(index) => self.entry(index).terms(default_limit),
+            None => Terms::of_default(default_limit),
+        }
+    }
+
+    /// The ban with the longest prefix that contains `wanted`.
+    fn ban_of(self, wanted: Prefix) -> Option<&'a RuleEntry> {
+        let mut index = self.longest_match(wanted)?;
+        loop {
+            let entry = self.entry(index);
+            if entry.origin().is_ban() {
+                return Some(entry);
+            }
+            // In memory that is not damaged, a parent comes before its child.
+            index = entry.parent().filter(|parent| *parent < index)?;
+        }
+    }
+
+    /// Copies the statistics of the rule that applies to the prefix of `rule` itself, if
+    /// there is one, to `entry`. A ban has its own: they begin when it does, and end with
+    /// it. Rejections that are counted before `entry` becomes active are lost.
+    fn hand_over(self, rule: &Rule, entry: &RuleEntry) {
         let entries = &self.entries[..self.count];
-        // Of several rules with this prefix the last one applies.
-        let after = entries.partition_point(|old| old.prefix() <= *prefix);
-        let old = after.checked_sub(1).map(|at| &entries[at]);
-        if let Some(old) = old.filter(|old| old.prefix() == *prefix) {
+        // Of several rules with this prefix, the last one that is not a ban applies.
+        let after = entries.partition_point(|old| old.prefix() <= rule.prefix);
+        let old = entries[..after]
+            .iter()
+            .rev()
+            .take_while(|old| old.prefix() == rule.prefix)
+            .find(|old| old.origin().is_ban() == rule.origin.is_ban());
+        if let Some(old) = old {
             // Statistics.
             let rejected = old.rejected.load(Ordering::Relaxed);
             let would_reject = old.would_reject.load(Ordering::Relaxed);
@@ -746,11 +933,47 @@ const V6: u32 = 1 << 8;
 
 /// The kind of the origin in [`RuleEntry::shape`]. Its number, or the end of the rule, is
 /// in [`RuleEntry::origin`].
-const KIND: u32 = 3 << 9;
+const KIND: u32 = 7 << 9;
 const MODPARAM: u32 = 0;
 const LINE: u32 = 1 << 9;
 const RPC: u32 = 2 << 9;
 const RPC_WITH_END: u32 = 3 << 9;
+const BAN: u32 = 4 << 9;
+
+/// Where the reason of a ban begins in [`RuleEntry::shape`]. It has 3 bits.
+const REASON: u32 = 12;
+
+/// Flags in [`RuleEntry::shape`], see [`Terms`].
+const EXEMPT: u32 = 1 << 15;
+const BANNED: u32 = 1 << 16;
+
+/// Rates in [`RuleEntry::rate`]:
+///
+/// ```text
+///   bits 0–31 burst, 0: not given │ 32–63 interval, 0: the default rate
+/// ```
+///
+/// This interval, which no rate has, stands for no rate.
+const NO_RATE: u32 = u32::MAX;
+
+fn rate_word(rate: RuleRate) -> u64 {
+    let (interval, burst) = match rate {
+        RuleRate::Default => (0, 0),
+        RuleRate::DefaultWithBurst(burst) => (0, burst),
+        RuleRate::Own(rate) if rate.is_none() => (NO_RATE, 0),
+        RuleRate::Own(rate) => (rate.interval_us, rate.burst),
+    };
+    u64::from(interval) << 32 | u64::from(burst)
+}
+
+fn rate_of(word: u64) -> RuleRate {
+    match ((word >> 32) as u32, word as u32) {
+        (0, 0) => RuleRate::Default,
+        (0, burst) => RuleRate::DefaultWithBurst(burst),
+        (NO_RATE, _) => RuleRate::Own(Rate::NONE),
+        (interval_us, burst) => RuleRate::Own(Rate { interval_us, burst }),
+    }
+}
 
 impl RuleEntry {
     fn store(&self, rule: &Rule) {
@@ -767,13 +990,18 @@ impl RuleEntry {
             RuleOrigin::Line(line) => (LINE, line),
             RuleOrigin::Rpc { end: None } => (RPC, 0),
             RuleOrigin::Rpc { end: Some(end) } => (RPC_WITH_END, end),
+            RuleOrigin::Ban { end, reason } => (BAN | (reason as u32) << REASON, end),
         };
-        let shape = kind | family | u32::from(prefix.length);
+        let terms = rule.terms;
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let flags = flag(terms.exempt, EXEMPT) | flag(terms.banned, BANNED);
+        let shape = flags | kind | family | u32::from(prefix.length);
         self.shape.store(shape, Ordering::Release);
         self.origin.store(origin, Ordering::Release);
         let parent = rule.parent.map_or(0, |parent| u32::from(parent) + 1);
         self.parent.store(parent, Ordering::Release);
-        self.limit.store(rule.limit, Ordering::Release);
+        self.limit.store(terms.limit, Ordering::Release);
+        self.rate.store(rate_word(terms.rate), Ordering::Release);
         self.rejected.store(0, Ordering::Release);
         self.would_reject.store(0, Ordering::Release);
     }
@@ -793,16 +1021,29 @@ impl RuleEntry {
         }
     }
 
-    fn limit(&self) -> i32 {
-        self.limit.load(Ordering::Acquire)
+    /// The terms, if sources without a rule have this limit.
+    fn terms(&self, default_limit: i32) -> Terms {
+        let shape = self.shape.load(Ordering::Acquire);
+        let limit = self.limit.load(Ordering::Acquire);
+        Terms {
+            limit: if limit < 0 { default_limit } else { limit },
+            rate: rate_of(self.rate.load(Ordering::Acquire)),
+            exempt: shape & EXEMPT != 0,
+            banned: shape & BANNED != 0,
+        }
     }
 
     fn origin(&self) -> RuleOrigin {
         let number = self.origin.load(Ordering::Acquire);
-        match self.shape.load(Ordering::Acquire) & KIND {
+        let shape = self.shape.load(Ordering::Acquire);
+        match shape & KIND {
             LINE => RuleOrigin::Line(number),
             RPC => RuleOrigin::Rpc { end: None },
             RPC_WITH_END => RuleOrigin::Rpc { end: Some(number) },
+            BAN => RuleOrigin::Ban {
+                end: number,
+                reason: BanReason::from_number(shape >> REASON & 7),
+            },
             _ => RuleOrigin::Modparam(number),
         }
     }
@@ -815,16 +1056,16 @@ impl RuleEntry {
     fn rule(&self) -> Rule {
         Rule {
             prefix: self.prefix(),
-            limit: self.limit(),
+            terms: self.terms(DEFAULT_LIMIT),
             origin: self.origin(),
             parent: None,
         }
     }
 
-    fn report(&self) -> RuleReport {
+    fn report(&self, default_limit: i32) -> RuleReport {
         RuleReport {
             prefix: self.prefix(),
-            limit: self.limit(),
+            terms: self.terms(default_limit),
             origin: self.origin(),
             // Statistics.
             rejected: self.rejected.load(Ordering::Relaxed),

@@ -7,6 +7,11 @@
 //! exception for a part of a source, usually for one host of a network. Its connections are
 //! counted with those of the whole source, but checked against the limit of the host rule.
 //!
+//! A *ban* is a rule that a command set for some time. It changes nothing about what its
+//! sources may do except that they are banned, so it takes its terms from the rule that
+//! applies without it. A rule for a longer prefix within a banned one is banned as well:
+//! only a rule that exempts its sources keeps them out of a ban.
+//!
 //! # Look-up
 //!
 //! Two prefixes never overlap in part: one contains the other, or they have no address in
@@ -37,6 +42,8 @@ mod check;
 
 use super::origin::RuleOrigin;
 use super::rule_text::{Reason, RuleText};
+use super::rule_words::TermsText;
+use super::terms::Terms;
 use super::{file_end, rules_file};
 use crate::source::{Prefix, PrefixLengths};
 
@@ -44,21 +51,42 @@ pub use super::rule_text::{InvalidRule, Origin, UNLIMITED, check_rule};
 pub use crate::shared::layout::MAX_RULES;
 pub use check::Faults;
 
+/// The limit of a ban if no other rule applies to its sources: the default limit, which may
+/// change while the ban lasts.
+pub const DEFAULT_LIMIT: i32 = i32::MIN;
+
 /// The number of prefix lengths, 0 to 128. At most this many rules contain one another.
 const NESTED: usize = 129;
 
-/// A limit for the sources of a prefix.
+/// What the sources of a prefix may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// The sources that have the limit, unless a longer prefix contains them.
+    /// The sources that have the rule, unless a longer prefix contains them.
     pub prefix: Prefix,
-    /// The largest number of connections of each source, or [`UNLIMITED`].
-    pub limit: i32,
+    /// What they may do. In a [`RuleSet`], a limit of [`DEFAULT_LIMIT`] stands for the
+    /// default limit.
+    pub terms: Terms,
     /// Where the rule comes from.
     pub origin: RuleOrigin,
     /// The index of the rule that applies to the longest other prefix that contains this
     /// one. It is smaller than the index of this rule.
     pub parent: Option<u16>,
+}
+
+/// A rule as a line of a rules file, with its origin as a comment.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleLine<'a>(pub &'a Rule);
+
+impl fmt::Display for RuleLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rule {
+            prefix,
+            terms,
+            origin,
+            ..
+        } = self.0;
+        write!(f, "{prefix} = {} # {origin}", TermsText(*terms))
+    }
 }
 
 /// Why there is no [`RuleSet`].
@@ -169,7 +197,7 @@ impl<'a> RulesBuilder<'a> {
         rules.try_reserve_exact(self.drafts.len())?;
         rules.extend(self.drafts.iter().map(|draft| Rule {
             prefix: draft.rule.prefix,
-            limit: draft.rule.limit,
+            terms: draft.rule.terms,
             origin: draft.origin.of_rule(),
             parent: None,
         }));
@@ -204,6 +232,7 @@ impl RuleSet {
             // The index fits 16 bits, see MAX_RULES.
             rules[index].parent = parent.map(|parent| parent as u16);
         }
+        apply_bans(&mut rules);
         let is_for_host = |rule: &Rule| rule.prefix.length > lengths.length(rule.prefix.family);
         let has_host_rules = rules.iter().any(is_for_host);
         RuleSet {
@@ -218,9 +247,42 @@ impl RuleSet {
         &self.rules
     }
 
+    /// The rules that apply, one for each prefix, sorted by prefix.
+    pub fn applying(&self) -> impl Iterator<Item = &Rule> {
+        let last_of_prefix = self.rules.chunk_by(|a, b| a.prefix == b.prefix);
+        last_of_prefix.filter_map(<[Rule]>::last)
+    }
+
     /// Whether a rule has a prefix longer than a source.
     pub fn has_host_rules(&self) -> bool {
         self.has_host_rules
+    }
+}
+
+/// Gives each ban the terms of the rule that applies without it, and marks the rules whose
+/// sources are banned. The rules have the order of [`RuleSet::rules`] and their parents.
+fn apply_bans(rules: &mut [Rule]) {
+    for index in 0..rules.len() {
+        let Rule {
+            prefix,
+            mut terms,
+            origin,
+            parent,
+        } = rules[index];
+        // Both come before this rule, so their terms are complete.
+        let parent = parent.map(|parent| rules[usize::from(parent)].terms);
+        if origin.is_ban() {
+            let replaced = index.checked_sub(1).map(|before| &rules[before]);
+            let replaced = replaced.filter(|rule| rule.prefix == prefix);
+            let without = replaced.map(|rule| rule.terms).or(parent);
+            terms = without.unwrap_or(Terms::of_default(DEFAULT_LIMIT));
+        }
+        // In this pass also for exempt rules: a rule within one may not be exempt.
+        terms.banned = origin.is_ban() || parent.is_some_and(|parent| parent.banned);
+        rules[index].terms = terms;
+    }
+    for rule in rules {
+        rule.terms.banned &= !rule.terms.exempt;
     }
 }
 
@@ -322,7 +384,7 @@ mod tests {
 
     fn found(set: &RuleSet, address: &str) -> Option<(String, i32)> {
         let rule = set.rules()[find(set, source(address, lengths()))?];
-        Some((rule.prefix.to_string(), rule.limit))
+        Some((rule.prefix.to_string(), rule.terms.limit))
     }
 
     fn file_error(content: &[u8]) -> String {
@@ -398,7 +460,7 @@ mod tests {
             let rules = set.rules();
             let parent = |rule: usize| rules[rule].parent.map(usize::from);
             let found = longest_match(rules.len(), |rule| rules[rule].prefix, parent, wanted);
-            found.map(|rule| rules[rule].limit)
+            found.map(|rule| rules[rule].terms.limit)
         };
         let of_source = |address| match_of(source(address, lengths).prefix(lengths));
         let of_host = |address| match_of(source(address, PrefixLengths::HOST).into());
@@ -456,7 +518,7 @@ mod tests {
             .unwrap()
             .rules
             .iter()
-            .map(|r| r.limit)
+            .map(|r| r.terms.limit)
             .collect();
         assert_eq!(limits, [1, 2, UNLIMITED]);
     }
@@ -514,7 +576,7 @@ mod tests {
             let set = builder.build().unwrap();
             let rule = |address: &str| {
                 let rule = set.rules()[find(&set, source(address, lengths())).unwrap()];
-                (rule.limit, rule.origin)
+                (rule.terms.limit, rule.origin)
             };
             assert_eq!(set.rules().len(), 5);
             assert_eq!(rule("10.9.9.9"), (3, RuleOrigin::Line(3)));
@@ -522,6 +584,36 @@ mod tests {
             assert_eq!(rule("10.1.255.255"), (2, RuleOrigin::Line(1)));
             assert_eq!(rule("10.1.2.3"), (5, RuleOrigin::Modparam(2)));
         }
+    }
+
+    #[test]
+    fn applying_rules_are_lines_of_a_rules_file() {
+        let mut builder = RuleSet::builder(lengths());
+        let file = b"10.1.0.0/16=2 exempt burst=7\n\n10.0.0.0/8=none rate=1/s";
+        builder.add_file("r", file).unwrap();
+        builder.add(Origin::Modparam(1), "10.0.0.0/8=4").unwrap();
+        builder
+            .add(Origin::Modparam(2), "10.1.2.0/24=4 rate=none")
+            .unwrap();
+        let set = builder.build().unwrap();
+        let lines: Vec<_> = set
+            .applying()
+            .map(|rule| RuleLine(rule).to_string())
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "10.0.0.0/8 = none rate=1/s # file:3",
+                "10.1.0.0/16 = 2 burst=7 exempt # file:1",
+                "10.1.2.0/24 = 4 rate=none # modparam 2",
+            ]
+        );
+        let content = lines.join("\n");
+        let mut again = RuleSet::builder(lengths());
+        again.add_file("r", content.as_bytes()).unwrap();
+        let again = again.build().unwrap();
+        let terms = |rule: &Rule| (rule.prefix, rule.terms);
+        assert!(again.applying().map(terms).eq(set.applying().map(terms)));
     }
 
     #[test]

@@ -57,6 +57,10 @@ impl OnFull {
     }
 }
 
+/// The default limit 0 in shared memory. There, each number that means no limit is above
+/// `i32::MAX`, so that [`Settings::checked_from`] needs no other case.
+const ZERO: u32 = 1 << 31;
+
 /// The settings in shared memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings<'a>(&'a crate::shared::layout::Settings);
@@ -67,14 +71,23 @@ impl<'a> Settings<'a> {
         Settings(&region.header().settings)
     }
 
+    /// 0 or less: no limit.
     #[inline]
     pub(crate) fn limit(self) -> i32 {
         // Relaxed, here and below: each setting stands alone, and no other memory depends
         // on it.
-        self.0.limit.load(Ordering::Relaxed)
+        match self.0.limit.load(Ordering::Relaxed) {
+            ZERO => 0,
+            limit => limit.cast_signed(),
+        }
     }
 
+    /// Without a limit, the lowest number reads as 0.
     pub(crate) fn set_limit(self, limit: i32) {
+        let limit = match limit {
+            0 => ZERO,
+            limit => limit.cast_unsigned(),
+        };
         self.0.limit.store(limit, Ordering::Relaxed);
     }
 
@@ -98,15 +111,30 @@ impl<'a> Settings<'a> {
         self.0.on_full.store(policy as u32, Ordering::Relaxed);
     }
 
-    /// A source with at most this many connections is below its limit, whatever its rule.
-    /// Above `i32::MAX` if no source has a limit.
+    /// The words of a region without rules. Zeros would mean that each source must be
+    /// compared with its rule, which is right but slow.
+    pub(crate) fn init(self) {
+        self.0.lowest_rule.store(u32::MAX, Ordering::Relaxed);
+    }
+
+    /// A source with fewer connections may open another, whatever its rule. Above `i32::MAX`
+    /// if no source has a limit; 0 if a prefix is banned, so that each source, also one
+    /// without a slot, must be compared with its rule.
     #[inline]
-    pub(crate) fn below_limit(self) -> u32 {
-        // Acquire: a process that has seen the lowest limit of new rules also sees these
-        // rules, and never uses the old ones again.
-        let rule = self.0.lowest_rule.load(Ordering::Acquire);
-        // Limits of 0 or less become numbers above `i32::MAX`.
-        let below = |limit: i32| limit.wrapping_sub(1) as u32;
-        below(self.limit()).min(below(rule))
+    pub(crate) fn checked_from(self) -> u32 {
+        // Acquire: a process that has seen the word of new rules also sees these rules, and
+        // never uses the old ones again.
+        let rules = self.0.lowest_rule.load(Ordering::Acquire);
+        self.0.limit.load(Ordering::Relaxed).min(rules)
+    }
+
+    /// Whether an active rule has a rate of its own. If there is none, and no default rate,
+    /// no connection is charged.
+    #[inline]
+    pub(crate) fn has_rated_rules(self) -> bool {
+        // Relaxed: a writer stores 1 before it publishes such rules and 0 after they are
+        // gone. A process that does not see the 1 yet behaves as if it had checked before
+        // the rules were published.
+        self.0.rated_rules.load(Ordering::Relaxed) != 0
     }
 }

@@ -112,10 +112,13 @@ pub(crate) struct Tally {
 #[repr(C, align(128))]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Settings {
-    /// The limit of a source without a rule; 0 or negative: unlimited.
-    pub(crate) limit: AtomicI32,
-    /// The lowest limit of the active rules; 0: no rule has a limit.
-    pub(crate) lowest_rule: AtomicI32,
+    /// The limit of a source without a rule; above `i32::MAX`: unlimited, see
+    /// [`crate::policy::settings`].
+    pub(crate) limit: AtomicU32,
+    /// A source with at least this many connections may be restrained by its rule: the
+    /// lowest limit of the active rules; `u32::MAX`: no rule has a limit; 0: a rule bans its
+    /// sources.
+    pub(crate) lowest_rule: AtomicU32,
     /// See [`Mode`](crate::policy::settings::Mode).
     pub(crate) mode: AtomicU32,
     /// See [`OnFull`](crate::policy::settings::OnFull).
@@ -126,6 +129,8 @@ pub(crate) struct Settings {
     pub(crate) rules_count: [AtomicU32; 2],
     /// 1 if an active rule has a prefix longer than a source, else 0.
     pub(crate) host_rules: AtomicU32,
+    /// 1 if an active rule has a rate of its own, else 0.
+    pub(crate) rated_rules: AtomicU32,
 }
 
 /// Data that only reports and the background process use.
@@ -138,7 +143,7 @@ pub(crate) struct Background {
     pub(crate) rules_replaced: [Statistic32; 2],
     /// Rules in each half that end by themselves.
     pub(crate) rules_ending: [Statistic32; 2],
-    /// Rules in each half that commands set.
+    /// Rules in each half that commands set, without bans.
     pub(crate) rules_set: [Statistic32; 2],
     /// How often all rules were loaded.
     pub(crate) rules_loads: Statistic32,
@@ -181,12 +186,14 @@ pub(crate) struct RuleEntry {
     /// Rejections of sources with this rule.
     pub(crate) rejected: Statistic64,
     pub(crate) would_reject: Statistic64,
-    /// The prefix length, and in the bits above it the family and the kind of origin.
+    /// Interval and burst, see [`crate::policy::rulebook`].
+    pub(crate) rate: AtomicU64,
+    /// The prefix length, and in the bits above it the family, the kind of origin and flags.
     pub(crate) shape: AtomicU32,
     /// The number of the rule with the longest other prefix that contains this one, plus
     /// 1; 0: there is no such rule.
     pub(crate) parent: AtomicU32,
-    /// 0: unlimited.
+    /// 0: unlimited; negative: the default limit.
     pub(crate) limit: AtomicI32,
     /// The number of the modparam or the line, or the end of a rule that ends.
     pub(crate) origin: AtomicU32,
@@ -244,7 +251,7 @@ mod tests {
         assert_eq!(size_of::<Bucket>(), 64);
         assert_eq!(size_of::<Slot>(), 16);
         assert_eq!(size_of::<Detail>(), 48);
-        assert_eq!(size_of::<RuleEntry>(), 48);
+        assert_eq!(size_of::<RuleEntry>(), 56);
     }
 
     #[test]

@@ -154,11 +154,21 @@ static void fault(void *data, const char *line)
 	snprintf(last_fault, sizeof(last_fault), "%s", line);
 }
 
+static int rule_lines;
+static char last_rule[300];
+static void rule_line(void *data, const char *line)
+{
+	CHECK(data == &faults);
+	rule_lines++;
+	snprintf(last_rule, sizeof(last_rule), "%s", line);
+}
+
 static int check_rules(const char *const *texts, uint32_t count,
 		const char *file, uint32_t *valid)
 {
-	faults = 0;
-	return tcl_rules_check(texts, count, file, fault, &faults, valid);
+	faults = rule_lines = 0;
+	return tcl_rules_check(
+			texts, count, file, fault, rule_line, &faults, valid);
 }
 
 /* These functions need no limiter. */
@@ -168,9 +178,10 @@ static void checks(void)
 	struct tcl_config config = {
 			.max_connections = 100, .ipv4_prefix = 32, .ipv6_prefix = 64};
 	const char *texts[] = {"10.0.0.0/8=5", "garbage", "10.0.0.0/8=6"};
+	const char *words = "10.0.0.0/8=5 exempt burst=20 rate=10/s";
 	const char *with_null[] = {"10.0.0.0/8=5", NULL};
 	const char *many[1000];
-	char error[200], path[200];
+	char error[200], path[200], grammar[1024];
 	uint32_t valid, i;
 	FILE *file;
 
@@ -196,15 +207,29 @@ static void checks(void)
 	CHECK(tcl_rule_check(texts[1], error, sizeof(error)) == TCL_ERULES);
 	CHECK(strstr(error, "`garbage`: `=` is missing") == error);
 
+	tcl_rule_grammar(grammar, sizeof(grammar));
+	CHECK(strstr(grammar, "PREFIX = LIMIT [rate=10/s]") == grammar);
+	CHECK(strlen(grammar) < sizeof(grammar) - 1);
+	tcl_rule_grammar(grammar, 7);
+	CHECK(strcmp(grammar, "PREFIX") == 0);
+	tcl_rule_grammar(NULL, 7);
+
 	CHECK(check_rules(NULL, 0, NULL, &valid) == TCL_OK);
-	CHECK(faults == 0 && valid == 0);
+	CHECK(faults == 0 && valid == 0 && rule_lines == 0);
 	CHECK(check_rules(texts, 1, NULL, &valid) == TCL_OK);
-	CHECK(faults == 0 && valid == 1);
+	CHECK(faults == 0 && valid == 1 && rule_lines == 1);
+	CHECK(strcmp(last_rule, "10.0.0.0/8 = 5 # modparam 1") == 0);
 	CHECK(check_rules(texts, 3, NULL, &valid) == TCL_ERULES);
-	CHECK(faults == 2 && valid == 1);
+	CHECK(faults == 2 && valid == 1 && rule_lines == 0);
+	CHECK(check_rules(&words, 1, NULL, &valid) == TCL_OK && rule_lines == 1);
+	CHECK(strcmp(last_rule,
+				  "10.0.0.0/8 = 5 rate=10/s burst=20 exempt # modparam 1")
+			== 0);
 	CHECK(strstr(last_fault, "modparam rule 3: `10.0.0.0/8=6`: ")
 			== last_fault);
-	CHECK(tcl_rules_check(texts, 3, NULL, NULL, NULL, NULL) == TCL_ERULES);
+	CHECK(tcl_rules_check(texts, 3, NULL, NULL, NULL, NULL, NULL)
+			== TCL_ERULES);
+	CHECK(tcl_rules_check(texts, 1, NULL, NULL, NULL, NULL, NULL) == TCL_OK);
 	CHECK(check_rules(NULL, 1, NULL, &valid) == TCL_EARG && faults == 1);
 	CHECK(check_rules(with_null, 2, NULL, &valid) == TCL_EARG && faults == 1);
 	CHECK(check_rules(texts, 1, "/nowhere", &valid) == TCL_ERULES);
@@ -747,6 +772,7 @@ static void set_rules(void)
 	CHECK(strcmp(change.prefix, "192.0.2.0/24") == 0);
 	CHECK(strcmp(change.rule, "192.0.2.0/24") == 0 && change.limit == 5);
 	CHECK(strcmp(change.was, "2 from modparam 1") == 0 && change.seconds == 60);
+	CHECK(strcmp(change.terms, "5") == 0);
 	CHECK(logged.lines == 1 && logged.level == TCL_LOG_NOTICE);
 	CHECK(strcmp(logged.line,
 				  "rule 192.0.2.0/24 = 5 set for 60 s by a test, was: "
@@ -756,6 +782,24 @@ static void set_rules(void)
 	CHECK(tcl_rules(found, 2) == 2 && found[0].limit == 5);
 	CHECK(strcmp(found[0].origin, "rpc") == 0 && found[0].seconds == 40);
 	CHECK(source_now(a, 4).limit == 5);
+	CHECK(tcl_rule_set("192.0.2.0/24", "5 exempt burst=9", "40", "a test",
+				  &change, error, sizeof(error))
+			== TCL_OK);
+	CHECK(strcmp(change.terms, "5 burst=9 exempt") == 0);
+	CHECK(tcl_rules(found, 2) == 2);
+	CHECK(strcmp(found[0].terms, "5 burst=9 exempt") == 0);
+	CHECK(strcmp(found[1].terms, "3") == 0);
+	CHECK(strcmp(source_now(a, 4).terms, "5 burst=9 exempt") == 0);
+	CHECK(tcl_rule_set("192.0.2.0/24", "5", "40", "a test", &change, error,
+				  sizeof(error))
+			== TCL_OK);
+	CHECK(strcmp(change.was, "5 burst=9 exempt from rpc") == 0);
+	CHECK(tcl_rule_set("192.0.2.0/24", "5 brust=9", NULL, NULL, &change, error,
+				  sizeof(error))
+			== TCL_EARG);
+	CHECK(strcmp(error, "invalid limit `5 brust=9`: unknown word `brust`; did"
+						" you mean `burst`?")
+			== 0);
 	CHECK(counter("rules") == 1 && counter("rules_set") == 1);
 	/* Loading keeps it. */
 	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_OK);

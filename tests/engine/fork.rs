@@ -181,7 +181,11 @@ fn check_until(limiter: &Limiter, worker: u32, stop: &AtomicBool) {
 
 /// Prefixes and limits of the rules in a report.
 fn reported(limiter: &Limiter) -> Vec<(String, i32)> {
-    let rule = |group: &Group| group.rule.map(|rule| (rule.prefix.to_string(), rule.limit));
+    let rule = |group: &Group| {
+        group
+            .rule
+            .map(|rule| (rule.prefix.to_string(), rule.terms.limit))
+    };
     Report::of(limiter)
         .groups(usize::MAX)
         .unwrap()
@@ -193,7 +197,7 @@ fn reported(limiter: &Limiter) -> Vec<(String, i32)> {
 fn listed(set: &RuleSet) -> Vec<(String, i32)> {
     let rules = set.rules().iter();
     rules
-        .map(|rule| (rule.prefix.to_string(), rule.limit))
+        .map(|rule| (rule.prefix.to_string(), rule.terms.limit))
         .collect()
 }
 

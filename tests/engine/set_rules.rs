@@ -11,6 +11,7 @@ use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::origin::RuleOrigin;
 use tcp_conn_limit::policy::rules::{MAX_RULES, Origin, RuleSet, UNLIMITED};
+use tcp_conn_limit::policy::terms::Terms;
 use tcp_conn_limit::policy::{ChangeError, MAX_RPC_RULES};
 use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 
@@ -34,7 +35,7 @@ fn active(limiter: &Limiter) -> Vec<String> {
         .map(|rule| {
             format!(
                 "{}={} {} {}",
-                rule.prefix, rule.limit, rule.origin, rule.rejected
+                rule.prefix, rule.terms.limit, rule.origin, rule.rejected
             )
         })
         .collect()
@@ -66,17 +67,26 @@ fn set_rule_replaces_loaded_ones_until_it_is_removed() {
     let limiter = limiter();
     load(&limiter, &["10.0.0.0/8=2".to_owned()], "10.0.0.0/8=3");
     assert_eq!(active(&limiter), ["10.0.0.0/8=3 file:1 0"]);
-    let before = limiter.set_rule(prefix("10.0.0.0/8"), 4, None).unwrap();
-    let before = before.map(|rule| (rule.limit, rule.origin));
+    let before = limiter
+        .set_rule(prefix("10.0.0.0/8"), Terms::of_limit(4), None)
+        .unwrap();
+    let before = before.map(|rule| (rule.terms.limit, rule.origin));
     assert_eq!(before, Some((3, RuleOrigin::Line(1))));
     assert_eq!(active(&limiter), ["10.0.0.0/8=4 rpc 0"]);
     assert_eq!((limiter.rules_len(), limiter.rules_set()), (1, 1));
     // A reload keeps it, and the rules below it change.
     load(&limiter, &[], "\n10.0.0.0/8=5");
     assert_eq!(active(&limiter), ["10.0.0.0/8=4 rpc 0"]);
-    let before = limiter.set_rule(prefix("10.0.0.0/8"), UNLIMITED, None);
-    assert_eq!(before.unwrap().map(|rule| rule.limit), Some(4));
-    assert_eq!(limiter.remove_rule(prefix("10.0.0.0/8")).unwrap().limit, 0);
+    let before = limiter.set_rule(prefix("10.0.0.0/8"), Terms::of_limit(UNLIMITED), None);
+    assert_eq!(before.unwrap().map(|rule| rule.terms.limit), Some(4));
+    assert_eq!(
+        limiter
+            .remove_rule(prefix("10.0.0.0/8"))
+            .unwrap()
+            .terms
+            .limit,
+        0
+    );
     assert_eq!(active(&limiter), ["10.0.0.0/8=5 file:2 0"]);
     // It was not set by a command, so a command cannot remove it.
     assert_eq!(
@@ -95,7 +105,9 @@ fn set_rule_takes_effect_at_once_in_both_directions() {
     let limiter = limiter();
     let wanted = source(1);
     for limit in [1, 2, UNLIMITED, 1] {
-        limiter.set_rule(Prefix::from(wanted), limit, None).unwrap();
+        limiter
+            .set_rule(Prefix::from(wanted), Terms::of_limit(limit), None)
+            .unwrap();
         assert_eq!(limit_of(&limiter, wanted), limit);
         let token = limiter.opened(Worker::ACCEPTOR, wanted, 0).unwrap();
         assert_eq!(limiter.check(wanted).is_err(), limit == 1, "{limit}");
@@ -113,12 +125,14 @@ fn rules_end_after_their_second_even_if_the_clock_wraps_around() {
         let after = |seconds: u32| now.wrapping_add(seconds);
         load_rules(&limiter, &["10.0.0.0/8=7"]);
         limiter
-            .set_rule(prefix("10.0.0.0/8"), 1, Some(after(2)))
+            .set_rule(prefix("10.0.0.0/8"), Terms::of_limit(1), Some(after(2)))
             .unwrap();
         limiter
-            .set_rule(prefix("10.1.0.0/16"), 2, Some(after(4)))
+            .set_rule(prefix("10.1.0.0/16"), Terms::of_limit(2), Some(after(4)))
             .unwrap();
-        limiter.set_rule(prefix("10.2.0.0/16"), 3, None).unwrap();
+        limiter
+            .set_rule(prefix("10.2.0.0/16"), Terms::of_limit(3), None)
+            .unwrap();
         let none: [&str; 0] = [];
         for second in 0..=2 {
             assert_eq!(tick(&limiter, after(second)), none, "{now}");
@@ -136,7 +150,7 @@ fn rules_end_after_their_second_even_if_the_clock_wraps_around() {
         );
         // Setting it again starts its time again.
         limiter
-            .set_rule(prefix("10.1.0.0/16"), 2, Some(after(9)))
+            .set_rule(prefix("10.1.0.0/16"), Terms::of_limit(2), Some(after(9)))
             .unwrap();
         assert_eq!(tick(&limiter, after(9)), none);
         assert_eq!(tick(&limiter, after(20)), ["10.1.0.0/16"]);
@@ -157,7 +171,9 @@ fn rejections_stay_with_the_prefix() {
         limiter.rejected(Worker::ACCEPTOR, rejection);
     };
     reject();
-    limiter.set_rule(prefix("0.0.0.0/0"), 1, Some(1)).unwrap();
+    limiter
+        .set_rule(prefix("0.0.0.0/0"), Terms::of_limit(1), Some(1))
+        .unwrap();
     assert_eq!(active(&limiter), ["0.0.0.0/0=1 rpc 1"]);
     reject();
     assert_eq!(tick(&limiter, 2), ["0.0.0.0/0"]);
@@ -169,17 +185,17 @@ fn one_set_rule_more_than_the_maximum_is_rejected() {
     let limiter = limiter();
     let nth = |n: usize| prefix(&format!("10.{}.{}.0/24", n >> 8, n & 255));
     for n in 0..MAX_RPC_RULES {
-        limiter.set_rule(nth(n), 1, None).unwrap();
+        limiter.set_rule(nth(n), Terms::of_limit(1), None).unwrap();
     }
     let more = nth(MAX_RPC_RULES);
     assert_eq!(
-        limiter.set_rule(more, 1, None),
+        limiter.set_rule(more, Terms::of_limit(1), None),
         Err(ChangeError::TooManySet)
     );
     // A rule that replaces another one takes no more room.
-    limiter.set_rule(nth(3), 5, None).unwrap();
+    limiter.set_rule(nth(3), Terms::of_limit(5), None).unwrap();
     limiter.remove_rule(nth(0)).unwrap();
-    limiter.set_rule(more, 1, None).unwrap();
+    limiter.set_rule(more, Terms::of_limit(1), None).unwrap();
     assert_eq!(limiter.rules_set(), MAX_RPC_RULES);
 }
 
@@ -191,8 +207,10 @@ fn set_and_loaded_rules_share_the_memory() {
         .map(|n| format!("20.{}.{}.0/24=1", n >> 8, n & 255))
         .collect();
     load_rules(&limiter, &texts[1..]);
-    limiter.set_rule(prefix("10.0.0.0/8"), 1, None).unwrap();
-    let full = limiter.set_rule(prefix("11.0.0.0/8"), 1, None);
+    limiter
+        .set_rule(prefix("10.0.0.0/8"), Terms::of_limit(1), None)
+        .unwrap();
+    let full = limiter.set_rule(prefix("11.0.0.0/8"), Terms::of_limit(1), None);
     assert_eq!(full, Err(ChangeError::TooMany));
     let mut builder = RuleSet::builder(limiter.prefixes());
     for (text, number) in texts.iter().zip(1..) {
@@ -277,16 +295,16 @@ proptest! {
                 }
                 Operation::Set(n, limit, seconds) => {
                     let end = seconds.map(|seconds| now.wrapping_add(seconds));
-                    let before = limiter.set_rule(prefix(NETS[n]), limit, end).unwrap();
+                    let before = limiter.set_rule(prefix(NETS[n]), Terms::of_limit(limit), end).unwrap();
                     let expected = plain.applies(n).map(|(limit, _)| limit);
-                    prop_assert_eq!(before.map(|rule| rule.limit), expected);
+                    prop_assert_eq!(before.map(|rule| rule.terms.limit), expected);
                     let end = seconds.map(|seconds| passed + u64::from(seconds));
                     plain.set.insert(n, (limit, end));
                 }
                 Operation::Remove(n) => {
                     let removed = limiter.remove_rule(prefix(NETS[n])).ok();
                     let expected = plain.set.remove(&n).map(|(limit, _)| limit);
-                    prop_assert_eq!(removed.map(|rule| rule.limit), expected);
+                    prop_assert_eq!(removed.map(|rule| rule.terms.limit), expected);
                 }
                 Operation::Pass(seconds) => {
                     passed += u64::from(seconds);
@@ -309,8 +327,9 @@ proptest! {
                         RuleOrigin::Modparam(_) => "modparam",
                         RuleOrigin::Line(_) => "file",
                         RuleOrigin::Rpc { .. } => "rpc",
+                        RuleOrigin::Ban { .. } => "ban",
                     };
-                    (rule.prefix.to_string(), (rule.limit, kind))
+                    (rule.prefix.to_string(), (rule.terms.limit, kind))
                 })
                 .collect();
             let expected: Vec<_> = (0..NETS.len())

@@ -9,6 +9,7 @@ use tcp_conn_limit::observe::report::{Report, seconds_since};
 use tcp_conn_limit::observe::watch::{MAX_AT_ONCE, MAX_FIRST, MAX_RELEASED, Watch};
 use tcp_conn_limit::policy::rules::UNLIMITED;
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
+use tcp_conn_limit::policy::terms::Terms;
 use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 
 const INTERVAL: u32 = 60;
@@ -795,15 +796,25 @@ fn each_tick_publishes_how_near_the_limits_are() {
     assert_eq!(nearness(&limiter), (8, 80, 1));
     let prefix = |n| Prefix::from(source(n));
     // The busiest source has the highest limit, and another one is nearer to its own.
-    limiter.set_rule(prefix(1), 100, None).unwrap();
-    limiter.set_rule(prefix(2), 4, None).unwrap();
+    limiter
+        .set_rule(prefix(1), Terms::of_limit(100), None)
+        .unwrap();
+    limiter
+        .set_rule(prefix(2), Terms::of_limit(4), None)
+        .unwrap();
     assert_eq!(nearness(&limiter), (8, 75, 0));
-    limiter.set_rule(prefix(2), 3, None).unwrap();
+    limiter
+        .set_rule(prefix(2), Terms::of_limit(3), None)
+        .unwrap();
     assert_eq!(nearness(&limiter), (8, 100, 1));
     // A lowered limit is exceeded.
-    limiter.set_rule(prefix(2), 1, None).unwrap();
+    limiter
+        .set_rule(prefix(2), Terms::of_limit(1), None)
+        .unwrap();
     assert_eq!(nearness(&limiter), (8, 300, 1));
-    limiter.set_rule(prefix(2), UNLIMITED, None).unwrap();
+    limiter
+        .set_rule(prefix(2), Terms::of_limit(UNLIMITED), None)
+        .unwrap();
     assert_eq!(nearness(&limiter), (8, 8, 0));
     limiter.remove_rule(prefix(1)).unwrap();
     limiter.remove_rule(prefix(2)).unwrap();

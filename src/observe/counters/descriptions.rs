@@ -216,7 +216,7 @@ counters! {
     memory {
         kind: Fixed,
         unit: "bytes",
-        meaning: "bytes of shared memory mapped for sources; rules take 6 MB more",
+        meaning: "bytes of shared memory mapped for sources; rules take 7 MB more",
     }
     limit {
         kind: Setting,

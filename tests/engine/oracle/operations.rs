@@ -583,7 +583,7 @@ impl Oracle {
             let n = group.rule.map(|rule| {
                 let text = rule.prefix.to_string();
                 let n = NETS.iter().position(|net| *net == text).unwrap();
-                assert_eq!(rule.limit, self.rules[&n]);
+                assert_eq!(rule.terms.limit, self.rules[&n]);
                 n
             });
             let expected = self.by_rule.get(&n).copied().unwrap_or_default();
