@@ -11,13 +11,13 @@
 /* Severity of a log line. */
 #define TCL_LOG_ERROR 0
 #define TCL_LOG_WARN 1
-/* Rejections, their summary, and sources that are back under their limits. The operator
- * chooses the severity. */
+/* Rejections, their summary, sources that are back under their limits, and bans. The
+ * operator chooses the severity. */
 #define TCL_LOG_REJECTED 2
-/* Rules that were set or removed, or that ended. */
+/* Rules and bans that a command set or removed, and rules that ended. */
 #define TCL_LOG_NOTICE 3
 
-/* A source is at its limit, or back under it. The texts are valid during the call. */
+/* A source was rejected or is banned, or no longer. The texts are valid during the call. */
 struct tcl_event
 {
 	const char *source; /* address, with the prefix length if it is a prefix */
@@ -27,6 +27,11 @@ struct tcl_event
 	int32_t limit;	   /* the current one; 0: no limit */
 	uint32_t rejected; /* its rejections, including those of monitor mode */
 	int32_t would;	   /* 1 in monitor mode: its connections were admitted */
+	const char *reason; /* of the rejection: "limit", "rate" or "ban" */
+	const char *ban; /* reason of the ban: "silent", "tls", "rejected", "rate", "script"
+					  * or "rpc"; "" if there is none */
+	const char *rate; /* its rate, such as "10/s, burst 20", or "none" */
+	uint32_t seconds; /* left of the ban; 0: it ended, or there is none */
 };
 
 struct tcl_host
@@ -39,13 +44,21 @@ struct tcl_host
 	/* Returns seconds of a clock that never runs backwards. It may start at any
 	 * number and may wrap around. */
 	uint32_t (*now)(void);
-	/* Reports that a source was rejected, or would have been in monitor mode: at most
-	 * once per source and log interval. Called only from tcl_watch(), which waits for
+	/* Reports that a source was rejected, or would have been in monitor mode, for any
+	 * reason: at most once per source and log interval. Called only from tcl_watch(), which waits for
 	 * it; it may take long. Must return. */
 	void (*rejected)(const struct tcl_event *event);
-	/* Reports that a source that was reported to rejected() is back under its limit: at
-	 * most once after each report. Otherwise as rejected(). May be NULL. */
+	/* Reports that a source that was reported to rejected() is back under its limit or
+	 * its rate: at most once after each report. Otherwise as rejected(). May be NULL. */
 	void (*released)(const struct tcl_event *event);
+	/* Reports that a source was banned by its offences or by the script, or would have
+	 * been in monitor mode: at most 100 sources in a log interval. Otherwise as
+	 * rejected(). May be NULL. */
+	void (*banned)(const struct tcl_event *event);
+	/* Reports that the ban of a source ended or was lifted; also one that a command set.
+	 * `rejected` is the number of its connections that were rejected because of the
+	 * ban. Otherwise as banned(). May be NULL. */
+	void (*unbanned)(const struct tcl_event *event);
 };
 
 #endif /* TCL_HOST_H */

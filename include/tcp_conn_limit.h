@@ -104,6 +104,26 @@ union sockaddr_union;
 #define TCL_EROOM -10
 
 /**
+ * A rule exempts the source from penalties and bans.
+ */
+#define TCL_EEXEMPT -11
+
+/**
+ * The table has no slot for the source.
+ */
+#define TCL_ESLOT -12
+
+/**
+ * Size of a rate with its burst as text, in bytes, including the NUL.
+ */
+#define TCL_RATE_TEXT 40
+
+/**
+ * Size of the reason of a rejection or a ban as text, in bytes, including the NUL.
+ */
+#define TCL_REASON_TEXT 16
+
+/**
  * Size of a source as text, in bytes, including the NUL.
  */
 #define TCL_SOURCE_TEXT 52
@@ -166,6 +186,11 @@ union sockaddr_union;
  * Rank by peak.
  */
 #define TCL_BY_PEAK 2
+
+/**
+ * Rank by what sources owe at their rates, in time.
+ */
+#define TCL_BY_OWED 3
 
 /**
  * Number of sources that a suggestion lists.
@@ -237,6 +262,34 @@ struct tcl_config {
    * The number of these strings, at most 16.
    */
   uint32_t nat64_count;
+  /**
+   * The rate of a source without another one: a string like 10/s, 100/m or 2/h. Null or
+   * "none": no rate.
+   */
+  const char *rate;
+  /**
+   * Connections that a quiet source may open at once; 0: those of one second, at least 5.
+   */
+  int32_t burst;
+  /**
+   * What offences cost: strings like silent=1, a kind (silent, tls, rejected, rate,
+   * script) and a number of seconds from 0 to 3600 with at most one decimal. The last one
+   * of a kind counts; kinds that are not named cost nothing. Null if there is none.
+   */
+  const char *const *penalties;
+  /**
+   * The number of these strings.
+   */
+  uint32_t penalty_count;
+  /**
+   * A source is banned when its offences add up to this many seconds, 1 to 86400;
+   * 0: 15.
+   */
+  int32_t ban_min;
+  /**
+   * The longest ban by offences, in seconds, from `ban_min` to 2592000; 0: 600.
+   */
+  int32_t ban_max;
 };
 
 /**
@@ -318,6 +371,41 @@ struct tcl_source {
    * `TCL_NEVER`.
    */
   uint32_t last_seen;
+  /**
+   * Why a connection of it was last rejected, or would have been: "limit", "rate" or
+   * "ban"; "" if none was.
+   */
+  char rejected_for[TCL_REASON_TEXT];
+  /**
+   * Why it is banned: "silent", "tls", "rejected", "rate", "script" or "rpc"; "" if it
+   * is not.
+   */
+  char ban_reason[TCL_REASON_TEXT];
+  /**
+   * Seconds until its ban ends, rounded up; 0: it is not banned.
+   */
+  uint32_t banned;
+  /**
+   * Connections rejected since its ban began, or that would have been.
+   */
+  uint32_t ban_rejected;
+  /**
+   * The sum of its offences in seconds, rounded up, if that is not a ban.
+   */
+  uint32_t penalty;
+  /**
+   * How many connections of its burst it has used up, rounded up. It may open the rest at
+   * once, and gets them back at its rate.
+   */
+  uint32_t owed;
+  /**
+   * Its rate.
+   */
+  tcl_rate rate;
+  /**
+   * 1 if a rule exempts it from penalties and bans, else 0.
+   */
+  int32_t exempt;
 };
 
 /**
@@ -910,8 +998,8 @@ int32_t tcl_find(const uint8_t *name,
                  uintptr_t error_size);
 
 /**
- * Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED` or
- * `TCL_BY_PEAK`, highest first. Sources whose number is 0 are left out.
+ * Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED`,
+ * `TCL_BY_PEAK` or `TCL_BY_OWED`, highest first. Sources whose number is 0 are left out.
  *
  * Returns the number of sources written, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
  *

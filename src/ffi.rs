@@ -40,6 +40,7 @@ mod interpose;
 mod line;
 mod memory;
 mod reports;
+mod restraints;
 mod rules;
 mod version;
 
@@ -50,5 +51,6 @@ pub use codes::*;
 pub use control::*;
 pub use interpose::*;
 pub use reports::*;
+pub use restraints::*;
 pub use rules::*;
 pub use version::*;

@@ -16,6 +16,10 @@ pub struct tcl_event {
     pub limit: i32,
     pub rejected: u32,
     pub would: i32,
+    pub reason: *const ::core::ffi::c_char,
+    pub ban: *const ::core::ffi::c_char,
+    pub rate: *const ::core::ffi::c_char,
+    pub seconds: u32,
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -26,4 +30,6 @@ pub struct tcl_host {
     pub now: ::core::option::Option<unsafe extern "C" fn() -> u32>,
     pub rejected: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
     pub released: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
+    pub banned: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
+    pub unbanned: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
 }

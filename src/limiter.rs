@@ -10,32 +10,42 @@
 
 #![forbid(unsafe_code)]
 
+mod gates;
+mod offences;
 mod token;
 mod totals;
 #[cfg(test)]
 mod wraparound_tests;
 
+pub use gates::Rejection;
+pub use offences::{BanError, MAX_BAN_SECONDS};
 pub use token::{StaleToken, Token};
 pub use totals::{Fault, Totals};
+
+pub use crate::table::details::RejectedFor;
 
 use core::fmt;
 use std::io;
 
 use crate::policy::origin::BanReason;
-use crate::policy::rulebook::{ChangeError, RuleId, Rulebook};
+use crate::policy::penalties::{Cause, Penalty};
+use crate::policy::rulebook::{ChangeError, Rulebook};
 use crate::policy::rules::{Rule, RuleSet};
-use crate::policy::settings::{Mode, OnFull, Settings};
-use crate::policy::terms::Terms;
+use crate::policy::settings::{BanBounds, Mode, OnFull, Settings};
+use crate::policy::terms::{Rate, Terms};
+use crate::shared::clock::Clock;
 use crate::shared::layout::{ACCEPTOR_ROW, Geometry, ROWS, Tally};
 use crate::shared::process::OneThread;
 use crate::shared::region::{Region, RegionError};
 use crate::shared::sync::{Ordering, Statistic32, Statistic64};
 use crate::source::{Named, Nat64, Prefix, PrefixLengths, Source, SourceError, read_source};
-use crate::table::details::{Details, Owner};
+use crate::table::details::{Details, Owner, RejectedAt};
 use crate::table::hash::SourceHash;
 use crate::table::hint::Hints;
+use crate::table::restraints::{Restraints, owed_something};
 use crate::table::rows::Rows;
-use crate::table::{ClaimError, SlotRef, Table};
+use crate::table::{ClaimError, Event, SlotRef, Table};
+use gates::{Reason, Rejected};
 
 /// A worker of the server, as a row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,41 +66,23 @@ impl Worker {
     }
 }
 
-/// Why a connection should not be admitted.
-#[derive(Clone, Copy, Debug)]
-pub struct Rejection(Reason);
-
-#[derive(Clone, Copy, Debug)]
-enum Reason {
-    /// Its source is at or over its limit.
-    Over {
-        owner: Owner,
-        connections: i32,
-        rule: RuleId,
-    },
-    /// Its source is at or over the limit that the caller gave.
-    OverGiven,
-    /// The table has no slot for its source.
-    Full,
-    /// Its descriptor is not tracked.
-    Untracked,
-}
-
 /// Why a connection was not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotCounted {
     /// It would have exceeded the limit.
     OverLimit,
+    /// Its source is over its rate.
+    OverRate,
     /// The table has no slot for its source.
     TableFull,
 }
 
 /// Why a limiter was not created. Its `Display` says the value or the system's error.
 #[derive(Debug)]
-pub struct CreateError(Cause);
+pub struct CreateError(CreateFault);
 
 #[derive(Debug)]
-enum Cause {
+enum CreateFault {
     /// The number of connections is out of range.
     MaxConnections(u32),
     /// The system gave no memory.
@@ -100,12 +92,12 @@ enum Cause {
 impl fmt::Display for CreateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Cause::MaxConnections(value) => write!(
+            CreateFault::MaxConnections(value) => write!(
                 f,
                 "max_connections {value}: must be 1 to {}",
                 Limiter::MAX_CONNECTIONS
             ),
-            Cause::Region(error) => error.fmt(f),
+            CreateFault::Region(error) => error.fmt(f),
         }
     }
 }
@@ -126,6 +118,7 @@ pub struct Limiter {
     nat64: Nat64,
     max_connections: u32,
     hints: Hints,
+    clock: Clock,
     /// Admits one thread of this process at a time to publish rules.
     rules_gate: OneThread,
 }
@@ -146,9 +139,9 @@ impl Limiter {
         prefixes: PrefixLengths,
     ) -> Result<Limiter, CreateError> {
         let geometry = Geometry::for_connections(max_connections)
-            .ok_or(CreateError(Cause::MaxConnections(max_connections)))?;
+            .ok_or(CreateError(CreateFault::MaxConnections(max_connections)))?;
         Self::with_geometry(geometry, max_connections, limit, prefixes)
-            .map_err(|error| CreateError(Cause::Region(error)))
+            .map_err(|error| CreateError(CreateFault::Region(error)))
     }
 
     /// A limiter for loom, with a table of `buckets` buckets.
@@ -168,8 +161,10 @@ impl Limiter {
         prefixes: PrefixLengths,
     ) -> Result<Limiter, RegionError> {
         let region = Region::create(geometry)?;
-        Settings::of(&region).init();
-        Settings::of(&region).set_limit(limit);
+        let settings = Settings::of(&region);
+        settings.init();
+        settings.set_limit(limit);
+        settings.set_ban_bounds(BanBounds::default());
         Ok(Limiter {
             region,
             hash: SourceHash::new(),
@@ -177,6 +172,7 @@ impl Limiter {
             nat64: Nat64::default(),
             max_connections,
             hints: Hints::default(),
+            clock: Clock::new(),
             rules_gate: OneThread::new(),
         })
     }
@@ -184,6 +180,13 @@ impl Limiter {
     /// The same limiter, with prefixes behind which IPv4 clients arrive.
     pub fn with_nat64(self, nat64: Nat64) -> Limiter {
         Limiter { nat64, ..self }
+    }
+
+    /// The same limiter, with a clock for rates, penalties and bans that shows the
+    /// microseconds that `read` returns. For tests.
+    pub fn with_clock(self, read: fn() -> u64) -> Limiter {
+        let clock = Clock::of(read);
+        Limiter { clock, ..self }
     }
 
     /// The source of an address in network byte order, 4 or 16 bytes. `None` for any
@@ -229,105 +232,28 @@ impl Limiter {
     #[inline(always)]
     pub fn check_from(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
         let settings = self.settings();
-        if settings.mode() == Mode::Off {
+        let switches = settings.switches();
+        if switches.mode() == Mode::Off {
             return Ok(());
         }
         let checked_from = settings.checked_from();
-        if checked_from > i32::MAX as u32 && settings.on_full() == OnFull::Admit {
+        if checked_from > i32::MAX as u32
+            && !switches.may_remember()
+            && settings.on_full() == OnFull::Admit
+        {
             return Ok(());
         }
         let table = self.table();
         if let Some(at) = table.find(source) {
             let connections = table.connections(at);
             // No count is negative.
-            if (connections as u32) < checked_from {
+            if (connections as u32) < checked_from && !at.control.remembers() {
                 self.hints.set(at.slot);
                 return Ok(());
             }
-            return self.check_busy(source, address, at, connections);
+            return self.check_gates(source, address, at, connections);
         }
-        self.check_room(source)
-    }
-
-    /// The check of a source that has at least as many connections as the lowest limit.
-    #[cold]
-    fn check_busy(
-        &self,
-        source: Source,
-        address: &[u8],
-        mut at: SlotRef,
-        mut connections: i32,
-    ) -> Result<(), Rejection> {
-        loop {
-            if let Some(answer) = self.check_limit(source, address, at, connections) {
-                return answer;
-            }
-            // Another source took the slot meanwhile.
-            let Some(now) = self.table().find(source) else {
-                return self.check_room(source);
-            };
-            at = now;
-            connections = self.table().connections(at);
-        }
-    }
-
-    /// The check of a source without a slot.
-    #[inline]
-    fn check_room(&self, source: Source) -> Result<(), Rejection> {
-        if self.settings().on_full() == OnFull::Reject && !self.table().has_room(source) {
-            return Err(Rejection(Reason::Full));
-        }
-        Ok(())
-    }
-
-    /// Compares with the limit of the address, or with that of its source. `None` if
-    /// another source took the slot meanwhile.
-    fn check_limit(
-        &self,
-        source: Source,
-        address: &[u8],
-        at: SlotRef,
-        connections: i32,
-    ) -> Option<Result<(), Rejection>> {
-        let owner = Owner::of(self.table(), source, at);
-        let detail = self.details().own(owner);
-        let rulebook = self.rulebook();
-        let of_source = rulebook.resolve_cached(source, owner.tag(), detail);
-        let (rule, terms) = match rulebook.has_host_rules() {
-            true => {
-                let host = self.host(address);
-                let of_host = host.and_then(|host| rulebook.resolve_host(host));
-                of_host.unwrap_or(of_source)
-            }
-            false => of_source,
-        };
-        if terms.limit <= 0 || connections < terms.limit {
-            self.hints.set(at.slot);
-            return Some(Ok(()));
-        }
-        // Before rejecting, confirm that the connections were those of this source.
-        self.table().held(at)?;
-        Some(Err(Rejection(Reason::Over {
-            owner,
-            connections,
-            rule,
-        })))
-    }
-
-    /// May `source` open one more connection that cannot be counted, because its
-    /// descriptor is not tracked? The policy for a full table applies, since the reason
-    /// is the same: there is no cell to count it in. If the policy admits the connection,
-    /// the limit still applies to the connections that are counted.
-    ///
-    /// # Errors
-    ///
-    /// [`Rejection`] if it may not, as for [`check`](Self::check).
-    pub fn check_untracked(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
-        let settings = self.settings();
-        if settings.mode() != Mode::Off && settings.on_full() == OnFull::Reject {
-            return Err(Rejection(Reason::Untracked));
-        }
-        self.check_from(source, address)
+        self.check_new(source, address, checked_from)
     }
 
     /// May `source` open one more connection under `limit`? Rules and mode are ignored.
@@ -345,7 +271,7 @@ impl Limiter {
             if connections < limit {
                 break;
             }
-            // Confirm before rejecting, as in `check_busy`.
+            // Confirm before rejecting, as in `check_gates`.
             if table.held(at).is_some() {
                 return Err(Rejection(Reason::OverGiven));
             }
@@ -353,8 +279,9 @@ impl Limiter {
         Ok(())
     }
 
-    /// Counts a rejection by `worker`. Returns whether the connection must be closed: yes,
-    /// except in monitor mode if the limit was not given by the caller.
+    /// Counts a rejection by `worker`, and charges it as an offence if it is one. Returns
+    /// whether the connection must be closed: yes, except in monitor mode if the limit was
+    /// not given by the caller.
     pub fn rejected(&self, worker: Worker, Rejection(reason): Rejection) -> bool {
         let close = self.mode() != Mode::Monitor || matches!(reason, Reason::OverGiven);
         let tally = self.tally(worker);
@@ -373,11 +300,19 @@ impl Limiter {
                 tally.untracked_rejected.fetch_add(1, Ordering::Relaxed);
             }
             Reason::Full | Reason::Untracked => {}
-            Reason::Over {
-                owner,
-                connections,
-                rule,
-            } => {
+            Reason::BannedPrefix(rule) => {
+                count(&tally.ban_rejected, &tally.ban_would_reject);
+                self.rulebook().count(rule, close);
+            }
+            Reason::Source(rejected) => {
+                let Rejected {
+                    reason,
+                    at,
+                    owner,
+                    connections,
+                    rule,
+                    exempt,
+                } = rejected;
                 let detail = self.details().own(owner);
                 let number = if close {
                     &detail.rejected
@@ -386,9 +321,27 @@ impl Limiter {
                 };
                 number.fetch_add(1, Ordering::Relaxed);
                 let connections = connections.unsigned_abs();
-                detail.rejected_at.store(connections, Ordering::Relaxed);
+                let word = RejectedAt::word(connections, reason);
+                detail.rejected_at.store(word, Ordering::Relaxed);
                 self.details().peak(owner, connections);
                 self.rulebook().count(rule, close);
+                let offence = match reason {
+                    // A ban of a prefix has its rejections in its rule, also where a source
+                    // has a ban of its own.
+                    RejectedFor::Ban => {
+                        count(&tally.ban_rejected, &tally.ban_would_reject);
+                        self.restraints(owner, at).count_rejected();
+                        return close;
+                    }
+                    RejectedFor::Rate => {
+                        count(&tally.rate_rejected, &tally.rate_would_reject);
+                        Cause::Rate
+                    }
+                    RejectedFor::Limit => Cause::Rejected,
+                };
+                if !exempt && self.settings().penalty(offence) > 0 {
+                    self.offend(worker, owner, at, offence);
+                }
             }
         }
         close
@@ -397,9 +350,14 @@ impl Limiter {
     /// Counts a connection of `source` that `worker` opened.
     ///
     /// With a `limit` above 0 the connection is counted only if the source then has at
-    /// most `limit` connections. This holds among any number of workers. Two workers that
-    /// race for the last connection within the limit may both be rejected. With a `limit`
-    /// of 0 or less the connection is counted whenever the source has or gets a slot.
+    /// most `limit` connections and is not over its rate. This holds among any number of
+    /// workers. Two workers that race for the last connection within the limit may both be
+    /// rejected. With a `limit` of 0 or less the connection is counted whenever the source
+    /// has or gets a slot.
+    ///
+    /// A connection that is counted is charged to the rate of its source, except in monitor
+    /// mode or with a `limit` of 0 or less one that is over the rate: it is admitted as if it
+    /// had been rejected, so it costs nothing.
     ///
     /// # Errors
     ///
@@ -427,8 +385,8 @@ impl Limiter {
         limit: i32,
     ) -> Result<Token, NotCounted> {
         loop {
-            let moved = |left, at| self.note_move(source, left, at);
-            let found = self.table().find_or_claim(source, worker.0, moved);
+            let event = |event| self.note_event(worker, source, event);
+            let found = self.table().find_or_claim(source, worker.0, event);
             let at = match found {
                 Ok(at) => at,
                 Err(ClaimError::Full | ClaimError::Contended) => {
@@ -465,6 +423,14 @@ impl Limiter {
         if limit > 0 && rows.sum(at.slot, at.control.rows()) > limit {
             rows.release(worker.0, at.slot);
             return Some(Err(NotCounted::OverLimit));
+        }
+        if self.settings().switches().has_rates()
+            && !self.charge(source, at)
+            && limit > 0
+            && self.mode() == Mode::Enforce
+        {
+            rows.release(worker.0, at.slot);
+            return Some(Err(NotCounted::OverRate));
         }
         if in_row >= BUSY || !at.control.rows().is_one() {
             self.note_peak(source, at, in_row);
@@ -534,6 +500,27 @@ impl Limiter {
     /// Changes the policy for a full table.
     pub fn set_on_full(&self, policy: OnFull) {
         self.settings().set_on_full(policy);
+    }
+
+    /// The rate of sources without another one.
+    pub fn rate(&self) -> Rate {
+        self.settings().rate()
+    }
+
+    /// Changes the rate of sources without another one. What a source owes at this moment
+    /// stays the same time.
+    pub fn set_rate(&self, rate: Rate) {
+        self.settings().set_rate(rate);
+    }
+
+    /// Changes what an offence costs.
+    pub fn set_penalty(&self, penalty: Penalty) {
+        self.settings().set_penalty(penalty);
+    }
+
+    /// Changes the bounds of bans by offences. Bans that have begun stay as they are.
+    pub fn set_ban_bounds(&self, bounds: BanBounds) {
+        self.settings().set_ban_bounds(bounds);
     }
 
     /// Publishes `rules`: they become active all at once and replace all rules before,
@@ -611,7 +598,7 @@ impl Limiter {
 
     /// Whether an active rule has a rate of its own.
     pub fn has_rated_rules(&self) -> bool {
-        self.settings().has_rated_rules()
+        self.settings().switches().has_rated_rules()
     }
 
     /// Removes the rules that have ended at the time `now` of the host clock, and returns
@@ -726,6 +713,11 @@ impl Limiter {
         (&background.busiest, &background.near)
     }
 
+    /// The number of banned sources that was last sampled.
+    pub(crate) fn banned(&self) -> &Statistic32 {
+        &self.region.header().background.banned
+    }
+
     /// Raises the peak of `source` at `at` to its current number of connections, which is
     /// at least `at_least`.
     #[cold]
@@ -739,11 +731,38 @@ impl Limiter {
         self.details().peak(owner, connections.unsigned_abs());
     }
 
-    /// Carries the history of `source` from the slot it left to the slot it has now.
+    /// Carries the history of `source` from the slot it left to the slot it has now, or
+    /// counts a source that `source` replaced while it owed something.
     #[cold]
-    fn note_move(&self, source: Source, left: SlotRef, now: SlotRef) {
-        let owner = |at| Owner::of(self.table(), source, at);
-        self.details().carry(owner(left), owner(now));
+    fn note_event(&self, worker: Worker, source: Source, event: Event) {
+        match event {
+            Event::Moved { left, now } => {
+                let owner = |at| Owner::of(self.table(), source, at);
+                let (before, after) = (owner(left), owner(now));
+                self.details().carry(before, after);
+                if left.control.remembers() {
+                    let before = self.restraints(before, left);
+                    self.restraints(after, now)
+                        .carry(before, self.clock.micros());
+                }
+            }
+            Event::Replaced(at) => {
+                if owed_something(self.table(), at, self.clock.micros()) {
+                    // Relaxed (statistics).
+                    self.tally(worker).forgotten.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// What `owner`, which has the slot `at`, owes.
+    pub(crate) fn restraints(&self, owner: Owner, at: SlotRef) -> Restraints<'_> {
+        Restraints::new(self.table(), at, owner.restraint_tag())
+    }
+
+    /// Microseconds of the clock of rates, penalties and bans.
+    pub(crate) fn micros(&self) -> u64 {
+        self.clock.micros()
     }
 
     #[inline]

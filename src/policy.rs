@@ -12,11 +12,13 @@
 //! - [`rules_file`]: a rules file, read and split.
 //! - `file_end`: the marks that show that a rules file is complete.
 //! - `rulebook`: the active rules, in shared memory, replaced while they are read.
+//! - [`penalties`]: what an offence is, and what it costs.
 //! - [`settings`]: the default limit, the mode, what happens when the table is full.
 
 mod file_end;
 pub mod limit_text;
 pub mod origin;
+pub mod penalties;
 pub mod rate_text;
 pub mod rule_command;
 mod rule_text;

@@ -6,12 +6,16 @@
 //! - [`rows`]: the count of a source, a cell for each row.
 //! - [`hint`]: where a thread last found a source.
 //! - [`details`]: the rejections of a source, its peak, and when it was seen.
+//! - [`restraints`]: what a source owes: the debt of its rate, its penalty or its ban.
+//! - [`tagged`]: the words in which that is kept.
 
 pub(crate) mod details;
 mod directory;
 #[cfg_attr(loom, path = "loom/hash.rs")]
 pub(crate) mod hash;
 pub(crate) mod hint;
+pub(crate) mod restraints;
 pub(crate) mod rows;
+pub(crate) mod tagged;
 
-pub(crate) use directory::{ClaimError, SlotRef, Table};
+pub(crate) use directory::{ClaimError, Event, SlotRef, Table};

@@ -219,6 +219,8 @@ mod tests {
             now,
             rejected,
             released: None,
+            banned: None,
+            unbanned: None,
         };
         global.populate();
         assert!(LINES.lock().unwrap().is_empty());

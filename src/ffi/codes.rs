@@ -32,6 +32,15 @@ pub const TCL_EINTERPOSE: i32 = -9;
 /// There are more connections than `tcl_audit_begin()` reserved memory for.
 pub const TCL_EROOM: i32 = -10;
 
+/// A rule exempts the source from penalties and bans.
+pub const TCL_EEXEMPT: i32 = -11;
+/// The table has no slot for the source.
+pub const TCL_ESLOT: i32 = -12;
+
+/// Size of a rate with its burst as text, in bytes, including the NUL.
+pub const TCL_RATE_TEXT: usize = 40;
+/// Size of the reason of a rejection or a ban as text, in bytes, including the NUL.
+pub const TCL_REASON_TEXT: usize = 16;
 /// Size of a source as text, in bytes, including the NUL.
 pub const TCL_SOURCE_TEXT: usize = 52;
 

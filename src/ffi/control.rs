@@ -13,7 +13,8 @@ use std::sync::{Mutex, PoisonError};
 use once_cell::sync::Lazy;
 
 use super::codes::{
-    TCL_EALREADY, TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK, TCL_SOURCE_TEXT,
+    TCL_EALREADY, TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK, TCL_RATE_TEXT,
+    TCL_REASON_TEXT, TCL_SOURCE_TEXT,
 };
 use super::global::{GLOBAL, Global, guard, report_panic};
 use super::line::Line;
@@ -21,15 +22,18 @@ use super::memory::{NullString, bytes, put, strings, text, write_text};
 use super::rules::code_of;
 use crate::host::{TCL_LOG_NOTICE, TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
 use crate::interpose;
-use crate::limiter::{CreateError, Limiter};
-use crate::observe::notices::Notice;
-use crate::observe::report::RuleName;
+use crate::limiter::{CreateError, Limiter, MAX_BAN_SECONDS, RejectedFor};
+use crate::observe::notices::{Notice, RateAsText, Why};
+use crate::observe::report::{PenaltyReport, Report, RuleName, SourceReport};
 use crate::observe::watch::Watch;
 use crate::policy::ChangeError;
 use crate::policy::limit_text;
+use crate::policy::penalties::{Penalty, PenaltyError};
+use crate::policy::rate_text::{self, BurstError, RateError};
 use crate::policy::rules::{Origin, RuleError, RuleSet};
 use crate::policy::rules_file::{ReadError, RulesFile};
-use crate::policy::settings::{Mode, OnFull};
+use crate::policy::settings::{BanBounds, Mode, OnFull};
+use crate::policy::terms::Rate;
 use crate::shared::visible::Excerpt;
 use crate::source::{Nat64, Nat64Error, PrefixLengths};
 
@@ -74,6 +78,22 @@ pub struct tcl_config {
     pub nat64_prefixes: *const *const c_char,
     /// The number of these strings, at most 16.
     pub nat64_count: u32,
+    /// The rate of a source without another one: a string like 10/s, 100/m or 2/h. Null or
+    /// "none": no rate.
+    pub rate: *const c_char,
+    /// Connections that a quiet source may open at once; 0: those of one second, at least 5.
+    pub burst: i32,
+    /// What offences cost: strings like silent=1, a kind (silent, tls, rejected, rate,
+    /// script) and a number of seconds from 0 to 3600 with at most one decimal. The last one
+    /// of a kind counts; kinds that are not named cost nothing. Null if there is none.
+    pub penalties: *const *const c_char,
+    /// The number of these strings.
+    pub penalty_count: u32,
+    /// A source is banned when its offences add up to this many seconds, 1 to 86400;
+    /// 0: 15.
+    pub ban_min: i32,
+    /// The longest ban by offences, in seconds, from `ban_min` to 2592000; 0: 600.
+    pub ban_max: i32,
 }
 
 /// Creates the limiter of this process and of all processes that it forks from now on.
@@ -127,6 +147,10 @@ pub(super) enum InitError {
     NullNat64Prefix,
     /// A prefix of a translator is invalid: its text, and why.
     Nat64Prefix(String, Nat64Error),
+    Rate(RateError),
+    Burst(BurstError),
+    NullPenalty,
+    Penalty(PenaltyError),
     AlreadyCreated,
     Create(CreateError),
     Panic,
@@ -141,7 +165,11 @@ impl InitError {
             | InitError::OutOfRange { .. }
             | InitError::PrefixLengths
             | InitError::NullNat64Prefix
-            | InitError::Nat64Prefix(..) => TCL_EARG,
+            | InitError::Nat64Prefix(..)
+            | InitError::Rate(_)
+            | InitError::Burst(_)
+            | InitError::NullPenalty
+            | InitError::Penalty(_) => TCL_EARG,
             InitError::AlreadyCreated => TCL_EALREADY,
             InitError::Create(_) => TCL_EMEM,
             InitError::Panic => TCL_EPANIC,
@@ -172,6 +200,10 @@ impl fmt::Display for InitError {
                     Excerpt::of(text.as_bytes())
                 )
             }
+            InitError::Rate(error) => error.fmt(f),
+            InitError::Burst(error) => error.fmt(f),
+            InitError::NullPenalty => f.write_str("a string in penalties is null"),
+            InitError::Penalty(error) => error.fmt(f),
             InitError::AlreadyCreated => f.write_str("this process already has a limiter"),
             InitError::Create(error) => error.fmt(f),
             InitError::Panic => f.write_str("internal error: caught a panic"),
@@ -181,7 +213,11 @@ impl fmt::Display for InitError {
 
 /// A number from 1 to `max`.
 fn positive(name: &'static str, value: i32, max: i32) -> Result<u32, InitError> {
-    let min = 1;
+    ranged(name, value, 1, max)
+}
+
+/// A number from `min`, which is not negative, to `max`.
+fn ranged(name: &'static str, value: i32, min: i32, max: i32) -> Result<u32, InitError> {
     match u32::try_from(value) {
         Ok(number) if (min..=max).contains(&value) => Ok(number),
         _ => Err(InitError::OutOfRange {
@@ -201,13 +237,16 @@ pub(super) struct Setup {
     nat64: Nat64,
     mode: Mode,
     on_full: OnFull,
+    rate: Rate,
+    penalties: Vec<Penalty>,
+    ban_bounds: BanBounds,
 }
 
 impl Setup {
     /// # Safety
     ///
     /// `config.nat64_prefixes` is null or points to `config.nat64_count` pointers, each
-    /// null or a string.
+    /// null or a string, and so is `config.penalties`; `config.rate` is null or a string.
     pub(super) unsafe fn of(config: Option<&tcl_config>) -> Result<Setup, InitError> {
         let config = config.ok_or(InitError::NoConfig)?;
         let v4 = positive("ipv4_prefix", config.ipv4_prefix, 32)?;
@@ -233,6 +272,12 @@ impl Setup {
         let prefixes = PrefixLengths::new(v4, v6).ok_or(InitError::PrefixLengths)?;
         // SAFETY: as the caller promises.
         let texts = unsafe { strings(config.nat64_prefixes, config.nat64_count) };
+        // SAFETY: as the caller promises.
+        let penalties = unsafe { strings(config.penalties, config.penalty_count) };
+        let penalties = penalties.map_err(|_| InitError::NullPenalty)?;
+        let penalties = penalties.iter().map(|text| Penalty::parse(text));
+        // SAFETY: as the caller promises.
+        let rate = unsafe { text(config.rate) };
         Ok(Setup {
             max_connections,
             limit: config.limit,
@@ -240,8 +285,39 @@ impl Setup {
             nat64: nat64(&texts.map_err(|_| InitError::NullNat64Prefix)?)?,
             mode,
             on_full,
+            rate: rate_of(rate, config.burst)?,
+            penalties: penalties
+                .collect::<Result<_, _>>()
+                .map_err(InitError::Penalty)?,
+            ban_bounds: ban_bounds(config.ban_min, config.ban_max)?,
         })
     }
+}
+
+/// The rate with this text (`None`: no rate) and this burst.
+fn rate_of(text: Option<&CStr>, burst: i32) -> Result<Rate, InitError> {
+    let interval = text.map(|text| rate_text::parse(&text.to_string_lossy()));
+    let interval = interval.transpose().map_err(InitError::Rate)?;
+    let burst = match burst {
+        0 => None,
+        _ => Some(positive("burst", burst, Rate::MAX_BURST as i32)?),
+    };
+    rate_text::rate(interval.unwrap_or(0), burst).map_err(InitError::Burst)
+}
+
+/// The bounds of bans, from numbers of seconds; 0: the default.
+fn ban_bounds(min: i32, max: i32) -> Result<BanBounds, InitError> {
+    let default = BanBounds::default();
+    let seconds = |name, value, default, min, max| match value {
+        0 => Ok(default),
+        value => ranged(name, value, min, max).map(|seconds| seconds * 1_000),
+    };
+    let min = seconds("ban_min", min, default.min, 1, 86_400)?;
+    // It fits: it is at most 86,400.
+    let least = (min / 1_000) as i32;
+    let max_default = default.max.max(min);
+    let max = seconds("ban_max", max, max_default, least, MAX_BAN_SECONDS as i32)?;
+    Ok(BanBounds { min, max })
 }
 
 fn nat64(texts: &[Cow<'_, str>]) -> Result<Nat64, InitError> {
@@ -266,6 +342,11 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
             .with_nat64(setup.nat64);
         limiter.set_mode(setup.mode);
         limiter.set_on_full(setup.on_full);
+        limiter.set_rate(setup.rate);
+        for penalty in &setup.penalties {
+            limiter.set_penalty(*penalty);
+        }
+        limiter.set_ban_bounds(setup.ban_bounds);
         created = true;
         Ok(Global {
             limiter,
@@ -273,6 +354,8 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
             now,
             rejected,
             released: host.released,
+            banned: host.banned,
+            unbanned: host.unbanned,
         })
     })?;
     if !created {
@@ -517,56 +600,131 @@ impl Global {
         let text = notice.line(self.limiter.prefixes(), first_untracked);
         let _ = write!(line, "{text}");
         let level = match notice {
-            Notice::First { .. } | Notice::Summary(_) | Notice::Released { .. } => TCL_LOG_REJECTED,
+            Notice::First { .. }
+            | Notice::Summary(_)
+            | Notice::Released { .. }
+            | Notice::Banned { .. }
+            | Notice::Unbanned { .. }
+            | Notice::MoreBanned { .. } => TCL_LOG_REJECTED,
             Notice::RuleEnded(_) => TCL_LOG_NOTICE,
             Notice::Full { .. } | Notice::Untracked { .. } => TCL_LOG_WARN,
         };
         self.log(level, &line);
-        let (report, rule, limit, would, connections, call) = match notice {
+        if let Some(event) = Event::of(self, notice) {
+            event.send(self);
+        }
+    }
+}
+
+/// What a function of the host gets to know.
+struct Event<'a> {
+    call: unsafe extern "C" fn(*const tcl_event),
+    report: &'a SourceReport,
+    connections: u32,
+    /// Its rejections, including those of monitor mode.
+    rejected: u32,
+    would: bool,
+    reason: RejectedFor,
+    ban: Option<PenaltyReport>,
+    /// Seconds left of the ban.
+    seconds: u32,
+}
+
+impl<'a> Event<'a> {
+    /// `None` if no function gets to know of the notice.
+    fn of(global: &Global, notice: &'a Notice) -> Option<Event<'a>> {
+        let all = |report: &SourceReport| report.rejected.saturating_add(report.would_reject);
+        Some(match notice {
             Notice::First {
-                report,
-                rule,
-                limit,
-                would,
-            } => (
-                report,
-                rule,
-                limit,
-                would,
-                report.rejected_at,
-                Some(self.rejected),
-            ),
+                report, why, would, ..
+            } => {
+                let (reason, ban) = match why {
+                    Why::Limit => (RejectedFor::Limit, None),
+                    Why::Rate(_) => (RejectedFor::Rate, None),
+                    Why::Ban(ban) => (RejectedFor::Ban, *ban),
+                };
+                Event {
+                    call: global.rejected,
+                    report,
+                    connections: report.rejected_at,
+                    rejected: all(report),
+                    would: *would,
+                    reason,
+                    ban,
+                    seconds: ban.map_or(0, |ban| ban.seconds_left()),
+                }
+            }
             Notice::Released {
                 report,
-                rule,
-                limit,
+                rate,
                 would,
-            } => (
+                ..
+            } => Event {
+                call: global.released?,
                 report,
-                rule,
-                limit,
-                would,
-                report.connections,
-                self.released,
-            ),
-            _ => return,
-        };
-        let Some(call) = call else {
-            return;
-        };
-        let source: [c_char; TCL_SOURCE_TEXT] =
-            self.text(report.source.display(self.limiter.prefixes()));
-        let rule: [c_char; TCL_SOURCE_TEXT] = self.text(RuleName(*rule));
+                connections: report.connections,
+                rejected: all(report),
+                would: *would,
+                reason: match rate {
+                    Some(_) => RejectedFor::Rate,
+                    None => RejectedFor::Limit,
+                },
+                ban: None,
+                seconds: 0,
+            },
+            Notice::Banned { report, ban, would } => Event {
+                call: global.banned?,
+                report,
+                connections: report.connections,
+                rejected: all(report),
+                would: *would,
+                reason: RejectedFor::Ban,
+                ban: Some(*ban),
+                seconds: ban.seconds_left(),
+            },
+            Notice::Unbanned { report, ban, would } => Event {
+                call: global.unbanned?,
+                report,
+                connections: report.connections,
+                rejected: ban.rejected,
+                would: *would,
+                reason: RejectedFor::Ban,
+                ban: Some(*ban),
+                seconds: 0,
+            },
+            Notice::Summary(_)
+            | Notice::MoreBanned { .. }
+            | Notice::RuleEnded(_)
+            | Notice::Full { .. }
+            | Notice::Untracked { .. } => return None,
+        })
+    }
+
+    fn send(&self, global: &Global) {
+        let limiter = &global.limiter;
+        let report = Report::of(limiter);
+        let key = self.report.source;
+        let (rule, limit) = report.rule_of(key);
+        let source: [c_char; TCL_SOURCE_TEXT] = global.text(key.display(limiter.prefixes()));
+        let rule: [c_char; TCL_SOURCE_TEXT] = global.text(RuleName(rule));
+        let rate: [c_char; TCL_RATE_TEXT] = global.text(RateAsText(report.rate_of(key)));
+        let reason: [c_char; TCL_REASON_TEXT] = global.text(self.reason.name());
+        let ban: [c_char; TCL_REASON_TEXT] =
+            global.text(self.ban.map_or("", |ban| ban.cause.name()));
         let event = tcl_event {
             source: source.as_ptr(),
             rule: rule.as_ptr(),
-            connections,
-            limit: *limit,
-            rejected: report.rejected.saturating_add(report.would_reject),
-            would: (*would).into(),
+            connections: self.connections,
+            limit: limit.max(0),
+            rejected: self.rejected,
+            would: self.would.into(),
+            reason: reason.as_ptr(),
+            ban: ban.as_ptr(),
+            rate: rate.as_ptr(),
+            seconds: self.seconds,
         };
         // SAFETY: callable until the process ends, as the caller of `tcl_init` promised;
         // the event and its texts live until it returns.
-        unsafe { call(&event) };
+        unsafe { (self.call)(&event) };
     }
 }

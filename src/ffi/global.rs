@@ -22,6 +22,8 @@ pub(super) struct Global {
     pub(super) now: unsafe extern "C" fn() -> u32,
     pub(super) rejected: unsafe extern "C" fn(*const tcl_event),
     pub(super) released: Option<unsafe extern "C" fn(*const tcl_event)>,
+    pub(super) banned: Option<unsafe extern "C" fn(*const tcl_event)>,
+    pub(super) unbanned: Option<unsafe extern "C" fn(*const tcl_event)>,
 }
 
 /// Set by `tcl_init`, before the server forks. Each forked process has its own copy, with

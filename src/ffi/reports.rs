@@ -4,9 +4,13 @@
 use core::ffi::c_char;
 use core::fmt;
 
-use super::codes::{TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_SOURCE_TEXT, TCL_TERMS_TEXT};
+use super::codes::{
+    TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_REASON_TEXT, TCL_SOURCE_TEXT, TCL_TERMS_TEXT,
+};
 use super::global::{Global, guard};
 use super::memory::{bytes, put, text, write_text};
+use super::restraints::tcl_rate;
+use crate::limiter::RejectedFor;
 use crate::observe::counters::COUNTERS;
 use crate::observe::report::{
     By, Group, Report, RuleName, SourceReport, Suggestion, seconds_since,
@@ -22,6 +26,8 @@ pub const TCL_BY_CONNECTIONS: i32 = 0;
 pub const TCL_BY_REJECTED: i32 = 1;
 /// Rank by peak.
 pub const TCL_BY_PEAK: i32 = 2;
+/// Rank by what sources owe at their rates, in time.
+pub const TCL_BY_OWED: i32 = 3;
 
 /// Number of sources that a suggestion lists.
 pub const TCL_SUGGEST_SOURCES: usize = 10;
@@ -80,6 +86,25 @@ pub struct tcl_source {
     /// Seconds since it was last seen with connections, 0 if it has connections now, or
     /// `TCL_NEVER`.
     pub last_seen: u32,
+    /// Why a connection of it was last rejected, or would have been: "limit", "rate" or
+    /// "ban"; "" if none was.
+    pub rejected_for: [c_char; TCL_REASON_TEXT],
+    /// Why it is banned: "silent", "tls", "rejected", "rate", "script" or "rpc"; "" if it
+    /// is not.
+    pub ban_reason: [c_char; TCL_REASON_TEXT],
+    /// Seconds until its ban ends, rounded up; 0: it is not banned.
+    pub banned: u32,
+    /// Connections rejected since its ban began, or that would have been.
+    pub ban_rejected: u32,
+    /// The sum of its offences in seconds, rounded up, if that is not a ban.
+    pub penalty: u32,
+    /// How many connections of its burst it has used up, rounded up. It may open the rest at
+    /// once, and gets them back at its rate.
+    pub owed: u32,
+    /// Its rate.
+    pub rate: tcl_rate,
+    /// 1 if a rule exempts it from penalties and bans, else 0.
+    pub exempt: i32,
 }
 
 /// A rule.
@@ -293,8 +318,8 @@ pub unsafe extern "C" fn tcl_find(
     })
 }
 
-/// Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED` or
-/// `TCL_BY_PEAK`, highest first. Sources whose number is 0 are left out.
+/// Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED`,
+/// `TCL_BY_PEAK` or `TCL_BY_OWED`, highest first. Sources whose number is 0 are left out.
 ///
 /// Returns the number of sources written, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
 ///
@@ -308,6 +333,7 @@ pub unsafe extern "C" fn tcl_top(sources: *mut tcl_source, room: u32, by: i32) -
             TCL_BY_CONNECTIONS => By::Connections,
             TCL_BY_REJECTED => By::Rejected,
             TCL_BY_PEAK => By::Peak,
+            TCL_BY_OWED => By::Owed,
             _ => return TCL_EARG,
         };
         // SAFETY: null or room for `room` sources, as the caller promises.
@@ -435,7 +461,7 @@ impl Global {
     /// A source; if an address in it is named, with the rule and the limit of the address.
     fn describe_named(&self, source: Source, host: Option<Source>) -> tcl_source {
         let report = self.report();
-        self.describe_with(&report.get(source), report.terms_of(source, host))
+        self.describe_with(&report.get(source), host)
     }
 
     /// Writes the sources that rank highest in `by`. Returns how many were written, or a
@@ -464,15 +490,12 @@ impl Global {
     }
 
     fn describe(&self, report: &SourceReport) -> tcl_source {
-        self.describe_with(report, self.report().terms_of(report.source, None))
+        self.describe_with(report, None)
     }
 
-    /// A source with this rule and its terms.
-    fn describe_with(
-        &self,
-        report: &SourceReport,
-        (rule, terms): (Option<Prefix>, Terms),
-    ) -> tcl_source {
+    /// A source, with the rule and the ban of the address `host` in it.
+    fn describe_with(&self, report: &SourceReport, host: Option<Source>) -> tcl_source {
+        let (rule, terms) = self.report().terms_of(report.source, host);
         let now = self.now();
         let has_connections = report.connections > 0;
         // A source with connections that was not sampled yet is seen here and now.
@@ -482,6 +505,9 @@ impl Global {
             true => 0,
             false => seconds_since(report.last_seen, now).unwrap_or(TCL_NEVER),
         };
+        let ban = self.report().ban_in_effect(report.source, host, now);
+        let offences = report.penalty.filter(|penalty| !penalty.banned);
+        let rate = terms.rate.or_default(self.limiter.rate());
         tcl_source {
             text: self.text(report.source.display(self.limiter.prefixes())),
             rule: self.text(RuleName(rule)),
@@ -493,6 +519,14 @@ impl Global {
             peak: report.peak,
             first_seen,
             last_seen,
+            rejected_for: self.text(report.rejected_for.map_or("", RejectedFor::name)),
+            ban_reason: self.text(ban.map_or("", |ban| ban.cause.name())),
+            banned: ban.map_or(0, |ban| ban.seconds_left()),
+            ban_rejected: ban.map_or(0, |ban| ban.rejected),
+            penalty: offences.map_or(0, |offences| offences.seconds_left()),
+            owed: rate.owed(report.owed_us),
+            rate: self.rate(rate),
+            exempt: terms.exempt.into(),
         }
     }
 

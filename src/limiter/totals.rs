@@ -49,6 +49,31 @@ totals! {
     stale_token,
     /// Descriptors that were used again while they were still counted, see `interpose`.
     descriptor_reused,
+    /// The part of `rejected` whose source was over its rate.
+    rate_rejected,
+    /// The part of `would_reject` whose source was over its rate.
+    rate_would_reject,
+    /// The part of `rejected` whose source was banned.
+    ban_rejected,
+    /// The part of `would_reject` whose source was banned.
+    ban_would_reject,
+    /// Bans that began.
+    bans,
+    /// Bans that would have begun, in monitor mode.
+    would_ban,
+    /// Offences by kind, see [`Cause`](crate::policy::penalties::Cause). Those that cost
+    /// nothing do not count, nor do those of exempt sources, here and below.
+    penalty_silent,
+    /// See `penalty_silent`.
+    penalty_tls,
+    /// See `penalty_silent`.
+    penalty_rejected,
+    /// See `penalty_silent`.
+    penalty_rate,
+    /// See `penalty_silent`.
+    penalty_script,
+    /// Sources whose slot another source took while they owed something.
+    forgotten,
 }
 
 impl Totals {

@@ -44,6 +44,18 @@ fn tallies(limiter: &Limiter) -> impl Iterator<Item = &AtomicU64> {
             &tally.bad_address,
             &tally.stale_token,
             &tally.descriptor_reused,
+            &tally.rate_rejected,
+            &tally.rate_would_reject,
+            &tally.ban_rejected,
+            &tally.ban_would_reject,
+            &tally.bans,
+            &tally.would_ban,
+            &tally.penalty_silent,
+            &tally.penalty_tls,
+            &tally.penalty_rejected,
+            &tally.penalty_rate,
+            &tally.penalty_script,
+            &tally.forgotten,
         ]
     })
 }

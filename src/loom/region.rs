@@ -6,7 +6,7 @@ use core::fmt;
 use std::io;
 
 use super::layout::{ACCEPTOR_ROW, Bucket, Detail, Geometry, Header, ROWS, RuleEntry};
-use crate::shared::sync::AtomicI32;
+use crate::shared::sync::{AtomicI32, Statistic32};
 
 /// This error never occurs: there is always memory.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(crate) struct Region {
     buckets: Vec<Bucket>,
     cells: [Vec<AtomicI32>; ROWS - 1],
     details: Vec<Detail>,
+    ban_rejected: Vec<Statistic32>,
     rules: [Vec<RuleEntry>; 2],
 }
 
@@ -41,6 +42,7 @@ impl Region {
             buckets: zeroed(geometry.buckets),
             cells: core::array::from_fn(|_| zeroed(slots)),
             details: zeroed(slots),
+            ban_rejected: zeroed(slots),
             rules: core::array::from_fn(|_| zeroed(RULES)),
         })
     }
@@ -74,6 +76,10 @@ impl Region {
 
     pub(crate) fn details(&self) -> &[Detail] {
         &self.details
+    }
+
+    pub(crate) fn ban_rejected(&self) -> &[Statistic32] {
+        &self.ban_rejected
     }
 
     pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {

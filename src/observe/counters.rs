@@ -23,6 +23,7 @@ impl Limiter {
     pub fn counters(&self, occupancy: Occupancy) -> Counters {
         let totals = self.totals();
         let nearness = Nearness::last(self);
+        let rate = self.rate();
         let prefix_length = |family| self.prefixes().length(family).into();
         Counters {
             sources: occupancy.sources,
@@ -56,6 +57,22 @@ impl Limiter {
             // The first load is the one at the start.
             reloads: self.rules_loaded().saturating_sub(1).into(),
             // Relaxed (statistics).
+            // Relaxed (statistics), here and below.
+            banned: self.banned().load(Ordering::Relaxed).into(),
+            rate_rejected: totals.rate_rejected,
+            rate_would_reject: totals.rate_would_reject,
+            ban_rejected: totals.ban_rejected,
+            ban_would_reject: totals.ban_would_reject,
+            bans: totals.bans,
+            would_ban: totals.would_ban,
+            penalty_silent: totals.penalty_silent,
+            penalty_tls: totals.penalty_tls,
+            penalty_rejected: totals.penalty_rejected,
+            penalty_rate: totals.penalty_rate,
+            penalty_script: totals.penalty_script,
+            forgotten: totals.forgotten,
+            rate_interval: rate.interval_us.into(),
+            burst: if rate.is_none() { 0 } else { rate.burst.into() },
             log_suppressed: self.log_suppressed().load(Ordering::Relaxed),
         }
     }

@@ -10,11 +10,13 @@ use core::fmt;
 use std::io;
 use std::panic::PanicHookInfo;
 
-use crate::observe::report::{RuleName, SourceReport};
+use crate::observe::report::{PenaltyReport, RuleName, SourceReport};
 use crate::policy::limit_text::LimitName;
+use crate::policy::rate_text::RateName;
 use crate::policy::rule_words::TermsText;
 use crate::policy::rules::Rule;
-use crate::policy::terms::Terms;
+use crate::policy::terms::{Rate, Terms};
+use crate::shared::visible::Excerpt;
 use crate::source::{Prefix, PrefixLengths, Source};
 
 /// What [`watch`](crate::observe::watch) has to log.
@@ -27,14 +29,16 @@ pub enum Notice {
         /// Its rule now; `None`: the default.
         rule: Option<Prefix>,
         /// Its limit now, in connections; 0: no limit. It may have changed since the
-        /// rejection.
+        /// rejection, and so may its rate.
         limit: i32,
+        /// Why it was rejected.
+        why: Why,
         /// The connection was admitted, in monitor mode.
         would: bool,
     },
     /// The rejections without a line of their own, at the end of an interval.
     Summary(Summary),
-    /// A source that had a first line is back under its limit.
+    /// A source that had a first line is back under its limit or its rate.
     Released {
         /// The source.
         report: SourceReport,
@@ -42,7 +46,36 @@ pub enum Notice {
         rule: Option<Prefix>,
         /// Its limit now, in connections; 0: no limit.
         limit: i32,
+        /// The rate that it was over; `None`: it was over its limit.
+        rate: Option<Rate>,
         /// Its first line was about a connection that was admitted, in monitor mode.
+        would: bool,
+    },
+    /// A source was banned by its offences or by the script.
+    Banned {
+        /// The source.
+        report: SourceReport,
+        /// The ban.
+        ban: PenaltyReport,
+        /// Its connections are admitted, in monitor mode.
+        would: bool,
+    },
+    /// The ban of a source has ended, or was lifted.
+    Unbanned {
+        /// The source.
+        report: SourceReport,
+        /// The ban, as it was last seen.
+        ban: PenaltyReport,
+        /// Its connections were admitted, in monitor mode.
+        would: bool,
+    },
+    /// Bans of sources that began in an interval and have no line of their own.
+    MoreBanned {
+        /// The number of sources.
+        sources: u64,
+        /// The length of the interval in seconds.
+        seconds: u32,
+        /// Their connections are admitted, in monitor mode.
         would: bool,
     },
     /// A rule that was set for some time has ended.
@@ -61,6 +94,79 @@ pub enum Notice {
         /// Such connections that were rejected.
         rejected: u64,
     },
+}
+
+/// Why a connection was rejected, with the numbers of now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its source was at its limit.
+    Limit,
+    /// Its source was over this rate.
+    Rate(Rate),
+    /// Its source was banned; `None`: the ban has ended meanwhile.
+    Ban(Option<PenaltyReport>),
+}
+
+/// A command banned a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BanSetByCommand<'a> {
+    /// The source, as text.
+    pub who: &'a str,
+    /// For how many seconds.
+    pub seconds: u32,
+    /// Why, if the command said it.
+    pub reason: Option<&'a str>,
+    /// Who gave the command.
+    pub by: &'a str,
+}
+
+impl fmt::Display for BanSetByCommand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BanSetByCommand {
+            who, seconds, by, ..
+        } = self;
+        write!(f, "ban of {who} set for {seconds} s by {by}")?;
+        match self.reason {
+            Some(reason) => write!(f, ": {}", Excerpt::of(reason.as_bytes())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A command lifted bans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BanLifted<'a> {
+    /// The source, as text; `None`: all bans.
+    pub who: Option<&'a str>,
+    /// How many bans ended.
+    pub lifted: u32,
+    /// Who gave the command.
+    pub by: &'a str,
+}
+
+impl fmt::Display for BanLifted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BanLifted { who, lifted, by } = self;
+        match who {
+            Some(who) if *lifted == 1 => write!(f, "ban of {who} lifted by {by}"),
+            Some(who) => write!(f, "{lifted} bans in {who} lifted by {by}"),
+            None => write!(f, "all {lifted} bans lifted by {by}"),
+        }
+    }
+}
+
+/// A rate with its burst.
+#[derive(Clone, Copy, Debug)]
+pub struct RateAsText(pub Rate);
+
+impl fmt::Display for RateAsText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = RateName(self.0.interval_us);
+        match self.0.is_none() {
+            true => rate.fmt(f),
+            false => write!(f, "{rate}, burst {}", self.0.burst),
+        }
+    }
 }
 
 /// A rule that has ended.
@@ -237,24 +343,43 @@ impl fmt::Display for NoticeLine<'_> {
                 report,
                 rule,
                 limit,
+                why,
                 would,
             } => {
                 let verb = if *would { "would reject" } else { "rejected" };
                 let source = report.source.display(self.prefixes);
-                let connections = Connections(report.rejected_at, "");
                 let (rule, limit) = (RuleName(*rule), LimitName(*limit));
-                write!(
-                    f,
-                    "{verb} connection from {source}: {connections}, limit {limit}, rule {rule}"
-                )
+                write!(f, "{verb} connection from {source}: ")?;
+                match why {
+                    Why::Limit => {
+                        let connections = Connections(report.rejected_at, "");
+                        write!(f, "{connections}, limit {limit}, rule {rule}")
+                    }
+                    Why::Rate(rate) => {
+                        write!(f, "more than {}, rule {rule}", RateAsText(*rate))
+                    }
+                    Why::Ban(Some(ban)) => {
+                        let (cause, seconds) = (ban.cause, ban.seconds_left());
+                        write!(f, "banned, reason {cause}, {seconds} s left")
+                    }
+                    Why::Ban(None) => f.write_str("banned, and the ban has ended since"),
+                }
             }
             Notice::Released {
                 report,
                 rule,
                 limit,
+                rate,
                 ..
             } => {
                 let source = report.source.display(self.prefixes);
+                if let Some(rate) = rate {
+                    let (rule, rate) = (RuleName(*rule), RateAsText(*rate));
+                    return write!(
+                        f,
+                        "source {source} is back under its rate: {rate}, rule {rule}"
+                    );
+                }
                 let connections = Connections(report.connections, "");
                 let (rule, limit) = (RuleName(*rule), LimitName(*limit));
                 write!(
@@ -262,6 +387,33 @@ impl fmt::Display for NoticeLine<'_> {
                     "source {source} is back under its limit: {connections}, limit {limit}, \
                      rule {rule}"
                 )
+            }
+            Notice::Banned { report, ban, would } => {
+                let verb = if *would { "would ban" } else { "banned" };
+                let source = report.source.display(self.prefixes);
+                let (seconds, cause) = (ban.seconds_left(), ban.cause);
+                write!(f, "{verb} source {source} for {seconds} s, reason {cause}")
+            }
+            Notice::Unbanned { report, ban, would } => {
+                let verb = match would {
+                    true => "would have rejected",
+                    false => "rejected",
+                };
+                let source = report.source.display(self.prefixes);
+                let (rejected, cause) = (Connections(ban.rejected, ""), ban.cause);
+                write!(
+                    f,
+                    "source {source} is no longer banned: {verb} {rejected}, reason {cause}"
+                )
+            }
+            Notice::MoreBanned {
+                sources,
+                seconds,
+                would,
+            } => {
+                let verb = if *would { "would ban" } else { "banned" };
+                let plural = if *sources == 1 { "" } else { "s" };
+                write!(f, "{verb} {sources} more source{plural} in {seconds} s")
             }
             Notice::RuleEnded(ended) => ended.fmt(f),
             Notice::Summary(summary) => {
@@ -329,6 +481,7 @@ impl fmt::Display for Panicked<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limiter::RejectedFor;
     use crate::policy::origin::{BanReason, RuleOrigin};
     use crate::policy::rules::UNLIMITED;
 
@@ -349,12 +502,16 @@ mod tests {
                 rejected: 5,
                 would_reject: 0,
                 rejected_at: 1024,
+                rejected_for: Some(RejectedFor::Limit),
                 peak: 1024,
                 first_seen: 1,
                 last_seen: 1,
+                owed_us: 0,
+                penalty: None,
             },
             rule: None,
             limit: 1024,
+            why: Why::Limit,
             would: false,
         };
         assert_eq!(
@@ -366,6 +523,7 @@ mod tests {
             rule,
             limit,
             would,
+            ..
         } = &mut first
         {
             report.source = source(&[0x20; 16]);
@@ -395,14 +553,18 @@ mod tests {
             rejected: 5,
             would_reject: 0,
             rejected_at: 10,
+            rejected_for: Some(RejectedFor::Limit),
             peak: 10,
             first_seen: 1,
             last_seen: 1,
+            owed_us: 0,
+            penalty: None,
         };
         let released = |report, limit| Notice::Released {
             report,
             rule: None,
             limit,
+            rate: None,
             would: false,
         };
         assert_eq!(

@@ -14,8 +14,10 @@ use core::fmt;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, TryReserveError};
 
-use crate::limiter::Limiter;
-use crate::policy::terms::Terms;
+use crate::limiter::{Limiter, RejectedFor};
+use crate::policy::origin::{BanReason, RuleOrigin};
+use crate::policy::penalties::Cause;
+use crate::policy::terms::{Rate, Terms};
 use crate::shared::sync::Ordering;
 use crate::source::{Prefix, Source};
 use crate::table::SlotRef;
@@ -43,11 +45,54 @@ pub struct SourceReport {
     /// The most connections it had at a time: exact from 8 on, below that as sampled by
     /// [`watch`](crate::observe::watch).
     pub peak: u32,
+    /// Why one was last rejected or would have been.
+    pub rejected_for: Option<RejectedFor>,
     /// When it was first sampled, for [`seconds_since`].
     pub first_seen: u32,
     /// When it was last sampled with connections, or first sampled after its connections
     /// had closed, for [`seconds_since`].
     pub last_seen: u32,
+    /// Microseconds until it has paid for its connections at its rate, and may open a whole
+    /// burst again.
+    pub owed_us: u64,
+    /// Its offences, or its ban. `None` also if a rule exempts it.
+    pub penalty: Option<PenaltyReport>,
+}
+
+/// The offences of a source, or its ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PenaltyReport {
+    /// Milliseconds until it ends.
+    pub left_ms: u64,
+    /// The source is banned. Otherwise these are offences that do not suffice for a ban.
+    pub banned: bool,
+    /// Its cause; of offences, the last one.
+    pub cause: Cause,
+    /// The connections that were rejected since the ban began, or would have been.
+    pub rejected: u32,
+}
+
+impl PenaltyReport {
+    /// The ban of a prefix at the time `now` of the host clock; `None` if the rule is no ban.
+    pub fn of_prefix(rule: &RuleReport, now: u32) -> Option<PenaltyReport> {
+        let RuleOrigin::Ban { reason, .. } = rule.origin else {
+            return None;
+        };
+        Some(PenaltyReport {
+            left_ms: u64::from(rule.origin.seconds_left(now)?) * 1_000,
+            banned: true,
+            cause: match reason {
+                BanReason::Rpc => Cause::Rpc,
+                BanReason::Script => Cause::Script,
+            },
+            rejected: u32::try_from(rule.rejected + rule.would_reject).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Seconds until it ends, rounded up.
+    pub fn seconds_left(&self) -> u32 {
+        u32::try_from(self.left_ms.div_ceil(1_000)).unwrap_or(u32::MAX)
+    }
 }
 
 /// The number by which sources are ranked.
@@ -59,6 +104,8 @@ pub enum By {
     Rejected,
     /// The most connections at a time.
     Peak,
+    /// The time until it has paid for its connections at its rate.
+    Owed,
 }
 
 /// The table as a whole.
@@ -138,11 +185,19 @@ impl SourceReport {
             rejected: numbers.rejected,
             would_reject: numbers.would_reject,
             rejected_at: numbers.rejected_at,
+            rejected_for: numbers.rejected_for,
             // The sample may be older than a connection.
             peak: numbers.peak.max(connections),
             first_seen: numbers.first_seen,
             last_seen: numbers.last_seen,
+            owed_us: 0,
+            penalty: None,
         }
+    }
+
+    /// Its ban.
+    pub fn ban(&self) -> Option<PenaltyReport> {
+        self.penalty.filter(|penalty| penalty.banned)
     }
 
     fn rank(&self, by: By) -> u64 {
@@ -150,6 +205,7 @@ impl SourceReport {
             By::Connections => self.connections.into(),
             By::Rejected => u64::from(self.rejected) + u64::from(self.would_reject),
             By::Peak => self.peak.into(),
+            By::Owed => self.owed_us,
         }
     }
 }
@@ -239,6 +295,32 @@ impl<'a> Report<'a> {
         self.limiter.rulebook().ban_of(wanted)
     }
 
+    /// The ban that applies to `source`, or to the address `host` in it: its own or that of a
+    /// prefix, whichever lasts longer. `now` is the host clock.
+    pub fn ban_in_effect(
+        self,
+        source: Source,
+        host: Option<Source>,
+        now: u32,
+    ) -> Option<PenaltyReport> {
+        let (_, terms) = self.terms_of(source, host);
+        if terms.exempt {
+            return None;
+        }
+        let own = self.get(source).ban();
+        let of_prefix = terms.banned.then(|| self.ban_of(source, host)).flatten();
+        let of_prefix = of_prefix.and_then(|rule| PenaltyReport::of_prefix(&rule, now));
+        own.into_iter()
+            .chain(of_prefix)
+            .max_by_key(|ban| ban.left_ms)
+    }
+
+    /// The rate of `source`.
+    pub fn rate_of(self, source: Source) -> Rate {
+        let (_, terms) = self.terms_of(source, None);
+        terms.rate.or_default(self.limiter.rate())
+    }
+
     /// All sources with connections, in no order.
     pub fn sources(self) -> impl Iterator<Item = SourceReport> + 'a {
         self.all().filter(|report| report.connections > 0)
@@ -298,6 +380,27 @@ impl<'a> Report<'a> {
             .map(|(rank, source, report)| Ranked(rank, source, report));
         let top = highest(n.min(self.limiter.table().slots()), counted)?;
         Ok((top.into_iter().map(|Ranked(_, _, r)| r).collect(), found))
+    }
+
+    /// The `n` banned sources whose bans last longest, longest first. Also returns how many
+    /// there are.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory for `n` reports.
+    pub fn bans(self, n: usize) -> Result<(Vec<SourceReport>, u64), TryReserveError> {
+        let table = self.limiter.table();
+        let remembering = (0..table.slots()).filter(|&slot| table.remembers(slot));
+        let mut found = 0;
+        let banned = remembering
+            .filter_map(|slot| {
+                let (report, _) = self.slot(slot)?;
+                Some(Ranked(report.ban()?.left_ms, report.source, report))
+            })
+            .inspect(|_| found += 1);
+        let longest = highest(n.min(table.slots()), banned)?;
+        let reports = longest.into_iter().map(|Ranked(_, _, report)| report);
+        Ok((reports.collect(), found))
     }
 
     /// Counts sources and connections in a walk through the table.
@@ -466,8 +569,27 @@ impl<'a> Report<'a> {
     fn at(self, source: Source, at: SlotRef) -> Option<(SourceReport, SlotRef)> {
         let table = self.limiter.table();
         let connections = self.limiter.rows().sum(at.slot, at.control.rows());
-        let numbers = self.limiter.details().read(Owner::of(table, source, at));
-        let report = SourceReport::new(source, connections.unsigned_abs(), numbers);
+        let owner = Owner::of(table, source, at);
+        let numbers = self.limiter.details().read(owner);
+        let mut report = SourceReport::new(source, connections.unsigned_abs(), numbers);
+        if at.control.remembers() {
+            let now = self.limiter.micros();
+            let restraints = self.limiter.restraints(owner, at);
+            report.owed_us = restraints.owed(now);
+            let sentence = restraints.sentence(now / 1_000);
+            report.penalty = sentence
+                .filter(|_| !self.limiter.terms_of_source(source, owner).1.exempt)
+                .map(|sentence| PenaltyReport {
+                    left_ms: sentence.left,
+                    banned: sentence.banned,
+                    cause: Cause::from_number(sentence.reason),
+                    rejected: if sentence.banned {
+                        restraints.rejected()
+                    } else {
+                        0
+                    },
+                });
+        }
         Some((report, table.held(at)?))
     }
 }

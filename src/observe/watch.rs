@@ -18,23 +18,30 @@
 //!   ([`Notice::Released`]), at most one for each first line. At most [`MAX_RELEASED`] have
 //!   it in an interval; the others follow in the next ones.
 //!
+//! A ban has a line when it begins ([`Notice::Banned`]) and when it ends
+//! ([`Notice::Unbanned`]), at most [`MAX_BANNED`] of each in an interval; the number of
+//! others is logged at its end. Bans by command have their first line from the command.
+//!
 //! Not logged are the rejections of a source whose slot another source took before the
 //! next sample, and those of more than `MAX_KNOWN` sources. The totals of the limiter
 //! include them.
 //!
-//! `sample` walks through the table, `log` decides what is logged, and
+//! `sample` walks through the table, `log` and `bans` decide what is logged, and
 //! [`notices`](crate::observe::notices) words it.
 
 #![forbid(unsafe_code)]
 
+mod bans;
 mod log;
 mod sample;
 
 use crate::limiter::Limiter;
 use crate::observe::notices::{Notice, RuleEnded};
+use bans::Bans;
 use log::Log;
-use sample::{SLOTS_PER_TICK, Sampler, publish_occupancy};
+use sample::{Found, SLOTS_PER_TICK, Sampler, publish_occupancy};
 
+pub use bans::MAX_BANNED;
 pub use log::{MAX_AT_ONCE, MAX_FIRST, MAX_RELEASED};
 
 /// The memory of the background process. There is one in a host.
@@ -42,6 +49,7 @@ pub use log::{MAX_AT_ONCE, MAX_FIRST, MAX_RELEASED};
 pub struct Watch {
     sampler: Sampler,
     log: Log,
+    bans: Bans,
     /// When the interval began; `None` before the first tick.
     since: Option<u32>,
 }
@@ -84,6 +92,7 @@ impl Watch {
         let seconds = now.wrapping_sub(since);
         if seconds >= interval {
             self.log.end_interval(seconds, &mut tick);
+            self.bans.end_interval(seconds, &mut tick);
             self.since = Some(now);
         }
     }
@@ -91,10 +100,13 @@ impl Watch {
     /// Samples the next `max` slots, or all if there are fewer.
     fn sample(&mut self, max: usize, tick: &mut Tick<'_>) {
         let (limiter, now) = (tick.limiter, tick.now);
-        self.sampler.sample(max, limiter, now, &mut |sample| {
-            self.log.rejections(&sample, tick);
-        });
+        self.sampler
+            .sample(max, limiter, now, &mut |found| match found {
+                Found::Rejections(sample) => self.log.rejections(&sample, tick),
+                Found::Banned(report) => self.bans.seen(report, tick),
+            });
         self.log.end_tick(tick);
+        self.bans.end_tick(tick);
     }
 }
 

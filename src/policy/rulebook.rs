@@ -676,10 +676,7 @@ impl<'a> Rulebook<'a> {
         });
         let lowest = checked_from.min().unwrap_or(u32::MAX);
         let is_rated = |rule: &Rule| matches!(rule.terms.rate, RuleRate::Own(r) if !r.is_none());
-        let flags = [
-            (&settings.host_rules, has_host_rules),
-            (&settings.rated_rules, rules.iter().any(is_rated)),
-        ];
+        let has_rated_rules = rules.iter().any(is_rated);
         // While the generation changes, this is the lower one of the old and the new
         // number. So a connection is admitted without a look-up only if both sets of rules
         // admit it.
@@ -689,13 +686,17 @@ impl<'a> Rulebook<'a> {
             .lowest_rule
             .store(before.min(lowest), Ordering::Release);
         // A flag is set while the old rules or the new ones need it.
-        for (flag, _) in flags.iter().filter(|(_, is_set)| *is_set) {
-            flag.store(1, Ordering::Release);
+        if has_host_rules {
+            settings.host_rules.store(1, Ordering::Release);
+        }
+        if has_rated_rules {
+            Settings::of(self.region).set_rated_rules(true);
         }
         settings.rules_generation.store(next, Ordering::Release);
-        for (flag, _) in flags.iter().filter(|(_, is_set)| !is_set) {
-            flag.store(0, Ordering::Release);
+        if !has_host_rules {
+            settings.host_rules.store(0, Ordering::Release);
         }
+        Settings::of(self.region).set_rated_rules(has_rated_rules);
         settings.lowest_rule.store(lowest, Ordering::Release);
     }
 

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The settings: the limit of sources without a rule and the mode, which an operator can
-//! change while the server runs, and the policy for a full table.
+//! The settings: the limit and the rate of sources without a rule, the mode and the
+//! penalties, which an operator can change while the server runs, and the policy for a full
+//! table.
 //!
-//! Each setting is one word in shared memory. Every check reads it, and any process may
-//! store it. A check during a change uses the old value or the new one.
+//! Each setting is one word in shared memory. Any process may store it. A check during a
+//! change uses the old value or the new one. [`Switches`] is the one word that every check
+//! reads first: it says which other settings it needs.
 
 #![forbid(unsafe_code)]
 
+use crate::policy::penalties::{Cause, Penalty};
+use crate::policy::terms::Rate;
 use crate::shared::region::Region;
-use crate::shared::sync::Ordering;
+use crate::shared::sync::{AtomicU32, Ordering};
 
 /// What happens to a connection over the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +64,61 @@ impl OnFull {
 /// The default limit 0 in shared memory. There, each number that means no limit is above
 /// `i32::MAX`, so that [`Settings::checked_from`] needs no other case.
 const ZERO: u32 = 1 << 31;
+/// The mode, and what checks and counts must look at, as one word.
+///
+/// ```text
+///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate │ 4 something may be remembered
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Switches(u32);
+
+impl Switches {
+    const MODE: u32 = 0b11;
+    const RATE: u32 = 0b100;
+    const RULE_RATES: u32 = 0b1000;
+    const MEMORY: u32 = 0b1_0000;
+
+    /// A number that is not a mode, from damaged memory, reads as the default.
+    #[inline]
+    pub(crate) fn mode(self) -> Mode {
+        Mode::from_number((self.0 & Self::MODE) as i32).unwrap_or_default()
+    }
+
+    /// Whether a source may have a rate. If none has, no connection is charged.
+    #[inline]
+    pub(crate) fn has_rates(self) -> bool {
+        self.0 & (Self::RATE | Self::RULE_RATES) != 0
+    }
+
+    /// Whether an active rule has a rate of its own.
+    pub(crate) fn has_rated_rules(self) -> bool {
+        self.0 & Self::RULE_RATES != 0
+    }
+
+    /// Whether a slot may remember something: once there was a rate, a penalty or a ban.
+    #[inline]
+    pub(crate) fn may_remember(self) -> bool {
+        self.0 & !Self::MODE != 0
+    }
+}
+
+/// The bounds of the sum of a source's penalties, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BanBounds {
+    /// From this sum on a source is banned.
+    pub min: u32,
+    /// The sum is never higher.
+    pub max: u32,
+}
+
+impl Default for BanBounds {
+    fn default() -> BanBounds {
+        BanBounds {
+            min: 15_000,
+            max: 600_000,
+        }
+    }
+}
 
 /// The settings in shared memory.
 #[derive(Clone, Copy)]
@@ -91,14 +150,92 @@ impl<'a> Settings<'a> {
         self.0.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// A number that is not a mode, from damaged memory, reads as the default.
+    #[inline]
+    pub(crate) fn switches(self) -> Switches {
+        Switches(self.0.switches.load(Ordering::Relaxed))
+    }
+
     #[inline]
     pub(crate) fn mode(self) -> Mode {
-        Mode::from_number(self.0.mode.load(Ordering::Relaxed) as i32).unwrap_or_default()
+        self.switches().mode()
     }
 
     pub(crate) fn set_mode(self, mode: Mode) {
-        self.0.mode.store(mode as u32, Ordering::Relaxed);
+        self.switch(Switches::MODE, mode as u32);
+    }
+
+    /// Replaces the switches in `mask`.
+    fn switch(self, mask: u32, to: u32) {
+        // Cannot fail: the closure always returns a word.
+        let _ = self
+            .0
+            .switches
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
+                Some(before & !mask | to)
+            });
+    }
+
+    /// Must be called before something is remembered in a slot, so that also a source
+    /// without a limit is looked up.
+    pub(crate) fn expect_memory(self) {
+        if self.switches().0 & Switches::MEMORY == 0 {
+            self.switch(Switches::MEMORY, Switches::MEMORY);
+        }
+    }
+
+    /// The rate of a source without another one.
+    pub(crate) fn rate(self) -> Rate {
+        let word = self.0.rate.load(Ordering::Relaxed);
+        match word as u32 {
+            0 => Rate::NONE,
+            interval_us => Rate {
+                interval_us,
+                burst: ((word >> 32) as u32).max(1),
+            },
+        }
+    }
+
+    pub(crate) fn set_rate(self, rate: Rate) {
+        if rate.is_none() {
+            self.switch(Switches::RATE, 0);
+            self.0.rate.store(0, Ordering::Relaxed);
+            return;
+        }
+        let word = u64::from(rate.burst.max(1)) << 32 | u64::from(rate.interval_us);
+        self.0.rate.store(word, Ordering::Relaxed);
+        self.expect_memory();
+        self.switch(Switches::RATE, Switches::RATE);
+    }
+
+    /// The milliseconds that this offence costs; 0: nothing, also for a cause that is none.
+    pub(crate) fn penalty(self, offence: Cause) -> u32 {
+        let word = self.penalty_word(offence);
+        word.map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_penalty(self, Penalty { offence, millis }: Penalty) {
+        if millis > 0 {
+            self.expect_memory();
+        }
+        if let Some(word) = self.penalty_word(offence) {
+            word.store(millis, Ordering::Relaxed);
+        }
+    }
+
+    fn penalty_word(self, offence: Cause) -> Option<&'a AtomicU32> {
+        self.0.penalties.get(offence as usize - 1)
+    }
+
+    pub(crate) fn ban_bounds(self) -> BanBounds {
+        BanBounds {
+            min: self.0.ban_min.load(Ordering::Relaxed),
+            max: self.0.ban_max.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn set_ban_bounds(self, bounds: BanBounds) {
+        self.0.ban_min.store(bounds.min, Ordering::Relaxed);
+        self.0.ban_max.store(bounds.max, Ordering::Relaxed);
     }
 
     /// A number that is not a policy, from damaged memory, reads as the default.
@@ -128,13 +265,15 @@ impl<'a> Settings<'a> {
         self.0.limit.load(Ordering::Relaxed).min(rules)
     }
 
-    /// Whether an active rule has a rate of its own. If there is none, and no default rate,
-    /// no connection is charged.
-    #[inline]
-    pub(crate) fn has_rated_rules(self) -> bool {
-        // Relaxed: a writer stores 1 before it publishes such rules and 0 after they are
-        // gone. A process that does not see the 1 yet behaves as if it had checked before
-        // the rules were published.
-        self.0.rated_rules.load(Ordering::Relaxed) != 0
+    /// Says whether an active rule has a rate of its own. A writer does so before it
+    /// publishes the first such rules, and after they are gone. A process that does not see it
+    /// yet behaves as if it had checked before the rules were published.
+    pub(crate) fn set_rated_rules(self, has_rated_rules: bool) {
+        if !has_rated_rules {
+            self.switch(Switches::RULE_RATES, 0);
+            return;
+        }
+        self.expect_memory();
+        self.switch(Switches::RULE_RATES, Switches::RULE_RATES);
     }
 }

@@ -55,6 +55,20 @@ impl Rate {
         u32::try_from(refill).map_or(Self::MAX_BURST, |burst| burst.min(Self::MAX_BURST))
     }
 
+    /// The most microseconds that a source may owe so that it may open another connection.
+    pub fn tolerance_us(self) -> u64 {
+        u64::from(self.interval_us) * u64::from(self.burst.saturating_sub(1))
+    }
+
+    /// How many connections of its burst a source that owes this much has used up, rounded
+    /// up; 0 without a rate.
+    pub fn owed(self, owed_us: u64) -> u32 {
+        match self.interval_us {
+            0 => 0,
+            interval => u32::try_from(owed_us.div_ceil(interval.into())).unwrap_or(u32::MAX),
+        }
+    }
+
     /// Whether there is no rate.
     pub fn is_none(self) -> bool {
         self.interval_us == 0

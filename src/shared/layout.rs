@@ -6,7 +6,8 @@
 //! Header                  settings; a Tally per row; which rules are active
 //! Bucket    × buckets     4 slots of 16 bytes: one cache line
 //! AtomicI32 × slots       × (ROWS − 1): the cells of every row but the acceptor row
-//! Detail    × slots       touched only for busy sources and by reports
+//! Detail    × slots       touched only for busy sources, those that owe, and by reports
+//! Statistic32 × slots     rejections during a ban
 //! RuleEntry × MAX_RULES   × 2: the active rules, and the inactive half
 //! ```
 //!
@@ -42,6 +43,9 @@ pub(crate) const ROWS: usize = if cfg!(loom) { 2 } else { 4 };
 /// the slots themselves.
 pub(crate) const ACCEPTOR_ROW: usize = 0;
 
+/// Kinds of offences.
+pub(crate) const OFFENCES: usize = 5;
+
 /// An entry of the table, for one source.
 #[repr(C)]
 #[cfg_attr(loom, derive(Default))]
@@ -64,19 +68,23 @@ pub(crate) struct Bucket {
 /// The data of a slot's source besides its key and its count, see
 /// [`crate::table::details`].
 ///
-/// The fields that a rejection touches come first, so that they are mostly on one cache
-/// line.
-#[repr(C)]
+/// It fills one cache line, so that a check that needs it reads one line more.
+#[repr(C, align(64))]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Detail {
     /// A source and its rule, see [`crate::policy::rulebook`].
     pub(crate) rule: AtomicU64,
-    /// The source to which all fields except `rule` and `low` belong, see
+    /// What a source owes at its rate, see [`crate::table::tagged::Debt`].
+    pub(crate) debt: AtomicU64,
+    /// The offences of a source or its ban, see [`crate::table::tagged::Penalty`].
+    pub(crate) penalty: AtomicU64,
+    /// The source to which all fields below except `low` belong, see
     /// [`crate::table::details`].
     pub(crate) owner: Statistic64,
     /// Rejected connections.
     pub(crate) rejected: Statistic32,
-    /// Its number of connections when one was last rejected, or would have been.
+    /// Its number of connections when one was last rejected, or would have been, and why, see
+    /// [`RejectedAt`](crate::table::details::RejectedAt).
     pub(crate) rejected_at: Statistic32,
     /// The largest number of connections that it had at a time.
     pub(crate) peak: Statistic32,
@@ -106,6 +114,18 @@ pub(crate) struct Tally {
     pub(crate) bad_address: Statistic64,
     pub(crate) stale_token: Statistic64,
     pub(crate) descriptor_reused: Statistic64,
+    pub(crate) rate_rejected: Statistic64,
+    pub(crate) rate_would_reject: Statistic64,
+    pub(crate) ban_rejected: Statistic64,
+    pub(crate) ban_would_reject: Statistic64,
+    pub(crate) bans: Statistic64,
+    pub(crate) would_ban: Statistic64,
+    pub(crate) penalty_silent: Statistic64,
+    pub(crate) penalty_tls: Statistic64,
+    pub(crate) penalty_rejected: Statistic64,
+    pub(crate) penalty_rate: Statistic64,
+    pub(crate) penalty_script: Statistic64,
+    pub(crate) forgotten: Statistic64,
 }
 
 /// Settings that every check reads and that are rarely written.
@@ -119,8 +139,8 @@ pub(crate) struct Settings {
     /// lowest limit of the active rules; `u32::MAX`: no rule has a limit; 0: a rule bans its
     /// sources.
     pub(crate) lowest_rule: AtomicU32,
-    /// See [`Mode`](crate::policy::settings::Mode).
-    pub(crate) mode: AtomicU32,
+    /// See [`Switches`](crate::policy::settings::Switches).
+    pub(crate) switches: AtomicU32,
     /// See [`OnFull`](crate::policy::settings::OnFull).
     pub(crate) on_full: AtomicU32,
     /// Counts the sets of rules; the lowest bit says which half is active.
@@ -129,8 +149,16 @@ pub(crate) struct Settings {
     pub(crate) rules_count: [AtomicU32; 2],
     /// 1 if an active rule has a prefix longer than a source, else 0.
     pub(crate) host_rules: AtomicU32,
-    /// 1 if an active rule has a rate of its own, else 0.
-    pub(crate) rated_rules: AtomicU32,
+    /// The rate of a source without another one: its interval in microseconds in the lower
+    /// half, its burst in the upper half; 0: no rate.
+    pub(crate) rate: AtomicU64,
+    /// Milliseconds that each offence costs, in the order of
+    /// [`Cause::OFFENCES`](crate::policy::penalties::Cause::OFFENCES); 0: nothing.
+    pub(crate) penalties: [AtomicU32; OFFENCES],
+    /// Milliseconds of penalties from which on a source is banned.
+    pub(crate) ban_min: AtomicU32,
+    /// The most milliseconds of penalties.
+    pub(crate) ban_max: AtomicU32,
 }
 
 /// Data that only reports and the background process use.
@@ -162,6 +190,8 @@ pub(crate) struct Background {
     pub(crate) busiest: Statistic64,
     /// Sources near their limits, as last sampled by the background process.
     pub(crate) near: Statistic32,
+    /// Banned sources, as last sampled by the background process.
+    pub(crate) banned: Statistic32,
     /// How often the statistics were reset.
     pub(crate) resets: Statistic32,
     /// The sums of all tallies at the last reset.
@@ -250,7 +280,7 @@ mod tests {
     fn bucket_fills_a_cache_line() {
         assert_eq!(size_of::<Bucket>(), 64);
         assert_eq!(size_of::<Slot>(), 16);
-        assert_eq!(size_of::<Detail>(), 48);
+        assert_eq!(size_of::<Detail>(), 64);
         assert_eq!(size_of::<RuleEntry>(), 56);
     }
 

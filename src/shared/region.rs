@@ -12,7 +12,7 @@ use core::ptr::{NonNull, null_mut};
 use std::io;
 
 use super::layout::{ACCEPTOR_ROW, Bucket, Detail, Geometry, Header, MAX_RULES, ROWS, RuleEntry};
-use crate::shared::sync::{AtomicI32, AtomicU64, Ordering};
+use crate::shared::sync::{AtomicI32, AtomicU64, Ordering, Statistic32};
 
 /// At most this many bytes are populated: the buckets of 19 million connections. A page of
 /// 4 KiB takes one to a few microseconds, so this bounds the start of the accepting process
@@ -64,8 +64,12 @@ impl Geometry {
         }
     }
 
+    fn ban_rejected_at(self) -> usize {
+        self.details_at() + self.slots() * size_of::<Detail>()
+    }
+
     fn rules_at(self) -> usize {
-        let end = self.details_at() + self.slots() * size_of::<Detail>();
+        let end = self.ban_rejected_at() + self.slots() * size_of::<Statistic32>();
         end.next_multiple_of(align_of::<RuleEntry>())
     }
 
@@ -299,6 +303,13 @@ impl Region {
         unsafe { self.slice(self.geometry.details_at(), self.geometry.slots()) }
     }
 
+    /// For each slot the rejections since its source's ban began.
+    pub(crate) fn ban_rejected(&self) -> &[Statistic32] {
+        // SAFETY: Statistic32 is an atomic for which zeroed memory is valid. Offset and
+        // length are those that Geometry gives to this part.
+        unsafe { self.slice(self.geometry.ban_rejected_at(), self.geometry.slots()) }
+    }
+
     /// Both halves of the rules.
     pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {
         let half = MAX_RULES * size_of::<RuleEntry>();
@@ -443,13 +454,13 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_takes_at_most_272_bytes() {
+    fn a_connection_takes_at_most_346_bytes() {
         // Below a thousand the header and the extra buckets weigh more.
         for connections in [1_000, 2_048, 35_000, 1_000_000, 100_000_000] {
             let geometry = Geometry::for_connections(connections).unwrap();
             // The rules take the same memory for any number of connections.
             let each = geometry.rules_at() as f64 / f64::from(connections);
-            assert!(each <= 272.0, "{connections}: {each}");
+            assert!(each <= 346.0, "{connections}: {each}");
         }
     }
 
@@ -468,6 +479,9 @@ mod tests {
         }
         for detail in region.details() {
             detail.low.store(u64::MAX, Ordering::Relaxed);
+        }
+        for rejected in region.ban_rejected() {
+            rejected.store(u32::MAX, Ordering::Relaxed);
         }
         assert_eq!(region.header().settings.limit.load(Ordering::Relaxed), 0);
         assert_eq!(region.buckets().len(), 3);

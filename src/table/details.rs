@@ -3,7 +3,7 @@
 //! and when it was seen.
 //!
 //! The details of a source are stored apart from its slot, so that a check of a source far
-//! from its limit does not touch them: they occupy one or two more cache lines. A claim
+//! from its limit does not touch them: they occupy one more cache line. A claim
 //! does not clear them for the same reason. The details name their owner, which is a
 //! source and the epoch in which it took the slot, and the first writer for a new owner
 //! clears them. All are statistics: an increment may be lost if another process clears the
@@ -16,6 +16,7 @@ use crate::shared::layout::Detail;
 use crate::shared::region::Region;
 use crate::shared::sync::{Ordering, Statistic32};
 use crate::source::Source;
+use crate::table::tagged::Tag;
 use crate::table::{SlotRef, Table};
 
 /// The source that the details of a slot belong to.
@@ -48,11 +49,67 @@ impl Owner {
         }
     }
 
+    /// The tag of its words in [`crate::table::restraints`].
+    pub(crate) fn restraint_tag(self) -> Tag {
+        let epoch = (self.mark >> Self::EPOCH_SHIFT) as u32;
+        Tag::new(epoch, self.mark >> Self::IDENTITY_SHIFT)
+    }
+
     /// 32 bits that distinguish the source from others. IPv4: the whole address. IPv6
     /// sources are hashed, so two of one slot share a tag with a probability of about 2⁻³².
     pub(crate) fn tag(self) -> u32 {
         let identity = self.mark >> Self::IDENTITY_SHIFT;
         (identity ^ identity >> 32) as u32
+    }
+}
+
+/// Why a connection was rejected, or would have been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectedFor {
+    /// Its source was at its limit.
+    Limit = 1,
+    /// Its source was over its rate.
+    Rate = 2,
+    /// Its source was banned.
+    Ban = 3,
+}
+
+impl RejectedFor {
+    /// The name in events and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            RejectedFor::Limit => "limit",
+            RejectedFor::Rate => "rate",
+            RejectedFor::Ban => "ban",
+        }
+    }
+}
+
+/// The connections of a source when one was last rejected, and why:
+///
+/// ```text
+///   bits 0–27 connections │ 28–31 reason, or 0
+/// ```
+///
+/// So the two are of the same rejection. 28 bits hold the connections of the largest table.
+pub(crate) struct RejectedAt;
+
+impl RejectedAt {
+    const SHIFT: u32 = 28;
+    const CONNECTIONS: u32 = (1 << Self::SHIFT) - 1;
+
+    pub(crate) fn word(connections: u32, reason: RejectedFor) -> u32 {
+        connections.min(Self::CONNECTIONS) | (reason as u32) << Self::SHIFT
+    }
+
+    fn parts(word: u32) -> (u32, Option<RejectedFor>) {
+        let reason = match word >> Self::SHIFT {
+            1 => Some(RejectedFor::Limit),
+            2 => Some(RejectedFor::Rate),
+            3 => Some(RejectedFor::Ban),
+            _ => None,
+        };
+        (word & Self::CONNECTIONS, reason)
     }
 }
 
@@ -71,6 +128,7 @@ pub(crate) struct Numbers {
     pub(crate) rejected: u32,
     pub(crate) would_reject: u32,
     pub(crate) rejected_at: u32,
+    pub(crate) rejected_for: Option<RejectedFor>,
     pub(crate) peak: u32,
     pub(crate) first_seen: u32,
     pub(crate) last_seen: u32,
@@ -126,8 +184,11 @@ impl<'a> Details<'a> {
             number.fetch_add(before, Ordering::Relaxed);
         }
         detail.peak.fetch_max(history.peak, Ordering::Relaxed);
+        let rejected_at = history
+            .rejected_for
+            .map_or(0, |reason| RejectedAt::word(history.rejected_at, reason));
         let kept = [
-            (&detail.rejected_at, history.rejected_at),
+            (&detail.rejected_at, rejected_at),
             (&detail.first_seen, history.first_seen),
             (&detail.last_seen, history.last_seen),
         ];
@@ -153,10 +214,12 @@ impl<'a> Details<'a> {
         ] = detail
             .numbers()
             .map(|number| number.load(Ordering::Relaxed));
+        let (rejected_at, rejected_for) = RejectedAt::parts(rejected_at);
         Numbers {
             rejected,
             would_reject,
             rejected_at,
+            rejected_for,
             peak,
             first_seen,
             last_seen,

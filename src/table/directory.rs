@@ -29,10 +29,10 @@
 //!   process that opens a connection of the source makes the slot Live again.
 //!
 //! The control word also holds the family, an epoch that counts the claims, the
-//! rows in which the source was counted, and a stamp that counts the attempts to
-//! take the slot. Stamp and epoch are never reset, so a process that was stopped for a
-//! while detects any change to the slot meanwhile, unless the number of attempts was an
-//! exact multiple of 4,096.
+//! rows in which the source was counted, whether the source may owe something, and a stamp
+//! that counts the attempts to take the slot. Stamp and epoch are never reset, so a process
+//! that was stopped for a while detects any change to the slot meanwhile, unless the number
+//! of claims was an exact multiple of 4,096 and that of attempts one of 2,048.
 //!
 //! # Why a source has one slot
 //!
@@ -64,6 +64,22 @@
 //! whose other slots are all busy while its other bucket has fewer busy slots. The old
 //! slot is Free before the new one is claimed, so the source never has two.
 //!
+//! # What a slot remembers
+//!
+//! The details of a source hold what it owes: a debt of its rate, a penalty, a ban
+//! ([`crate::table::restraints`]). The bit *remembers* in the control word says that they
+//! must be read, so that a check of any other source reads nothing more than its slot. A
+//! process that writes such a word sets the bit afterwards. The background process clears
+//! the bit when it finds that all is paid off, and then reads the words again. In the total
+//! order there are two cases. If the write comes before this second reading, it is seen,
+//! and the bit is set again. If it comes after it, then the writer looks at the bit after it
+//! was cleared, and sets it. So no debt stays without its bit, except if one of the two is
+//! killed in between. Then a source owes nothing although it should, until its next debt.
+//!
+//! The bit says nothing about who has the slot, so it may be set for a source that owes
+//! nothing: that costs one more cache line for each check until it is cleared. A source
+//! that remembers and has no connections is the last of its two buckets to be replaced.
+//!
 //! # If a process is killed in between
 //!
 //! A slot that was left Retiring can be taken over by any process. A slot that was left
@@ -77,7 +93,7 @@
 
 use crate::shared::layout::{Bucket, Detail, SLOTS_PER_BUCKET, Slot};
 use crate::shared::region::Region;
-use crate::shared::sync::{AtomicU32, Ordering};
+use crate::shared::sync::{AtomicU32, Ordering, Statistic32};
 use crate::source::{Family, PrefixLengths, Source};
 use crate::table::hash::SourceHash;
 use crate::table::rows::{RowSet, Rows};
@@ -95,7 +111,8 @@ const FEW: usize = SLOTS_PER_BUCKET / 2;
 /// connections and fewer slots of its other bucket are busy.
 const CROWDED: usize = SLOTS_PER_BUCKET - 1;
 
-/// State, family, epoch, rows and stamp of a slot, as one word.
+/// State, family, epoch, rows and stamp of a slot, and whether it remembers something, as
+/// one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Control(u32);
 
@@ -115,7 +132,10 @@ impl Control {
     const EPOCH_MASK: u32 = 0xfff;
     const ROWS_SHIFT: u32 = 16;
     const ROWS: u32 = RowSet::ALL.0 << Self::ROWS_SHIFT;
-    const STAMP_SHIFT: u32 = 20;
+    const REMEMBERS: u32 = 1 << 20;
+    /// What may change while a source has the slot.
+    const MARKS: u32 = Self::ROWS | Self::REMEMBERS;
+    const STAMP_SHIFT: u32 = 21;
 
     #[inline]
     fn load(word: &AtomicU32, ordering: Ordering) -> Control {
@@ -162,6 +182,23 @@ impl Control {
         RowSet((self.0 & Self::ROWS) >> Self::ROWS_SHIFT)
     }
 
+    /// Whether the source may owe something, see the module's documentation.
+    #[inline]
+    pub(crate) fn remembers(self) -> bool {
+        self.0 & Self::REMEMBERS != 0
+    }
+
+    fn with_memory(self, remembers: bool) -> Control {
+        let bit = if remembers { Self::REMEMBERS } else { 0 };
+        Control(self.0 & !Self::REMEMBERS | bit)
+    }
+
+    /// Whether a slot with this word belongs to the source that had it with the word
+    /// `before`.
+    fn is_still_owned_since(self, before: Control) -> bool {
+        self.is_in_use() && self.epoch() == before.epoch() && self.family() == before.family()
+    }
+
     fn with_state(self, state: State) -> Control {
         Control(self.0 & !Self::STATE | state as u32)
     }
@@ -171,17 +208,17 @@ impl Control {
         Control(self.0 | RowSet::of(row).0 << Self::ROWS_SHIFT)
     }
 
-    /// Whether the two differ at most in their rows.
+    /// Whether the two differ at most in their rows and in what the slot remembers.
     #[inline]
-    fn is_same_but_rows(self, other: Control) -> bool {
-        (self.0 ^ other.0) & !Self::ROWS == 0
+    fn is_same_but_marks(self, other: Control) -> bool {
+        (self.0 ^ other.0) & !Self::MARKS == 0
     }
 
     fn stamped(self) -> Control {
         Control(self.0.wrapping_add(1 << Self::STAMP_SHIFT))
     }
 
-    /// Claiming for the next source, of `family`: the next epoch and no rows.
+    /// Claiming for the next source, of `family`: the next epoch, no rows, no memory.
     fn claimed_for(self, family: Family) -> Control {
         let stamp = self.0 >> Self::STAMP_SHIFT << Self::STAMP_SHIFT;
         let epoch = ((self.epoch() + 1) & Self::EPOCH_MASK) << Self::EPOCH_SHIFT;
@@ -208,6 +245,20 @@ pub(crate) enum ClaimError {
     Full,
     /// Each of the attempts failed because of another process.
     Contended,
+}
+
+/// What else happened while a source got its slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    /// The source moved.
+    Moved {
+        /// The slot that it left.
+        left: SlotRef,
+        /// Its new slot.
+        now: SlotRef,
+    },
+    /// It took this slot of a source that remembered something.
+    Replaced(SlotRef),
 }
 
 /// The directory of sources in a [`Region`].
@@ -246,14 +297,14 @@ impl<'a> Table<'a> {
     /// The Live slot of `source` with `row` entered. If the source has no slot, one is
     /// claimed. Not inlined, see [`crate::limiter`].
     ///
-    /// A source that returns to a crowded bucket may move to its other bucket. Then
-    /// `on_move` is called with the slot it left and its new slot.
+    /// A source that returns to a crowded bucket may move to its other bucket. `event` is
+    /// called for that, and if the slot of a source that remembered something was claimed.
     #[inline(never)]
     pub(crate) fn find_or_claim(
         self,
         source: Source,
         row: usize,
-        on_move: impl FnOnce(SlotRef, SlotRef),
+        event: impl Fn(Event),
     ) -> Result<SlotRef, ClaimError> {
         let buckets = self.buckets_of(source);
         let mut left = None;
@@ -268,12 +319,16 @@ impl<'a> Table<'a> {
                 Some(at) => self.enter(at, row),
                 None => {
                     let victim = self.choose(buckets).ok_or(ClaimError::Full)?;
-                    self.claim(victim, source, row, buckets)
+                    let claimed = self.claim(victim, source, row, buckets);
+                    if claimed.is_some() && victim.control.remembers() {
+                        event(Event::Replaced(victim));
+                    }
+                    claimed
                 }
             };
             if let Some(at) = at {
                 if let Some(left) = left {
-                    on_move(left, at);
+                    event(Event::Moved { left, now: at });
                 }
                 return Ok(at);
             }
@@ -313,15 +368,15 @@ impl<'a> Table<'a> {
         is_it.then_some(SlotRef { slot, control })
     }
 
-    /// `at` with the rows entered since, if the slot is otherwise unchanged. To be called
-    /// after adding to a cell, see the module's documentation.
+    /// `at` with its present rows and memory, if the slot is otherwise unchanged. To be
+    /// called after adding to a cell, see the module's documentation.
     #[inline]
     pub(crate) fn held(self, at: SlotRef) -> Option<SlotRef> {
         // total order, see crate::shared::sync.
         let control = Control::load(&self.slot(at.slot).control, Ordering::SeqCst);
         let SlotRef { slot, .. } = at;
         control
-            .is_same_but_rows(at.control)
+            .is_same_but_marks(at.control)
             .then_some(SlotRef { slot, control })
     }
 
@@ -396,6 +451,10 @@ impl<'a> Table<'a> {
         &self.region.details()[slot]
     }
 
+    pub(crate) fn ban_rejected(self, slot: usize) -> &'a Statistic32 {
+        &self.region.ban_rejected()[slot]
+    }
+
     /// The slot with this number, which may be out of range.
     #[inline]
     fn any_slot(self, slot: usize) -> Option<&'a Slot> {
@@ -463,24 +522,33 @@ impl<'a> Table<'a> {
 
     /// The slot to claim, in the first bucket while few of its slots are busy, otherwise
     /// in the bucket with fewer busy slots. A free slot is preferred to one whose source
-    /// has no connections.
+    /// has no connections. A source that remembers something is replaced only if neither
+    /// bucket has another slot.
     fn choose(self, buckets: [usize; 2]) -> Option<SlotRef> {
         let first = self.survey(buckets[0]);
-        let less = if first.busy < FEW {
-            first
+        let (less, more) = if first.busy < FEW {
+            (first, None)
         } else {
             let second = self.survey(buckets[1]);
             if second.busy < first.busy {
-                second
+                (second, Some(first))
             } else {
-                first
+                (first, Some(second))
             }
         };
-        less.free.or(less.idle)
+        let forgettable = less.free.or(less.idle);
+        if forgettable.is_some() {
+            return forgettable;
+        }
+        let more = more.unwrap_or_else(|| self.survey(buckets[1]));
+        more.free
+            .or(more.idle)
+            .or(less.remembering)
+            .or(more.remembering)
     }
 
-    /// Counts the busy slots of a bucket and picks the free slot and the idle slot to
-    /// claim next. The slots take turns, so that the replaced idle source is roughly the
+    /// Counts the busy slots of a bucket and picks the slot to claim next of those that are
+    /// free, idle, and idle with something to remember. The slots take turns, so that the replaced idle source is roughly the
     /// one that has been in the bucket longest. Every claim adds 1 to one epoch of the
     /// bucket, so the sum of the epochs is a turn counter that needs no memory.
     #[inline]
@@ -491,13 +559,15 @@ impl<'a> Table<'a> {
             core::array::from_fn(|i| Control::load(&entries.slots[i].control, Ordering::Acquire));
         let claims: u32 = controls.iter().map(|control| control.epoch()).sum();
         let turn = claims as usize % SLOTS_PER_BUCKET;
-        let (mut busy, mut free, mut idle) = (0, 0u32, 0u32);
+        let (mut busy, mut free, mut idle, mut remembering) = (0, 0u32, 0u32, 0u32);
         for (i, control) in controls.iter().enumerate() {
             let slot = bucket * SLOTS_PER_BUCKET + i;
             match control.state() {
                 State::Free => free |= 1 << i,
                 State::Live | State::Retiring if self.rows.sum(slot, control.rows()) == 0 => {
-                    idle |= 1 << i;
+                    let bit = u32::from(control.remembers());
+                    idle |= (1 - bit) << i;
+                    remembering |= bit << i;
                 }
                 _ => busy += 1,
             }
@@ -515,6 +585,7 @@ impl<'a> Table<'a> {
             busy,
             free: next(free),
             idle: next(idle),
+            remembering: next(remembering),
         }
     }
 
@@ -526,6 +597,43 @@ impl<'a> Table<'a> {
             return Some(at);
         }
         self.exchange(at.slot, at.control, live)
+    }
+
+    /// Makes the slot remember something, after it was written. `false` if the source lost
+    /// the slot. A slot that is being replaced becomes one that is not: its control word
+    /// changes, so the claim fails.
+    #[cold]
+    pub(crate) fn remember(self, at: SlotRef) -> bool {
+        let word = &self.slot(at.slot).control;
+        // total order, here and below, see the module's documentation: also a load that finds
+        // the bit set comes before it is cleared.
+        let mut now = Control::load(word, Ordering::SeqCst);
+        loop {
+            if !now.is_still_owned_since(at.control) {
+                return false;
+            }
+            if now.remembers() {
+                return true;
+            }
+            let marked = now.with_memory(true);
+            match word.compare_exchange(now.0, marked.0, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return true,
+                Err(other) => now = Control(other),
+            }
+        }
+    }
+
+    /// Makes the slot forget, before its words are read again. `None` if it changed
+    /// meanwhile.
+    pub(crate) fn forget(self, at: SlotRef) -> Option<SlotRef> {
+        self.exchange(at.slot, at.control, at.control.with_memory(false))
+    }
+
+    /// Whether `slot` may remember something.
+    #[inline]
+    pub(crate) fn remembers(self, slot: usize) -> bool {
+        // Relaxed: a hint; the caller reads the slot again before it uses it.
+        Control::load(&self.slot(slot).control, Ordering::Relaxed).remembers()
     }
 
     /// Whether the source at `at` has no connections and all other slots of its bucket
@@ -583,7 +691,9 @@ impl<'a> Table<'a> {
         Some(at)
     }
 
-    /// Makes a Retiring slot Live again.
+    /// Makes a Retiring slot Live again. If another process changed what the slot remembers
+    /// at this moment, the slot stays Retiring until the source opens its next connection,
+    /// which makes no difference to it.
     fn revive(self, at: SlotRef) -> Option<SlotRef> {
         let live = at.control.with_state(State::Live);
         self.exchange(at.slot, at.control, live)
@@ -671,4 +781,6 @@ struct Survey {
     busy: usize,
     free: Option<SlotRef>,
     idle: Option<SlotRef>,
+    /// Idle, and it remembers something.
+    remembering: Option<SlotRef>,
 }

@@ -263,6 +263,87 @@ counters! {
         meaning: "reloads that published rules",
         note: "tcp_conn_limit.reset_stats does not reset it.",
     }
+    banned {
+        kind: Sampled,
+        unit: "sources",
+        meaning: "banned sources",
+        note: "In the mode monitor: sources that would be banned. Banned prefixes do not count.",
+    }
+    rate_rejected {
+        kind: Counter,
+        unit: "connections",
+        meaning: "the part of rejected whose source was over its rate",
+    }
+    rate_would_reject {
+        kind: Counter,
+        unit: "connections",
+        meaning: "the part of would_reject whose source was over its rate",
+    }
+    ban_rejected {
+        kind: Counter,
+        unit: "connections",
+        meaning: "the part of rejected whose source was banned",
+    }
+    ban_would_reject {
+        kind: Counter,
+        unit: "connections",
+        meaning: "the part of would_reject whose source was banned",
+    }
+    bans {
+        kind: Counter,
+        unit: "bans",
+        meaning: "bans of sources that began",
+    }
+    would_ban {
+        kind: Counter,
+        unit: "bans",
+        meaning: "bans of sources that began in the mode monitor, which reject no connection",
+    }
+    penalty_silent {
+        kind: Counter,
+        unit: "offences",
+        meaning: "connections that closed without one whole message",
+        note: "Offences count if they have a penalty and their source is not exempt.",
+    }
+    penalty_tls {
+        kind: Counter,
+        unit: "offences",
+        meaning: "TLS connections that closed without one whole message",
+    }
+    penalty_rejected {
+        kind: Counter,
+        unit: "offences",
+        meaning: "connections that were charged to their source because they were over its limit",
+    }
+    penalty_rate {
+        kind: Counter,
+        unit: "offences",
+        meaning: "connections that were charged to their source because they were over its rate",
+    }
+    penalty_script {
+        kind: Counter,
+        unit: "offences",
+        meaning: "offences that the script charged to a source",
+    }
+    forgotten {
+        kind: Counter,
+        unit: "sources",
+        meaning: "sources whose slot another source took while they still owed something",
+        note: "Their bans, offences and debts are forgotten. It happens only if all other slots \
+               are in use by sources with connections; then raise tcp_max_connections.",
+    }
+    rate_interval {
+        kind: Setting,
+        unit: "microseconds",
+        meaning: "the interval of the rate of a source without another one; 0: no rate",
+        in_stats: false,
+    }
+    burst {
+        kind: Setting,
+        unit: "connections",
+        meaning: "connections that a quiet source without another rate may open at once; 0: no rate",
+        in_stats: false,
+    }
     log_suppressed {
         kind: Counter,
         unit: "rejections",

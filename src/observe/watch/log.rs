@@ -8,7 +8,8 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::Tick;
 use super::sample::{Sample, Start};
-use crate::observe::notices::{Notice, Summary};
+use crate::limiter::RejectedFor;
+use crate::observe::notices::{Notice, Summary, Why};
 use crate::observe::report::{Report, SourceReport};
 use crate::shared::sync::Ordering;
 use crate::source::Source;
@@ -52,6 +53,8 @@ struct Known {
     would_reject: u32,
     /// Its number of connections at the last of them.
     rejected_at: u32,
+    /// Why the last of them was rejected.
+    rejected_for: Option<RejectedFor>,
     /// When the last of them was seen.
     seen: u32,
     /// When its last first line was logged; `None`: it had none yet.
@@ -67,11 +70,11 @@ struct Known {
 
 /// What a first line reported.
 #[derive(Clone, Copy)]
-enum Reported {
-    /// A rejection.
-    Rejected,
-    /// A connection that would have been rejected.
-    WouldReject,
+struct Reported {
+    /// Why the connection was rejected, or would have been.
+    why: Why,
+    /// It would have been rejected.
+    would: bool,
 }
 
 impl Known {
@@ -93,22 +96,27 @@ impl Known {
         *more = more.saturating_sub(1);
         self.unlogged = 0;
         self.logged = Some(tick.now);
-        self.reported = Some(match would {
-            true => Reported::WouldReject,
-            false => Reported::Rejected,
-        });
         let report = Report::of(tick.limiter);
         let (rule, limit) = report.rule_of(source);
+        let now = report.get(source);
+        let why = match self.rejected_for {
+            Some(RejectedFor::Limit) | None => Why::Limit,
+            Some(RejectedFor::Rate) => Why::Rate(report.rate_of(source)),
+            Some(RejectedFor::Ban) => Why::Ban(report.ban_in_effect(source, None, tick.now)),
+        };
+        self.reported = Some(Reported { why, would });
         Notice::First {
             report: SourceReport {
                 // Those of the last sample: the source may have lost its slot since.
                 rejected: self.rejected,
                 would_reject: self.would_reject,
                 rejected_at: self.rejected_at,
-                ..report.get(source)
+                rejected_for: self.rejected_for,
+                ..now
             },
             rule,
             limit: limit.max(0),
+            why,
             would,
         }
     }
@@ -138,6 +146,7 @@ impl Log {
             rejected: 0,
             would_reject: 0,
             rejected_at: 0,
+            rejected_for: None,
             seen: tick.now,
             logged: None,
             reported: None,
@@ -155,6 +164,7 @@ impl Log {
             return;
         }
         known.rejected_at = report.rejected_at;
+        known.rejected_for = report.rejected_for;
         known.seen = tick.now;
         known.more[0] += u64::from(rejected);
         known.more[1] += u64::from(would_reject);
@@ -176,11 +186,13 @@ impl Log {
             if self.released < MAX_RELEASED
                 && known.seen != tick.now
                 && let Some(reported) = known.reported
-                && let Some(notice) = released(*source, reported, tick)
+                && let Some(released) = released(*source, reported, tick)
             {
                 known.reported = None;
-                self.released += 1;
-                (tick.log)(notice);
+                if let Some(notice) = released {
+                    self.released += 1;
+                    (tick.log)(notice);
+                }
             }
         }
     }
@@ -252,18 +264,30 @@ impl Log {
     }
 }
 
-/// The notice that `source` is back under its limit, if it is.
-fn released(source: Source, reported: Reported, tick: &Tick<'_>) -> Option<Notice> {
+/// Whether `source` is no longer rejected for the reason that was reported; `None`: it is.
+/// Then the notice of that, except for a ban, whose end has a notice of its own.
+fn released(source: Source, reported: Reported, tick: &Tick<'_>) -> Option<Option<Notice>> {
     let report = Report::of(tick.limiter);
     let (rule, limit) = report.rule_of(source);
-    let report = report.get(source);
-    let is_under = limit <= 0 || report.connections < limit.unsigned_abs();
-    is_under.then_some(Notice::Released {
-        report,
+    let now = report.get(source);
+    let (is_back, rate) = match reported.why {
+        Why::Ban(_) => {
+            let ban = report.ban_in_effect(source, None, tick.now);
+            return ban.is_none().then_some(None);
+        }
+        Why::Rate(_) => {
+            let rate = report.rate_of(source);
+            (now.owed_us <= rate.tolerance_us(), Some(rate))
+        }
+        Why::Limit => (limit <= 0 || now.connections < limit.unsigned_abs(), None),
+    };
+    is_back.then_some(Some(Notice::Released {
+        report: now,
         rule,
         limit: limit.max(0),
-        would: matches!(reported, Reported::WouldReject),
-    })
+        rate,
+        would: reported.would,
+    }))
 }
 
 /// Adds `item` to `highest`, which keeps the `n` highest. Without memory it is left out.

@@ -32,38 +32,67 @@ pub(super) struct Start {
     resets: u32,
 }
 
+/// What a sample found.
+pub(super) enum Found {
+    /// A source that has rejections.
+    Rejections(Sample),
+    /// A banned source.
+    Banned(SourceReport),
+}
+
 /// The position in the table.
 #[derive(Default)]
 pub(super) struct Sampler {
     next_slot: usize,
     /// The sources before that slot.
     nearness: Nearness,
+    /// The banned sources before that slot.
+    banned: u32,
 }
 
 impl Sampler {
     /// Samples the next `max` slots, or all if there are fewer, at the time `now` of the
-    /// host clock. `found` gets the sources that have rejections.
+    /// host clock. `found` gets the sources that have rejections, and those that are banned.
+    /// Slots whose sources have paid what they owed forget it.
     pub(super) fn sample(
         &mut self,
         max: usize,
         limiter: &Limiter,
         now: u32,
-        found: &mut dyn FnMut(Sample),
+        found: &mut dyn FnMut(Found),
     ) {
         let slots = limiter.table().slots();
         for _ in 0..slots.min(max) {
-            if limiter.table().is_in_use(self.next_slot)
-                && let Some(sample) = sample(limiter, self.next_slot, now, &mut self.nearness)
+            let slot = self.next_slot;
+            if limiter.table().remembers(slot)
+                && let Some(report) = settle(limiter, slot)
             {
-                found(sample);
+                self.banned = self.banned.saturating_add(1);
+                found(Found::Banned(report));
+            }
+            if limiter.table().is_in_use(slot)
+                && let Some(sample) = sample(limiter, slot, now, &mut self.nearness)
+            {
+                found(Found::Rejections(sample));
             }
             self.next_slot += 1;
             if self.next_slot == slots {
                 self.next_slot = 0;
                 core::mem::take(&mut self.nearness).publish(limiter);
+                let banned = core::mem::take(&mut self.banned);
+                // Relaxed (statistics).
+                limiter.banned().store(banned, Ordering::Relaxed);
             }
         }
     }
+}
+
+/// Lets `slot` forget what is paid off. Returns its source if that is banned.
+fn settle(limiter: &Limiter, slot: usize) -> Option<SourceReport> {
+    let (report, at) = Report::of(limiter).slot(slot)?;
+    let owner = Owner::of(limiter.table(), report.source, at);
+    limiter.restraints(owner, at).settle(limiter.micros());
+    report.ban().is_some().then_some(report)
 }
 
 /// Samples the source in `slot`, and adds it to `nearness`. `None` if it has no rejections.

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Bans`]: decides which bans of sources are logged.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+
+use super::Tick;
+use crate::observe::notices::Notice;
+use crate::observe::report::{PenaltyReport, Report, SourceReport};
+use crate::policy::penalties::Cause;
+use crate::policy::settings::Mode;
+use crate::source::Source;
+
+/// The most bans whose begin is logged in an interval, and the most whose end is.
+pub const MAX_BANNED: usize = 100;
+
+/// The most banned sources that are remembered. Bans of further sources are not logged; the
+/// totals include them.
+const MAX_KNOWN: usize = 65_536;
+
+/// The bans that were seen.
+#[derive(Default)]
+pub(super) struct Bans {
+    known: HashMap<Source, Known>,
+    /// Lines for bans that began in this interval, and for those that ended.
+    begun: usize,
+    ended: usize,
+    /// Bans that began in this interval and have no line.
+    more: u64,
+}
+
+struct Known {
+    /// As it was last seen.
+    ban: PenaltyReport,
+    /// The begin was logged, here or by a command, and so the end will be.
+    logged: bool,
+    /// It began in monitor mode.
+    would: bool,
+}
+
+impl Bans {
+    /// Notes a banned source.
+    pub(super) fn seen(&mut self, report: SourceReport, tick: &mut Tick<'_>) {
+        let Some(ban) = report.ban() else {
+            return;
+        };
+        if let Some(known) = self.known.get_mut(&report.source) {
+            known.ban = ban;
+            return;
+        }
+        if self.known.len() >= MAX_KNOWN || self.known.try_reserve(1).is_err() {
+            return;
+        }
+        let would = tick.limiter.mode() == Mode::Monitor;
+        let by_command = ban.cause == Cause::Rpc;
+        let has_line = !by_command && self.begun < MAX_BANNED;
+        self.begun += usize::from(has_line);
+        self.more += u64::from(!by_command && !has_line);
+        if has_line {
+            (tick.log)(Notice::Banned { report, ban, would });
+        }
+        let known = Known {
+            ban,
+            logged: has_line || by_command,
+            would,
+        };
+        self.known.insert(report.source, known);
+    }
+
+    /// Logs the bans that have ended. Those beyond [`MAX_BANNED`] follow in the next
+    /// intervals.
+    pub(super) fn end_tick(&mut self, tick: &mut Tick<'_>) {
+        let ended = &mut self.ended;
+        self.known.retain(|source, known| {
+            let report = Report::of(tick.limiter).get(*source);
+            if report.ban().is_some() {
+                return true;
+            }
+            if !known.logged {
+                return false;
+            }
+            if *ended == MAX_BANNED {
+                return true;
+            }
+            *ended += 1;
+            let (ban, would) = (known.ban, known.would);
+            (tick.log)(Notice::Unbanned { report, ban, would });
+            false
+        });
+    }
+
+    /// Logs how many bans of an interval that was `seconds` long have no line.
+    pub(super) fn end_interval(&mut self, seconds: u32, tick: &mut Tick<'_>) {
+        let sources = core::mem::take(&mut self.more);
+        if sources > 0 {
+            (tick.log)(Notice::MoreBanned {
+                sources,
+                seconds,
+                would: tick.limiter.mode() == Mode::Monitor,
+            });
+        }
+        (self.begun, self.ended) = (0, 0);
+    }
+}
