@@ -432,6 +432,7 @@ impl Oracle {
                 *peak = (*peak).max(*count);
             }
             Err(NotCounted::OverLimit) => assert!(over),
+            Err(NotCounted::OverRate) => panic!("no operation sets a rate"),
             Err(NotCounted::TableFull) => {
                 assert!(full, "full with {} connections", self.live.len());
                 assert_eq!(self.count(source), 0, "a source in the table found no slot");
@@ -524,6 +525,9 @@ impl Oracle {
                 Notice::Full { admitted, rejected } => full = (admitted, rejected),
                 Notice::Released { .. } => {}
                 Notice::Untracked { .. } => panic!("no operation has a descriptor"),
+                Notice::Banned { .. } | Notice::Unbanned { .. } | Notice::MoreBanned { .. } => {
+                    panic!("no operation bans a source")
+                }
                 Notice::RuleEnded(_) => panic!("no operation sets a rule that ends"),
             });
         if reports.now.wrapping_sub(since) >= INTERVAL {
