@@ -120,7 +120,7 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 9] = [
+        const SOURCES: [&str; 10] = [
             "ffi/codes.rs",
             "ffi/version.rs",
             "ffi/control.rs",
@@ -129,6 +129,7 @@ mod generate {
             "ffi/interpose.rs",
             "ffi/reports.rs",
             "ffi/rules.rs",
+            "ffi/restraints.rs",
             "ffi/audit.rs",
         ];
         SOURCES

@@ -24,11 +24,12 @@ struct tcl_event
 	const char *rule;	/* prefix of its rule, or "default" */
 	uint32_t
 			connections; /* when it was rejected; now, if it is back under its limit */
-	int32_t limit;	   /* the current one; 0: no limit */
-	uint32_t rejected; /* its rejections, including those of monitor mode */
-	int32_t would;	   /* 1 in monitor mode: its connections were admitted */
+	int32_t limit;		/* the current one; 0: no limit */
+	uint32_t rejected;	/* its rejections, including those of monitor mode */
+	int32_t would;		/* 1 in monitor mode: its connections were admitted */
 	const char *reason; /* of the rejection: "limit", "rate" or "ban" */
-	const char *ban; /* reason of the ban: "silent", "tls", "rejected", "rate", "script"
+	const char *
+			ban; /* reason of the ban: "silent", "tls", "rejected", "rate", "script"
 					  * or "rpc"; "" if there is none */
 	const char *rate; /* its rate, such as "10/s, burst 20", or "none" */
 	uint32_t seconds; /* left of the ban; 0: it ended, or there is none */

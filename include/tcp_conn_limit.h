@@ -325,6 +325,24 @@ struct tcl_counter {
 };
 
 /**
+ * A rate.
+ */
+struct tcl_rate {
+  /**
+   * Such as "10/s", or "none".
+   */
+  char text[TCL_RATE_TEXT];
+  /**
+   * Microseconds for each connection; 0: no rate.
+   */
+  uint32_t interval_us;
+  /**
+   * Connections that a quiet source may open at once; 0 without a rate.
+   */
+  uint32_t burst;
+};
+
+/**
  * A source.
  */
 struct tcl_source {
@@ -401,7 +419,7 @@ struct tcl_source {
   /**
    * Its rate.
    */
-  tcl_rate rate;
+  struct tcl_rate rate;
   /**
    * 1 if a rule exempts it from penalties and bans, else 0.
    */
@@ -547,6 +565,29 @@ struct tcl_rule_change {
    * Seconds until the rule that was set ends, or `TCL_NEVER`.
    */
   uint32_t seconds;
+};
+
+/**
+ * A ban.
+ */
+struct tcl_ban {
+  /**
+   * The banned source or prefix.
+   */
+  char text[TCL_SOURCE_TEXT];
+  /**
+   * Why: "silent", "tls", "rejected", "rate", "script" or "rpc".
+   */
+  char reason[TCL_REASON_TEXT];
+  /**
+   * Seconds until it ends, rounded up.
+   */
+  uint32_t seconds;
+  /**
+   * Connections rejected because of the ban since it began; in monitor mode those that
+   * would have been.
+   */
+  uint64_t rejected;
 };
 
 /**
@@ -1121,6 +1162,171 @@ int32_t tcl_rule_remove(const char *prefix,
                         struct tcl_rule_change *change,
                         char *error,
                         uintptr_t error_size);
+
+/**
+ * Reads a rate that an operator sets while the server runs: a text like 10/s, 100/m or
+ * 2/h, from 1/h to 10000/s, or `none`. Writes its interval to `interval_us`; 0: no rate.
+ *
+ * Returns `TCL_OK`, or `TCL_EARG`: the text is not a rate, and a text with the reason and
+ * the remedy is written to `error`, truncated to `error_size` bytes including the NUL; or
+ * `interval_us` is null, and nothing is written to `error`. Returns `TCL_EINIT` before
+ * `tcl_init()`.
+ *
+ * # Safety
+ *
+ * `name` is null or points to `length` bytes; `interval_us` is null or valid for writing;
+ * `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_rate_parse(const uint8_t *name,
+                       uint32_t length,
+                       uint32_t *interval_us,
+                       char *error,
+                       uintptr_t error_size);
+
+/**
+ * Changes the rate of the sources without another one: microseconds for each connection
+ * (0: no rate), and connections that a quiet source may open at once (0: those of one
+ * second, at least 5). What a source owes at this moment does not change.
+ *
+ * Returns `TCL_OK`, `TCL_EINIT`, or `TCL_EARG` if the rate is below 1/h or above 10000/s,
+ * or if the burst is above a million or takes more than three days to be available again. Then
+ * nothing changes, and a text with the reason is written to `error`, truncated to
+ * `error_size` bytes including the NUL.
+ *
+ * # Safety
+ *
+ * `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_set_rate(uint32_t interval_us, uint32_t burst, char *error, uintptr_t error_size);
+
+/**
+ * Writes the current rate of the sources without another one.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `rate` is null or valid for writing.
+ */
+int32_t tcl_rate(struct tcl_rate *rate);
+
+/**
+ * Bans `who`, an address, the source of one, or a prefix, for `seconds`, a number from 1 to
+ * 2592000 (30 days). Its open connections stay; new ones are rejected, except those of
+ * sources whose rule exempts them. The ban replaces one of the same source or prefix. A
+ * reload keeps it. One log line says so, with `reason`, any text (null: none), and `by`,
+ * who made it (null: a command).
+ *
+ * If it fails, nothing changes, and a text with the value, the reason and the remedy is
+ * written to `error`, truncated to `error_size` bytes including the NUL.
+ *
+ * Allocates, so the process that accepts connections should not call it.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` (an argument is missing or invalid), `TCL_EEXEMPT`,
+ * `TCL_ESLOT`, `TCL_ERULES` (too many banned prefixes), `TCL_ELOCKED`, `TCL_EMEM` or
+ * `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `who`, `seconds`, `reason` and `by` are null or strings; `ban` is null or valid for
+ * writing; `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_ban(const char *who,
+                const char *seconds,
+                const char *reason,
+                const char *by,
+                struct tcl_ban *ban,
+                char *error,
+                uintptr_t error_size);
+
+/**
+ * Lifts the ban of `who`, an address, the source of one, a prefix or "all", and forgives
+ * offences. With a prefix also those of all sources in it. Writes the number of sources and
+ * prefixes to `lifted`. One log line says so, in which `by` says who did it (null: a
+ * command).
+ *
+ * If it fails, nothing changes, and `error` is written as by `tcl_ban()`.
+ *
+ * Walks through the table, and allocates, so the process that accepts connections should
+ * not call it.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` (the argument is missing or invalid), `TCL_ERULES` (there is
+ * nothing to lift), `TCL_ELOCKED`, `TCL_EMEM` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `who` and `by` are null or strings; `lifted` is null or valid for writing; `error` is
+ * null or has room for `error_size` bytes.
+ */
+int32_t tcl_unban(const char *who,
+                  const char *by,
+                  uint32_t *lifted,
+                  char *error,
+                  uintptr_t error_size);
+
+/**
+ * Writes the bans that last longest, at most `room`, longest first, and their number in all
+ * to `total`.
+ *
+ * Walks through the table, and allocates, so the process that accepts connections should
+ * not call it.
+ *
+ * Returns the number of bans written, or `TCL_EARG` (`bans` is null), `TCL_EINIT` or
+ * `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `bans` is null or has room for `room` of them; `total` is null or valid for writing.
+ */
+int32_t tcl_bans(struct tcl_ban *bans, uint32_t room, uint64_t *total);
+
+/**
+ * Bans the source of an address (network byte order, 4 or 16 bytes) for `seconds`, at most
+ * 2592000, with the reason "script". A ban that ends later is kept. `tcl_watch()` logs it.
+ *
+ * Returns `TCL_OK`, `TCL_EARG`, `TCL_EEXEMPT`, `TCL_ESLOT` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `address` is null or points to `length` bytes.
+ */
+int32_t tcl_ban_address(const uint8_t *address, uint32_t length, uint32_t seconds);
+
+/**
+ * Lifts the ban of the source of an address, and forgives its offences. The ban of a
+ * prefix stays.
+ *
+ * Returns 1, 0 if there was nothing to lift, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `address` is null or points to `length` bytes.
+ */
+int32_t tcl_unban_address(const uint8_t *address, uint32_t length);
+
+/**
+ * Charges an offence of the kind "script" to the source of an address.
+ *
+ * Returns 1 if the source is banned now, 0 if it is not, `TCL_EARG`, `TCL_EEXEMPT`,
+ * `TCL_ESLOT` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `address` is null or points to `length` bytes.
+ */
+int32_t tcl_offence(const uint8_t *address, uint32_t length);
+
+/**
+ * The seconds until the ban of an address ends, rounded up; 0 if it is not banned. Includes
+ * bans of prefixes.
+ *
+ * Returns `TCL_EARG` or `TCL_EINIT` if it fails.
+ *
+ * # Safety
+ *
+ * `address` is null or points to `length` bytes.
+ */
+int64_t tcl_banned(const uint8_t *address, uint32_t length);
 
 /**
  * Begins an audit of `connections` connections, with room for an eighth plus 1,024

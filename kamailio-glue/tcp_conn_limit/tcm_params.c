@@ -263,6 +263,7 @@ int tcm_params_limit(void)
 
 void tcm_params_config(struct tcl_config *config)
 {
+	memset(config, 0, sizeof(*config));
 	config->max_connections = tcp_max_connections;
 	config->limit = tcm_params_limit();
 	config->ipv4_prefix = tcm_params.ipv4_prefix;

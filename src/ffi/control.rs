@@ -3,6 +3,7 @@
 
 use core::ffi::{CStr, c_char};
 use core::fmt::{self, Write as _};
+use core::ptr::null;
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -94,6 +95,28 @@ pub struct tcl_config {
     pub ban_min: i32,
     /// The longest ban by offences, in seconds, from `ban_min` to 2592000; 0: 600.
     pub ban_max: i32,
+}
+
+impl Default for tcl_config {
+    /// All numbers 0 and all pointers null, as in memory that C has cleared.
+    fn default() -> tcl_config {
+        tcl_config {
+            max_connections: 0,
+            limit: 0,
+            ipv4_prefix: 0,
+            ipv6_prefix: 0,
+            mode: TCL_MODE_ENFORCE,
+            on_full: TCL_ON_FULL_ADMIT,
+            nat64_prefixes: null(),
+            nat64_count: 0,
+            rate: null(),
+            burst: 0,
+            penalties: null(),
+            penalty_count: 0,
+            ban_min: 0,
+            ban_max: 0,
+        }
+    }
 }
 
 /// Creates the limiter of this process and of all processes that it forks from now on.

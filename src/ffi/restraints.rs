@@ -93,7 +93,7 @@ pub unsafe extern "C" fn tcl_rate_parse(
 /// second, at least 5). What a source owes at this moment does not change.
 ///
 /// Returns `TCL_OK`, `TCL_EINIT`, or `TCL_EARG` if the rate is below 1/h or above 10000/s,
-/// or if the burst is above a million or takes more than a day to be available again. Then
+/// or if the burst is above a million or takes more than three days to be available again. Then
 /// nothing changes, and a text with the reason is written to `error`, truncated to
 /// `error_size` bytes including the NUL.
 ///

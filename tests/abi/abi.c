@@ -43,12 +43,18 @@ static int events;
 static struct tcl_event event;
 static char event_source[TCL_SOURCE_TEXT];
 static char event_rule[TCL_SOURCE_TEXT];
+static char event_reason[TCL_REASON_TEXT];
+static char event_ban[TCL_REASON_TEXT];
+static char event_rate[TCL_RATE_TEXT];
 static void host_rejected(const struct tcl_event *of)
 {
 	events++;
 	event = *of;
 	snprintf(event_source, sizeof(event_source), "%s", of->source);
 	snprintf(event_rule, sizeof(event_rule), "%s", of->rule);
+	snprintf(event_reason, sizeof(event_reason), "%s", of->reason);
+	snprintf(event_ban, sizeof(event_ban), "%s", of->ban);
+	snprintf(event_rate, sizeof(event_rate), "%s", of->rate);
 }
 
 /* How many sources were back under their limits, and the last of them. */
@@ -64,8 +70,38 @@ static void host_released(const struct tcl_event *back)
 			|| strcmp(back->rule, "192.0.2.0/24") == 0);
 }
 
-static const struct tcl_host host = {
-		host_log, host_now, host_rejected, host_released};
+/* How many bans began and ended, and the last of these events. */
+static int banned, unbanned;
+static struct tcl_event ban_event;
+static char ban_source[TCL_SOURCE_TEXT];
+static char ban_reason[TCL_REASON_TEXT];
+
+static void keep_ban(const struct tcl_event *of)
+{
+	ban_event = *of;
+	snprintf(ban_source, sizeof(ban_source), "%s", of->source);
+	snprintf(ban_reason, sizeof(ban_reason), "%s", of->ban);
+	CHECK(strcmp(of->reason, "ban") == 0);
+}
+
+static void host_banned(const struct tcl_event *of)
+{
+	banned++;
+	keep_ban(of);
+}
+
+static void host_unbanned(const struct tcl_event *of)
+{
+	unbanned++;
+	keep_ban(of);
+}
+
+static const struct tcl_host host = {.log = host_log,
+		.now = host_now,
+		.rejected = host_rejected,
+		.released = host_released,
+		.banned = host_banned,
+		.unbanned = host_unbanned};
 
 /* Ticks a second later. Returns how many lines were logged. */
 static int watch(uint32_t log_interval)
@@ -101,6 +137,9 @@ static void before_init(void)
 	const char *text = "10.0.0.0/8=5";
 	uint64_t total;
 	int32_t limit, mode;
+	struct tcl_rate rate;
+	struct tcl_ban ban;
+	uint32_t interval;
 	char error[100];
 
 	CHECK(tcl_abi() == TCL_ABI);
@@ -130,6 +169,15 @@ static void before_init(void)
 	CHECK(tcl_set_limit(1) == TCL_EINIT);
 	CHECK(tcl_set_mode(TCL_MODE_OFF) == TCL_EINIT);
 	CHECK(tcl_set_mode(99) == TCL_EINIT);
+	CHECK(tcl_rate(&rate) == TCL_EINIT);
+	CHECK(tcl_set_rate(0, 0, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_rate_parse(a, 4, &interval, error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_ban("192.0.2.1", "1", NULL, NULL, &ban, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_unban("all", NULL, NULL, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_bans(&ban, 1, &total) == TCL_EINIT);
+	CHECK(tcl_ban_address(a, 4, 1) == TCL_EINIT);
+	CHECK(tcl_unban_address(a, 4) == TCL_EINIT);
+	CHECK(tcl_offence(a, 4) == TCL_EINIT && tcl_banned(a, 4) == TCL_EINIT);
 	CHECK(tcl_settings(&limit, &mode) == TCL_EINIT);
 	CHECK(tcl_reset_stats() == TCL_EINIT);
 	CHECK(tcl_watch(60) == TCL_EINIT && tcl_watch(0) == TCL_EINIT);
@@ -180,6 +228,7 @@ static void checks(void)
 	const char *texts[] = {"10.0.0.0/8=5", "garbage", "10.0.0.0/8=6"};
 	const char *words = "10.0.0.0/8=5 exempt burst=20 rate=10/s";
 	const char *with_null[] = {"10.0.0.0/8=5", NULL};
+	const char *penalties[] = {"silent=1", "tls=2.5", "noise=1"};
 	const char *many[1000];
 	char error[200], path[200], grammar[1024];
 	uint32_t valid, i;
@@ -198,6 +247,35 @@ static void checks(void)
 	config.nat64_prefixes = with_null;
 	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
 	config.nat64_count = 0;
+	config.rate = "10/s";
+	config.burst = 40;
+	config.penalties = penalties;
+	config.penalty_count = 2;
+	config.ban_max = 20;
+	CHECK(tcl_config_check(&config, NULL, 0) == TCL_OK);
+	config.ban_min = 21;
+	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "ban_max 20: must be 21 to 2592000") == 0);
+	config.penalty_count = 3;
+	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "penalty `noise=1`: unknown kind") == error);
+	config.penalty_count = 2;
+	config.penalties = with_null + 1;
+	config.penalty_count = 1;
+	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
+	config.penalties = NULL;
+	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
+	config.penalty_count = 0;
+	config.ban_min = config.ban_max = 0;
+	config.burst = -1;
+	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "burst -1: must be 1 to 1000000") == 0);
+	config.rate = "ten";
+	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "invalid rate `ten`: ") == error);
+	config.rate = NULL;
+	config.burst = 0;
+	CHECK(tcl_config_check(&config, NULL, 0) == TCL_OK);
 	config.ipv6_prefix = 200;
 	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
 	CHECK(strcmp(error, "ipv6_prefix 200: must be 1 to 128") == 0);
@@ -252,11 +330,13 @@ static void checks(void)
 
 static void bad_init(void)
 {
-	struct tcl_config good = {
-			100, 3, 32, 64, TCL_MODE_ENFORCE, TCL_ON_FULL_ADMIT, NULL, 0};
+	struct tcl_config good = {.max_connections = 100,
+			.limit = 3,
+			.ipv4_prefix = 32,
+			.ipv6_prefix = 64};
 	struct tcl_config bad;
-	struct tcl_host no_clock = {host_log, NULL, host_rejected, NULL};
-	struct tcl_host no_events = {host_log, host_now, NULL, NULL};
+	struct tcl_host no_clock = {.log = host_log, .rejected = host_rejected};
+	struct tcl_host no_events = {.log = host_log, .now = host_now};
 	char error[100];
 
 	CHECK(tcl_init(NULL, &host, error, sizeof(error)) == TCL_EARG);
@@ -306,7 +386,10 @@ static void no_memory(void)
 
 	if(pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		struct tcl_config config = {50000000, 3, 32, 64, 0, 0, NULL, 0};
+		struct tcl_config config = {.max_connections = 50000000,
+				.limit = 3,
+				.ipv4_prefix = 32,
+				.ipv6_prefix = 64};
 		struct rlimit limit = {1UL << 30, 1UL << 30};
 		char error[200];
 		CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
@@ -341,7 +424,11 @@ static void full_table(int32_t mode, int32_t on_full)
 
 	if(pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		struct tcl_config config = {1, 0, 32, 64, mode, on_full, NULL, 0};
+		struct tcl_config config = {.max_connections = 1,
+				.ipv4_prefix = 32,
+				.ipv6_prefix = 64,
+				.mode = mode,
+				.on_full = on_full};
 		int rejects = mode == TCL_MODE_ENFORCE && on_full == TCL_ON_FULL_REJECT;
 		uint32_t n;
 		char expected[300];
@@ -563,7 +650,7 @@ static void bad_addresses(void)
 	CHECK(tcl_stats(NULL, TCL_MAX_COUNTERS) == TCL_EARG);
 	CHECK(tcl_counter(0, NULL) == TCL_EARG);
 	CHECK(tcl_top(NULL, 1, TCL_BY_CONNECTIONS) == TCL_EARG);
-	CHECK(tcl_top(&source, 1, 3) == TCL_EARG);
+	CHECK(tcl_top(&source, 1, 4) == TCL_EARG);
 	CHECK(tcl_top(&source, 1, -1) == TCL_EARG);
 }
 
@@ -1166,10 +1253,156 @@ static void nothing_to_interpose(void)
 	CHECK(tcl_interpose_detach() == TCL_OK);
 }
 
+/* The limiter's own clock of rates and bans runs as time does, so these tests do not wait
+ * for the end of anything. */
+static void rates(void)
+{
+	const uint8_t *text = (const uint8_t *)"2/m";
+	struct tcl_source top[2];
+	struct tcl_rate rate;
+	uint32_t interval = 0;
+	char error[200];
+
+	CHECK(tcl_rate_parse(text, 3, &interval, error, sizeof(error)) == TCL_OK);
+	CHECK(interval == 30000000);
+	CHECK(tcl_rate_parse(text, 3, NULL, error, sizeof(error)) == TCL_EARG);
+	CHECK(tcl_rate_parse(text, 2, &interval, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "invalid rate `2/`: ") == error);
+	CHECK(tcl_rate_parse(NULL, 0, &interval, NULL, 0) == TCL_EARG);
+	CHECK(tcl_rate(NULL) == TCL_EARG);
+	CHECK(tcl_rate(&rate) == TCL_OK && rate.interval_us == 0);
+	CHECK(strcmp(rate.text, "none") == 0 && rate.burst == 0);
+
+	CHECK(tcl_set_rate(99, 1, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "the rate must be 1/h to 10000/s") == 0);
+	CHECK(tcl_set_rate(3600000000, 73, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "burst 73 ") == error);
+	CHECK(tcl_set_rate(30000000, 0, error, sizeof(error)) == TCL_OK);
+	CHECK(tcl_rate(&rate) == TCL_OK && rate.burst == 5);
+	CHECK(tcl_set_rate(30000000, 2, error, sizeof(error)) == TCL_OK);
+	CHECK(tcl_rate(&rate) == TCL_OK && rate.interval_us == 30000000);
+	CHECK(strcmp(rate.text, "2/m") == 0 && rate.burst == 2);
+	CHECK(tcl_counter_value(counter_number("burst")) == 2);
+
+	tcl_closed(tcl_opened(shortly, 4));
+	tcl_closed(tcl_opened(shortly, 4));
+	CHECK(tcl_check(shortly, 4) == 1 && tcl_check(b, 4) == 0);
+	CHECK(tcl_top(top, 2, TCL_BY_OWED) == 1);
+	CHECK(strcmp(top->text, "192.0.2.3") == 0 && top->owed == 2);
+	CHECK(strcmp(top->rejected_for, "rate") == 0);
+	CHECK(strcmp(top->rate.text, "2/m") == 0 && top->rate.burst == 2);
+	events = 0;
+	next_interval();
+	CHECK(events == 1 && strcmp(event_source, "192.0.2.3") == 0);
+	CHECK(strcmp(event_reason, "rate") == 0);
+	CHECK(strcmp(event_rate, "2/m, burst 2") == 0);
+	CHECK(tcl_counter_value(counter_number("rate_rejected")) == 1);
+	CHECK(tcl_set_rate(0, 0, error, sizeof(error)) == TCL_OK);
+	CHECK(tcl_check(shortly, 4) == 0);
+}
+
+static void bans(void)
+{
+	const char *exempt[] = {"192.0.2.9=unlimited"};
+	const uint8_t other[4] = {192, 0, 2, 9};
+	struct tcl_source source;
+	struct tcl_ban ban, list[4];
+	uint32_t lifted;
+	uint64_t total;
+	char error[200];
+	int lines = logged.lines;
+
+	/* By command. */
+	CHECK(tcl_ban("192.0.2.1", "60", "scanner", "RPC", &ban, NULL, 0)
+			== TCL_OK);
+	CHECK(strcmp(ban.text, "192.0.2.1") == 0 && ban.seconds == 60);
+	CHECK(strcmp(ban.reason, "rpc") == 0 && ban.rejected == 0);
+	CHECK(logged.lines == ++lines);
+	CHECK(strcmp(logged.line, "ban of 192.0.2.1 set for 60 s by RPC: scanner")
+			== 0);
+	CHECK(tcl_check(a, 4) == 1 && tcl_check(a_mapped, 16) == 1);
+	CHECK(tcl_check(b, 4) == 0);
+	CHECK(tcl_banned(a, 4) == 60 && tcl_banned(b, 4) == 0);
+	source = source_now(a, 4);
+	CHECK(source.banned == 60 && source.ban_rejected == 2);
+	CHECK(strcmp(source.ban_reason, "rpc") == 0);
+	CHECK(strcmp(source.rejected_for, "ban") == 0);
+	events = banned = unbanned = 0;
+	next_interval();
+	CHECK(events == 1 && strcmp(event_reason, "ban") == 0);
+	CHECK(strcmp(event_ban, "rpc") == 0 && event.seconds == 60);
+	CHECK(banned == 0 && unbanned == 0);
+
+	/* Of a prefix. */
+	CHECK(tcl_ban("2001:db8::/32", "70", NULL, NULL, &ban, NULL, 0) == TCL_OK);
+	CHECK(strcmp(ban.text, "2001:db8::/32") == 0);
+	CHECK(tcl_check(v6_host1, 16) == 1 && tcl_banned(v6_host1, 16) == 70);
+	CHECK(tcl_ban("198.51.100.0/24", "30", NULL, NULL, NULL, NULL, 0)
+			== TCL_OK);
+	CHECK(tcl_bans(list, 4, &total) == 3 && total == 3);
+	CHECK(strcmp(list[0].text, "2001:db8::/32") == 0 && list[0].rejected == 1);
+	CHECK(strcmp(list[1].text, "192.0.2.1") == 0 && list[1].rejected == 2);
+	CHECK(strcmp(list[2].text, "198.51.100.0/24") == 0);
+	CHECK(tcl_bans(list, 1, NULL) == 1);
+	CHECK(tcl_bans(NULL, 1, &total) == TCL_EARG);
+
+	/* Lifted. */
+	CHECK(tcl_unban("192.0.2.0/24", "RPC", &lifted, NULL, 0) == TCL_OK);
+	CHECK(lifted == 1 && tcl_check(a, 4) == 0);
+	CHECK(strcmp(logged.line, "ban of 192.0.2.0/24 lifted by RPC") == 0);
+	CHECK(tcl_unban("192.0.2.1", NULL, &lifted, error, sizeof(error))
+			== TCL_ERULES);
+	CHECK(strstr(error, "nothing is banned in `192.0.2.1`") == error);
+	CHECK(tcl_unban("all", NULL, &lifted, NULL, 0) == TCL_OK && lifted == 2);
+	CHECK(strcmp(logged.line, "all 2 bans lifted by a command") == 0);
+	CHECK(tcl_unban("all", NULL, NULL, error, sizeof(error)) == TCL_ERULES);
+	CHECK(strcmp(error, "nothing is banned") == 0);
+	CHECK(tcl_check(v6_host1, 16) == 0);
+	next_interval();
+	CHECK(unbanned == 1 && strcmp(ban_source, "192.0.2.1") == 0);
+	CHECK(ban_event.rejected == 2 && ban_event.seconds == 0);
+
+	/* By the script. */
+	CHECK(tcl_ban_address(b, 4, 0) == TCL_EARG);
+	CHECK(tcl_ban_address(b, 3, 9) == TCL_EARG);
+	CHECK(tcl_ban_address(b, 4, 2592001) == TCL_EARG);
+	CHECK(tcl_ban_address(b, 4, 9) == TCL_OK && tcl_banned(b, 4) == 9);
+	CHECK(watch(60) == 1 && banned == 1);
+	CHECK(strcmp(logged.line, "banned source 192.0.2.2 for 9 s, reason script")
+			== 0);
+	CHECK(strcmp(ban_reason, "script") == 0 && ban_event.seconds == 9);
+	CHECK(tcl_offence(b, 4) == 1 && tcl_offence(a, 4) == 0);
+	CHECK(tcl_unban_address(b, 4) == 1 && tcl_unban_address(b, 4) == 0);
+	CHECK(tcl_unban_address(NULL, 4) == TCL_EARG);
+	CHECK(tcl_offence(a, 0) == TCL_EARG && tcl_banned(NULL, 9) == TCL_EARG);
+
+	/* Errors. */
+	CHECK(tcl_ban(NULL, "9", NULL, NULL, &ban, error, sizeof(error))
+			== TCL_EARG);
+	CHECK(strstr(error, "missing address or prefix") == error);
+	CHECK(tcl_ban("x", "9", NULL, NULL, &ban, error, sizeof(error))
+			== TCL_EARG);
+	CHECK(strstr(error, "invalid address or prefix `x`: ") == error);
+	CHECK(tcl_ban("192.0.2.1", NULL, NULL, NULL, &ban, error, sizeof(error))
+			== TCL_EARG);
+	CHECK(strstr(error, "missing seconds") == error);
+	CHECK(tcl_ban("192.0.2.1", "+1", NULL, NULL, &ban, error, sizeof(error))
+			== TCL_EARG);
+	CHECK(strstr(error, "invalid seconds `+1`") == error);
+	CHECK(tcl_rules_load(exempt, 1, NULL, NULL, 0) == TCL_OK);
+	CHECK(tcl_ban("192.0.2.9", "9", NULL, NULL, &ban, error, sizeof(error))
+			== TCL_EEXEMPT);
+	CHECK(tcl_ban_address(other, 4, 9) == TCL_EEXEMPT);
+	CHECK(source_now(other, 4).exempt == 1 && source_now(a, 4).exempt == 0);
+	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_OK);
+}
+
 int main(int argc, char **argv)
 {
-	struct tcl_config config = {
-			100, 3, 32, 64, TCL_MODE_ENFORCE, TCL_ON_FULL_ADMIT, NULL, 0};
+	struct tcl_config config = {.max_connections = 100,
+			.limit = 3,
+			.ipv4_prefix = 32,
+			.ipv6_prefix = 64};
 
 	CHECK(argc == 2);
 	folder = argv[1];
@@ -1197,6 +1430,8 @@ int main(int argc, char **argv)
 	modes_and_limits();
 	resets();
 	lists_and_suggestions();
+	rates();
+	bans();
 	audit();
 	another_process();
 	nothing_to_interpose();

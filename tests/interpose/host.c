@@ -222,7 +222,7 @@ static void log_nothing(int32_t level, const char *text)
 }
 
 static const struct tcl_host functions = {
-		log_nothing, host_now, host_ignores_event, NULL};
+		.log = log_nothing, .now = host_now, .rejected = host_ignores_event};
 
 static int count_of(int host)
 {

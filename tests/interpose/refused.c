@@ -27,7 +27,7 @@ int close(int fd)
 #endif
 
 static const struct tcl_host functions = {
-		host_log, host_now, host_ignores_event, NULL};
+		.log = host_log, .now = host_now, .rejected = host_ignores_event};
 
 int main(int argc, char **argv)
 {

@@ -45,7 +45,7 @@ static atomic_long accepted, closed, interrupted;
 static atomic_int clients_done, acceptors_done;
 
 static const struct tcl_host host = {
-		host_log, host_now, host_ignores_event, NULL};
+		.log = host_log, .now = host_now, .rejected = host_ignores_event};
 
 static void on_alarm(int signal)
 {

@@ -27,7 +27,7 @@ static const uint8_t loopback[4] = {127, 0, 0, 1};
 /* --- the host --- */
 
 static const struct tcl_host host = {
-		host_log, host_now, host_ignores_event, NULL};
+		.log = host_log, .now = host_now, .rejected = host_ignores_event};
 
 static void logged_after_an_interval(const char *expected)
 {

@@ -22,6 +22,8 @@ struct Host {
     now: unsafe extern "C" fn() -> u32,
     rejected: unsafe extern "C" fn(*const c_void),
     released: unsafe extern "C" fn(*const c_void),
+    banned: unsafe extern "C" fn(*const c_void),
+    unbanned: unsafe extern "C" fn(*const c_void),
 }
 
 type Init = unsafe extern "C" fn(*const tcl_config, *const Host, *mut c_char, usize) -> i32;
@@ -188,8 +190,7 @@ pub(crate) fn config(max_connections: u32, limit: i32) -> Result<tcl_config> {
         ipv6_prefix: 64,
         mode: TCL_MODE_ENFORCE,
         on_full: TCL_ON_FULL_ADMIT,
-        nat64_prefixes: core::ptr::null(),
-        nat64_count: 0,
+        ..tcl_config::default()
     })
 }
 
@@ -198,6 +199,8 @@ static HOST: Host = Host {
     now: noon,
     rejected: ignore_rejection,
     released: ignore_rejection,
+    banned: ignore_rejection,
+    unbanned: ignore_rejection,
 };
 
 unsafe extern "C" fn ignore(_level: i32, _line: *const c_char) {}

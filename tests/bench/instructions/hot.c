@@ -35,7 +35,8 @@ static void host_rejected(const struct tcl_event *event)
 	(void)event;
 }
 
-static const struct tcl_host host = {host_log, host_now, host_rejected, NULL};
+static const struct tcl_host host = {
+		.log = host_log, .now = host_now, .rejected = host_rejected};
 
 static void address(uint32_t n, uint8_t bytes[4])
 {

@@ -35,8 +35,7 @@ fn init() {
         ipv6_prefix: LENGTHS.1 as i32,
         mode: TCL_MODE_ENFORCE,
         on_full: TCL_ON_FULL_ADMIT,
-        nat64_prefixes: core::ptr::null(),
-        nat64_count: 0,
+        ..tcl_config::default()
     });
     IN_MEMORY.get_or_init(|| {
         // SAFETY: the name is a string.

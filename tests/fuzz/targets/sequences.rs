@@ -136,8 +136,7 @@ fn init() {
         ipv6_prefix: LENGTHS.1 as i32,
         mode: TCL_MODE_ENFORCE,
         on_full: TCL_ON_FULL_REJECT,
-        nat64_prefixes: core::ptr::null(),
-        nat64_count: 0,
+        ..tcl_config::default()
     });
     engine::nulls();
 }
@@ -602,8 +601,7 @@ impl Ledger {
             ipv6_prefix,
             mode,
             on_full,
-            nat64_prefixes: core::ptr::null(),
-            nat64_count: 0,
+            ..tcl_config::default()
         };
         let good = (1..=100_000_000).contains(&max_connections)
             && (1..=32).contains(&ipv4_prefix)

@@ -35,8 +35,7 @@ fn init() {
         ipv6_prefix: LENGTHS.1 as i32,
         mode: TCL_MODE_ENFORCE,
         on_full: TCL_ON_FULL_ADMIT,
-        nat64_prefixes: core::ptr::null(),
-        nat64_count: 0,
+        ..tcl_config::default()
     });
     engine::nulls();
     let rules = [c"128.0.0.0/1=1", c"127.128.0.0/9=1"].map(Some);
