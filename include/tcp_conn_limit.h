@@ -173,6 +173,27 @@ union sockaddr_union;
 #define TCL_MAX_FAULTS 20
 
 /**
+ * The connection was accepted on a socket for TLS.
+ */
+#define TCL_FACT_TLS 1
+
+/**
+ * The client has sent a whole message, or as much as the host can say: it has sent
+ * something, or the host cannot say that it has not.
+ */
+#define TCL_FACT_SPOKE 2
+
+/**
+ * The connection was closed after a timeout.
+ */
+#define TCL_FACT_TIMED_OUT 4
+
+/**
+ * The host, not the client, wanted to close the connection.
+ */
+#define TCL_FACT_CLOSED_BY_HOST 8
+
+/**
  * Rank by connections.
  */
 #define TCL_BY_CONNECTIONS 0
@@ -603,7 +624,7 @@ struct tcl_audit_sums {
    */
   uint64_t counted;
   /**
-   * The host's connections without a token.
+   * The host's connections that are not counted.
    */
   uint64_t uncounted;
   /**
@@ -828,7 +849,7 @@ int32_t tcl_rules_check(const char *const *texts,
  * any other number for the others. Must be called after each fork.
  *
  * With 0 it also makes the system allocate the memory that is used for every
- * connection, about 52 bytes for each of `max_connections`, up to 1 GiB. This takes a
+ * connection, about 72 bytes for each of `max_connections`, up to 1 GiB. This takes a
  * few microseconds for each page: a millisecond or two for 35,000 connections, 50 ms
  * for a million. So call it before connections are accepted, and on the CPU or memory
  * node that will accept them. If the system refuses, one line is logged, and each page
@@ -837,12 +858,13 @@ int32_t tcl_rules_check(const char *const *texts,
 void tcl_set_worker(uint32_t worker);
 
 /**
- * Decides whether the address, in network byte order, may open one more connection.
- * 4 bytes are IPv4, 16 bytes are IPv6. An address of any other length is admitted and
- * counted as an error.
+ * Decides whether the address, in network byte order, may open one more connection, which
+ * has `descriptor` in the process that accepts. 4 bytes are IPv4, 16 bytes are IPv6. An
+ * address of any other length is admitted and counted as an error.
  *
- * Returns 1 if the connection must be closed: its source is at or over its limit, or
- * has no slot in the table and the policy is to reject it. Returns 0 to admit it; in
+ * Returns 1 if the connection must be closed: its source is at or over its limit; or
+ * its source has no slot in the table, or its descriptor is not tracked, and the policy is
+ * to reject it. Returns 0 to admit it; in
  * monitor mode and with the mode off it always does. A rejection is counted, in monitor
  * mode as one that would have happened. `tcl_watch()` logs it.
  *
@@ -854,29 +876,44 @@ void tcl_set_worker(uint32_t worker);
  *
  * `address` is null or points to `length` bytes.
  */
-int tcl_check(const uint8_t *address, uint32_t length);
+int tcl_check(const uint8_t *address, uint32_t length, int descriptor);
 
 /**
  * Counts a connection of the address (network byte order, 4 or 16 bytes), regardless
- * of the limit.
+ * of the limit. `facts` is `TCL_FACT_TLS` or 0. Must be called in the process that has
+ * `descriptor`. If a connection with the same descriptor is still counted, it is released,
+ * and a fault is counted.
  *
  * Returns a token for `tcl_closed()`, or 0 if the connection is not counted because its
- * source has no slot or the address is invalid; then there is nothing to release.
+ * source has no slot, its descriptor is not tracked, or the address is invalid; then there
+ * is nothing to release. A descriptor is tracked if it is less than `max_connections` plus
+ * 65,536.
  *
  * # Safety
  *
  * `address` is null or points to `length` bytes.
  */
-uint64_t tcl_opened(const uint8_t *address, uint32_t length);
+uint64_t tcl_opened(const uint8_t *address, uint32_t length, int descriptor, uint32_t facts);
 
 /**
- * Releases the connection that `token` stands for. May be called from any process. A
- * token must be released exactly once; 0 is not a token and releases nothing.
+ * Releases the connection that `token` stands for. `facts` says how it ended: the sum of
+ * `TCL_FACT_` constants. Must be called before the descriptor is closed; may be called
+ * from any process. A token must be released exactly once; 0 is not a token and releases
+ * nothing.
  *
  * Returns `TCL_OK`, `TCL_EINIT`, or `TCL_ESTALE` if the token does not belong to a
  * counted connection: then nothing was changed, and an error was counted.
  */
-int32_t tcl_closed(uint64_t token);
+int32_t tcl_closed(uint64_t token, uint32_t facts);
+
+/**
+ * The token of the connection that is counted with `descriptor`, in the process that
+ * accepts. May be called in any process.
+ *
+ * Returns 0 if no such connection is counted: there was no slot for its source, or its
+ * descriptor is not tracked.
+ */
+uint64_t tcl_token(int descriptor);
 
 /**
  * A function with the name of Kamailio's own, for programs that link this library.
@@ -914,8 +951,8 @@ int32_t tcl_interpose_find(char *error, uintptr_t error_size);
  * this process and in all processes that it forks from now on. They behave as before
  * until `tcl_interpose_activate()`. Must be called while the process has one thread.
  *
- * Returns the same codes as `tcl_interpose_find()`, or `TCL_EMEM`, also with a text.
- * Unless the code is `TCL_OK`, nothing has changed.
+ * Returns the same codes as `tcl_interpose_find()`. Unless the code is `TCL_OK`, nothing
+ * has changed.
  *
  * # Safety
  *
@@ -935,13 +972,18 @@ int32_t tcl_interpose_attach(char *error, uintptr_t error_size);
 int32_t tcl_interpose_activate(void);
 
 /**
- * Whether a connection is counted, given its descriptor in the process that called
- * `tcl_interpose_activate()`. May be called in any process.
+ * Names the listening sockets for TLS, by their `count` descriptors in the process that
+ * will accept. It is recorded of each connection whether it was accepted on one of them.
+ * Must be called at most once, before that process is forked.
  *
- * Returns 1 if it is counted, or 0 if it is not: there was no slot for its source, or
- * its descriptor is not tracked.
+ * Returns `TCL_OK`, `TCL_EARG` if `listeners` is null but `count` is not 0, or
+ * `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `listeners` is null or points to `count` descriptors.
  */
-int tcl_interpose_counted(int descriptor);
+int32_t tcl_interpose_tls(const int *listeners, uint32_t count);
 
 /**
  * Restores, in this process, the functions that `tcl_interpose_attach()` has replaced,
@@ -1337,10 +1379,10 @@ int64_t tcl_banned(const uint8_t *address, uint32_t length);
 struct tcl_audit *tcl_audit_begin(uint32_t connections);
 
 /**
- * Copies one connection of the host: its address (network byte order, 4 or 16 bytes)
- * and its token. The host calls it for each connection and then calls
- * `tcl_audit_counts()`; meanwhile no connection may be opened or closed. Neither
- * function allocates.
+ * Copies one connection of the host: its address (network byte order, 4 or 16 bytes) and
+ * its descriptor in the process that accepts, whose record says whether it is counted. The
+ * host calls it for each connection and then calls `tcl_audit_counts()`; meanwhile no
+ * connection may be opened or closed. Neither function allocates.
  *
  * Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT`, or `TCL_EROOM` if the reserved memory is
  * too small and a new audit must begin with more.
@@ -1353,7 +1395,7 @@ struct tcl_audit *tcl_audit_begin(uint32_t connections);
 int32_t tcl_audit_connection(struct tcl_audit *audit,
                              const uint8_t *address,
                              uint32_t length,
-                             uint64_t token);
+                             int descriptor);
 
 /**
  * Copies our counts. After this step the host may open and close connections again.

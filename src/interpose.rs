@@ -19,7 +19,9 @@
 //!
 //! `attach` replaces and restores the functions; `got` finds the GOT entries for it, and
 //! `patch` writes to them. `wrappers` holds the functions that the executable then calls.
-//! `state` is what these two share. `descriptors` maps a descriptor to its token.
+//! `state` is what these two share; `counter` is what the wrappers call, and `received` what
+//! the system knows of a connection. The records of the connections, by their descriptors,
+//! are those of the limiter, see [`crate::table::connections`].
 //!
 //! # Which functions
 //!
@@ -46,7 +48,8 @@
 //!
 //! A process that the active process forks is not active: the wrappers compare the process
 //! id, which also works in the memory that `vfork` shares. Only one process at a time can
-//! be active, since the table of descriptors is in shared memory, see `descriptors`.
+//! be active, since the records are in shared memory and a descriptor has a meaning only in
+//! its own process.
 //!
 //! # A rejection does not wait
 //!
@@ -63,12 +66,20 @@
 //!
 //! # The order at a close
 //!
-//! The token is taken out of the table, the descriptor is closed, and the token is
+//! The record of the connection is taken, the descriptor is closed, and the connection is
 //! released. Once the descriptor is closed, even before `close` returns, another thread may
-//! get the same number for a new connection, and that connection's token must not be the
+//! get the same number for a new connection, and that connection's record must not be the
 //! one that is taken. The count goes down last, so at no time are more connections open
 //! than counted. It also goes down if `close` fails: Linux has freed the descriptor even
 //! then, unless it was not open.
+//!
+//! # What is known of a connection
+//!
+//! Whether a connection is for TLS follows from the listening socket, see
+//! [`set_tls_listeners`]. A wrapper does not see messages, so *the client spoke* means that
+//! the system has received more than one byte from it. This is asked before a close, which
+//! costs a system call, and so only if the limiter [needs it](Counter::reads_received). A
+//! TLS handshake counts as spoken. Why the host closes is not known.
 //!
 //! # The end
 //!
@@ -77,21 +88,16 @@
 //! unloaded (`-z nodelete`), so a wrapper that a process still calls is there.
 
 mod attach;
-mod descriptors;
+mod counter;
 mod got;
 mod patch;
+mod received;
 mod refused;
 pub(crate) mod sockaddr;
 mod state;
 mod wrappers;
 
 pub(crate) use attach::{attach, detach, find, is_attached};
-pub(crate) use descriptors::Counter;
+pub(crate) use counter::Counter;
 pub(crate) use refused::Refused;
-pub(crate) use state::{Occupied, activate, is_counted};
-
-/// The first descriptor that is not tracked, for a host with at most `connections`
-/// connections.
-pub(crate) const fn first_untracked(connections: u32) -> usize {
-    descriptors::Descriptors::needed(connections)
-}
+pub(crate) use state::{Occupied, activate, set_tls_listeners};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! [`Limiter`]: decides whether a source may open one more connection
 //! ([`check`](Limiter::check)), counts it when it opens ([`opened`](Limiter::opened)) and
-//! releases it when it closes ([`closed`](Limiter::closed)).
+//! releases it when it closes ([`closed`](Limiter::closed)). `connections` keeps a record of
+//! each connection on top of that.
 //!
 //! The usual case is a source whose slot is found, and that is far from its limit. Its
 //! code is inlined into the functions of the C ABI as a whole (`inline(always)`), and what
@@ -10,6 +11,9 @@
 
 #![forbid(unsafe_code)]
 
+mod connections;
+#[cfg(test)]
+mod connections_tests;
 mod gates;
 mod offences;
 mod token;
@@ -17,11 +21,13 @@ mod totals;
 #[cfg(test)]
 mod wraparound_tests;
 
+pub use connections::NotConnected;
 pub use gates::Rejection;
 pub use offences::{BanError, MAX_BAN_SECONDS};
 pub use token::{StaleToken, Token};
 pub use totals::{Fault, Totals};
 
+pub use crate::table::connections::{ConnectionToken, Facts};
 pub use crate::table::details::RejectedFor;
 
 use core::fmt;
@@ -456,11 +462,14 @@ impl Limiter {
         if released {
             return Ok(());
         }
-        // Relaxed (statistics).
-        self.tally(worker)
-            .stale_token
-            .fetch_add(1, Ordering::Relaxed);
-        Err(StaleToken)
+        Err(self.note_stale(worker))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_stale(&self, worker: Worker) -> StaleToken {
+        self.note(worker, Fault::StaleToken);
+        StaleToken
     }
 
     /// Counts a fault that `worker` encountered.
@@ -656,8 +665,8 @@ impl Limiter {
         self.max_connections
     }
 
-    /// Allocates the memory that `check`, `opened` and `closed` use, up to 1 GiB (19 million
-    /// connections), and maps it in this process, so that they do not wait for a page.
+    /// Allocates the memory that `check`, `connect` and `disconnect` use, up to 1 GiB (14
+    /// million connections), and maps it in this process, so that they do not wait for a page.
     /// The accepting process should call this before it accepts: on a machine with several
     /// memory nodes the memory then lies on the node where that process runs.
     ///
@@ -675,8 +684,8 @@ impl Limiter {
         self.region.huge_bytes()
     }
 
-    /// Bytes of shared memory mapped for sources; rules have another 7 MB. A page takes
-    /// memory when it is first touched, which may be by a report, or when
+    /// Bytes of shared memory mapped for sources and connections; rules have another 7 MB.
+    /// A page takes memory when it is first touched, which may be by a report, or when
     /// [`populate`](Self::populate) allocates it.
     pub fn table_bytes(&self) -> usize {
         self.region.table_bytes()

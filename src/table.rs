@@ -5,10 +5,12 @@
 //! - [`directory`]: [`Table`]; how a source gets, keeps and loses a slot.
 //! - [`rows`]: the count of a source, a cell for each row.
 //! - [`hint`]: where a thread last found a source.
+//! - [`connections`]: the record of each connection, by its descriptor.
 //! - [`details`]: the rejections of a source, its peak, and when it was seen.
 //! - [`restraints`]: what a source owes: the debt of its rate, its penalty or its ban.
 //! - [`tagged`]: the words in which that is kept.
 
+pub(crate) mod connections;
 pub(crate) mod details;
 mod directory;
 #[cfg_attr(loom, path = "loom/hash.rs")]

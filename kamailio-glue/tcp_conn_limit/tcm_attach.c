@@ -80,6 +80,11 @@ int tcm_attach_begin(void)
 	return 0;
 }
 
+int tcm_attach_listening(void)
+{
+	return chosen->listening();
+}
+
 int tcm_attach_in_tcp_main(void)
 {
 	return chosen->in_tcp_main();

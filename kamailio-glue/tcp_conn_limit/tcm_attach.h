@@ -23,12 +23,13 @@ int tcm_attach_choose(void);
 /* The attachment's name. Valid after tcm_attach_choose(). */
 const char *tcm_attach_name(void);
 
-/* Does the core keep a token with each connection? */
+/* Does the core call the module? */
 int tcm_attach_by_hooks(void);
 
 /* As in struct tcm_attachment. tcm_attach_end() undoes only what was done, so it may
  * also follow a failed start. */
 int tcm_attach_begin(void);
+int tcm_attach_listening(void);
 int tcm_attach_in_tcp_main(void);
 void tcm_attach_end(void);
 

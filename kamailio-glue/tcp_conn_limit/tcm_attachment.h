@@ -22,6 +22,8 @@ struct tcm_attachment
 	/* From here on the server asks the limiter. Called before any process is
 	 * forked. */
 	int (*attach)(void);
+	/* The server listens. Called before the process that accepts is forked. */
+	int (*listening)(void);
 	/* This process is the one that accepts connections. */
 	int (*in_tcp_main)(void);
 	/* From here on this process no longer asks the limiter. */

@@ -19,6 +19,12 @@
 	"then rebuild the server and the module; or set attach to "         \
 	"\"interpose\""
 
+/* make unpatch needs the version of tcp_conn_limit that patched the tree. */
+#define TCM_ABI_REMEDY                                                      \
+	"build both from one tree, with the hooks of one tcp_conn_limit: run "  \
+	"make status KAMAILIO_SRC=DIR in its folder, which says what to do; or" \
+	" set attach to \"interpose\""
+
 /* Weak, so that a core without hooks loads the module, which can then report what is
  * missing. Otherwise the dynamic linker would not load it. */
 #pragma weak ksr_tcp_conn_hooks_abi
@@ -30,20 +36,31 @@
 
 #include <tcp_conn_limit.h>
 
-static int hook_check(const struct ip_addr *src)
+/* The functions and constants below are those of this ABI. */
+#if KSR_TCP_CONN_HOOKS_ABI != 2
+#error "the hooks in this tree have another ABI: run make status"
+#endif
+
+/* The core and the library give the facts the same bits. */
+_Static_assert(KSR_TCP_CONN_TLS == TCL_FACT_TLS, "TLS");
+_Static_assert(KSR_TCP_CONN_SPOKE == TCL_FACT_SPOKE, "spoke");
+_Static_assert(KSR_TCP_CONN_TIMED_OUT == TCL_FACT_TIMED_OUT, "timed out");
+_Static_assert(KSR_TCP_CONN_CLOSED_BY_US == TCL_FACT_CLOSED_BY_HOST, "closed");
+
+static int hook_check(const ksr_tcp_conn_info_t *info)
 {
-	return tcl_check(src->u.addr, src->len);
+	return tcl_check(info->src->u.addr, info->src->len, info->s);
 }
 
-static uint64_t hook_opened(const struct ip_addr *src)
+static uint64_t hook_opened(const ksr_tcp_conn_info_t *info)
 {
-	return tcl_opened(src->u.addr, src->len);
+	return tcl_opened(info->src->u.addr, info->src->len, info->s, info->facts);
 }
 
-static void hook_closed(uint64_t token)
+static void hook_closed(uint64_t token, unsigned int facts)
 {
 	/* The library counts a stale token. The core can do nothing about it. */
-	(void)tcl_closed(token);
+	(void)tcl_closed(token, facts);
 }
 
 static const ksr_tcp_conn_hooks_t hooks = {
@@ -72,7 +89,7 @@ static int usable(void)
 	}
 	if(ksr_tcp_conn_hooks_abi != KSR_TCP_CONN_HOOKS_ABI) {
 		LM_ERR("this server has hooks ABI %u, but the module was built for"
-			   " hooks ABI %u: " TCM_REMEDY "\n",
+			   " hooks ABI %u: " TCM_ABI_REMEDY "\n",
 				ksr_tcp_conn_hooks_abi, KSR_TCP_CONN_HOOKS_ABI);
 		return -1;
 	}
@@ -129,7 +146,13 @@ static void detach(void)
 
 #endif /* TCM_WITH_HOOKS */
 
-/* Nothing to do: the core calls the hooks in the process that accepts. */
+/* The core says what a connection's listening socket is for. */
+static int listening(void)
+{
+	return 0;
+}
+
+/* The core calls the hooks in the process that accepts. */
 static int in_tcp_main(void)
 {
 	return 0;
@@ -139,6 +162,7 @@ const struct tcm_attachment tcm_hooks = {
 		.name = "hooks",
 		.usable = usable,
 		.attach = attach,
+		.listening = listening,
 		.in_tcp_main = in_tcp_main,
 		.detach = detach,
 };

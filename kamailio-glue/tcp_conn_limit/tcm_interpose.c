@@ -11,7 +11,9 @@
 
 #include "../../core/dprint.h"
 #include "../../core/globals.h"
+#include "../../core/mem/mem.h"
 #include "../../core/poll_types.h"
+#include "../../core/socket_info.h"
 #include "../../core/ver.h"
 
 #include "tcm_core.h"
@@ -87,6 +89,46 @@ static int attach(void)
 	return 0;
 }
 
+#ifdef USE_TLS
+/* Returns how many sockets the server listens on for TLS, and writes the descriptors of
+ * at most `room` of them. */
+static int tls_listeners(int *to, int room)
+{
+	const struct socket_info *si;
+	int count = 0;
+
+	for(si = tls_listen; si != NULL; si = si->next) {
+		if(count < room)
+			to[count] = si->socket;
+		count++;
+	}
+	return count;
+}
+
+static int listening(void)
+{
+	int count = tls_listeners(NULL, 0);
+	int *list;
+
+	if(count == 0)
+		return 0;
+	list = pkg_malloc(count * sizeof(*list));
+	if(list == NULL) {
+		PKG_MEM_ERROR;
+		return -1;
+	}
+	(void)tls_listeners(list, count);
+	(void)tcl_interpose_tls(list, count);
+	pkg_free(list);
+	return 0;
+}
+#else
+static int listening(void)
+{
+	return 0;
+}
+#endif
+
 static int in_tcp_main(void)
 {
 	if(tcl_interpose_activate() == TCL_OK)
@@ -107,6 +149,7 @@ const struct tcm_attachment tcm_interpose = {
 		.name = "interpose",
 		.usable = usable,
 		.attach = attach,
+		.listening = listening,
 		.in_tcp_main = in_tcp_main,
 		.detach = detach,
 };

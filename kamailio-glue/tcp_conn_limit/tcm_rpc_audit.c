@@ -13,8 +13,6 @@
 #include "../../core/tcp_info.h"
 
 #include "tcm_address.h"
-#include "tcm_attach.h"
-#include "tcm_hooks.h"
 #include "tcm_rpc.h"
 
 #include <tcp_conn_limit.h>
@@ -30,20 +28,6 @@
 /* Defined in core/tcp_main.c. No header declares them. */
 extern gen_lock_t *tcpconn_lock;
 extern struct tcp_connection **tcpconn_id_hash;
-
-/* The connection's token, 0 if it is not counted. Without hooks the library keeps the
- * token, and this is 1 for a counted connection. con->s is the connection's descriptor
- * in TCP main, which called accept(). */
-static uint64_t token_of(const struct tcp_connection *con)
-{
-#ifdef TCM_WITH_HOOKS
-	/* A core without hooks has no such member, even if the module was built for
-	 * a core with hooks. */
-	if(tcm_attach_by_hooks())
-		return con->hooks_token;
-#endif
-	return tcl_interpose_counted(con->s);
-}
 
 /* Copies the core's accepted connections and the module's counts. With hooks, no
  * connection can be opened or closed meanwhile, because that takes the same lock.
@@ -65,8 +49,9 @@ static int audit_walk(struct tcl_audit *audit)
 			if(!(con->flags & F_CONN_PASSIVE))
 				continue;
 			source = tcm_address_of_connection(con);
+			/* con->s is the connection's descriptor in TCP main. */
 			ret = tcl_audit_connection(
-					audit, source->u.addr, source->len, token_of(con));
+					audit, source->u.addr, source->len, con->s);
 		}
 	}
 	if(ret == TCL_OK)

@@ -130,6 +130,17 @@ static int add_source(
 	return add_local_time(rpc, h, "last_seen_local", last);
 }
 
+/* Adds the age of the oldest connection of the source with this name, if it has one. */
+static int add_oldest(rpc_t *rpc, void *h, const str *name)
+{
+	uint32_t seconds;
+
+	if(tcl_oldest((const uint8_t *)name->s, name->len, &seconds) != TCL_OK
+			|| seconds == TCL_NEVER)
+		return 0;
+	return rpc->struct_add(h, "d", "oldest", (int)seconds);
+}
+
 static const char *get_doc[] = {
 		"Shows the source that an address belongs to. Parameter: an IPv4 or"
 		" IPv6 address, or a source as top shows it, such as 2001:db8::/64.",
@@ -156,7 +167,8 @@ static void rpc_get(rpc_t *rpc, void *c)
 	else if(tcm_rpc_end(rpc, c, "one address") < 0)
 		return;
 	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source, 1) < 0
-			|| rpc->struct_add(h, "s", "terms", source.terms) < 0)
+			|| rpc->struct_add(h, "s", "terms", source.terms) < 0
+			|| add_oldest(rpc, h, &text) < 0)
 		tcm_rpc_no_room(rpc, c);
 }
 

@@ -149,6 +149,8 @@ static int child_init(int rank)
 	/* TCP main is the process that accepts connections. */
 	tcl_set_worker((rank == PROC_TCP_MAIN) ? 0 : 1 + process_no);
 	switch(rank) {
+		case PROC_INIT:
+			return tcm_attach_listening();
 		case PROC_MAIN:
 			return tcm_watch_start();
 		case PROC_TCP_MAIN:

@@ -11,10 +11,20 @@ use super::line::Line;
 use super::memory::bytes;
 use crate::host::TCL_LOG_WARN;
 use crate::interpose::sockaddr;
-use crate::limiter::{Fault, Token};
+use crate::limiter::{ConnectionToken, Facts, Fault};
 use crate::observe::notices::NotPopulated;
 use crate::shared::sync::Ordering;
 use crate::source::Source;
+
+/// The connection was accepted on a socket for TLS.
+pub const TCL_FACT_TLS: u32 = 1;
+/// The client has sent a whole message, or as much as the host can say: it has sent
+/// something, or the host cannot say that it has not.
+pub const TCL_FACT_SPOKE: u32 = 2;
+/// The connection was closed after a timeout.
+pub const TCL_FACT_TIMED_OUT: u32 = 4;
+/// The host, not the client, wanted to close the connection.
+pub const TCL_FACT_CLOSED_BY_HOST: u32 = 8;
 
 /// Kamailio's `union sockaddr_union`: a `struct sockaddr_in` or `sockaddr_in6`.
 #[repr(C)]
@@ -29,7 +39,7 @@ pub union sockaddr_union {
 /// any other number for the others. Must be called after each fork.
 ///
 /// With 0 it also makes the system allocate the memory that is used for every
-/// connection, about 52 bytes for each of `max_connections`, up to 1 GiB. This takes a
+/// connection, about 72 bytes for each of `max_connections`, up to 1 GiB. This takes a
 /// few microseconds for each page: a millisecond or two for 35,000 connections, 50 ms
 /// for a million. So call it before connections are accepted, and on the CPU or memory
 /// node that will accept them. If the system refuses, one line is logged, and each page
@@ -43,12 +53,13 @@ pub extern "C" fn tcl_set_worker(worker: u32) {
     }
 }
 
-/// Decides whether the address, in network byte order, may open one more connection.
-/// 4 bytes are IPv4, 16 bytes are IPv6. An address of any other length is admitted and
-/// counted as an error.
+/// Decides whether the address, in network byte order, may open one more connection, which
+/// has `descriptor` in the process that accepts. 4 bytes are IPv4, 16 bytes are IPv6. An
+/// address of any other length is admitted and counted as an error.
 ///
-/// Returns 1 if the connection must be closed: its source is at or over its limit, or
-/// has no slot in the table and the policy is to reject it. Returns 0 to admit it; in
+/// Returns 1 if the connection must be closed: its source is at or over its limit; or
+/// its source has no slot in the table, or its descriptor is not tracked, and the policy is
+/// to reject it. Returns 0 to admit it; in
 /// monitor mode and with the mode off it always does. A rejection is counted, in monitor
 /// mode as one that would have happened. `tcl_watch()` logs it.
 ///
@@ -60,47 +71,85 @@ pub extern "C" fn tcl_set_worker(worker: u32) {
 ///
 /// `address` is null or points to `length` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tcl_check(address: *const u8, length: u32) -> c_int {
+pub unsafe extern "C" fn tcl_check(address: *const u8, length: u32, descriptor: c_int) -> c_int {
     guard(0, |global| {
         // SAFETY: null or `length` bytes, as the caller promises.
         global
-            .rejects(unsafe { bytes(address, length) }, true)
+            .rejects(unsafe { bytes(address, length) }, descriptor)
             .into()
     })
 }
 
 /// Counts a connection of the address (network byte order, 4 or 16 bytes), regardless
-/// of the limit.
+/// of the limit. `facts` is `TCL_FACT_TLS` or 0. Must be called in the process that has
+/// `descriptor`. If a connection with the same descriptor is still counted, it is released,
+/// and a fault is counted.
 ///
 /// Returns a token for `tcl_closed()`, or 0 if the connection is not counted because its
-/// source has no slot or the address is invalid; then there is nothing to release.
+/// source has no slot, its descriptor is not tracked, or the address is invalid; then there
+/// is nothing to release. A descriptor is tracked if it is less than `max_connections` plus
+/// 65,536.
 ///
 /// # Safety
 ///
 /// `address` is null or points to `length` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tcl_opened(address: *const u8, length: u32) -> u64 {
+pub unsafe extern "C" fn tcl_opened(
+    address: *const u8,
+    length: u32,
+    descriptor: c_int,
+    facts: u32,
+) -> u64 {
+    let facts = Facts::from_bits(facts);
     guard(0, |global| {
         // SAFETY: null or `length` bytes, as the caller promises.
-        global.opened(unsafe { bytes(address, length) })
+        global.opened(unsafe { bytes(address, length) }, descriptor, facts)
     })
 }
 
-/// Releases the connection that `token` stands for. May be called from any process. A
-/// token must be released exactly once; 0 is not a token and releases nothing.
+/// Releases the connection that `token` stands for. `facts` says how it ended: the sum of
+/// `TCL_FACT_` constants. Must be called before the descriptor is closed; may be called
+/// from any process. A token must be released exactly once; 0 is not a token and releases
+/// nothing.
 ///
 /// Returns `TCL_OK`, `TCL_EINIT`, or `TCL_ESTALE` if the token does not belong to a
 /// counted connection: then nothing was changed, and an error was counted.
 #[unsafe(no_mangle)]
-pub extern "C" fn tcl_closed(token: u64) -> i32 {
-    let Some(token) = Token::from_bits(token) else {
-        return TCL_OK;
+pub extern "C" fn tcl_closed(token: u64, facts: u32) -> i32 {
+    let Some(connection) = ConnectionToken::from_bits(token) else {
+        return closed_without_token(token);
     };
+    let facts = Facts::from_bits(facts);
     guard(TCL_EINIT, |global| {
-        match global.limiter.closed(worker(), token) {
-            Ok(()) => TCL_OK,
+        match global.limiter.disconnect(worker(), connection, facts) {
+            Ok(_) => TCL_OK,
             Err(_) => TCL_ESTALE,
         }
+    })
+}
+
+/// The code for a release with these bits, which are not a token.
+#[cold]
+fn closed_without_token(bits: u64) -> i32 {
+    if bits == 0 {
+        return TCL_OK;
+    }
+    guard(TCL_EINIT, |global| {
+        global.limiter.note(worker(), Fault::StaleToken);
+        TCL_ESTALE
+    })
+}
+
+/// The token of the connection that is counted with `descriptor`, in the process that
+/// accepts. May be called in any process.
+///
+/// Returns 0 if no such connection is counted: there was no slot for its source, or its
+/// descriptor is not tracked.
+#[unsafe(no_mangle)]
+pub extern "C" fn tcl_token(descriptor: c_int) -> u64 {
+    guard(0, |global| {
+        let token = global.limiter.connection(descriptor);
+        token.map_or(0, ConnectionToken::to_bits)
     })
 }
 
@@ -150,17 +199,28 @@ impl Global {
     }
 
     /// Whether one more connection of the address is rejected; a rejection is counted.
-    /// `tracked` is false for a connection that cannot be counted if it is admitted.
     #[inline(always)]
-    pub(super) fn rejects(&self, address: &[u8], tracked: bool) -> bool {
+    pub(super) fn rejects(&self, address: &[u8], descriptor: c_int) -> bool {
+        // First, so that the usual case need not keep the descriptor.
+        if !self.limiter.is_tracked(descriptor) {
+            return self.rejects_untracked(address);
+        }
         let Some(source) = self.source_of(address) else {
             return false;
         };
-        let check = match tracked {
-            true => self.limiter.check_from(source, address),
-            false => self.limiter.check_untracked(source, address),
+        match self.limiter.check_from(source, address) {
+            Ok(()) => false,
+            Err(rejection) => self.limiter.rejected(worker(), rejection),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn rejects_untracked(&self, address: &[u8]) -> bool {
+        let Some(source) = self.source_of(address) else {
+            return false;
         };
-        match check {
+        match self.limiter.check_untracked(source, address) {
             Ok(()) => false,
             Err(rejection) => self.limiter.rejected(worker(), rejection),
         }
@@ -168,12 +228,28 @@ impl Global {
 
     /// Counts a connection of the address. Returns its token, or 0 if it is not counted.
     #[inline(always)]
-    pub(super) fn opened(&self, address: &[u8]) -> u64 {
+    pub(super) fn opened(&self, address: &[u8], descriptor: c_int, facts: Facts) -> u64 {
         let Some(source) = self.source_of(address) else {
             return 0;
         };
-        let opened = self.limiter.opened(worker(), source, 0);
-        opened.map_or(0, Token::to_bits)
+        let limiter = &self.limiter;
+        let opened = limiter.connect(worker(), descriptor, source, facts, 0);
+        opened.map_or(0, ConnectionToken::to_bits)
+    }
+
+    /// Checks a connection that was accepted, and counts it if it is admitted; returns
+    /// whether it is. An address without octets cannot be counted.
+    pub(super) fn accepted(&self, descriptor: c_int, address: &[u8], facts: Facts) -> bool {
+        let limiter = &self.limiter;
+        let source = match address {
+            [] => None,
+            _ => self.source_of(address),
+        };
+        let Some(source) = source else {
+            limiter.forget(worker(), descriptor);
+            return true;
+        };
+        limiter.accept(worker(), descriptor, source, address, facts)
     }
 
     /// The source of an address; counts an error if the address is invalid.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The audit, which compares the table with the connections of the host.
 
-use core::ffi::c_char;
+use core::ffi::{c_char, c_int};
 
 use super::codes::{TCL_EARG, TCL_EINIT, TCL_EROOM, TCL_OK, TCL_SOURCE_TEXT};
 use super::global::guard;
@@ -28,7 +28,7 @@ pub struct tcl_audit_sums {
     pub connections: u64,
     /// The connections in our table.
     pub counted: u64,
-    /// The host's connections without a token.
+    /// The host's connections that are not counted.
     pub uncounted: u64,
     /// Sources for which the host and the table disagree.
     pub differences: u64,
@@ -58,10 +58,10 @@ pub extern "C" fn tcl_audit_begin(connections: u32) -> *mut tcl_audit {
     })
 }
 
-/// Copies one connection of the host: its address (network byte order, 4 or 16 bytes)
-/// and its token. The host calls it for each connection and then calls
-/// `tcl_audit_counts()`; meanwhile no connection may be opened or closed. Neither
-/// function allocates.
+/// Copies one connection of the host: its address (network byte order, 4 or 16 bytes) and
+/// its descriptor in the process that accepts, whose record says whether it is counted. The
+/// host calls it for each connection and then calls `tcl_audit_counts()`; meanwhile no
+/// connection may be opened or closed. Neither function allocates.
 ///
 /// Returns `TCL_OK`, `TCL_EARG`, `TCL_EINIT`, or `TCL_EROOM` if the reserved memory is
 /// too small and a new audit must begin with more.
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn tcl_audit_connection(
     audit: *mut tcl_audit,
     address: *const u8,
     length: u32,
-    token: u64,
+    descriptor: c_int,
 ) -> i32 {
     guard(TCL_EINIT, |global| {
         // SAFETY: null or valid, and used by this call only, as the caller promises.
@@ -83,8 +83,9 @@ pub unsafe extern "C" fn tcl_audit_connection(
         // SAFETY: null or `length` bytes, as the caller promises.
         let bytes = unsafe { bytes(address, length) };
         let source = global.limiter.source(bytes);
+        let counted = global.limiter.connection(descriptor).is_some();
         match (audit, source) {
-            (Some(audit), Some(source)) => room(audit.0.connection(source, token != 0)),
+            (Some(audit), Some(source)) => room(audit.0.connection(source, counted)),
             _ => TCL_EARG,
         }
     })

@@ -22,7 +22,6 @@ use super::line::Line;
 use super::memory::{NullString, bytes, put, strings, text, write_text};
 use super::rules::code_of;
 use crate::host::{TCL_LOG_NOTICE, TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
-use crate::interpose;
 use crate::limiter::{CreateError, Limiter, MAX_BAN_SECONDS, RejectedFor};
 use crate::observe::notices::{Notice, RateAsText, Why};
 use crate::observe::report::{PenaltyReport, Report, RuleName, SourceReport};
@@ -371,7 +370,7 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
         }
         limiter.set_ban_bounds(setup.ban_bounds);
         created = true;
-        Ok(Global {
+        let global = Global {
             limiter,
             log,
             now,
@@ -379,7 +378,9 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
             released: host.released,
             banned: host.banned,
             unbanned: host.unbanned,
-        })
+        };
+        global.limiter.set_clock(global.now());
+        Ok(global)
     })?;
     if !created {
         return Err(InitError::AlreadyCreated);
@@ -617,7 +618,7 @@ pub extern "C" fn tcl_watch(log_interval: u32) -> i32 {
 
 impl Global {
     fn log_notice(&self, notice: &Notice) {
-        let first_untracked = interpose::first_untracked(self.limiter.max_connections());
+        let first_untracked = self.limiter.first_untracked();
         let mut line = Line::default();
         // A line that is too long is truncated.
         let text = notice.line(self.limiter.prefixes(), first_untracked);

@@ -3,32 +3,42 @@
 
 use core::ffi::{c_char, c_int};
 
-use super::accept::tcl_closed;
-use super::codes::{TCL_EALREADY, TCL_EINIT, TCL_EINTERPOSE, TCL_EMEM, TCL_OK};
+use super::codes::{TCL_EALREADY, TCL_EARG, TCL_EINIT, TCL_EINTERPOSE, TCL_OK};
 use super::global::{guard, guard_early, worker};
 use super::memory::write_text;
 use crate::interpose::{self, Counter, Occupied, Refused};
-use crate::limiter::Fault;
+use crate::limiter::Facts;
+use crate::table::connections::Taken;
 
 /// The limiter, as the interposed functions use it.
 struct OfProcess;
 
 impl Counter for OfProcess {
-    fn rejects(&self, address: &[u8], tracked: bool) -> bool {
-        guard(false, |global| global.rejects(address, tracked))
+    fn accepted(&self, descriptor: c_int, address: &[u8], facts: Facts) -> bool {
+        guard(true, |global| global.accepted(descriptor, address, facts))
     }
 
-    fn opened(&self, address: &[u8]) -> u64 {
-        guard(0, |global| global.opened(address))
+    fn take(&self, descriptor: c_int) -> Option<Taken> {
+        guard(None, |global| global.limiter.take(descriptor))
     }
 
-    fn closed(&self, token: u64) {
-        // A stale token is counted there; the caller cannot handle it any better.
-        tcl_closed(token);
+    fn release(&self, taken: Taken, facts: Facts) {
+        guard((), |global| {
+            // A stale token is counted there; the caller cannot handle it any better.
+            let _ = global.limiter.release(worker(), taken, facts);
+        });
     }
 
-    fn note(&self, fault: Fault) {
-        guard((), |global| global.limiter.note(worker(), fault));
+    fn reads_received(&self) -> bool {
+        guard(false, |global| global.limiter.reads_received())
+    }
+
+    fn claim(&self, process: u32) -> bool {
+        guard(false, |global| global.limiter.claim_descriptors(process))
+    }
+
+    fn release_all(&self) {
+        guard((), |global| global.limiter.release_descriptors(worker()));
     }
 }
 
@@ -55,16 +65,16 @@ pub unsafe extern "C" fn tcl_interpose_find(error: *mut c_char, error_size: usiz
 /// this process and in all processes that it forks from now on. They behave as before
 /// until `tcl_interpose_activate()`. Must be called while the process has one thread.
 ///
-/// Returns the same codes as `tcl_interpose_find()`, or `TCL_EMEM`, also with a text.
-/// Unless the code is `TCL_OK`, nothing has changed.
+/// Returns the same codes as `tcl_interpose_find()`. Unless the code is `TCL_OK`, nothing
+/// has changed.
 ///
 /// # Safety
 ///
 /// `error` is null or has room for `error_size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_interpose_attach(error: *mut c_char, error_size: usize) -> i32 {
-    guard(TCL_EINIT, |global| {
-        let attached = interpose::attach(&OfProcess, global.limiter.max_connections());
+    guard(TCL_EINIT, |_| {
+        let attached = interpose::attach(&OfProcess);
         // SAFETY: null or `error_size` bytes, as the caller promises.
         unsafe { answer(attached, error, error_size) }
     })
@@ -90,14 +100,28 @@ pub extern "C" fn tcl_interpose_activate() -> i32 {
     })
 }
 
-/// Whether a connection is counted, given its descriptor in the process that called
-/// `tcl_interpose_activate()`. May be called in any process.
+/// Names the listening sockets for TLS, by their `count` descriptors in the process that
+/// will accept. It is recorded of each connection whether it was accepted on one of them.
+/// Must be called at most once, before that process is forked.
 ///
-/// Returns 1 if it is counted, or 0 if it is not: there was no slot for its source, or
-/// its descriptor is not tracked.
+/// Returns `TCL_OK`, `TCL_EARG` if `listeners` is null but `count` is not 0, or
+/// `TCL_EINIT`.
+///
+/// # Safety
+///
+/// `listeners` is null or points to `count` descriptors.
 #[unsafe(no_mangle)]
-pub extern "C" fn tcl_interpose_counted(descriptor: c_int) -> c_int {
-    guard(0, |_| interpose::is_counted(descriptor).into())
+pub unsafe extern "C" fn tcl_interpose_tls(listeners: *const c_int, count: u32) -> i32 {
+    guard(TCL_EINIT, |_| {
+        let listeners = match (listeners.is_null(), count) {
+            (_, 0) => &[],
+            (true, _) => return TCL_EARG,
+            // SAFETY: `count` descriptors, as the caller promises.
+            (false, _) => unsafe { core::slice::from_raw_parts(listeners, count as usize) },
+        };
+        interpose::set_tls_listeners(listeners);
+        TCL_OK
+    })
 }
 
 /// Restores, in this process, the functions that `tcl_interpose_attach()` has replaced,
@@ -125,7 +149,6 @@ unsafe fn answer(outcome: Result<(), Refused>, error: *mut c_char, error_size: u
     unsafe { write_text(error, error_size, &refused.to_string()) };
     match refused {
         Refused::Already => TCL_EALREADY,
-        Refused::NoMemory(_) => TCL_EMEM,
         _ => TCL_EINTERPOSE,
     }
 }

@@ -318,6 +318,33 @@ pub unsafe extern "C" fn tcl_find(
     })
 }
 
+/// Writes the age in seconds of the oldest connection of a source, or `TCL_NEVER` if it has
+/// no connection. `name` is a text as for `tcl_find()`. The age may be a second too high.
+/// Reads the record of each descriptor that is tracked: 16 bytes for each of
+/// `max_connections`, and 1 MiB.
+///
+/// Returns `TCL_OK`, `TCL_EARG` (the text does not name a source, or `seconds` is null) or
+/// `TCL_EINIT`.
+///
+/// # Safety
+///
+/// `name` is null or points to `length` bytes; `seconds` is null or valid for writing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_oldest(name: *const u8, length: u32, seconds: *mut u32) -> i32 {
+    guard(TCL_EINIT, |global| {
+        // SAFETY: null or `length` bytes, as the caller promises.
+        let name = unsafe { bytes(name, length) };
+        // A text that is not UTF-8 is not an address.
+        let text = str::from_utf8(name).unwrap_or_default();
+        let Ok(named) = global.limiter.read_source(text) else {
+            return TCL_EARG;
+        };
+        let oldest = global.limiter.oldest(named.source, global.now());
+        // SAFETY: null or valid, as the caller promises.
+        unsafe { put(seconds, oldest.unwrap_or(TCL_NEVER)) }
+    })
+}
+
 /// Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED`,
 /// `TCL_BY_PEAK` or `TCL_BY_OWED`, highest first. Sources whose number is 0 are left out.
 ///

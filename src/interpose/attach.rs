@@ -5,11 +5,11 @@ use core::ffi::{CStr, c_void};
 use core::mem::transmute;
 use std::sync::{Mutex, PoisonError};
 
-use super::descriptors::{Counter, Descriptors};
+use super::counter::Counter;
 use super::got::{GotEntry, Image};
 use super::patch::{self, Change, Changed};
 use super::refused::Refused;
-use super::state::{Accept, Accept4, COUNTING, Close, Counting, REAL, Real, deactivate};
+use super::state::{Accept, Accept4, COUNTER, Close, REAL, Real, deactivate};
 use super::wrappers;
 
 /// Indexes into [`SYMBOLS`] and [`NAMES`].
@@ -43,26 +43,18 @@ pub(crate) fn find() -> Result<(), Refused> {
 }
 
 /// Changes the GOT entries of this process, and so of all processes that it forks from now
-/// on. Must be called while it has one thread. The host has at most `connections`
-/// connections.
+/// on. Must be called while it has one thread.
 ///
 /// # Errors
 ///
 /// [`Refused`]; every GOT entry is as it was then.
-pub(crate) fn attach(counter: &'static dyn Counter, connections: u32) -> Result<(), Refused> {
+pub(crate) fn attach(counter: &'static dyn Counter) -> Result<(), Refused> {
     let mut changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
     if changed.is_some() {
         return Err(Refused::Already);
     }
     let Found { entries, real } = find_entries()?;
-    COUNTING.get_or_try_init(|| {
-        let descriptors = Descriptors::new(Descriptors::needed(connections));
-        let descriptors = descriptors.map_err(Refused::NoMemory)?;
-        Ok(Counting {
-            descriptors,
-            counter,
-        })
-    })?;
+    COUNTER.get_or_init(|| counter);
     // A second attachment keeps the functions of the first, and so would bypass a library
     // that replaced them in between. The host attaches once.
     REAL.get_or_init(|| real);

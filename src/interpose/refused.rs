@@ -6,15 +6,11 @@
 use core::fmt;
 use std::io;
 
-use crate::shared::region::RegionError;
-
 /// Why the functions of an executable cannot be replaced or restored.
 #[derive(Debug)]
 pub(crate) enum Refused {
     /// They are already replaced.
     Already,
-    /// The system provides no memory for the table of descriptors.
-    NoMemory(RegionError),
     /// The relocations of this processor are not supported.
     Processor,
     /// The system does not report its page size.
@@ -65,7 +61,6 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refused::Already => write!(f, "the functions are already replaced"),
-            Refused::NoMemory(error) => error.fmt(f),
             Refused::Processor => write!(f, "interposition supports only x86-64 and aarch64"),
             Refused::PageSize(error) => error.fmt(f),
             Refused::NotReported => write!(

@@ -7,7 +7,8 @@ use core::ffi::c_int;
 use libc::{sockaddr, socklen_t};
 use once_cell::sync::OnceCell;
 
-use super::descriptors::{Counter, Descriptors};
+use super::counter::Counter;
+use crate::limiter::Facts;
 use crate::shared::sync::{AtomicI32, Ordering};
 
 pub(super) type Accept = unsafe extern "C" fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int;
@@ -25,15 +26,11 @@ pub(super) struct Real {
 /// Set before the first GOT entry is changed.
 pub(super) static REAL: OnceCell<Real> = OnceCell::new();
 
-/// Set before the first GOT entry is changed. All processes that are forked later have it,
-/// with the same table of descriptors.
-pub(super) static COUNTING: OnceCell<Counting> = OnceCell::new();
+/// Set before the first GOT entry is changed. All processes that are forked later have it.
+pub(super) static COUNTER: OnceCell<&'static dyn Counter> = OnceCell::new();
 
-/// What the active process counts with.
-pub(super) struct Counting {
-    pub(super) descriptors: Descriptors,
-    pub(super) counter: &'static dyn Counter,
-}
+/// The listening sockets for TLS, sorted. All processes that are forked later have them.
+static TLS_LISTENERS: OnceCell<Box<[c_int]>> = OnceCell::new();
 
 /// The process id of the active process; 0 before there is one. A process that it forks
 /// inherits this number, or shares it after `vfork`, but has another id itself.
@@ -41,14 +38,33 @@ static ACTIVE: AtomicI32 = AtomicI32::new(0);
 
 /// What this process counts with, if it is the active one.
 #[inline]
-pub(super) fn active() -> Option<&'static Counting> {
-    // Relaxed: the number publishes nothing. `COUNTING` orders its own content, and a
-    // token is taken with a swap, which reads the newest value: 0 if there is none.
+pub(super) fn active() -> Option<&'static dyn Counter> {
+    // Relaxed: the number publishes nothing. `COUNTER` orders its own content, and a record
+    // is taken with a compare-exchange, which reads the newest value.
     let active = ACTIVE.load(Ordering::Relaxed);
     if active == 0 || active != process() {
         return None;
     }
-    COUNTING.get()
+    COUNTER.get().copied()
+}
+
+/// Names the listening sockets for TLS. Only the first call has an effect; it must come
+/// before the process that accepts is forked.
+pub(crate) fn set_tls_listeners(listeners: &[c_int]) {
+    TLS_LISTENERS.get_or_init(|| {
+        let mut listeners = listeners.to_vec();
+        listeners.sort_unstable();
+        listeners.into()
+    });
+}
+
+/// What is known of a connection that was accepted on `listener`.
+#[inline]
+pub(super) fn facts_of_listener(listener: c_int) -> Facts {
+    match TLS_LISTENERS.get() {
+        Some(listeners) if listeners.binary_search(&listener).is_ok() => Facts::TLS,
+        _ => Facts::NONE,
+    }
 }
 
 /// Another process is already counting.
@@ -62,11 +78,11 @@ pub(crate) struct Occupied;
 ///
 /// [`Occupied`]; nothing has changed then.
 pub(crate) fn activate() -> Result<(), Occupied> {
-    let Some(counting) = COUNTING.get() else {
+    let Some(counter) = COUNTER.get() else {
         return Ok(());
     };
     let process = process();
-    if !counting.descriptors.claim(process.unsigned_abs().into()) {
+    if !counter.claim(process.unsigned_abs()) {
         return Err(Occupied);
     }
     // Relaxed: as in `active`.
@@ -77,20 +93,11 @@ pub(crate) fn activate() -> Result<(), Occupied> {
 /// If this process is the active one, it stops counting, and all connections that it has
 /// counted are released.
 pub(super) fn deactivate() {
-    if let Some(active) = active() {
+    if let Some(counter) = active() {
         // Relaxed: as in `active`.
         ACTIVE.store(0, Ordering::Relaxed);
-        let counter = active.counter;
-        active.descriptors.release(|token| counter.closed(token));
+        counter.release_all();
     }
-}
-
-/// Whether the connection with this descriptor in the active process is counted. May be
-/// called in any process.
-pub(crate) fn is_counted(descriptor: c_int) -> bool {
-    COUNTING
-        .get()
-        .is_some_and(|counting| counting.descriptors.is_counted(descriptor))
 }
 
 fn process() -> libc::pid_t {

@@ -6,9 +6,10 @@ use core::mem::MaybeUninit;
 
 use libc::{sockaddr, sockaddr_storage, socklen_t};
 
-use super::descriptors::Verdict;
+use super::received;
 use super::sockaddr::octets;
-use super::state::{Accept, Accept4, Close, REAL, active};
+use super::state::{Accept, Accept4, Close, REAL, active, facts_of_listener};
+use crate::limiter::Facts;
 
 /// At most this many rejections in one call of the host. A rejection costs a few
 /// microseconds, so the host waits less than for a hundred connections that it admits.
@@ -48,17 +49,26 @@ pub(super) unsafe extern "C" fn accept4(
 /// What the executable calls for `close`. The order is argued in the documentation of the
 /// module above.
 pub(super) unsafe extern "C" fn close(descriptor: c_int) -> c_int {
-    let active = active();
-    let token = active.map_or(0, |active| active.descriptors.take(descriptor));
+    let taken = active().and_then(|counter| Some((counter, counter.take(descriptor)?)));
+    let Some((counter, taken)) = taken else {
+        // SAFETY: what the caller promises to `close`, passed on.
+        return unsafe { real_close(descriptor) };
+    };
+    // If it is not read, the client is taken to have sent something.
+    let facts = match counter.reads_received() {
+        true => {
+            let errno = errno();
+            let facts = received::facts(descriptor);
+            set_errno(errno);
+            facts
+        }
+        false => Facts::SPOKE,
+    };
     // SAFETY: what the caller promises to `close`, passed on.
     let answer = unsafe { real_close(descriptor) };
-    if let Some(active) = active
-        && token != 0
-    {
-        let errno = errno();
-        active.counter.closed(token);
-        set_errno(errno);
-    }
+    let errno = errno();
+    counter.release(taken, facts);
+    set_errno(errno);
     answer
 }
 
@@ -84,9 +94,9 @@ unsafe fn accept_or_reject(
     length: *mut socklen_t,
     accept: impl Fn(*mut sockaddr, *mut socklen_t) -> c_int,
 ) -> c_int {
-    let active = match active() {
+    let counter = match active() {
         // The system reports an address without a length as an error.
-        Some(active) if address.is_null() || !length.is_null() => active,
+        Some(counter) if address.is_null() || !length.is_null() => counter,
         _ => return accept(address, length),
     };
     for _ in 0..MAX_REJECTIONS {
@@ -103,10 +113,7 @@ unsafe fn accept_or_reject(
         let mut buffer = [0; 16];
         // SAFETY: a `sockaddr_storage` is large enough for an address of any family.
         let source = unsafe { octets((&raw const *peer).cast(), &mut buffer) };
-        let verdict = active
-            .descriptors
-            .accepted(active.counter, descriptor, source);
-        if verdict == Verdict::Admitted {
+        if counter.accepted(descriptor, source, facts_of_listener(listener)) {
             if !address.is_null() {
                 // SAFETY: neither is null, and they are as for `accept`.
                 unsafe { hand_over(peer, peer_length, address, length) };

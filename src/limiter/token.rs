@@ -7,7 +7,8 @@ use core::num::NonZeroU64;
 
 use crate::shared::layout::ROWS;
 
-/// Names the cell in which a connection is counted; 64 bits, never 0.
+/// Names the cell in which a connection is counted; 64 bits, never 0. The record of the
+/// connection holds it, see [`connect`](super::Limiter::connect).
 ///
 /// ```text
 ///   bits 0–31 slot + 1 │ 32–39 row │ 40–51 epoch of the slot
@@ -29,7 +30,7 @@ impl Token {
         NonZeroU64::new(bits).map(Token)
     }
 
-    /// The token as an integer, for the host to keep.
+    /// The token as an integer.
     pub fn to_bits(self) -> u64 {
         self.0.get()
     }
@@ -42,8 +43,15 @@ impl Token {
         let epoch = u32::try_from(bits >> Self::EPOCH_SHIFT).ok()?;
         (row < ROWS).then_some((slot, row, epoch))
     }
+
+    /// Whether the cell is one of the source that took `slot` in `epoch`.
+    pub(super) fn is_in(self, slot: usize, epoch: u32) -> bool {
+        let parts = self.parts();
+        parts.is_some_and(|(its_slot, _, its_epoch)| (its_slot, its_epoch) == (slot, epoch))
+    }
 }
 
-/// The token does not name a cell with a connection: it was made up or released before.
+/// The token does not name a connection, or a cell with one: it was made up or released
+/// before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleToken;

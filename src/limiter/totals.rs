@@ -40,14 +40,14 @@ totals! {
     panics,
     /// Connections admitted uncounted because the table had no slot.
     table_full,
-    /// Connections admitted uncounted because their descriptor is higher than those that
-    /// `interpose` tracks.
+    /// Connections admitted uncounted because their descriptor has no record.
     untracked,
     /// Connections whose peer is neither IPv4 nor IPv6.
     bad_address,
     /// Releases of a connection that was not counted.
     stale_token,
-    /// Descriptors that were used again while they were still counted, see `interpose`.
+    /// Descriptors that were used again while their connection was still counted, see
+    /// [`Limiter::forget`](super::Limiter::forget).
     descriptor_reused,
     /// The part of `rejected` whose source was over its rate.
     rate_rejected,
@@ -126,6 +126,8 @@ pub enum Fault {
     Panic,
     /// See [`Totals::bad_address`].
     BadAddress,
+    /// See [`Totals::stale_token`].
+    StaleToken,
     /// See [`Totals::descriptor_reused`].
     DescriptorReused,
     /// See [`Totals::untracked`].
@@ -138,6 +140,7 @@ impl Fault {
         match self {
             Fault::Panic => &tally.panics,
             Fault::BadAddress => &tally.bad_address,
+            Fault::StaleToken => &tally.stale_token,
             Fault::DescriptorReused => &tally.descriptor_reused,
             Fault::Untracked => &tally.untracked,
         }

@@ -5,7 +5,7 @@
 use core::fmt;
 use std::io;
 
-use super::layout::{ACCEPTOR_ROW, Bucket, Detail, Geometry, Header, ROWS, RuleEntry};
+use super::layout::{ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, ROWS, RuleEntry};
 use crate::shared::sync::{AtomicI32, Statistic32};
 
 /// This error never occurs: there is always memory.
@@ -24,6 +24,7 @@ const RULES: usize = 2;
 pub(crate) struct Region {
     header: Header,
     buckets: Vec<Bucket>,
+    connections: Vec<Connection>,
     cells: [Vec<AtomicI32>; ROWS - 1],
     details: Vec<Detail>,
     ban_rejected: Vec<Statistic32>,
@@ -40,6 +41,7 @@ impl Region {
         Ok(Region {
             header: Header::default(),
             buckets: zeroed(geometry.buckets),
+            connections: zeroed(geometry.descriptors),
             cells: core::array::from_fn(|_| zeroed(slots)),
             details: zeroed(slots),
             ban_rejected: zeroed(slots),
@@ -67,6 +69,10 @@ impl Region {
 
     pub(crate) fn buckets(&self) -> &[Bucket] {
         &self.buckets
+    }
+
+    pub(crate) fn connections(&self) -> &[Connection] {
+        &self.connections
     }
 
     pub(crate) fn cells(&self, row: usize) -> &[AtomicI32] {

@@ -63,7 +63,7 @@ impl<T: Copy> Reserved<T> {
 
 /// An audit in progress.
 pub struct Audit {
-    /// The source of each of the host's connections that has a token.
+    /// The source of each of the host's connections that is counted.
     host: Reserved<Source>,
     counts: Reserved<Count>,
     uncounted: u64,
@@ -94,8 +94,8 @@ impl Audit {
         })
     }
 
-    /// Copies a connection of the host. `counted` says whether the host holds a token for
-    /// it. Allocates nothing.
+    /// Copies a connection of the host. `counted` says whether its record is open.
+    /// Allocates nothing.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl Audit {
         self.host.used as u64 + self.uncounted
     }
 
-    /// The number of the host's connections that have no token.
+    /// The number of the host's connections that are not counted.
     pub fn uncounted(&self) -> u64 {
         self.uncounted
     }

@@ -440,7 +440,7 @@ impl fmt::Display for NoticeLine<'_> {
             Notice::Untracked { admitted, rejected } => write!(
                 f,
                 "file descriptors from {} up are not tracked, and TCP main has too many \
-                 other open files: {}; raise tcp_max_connections or attach via hooks",
+                 other open files: {}; raise tcp_max_connections",
                 self.first_untracked,
                 Uncounted(*admitted, *rejected)
             ),
@@ -707,7 +707,7 @@ mod tests {
             line(&Notice::Untracked { admitted, rejected }),
             "file descriptors from 65636 up are not tracked, and TCP main has too many other \
              open files: admitted 2 connections uncounted and rejected 3; raise \
-             tcp_max_connections or attach via hooks"
+             tcp_max_connections"
         );
         for (admitted, rejected, text) in [
             (1, 0, "admitted 1 connection uncounted"),

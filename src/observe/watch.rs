@@ -66,7 +66,7 @@ struct Tick<'a> {
 }
 
 impl Watch {
-    /// Removes the rules that ended, and counts sources and connections for
+    /// Sets the clock of new connections, removes the rules that ended, and counts sources and connections for
     /// [`last_occupancy`](crate::observe::report::Report::last_occupancy). Then samples the
     /// sources, or the next part of a large table, also for
     /// [`Nearness::last`](crate::observe::nearness::Nearness::last). `now` is the host clock, `interval` the
@@ -78,6 +78,7 @@ impl Watch {
         interval: u32,
         log: &mut dyn FnMut(Notice),
     ) {
+        limiter.set_clock(now);
         let since = *self.since.get_or_insert(now);
         // First, because the host may take long to log the notices.
         publish_occupancy(limiter);

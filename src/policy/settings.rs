@@ -12,7 +12,7 @@
 use crate::policy::penalties::{Cause, Penalty};
 use crate::policy::terms::Rate;
 use crate::shared::region::Region;
-use crate::shared::sync::{AtomicU32, Ordering};
+use crate::shared::sync::{AtomicU32, Ordering, Statistic32};
 
 /// What happens to a connection over the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Mode {
 }
 
 /// What happens to a connection that cannot be counted because the table has no slot for
-/// its source or its descriptor is not tracked (see `interpose`).
+/// its source or its descriptor is not tracked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {
     /// It is admitted and not counted.
@@ -246,6 +246,21 @@ impl<'a> Settings<'a> {
 
     pub(crate) fn set_on_full(self, policy: OnFull) {
         self.0.on_full.store(policy as u32, Ordering::Relaxed);
+    }
+
+    /// The host clock, as the background process last read it.
+    #[inline]
+    pub(crate) fn seconds(self) -> &'a Statistic32 {
+        &self.0.seconds
+    }
+
+    pub(crate) fn reads_received(self) -> bool {
+        self.0.reads_received.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn set_reads_received(self, reads: bool) {
+        let reads = u32::from(reads);
+        self.0.reads_received.store(reads, Ordering::Relaxed);
     }
 
     /// The words of a region without rules. Zeros would mean that each source must be

@@ -3,18 +3,20 @@
 //! [`Region`] for the mapping itself.
 //!
 //! ```text
-//! Header                  settings; a Tally per row; which rules are active
-//! Bucket    × buckets     4 slots of 16 bytes: one cache line
-//! AtomicI32 × slots       × (ROWS − 1): the cells of every row but the acceptor row
-//! Detail    × slots       touched only for busy sources, those that owe, and by reports
-//! Statistic32 × slots     rejections during a ban
-//! RuleEntry × MAX_RULES   × 2: the active rules, and the inactive half
+//! Header                    settings; a Tally per row; which rules are active
+//! Bucket      × buckets     4 slots of 16 bytes: one cache line
+//! Connection  × descriptors 16 bytes for each descriptor of the accepting process
+//! AtomicI32   × slots       × (ROWS − 1): the cells of every row but the acceptor row
+//! Detail      × slots       touched only for busy sources, those that owe, and by reports
+//! Statistic32 × slots       rejections during a ban
+//! RuleEntry   × MAX_RULES   × 2: the active rules, and the inactive half
 //! ```
 //!
 //! The mapping is anonymous, shared, and created before the server forks, so every
 //! process inherits it. An all-zero page is a valid, empty part of the table, so creating
-//! a limiter touches only the header. [`Region::populate`] then allocates the buckets in
-//! the accepting process; any other page takes memory when it is first read or written.
+//! a limiter touches only the header. [`Region::populate`] then allocates the buckets and
+//! the records of connections in the accepting process; any other page takes memory when
+//! it is first read or written.
 //!
 //! The system accounts for the whole mapping when it is created (no `MAP_NORESERVE`). So a
 //! table larger than the machine's memory is an error at the start. Without this, the
@@ -98,6 +100,19 @@ pub(crate) struct Detail {
     pub(crate) low: AtomicU64,
 }
 
+/// The record of one connection, which has the place of its descriptor, see
+/// [`crate::table::connections`].
+#[repr(C)]
+#[cfg_attr(loom, derive(Default))]
+pub(crate) struct Connection {
+    /// The cell in which the connection is counted.
+    pub(crate) cell: AtomicU64,
+    /// Generation and facts.
+    pub(crate) state: AtomicU32,
+    /// [`Settings::seconds`] when it opened.
+    pub(crate) opened_at: Statistic32,
+}
+
 /// The statistics of one row, see [`Totals`](crate::limiter::Totals). Each row has its own
 /// cache lines, so that workers do not contend.
 #[repr(C, align(128))]
@@ -159,12 +174,19 @@ pub(crate) struct Settings {
     pub(crate) ban_min: AtomicU32,
     /// The most milliseconds of penalties.
     pub(crate) ban_max: AtomicU32,
+    /// The host clock, as the background process last read it.
+    pub(crate) seconds: Statistic32,
+    /// 1 if a host without hooks must find out which connections have sent something.
+    pub(crate) reads_received: AtomicU32,
 }
 
 /// Data that only reports and the background process use.
 #[repr(C, align(128))]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Background {
+    /// The process whose descriptors the records of connections are for, if it interposes;
+    /// 0: no process.
+    pub(crate) descriptors_owner: AtomicU32,
     /// The number of the thread that publishes rules, see [`super::process`]; 0: no thread.
     pub(crate) rules_writer: AtomicU32,
     /// Rules in each half that another one for the same prefix replaces.
@@ -229,7 +251,16 @@ pub(crate) struct RuleEntry {
     pub(crate) origin: AtomicU32,
 }
 
-/// The number of buckets, which follows from the number of connections.
+/// Upper bound of the accepting process's open files that are not connections: listening
+/// sockets, a channel for each worker, files that modules opened before the fork.
+const OTHER_FILES: usize = 1 << 16;
+
+/// The number of buckets and of records, which follow from the number of connections.
+///
+/// The system gives a new connection the lowest free descriptor, so a descriptor is below
+/// the number of open files. The host has at most `max_connections` connections as long as
+/// it runs, and far fewer than [`OTHER_FILES`] other files. The limits of open files do not
+/// matter: both the soft and the hard one can be raised while the server runs.
 ///
 /// In the worst case every connection has another source. Then a bucket of four slots
 /// holds 1.14 sources on average. If all connections are in use, each by another source,
@@ -242,6 +273,8 @@ pub(crate) struct RuleEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(super) buckets: usize,
+    pub(super) connections: usize,
+    pub(super) descriptors: usize,
 }
 
 impl Geometry {
@@ -256,15 +289,28 @@ impl Geometry {
         }
         // A few more, so that chance does not fill a tiny table.
         let buckets = u64::from(max_connections) * 7 / 8 + 16;
+        let connections = usize::try_from(max_connections).ok()?;
         Some(Geometry {
             buckets: usize::try_from(buckets).ok()?,
+            connections,
+            descriptors: connections + OTHER_FILES,
         })
     }
 
     /// Exactly `buckets` buckets, for tests that fill the table.
     #[cfg(any(test, loom))]
     pub(crate) fn of_buckets(buckets: usize) -> Geometry {
-        Geometry { buckets }
+        Geometry::of(buckets, 2)
+    }
+
+    /// Exactly `buckets` buckets and `descriptors` records.
+    #[cfg(any(test, loom))]
+    pub(crate) fn of(buckets: usize, descriptors: usize) -> Geometry {
+        Geometry {
+            buckets,
+            connections: descriptors,
+            descriptors,
+        }
     }
 
     pub(super) fn slots(self) -> usize {
@@ -280,6 +326,7 @@ mod tests {
     fn bucket_fills_a_cache_line() {
         assert_eq!(size_of::<Bucket>(), 64);
         assert_eq!(size_of::<Slot>(), 16);
+        assert_eq!(size_of::<Connection>(), 16);
         assert_eq!(size_of::<Detail>(), 64);
         assert_eq!(size_of::<RuleEntry>(), 56);
     }

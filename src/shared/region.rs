@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! [`Region`]: the shared mapping, the offset of each part in it, and all pointer
-//! arithmetic. [`SharedWords`]: a mapping that holds only words.
+//! arithmetic.
 
 mod huge;
 pub(crate) mod smaps;
@@ -11,10 +11,12 @@ use core::mem::{align_of, size_of};
 use core::ptr::{NonNull, null_mut};
 use std::io;
 
-use super::layout::{ACCEPTOR_ROW, Bucket, Detail, Geometry, Header, MAX_RULES, ROWS, RuleEntry};
-use crate::shared::sync::{AtomicI32, AtomicU64, Ordering, Statistic32};
+use super::layout::{
+    ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, MAX_RULES, ROWS, RuleEntry,
+};
+use crate::shared::sync::{AtomicI32, Ordering, Statistic32};
 
-/// At most this many bytes are populated: the buckets of 19 million connections. A page of
+/// At most this many bytes are populated: what 14 million connections need. A page of
 /// 4 KiB takes one to a few microseconds, so this bounds the start of the accepting process
 /// to about a second. Pages beyond are allocated when they are touched.
 const MAX_POPULATED: usize = 1 << 30;
@@ -39,8 +41,13 @@ impl Geometry {
         size_of::<Header>().next_multiple_of(align_of::<Bucket>())
     }
 
-    fn cells_at(self) -> usize {
+    #[inline]
+    fn connections_at(self) -> usize {
         self.buckets_at() + self.buckets * size_of::<Bucket>()
+    }
+
+    fn cells_at(self) -> usize {
+        self.connections_at() + self.descriptors * size_of::<Connection>()
     }
 
     fn details_at(self) -> usize {
@@ -50,9 +57,11 @@ impl Geometry {
     }
 
     /// Bytes from the start of the mapping that [`Region::populate`] populates: the
-    /// header and the buckets.
+    /// header, the buckets, and the records of as many connections as are allowed. Few
+    /// descriptors are higher, and their records are allocated when they are touched.
     fn populated(self) -> usize {
-        self.cells_at().min(MAX_POPULATED)
+        let records = self.connections * size_of::<Connection>();
+        (self.connections_at() + records).min(MAX_POPULATED)
     }
 
     /// Bytes from the start of the mapping that may be in huge pages: the populated bytes,
@@ -152,27 +161,6 @@ impl Drop for Mapping {
     }
 }
 
-/// Words that all processes forked after their creation share. They are 0 at first.
-pub(crate) struct SharedWords {
-    mapping: Mapping,
-    count: usize,
-}
-
-impl SharedWords {
-    pub(crate) fn create(count: usize) -> Result<SharedWords, RegionError> {
-        // A size that overflows becomes one that the system refuses.
-        let mapping = Mapping::create(count.saturating_mul(size_of::<AtomicU64>()), null_mut())?;
-        Ok(SharedWords { mapping, count })
-    }
-
-    #[inline]
-    pub(crate) fn words(&self) -> &[AtomicU64] {
-        // SAFETY: AtomicU64 is an atomic, for which zeroed memory is valid. The mapping
-        // holds this many words and is used only as words.
-        unsafe { self.mapping.slice(0, self.count) }
-    }
-}
-
 /// The shared memory of the table, the rules and the settings.
 pub(crate) struct Region {
     mapping: Mapping,
@@ -226,8 +214,8 @@ impl Region {
         smaps::bytes(&smaps, "ShmemPmdMapped", range)
     }
 
-    /// Allocates header and buckets, up to [`MAX_POPULATED`] bytes, on the memory node of
-    /// this CPU, and maps them in this process. Does not change data.
+    /// Allocates header, buckets and records, up to [`MAX_POPULATED`] bytes, on the memory
+    /// node of this CPU, and maps them in this process. Does not change data.
     ///
     /// # Errors
     ///
@@ -254,19 +242,23 @@ impl Region {
     /// it.
     fn touch(&self, step: usize) {
         let bytes = self.geometry.populated() - self.geometry.buckets_at();
-        let buckets = &self.buckets()[..bytes / size_of::<Bucket>()];
-        // The last bucket may lie on a page that the steps do not reach.
-        let touched = buckets.iter().step_by(step / size_of::<Bucket>());
-        for bucket in touched.chain(buckets.last()) {
+        let buckets = &self.buckets()[..self.geometry.buckets.min(bytes / size_of::<Bucket>())];
+        let records = (bytes - size_of_val(buckets)) / size_of::<Connection>();
+        let records = &self.connections()[..records];
+        // The last item of each may lie on a page that the steps do not reach.
+        let words = buckets.iter().step_by(step / size_of::<Bucket>());
+        let words = words.chain(buckets.last());
+        let cells = records.iter().step_by(step / size_of::<Connection>());
+        let cells = cells.chain(records.last()).map(|record| &record.cell);
+        for word in words.map(|bucket| &bucket.slots[0].word).chain(cells) {
             // This at most replaces 0 with 0 in one atomic step, so no other process can
             // see it or lose a write to it. Relaxed: it does not publish other memory. An
             // addition of 0 would not work, since compilers turn it into a mere load.
-            let word = &bucket.slots[0].word;
             let _ = word.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    /// Bytes of address space for sources, without the rules.
+    /// Bytes of address space for sources and connections, without the rules.
     pub(crate) fn table_bytes(&self) -> usize {
         self.geometry.rules_at()
     }
@@ -283,6 +275,14 @@ impl Region {
         // SAFETY: Bucket consists of atomics for which zeroed memory is valid. Offset and
         // length are those that Geometry gives to the buckets.
         unsafe { self.slice(self.geometry.buckets_at(), self.geometry.buckets) }
+    }
+
+    /// The record of each descriptor.
+    #[inline]
+    pub(crate) fn connections(&self) -> &[Connection] {
+        // SAFETY: Connection consists of atomics for which zeroed memory is valid. Offset and
+        // length are those that Geometry gives to the records.
+        unsafe { self.slice(self.geometry.connections_at(), self.geometry.descriptors) }
     }
 
     /// The cells of a row other than the acceptor row.
@@ -369,14 +369,16 @@ mod tests {
     }
 
     #[test]
-    fn populate_and_touch_allocate_header_and_buckets_only() {
+    fn populate_and_touch_allocate_what_connections_use() {
         let populate = |region: &Region| region.populate().unwrap();
         let touch = |region: &Region| region.touch(PAGE);
         for allocate in [&populate as &dyn Fn(&Region), &touch] {
-            let region = Region::create(Geometry::of_buckets(10_000 + 1)).unwrap();
+            let region = Region::create(Geometry::of(10_000 + 1, 9_001)).unwrap();
             region.header().settings.limit.store(7, Ordering::Relaxed);
             let slot = &region.buckets()[6_400].slots[0];
             slot.word.store(u64::MAX, Ordering::Relaxed);
+            let record = &region.connections()[9_000];
+            record.cell.store(u64::MAX, Ordering::Relaxed);
             allocate(&region);
             let pages = region.allocated();
             let populated = region.geometry.cells_at().div_ceil(PAGE);
@@ -387,6 +389,10 @@ mod tests {
             assert!(!beyond.iter().any(|&page| page));
             assert_eq!(region.header().settings.limit.load(Ordering::Relaxed), 7);
             assert_eq!(slot.word.load(Ordering::Relaxed), u64::MAX);
+            assert_eq!(record.cell.load(Ordering::Relaxed), u64::MAX);
+            let cells = region.connections().iter().map(|record| &record.cell);
+            let set = cells.filter(|cell| cell.load(Ordering::Relaxed) != 0);
+            assert_eq!(set.count(), 1);
             let words = region.buckets().iter().map(|bucket| &bucket.slots[0].word);
             let set = words.filter(|word| word.load(Ordering::Relaxed) != 0);
             assert_eq!(set.count(), 1);
@@ -399,16 +405,23 @@ mod tests {
             let geometry = Geometry::for_connections(connections).unwrap();
             geometry.populated()
         };
-        assert_eq!(bytes(1_000_000) >> 20, 53);
+        assert_eq!(bytes(1_000_000) >> 20, 68);
         assert_eq!(bytes(100_000_000), MAX_POPULATED);
+    }
+
+    #[test]
+    fn spare_records_are_not_populated() {
+        let geometry = Geometry::for_connections(35_000).unwrap();
+        let spare = geometry.cells_at() - geometry.populated();
+        assert_eq!(spare, 65_536 * size_of::<Connection>());
     }
 
     #[test]
     fn only_large_tables_may_have_huge_pages() {
         let bytes = |connections| Geometry::for_connections(connections).unwrap().huge();
-        assert_eq!(bytes(35_000), 0);
-        assert_eq!(bytes(45_000), 2 * huge::PAGE);
-        assert_eq!(bytes(1_000_000), 27 * huge::PAGE);
+        assert_eq!(bytes(29_000), 0);
+        assert_eq!(bytes(29_200), 2 * huge::PAGE);
+        assert_eq!(bytes(1_000_000), 35 * huge::PAGE);
         assert_eq!(bytes(100_000_000), MAX_POPULATED);
     }
 
@@ -454,13 +467,15 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_takes_at_most_346_bytes() {
+    fn a_connection_takes_at_most_362_bytes() {
         // Below a thousand the header and the extra buckets weigh more.
         for connections in [1_000, 2_048, 35_000, 1_000_000, 100_000_000] {
             let geometry = Geometry::for_connections(connections).unwrap();
-            // The rules take the same memory for any number of connections.
-            let each = geometry.rules_at() as f64 / f64::from(connections);
-            assert!(each <= 346.0, "{connections}: {each}");
+            // The rules and the spare records take the same memory for any number of
+            // connections.
+            let spare = (geometry.descriptors - geometry.connections) * size_of::<Connection>();
+            let each = (geometry.rules_at() - spare) as f64 / f64::from(connections);
+            assert!(each <= 362.0, "{connections}: {each}");
         }
     }
 
@@ -483,9 +498,19 @@ mod tests {
         for rejected in region.ban_rejected() {
             rejected.store(u32::MAX, Ordering::Relaxed);
         }
+        for record in region.connections() {
+            record.cell.store(u64::MAX - 1, Ordering::Relaxed);
+        }
         assert_eq!(region.header().settings.limit.load(Ordering::Relaxed), 0);
         assert_eq!(region.buckets().len(), 3);
         assert_eq!(region.details().len(), 12);
+        assert_eq!(region.connections().len(), 2);
+        for record in region.connections() {
+            assert_eq!(record.cell.load(Ordering::Relaxed), u64::MAX - 1);
+        }
+        for detail in region.details() {
+            assert_eq!(detail.low.load(Ordering::Relaxed), u64::MAX);
+        }
         for (i, bucket) in region.buckets().iter().enumerate() {
             for slot in &bucket.slots {
                 assert_eq!(slot.word.load(Ordering::Relaxed), i as u64);

@@ -96,17 +96,7 @@ impl<'a> Rows<'a> {
         if set == RowSet::ACCEPTOR {
             return self.read(ACCEPTOR_ROW, slot);
         }
-        self.sum_of_many(slot, set)
-    }
-
-    /// A function of its own, so that callers inline only the single load of the usual
-    /// case.
-    #[inline(never)]
-    fn sum_of_many(self, slot: usize, set: RowSet) -> i32 {
-        (0..ROWS)
-            .filter(|row| set.0 & (1 << row) != 0)
-            .map(|row| self.read(row, slot))
-            .fold(0, i32::saturating_add)
+        sum_of_many(self.region, slot, set)
     }
 
     /// Like `sum`, but returns the acceptor cell for an empty set. Nearly all sets are the
@@ -126,6 +116,17 @@ impl<'a> Rows<'a> {
         // memory.
         self.cell(row, slot).load(Ordering::SeqCst).max(0)
     }
+}
+
+/// The sum of several rows. A function of its own, so that callers inline only the single
+/// load of the usual case. It takes the region, because `Rows` does not fit into registers.
+#[inline(never)]
+fn sum_of_many(region: &Region, slot: usize, set: RowSet) -> i32 {
+    let rows = Rows::new(region);
+    (0..ROWS)
+        .filter(|row| set.0 & (1 << row) != 0)
+        .map(|row| rows.read(row, slot))
+        .fold(0, i32::saturating_add)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ union sockaddr_union
 };
 
 #include "counter.h"
+#include "connections.h"
 static const uint8_t a[4] = {192, 0, 2, 1};
 static const uint8_t b[4] = {192, 0, 2, 2};
 static const uint8_t shortly[4] = {192, 0, 2, 3};
@@ -145,10 +147,12 @@ static void before_init(void)
 	CHECK(tcl_abi() == TCL_ABI);
 	CHECK(strcmp(tcl_version(), TCL_VERSION) == 0);
 	tcl_set_worker(3);
-	CHECK(tcl_check(a, 4) == 0);
-	CHECK(tcl_opened(a, 4) == 0);
-	CHECK(tcl_closed(0) == TCL_OK);
-	CHECK(tcl_closed(1) == TCL_EINIT);
+	CHECK(check(a, 4) == 0);
+	CHECK(opened(a, 4) == 0);
+	CHECK(closed(0) == TCL_OK);
+	CHECK(closed(1) == TCL_EINIT);
+	CHECK(tcl_token(0) == 0 && tcl_oldest(a, 4, NULL) == TCL_EINIT);
+	CHECK(tcl_interpose_tls(NULL, 0) == TCL_EINIT);
 	CHECK(tcp_connection_limit_srcip(&su, 1) == 0);
 	CHECK(tcl_stats(values, TCL_MAX_COUNTERS) == TCL_EINIT);
 	CHECK(tcl_counter_value(counter_number("capacity")) == 0);
@@ -410,7 +414,7 @@ static uint32_t fill(void)
 	uint32_t n = 0;
 	for(;;) {
 		uint8_t address[4] = {10, 0, n >> 8, n & 0xff};
-		if(tcl_opened(address, 4) == 0)
+		if(opened(address, 4) == 0)
 			return n;
 		CHECK(++n < 10000);
 	}
@@ -440,10 +444,10 @@ static void full_table(int32_t mode, int32_t on_full)
 		CHECK(watch(60) == 0);
 		{
 			uint8_t address[4] = {10, 0, n >> 8, n & 0xff};
-			CHECK(tcl_check(address, 4) == rejects);
-			CHECK(tcl_check(address, 4) == rejects);
+			CHECK(check(address, 4) == rejects);
+			CHECK(check(address, 4) == rejects);
 			if(!rejects)
-				CHECK(tcl_opened(address, 4) == 0);
+				CHECK(opened(address, 4) == 0);
 		}
 		CHECK(counter("full_rejected") == (rejects ? 2 : 0));
 		CHECK(counter("rejected") == (rejects ? 2 : 0));
@@ -481,14 +485,14 @@ static void life_of_connections(void)
 	int i;
 
 	for(i = 0; i < 3; i++) {
-		CHECK(tcl_check(a, 4) == 0);
-		t[i] = tcl_opened(a, 4);
+		CHECK(check(a, 4) == 0);
+		t[i] = opened(a, 4);
 		CHECK(t[i] != 0);
 	}
 	CHECK(watch(60) == 0);
-	CHECK(tcl_check(a, 4) == 1);
+	CHECK(check(a, 4) == 1);
 	/* The same source in another form. */
-	CHECK(tcl_check(a_mapped, 16) == 1);
+	CHECK(check(a_mapped, 16) == 1);
 	CHECK(logged.lines == 0); /* Only tcl_watch() logs. */
 	CHECK(watch(60) == 1 && logged.level == TCL_LOG_REJECTED);
 	CHECK(strcmp(logged.line,
@@ -500,7 +504,7 @@ static void life_of_connections(void)
 	CHECK(strcmp(event_rule, "default") == 0);
 	CHECK(event.connections == 3 && event.limit == 3 && event.rejected == 2);
 	CHECK(watch(60) == 0);
-	CHECK(tcl_check(a, 4) == 1);
+	CHECK(check(a, 4) == 1);
 	CHECK(watch(60) == 0);
 	CHECK(counter("log_suppressed") == 0);
 	/* The end of the interval. */
@@ -511,8 +515,8 @@ static void life_of_connections(void)
 	CHECK(counter("log_suppressed") == 2);
 	CHECK(tcl_watch(0) == TCL_EARG);
 	/* Other sources are not affected. */
-	CHECK(tcl_check(b, 4) == 0);
-	CHECK(tcl_check(v6_host1, 16) == 0);
+	CHECK(check(b, 4) == 0);
+	CHECK(check(v6_host1, 16) == 0);
 	CHECK(source_now(a, 4).connections == 3 && source_now(a, 4).rejected == 3);
 	CHECK(source_now(a, 4).limit == 3 && source_now(a, 4).last_seen == 0);
 	CHECK(source_now(a, 4).first_seen > 60 && source_now(a, 4).peak == 3);
@@ -523,13 +527,13 @@ static void life_of_connections(void)
 	CHECK(source_now(b, 4).first_seen == TCL_NEVER);
 	CHECK(source_now(b, 4).last_seen == TCL_NEVER);
 	/* A close makes room. */
-	CHECK(tcl_closed(t[0]) == TCL_OK);
-	CHECK(tcl_check(a, 4) == 0);
-	t[0] = tcl_opened(a, 4);
-	CHECK(tcl_check(a, 4) == 1);
+	CHECK(closed(t[0]) == TCL_OK);
+	CHECK(check(a, 4) == 0);
+	t[0] = opened(a, 4);
+	CHECK(check(a, 4) == 1);
 	CHECK(watch(60) == 1 && events == 2 && event.rejected == 4);
 	for(i = 0; i < 3; i++)
-		CHECK(tcl_closed(t[i]) == TCL_OK);
+		CHECK(closed(t[i]) == TCL_OK);
 	CHECK(source_now(a, 4).connections == 0);
 	/* The source is back under its limit, once. */
 	CHECK(watch(60) == 1 && logged.level == TCL_LOG_REJECTED && events == 2);
@@ -541,21 +545,80 @@ static void life_of_connections(void)
 	CHECK(watch(60) == 0 && released == 1);
 	/* A double release and made-up tokens. */
 	CHECK(counter("stale_token") == 0);
-	CHECK(tcl_closed(t[0]) == TCL_ESTALE);
-	CHECK(tcl_closed(UINT64_MAX) == TCL_ESTALE);
-	CHECK(tcl_closed(1) == TCL_ESTALE);
-	CHECK(tcl_closed(0) == TCL_OK);
+	CHECK(closed(t[0]) == TCL_ESTALE);
+	CHECK(closed(UINT64_MAX) == TCL_ESTALE);
+	CHECK(closed(1) == TCL_ESTALE);
+	CHECK(closed(0) == TCL_OK);
 	CHECK(counter("stale_token") == 3);
 	CHECK(counter("connections") == 0);
 }
 
+static void descriptors(void)
+{
+	const int first_untracked = (int)(counter("capacity") + 65536);
+	const uint64_t before = counter("untracked");
+	uint64_t t = tcl_opened(a, 4, 5, TCL_FACT_TLS), later;
+
+	CHECK(t != 0 && tcl_token(5) == t);
+	CHECK(tcl_token(4) == 0 && tcl_token(-1) == 0 && tcl_token(INT_MAX) == 0);
+	/* A token is valid once, even if its source has other connections. */
+	later = tcl_opened(a, 4, 6, 0);
+	CHECK(tcl_closed(t, TCL_FACT_SPOKE | TCL_FACT_TIMED_OUT) == TCL_OK);
+	CHECK(tcl_closed(t, 0) == TCL_ESTALE && tcl_token(5) == 0);
+	CHECK(source_now(a, 4).connections == 1);
+	/* A connection whose end was not seen. */
+	t = tcl_opened(b, 4, 6, ~0u);
+	CHECK(counter("descriptor_reused") == 1);
+	CHECK(source_now(a, 4).connections == 0);
+	CHECK(tcl_closed(later, 0) == TCL_ESTALE);
+	CHECK(tcl_closed(t, ~0u) == TCL_OK);
+	CHECK(source_now(b, 4).connections == 0);
+	/* Descriptors that are not tracked. */
+	t = tcl_opened(a, 4, first_untracked - 1, 0);
+	CHECK(t != 0 && tcl_closed(t, 0) == TCL_OK);
+	CHECK(tcl_check(a, 4, first_untracked) == 0);
+	CHECK(tcl_opened(a, 4, first_untracked, 0) == 0);
+	CHECK(tcl_opened(a, 4, -1, 0) == 0);
+	CHECK(counter("untracked") == before + 2);
+}
+
+static uint32_t oldest(const char *name)
+{
+	uint32_t seconds = 0;
+
+	CHECK(tcl_oldest((const uint8_t *)name, strlen(name), &seconds) == TCL_OK);
+	return seconds;
+}
+
+static void ages(void)
+{
+	const uint8_t *name = (const uint8_t *)"192.0.2.1";
+	uint32_t seconds = 7;
+	uint64_t t[2];
+
+	CHECK(oldest("192.0.2.1") == TCL_NEVER);
+	CHECK(watch(60) == 0);
+	t[0] = opened(a, 4);
+	clock_s += 5;
+	CHECK(tcl_watch(60) == TCL_OK);
+	t[1] = opened(a, 4);
+	clock_s += 2;
+	CHECK(oldest("192.0.2.1") == 7 && oldest("192.0.2.2") == TCL_NEVER);
+	CHECK(closed(t[0]) == TCL_OK);
+	CHECK(oldest("192.0.2.1:5060") == 2);
+	CHECK(closed(t[1]) == TCL_OK);
+	CHECK(tcl_oldest(name, 9, NULL) == TCL_EARG);
+	CHECK(tcl_oldest(NULL, 9, &seconds) == TCL_EARG);
+	CHECK(tcl_oldest(name, 3, &seconds) == TCL_EARG && seconds == 7);
+}
+
 static void ipv6_networks(void)
 {
-	uint64_t t = tcl_opened(v6_host1, 16);
+	uint64_t t = opened(v6_host1, 16);
 	struct tcl_source source = source_now(v6_host2, 16);
 	CHECK(strcmp(source.text, "2001:db8:0:1::/64") == 0);
 	CHECK(source.connections == 1);
-	CHECK(tcl_closed(t) == TCL_OK);
+	CHECK(closed(t) == TCL_OK);
 }
 
 static int find(const char *text, struct tcl_source *source, char *error)
@@ -565,7 +628,7 @@ static int find(const char *text, struct tcl_source *source, char *error)
 
 static void sources_by_text(void)
 {
-	uint64_t t = tcl_opened(v6_host1, 16);
+	uint64_t t = opened(v6_host1, 16);
 	struct tcl_source source;
 	char error[100] = "untouched";
 
@@ -586,10 +649,10 @@ static void sources_by_text(void)
 	CHECK(tcl_find(NULL, 4, &source, NULL, 0) == TCL_EARG);
 	CHECK(find("192.0.2.1", NULL, NULL) == TCL_EARG);
 	CHECK(find("192.0.2.1", NULL, error) == TCL_EARG);
-	CHECK(tcl_closed(t) == TCL_OK);
+	CHECK(closed(t) == TCL_OK);
 	/* The next sample records it, although it came and went since the last one. */
-	t = tcl_opened(shortly, 4);
-	CHECK(tcl_closed(t) == TCL_OK);
+	t = opened(shortly, 4);
+	CHECK(closed(t) == TCL_OK);
 	CHECK(source_now(shortly, 4).first_seen == TCL_NEVER);
 	watch(60);
 	CHECK(source_now(shortly, 4).first_seen == 0);
@@ -633,11 +696,11 @@ static void bad_addresses(void)
 	struct tcl_source source;
 	uint64_t before = counter("bad_address");
 
-	CHECK(tcl_check(NULL, 4) == 0);
-	CHECK(tcl_check(a, 0) == 0);
-	CHECK(tcl_check(many, 64) == 0);
-	CHECK(tcl_opened(NULL, 16) == 0);
-	CHECK(tcl_opened(many, 5) == 0);
+	CHECK(check(NULL, 4) == 0);
+	CHECK(check(a, 0) == 0);
+	CHECK(check(many, 64) == 0);
+	CHECK(opened(NULL, 16) == 0);
+	CHECK(opened(many, 5) == 0);
 	CHECK(tcp_connection_limit_srcip(NULL, 1) == 0);
 	CHECK(tcp_connection_limit_srcip(&unix_address, 1) == 0);
 	/* Only the family is read if it is neither IPv4 nor IPv6. */
@@ -665,8 +728,8 @@ static void the_cores_own_function(void)
 	memcpy(&v4.sin.sin_addr, b, 4);
 	memcpy(&v6.sin6.sin6_addr, v6_host1, 16);
 	CHECK(tcp_connection_limit_srcip(&v4, 1) == 0);
-	t = tcl_opened(b, 4);
-	t6 = tcl_opened(v6_host2, 16);
+	t = opened(b, 4);
+	t6 = opened(v6_host2, 16);
 	CHECK(tcp_connection_limit_srcip(&v4, 2) == 0);
 	CHECK(tcp_connection_limit_srcip(&v4, 1) == 1);
 	CHECK(tcp_connection_limit_srcip(&v4, 0) == 0);
@@ -676,7 +739,7 @@ static void the_cores_own_function(void)
 	/* The caller logs, as the core does. */
 	CHECK(watch(60) == 0 && logged.lines == before);
 	CHECK(source_now(b, 4).rejected == 0);
-	CHECK(tcl_closed(t) == TCL_OK && tcl_closed(t6) == TCL_OK);
+	CHECK(closed(t) == TCL_OK && closed(t6) == TCL_OK);
 }
 
 /* The value of the counter without a walk through the table. */
@@ -707,7 +770,7 @@ static void descriptions(void)
 
 static void reports(void)
 {
-	uint64_t t[3] = {tcl_opened(a, 4), tcl_opened(b, 4), tcl_opened(b, 4)};
+	uint64_t t[3] = {opened(a, 4), opened(b, 4), opened(b, 4)};
 	struct tcl_source top[5];
 	uint64_t bad_address = counter("bad_address");
 	int i;
@@ -727,8 +790,8 @@ static void reports(void)
 	/* The gauges are from the last tcl_watch(), everything else is current. */
 	CHECK(watch(60) == 0);
 	for(i = 0; i < 3; i++)
-		CHECK(tcl_closed(t[i]) == TCL_OK);
-	CHECK(tcl_check(a, 3) == 0);
+		CHECK(closed(t[i]) == TCL_OK);
+	CHECK(check(a, 3) == 0);
 	CHECK(sampled("sources") == 2 && sampled("connections") == 3);
 	CHECK(sampled("bad_address") == bad_address + 1);
 	CHECK(sampled("admitted") == counter("admitted"));
@@ -772,9 +835,9 @@ static void rules(void)
 	reloads = counter("reloads");
 	CHECK(tcl_rules_load(two, 2, NULL, error, sizeof(error)) == TCL_OK);
 	CHECK(counter("reloads") == reloads + 1 && counter("rules") == 2);
-	t[0] = tcl_opened(a, 4);
-	t[1] = tcl_opened(a, 4);
-	CHECK(tcl_check(a, 4) == 1 && tcl_check(v6_host1, 16) == 0);
+	t[0] = opened(a, 4);
+	t[1] = opened(a, 4);
+	CHECK(check(a, 4) == 1 && check(v6_host1, 16) == 0);
 	memset(found, 'x', sizeof(found));
 	CHECK(tcl_rules(found, 4) == 3);
 	CHECK(strcmp(found[0].prefix, "192.0.2.0/24") == 0 && found[0].limit == 2);
@@ -830,13 +893,13 @@ static void rules(void)
 			&& small[1] == 'x');
 	CHECK(tcl_rules_load(two, 2, NULL, NULL, 100) == TCL_ERULES);
 	CHECK(counter("rules") == 2 && counter("reloads") == reloads + 1);
-	CHECK(tcl_check(a, 4) == 1);
+	CHECK(check(a, 4) == 1);
 
 	/* A rule's statistics stay with its prefix. */
 	CHECK(load("192.0.2.0/24=3", NULL) == TCL_OK);
-	CHECK(tcl_check(a, 4) == 0);
+	CHECK(check(a, 4) == 0);
 	CHECK(tcl_rules(found, 4) == 2 && found[0].rejected == 2);
-	CHECK(tcl_closed(t[0]) == TCL_OK && tcl_closed(t[1]) == TCL_OK);
+	CHECK(closed(t[0]) == TCL_OK && closed(t[1]) == TCL_OK);
 }
 
 /* Rules that are set and removed, and that end. */
@@ -934,7 +997,7 @@ static void few_of_many_rules(void)
 	static const uint8_t busy[4] = {10, 0, 255, 254};
 	struct tcl_rule rules[3];
 	struct tcl_suggestion suggestions[3];
-	uint64_t t = tcl_opened(busy, 4);
+	uint64_t t = opened(busy, 4);
 
 	watch(60);
 	CHECK(tcl_rules(rules, 3) == 3);
@@ -947,7 +1010,7 @@ static void few_of_many_rules(void)
 	CHECK(strcmp(suggestions[1].prefix, "10.0.255.254") == 0);
 	CHECK(suggestions[1].sources == 1 && suggestions[1].highest == 1);
 	CHECK(strcmp(suggestions[2].prefix, "default") == 0);
-	CHECK(tcl_closed(t) == TCL_OK);
+	CHECK(closed(t) == TCL_OK);
 }
 
 static void rules_in_a_file(void)
@@ -1031,14 +1094,14 @@ static void rules_of_another_user(void)
 
 static void modes_and_limits(void)
 {
-	uint64_t t[3] = {tcl_opened(a, 4), tcl_opened(a, 4), tcl_opened(a, 4)};
+	uint64_t t[3] = {opened(a, 4), opened(a, 4), opened(a, 4)};
 	uint64_t rejected = counter("rejected");
 	int32_t limit, mode;
 	int before, i;
 
 	next_interval();
 	before = events;
-	CHECK(tcl_check(a, 4) == 1);
+	CHECK(check(a, 4) == 1);
 	CHECK(counter("rejected") == rejected + 1);
 	CHECK(tcl_set_mode(-1) == TCL_EARG && tcl_set_mode(3) == TCL_EARG);
 	CHECK(counter("mode") == TCL_MODE_ENFORCE);
@@ -1048,7 +1111,7 @@ static void modes_and_limits(void)
 			&& strncmp(logged.line, "rejected connection from ", 25) == 0);
 	CHECK(events == before + 1 && event.would == 0);
 	next_interval();
-	CHECK(tcl_check(a, 4) == 0 && tcl_check(a, 4) == 0);
+	CHECK(check(a, 4) == 0 && check(a, 4) == 0);
 	CHECK(counter("mode") == TCL_MODE_MONITOR);
 	CHECK(counter("would_reject") == 2);
 	CHECK(counter("rejected") == rejected + 1);
@@ -1060,26 +1123,26 @@ static void modes_and_limits(void)
 			== 0);
 	CHECK(events == before + 2 && event.would == 1);
 	CHECK(tcl_set_mode(TCL_MODE_OFF) == TCL_OK);
-	CHECK(tcl_check(a, 4) == 0 && counter("would_reject") == 2);
+	CHECK(check(a, 4) == 0 && counter("would_reject") == 2);
 	CHECK(tcl_set_mode(TCL_MODE_ENFORCE) == TCL_OK);
 	CHECK(tcl_set_limit(4) == TCL_OK && counter("limit") == 4);
 	CHECK(tcl_settings(&limit, NULL) == TCL_EARG);
 	CHECK(tcl_settings(NULL, &mode) == TCL_EARG);
 	CHECK(tcl_settings(&limit, &mode) == TCL_OK);
 	CHECK(limit == 4 && mode == TCL_MODE_ENFORCE);
-	CHECK(tcl_check(a, 4) == 0 && source_now(a, 4).limit == 4);
-	CHECK(tcl_set_limit(1) == TCL_OK && tcl_check(a, 4) == 1);
-	CHECK(tcl_set_limit(-7) == TCL_OK && tcl_check(a, 4) == 0);
+	CHECK(check(a, 4) == 0 && source_now(a, 4).limit == 4);
+	CHECK(tcl_set_limit(1) == TCL_OK && check(a, 4) == 1);
+	CHECK(tcl_set_limit(-7) == TCL_OK && check(a, 4) == 0);
 	CHECK(source_now(a, 4).limit == 0);
 	CHECK(counter("rules") == 0);
 	CHECK(tcl_set_limit(3) == TCL_OK);
 	for(i = 0; i < 3; i++)
-		CHECK(tcl_closed(t[i]) == TCL_OK);
+		CHECK(closed(t[i]) == TCL_OK);
 }
 
 static void resets(void)
 {
-	uint64_t t = tcl_opened(a, 4);
+	uint64_t t = opened(a, 4);
 	struct tcl_source source;
 
 	CHECK(counter("rejected") > 0 && counter("errors") > 0);
@@ -1096,7 +1159,7 @@ static void resets(void)
 	source = source_now(a, 4);
 	CHECK(source.rejected == 0 && source.would_reject == 0);
 	CHECK(source.connections == 1 && source.peak == 1);
-	CHECK(tcl_closed(t) == TCL_OK);
+	CHECK(closed(t) == TCL_OK);
 }
 
 static void lists_and_suggestions(void)
@@ -1111,9 +1174,9 @@ static void lists_and_suggestions(void)
 	CHECK(tcl_set_limit(0) == TCL_OK);
 	CHECK(tcl_reset_stats() == TCL_OK);
 	for(i = 0; i < 12; i++)
-		CHECK((t[i] = tcl_opened(a, 4)) != 0);
-	t[12] = tcl_opened(b, 4);
-	t[13] = tcl_opened(v6_host1, 16);
+		CHECK((t[i] = opened(a, 4)) != 0);
+	t[12] = opened(b, 4);
+	t[13] = opened(v6_host1, 16);
 	clock_s += 10;
 	watch(60);
 	clock_s += 5;
@@ -1157,26 +1220,27 @@ static void lists_and_suggestions(void)
 	CHECK(found[1].sources == 1 && found[1].highest == 1);
 	CHECK(found[1].proposed == 8 && found[1].list[9].text[0] == 0);
 	for(i = 0; i < 14; i++)
-		CHECK(tcl_closed(t[i]) == TCL_OK);
+		CHECK(closed(t[i]) == TCL_OK);
 	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_OK);
 	CHECK(tcl_set_limit(3) == TCL_OK);
 }
 
 static void audit(void)
 {
-	uint64_t t[2] = {tcl_opened(a, 4), tcl_opened(b, 4)};
+	uint64_t t[2] = {opened(a, 4), opened(b, 4)};
 	struct tcl_audit *audit = tcl_audit_begin(2);
 	struct tcl_audit_sums sums;
 	struct tcl_difference list[4];
 	int i;
 
 	CHECK(audit != NULL);
-	CHECK(tcl_audit_connection(audit, a, 4, t[0]) == TCL_OK);
-	CHECK(tcl_audit_connection(audit, a, 4, t[0])
+	CHECK(tcl_audit_connection(audit, a, 4, descriptor_of(t[0])) == TCL_OK);
+	CHECK(tcl_audit_connection(audit, a, 4, descriptor_of(t[0]))
 			== TCL_OK); /* Once more than counted. */
-	CHECK(tcl_audit_connection(audit, v6_host1, 16, 0) == TCL_OK);
-	CHECK(tcl_audit_connection(audit, a, 3, t[0]) == TCL_EARG);
-	CHECK(tcl_audit_connection(NULL, a, 4, t[0]) == TCL_EARG);
+	CHECK(tcl_audit_connection(audit, v6_host1, 16, free_descriptor())
+			== TCL_OK);
+	CHECK(tcl_audit_connection(audit, a, 3, 0) == TCL_EARG);
+	CHECK(tcl_audit_connection(NULL, a, 4, 0) == TCL_EARG);
 	CHECK(tcl_audit_counts(audit) == TCL_OK);
 	CHECK(tcl_audit_counts(NULL) == TCL_EARG);
 	CHECK(tcl_audit_result(audit, &sums, list, 4) == 2);
@@ -1194,23 +1258,23 @@ static void audit(void)
 	audit = tcl_audit_begin(0);
 	CHECK(audit != NULL);
 	for(i = 0; i < 1024; i++)
-		CHECK(tcl_audit_connection(audit, a, 4, t[0]) == TCL_OK);
-	CHECK(tcl_audit_connection(audit, a, 4, t[0]) == TCL_EROOM);
+		CHECK(tcl_audit_connection(audit, a, 4, descriptor_of(t[0])) == TCL_OK);
+	CHECK(tcl_audit_connection(audit, a, 4, descriptor_of(t[0])) == TCL_EROOM);
 	tcl_audit_end(audit);
-	CHECK(tcl_closed(t[0]) == TCL_OK && tcl_closed(t[1]) == TCL_OK);
+	CHECK(closed(t[0]) == TCL_OK && closed(t[1]) == TCL_OK);
 }
 
 static void another_process(void)
 {
-	uint64_t t = tcl_opened(a, 4);
+	uint64_t t = opened(a, 4);
 	int status;
 	pid_t pid = fork();
 
 	if(pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		tcl_set_worker(7);
-		CHECK(tcl_closed(t) == TCL_OK);
-		CHECK(tcl_opened(b, 4) != 0);
+		CHECK(closed(t) == TCL_OK);
+		CHECK(opened(b, 4) != 0);
 		_exit(0);
 	}
 	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
@@ -1251,6 +1315,8 @@ static void nothing_to_interpose(void)
 	CHECK(strstr(error, "does not call accept") != NULL);
 	CHECK(tcl_interpose_activate() == TCL_EINTERPOSE);
 	CHECK(tcl_interpose_detach() == TCL_OK);
+	CHECK(tcl_interpose_tls(NULL, 1) == TCL_EARG);
+	CHECK(tcl_interpose_tls(NULL, 0) == TCL_OK);
 }
 
 /* The limiter's own clock of rates and bans runs as time does, so these tests do not wait
@@ -1416,6 +1482,8 @@ int main(int argc, char **argv)
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_EALREADY);
 	tcl_set_worker(0);
 	life_of_connections();
+	descriptors();
+	ages();
 	ipv6_networks();
 	sources_by_text();
 	limits_by_text();

@@ -44,7 +44,8 @@
 	X(tcl_interpose_find)     \
 	X(tcl_interpose_attach)   \
 	X(tcl_interpose_activate) \
-	X(tcl_interpose_counted)  \
+	X(tcl_interpose_tls)      \
+	X(tcl_token)              \
 	X(tcl_interpose_detach)
 #define DECLARE(name) static __typeof__(name) *name##_found;
 #define FIND(name)                        \
@@ -70,7 +71,8 @@ static void find_library(const char *path)
 #define tcl_interpose_find tcl_interpose_find_found
 #define tcl_interpose_attach tcl_interpose_attach_found
 #define tcl_interpose_activate tcl_interpose_activate_found
-#define tcl_interpose_counted tcl_interpose_counted_found
+#define tcl_interpose_tls tcl_interpose_tls_found
+#define tcl_token tcl_token_found
 #define tcl_interpose_detach tcl_interpose_detach_found
 #else
 static void find_library(const char *path)
@@ -544,10 +546,9 @@ static void child_cannot_count(int fd)
 /* Any process can query the descriptors of the one that counts. */
 static void child_asks(int fd)
 {
-	CHECK(tcl_interpose_counted(fd) == 1);
-	CHECK(tcl_interpose_counted(listener) == 0);
-	CHECK(tcl_interpose_counted(-1) == 0
-			&& tcl_interpose_counted(INT_MAX) == 0);
+	CHECK(tcl_token(fd) != 0);
+	CHECK(tcl_token(listener) == 0);
+	CHECK(tcl_token(-1) == 0 && tcl_token(INT_MAX) == 0);
 }
 
 static void only_one_process_counts(void)
@@ -579,7 +580,7 @@ static void only_one_process_counts(void)
 	CHECK(count_of(2) == 1);
 	drop(one);
 	CHECK(close_it(fd) == 0 && count_of(2) == 0);
-	CHECK(tcl_interpose_counted(fd) == 0);
+	CHECK(tcl_token(fd) == 0);
 }
 
 /* The limit of open files when the process begins to count. It is raised later. */

@@ -18,7 +18,9 @@ use loom::model::Builder;
 use loom::thread::{self, JoinHandle};
 use support::engine;
 use tcp_conn_limit::killed_after;
-use tcp_conn_limit::limiter::{Limiter, NotCounted, Rejection, StaleToken, Token, Worker};
+use tcp_conn_limit::limiter::{
+    ConnectionToken, Facts, Limiter, NotCounted, Rejection, StaleToken, Token, Worker,
+};
 use tcp_conn_limit::observe::report::{Report, SourceReport};
 use tcp_conn_limit::policy::rules::RuleSet;
 use tcp_conn_limit::source::Source;
@@ -159,6 +161,17 @@ impl Shared {
         self.0.closed(Worker::new(worker), token)
     }
 
+    /// Opens a connection of source `n` with descriptor 1, as TCP main.
+    fn connect(&self, n: u8) -> ConnectionToken {
+        let (worker, facts) = (Worker::ACCEPTOR, Facts::NONE);
+        self.0.connect(worker, 1, source(n), facts, ANY).unwrap()
+    }
+
+    /// Closes it; returns what is known of it.
+    fn disconnect(&self, token: ConnectionToken) -> Result<Facts, StaleToken> {
+        self.0.disconnect(Worker::ACCEPTOR, token, Facts::NONE)
+    }
+
     /// Asserts, at rest, that each of these sources has its number of connections in one
     /// slot, and that no other source has connections.
     #[track_caller]
@@ -203,6 +216,109 @@ impl Admitted {
     fn leave(&self) {
         self.now.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// A worker adds a fact to a connection while TCP main closes it and opens another one with
+/// the same descriptor. The fact reaches the connection that it is for, or none.
+#[test]
+fn fact_against_reuse_of_the_descriptor() {
+    explore("fact against reuse of the descriptor", || {
+        let shared = Shared::new(2, 0);
+        let first = shared.connect(A);
+        let other = shared.spawn(move |shared| shared.0.mark(first, Facts::SPOKE));
+        let ended = shared.disconnect(first).unwrap();
+        let second = shared.connect(B);
+        let marked = other.join().unwrap();
+        assert_eq!(ended.include(Facts::SPOKE), marked);
+        assert_eq!(shared.disconnect(second), Ok(Facts::NONE));
+        shared.assert_counts(&[]);
+    });
+}
+
+/// Two workers add different facts while TCP main closes the connection.
+#[test]
+fn two_facts_against_close() {
+    explore("two facts against close", || {
+        let shared = Shared::new(1, 0);
+        let token = shared.connect(A);
+        let facts = [Facts::SPOKE, Facts::TLS];
+        let marks = facts.map(|fact| shared.spawn(move |shared| shared.0.mark(token, fact)));
+        let ended = shared.disconnect(token).unwrap();
+        for (mark, fact) in marks.into_iter().zip(facts) {
+            assert_eq!(ended.include(fact), mark.join().unwrap());
+        }
+        shared.assert_counts(&[]);
+    });
+}
+
+/// Two processes release one token. One of them does, and no other connection is lost.
+#[test]
+fn release_against_release_of_one_token() {
+    explore("release against release, one token", || {
+        let shared = Shared::new(1, 0);
+        let token = shared.connect(A);
+        let kept = shared.opened(0, A, ANY).unwrap();
+        let other = shared.spawn(move |shared| shared.disconnect(token).is_ok());
+        let mine = shared.disconnect(token).is_ok();
+        assert!(mine != other.join().unwrap());
+        shared.assert_counts(&[(A, 1)]);
+        shared.closed(0, kept).unwrap();
+    });
+}
+
+/// A reader of all records never takes a connection of one source for one of another: the
+/// ages belong to the cells.
+#[test]
+fn ages_against_reuse_of_the_descriptor() {
+    explore("ages against reuse of the descriptor", || {
+        let shared = Shared::new(2, 0);
+        let first = shared.connect(A);
+        let other = shared.spawn(|shared| shared.0.oldest(source(B), 0));
+        shared.disconnect(first).unwrap();
+        let token = shared.opened(0, B, ANY).unwrap();
+        shared.connect(A);
+        // B has a connection, but not one that has a record.
+        assert_eq!(other.join().unwrap(), None);
+        shared.closed(0, token).unwrap();
+    });
+}
+
+#[test]
+fn killed_while_connecting() {
+    explore_kills("killed while it opens a record", |steps| {
+        let shared = Shared::new(1, 0);
+        let victim = shared.spawn(move |shared| killed_after(steps, || shared.connect(A)));
+        let token = victim.join().unwrap();
+        let killed = token.is_none();
+        // If the record is open, it names the connection; if not, it can be used again.
+        if let Some(token) = shared.0.connection(1) {
+            shared.disconnect(token).unwrap();
+            shared.assert_counts(&[]);
+        }
+        killed
+    });
+}
+
+#[test]
+fn killed_while_disconnecting() {
+    explore_kills("killed while it closes a record", |steps| {
+        let shared = Shared::new(1, 0);
+        let token = shared.connect(A);
+        let victim = shared.spawn(move |shared| {
+            killed_after(steps, || shared.disconnect(token).unwrap()).is_none()
+        });
+        let killed = victim.join().unwrap();
+        // If the record is still open, the connection is still counted.
+        match shared.0.connection(1) {
+            Some(token) => {
+                shared.assert_counts(&[(A, 1)]);
+                shared.disconnect(token).unwrap();
+                shared.assert_counts(&[]);
+            }
+            None => assert_eq!(shared.disconnect(token), Err(StaleToken)),
+        }
+        killed
+    });
 }
 
 #[test]

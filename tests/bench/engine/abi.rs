@@ -7,13 +7,14 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::libc;
 use tcp_conn_limit::ffi::{
-    TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_config, tcl_source, tcl_version,
+    TCL_FACT_SPOKE, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_config, tcl_source,
+    tcl_version,
 };
 use tcp_conn_limit::observe::counters::{COUNTERS, Counters};
 
 use crate::operations::Subject;
 use crate::sources::address;
-use crate::{Result, shared};
+use crate::{Result, descriptors, shared};
 
 /// `struct tcl_host` of include/tcl_host.h.
 #[repr(C)]
@@ -38,9 +39,9 @@ pub(crate) fn version() -> String {
 pub(crate) struct Engine {
     init: Init,
     set_worker: extern "C" fn(u32),
-    check: unsafe extern "C" fn(*const u8, u32) -> c_int,
-    opened: unsafe extern "C" fn(*const u8, u32) -> u64,
-    closed: extern "C" fn(u64) -> i32,
+    check: unsafe extern "C" fn(*const u8, u32, c_int) -> c_int,
+    opened: unsafe extern "C" fn(*const u8, u32, c_int, u32) -> u64,
+    closed: extern "C" fn(u64, u32) -> i32,
     get: unsafe extern "C" fn(*const u8, u32, *mut tcl_source) -> i32,
     stats: unsafe extern "C" fn(*mut u64, u32) -> i32,
     huge_pages: extern "C" fn() -> u64,
@@ -79,6 +80,7 @@ impl Engine {
         // static, so its functions exist until the process ends.
         let code = unsafe { (self.init)(config, &HOST, error.as_mut_ptr(), error.len()) };
         if code == TCL_OK {
+            descriptors::start(config.max_connections);
             return Ok(());
         }
         // SAFETY: tcl_init() has written a NUL-terminated string.
@@ -118,14 +120,24 @@ impl Engine {
     #[inline]
     pub(crate) fn rejects(&self, address: &[u8]) -> bool {
         // SAFETY: the pointer is valid for that number of bytes.
-        unsafe { (self.check)(address.as_ptr(), address.len() as u32) != 0 }
+        unsafe { (self.check)(address.as_ptr(), address.len() as u32, 0) != 0 }
     }
 
     /// Counts a connection from `address` and returns its token, 0 if it was not counted.
     #[inline]
     pub(crate) fn opened_from(&self, address: &[u8]) -> u64 {
+        let descriptor = descriptors::open();
         // SAFETY: the pointer is valid for that number of bytes.
-        unsafe { (self.opened)(address.as_ptr(), address.len() as u32) }
+        let token = unsafe { (self.opened)(address.as_ptr(), address.len() as u32, descriptor, 0) };
+        if token == 0 {
+            descriptors::close(descriptor);
+        }
+        token
+    }
+
+    /// Says that another process has closed the connection of this token.
+    pub(crate) fn closed_elsewhere(&self, token: u64) {
+        descriptors::close(token as c_int);
     }
 
     pub(crate) fn set_worker(&self, worker: u32) {
@@ -169,7 +181,12 @@ impl Subject for Engine {
 
     #[inline]
     fn closed(&self, token: u64) -> bool {
-        (self.closed)(token) == TCL_OK
+        let is_closed = (self.closed)(token, TCL_FACT_SPOKE) == TCL_OK;
+        if is_closed && token != 0 {
+            // The lower half is the descriptor.
+            descriptors::close(token as c_int);
+        }
+        is_closed
     }
 
     fn connections(&self) -> Result<u64> {

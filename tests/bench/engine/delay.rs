@@ -55,6 +55,9 @@ impl Delay {
                 };
                 let check = |index| u64::from(engine.check(index));
                 let (alone, contended) = self.alone_and_contended(source, check, release)?;
+                for &token in &tokens {
+                    engine.closed_elsewhere(token);
+                }
                 sum.check += alone;
                 sum.check_during_releases += contended;
             }

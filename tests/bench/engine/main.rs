@@ -39,6 +39,7 @@ mod cold;
 mod common;
 mod counts;
 mod delay;
+mod descriptors;
 mod fleet;
 mod floor;
 mod huge;

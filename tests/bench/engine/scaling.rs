@@ -9,6 +9,7 @@ use crate::Result;
 use crate::abi::Engine;
 use crate::chain::chain;
 use crate::child::serve;
+use crate::descriptors;
 use crate::floor::Floor;
 use crate::operations::{Subject, cycle};
 use crate::processes::{Work, together};
@@ -97,6 +98,7 @@ impl Scaling {
         let engine = Engine::start(SOURCES, 1_024)?;
         let held: Vec<u64> = (0..SOURCES).map(|index| engine.opened(index)).collect();
         self.serve(|number, indices| {
+            descriptors::set_process(number);
             engine.set_worker(match self.counting {
                 Counting::Rows => number + 1,
                 Counting::AcceptorRow => number,

@@ -61,18 +61,20 @@ static const char *const names[OPERATIONS] = {
 		"nothing", "check", "reject", "cycle", "return", "new"};
 
 /* Returns 0, or 1 if the limiter gives a wrong answer. */
-static int run(enum operation operation, const uint8_t bytes[4])
+static int run(enum operation operation, const uint8_t bytes[4], int descriptor)
 {
 	switch(operation) {
 		case CHECK:
-			return tcl_check(bytes, 4) != 0;
+			return tcl_check(bytes, 4, descriptor) != 0;
 		case REJECT:
-			return tcl_check(bytes, 4) != 1;
+			return tcl_check(bytes, 4, descriptor) != 1;
 		case CYCLE:
 		case RETURN:
 		case NEW:
-			return tcl_check(bytes, 4) != 0
-				   || tcl_closed(tcl_opened(bytes, 4)) != TCL_OK;
+			return tcl_check(bytes, 4, descriptor) != 0
+				   || tcl_closed(tcl_opened(bytes, 4, descriptor, 0),
+							  TCL_FACT_SPOKE)
+							  != TCL_OK;
 		default:
 			return 0;
 	}
@@ -103,11 +105,11 @@ static int add_idle_sources(uint32_t sources)
 
 	for(i = 0; !wrong && i < sources; i++) {
 		address(sources + i, bytes);
-		tokens[i] = tcl_opened(bytes, 4);
+		tokens[i] = tcl_opened(bytes, 4, sources + i, 0);
 		wrong = tokens[i] == 0;
 	}
 	for(i = 0; !wrong && i < sources; i++)
-		wrong = tcl_closed(tokens[i]) != TCL_OK;
+		wrong = tcl_closed(tokens[i], TCL_FACT_SPOKE) != TCL_OK;
 	free(tokens);
 	return wrong;
 }
@@ -120,7 +122,7 @@ int main(int argc, char **argv)
 	char error[200];
 	uint8_t bytes[4];
 	uint32_t sources, count, i, random = 1;
-	int wrong = 0;
+	int free_descriptor, wrong = 0;
 
 	if(argc != 4)
 		return 2;
@@ -129,21 +131,22 @@ int main(int argc, char **argv)
 	sources = strtoul(argv[2], NULL, 10);
 	count = strtoul(argv[3], NULL, 10);
 	config.max_connections = sources * 2;
+	free_descriptor = sources * 2;
 	if(operation == OPERATIONS
 			|| tcl_init(&config, &host, error, sizeof(error)) != TCL_OK)
 		return 2;
 	for(i = 0; i < sources; i++) {
 		address(i, bytes);
-		wrong |= tcl_opened(bytes, 4) == 0;
+		wrong |= tcl_opened(bytes, 4, i, 0) == 0;
 		if(operation == REJECT)
-			wrong |= tcl_opened(bytes, 4) == 0;
+			wrong |= tcl_opened(bytes, 4, sources + i, 0) == 0;
 	}
 	if(operation == RETURN)
 		wrong |= add_idle_sources(sources);
 	for(i = 0; i < count; i++) {
 		random = random * 1664525 + 1013904223;
 		address(source_for(operation, sources, i, random % sources), bytes);
-		wrong |= run(operation, bytes);
+		wrong |= run(operation, bytes, free_descriptor);
 	}
 	return wrong;
 }

@@ -112,6 +112,7 @@ fn check_uninitialised() {
         interpose_attach(ENOUGH).0,
         stats().0,
         get(&[127, 0, 0, 1]).0,
+        oldest(b"127.0.0.1").0,
     ] {
         assert_eq!(code, TCL_EINIT);
     }
@@ -214,11 +215,25 @@ fn with_bytes<T>(bytes: &[u8], call: impl FnOnce(*const u8, u32) -> T) -> T {
     })
 }
 
+/// The lowest number that no descriptor of this process has.
+const FIRST: i32 = 1000;
+
+/// The lowest descriptor from [`FIRST`] on that has no counted connection.
+pub fn free_descriptor() -> i32 {
+    let is_free = |descriptor: &i32| ffi::tcl_token(*descriptor) == 0;
+    (FIRST..).find(is_free).expect("a free descriptor")
+}
+
+/// The descriptor of a token.
+pub fn descriptor(token: u64) -> i32 {
+    token as i32
+}
+
 /// `tcl_check()`.
 pub fn check(address: &[u8]) -> i32 {
     // SAFETY: the pointer is null or has that many bytes.
     with_bytes(address, |bytes, length| unsafe {
-        ffi::tcl_check(bytes, length)
+        ffi::tcl_check(bytes, length, free_descriptor())
     })
 }
 
@@ -226,13 +241,23 @@ pub fn check(address: &[u8]) -> i32 {
 pub fn opened(address: &[u8]) -> u64 {
     // SAFETY: the pointer is null or has that many bytes.
     with_bytes(address, |bytes, length| unsafe {
-        ffi::tcl_opened(bytes, length)
+        ffi::tcl_opened(bytes, length, free_descriptor(), 0)
     })
 }
 
 /// `tcl_closed()`.
 pub fn closed(token: u64) -> i32 {
-    ffi::tcl_closed(token)
+    ffi::tcl_closed(token, ffi::TCL_FACT_SPOKE)
+}
+
+/// `tcl_oldest()`.
+pub fn oldest(name: &[u8]) -> (i32, u32) {
+    let mut seconds = 0;
+    // SAFETY: the pointer is null or has that many bytes, and `seconds` is valid for writes.
+    let code = with_bytes(name, |bytes, length| unsafe {
+        ffi::tcl_oldest(bytes, length, &mut seconds)
+    });
+    (code, seconds)
 }
 
 /// Returns the family in the first bytes of a socket address, and the minimum size of its
@@ -392,10 +417,10 @@ impl Audit {
     }
 
     /// `tcl_audit_connection()`.
-    pub fn connection(&mut self, address: &[u8], token: u64) -> i32 {
+    pub fn connection(&mut self, address: &[u8], descriptor: i32) -> i32 {
         with_bytes(address, |bytes, length| {
             // SAFETY: tcl_audit_begin() returned the audit; `bytes` is null or has that many.
-            unsafe { ffi::tcl_audit_connection(self.0, bytes, length, token) }
+            unsafe { ffi::tcl_audit_connection(self.0, bytes, length, descriptor) }
         })
     }
 
@@ -439,6 +464,8 @@ pub fn nulls() {
             ffi::tcl_get(null(), 4, nothing.cast()),
             ffi::tcl_find(b"::".as_ptr(), 2, nothing.cast(), nothing.cast(), 9),
             ffi::tcl_find(null(), 4, nothing.cast(), nothing.cast(), 9),
+            ffi::tcl_oldest(b"::".as_ptr(), 2, nothing.cast()),
+            ffi::tcl_oldest(null(), 4, nothing.cast()),
             ffi::tcl_limit_parse(b"1".as_ptr(), 1, nothing.cast(), nothing.cast(), 9),
             ffi::tcl_limit_parse(null(), 4, nothing.cast(), nothing.cast(), 9),
             ffi::tcl_top(nothing.cast(), 9, 0),
@@ -450,7 +477,7 @@ pub fn nulls() {
             ffi::tcl_init(null(), null(), nothing.cast(), 9),
         ]
     };
-    assert_eq!(codes, [TCL_EARG; 15]);
+    assert_eq!(codes, [TCL_EARG; 17]);
     // SAFETY: the argument may be null.
     unsafe { ffi::tcl_audit_end(nothing.cast()) };
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{
     TCL_EALREADY, TCL_EARG, TCL_EINTERPOSE, TCL_ERULES, TCL_ESTALE, TCL_MODE_ENFORCE,
-    TCL_MODE_MONITOR, TCL_MODE_OFF, TCL_OK, TCL_ON_FULL_REJECT, tcl_interpose_activate,
+    TCL_MODE_MONITOR, TCL_MODE_OFF, TCL_NEVER, TCL_OK, TCL_ON_FULL_REJECT, tcl_interpose_activate,
     tcl_interpose_detach, tcl_reset_stats, tcl_set_limit, tcl_set_mode, tcl_settings, tcl_version,
     tcl_watch,
 };
@@ -118,17 +118,7 @@ struct Ledger {
     peaks: HashMap<Net, u32>,
 }
 
-/// The limit of descriptors of this process: each [`Ledger::interpose`] allocates memory for
-/// as many, which is never freed.
-const DESCRIPTORS: libc::rlimit = libc::rlimit {
-    rlim_cur: 64,
-    rlim_max: 64,
-};
-
 fn init() {
-    // SAFETY: the pointer is valid.
-    let code = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &DESCRIPTORS) };
-    assert_eq!(code, 0);
     engine::start(tcl_config {
         max_connections: 1,
         limit: 0,
@@ -420,7 +410,11 @@ impl Ledger {
         let (code, source) = engine::get(octets);
         match (Address::of_octets(octets), source) {
             (Some(address), Some(source)) => {
-                self.compare_source(&source, address.source(LENGTHS), self.rule_for(address));
+                let net = address.source(LENGTHS);
+                self.compare_source(&source, net, self.rule_for(address));
+                let (code, age) = engine::oldest(text(&source.text).as_bytes());
+                assert_eq!(code, TCL_OK);
+                assert_eq!(age == TCL_NEVER, self.count(net) == 0);
             }
             (None, None) => assert_eq!(code, TCL_EARG),
             _ => panic!("{code}"),
@@ -528,7 +522,7 @@ impl Ledger {
     /// Runs an audit in which the host's connections differ from the counted ones.
     fn audit(&self, bytes: &mut Bytes<'_>) -> Option<()> {
         let mut audit = Audit::begin(u32::from(bytes.byte()?)).expect("memory");
-        let (left_out, without_token) = (bytes.byte()?, bytes.byte()?);
+        let (left_out, without_record) = (bytes.byte()?, bytes.byte()?);
         let extra = bytes.address()?;
         let mut host: HashMap<Net, u32> = HashMap::new();
         let mut uncounted = 0;
@@ -538,19 +532,27 @@ impl Ledger {
                 continue;
             }
             connections += 1;
-            let token = if i == without_token { 0 } else { live.token };
-            assert_eq!(audit.connection(&live.octets, token), TCL_OK);
-            match token {
-                0 => uncounted += 1,
-                _ => *host.entry(live.net).or_default() += 1,
+            let (descriptor, counted) = match i == without_record {
+                true => (engine::free_descriptor(), false),
+                false => (engine::descriptor(live.token), true),
+            };
+            assert_eq!(audit.connection(&live.octets, descriptor), TCL_OK);
+            match counted {
+                true => *host.entry(live.net).or_default() += 1,
+                false => uncounted += 1,
             }
         }
+        // The host has a connection twice, the second time of another source.
+        let twice = self.live.first().map_or(-1, |live| engine::descriptor(live.token));
         match Address::of_octets(&extra) {
-            None => assert_eq!(audit.connection(&extra, 1), TCL_EARG),
+            None => assert_eq!(audit.connection(&extra, twice), TCL_EARG),
             Some(address) => {
-                assert_eq!(audit.connection(&extra, 1), TCL_OK);
+                assert_eq!(audit.connection(&extra, twice), TCL_OK);
                 connections += 1;
-                *host.entry(address.source(LENGTHS)).or_default() += 1;
+                match twice {
+                    -1 => uncounted += 1,
+                    _ => *host.entry(address.source(LENGTHS)).or_default() += 1,
+                }
             }
         }
         assert_eq!(audit.counts(), TCL_OK);
@@ -617,8 +619,8 @@ impl Ledger {
     }
 
     /// Replaces the functions of this program, which contains the library, and restores
-    /// them.
-    fn interpose(&self, room: usize) {
+    /// them. That releases all connections.
+    fn interpose(&mut self, room: usize) {
         assert_eq!(tcl_interpose_activate(), TCL_EINTERPOSE);
         assert_eq!(engine::interpose_find(room).0, TCL_OK);
         assert_eq!(engine::interpose_attach(room).0, TCL_OK);
@@ -627,6 +629,8 @@ impl Ledger {
         assert_eq!(tcl_interpose_activate(), TCL_OK);
         assert_eq!(tcl_interpose_detach(), TCL_OK);
         assert_eq!(tcl_interpose_detach(), TCL_OK);
+        let tokens = self.live.drain(..).map(|live| live.token);
+        self.released.extend(tokens);
     }
 
     /// Runs one operation. Returns `None` at the end of the input.

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The connections of a host, each by its descriptor: [`connect`](Limiter::connect) counts
+//! one and opens its record, [`disconnect`](Limiter::disconnect) takes the record and
+//! releases the count. Both attachments call these. Only the records of connections that
+//! are counted are open.
+
+#![forbid(unsafe_code)]
+
+use core::ffi::c_int;
+
+use super::{Fault, Limiter, NotCounted, StaleToken, Token, Worker};
+use crate::shared::sync::{AtomicU32, Ordering};
+use crate::source::Source;
+use crate::table::connections::{ConnectionToken, Connections, Facts, Taken};
+
+/// Why a connection has no record and was not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotConnected {
+    /// Its descriptor is not tracked.
+    Untracked,
+    /// It could not be counted.
+    NotCounted(NotCounted),
+}
+
+impl From<NotCounted> for NotConnected {
+    fn from(reason: NotCounted) -> NotConnected {
+        NotConnected::NotCounted(reason)
+    }
+}
+
+impl Limiter {
+    /// Whether a connection with `descriptor` can be counted.
+    #[inline(always)]
+    pub fn is_tracked(&self, descriptor: c_int) -> bool {
+        self.connections().is_tracked(descriptor)
+    }
+
+    /// Counts a connection of `source` that `worker` opened, as [`opened`](Self::opened)
+    /// does, and opens the record of its `descriptor`. Must be called by the process that
+    /// has the descriptor. If that still has a connection, the previous one is
+    /// [forgotten](Self::forget).
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`], and there is nothing to release.
+    #[inline(always)]
+    pub fn connect(
+        &self,
+        worker: Worker,
+        descriptor: c_int,
+        source: Source,
+        facts: Facts,
+        limit: i32,
+    ) -> Result<ConnectionToken, NotConnected> {
+        let Some(record) = self.connections().record(descriptor) else {
+            self.note(worker, Fault::Untracked);
+            return Err(NotConnected::Untracked);
+        };
+        let cell = self.opened(worker, source, limit)?;
+        // Relaxed (statistics).
+        let now = self.settings().seconds().load(Ordering::Relaxed);
+        loop {
+            if let Some(token) = record.open(cell.to_bits(), facts, now) {
+                return Ok(token);
+            }
+            self.forget_connection(worker, descriptor);
+        }
+    }
+
+    /// Releases the connection that `token` was given for; `ended` is what the host knows
+    /// of it at its end. Any process may do this; `worker` is the one that does. Returns
+    /// all that was known of the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`StaleToken`] if the token was made up or released before; then no count has
+    /// changed.
+    #[inline(always)]
+    pub fn disconnect(
+        &self,
+        worker: Worker,
+        token: ConnectionToken,
+        ended: Facts,
+    ) -> Result<Facts, StaleToken> {
+        match self.connections().take(token) {
+            Some(taken) => self.release(worker, taken, ended),
+            None => Err(self.note_stale(worker)),
+        }
+    }
+
+    /// Takes the connection of `descriptor` out of its record, so that another connection
+    /// can have the descriptor. It must then be [released](Self::release). `None` if the
+    /// descriptor has no counted connection.
+    #[inline]
+    pub(crate) fn take(&self, descriptor: c_int) -> Option<Taken> {
+        let connections = self.connections();
+        connections.take(connections.record(descriptor)?.token()?)
+    }
+
+    /// Releases a connection whose record was taken. Returns all that was known of it.
+    ///
+    /// # Errors
+    ///
+    /// [`StaleToken`] in damaged memory only.
+    #[inline(always)]
+    pub(crate) fn release(
+        &self,
+        worker: Worker,
+        taken: Taken,
+        ended: Facts,
+    ) -> Result<Facts, StaleToken> {
+        let Some(cell) = Token::from_bits(taken.cell) else {
+            return Err(self.note_stale(worker));
+        };
+        self.closed(worker, cell)?;
+        Ok(taken.facts | ended)
+    }
+
+    /// Releases the connection of a descriptor whose end was not seen, if there is one. That
+    /// counts as a fault. The system has given the descriptor to a new connection since.
+    #[inline]
+    pub fn forget(&self, worker: Worker, descriptor: c_int) {
+        if self.connection(descriptor).is_some() {
+            self.forget_connection(worker, descriptor);
+        }
+    }
+
+    #[cold]
+    fn forget_connection(&self, worker: Worker, descriptor: c_int) {
+        if let Some(taken) = self.take(descriptor) {
+            self.note(worker, Fault::DescriptorReused);
+            // A stale token is counted, and there is nothing else to do about it. Nothing
+            // is known of the client, so it is not said to have been silent.
+            let _ = self.release(worker, taken, Facts::SPOKE);
+        }
+    }
+
+    /// What a host does that has accepted a connection, in one step: the previous
+    /// connection of the descriptor is [forgotten](Self::forget), the new one is
+    /// [checked](Self::check_from) and, if it is admitted, [counted](Self::connect).
+    /// Returns whether it is admitted; if not, the host must close it.
+    #[inline(always)]
+    pub fn accept(
+        &self,
+        worker: Worker,
+        descriptor: c_int,
+        source: Source,
+        address: &[u8],
+        facts: Facts,
+    ) -> bool {
+        // This comes first, because a connection that is gone must not cause the new one to
+        // be rejected.
+        self.forget(worker, descriptor);
+        let check = match self.is_tracked(descriptor) {
+            true => self.check_from(source, address),
+            false => self.check_untracked(source, address),
+        };
+        if let Err(rejection) = check
+            && self.rejected(worker, rejection)
+        {
+            return false;
+        }
+        // A connection that is not counted is admitted nevertheless.
+        let _ = self.connect(worker, descriptor, source, facts, 0);
+        true
+    }
+
+    /// Adds `facts` to an open connection. Any process may do this. `false` if it is
+    /// closed.
+    pub fn mark(&self, token: ConnectionToken, facts: Facts) -> bool {
+        self.connections().mark(token, facts)
+    }
+
+    /// The token of the connection that is counted with `descriptor`. Any process may ask.
+    #[inline]
+    pub fn connection(&self, descriptor: c_int) -> Option<ConnectionToken> {
+        self.connections().record(descriptor)?.token()
+    }
+
+    /// The first descriptor that is not tracked: it has no record.
+    pub fn first_untracked(&self) -> usize {
+        self.connections().len()
+    }
+
+    /// Seconds since the oldest connection of `source` opened, at the time `now` of the
+    /// host clock. `None` if it has no connection. Reads all records, so the accepting
+    /// process should not call it. Exact to the second in which the background process
+    /// last [set the clock](Self::set_clock).
+    pub fn oldest(&self, source: Source, now: u32) -> Option<u32> {
+        let at = self.table().find(source)?;
+        let ages = self.connections().cells().filter_map(|(cell, opened_at)| {
+            let is_its = Token::from_bits(cell)?.is_in(at.slot, at.control.epoch());
+            // A clock that is read in another process may be a second behind.
+            is_its.then_some((now.wrapping_sub(opened_at) as i32).max(0).unsigned_abs())
+        });
+        ages.max()
+    }
+
+    /// Sets the clock by which [`oldest`](Self::oldest) counts: the host clock, which a
+    /// background process reads once a second. So a new connection need not read a clock.
+    pub fn set_clock(&self, now: u32) {
+        // Relaxed (statistics).
+        self.settings().seconds().store(now, Ordering::Relaxed);
+    }
+
+    /// Whether a host without hooks must find out, before it closes a connection, whether
+    /// the client has sent anything. That costs a system call for each.
+    pub fn reads_received(&self) -> bool {
+        self.settings().reads_received()
+    }
+
+    /// Sets whether [`reads_received`](Self::reads_received).
+    pub fn set_reads_received(&self, reads: bool) {
+        self.settings().set_reads_received(reads);
+    }
+
+    /// Makes `process` the one whose descriptors the records are for, unless another
+    /// process is. `false` if another one is.
+    pub(crate) fn claim_descriptors(&self, process: u32) -> bool {
+        // Acquire: sees the records as their last owner left them, see
+        // `release_descriptors`. Relaxed on failure: only the answer matters.
+        match self.descriptors_owner().compare_exchange(
+            0,
+            process,
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        ) {
+            Ok(_) => true,
+            Err(other) => other == process,
+        }
+    }
+
+    /// Releases all connections, for `worker`; then the records belong to no process. Must
+    /// be called by the process that they belong to.
+    pub(crate) fn release_descriptors(&self, worker: Worker) {
+        for descriptor in 0..self.first_untracked() {
+            if let Some(taken) = self.take(descriptor as c_int) {
+                // A stale token is counted, and there is nothing else to do about it. The
+                // client is not said to have been silent, because it still has its
+                // connection.
+                let _ = self.release(worker, taken, Facts::CLOSED_BY_HOST | Facts::SPOKE);
+            }
+        }
+        // Release: the next owner sees all records closed.
+        self.descriptors_owner().store(0, Ordering::Release);
+    }
+
+    fn descriptors_owner(&self) -> &AtomicU32 {
+        &self.region.header().background.descriptors_owner
+    }
+
+    #[inline]
+    pub(crate) fn connections(&self) -> Connections<'_> {
+        Connections::new(&self.region)
+    }
+}

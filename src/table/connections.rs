@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Connections`]: one record for each connection, by its descriptor in the process that
+//! accepts.
+//!
+//! While a connection is open, no other one has its descriptor. So the record needs no
+//! search and no allocation, and any process of the host can find it: the descriptor is
+//! only a number to it.
+//!
+//! # A record's life
+//!
+//! ```text
+//!   bits of the state:  0–6 facts │ 7 open │ 8–31 generation
+//!
+//!             open: generation + 1              any process: add a fact
+//!   closed ──────────────────────────▶ open ◀──────────────────────────┐
+//!      ▲                                │ └────────────────────────────┘
+//!      └──────── take: the facts ───────┘
+//! ```
+//!
+//! The process that accepts opens a record, and only while the record is closed. All other
+//! changes are compare-exchanges that require the record to be open and of the same
+//! generation. So a fact that another process adds late, when the connection is closed or
+//! its descriptor has a new connection, is dropped; and of two processes that take the
+//! same connection one gets it. A generation comes back after 16,777,216 connections of one
+//! descriptor; a token must not be used for that long.
+//!
+//! # If a process is killed in between
+//!
+//! A record is one word besides what it publishes, so it is open or closed, never in
+//! between. If the process is killed before it opens the record, or after it took it, the
+//! connection is counted but has no record, see [`crate::table`].
+
+#![forbid(unsafe_code)]
+
+use core::ffi::c_int;
+use core::num::NonZeroU64;
+use core::ops::BitOr;
+
+use crate::shared::layout::Connection;
+use crate::shared::region::Region;
+use crate::shared::sync::{AtomicU32, Ordering};
+
+/// What is known of a connection: a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts(u8);
+
+impl Facts {
+    /// Nothing is known.
+    pub const NONE: Facts = Facts(0);
+    /// It was accepted on a socket for TLS.
+    pub const TLS: Facts = Facts(1);
+    /// The client has sent a whole message, or as much as the host can say: it has sent
+    /// something, or the host cannot say that it has not.
+    pub const SPOKE: Facts = Facts(1 << 1);
+    /// It was closed after a timeout.
+    pub const TIMED_OUT: Facts = Facts(1 << 2);
+    /// The host, not the client, wanted to close it.
+    pub const CLOSED_BY_HOST: Facts = Facts(1 << 3);
+
+    const ALL: u8 = 0b1111;
+
+    /// The facts with these bits. Other bits have no meaning and are ignored.
+    #[inline]
+    pub fn from_bits(bits: u32) -> Facts {
+        Facts(bits as u8 & Facts::ALL)
+    }
+
+    /// The facts as an integer.
+    #[inline]
+    pub fn to_bits(self) -> u32 {
+        self.0.into()
+    }
+
+    /// Whether these include all of `other`.
+    pub fn include(self, other: Facts) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Facts {
+    type Output = Facts;
+
+    #[inline]
+    fn bitor(self, other: Facts) -> Facts {
+        Facts(self.0 | other.0)
+    }
+}
+
+/// Names an open connection; 64 bits, never 0.
+///
+/// ```text
+///   bits 0–31 descriptor │ 32–63 state of its record when it opened, without facts
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionToken(NonZeroU64);
+
+impl ConnectionToken {
+    const STATE_SHIFT: u32 = 32;
+    const OPEN: u64 = (State::OPEN as u64) << Self::STATE_SHIFT;
+
+    /// `state` is open, without facts.
+    #[inline]
+    fn new(index: u32, state: State) -> ConnectionToken {
+        // Never 0, since the state is open.
+        let open = NonZeroU64::MIN.saturating_add(Self::OPEN - 1);
+        ConnectionToken(open | u64::from(state.0) << Self::STATE_SHIFT | u64::from(index))
+    }
+
+    /// The token with these bits; `None` if they are not a token's.
+    #[inline]
+    pub fn from_bits(bits: u64) -> Option<ConnectionToken> {
+        let token = NonZeroU64::new(bits).map(ConnectionToken);
+        token.filter(|_| bits & Self::OPEN != 0)
+    }
+
+    /// The token as an integer, for the host to keep.
+    #[inline]
+    pub fn to_bits(self) -> u64 {
+        self.0.get()
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        self.0.get() as u32 as usize
+    }
+
+    /// Whether `state` is that of the connection while it is open, whatever its facts.
+    #[inline]
+    fn is_of(self, state: State) -> bool {
+        State((self.0.get() >> Self::STATE_SHIFT) as u32) == state.without_facts()
+    }
+}
+
+/// Generation and facts of a record, as one word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct State(u32);
+
+impl State {
+    const FACTS: u32 = 0x7f;
+    const OPEN: u32 = 1 << 7;
+    const GENERATION: u32 = 1 << 8;
+
+    #[inline]
+    fn load(word: &AtomicU32, ordering: Ordering) -> State {
+        State(word.load(ordering))
+    }
+
+    #[inline]
+    fn is_open(self) -> bool {
+        self.0 & Self::OPEN != 0
+    }
+
+    #[inline]
+    fn without_facts(self) -> State {
+        State(self.0 & !Self::FACTS)
+    }
+
+    fn facts(self) -> Facts {
+        Facts::from_bits(self.0)
+    }
+
+    /// Open, for the next connection. Must be closed.
+    #[inline]
+    fn opened(self) -> State {
+        State(self.0.wrapping_add(Self::GENERATION + Self::OPEN))
+    }
+
+    #[inline]
+    fn with(self, facts: Facts) -> State {
+        State(self.0 | u32::from(facts.0))
+    }
+
+    /// Closed.
+    #[inline]
+    fn closed(self) -> State {
+        State(self.0 & !(Self::FACTS | Self::OPEN))
+    }
+}
+
+/// What the record of a connection held when it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The cell in which the connection is counted.
+    pub(crate) cell: u64,
+    pub(crate) facts: Facts,
+}
+
+/// The record of a descriptor, for the process that accepts.
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'a> {
+    record: &'a Connection,
+    descriptor: u32,
+}
+
+impl Record<'_> {
+    /// The token of the connection that is open with this descriptor.
+    #[inline]
+    pub(crate) fn token(self) -> Option<ConnectionToken> {
+        // Relaxed: the token alone gives no access to what the record holds. A process that
+        // found the connection in the host sees at least what was stored before the host
+        // had it.
+        let state = State::load(&self.record.state, Ordering::Relaxed);
+        let token = ConnectionToken::new(self.descriptor, state.without_facts());
+        state.is_open().then_some(token)
+    }
+
+    /// Opens the record for a connection that is counted in `cell`, at the second `now`.
+    /// `None` if the record is still open: the end of the previous connection was not seen.
+    /// Must be called by the process that has the descriptor.
+    #[inline]
+    pub(crate) fn open(self, cell: u64, facts: Facts, now: u32) -> Option<ConnectionToken> {
+        let Connection {
+            cell: word,
+            state,
+            opened_at,
+        } = self.record;
+        // Relaxed: no other process changes a closed record, and the host passed the
+        // descriptor from the process that closed it.
+        let before = State::load(state, Ordering::Relaxed);
+        if before.is_open() {
+            return None;
+        }
+        let opened = before.opened();
+        // Release: a process that still reads the previous connection and sees this cell
+        // also sees that the record was closed since, see `Connections::cells`.
+        word.store(cell, Ordering::Release);
+        // Relaxed (statistics).
+        opened_at.store(now, Ordering::Relaxed);
+        // Release: a process that sees the record open also sees what it holds.
+        state.store(opened.with(facts).0, Ordering::Release);
+        Some(ConnectionToken::new(self.descriptor, opened))
+    }
+}
+
+/// The records of all descriptors that are tracked.
+#[derive(Clone, Copy)]
+pub(crate) struct Connections<'a> {
+    records: &'a [Connection],
+}
+
+impl<'a> Connections<'a> {
+    #[inline]
+    pub(crate) fn new(region: &'a Region) -> Connections<'a> {
+        Connections {
+            records: region.connections(),
+        }
+    }
+
+    /// The number of descriptors that are tracked, from 0 on.
+    #[inline]
+    pub(crate) fn len(self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether the descriptor has a record.
+    #[inline]
+    pub(crate) fn is_tracked(self, descriptor: c_int) -> bool {
+        // A negative number becomes one that is too high.
+        (descriptor as u32 as usize) < self.records.len()
+    }
+
+    /// The record of a descriptor; `None` if it is not tracked.
+    #[inline]
+    pub(crate) fn record(self, descriptor: c_int) -> Option<Record<'a>> {
+        // A negative number becomes one that is too high.
+        let descriptor = descriptor as u32;
+        let record = self.records.get(descriptor as usize)?;
+        Some(Record { record, descriptor })
+    }
+
+    /// Closes the record of the connection that `token` names. `None` if the connection
+    /// was taken before.
+    #[inline]
+    pub(crate) fn take(self, token: ConnectionToken) -> Option<Taken> {
+        let record = self.records.get(token.index())?;
+        // Relaxed: the exchange decides.
+        let mut state = State::load(&record.state, Ordering::Relaxed);
+        while token.is_of(state) {
+            // Acquire: sees the cell that was stored when the record was opened. Another
+            // process can at most have added a fact, which is part of this word.
+            let closed = record.state.compare_exchange(
+                state.0,
+                state.closed().0,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            );
+            match closed {
+                Ok(_) => {
+                    return Some(Taken {
+                        // Relaxed: the next connection has not opened the record yet.
+                        cell: record.cell.load(Ordering::Relaxed),
+                        facts: state.facts(),
+                    });
+                }
+                Err(now) => state = State(now),
+            }
+        }
+        None
+    }
+
+    /// Adds `facts` to the connection that `token` names. Any process may do this. `false`
+    /// if the connection is closed.
+    pub(crate) fn mark(self, token: ConnectionToken, facts: Facts) -> bool {
+        let Some(record) = self.records.get(token.index()) else {
+            return false;
+        };
+        let add = |state| {
+            let state = State(state);
+            token.is_of(state).then_some(state.with(facts).0)
+        };
+        // Relaxed: the facts are part of this word and publish nothing else.
+        record
+            .state
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .is_ok()
+    }
+
+    /// The cell of each open connection, and the second in which it opened. A connection
+    /// that opens or closes meanwhile may be missing.
+    pub(crate) fn cells(self) -> impl Iterator<Item = (u64, u32)> + 'a {
+        self.records.iter().filter_map(|record| {
+            // Acquire: sees what the record holds, see `Record::open`.
+            let state = State::load(&record.state, Ordering::Acquire);
+            if !state.is_open() {
+                return None;
+            }
+            // Relaxed (statistics).
+            let opened_at = record.opened_at.load(Ordering::Relaxed);
+            // Acquire: if it is the cell of a later connection, the state below is not the
+            // same, see `Record::open`.
+            let cell = record.cell.load(Ordering::Acquire);
+            let now = State::load(&record.state, Ordering::Relaxed);
+            // Facts may have been added.
+            (now.without_facts() == state.without_facts()).then_some((cell, opened_at))
+        })
+    }
+}
