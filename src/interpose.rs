@@ -73,7 +73,7 @@
 //! than counted. It also goes down if `close` fails: Linux has freed the descriptor even
 //! then, unless it was not open.
 //!
-//! # What is known of a connection
+//! # Facts about a connection
 //!
 //! Whether a connection is for TLS follows from the listening socket, see
 //! [`set_tls_listeners`]. A wrapper does not see messages, so *the client spoke* means that

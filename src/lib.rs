@@ -42,10 +42,12 @@
 //! # Reading order
 //!
 //! 1. [`source`]: what is counted. In its folder: the prefix of a network.
-//! 2. [`limiter`]: check, opened, closed. In its folder: the token of a connection and
-//!    the totals.
+//! 2. [`limiter`]: check, opened, closed. In its folder: `connections` (connect and
+//!    disconnect, which keep a record of each connection), the token of a cell, and the
+//!    totals.
 //! 3. `table`: `hash` and `directory` (how a source finds, gets and loses its slot),
-//!    `rows` (its count), `details` (its rejections and its peak), `hint`.
+//!    `rows` (its count), `connections` (the records), `details` (its rejections and its
+//!    peak), `hint`.
 //! 4. [`policy`]: `rule_text` (the grammar of a rule), [`origin`](policy::origin) (where a
 //!    rule comes from), [`rule_command`](policy::rule_command) (the arguments of commands
 //!    that change a rule), [`rules`](policy::rules) (a set of them and the longest match),
@@ -59,7 +61,7 @@
 //!    [`nearness`](observe::nearness) is what it samples of the limits;
 //!    [`notices`](observe::notices) words it.
 //! 7. `interpose`: the attachment to a core without hooks. `attach`, `got` and `patch`
-//!    replace functions, `wrappers` has the replacements, `descriptors` the tokens.
+//!    replace functions, `wrappers` has the replacements, `counter` is what these call.
 //! 8. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where
 //!    panics stop), then one file for each group of functions. `host`: the types and
 //!    functions of the host.
@@ -79,14 +81,23 @@
 //!   the slot still has this control word, except for rows entered since.
 //! - **row**: the cells of one worker, a cell for each slot. The **acceptor row** is the
 //!   row of the worker that accepts connections; its cells lie in the slots.
-//! - **token**: names the slot, row and epoch in which one connection is counted. The
-//!   host keeps it and gives it back when the connection closes ([`limiter::Token`]).
+//! - **token** of a cell: names the slot, row and epoch in which one connection is counted
+//!   ([`limiter::Token`]).
+//! - **record**: what is kept of one connection, 16 bytes at the index of its descriptor in
+//!   the accepting process: the token of its cell, its generation and facts, and when it
+//!   opened.
+//! - **token** of a connection: names its descriptor and the generation of its record. The
+//!   host keeps it and gives it back when the connection closes
+//!   ([`limiter::ConnectionToken`]).
+//! - **facts** about a connection: whether it is for TLS, whether the client spoke, how it
+//!   ended ([`limiter::Facts`]).
 //! - **epoch**: counts the claims of a slot, in 12 bits of its control word. It shows
 //!   that a token or a detail belongs to an earlier owner of the slot.
 //! - **stamp**: counts the attempts to take a slot, in the other 12 bits. It makes a
 //!   compare-exchange fail if the slot changed in between.
-//! - **generation**: counts the sets of rules that were published. Its lowest bit says
-//!   which half of the rules is active.
+//! - **generation** of the rules: counts the sets of rules that were published. Its lowest
+//!   bit says which half of the rules is active.
+//! - **generation** of a record: counts the connections that the descriptor had, in 24 bits.
 //! - **active rules**: the rules that checks use now. To publish is to fill the inactive
 //!   half and then store the next generation.
 //!
@@ -99,11 +110,11 @@
 //!    ([`Limiter::opened`]).
 //! 4. A source with connections is never replaced.
 //! 5. A process killed at any instruction leaves the table usable.
-//! 6. `check`, `opened` and `closed` never block, take no lock, allocate nothing and do
-//!    no I/O. This is not promised for other functions: two processes cannot publish
-//!    rules at the same time (`WriterLock`; the second one fails at once), and the
-//!    background watch and `interpose` have a mutex each. [`ffi`] says which calls wait,
-//!    and for what.
+//! 6. `check`, `connect`, `disconnect` and what they call never block, take no lock,
+//!    allocate nothing and do no I/O. This is not promised for other functions: two
+//!    processes cannot publish rules at the same time (`WriterLock`; the second one fails
+//!    at once), and the background watch and `interpose` have a mutex each. [`ffi`] says
+//!    which calls wait, and for what.
 //! 7. A panic admits the connection, is counted, and is logged once.
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened

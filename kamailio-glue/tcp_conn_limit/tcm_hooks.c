@@ -19,11 +19,11 @@
 	"then rebuild the server and the module; or set attach to "         \
 	"\"interpose\""
 
-/* make unpatch needs the version of tcp_conn_limit that patched the tree. */
-#define TCM_ABI_REMEDY                                                      \
-	"build both from one tree, with the hooks of one tcp_conn_limit: run "  \
-	"make status KAMAILIO_SRC=DIR in its folder, which says what to do; or" \
-	" set attach to \"interpose\""
+#define TCM_ABI_REMEDY                                                    \
+	"remove the hooks from the source tree with the tcp_conn_limit that " \
+	"put them in (make unpatch KAMAILIO_SRC=DIR), run make patch with "   \
+	"this one, then rebuild the server and the module; or set attach to " \
+	"\"interpose\""
 
 /* Weak, so that a core without hooks loads the module, which can then report what is
  * missing. Otherwise the dynamic linker would not load it. */
@@ -38,7 +38,7 @@
 
 /* The functions and constants below are those of this ABI. */
 #if KSR_TCP_CONN_HOOKS_ABI != 2
-#error "the hooks in this tree have another ABI: run make status"
+#error "the hooks in this tree have another ABI: run make status KAMAILIO_SRC=DIR"
 #endif
 
 /* The core and the library give the facts the same bits. */

@@ -22,10 +22,10 @@ struct TcpInfo {
 /// `state` of a connection that neither side has closed, `TCP_ESTABLISHED`.
 const ESTABLISHED: u8 = 1;
 
-/// A FIN counts as a received byte, so one byte may be none.
+/// A FIN counts as a received byte.
 const FIN: u64 = 1;
 
-/// What is known of the connection with this descriptor: whether the client has sent more
+/// The facts about the connection with this descriptor: whether the client has sent more
 /// than one byte, and whether it is the host that closes. If the system does not say it,
 /// the client is taken to have sent something.
 pub(super) fn facts(descriptor: c_int) -> Facts {

@@ -58,7 +58,7 @@ pub(crate) fn set_tls_listeners(listeners: &[c_int]) {
     });
 }
 
-/// What is known of a connection that was accepted on `listener`.
+/// The facts about a connection that was accepted on `listener`.
 #[inline]
 pub(super) fn facts_of_listener(listener: c_int) -> Facts {
     match TLS_LISTENERS.get() {

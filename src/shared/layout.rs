@@ -100,8 +100,7 @@ pub(crate) struct Detail {
     pub(crate) low: AtomicU64,
 }
 
-/// The record of one connection, which has the place of its descriptor, see
-/// [`crate::table::connections`].
+/// The record of one connection, see [`crate::table::connections`].
 #[repr(C)]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Connection {

@@ -40,7 +40,7 @@ use crate::shared::layout::Connection;
 use crate::shared::region::Region;
 use crate::shared::sync::{AtomicU32, Ordering};
 
-/// What is known of a connection: a set.
+/// A set of facts about a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts(u8);
 

@@ -49,6 +49,28 @@ test_status_shows_version_and_hooks() {
     says "9.8.7-dev1" hooks status
 }
 
+test_struct_with_more_members_at_its_end_fits() {
+    new_tree tree
+    # As in the master since TCP main has a reactor.
+    sed -i 's/^\tstruct tcp_wbuffer_queue wbuf_q;$/&\n\tstruct tcp_wchunk *wsq_head;\n\tunsigned int wsq_len;/' \
+        tree/src/core/tcp_conn.h
+    grep -q wsq_len tree/src/core/tcp_conn.h
+    cp -a tree before
+    hooks patch
+    says "in, ABI " hooks status
+    hooks unpatch
+    diff -r before tree
+}
+
+test_new_files_of_the_core_have_the_bsd_licence() {
+    new_tree tree
+    hooks patch
+    head -n 8 tree/src/core/tcp_conn_hooks.h | grep -q "SPDX-License-Identifier: BSD-2-Clause"
+    head -n 8 tree/src/core/tcp_conn_hooks.c | grep -q "SPDX-License-Identifier: BSD-2-Clause"
+    # The hunks of other files add no licence.
+    grep -c '^+.*SPDX' "$root/kamailio-glue/core-hooks.patch" | grep -qx 2
+}
+
 test_tree_that_does_not_fit_is_unchanged() {
     new_tree tree
     sed -i 's/^\(\t*\)tcpconn_listrm(tcpconn_id_hash.*/\1tcpconn_forget(c);/' tree/src/core/tcp_main.c

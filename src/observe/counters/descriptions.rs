@@ -176,14 +176,14 @@ counters! {
         kind: Counter,
         unit: "connections",
         meaning: "connections admitted uncounted because their file descriptor is not tracked",
-        note: "Only with the attachment interpose, which tracks the descriptors of TCP main \
-               below tcp_max_connections plus 65,536, whatever the limits of open files.",
+        note: "The module tracks the descriptors of TCP main below tcp_max_connections plus \
+               65,536, whatever the limits of open files.",
     }
     untracked_rejected {
         kind: Counter,
         unit: "connections",
         meaning: "connections rejected because their file descriptor is not tracked",
-        note: "Only with the attachment interpose, and if on_full is reject.",
+        note: "Only if on_full is reject.",
     }
     bad_address {
         kind: Counter,
@@ -200,7 +200,7 @@ counters! {
         kind: Counter,
         unit: "descriptors",
         meaning: "file descriptors that accept() returned while the module still counted them",
-        note: "Only with the attachment interpose, which then releases the old connection.",
+        note: "The old connection is then released.",
     }
     capacity {
         kind: Fixed,
@@ -216,7 +216,7 @@ counters! {
     memory {
         kind: Fixed,
         unit: "bytes",
-        meaning: "bytes of shared memory mapped for sources; rules take 7 MB more",
+        meaning: "bytes of shared memory mapped for sources and connections; rules take 7 MB more",
     }
     limit {
         kind: Setting,

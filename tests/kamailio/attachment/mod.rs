@@ -3,4 +3,5 @@
 //! How our module is attached to a server, and how it detaches.
 
 mod detach;
+mod facts;
 mod interpose;

@@ -11,10 +11,7 @@ use support::kamailio::mode::{Mode, attached_either_way, in_every_mode};
 use support::kamailio::{Client, Config, Server, Via, number, proxy, source, until};
 
 in_every_mode!(rejected_peers_free_all_resources);
-attached_either_way!(
-    changed_settings_free_all_resources,
-    tcp_main_has_all_buckets,
-);
+attached_either_way!(changed_settings_free_all_resources, tcp_main_has_all_pages,);
 
 /// The resources of a server: connections, TLS connections, bytes of shared memory and
 /// descriptors of the accepting process.
@@ -114,8 +111,9 @@ fn changed_settings_free_all_resources(mode: Mode) {
 
 /// Before the first connection, TCP main already has mapped the pages that connections
 /// use. Other processes, such as the watcher, map pages only for themselves.
-fn tcp_main_has_all_buckets(mode: Mode) {
-    const CONNECTIONS: u64 = 35_000;
+fn tcp_main_has_all_pages(mode: Mode) {
+    // Few enough to have no huge pages, which would be a mapping of their own.
+    const CONNECTIONS: u64 = 20_000;
     let server = mode
         .with_module()
         .core(&format!("tcp_max_connections={CONNECTIONS}"))
@@ -123,20 +121,28 @@ fn tcp_main_has_all_buckets(mode: Mode) {
     let memory = server.stat("memory") / 1024;
     let smaps = fs::read_to_string(format!("/proc/{}/smaps", server.tcp_main()));
     let smaps = smaps.expect("TCP main runs");
-    // The table's mapping also has the rules. No other mapping has that size.
+    // The table's mapping also has the rules. No other shared mapping has that size.
     let sizes = memory..memory + (7 << 10);
     let values = |name| smaps.lines().filter_map(move |line| kilobytes(line, name));
-    let tables: Vec<u64> = values("Size:")
-        .zip(values("Rss:"))
-        .filter_map(|(size, resident)| sizes.contains(&size).then_some(resident))
+    // The first line of a mapping has its addresses, permissions and name.
+    let names = smaps
+        .lines()
+        .filter(|line| line.contains("-") && !line.contains(": "));
+    let tables: Vec<u64> = names
+        .zip(values("Size:").zip(values("Rss:")))
+        .filter_map(|(name, (size, resident))| {
+            let is_shared = name.split(' ').nth(1) == Some("rw-s");
+            (is_shared && sizes.contains(&size)).then_some(resident)
+        })
         .collect();
     let [resident] = tables[..] else {
         panic!("{} mappings like the table's in\n{smaps}", tables.len());
     };
-    let buckets = CONNECTIONS * 9 / 11 * 64 / 1024;
+    // Seven eighths of a bucket and a record for each.
+    let used = CONNECTIONS * (64 * 7 / 8 + 16) / 1024;
     assert!(
-        resident >= buckets && resident < 2 * buckets,
-        "{resident} kB, the buckets take {buckets}"
+        resident >= used && resident < 2 * used,
+        "{resident} kB, buckets and records take {used}"
     );
     mode.finish(server, &[]);
 }

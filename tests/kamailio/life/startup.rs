@@ -44,11 +44,18 @@ fn module_in(dir: &Path) -> String {
 #[test]
 fn core_with_another_hook_abi_is_refused() {
     let servers = Servers::from_env();
-    let mut program = fs::read(&servers.hooked).expect("the server can be read");
+    let program = fs::read(&servers.hooked).expect("the server can be read");
     let abi = offset_in(&program, "ksr_tcp_conn_hooks_abi");
-    let abi = &mut program[abi..][..4];
-    let theirs = u32::from_ne_bytes(abi.try_into().expect("four bytes"));
-    abi.copy_from_slice(&(theirs + 6).to_ne_bytes());
+    let ours = u32::from_ne_bytes(program[abi..][..4].try_into().expect("four bytes"));
+    for theirs in [ours - 1, ours + 6] {
+        let mut program = program.clone();
+        program[abi..][..4].copy_from_slice(&theirs.to_ne_bytes());
+        hook_abi_is_refused(&servers, program, theirs, ours);
+    }
+}
+
+/// The server `program` has the hooks ABI `theirs`, our module has `ours`.
+fn hook_abi_is_refused(servers: &Servers, program: Vec<u8>, theirs: u32, ours: u32) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let copy = dir.path().join("kamailio");
     fs::write(&copy, program).expect("the copy can be written");
@@ -56,8 +63,9 @@ fn core_with_another_hook_abi_is_refused() {
 
     let config = Config::new(&copy, &servers.module_path);
     let log = config.module(MODULE).start_fails();
-    let (theirs, ours) = (format!("hooks ABI {}", theirs + 6), format!("ABI {theirs}"));
-    log.assert_error(&[&theirs, &ours, "make patch"]);
+    let theirs = format!("this server has hooks ABI {theirs}");
+    let ours = format!("built for hooks ABI {ours}");
+    log.assert_error(&[&theirs, &ours, "make unpatch", "make patch"]);
 }
 
 /// The offset in the file of what a program or library exports by this name.
