@@ -30,8 +30,9 @@
 #define LIST_MAX 400
 #define RULES_MAX 400
 #define SUGGESTIONS_MAX 100
-/* An answer about more sources than this has no local times, because it would not fit. */
-#define LOCAL_TIMES_MAX 100
+/* An answer about more sources than this has neither the words of their rules nor local
+ * times, because it would not fit. */
+#define DETAILED_MAX 100
 
 static const char *stats_doc[] = {
 		"Shows the settings, the size of the table and the counters since the"
@@ -123,8 +124,10 @@ static int add_source(
 			|| tcm_rpc_add_limit(rpc, h, "limit", s->limit) < 0
 			|| tcm_rpc_add_numbers(rpc, h, numbers) < 0)
 		return -1;
-	if(sources > LOCAL_TIMES_MAX)
+	if(sources > DETAILED_MAX)
 		return 0;
+	if(rpc->struct_add(h, "s", "terms", s->terms) < 0)
+		return -1;
 	if(add_local_time(rpc, h, "first_seen_local", first) < 0)
 		return -1;
 	return add_local_time(rpc, h, "last_seen_local", last);
@@ -167,7 +170,6 @@ static void rpc_get(rpc_t *rpc, void *c)
 	else if(tcm_rpc_end(rpc, c, "one address") < 0)
 		return;
 	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source, 1) < 0
-			|| rpc->struct_add(h, "s", "terms", source.terms) < 0
 			|| add_oldest(rpc, h, &text) < 0)
 		tcm_rpc_no_room(rpc, c);
 }

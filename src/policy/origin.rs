@@ -44,8 +44,8 @@ pub enum BanReason {
 }
 
 impl BanReason {
-    /// The reason with this number. A number that is none of them, from damaged memory,
-    /// reads as the first one.
+    /// The reason with this number. Other numbers, from damaged memory, read as the first
+    /// one.
     pub(super) fn from_number(number: u32) -> BanReason {
         match number {
             1 => BanReason::Script,

@@ -91,8 +91,8 @@ pub fn rate(interval_us: u32, burst: Option<u32>) -> Result<Rate, BurstError> {
 }
 
 /// The interval of a rate as text, without the burst: `10/s` or `none`. The unit is the
-/// shortest in which the rate is exact. A number that gives an interval which is no whole
-/// number of microseconds is shown as the lowest that gives the same interval: `9999/s` is
+/// shortest in which the rate is exact. An interval is a whole number of
+/// microseconds, and several numbers may give the same one; the lowest is shown: `9999/s` is
 /// enforced, and shown, as `9901/s`.
 #[derive(Clone, Copy, Debug)]
 pub struct RateName(pub u32);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What comes after the `=` of a rule: the limit, and words in any order. Commands that set
-//! a rule take the same text.
+//! The terms of a rule as text, after its `=`: the limit, and words in any order. Commands
+//! that set a rule take the same text.
 //!
 //! ```text
 //!   LIMIT [rate=RATE] [burst=BURST] [exempt]
@@ -445,9 +445,8 @@ mod tests {
             ("rates", "rate"),
             ("brust=5", "burst"),
             ("bursts=5", "burst"),
-            ("exampt", "exempt"),
+            ("exemt", "exempt"),
             ("exmept", "exempt"),
-            ("excempt", "exempt"),
         ] {
             let name = text.split('=').next().unwrap();
             assert_eq!(

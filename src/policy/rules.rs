@@ -277,7 +277,7 @@ fn apply_bans(rules: &mut [Rule]) {
             let without = replaced.map(|rule| rule.terms).or(parent);
             terms = without.unwrap_or(Terms::of_default(DEFAULT_LIMIT));
         }
-        // In this pass also for exempt rules: a rule within one may not be exempt.
+        // Exempt rules are marked in this pass: a rule within one may not be exempt.
         terms.banned = origin.is_ban() || parent.is_some_and(|parent| parent.banned);
         rules[index].terms = terms;
     }

@@ -205,11 +205,12 @@ fn rules_reports_statistics_of_each_rule(mode: Mode) {
     }
     let expected = |first_limit, origins: [&str; 2]| {
         json!([
-            {"prefix": "127.31.0.0/16", "limit": first_limit, "origin": origins[0], "sources": 3,
+            {"prefix": "127.31.0.0/16", "limit": first_limit,
+                "terms": i32::to_string(&first_limit), "origin": origins[0], "sources": 3,
                 "connections": 5, "rejected": 5, "would_reject": 0},
-            {"prefix": "127.32.0.0/16", "limit": 3, "origin": origins[1], "sources": 0,
+            {"prefix": "127.32.0.0/16", "limit": 3, "terms": "3", "origin": origins[1], "sources": 0,
                 "connections": 0, "rejected": 0, "would_reject": 0},
-            {"prefix": "default", "limit": 5, "origin": "default", "sources": 1,
+            {"prefix": "default", "limit": 5, "terms": "5", "origin": "default", "sources": 1,
                 "connections": 5, "rejected": 1, "would_reject": 0},
         ])
     };
@@ -226,7 +227,7 @@ fn rules_reports_statistics_of_each_rule(mode: Mode) {
     let new = server.rule("127.33.0.0/16");
     assert_eq!(
         new,
-        json!({"prefix": "127.33.0.0/16", "limit": "none", "origin": "file:1", "sources": 1,
+        json!({"prefix": "127.33.0.0/16", "limit": "none", "terms": "none", "origin": "file:1", "sources": 1,
             "connections": 5, "rejected": 0, "would_reject": 0})
     );
     assert_eq!(number(&server.rule("127.31.0.0/16"), "rejected"), 5);

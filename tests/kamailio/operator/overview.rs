@@ -80,7 +80,7 @@ fn stats_reports_every_field(mode: Mode) {
 fn reported(source: &str, connections: u32, rejected: u32) -> Value {
     json!({
         "source": source, "connections": connections, "limit": 4, "rule": "default",
-        "rejected": rejected, "would_reject": 0,
+        "terms": "4", "rejected": rejected, "would_reject": 0,
     })
 }
 

@@ -36,6 +36,8 @@ attached_either_way!(
     incomplete_file_is_refused,
     missing_file_is_refused,
     one_rule_too_many_is_refused,
+    words_are_the_same_in_modparam_and_file,
+    wrong_word_is_refused,
 );
 
 /// Checks that exactly `limit` connections of a source are admitted and that
@@ -329,8 +331,8 @@ fn long_lists_of_rules_are_cut(mode: Mode) {
     // One of the last rules. It is listed because the others have nothing to report.
     let prefix = "127.79.248.0/24";
     let held = assert_limit(&server, source(79, 248, 1), 3, prefix);
-    let used = json!({"prefix": prefix, "limit": 3, "origin": "file:9999", "sources": 1,
-        "connections": 3, "rejected": 1, "would_reject": 0});
+    let used = json!({"prefix": prefix, "limit": 3, "terms": "3", "origin": "file:9999",
+        "sources": 1, "connections": 3, "rejected": 1, "would_reject": 0});
     assert_eq!(server.rule(prefix), used);
     let rules = server.rpc("tcp_conn_limit.rules", json!([]));
     let rules = rules.as_array().expect("a list");
@@ -558,7 +560,16 @@ fn check_of_a_rules_file_changes_nothing(mode: Mode) {
         .start();
     let path = |name| server.dir().join(name).display().to_string();
     let valid = server.rpc("tcp_conn_limit.check_rules", json!([]));
-    let expected = json!({"file": path("rules"), "valid": "yes", "rules": 2, "faults": []});
+    let list = valid["list"].as_array().expect("a list");
+    let lines: Vec<_> = list.iter().filter_map(serde_json::Value::as_str).collect();
+    assert_eq!(lines.len(), 2, "{valid}");
+    // These lines are a rules file with the same rules.
+    assert!(
+        lines[0].contains(" = ") && lines[0].contains(" # "),
+        "{valid}"
+    );
+    let expected = json!({"file": path("rules"), "valid": "yes", "rules": 2, "faults": [],
+        "list": list});
     assert_eq!(valid, expected);
 
     let other = path("other");
@@ -729,4 +740,113 @@ fn one_rule_too_many_is_refused(mode: Mode) {
         .rules_file(&(most + "127.0.0.1=3\n"))
         .start_fails();
     assert_refused(&log, &["65535"]);
+}
+
+fn words_are_the_same_in_modparam_and_file(mode: Mode) {
+    let texts = [
+        ("5", "5"),
+        ("5 rate=10/s", "5 rate=10/s"),
+        ("5 burst=20 rate=60/m", "5 rate=1/s burst=20"),
+        ("5\texempt", "5 exempt"),
+        ("unlimited rate=none", "none rate=none"),
+        ("5 burst=7", "5 burst=7"),
+    ];
+    let mut config = mode.with_module().limit(50);
+    let mut file = String::new();
+    for (n, (text, _)) in texts.iter().enumerate() {
+        config = config.rule(&format!("127.{}.0.0/16 = {text}", 20 + n));
+        file += &format!("127.{}.0.0/16={text} # a comment\n", 30 + n);
+    }
+    let server = config.rules_file(&file).start();
+    let checked = server.rpc("tcp_conn_limit.check_rules", json!([]));
+    let list = checked["list"].as_array().expect("a list");
+    assert_eq!(list.len(), 12, "{checked}");
+    for (n, (_, shown)) in texts.iter().enumerate() {
+        for (net, origin) in [(20 + n, "modparam "), (30 + n, "file:")] {
+            let prefix = format!("127.{net}.0.0/16");
+            assert_eq!(server.rule(&prefix)["terms"], *shown);
+            let origin = format!("{origin}{}", n + 1);
+            let line = json!(format!("{prefix} = {shown} # {origin}"));
+            assert!(list.contains(&line), "{line}: {checked}");
+            let shown_by_get = server.rpc("tcp_conn_limit.get", json!([format!("127.{net}.0.1")]));
+            assert_eq!(shown_by_get["terms"], *shown);
+        }
+    }
+    // The words do not change the limit.
+    let _held = [
+        assert_limit(&server, source(21, 0, 1), 5, "127.21.0.0/16"),
+        assert_limit(&server, source(33, 0, 1), 5, "127.33.0.0/16"),
+    ];
+    // The list is a rules file.
+    let lines: Vec<_> = list.iter().filter_map(|line| line.as_str()).collect();
+    server.write_rules(&lines.join("\n"));
+    server.rpc("tcp_conn_limit.reload", json!([]));
+    for (n, (_, shown)) in texts.iter().enumerate() {
+        let rule = server.rule(&format!("127.{}.0.0/16", 20 + n));
+        assert_eq!(rule["terms"], *shown);
+        assert!(
+            rule["origin"]
+                .as_str()
+                .expect("a text")
+                .starts_with("file:")
+        );
+    }
+    mode.finish(server, &[]);
+}
+
+fn wrong_word_is_refused(mode: Mode) {
+    let texts = [
+        ("5 brust=9", "unknown word `brust`; did you mean `burst`?"),
+        (
+            "5 cluster=9",
+            "unknown word `cluster`; expected rate=10/s, burst=20 or exempt",
+        ),
+        ("5 rate=1/s rate=1/s", "`rate` is written twice"),
+        (
+            "5 rate = 1/s",
+            "`rate` has no value; write rate=10/s, without blanks",
+        ),
+        ("5 exempt=yes", "`exempt` takes no value"),
+        (
+            "5 rate=10001/s",
+            "invalid rate `10001/s`: expected at most 10000/s",
+        ),
+        ("5 burst=0", "invalid burst `0`: expected 1 to 1000000"),
+        ("rate=1/s", "the limit is missing"),
+    ];
+    let mut file = String::new();
+    for (n, (text, error)) in texts.iter().enumerate() {
+        file += &format!("127.{}.0.0/16 = {text}\n", 30 + n);
+        // The core stops at the first invalid parameter.
+        let rule = format!("127.20.0.0/16 = {text}");
+        let log = mode.with_module().rule(&rule).start_fails();
+        let modparam = format!("modparam rule 1: `{rule}`: {error}");
+        assert!(log.contains(&modparam), "{modparam}\n{log}");
+    }
+    let log = mode.with_module().rules_file(&file).start_fails();
+    for (n, (text, error)) in texts.iter().enumerate() {
+        let line = format!(
+            "/rules:{}: `127.{}.0.0/16 = {text}`: {error}",
+            n + 1,
+            30 + n
+        );
+        assert!(log.contains(&line), "{line}\n{log}");
+    }
+
+    let server = mode
+        .with_module()
+        .rules_file("127.30.0.0/16 = 5 exempt\n")
+        .start();
+    server.write_rules(&file);
+    let checked = server.rpc("tcp_conn_limit.check_rules", json!([]));
+    assert_eq!(checked["valid"], "no");
+    assert_eq!(checked["list"], json!([]));
+    let faults = checked["faults"].to_string();
+    for (_, error) in texts {
+        assert!(faults.contains(error), "{error}: {faults}");
+    }
+    let fault = server.fault("tcp_conn_limit.reload", json!([]));
+    assert!(fault.message.contains("did you mean"), "{}", fault.message);
+    assert_eq!(server.rule("127.30.0.0/16")["terms"], "5 exempt");
+    mode.finish(server, &["reload: ", "/rules:"]);
 }

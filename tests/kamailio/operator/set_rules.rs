@@ -20,6 +20,7 @@ attached_either_way!(
     wrong_arguments_are_refused,
     too_many_set_rules_are_refused,
     kamcmd_sets_and_removes_rules,
+    set_rule_takes_the_words_of_a_rule,
 );
 
 const SET: &str = "tcp_conn_limit.set_rule";
@@ -48,17 +49,18 @@ fn set_rule_applies_at_once_and_until_it_is_removed(mode: Mode) {
     assert_limit(&server, from, 2);
     assert_eq!(
         server.rpc(SET, json!(["127.90.0.0/16", 4])),
-        json!({"prefix": "127.90.0.0/16", "limit": 4, "was": "no rule"})
+        json!({"prefix": "127.90.0.0/16", "limit": 4, "terms": "4", "was": "no rule"})
     );
     assert_limit(&server, from, 4);
     assert_eq!(
         server.rpc(SET, json!(["127.90.0.1", "1"])),
-        json!({"prefix": "127.90.0.1", "limit": 1, "was": "no rule"})
+        json!({"prefix": "127.90.0.1", "limit": 1, "terms": "1", "was": "no rule"})
     );
     assert_limit(&server, from, 1);
     assert_eq!(
         server.rpc(SET, json!(["127.90.0.1", "unlimited"])),
-        json!({"prefix": "127.90.0.1", "limit": "none", "was": "1 from rpc"})
+        json!({"prefix": "127.90.0.1", "limit": "none", "terms": "none",
+            "was": "1 from rpc"})
     );
     let held = server.admit_all(20, Via::Tcp, from);
     assert_eq!(server.stat("rules"), 2);
@@ -66,7 +68,7 @@ fn set_rule_applies_at_once_and_until_it_is_removed(mode: Mode) {
     assert_eq!(
         server.rpc(DEL, json!(["127.90.0.1"])),
         json!({"prefix": "127.90.0.1", "was": "none from rpc", "rule": "127.90.0.0/16",
-            "limit": 4})
+            "limit": 4, "terms": "4"})
     );
     // No connection is closed.
     assert_eq!(server.counted("127.90.0.1"), 20);
@@ -75,7 +77,8 @@ fn set_rule_applies_at_once_and_until_it_is_removed(mode: Mode) {
     server.wait_for_connections(0);
     assert_eq!(
         server.rpc(DEL, json!(["127.90.0.0/16"])),
-        json!({"prefix": "127.90.0.0/16", "was": "4 from rpc", "rule": "default", "limit": 2})
+        json!({"prefix": "127.90.0.0/16", "was": "4 from rpc", "rule": "default", "limit": 2,
+            "terms": "2"})
     );
     assert_limit(&server, from, 2);
     assert_eq!(server.stat("rules_set"), 0);
@@ -100,7 +103,8 @@ fn set_rule_ends_by_itself(mode: Mode) {
     let began = Instant::now();
     assert_eq!(
         server.rpc(SET, json!(["127.90.0.0/16", 1, 4])),
-        json!({"prefix": "127.90.0.0/16", "limit": 1, "seconds_left": 4, "was": "no rule"})
+        json!({"prefix": "127.90.0.0/16", "limit": 1, "terms": "1", "seconds_left": 4,
+            "was": "no rule"})
     );
     server.rpc(SET, json!(["127.91.0.0/16", 2, 3600]));
     server.rpc(SET, json!(["127.92.0.0/16", 2]));
@@ -146,7 +150,7 @@ fn reload_keeps_set_rules(mode: Mode) {
     assert_eq!(
         server.rpc(DEL, json!(["127.91.0.0/16"])),
         json!({"prefix": "127.91.0.0/16", "was": "3 from rpc", "rule": "127.91.0.0/16",
-            "limit": 4})
+            "limit": 4, "terms": "4"})
     );
     assert_limit(&server, source(91, 0, 1), 4);
     mode.finish(server, &[]);
@@ -321,4 +325,56 @@ fn kamcmd_sets_and_removes_rules(mode: Mode) {
     }
     assert_eq!(server.stat("rules"), 0);
     mode.finish(server, &[]);
+}
+
+/// What `rules` shows can be given to set_rule, and written into a rules file.
+fn set_rule_takes_the_words_of_a_rule(mode: Mode) {
+    let file = "127.91.0.0/16 = 3 exempt rate=100/m\n";
+    let server = mode.with_module().limit(2).rules_file(file).start();
+    assert_eq!(
+        server.rpc(SET, json!(["127.90.0.0/16", "4 burst=30 rate=10/s", 3600])),
+        json!({"prefix": "127.90.0.0/16", "limit": 4, "terms": "4 rate=10/s burst=30",
+            "seconds_left": 3600, "was": "no rule"})
+    );
+    let terms = |prefix: &str| server.rule(prefix)["terms"].clone();
+    assert_eq!(terms("127.90.0.0/16"), "4 rate=10/s burst=30");
+    assert_eq!(terms("127.91.0.0/16"), "3 rate=100/m exempt");
+    assert_eq!(terms("default"), "2");
+    let shown = server.rpc("tcp_conn_limit.get", json!(["127.90.0.1"]));
+    assert_eq!(shown["terms"], "4 rate=10/s burst=30");
+    assert_limit(&server, source(91, 0, 1), 3);
+
+    let pasted = terms("127.91.0.0/16");
+    let answer = server.rpc(SET, json!(["127.90.0.0/16", pasted]));
+    assert_eq!(answer["terms"], pasted);
+    assert_eq!(answer["was"], "4 rate=10/s burst=30 from rpc");
+    server.write_rules(&format!(
+        "127.90.0.0/16 = {}\n",
+        pasted.as_str().expect("text")
+    ));
+    server.rpc(DEL, json!(["127.90.0.0/16"]));
+    server.rpc("tcp_conn_limit.reload", json!([]));
+    assert_eq!(terms("127.90.0.0/16"), pasted);
+
+    // The same through the other transport, where the shell passes one argument.
+    let answer = server.kamcmd(&[SET, "127.92.0.0/16", "5 burst=9 exempt"]);
+    assert!(answer.contains("terms: 5 burst=9 exempt"), "{answer}");
+    for (text, error) in [
+        ("5 brust=9", "unknown word `brust`; did you mean `burst`?"),
+        ("5 rate=10", "invalid rate `10`: expected one like 10/s"),
+        ("5 rate=0/s", "expected 1/h or more, or none for no rate"),
+        ("5 exempt exempt", "`exempt` is written twice"),
+        ("rate=10/s", "the limit is missing"),
+    ] {
+        let fault = server.fault(SET, json!(["127.90.0.0/16", text]));
+        assert_eq!(fault.code, 400);
+        assert!(fault.message.contains(error), "{text}: {}", fault.message);
+        let fault = server.try_kamcmd(&[SET, "127.90.0.0/16", text]);
+        let fault = fault.expect_err("it is refused");
+        assert!(fault.contains(error), "{text}: {fault}");
+    }
+    assert_eq!(terms("127.90.0.0/16"), pasted);
+    let log = mode.finish(server, &[]);
+    let line = "rule 127.90.0.0/16 = 4 rate=10/s burst=30 set for 3600 s by RPC";
+    assert!(log.contains(line), "{log}");
 }
