@@ -156,12 +156,15 @@ pub unsafe extern "C" fn tcl_rules_check(
     })
 }
 
-/// Returns a code, and the number of valid rules.
+/// Takes a line of text.
+type TakesLine<'a> = &'a dyn Fn(&dyn fmt::Display);
+
+/// Returns a code, and the number of valid rules. Without faults, `list` takes each rule.
 fn check(
     texts: &[Cow<'_, str>],
     file: Option<&CStr>,
-    report: &dyn Fn(&dyn fmt::Display),
-    list: Option<&dyn Fn(&dyn fmt::Display)>,
+    report: TakesLine<'_>,
+    list: Option<TakesLine<'_>>,
 ) -> (i32, u32) {
     let file = match file.map(read_rules_file).transpose() {
         Ok(file) => file,

@@ -23,7 +23,7 @@ struct Word {
     name: &'static str,
     /// A value as an example; `None`: the word has no value.
     example: Option<&'static str>,
-    /// What the word does, for those who write rules.
+    /// What the word does, in a line for those who write rules.
     help: &'static str,
     /// Takes the value, which is empty if the word has none.
     read: fn(&str, &mut Written) -> Result<(), WordError>,
@@ -36,8 +36,7 @@ const WORDS: &[Word] = &[
     Word {
         name: "rate",
         example: Some("10/s"),
-        help: "connections that each source may open in a time, from 1/h to 10000/s, or none; \
-               without it the default rate applies",
+        help: "connections a source may open in a time: 1/h to 10000/s, or none",
         read: |value, written| {
             written.rate = Some(rate_text::parse(value).map_err(WordError::Rate)?);
             Ok(())
@@ -50,8 +49,7 @@ const WORDS: &[Word] = &[
     Word {
         name: "burst",
         example: Some("20"),
-        help: "connections that a quiet source may open at once, from 1 to 1000000; without it \
-               one second of the rate, and at least 5",
+        help: "connections it may open at once: 1 to 1000000",
         read: |value, written| {
             written.burst = Some(rate_text::parse_burst(value).map_err(WordError::Burst)?);
             Ok(())
@@ -67,8 +65,7 @@ const WORDS: &[Word] = &[
     Word {
         name: "exempt",
         example: None,
-        help: "the sources get no penalties and cannot be banned; a rule without a limit has \
-               this by itself",
+        help: "no penalties and no bans; an unlimited rule has this by itself",
         read: |_, written| {
             written.exempt = true;
             Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A C program uses every function of the library through its header, once directly and
-//! once under valgrind.
+//! once under valgrind. The program that checks rules files does what its help says.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,4 +34,122 @@ fn every_function_works_from_c_under_valgrind() {
         .args(["--errors-for-leak-kinds=definite,indirect"])
         .arg(compile(dir.path()))
         .arg(dir.path()));
+}
+
+/// The program that checks rules files, compiled against the library.
+struct CheckRules {
+    dir: tempfile::TempDir,
+    program: PathBuf,
+}
+
+impl CheckRules {
+    fn new() -> CheckRules {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("check-rules");
+        run(compiler()
+            .arg("-std=c11")
+            .arg(root().join("kamailio-glue/tools/check-rules.c"))
+            .args(link_flags())
+            .arg("-o")
+            .arg(&program));
+        CheckRules { dir, program }
+    }
+
+    fn file(&self, name: &str, content: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The exit status, and what the program writes to its two outputs.
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let ended = Command::new(&self.program)
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (ended.status.code(), text(ended.stdout), text(ended.stderr))
+    }
+}
+
+#[test]
+fn check_rules_lists_rules_as_a_rules_file() {
+    let check = CheckRules::new();
+    let rules = check.file(
+        "rules",
+        "# a head\n10.1.0.0/16=5 exempt burst=20 rate=600/m\n\n10.0.0.0/8 = unlimited\n",
+    );
+    let ok = format!("{rules}: ok, 2 rules\n");
+    assert_eq!(check.run(&[&rules]), (Some(0), ok.clone(), String::new()));
+    let (code, listed, errors) = check.run(&["--list", &rules]);
+    assert_eq!((code, &*errors), (Some(0), ""));
+    assert_eq!(
+        listed,
+        format!(
+            "10.0.0.0/8 = none # file:4\n\
+             10.1.0.0/16 = 5 rate=10/s burst=20 exempt # file:2\n\
+             # {ok}"
+        )
+    );
+    let again = check.file("again", &listed);
+    let (code, listed_again, _) = check.run(&["--list", &again]);
+    let rules_of = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .map(|line| line.split('#').next().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(code, Some(0));
+    assert_eq!(rules_of(&listed_again), rules_of(&listed));
+}
+
+#[test]
+fn check_rules_reports_wrong_words_with_their_lines() {
+    let check = CheckRules::new();
+    let wrong = check.file(
+        "wrong",
+        "10.0.0.0/8=5\n10.1.0.0/16=5 rat=1/s\n10.2.0.0/16=5 rate=1\n",
+    );
+    let right = check.file("right", "10.0.0.0/8=5\n");
+    let (code, shown, errors) = check.run(&["--list", &wrong, &right]);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        errors,
+        format!(
+            "{wrong}:2: `10.1.0.0/16=5 rat=1/s`: unknown word `rat`; did you mean `rate`?\n\
+             {wrong}:3: `10.2.0.0/16=5 rate=1`: invalid rate `1`: expected one like 10/s, \
+             100/m or 2/h, or none\n"
+        )
+    );
+    assert_eq!(
+        shown,
+        format!("10.0.0.0/8 = 5 # file:1\n# {right}: ok, 1 rules\n")
+    );
+    let (code, _, errors) = check.run(&["/nowhere"]);
+    assert_eq!(code, Some(1));
+    assert!(errors.starts_with("cannot read /nowhere: "), "{errors}");
+}
+
+#[test]
+fn check_rules_shows_the_grammar() {
+    let check = CheckRules::new();
+    let (code, help, errors) = check.run(&["--help"]);
+    assert_eq!((code, &*errors), (Some(0), ""));
+    for text in [
+        "usage: ",
+        "PREFIX = LIMIT [rate=10/s] [burst=20] [exempt]\n",
+        "\n  burst=20 ",
+    ] {
+        assert!(help.contains(text), "{help}");
+    }
+    for arguments in [
+        &[][..],
+        &["--list"],
+        &["--what", "file"],
+        &["--list", "--help"],
+    ] {
+        let (code, shown, errors) = check.run(arguments);
+        assert_eq!((code, &*shown), (Some(2), ""));
+        assert!(errors.starts_with("usage: "), "{errors}");
+    }
 }

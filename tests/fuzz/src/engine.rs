@@ -483,7 +483,7 @@ pub fn nulls() {
 }
 
 /// Converts a text of the C ABI.
-pub fn text(text: &[c_char; TCL_SOURCE_TEXT]) -> String {
+pub fn text<const SIZE: usize>(text: &[c_char; SIZE]) -> String {
     let length = text.iter().position(|byte| *byte == 0).expect("a NUL");
     text[..length]
         .iter()

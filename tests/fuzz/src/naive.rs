@@ -245,16 +245,93 @@ pub fn digits_of(digits: &str, max: u128) -> Option<u128> {
 
 /// Parses a rule. A limit of 0 in the result means unlimited.
 pub fn rule(text: &str) -> Option<(Net, i32)> {
+    let (net, limit, _) = whole_rule(text)?;
+    Some((net, limit))
+}
+
+/// Parses a rule with its words. Also returns what is shown of it after the `=`.
+pub fn whole_rule(text: &str) -> Option<(Net, i32, String)> {
     let at = text.find('=')?;
     let net = Net::of_rule(text[..at].trim_ascii())?;
-    let limit = match text[at + 1..].trim_ascii() {
+    let mut words = text[at + 1..].split_ascii_whitespace();
+    let limit = match words.next()? {
         "unlimited" | "none" => 0,
         digits => match digits_of(digits, i32::MAX as u128)? {
             0 => return None,
             limit => limit as i32,
         },
     };
-    Some((net, limit))
+    let mut rate = None;
+    let mut burst = None;
+    let mut exempt = None;
+    for word in words {
+        let twice = if let Some(value) = word.strip_prefix("rate=") {
+            rate.replace(interval(value)?).is_some()
+        } else if let Some(value) = word.strip_prefix("burst=") {
+            burst.replace(digits_of(value, 1_000_000).filter(|burst| *burst > 0)?).is_some()
+        } else {
+            word != "exempt" || exempt.replace(()).is_some()
+        };
+        if twice {
+            return None;
+        }
+    }
+    let mut shown = match limit {
+        0 => "none".to_owned(),
+        limit => limit.to_string(),
+    };
+    match (rate, burst) {
+        (None, None) => {}
+        (None, Some(burst)) => shown += &format!(" burst={burst}"),
+        (Some(0), None) => shown += " rate=none",
+        (Some(0), Some(_)) => return None,
+        (Some(interval), burst) => {
+            shown += &format!(" rate={}", shown_rate(interval));
+            let default = 1_000_000u128.div_ceil(interval).max(5);
+            let burst = burst.unwrap_or(default);
+            if burst * interval > 3 * 24 * 3_600_000_000 && burst != default {
+                return None;
+            }
+            if burst != default {
+                shown += &format!(" burst={burst}");
+            }
+        }
+    }
+    if exempt.is_some() && limit > 0 {
+        shown += " exempt";
+    }
+    Some((net, limit, shown))
+}
+
+/// The units of a rate, in microseconds.
+const UNITS: [(&str, u128); 3] = [("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
+
+/// The microseconds for one connection, rounded up; 0: no rate.
+fn interval(rate: &str) -> Option<u128> {
+    if rate == "none" || rate == "unlimited" {
+        return Some(0);
+    }
+    let at = rate.find('/')?;
+    let (_, unit) = UNITS.iter().find(|(name, _)| *name == &rate[at + 1..])?;
+    // At most 10,000 in a second.
+    match digits_of(&rate[..at], unit / 100)? {
+        0 => None,
+        number => Some(unit.div_ceil(number)),
+    }
+}
+
+/// The lowest number in the shortest unit that gives this interval.
+fn shown_rate(interval: u128) -> String {
+    let gives = |unit: u128, number: u128| unit.div_ceil(number) == interval;
+    let (name, number) = UNITS
+        .iter()
+        .find_map(|(name, unit)| {
+            let near = unit / interval;
+            let number = (near.max(1)..=near + 1).find(|number| gives(*unit, *number))?;
+            Some((name, number))
+        })
+        .expect("a rate that was written");
+    format!("{number}/{name}")
 }
 
 /// Returns the rule with the longest prefix that contains all of `source`.

@@ -14,7 +14,8 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT};
-use tcp_conn_limit::policy::rules::{Origin, Rule, RuleError, RuleSet, longest_match};
+use tcp_conn_limit::policy::rule_words::TermsText;
+use tcp_conn_limit::policy::rules::{Origin, Rule, RuleError, RuleLine, RuleSet, longest_match};
 use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 use tcp_conn_limit_fuzz::engine::{self, ENOUGH, rule_text, tcl_config, text};
 use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
@@ -164,9 +165,11 @@ fn prefixes(lengths: Lengths) -> PrefixLengths {
     PrefixLengths::new(lengths.0, lengths.1).expect("lengths in range")
 }
 
-/// The oracle: returns all rules, sorted, or the origins that the error may name.
-fn read(input: &Input<'_>) -> Result<Vec<(Net, i32)>, Vec<String>> {
-    let mut rules: Vec<(Net, bool, i32)> = Vec::new();
+/// The oracle: returns all rules, sorted, and what is shown of each after its `=`, or the
+/// origins that the error may name.
+#[allow(clippy::type_complexity)]
+fn read(input: &Input<'_>) -> Result<(Vec<(Net, i32)>, Vec<String>), Vec<String>> {
+    let mut rules: Vec<(Net, bool, i32, String)> = Vec::new();
     let mut twice = Vec::new();
     let mut wrong_mark = input.wrong_mark();
     for (origin, text) in input.rules() {
@@ -176,14 +179,12 @@ fn read(input: &Input<'_>) -> Result<Vec<(Net, i32)>, Vec<String>> {
             return Err(vec![origin]);
         }
         // An invalid rule is reported before a prefix that occurs twice.
-        let rule = naive::rule(text.trim_ascii()).ok_or_else(|| vec![origin.clone()])?;
-        let is_same = |(net, modparam, _): &(Net, bool, i32)| {
-            (*net, *modparam) == (rule.0, is_modparam)
-        };
-        if rules.iter().any(is_same) {
+        let rule = naive::whole_rule(text.trim_ascii()).ok_or_else(|| vec![origin.clone()])?;
+        let (net, limit, shown) = rule;
+        if rules.iter().any(|other| (other.0, other.1) == (net, is_modparam)) {
             twice.push(origin);
         }
-        rules.push((rule.0, is_modparam, rule.1));
+        rules.push((net, is_modparam, limit, shown));
     }
     if let Some(origin) = wrong_mark {
         return Err(vec![origin]);
@@ -192,9 +193,10 @@ fn read(input: &Input<'_>) -> Result<Vec<(Net, i32)>, Vec<String>> {
         return Err(twice);
     }
     // A rule in the file replaces a modparam for the same prefix.
-    rules.sort_unstable_by_key(|(net, is_modparam, _)| (*net, *is_modparam));
+    rules.sort_unstable_by_key(|(net, is_modparam, ..)| (*net, *is_modparam));
     rules.dedup_by_key(|(net, ..)| *net);
-    Ok(rules.into_iter().map(|(net, _, limit)| (net, limit)).collect())
+    let rules = rules.into_iter();
+    Ok(rules.map(|(net, _, limit, shown)| ((net, limit), shown)).unzip())
 }
 
 /// Returns the addresses at the edges of the rules, and some from the input.
@@ -212,7 +214,13 @@ fn addresses(rules: &[(Net, i32)], bytes: &[u8]) -> Vec<Address> {
     edges.chain(own.map(Address::of_octets)).flatten().collect()
 }
 
-fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[Address]) {
+fn compare(
+    set: &RuleSet,
+    rules: &[(Net, i32)],
+    shown: &[String],
+    lengths: Lengths,
+    addresses: &[Address],
+) {
     let found = set.rules();
     // Of several rules for a prefix, the last one applies.
     let applies = |i: usize| found.get(i + 1).is_none_or(|next| next.prefix != found[i].prefix);
@@ -220,11 +228,12 @@ fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[A
     assert_eq!(applying().count(), rules.len());
     let mut again = RuleSet::builder(prefixes(lengths));
     let mut lines = String::new();
-    for (rule, (net, limit)) in applying().zip(rules) {
+    for (rule, ((net, limit), shown)) in applying().zip(rules.iter().zip(shown)) {
         assert_eq!(
-            (rule.prefix.to_string(), rule.limit),
+            (rule.prefix.to_string(), rule.terms.limit),
             (net.to_string(), *limit)
         );
+        assert_eq!(TermsText(rule.terms).to_string(), *shown);
         let parent = rule.parent.map(usize::from);
         assert!(parent.is_none_or(applies));
         let parent = parent.map(|parent| found[parent].prefix.to_string());
@@ -235,19 +244,14 @@ fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[A
             .collect();
         let holding = naive::longest(&others, *net);
         assert_eq!(parent, holding.map(|(net, _)| net.to_string()));
-        let limit = if *limit == 0 {
-            "unlimited".to_owned()
-        } else {
-            limit.to_string()
-        };
-        lines += &format!("{}={limit}\n", rule.prefix);
+        lines += &format!("{}\n", RuleLine(rule));
     }
     again
         .add_file("again", lines.as_bytes())
         .expect("rules as they are printed");
     let again = again.build().expect("once each");
-    let limits = |rule: &Rule| (rule.prefix, rule.limit);
-    assert!(again.rules().iter().map(limits).eq(applying().map(limits)));
+    let terms = |rule: &Rule| (rule.prefix, rule.terms);
+    assert!(again.rules().iter().map(terms).eq(applying().map(terms)));
     for address in addresses {
         let source = Source::new(&address.octets(), prefixes(lengths)).expect("an address");
         let wanted = Prefix {
@@ -282,15 +286,16 @@ fn check_sentence(sentence: &str, origins: &[String]) {
 }
 
 /// Compares the active rules of this process's limiter.
-fn compare_active(rules: &[(Net, i32)], addresses: &[Address]) {
+fn compare_active(rules: &[(Net, i32)], shown: &[String], addresses: &[Address]) {
     let room = rules.len().min(100) + 1;
     let reported = engine::rules(room).expect("rules");
     assert_eq!(reported.len(), room);
     let (default, reported) = reported.split_last().expect("the default");
     assert_eq!(text(&default.prefix), rule_text(None::<Net>));
     // All rules are idle, so the first ones are reported.
-    for (rule, (net, limit)) in reported.iter().zip(rules) {
+    for (rule, ((net, limit), shown)) in reported.iter().zip(rules.iter().zip(shown)) {
         assert_eq!((text(&rule.prefix), rule.limit), (net.to_string(), *limit));
+        assert_eq!(text(&rule.terms), *shown);
     }
     for address in addresses {
         let source = engine::get(&address.octets()).1.expect("a source");
@@ -305,8 +310,8 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
         return;
     };
     match (input.build(input.lengths, FILE), read(&input)) {
-        (Ok(set), Ok(rules)) => {
-            compare(&set, &rules, input.lengths, &addresses(&rules, bytes));
+        (Ok(set), Ok((rules, shown))) => {
+            compare(&set, &rules, &shown, input.lengths, &addresses(&rules, bytes));
         }
         (Err(sentence), Err(origins)) => check_sentence(&sentence, &origins),
         (Ok(_), Err(origins)) => panic!("accepted invalid rules: {origins:?}"),
@@ -320,8 +325,8 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
     let name = path.to_str().expect("ASCII");
     match (input.load(path), input.build(LENGTHS, name)) {
         ((TCL_OK, _), Ok(_)) => {
-            let rules = read(&input).expect("the library has just accepted them");
-            compare_active(&rules, &addresses(&rules, bytes));
+            let (rules, shown) = read(&input).expect("the library has just accepted them");
+            compare_active(&rules, &shown, &addresses(&rules, bytes));
         }
         ((TCL_ERULES, sentence), Err(other)) => assert_eq!(sentence, other),
         ((code, sentence), other) => panic!("{code} {sentence}: {other:?}"),
