@@ -1081,6 +1081,21 @@ int32_t tcl_find(const uint8_t *name,
                  uintptr_t error_size);
 
 /**
+ * Writes the age in seconds of the oldest connection of a source, or `TCL_NEVER` if it has
+ * no connection. `name` is a text as for `tcl_find()`. The age may be a second too high.
+ * Reads the record of each descriptor that is tracked: 16 bytes for each of
+ * `max_connections`, and 1 MiB.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` (the text does not name a source, or `seconds` is null) or
+ * `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `name` is null or points to `length` bytes; `seconds` is null or valid for writing.
+ */
+int32_t tcl_oldest(const uint8_t *name, uint32_t length, uint32_t *seconds);
+
+/**
  * Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED`,
  * `TCL_BY_PEAK` or `TCL_BY_OWED`, highest first. Sources whose number is 0 are left out.
  *

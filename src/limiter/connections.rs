@@ -9,6 +9,7 @@
 use core::ffi::c_int;
 
 use super::{Fault, Limiter, NotCounted, StaleToken, Token, Worker};
+use crate::policy::penalties::Cause;
 use crate::shared::sync::{AtomicU32, Ordering};
 use crate::source::Source;
 use crate::table::connections::{ConnectionToken, Connections, Facts, Taken};
@@ -112,8 +113,10 @@ impl Limiter {
         let Some(cell) = Token::from_bits(taken.cell) else {
             return Err(self.note_stale(worker));
         };
+        let facts = taken.facts | ended;
+        self.offence_of_close(worker, cell, facts);
         self.closed(worker, cell)?;
-        Ok(taken.facts | ended)
+        Ok(facts)
     }
 
     /// Releases the connection of a descriptor whose end was not seen, if there is one. That
@@ -204,14 +207,11 @@ impl Limiter {
     }
 
     /// Whether a host without hooks must find out, before it closes a connection, whether
-    /// the client has sent anything. That costs a system call for each.
+    /// the client has sent anything, because silence is an offence. That costs a system call
+    /// for each.
     pub fn reads_received(&self) -> bool {
-        self.settings().reads_received()
-    }
-
-    /// Sets whether [`reads_received`](Self::reads_received).
-    pub fn set_reads_received(&self, reads: bool) {
-        self.settings().set_reads_received(reads);
+        let settings = self.settings();
+        settings.penalty(Cause::Silent) != 0 || settings.penalty(Cause::Tls) != 0
     }
 
     /// Makes `process` the one whose descriptors the records are for, unless another

@@ -13,7 +13,7 @@
 
 use core::fmt;
 
-use crate::limiter::{Limiter, Token, Worker};
+use crate::limiter::{Facts, Limiter, Token, Worker};
 use crate::policy::penalties::Cause;
 use crate::policy::settings::Mode;
 use crate::shared::layout::{ACCEPTOR_ROW, Tally};
@@ -57,14 +57,23 @@ impl std::error::Error for BanError {}
 
 impl Limiter {
     /// Charges the offence of a connection that closes, if there is one. To be called before
-    /// [`closed`](Self::closed), with the same token. `spoke` says whether at least one whole
-    /// message was received on it, `tls` whether it was a TLS connection.
-    pub fn offence_of_close(&self, worker: Worker, token: Token, spoke: bool, tls: bool) {
-        let offence = match tls {
+    /// [`closed`](Self::closed), with the same token. `facts` is all that is known of the
+    /// connection.
+    #[inline]
+    pub fn offence_of_close(&self, worker: Worker, token: Token, facts: Facts) {
+        if !facts.include(Facts::SPOKE) {
+            self.offence_of_silence(worker, token, facts);
+        }
+    }
+
+    /// Charges the offence of a connection that carried no message.
+    #[inline(never)]
+    fn offence_of_silence(&self, worker: Worker, token: Token, facts: Facts) {
+        let offence = match facts.include(Facts::TLS) {
             true => Cause::Tls,
             false => Cause::Silent,
         };
-        if spoke || self.settings().penalty(offence) == 0 {
+        if self.settings().penalty(offence) == 0 {
             return;
         }
         let Some((slot, _, epoch)) = token.parts() else {

@@ -254,15 +254,6 @@ impl<'a> Settings<'a> {
         &self.0.seconds
     }
 
-    pub(crate) fn reads_received(self) -> bool {
-        self.0.reads_received.load(Ordering::Relaxed) != 0
-    }
-
-    pub(crate) fn set_reads_received(self, reads: bool) {
-        let reads = u32::from(reads);
-        self.0.reads_received.store(reads, Ordering::Relaxed);
-    }
-
     /// The words of a region without rules. Zeros would mean that each source must be
     /// compared with its rule, which is right but slow.
     pub(crate) fn init(self) {

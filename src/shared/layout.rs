@@ -175,8 +175,6 @@ pub(crate) struct Settings {
     pub(crate) ban_max: AtomicU32,
     /// The host clock, as the background process last read it.
     pub(crate) seconds: Statistic32,
-    /// 1 if a host without hooks must find out which connections have sent something.
-    pub(crate) reads_received: AtomicU32,
 }
 
 /// Data that only reports and the background process use.

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use support::engine::{load_rules, source};
-use tcp_conn_limit::limiter::{BanError, Limiter, NotCounted, RejectedFor, Token, Totals, Worker};
+use tcp_conn_limit::limiter::{
+    BanError, Facts, Limiter, NotCounted, RejectedFor, Token, Totals, Worker,
+};
 use tcp_conn_limit::observe::notices::Notice;
 use tcp_conn_limit::observe::report::{By, Report};
 use tcp_conn_limit::observe::watch::Watch;
@@ -59,9 +61,9 @@ fn visit(limiter: &Limiter, source: Source) -> Result<(), RejectedFor> {
 }
 
 /// A connection that closes without a message.
-fn visit_in_silence(limiter: &Limiter, source: Source, tls: bool) -> Result<(), RejectedFor> {
+fn visit_in_silence(limiter: &Limiter, source: Source, facts: Facts) -> Result<(), RejectedFor> {
     let token = connect(limiter, source)?;
-    limiter.offence_of_close(Worker::ACCEPTOR, token, false, tls);
+    limiter.offence_of_close(Worker::ACCEPTOR, token, facts);
     limiter.closed(Worker::ACCEPTOR, token).unwrap();
     Ok(())
 }
@@ -278,18 +280,18 @@ fn offences_add_up_to_a_ban_that_ends() {
     penalty(&limiter, "silent=5");
     penalty(&limiter, "tls=2.5");
     let ban = || Report::of(&limiter).get(source(1)).ban();
-    visit_in_silence(&limiter, source(1), false).unwrap();
-    visit_in_silence(&limiter, source(1), true).unwrap();
-    visit_in_silence(&limiter, source(1), true).unwrap();
+    visit_in_silence(&limiter, source(1), Facts::NONE).unwrap();
+    visit_in_silence(&limiter, source(1), Facts::TLS).unwrap();
+    visit_in_silence(&limiter, source(1), Facts::TLS).unwrap();
     assert_eq!(ban(), None);
     let report = Report::of(&limiter).get(source(1));
     let offences = report.penalty.unwrap();
     assert_eq!((offences.left_ms, offences.cause), (10_000, Cause::Tls));
     // They pass with time: 4 s later the next one does not suffice.
     pass(4 * SECOND);
-    visit_in_silence(&limiter, source(1), false).unwrap();
+    visit_in_silence(&limiter, source(1), Facts::NONE).unwrap();
     assert_eq!(ban(), None);
-    visit_in_silence(&limiter, source(1), false).unwrap();
+    visit_in_silence(&limiter, source(1), Facts::NONE).unwrap();
     let begun = ban().unwrap();
     assert_eq!((begun.left_ms, begun.cause), (16_000, Cause::Silent));
     for _ in 0..7 {
@@ -306,7 +308,7 @@ fn offences_add_up_to_a_ban_that_ends() {
     pass(15 * SECOND - 1_000);
     assert_eq!(visit(&limiter, source(1)), Err(RejectedFor::Ban));
     pass(1_000);
-    visit_in_silence(&limiter, source(1), false).unwrap();
+    visit_in_silence(&limiter, source(1), Facts::NONE).unwrap();
     assert_eq!(ban(), None);
     let expected = Totals {
         admitted: 7,
@@ -416,7 +418,7 @@ fn exempt_sources_are_neither_penalised_nor_banned() {
     penalty(&limiter, "silent=15");
     penalty(&limiter, "script=1");
     for _ in 0..3 {
-        visit_in_silence(&limiter, source(1), false).unwrap();
+        visit_in_silence(&limiter, source(1), Facts::NONE).unwrap();
     }
     let ban = |n| limiter.ban(Worker::ACCEPTOR, source(n), 60, Cause::Script);
     assert_eq!(ban(1), Err(BanError::Exempt));
@@ -424,7 +426,7 @@ fn exempt_sources_are_neither_penalised_nor_banned() {
         limiter.offence(Worker::ACCEPTOR, source(1)),
         Err(BanError::Exempt)
     );
-    visit_in_silence(&limiter, source(2), false).unwrap();
+    visit_in_silence(&limiter, source(2), Facts::NONE).unwrap();
     assert_eq!(visit(&limiter, source(2)), Err(RejectedFor::Ban));
     // A rule that is loaded later wins as well.
     load_rules(&limiter, &["10.0.0.0/8=none"]);
@@ -442,7 +444,7 @@ fn monitor_mode_bans_nobody() {
     let limiter = limiter(10);
     limiter.set_mode(Mode::Monitor);
     penalty(&limiter, "silent=15");
-    visit_in_silence(&limiter, source(1), false).unwrap();
+    visit_in_silence(&limiter, source(1), Facts::NONE).unwrap();
     let rejection = limiter.check(source(1)).unwrap_err();
     assert_eq!(rejection.reason(), Some(RejectedFor::Ban));
     assert!(!limiter.rejected(Worker::ACCEPTOR, rejection));
@@ -464,7 +466,12 @@ fn silent_health_checks_are_never_banned() {
     }
     limiter.set_rate(rate(100_000, 20));
     for turn in 0..10_000 {
-        visit_in_silence(&limiter, source(1), turn % 2 == 0).unwrap();
+        visit_in_silence(
+            &limiter,
+            source(1),
+            [Facts::NONE, Facts::TLS][usize::from(turn % 2 == 0)],
+        )
+        .unwrap();
         pass(5 * SECOND);
         assert_eq!(Report::of(&limiter).get(source(1)).ban(), None);
     }
@@ -477,7 +484,7 @@ fn client_that_behaves_gets_out_of_a_ban() {
     set_clock(0);
     let limiter = limiter(10);
     penalty(&limiter, "silent=10");
-    let silent = |limiter: &Limiter| visit_in_silence(limiter, source(1), false);
+    let silent = |limiter: &Limiter| visit_in_silence(limiter, source(1), Facts::NONE);
     silent(&limiter).unwrap();
     silent(&limiter).unwrap();
     let mut attempts = 0;
@@ -531,7 +538,7 @@ fn watch_clears_what_is_paid_off() {
     penalty(&limiter, "silent=20");
     let mut watch = Watch::default();
     for n in 0..50 {
-        visit_in_silence(&limiter, source(n), false).unwrap();
+        visit_in_silence(&limiter, source(n), Facts::NONE).unwrap();
     }
     let mut notices = Vec::new();
     let mut tick = |seconds: u32| {
