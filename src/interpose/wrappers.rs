@@ -178,3 +178,105 @@ fn set_errno(value: c_int) {
     // SAFETY: the calling thread's errno is always valid.
     unsafe { *libc::__errno_location() = value };
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicBool;
+    use std::time::{Duration, Instant};
+
+    use super::super::counter::Counter;
+    use super::super::state::{COUNTER, activate, set_tls_listeners};
+    use super::*;
+    use crate::shared::sync::Ordering;
+    use crate::table::connections::Taken;
+
+    /// Records the facts that the wrappers find, at the start and at the end.
+    struct Recorder {
+        reads: AtomicBool,
+        accepted: Mutex<Vec<Facts>>,
+        released: Mutex<Vec<Facts>>,
+    }
+
+    impl Counter for Recorder {
+        fn accepted(&self, _: c_int, _: &[u8], facts: Facts) -> bool {
+            self.accepted.lock().unwrap().push(facts);
+            true
+        }
+
+        fn take(&self, _: c_int) -> Option<Taken> {
+            let facts = Facts::NONE;
+            Some(Taken { cell: 1, facts })
+        }
+
+        fn release(&self, _: Taken, facts: Facts) {
+            self.released.lock().unwrap().push(facts);
+        }
+
+        fn reads_received(&self) -> bool {
+            self.reads.load(Ordering::Relaxed)
+        }
+
+        fn claim(&self, _: u32) -> bool {
+            true
+        }
+
+        fn release_all(&self) {}
+    }
+
+    static RECORDER: Recorder = Recorder {
+        reads: AtomicBool::new(false),
+        accepted: Mutex::new(Vec::new()),
+        released: Mutex::new(Vec::new()),
+    };
+
+    /// A client, and the descriptor of its connection, which the wrapper accepted.
+    fn connection(listener: &TcpListener) -> (TcpStream, c_int) {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let null = core::ptr::null_mut();
+        // SAFETY: a listening socket; both pointers may be null.
+        let descriptor = unsafe { accept(listener.as_raw_fd(), null, null.cast()) };
+        assert!(descriptor >= 0);
+        (client, descriptor)
+    }
+
+    fn closed(descriptor: c_int) -> Facts {
+        // SAFETY: `connection` returned this descriptor, and no other code has it.
+        assert_eq!(unsafe { close(descriptor) }, 0);
+        RECORDER.released.lock().unwrap().pop().unwrap()
+    }
+
+    /// One test, because the active process has one counter.
+    #[test]
+    fn facts_reach_the_counter() {
+        let listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+        COUNTER.get_or_init(|| &RECORDER);
+        set_tls_listeners(&[c_int::MAX, listeners[1].as_raw_fd()]);
+        activate().unwrap();
+        let connections = [0, 1, 0, 0].map(|of| connection(&listeners[of]));
+        assert_eq!(
+            *RECORDER.accepted.lock().unwrap(),
+            [Facts::NONE, Facts::TLS, Facts::NONE, Facts::NONE]
+        );
+        let [
+            (_silent, first),
+            (_tls, second),
+            (_other, third),
+            (mut talker, fourth),
+        ] = connections;
+        // Nothing is read.
+        assert_eq!(closed(first), Facts::SPOKE);
+        RECORDER.reads.store(true, Ordering::Relaxed);
+        assert_eq!(closed(second), Facts::CLOSED_BY_HOST);
+        assert_eq!(closed(third), Facts::CLOSED_BY_HOST);
+        talker.write_all(b"hello").unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        while !received::facts(fourth).include(Facts::SPOKE) {
+            assert!(Instant::now() < until, "the system did not receive it");
+        }
+        assert_eq!(closed(fourth), Facts::SPOKE | Facts::CLOSED_BY_HOST);
+    }
+}

@@ -543,7 +543,10 @@ impl Ledger {
             }
         }
         // The host has a connection twice, the second time of another source.
-        let twice = self.live.first().map_or(-1, |live| engine::descriptor(live.token));
+        let twice = self
+            .live
+            .first()
+            .map_or(-1, |live| engine::descriptor(live.token));
         match Address::of_octets(&extra) {
             None => assert_eq!(audit.connection(&extra, twice), TCL_EARG),
             Some(address) => {

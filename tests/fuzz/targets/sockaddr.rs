@@ -155,17 +155,19 @@ impl Ledger {
     /// Checks the counts at the end, and that they are 0 when all connections are closed.
     fn finish(self) {
         let accepted = || {
-            self.accepted
-                .iter()
-                .filter_map(|(_, octets)| octets.as_ref())
+            let with_octets = |(descriptor, octets): &(i32, Option<Vec<u8>>)| {
+                Some((*descriptor, octets.clone()?))
+            };
+            self.accepted.iter().filter_map(with_octets)
         };
         let connections = (self.live.len() + accepted().count()) as u64;
         let mut audit = Audit::begin(connections as u32).expect("memory");
-        for octets in accepted() {
-            assert_eq!(audit.connection(octets, 1), TCL_OK);
+        for (descriptor, octets) in accepted() {
+            assert_eq!(audit.connection(&octets, descriptor), TCL_OK);
         }
         for (bytes, token) in &self.live {
-            assert_eq!(audit.connection(bytes, *token), TCL_OK);
+            let descriptor = engine::descriptor(*token);
+            assert_eq!(audit.connection(bytes, descriptor), TCL_OK);
         }
         assert_eq!(audit.counts(), TCL_OK);
         let sums = audit.result(1).0;
