@@ -216,7 +216,7 @@ impl Limiter {
 
     /// Makes `process` the one whose descriptors the records are for, unless another
     /// process is. `false` if another one is.
-    pub(crate) fn claim_descriptors(&self, process: u32) -> bool {
+    pub fn claim_descriptors(&self, process: u32) -> bool {
         // Acquire: sees the records as their last owner left them, see
         // `release_descriptors`. Relaxed on failure: only the answer matters.
         match self.descriptors_owner().compare_exchange(
@@ -232,7 +232,7 @@ impl Limiter {
 
     /// Releases all connections, for `worker`; then the records belong to no process. Must
     /// be called by the process that they belong to.
-    pub(crate) fn release_descriptors(&self, worker: Worker) {
+    pub fn release_descriptors(&self, worker: Worker) {
         for descriptor in 0..self.first_untracked() {
             if let Some(taken) = self.take(descriptor as c_int) {
                 // A stale token is counted, and there is nothing else to do about it. The
