@@ -31,8 +31,8 @@
 //!                         │          │
 //!                         ▼          ▼
 //!                        table      policy
-//!                        slots      limits: rules
-//!                        and rows   and settings
+//!                        slots,     terms: rules
+//!                        rows       and settings
 //!                         │          │
 //!                         ▼          ▼
 //!                        shared
@@ -43,17 +43,21 @@
 //!
 //! 1. [`source`]: what is counted. In its folder: the prefix of a network.
 //! 2. [`limiter`]: check, opened, closed. In its folder: `connections` (connect and
-//!    disconnect, which keep a record of each connection), the token of a cell, and the
-//!    totals.
+//!    disconnect, which keep a record of each connection), `gates` (why a connection is
+//!    rejected: ban, rate, limit, no room), `offences` (penalties and bans), the token of a
+//!    cell, and the totals.
 //! 3. `table`: `hash` and `directory` (how a source finds, gets and loses its slot),
 //!    `rows` (its count), `connections` (the records), `details` (its rejections and its
-//!    peak), `hint`.
-//! 4. [`policy`]: `rule_text` (the grammar of a rule), [`origin`](policy::origin) (where a
-//!    rule comes from), [`rule_command`](policy::rule_command) (the arguments of commands
+//!    peak), `tagged` and `restraints` (what it owes), `hint`.
+//! 4. [`policy`]: [`terms`](policy::terms) (what a rule grants), `rule_text` (the grammar of
+//!    a rule), [`rule_words`](policy::rule_words) (the words in it),
+//!    [`rate_text`](policy::rate_text), [`penalties`](policy::penalties) (offences and what
+//!    they cost), [`origin`](policy::origin) (where a rule comes from),
+//!    [`rule_command`](policy::rule_command) (the arguments of commands
 //!    that change a rule), [`rules`](policy::rules) (a set of them and the longest match),
 //!    [`rules_file`](policy::rules_file), `rulebook` (the active rules in shared memory),
 //!    [`settings`](policy::settings).
-//! 5. `shared`: `layout` and `region` (the shared memory), `sync` (atomics and the rules
+//! 5. `shared`: `layout` and `region` (the shared memory), `clock`, `sync` (atomics and the rules
 //!    of their orderings), `process`, `visible` (text for log lines).
 //! 6. [`observe`]: [`report`](observe::report) and [`audit`](observe::audit) answer an
 //!    operator; [`counters`](observe::counters) describes and reads the counters;
@@ -78,7 +82,8 @@
 //! - **slot**: an entry of the table. A source with connections has exactly one, among
 //!   the eight slots of its two buckets.
 //! - **`SlotRef`**: a slot, and the control word that was read in it. It is valid while
-//!   the slot still has this control word, except for rows entered since.
+//!   the slot still has this control word, except for rows entered since and for what it
+//!   remembers.
 //! - **row**: the cells of one worker, a cell for each slot. The **acceptor row** is the
 //!   row of the worker that accepts connections; its cells lie in the slots.
 //! - **token** of a cell: names the slot, row and epoch in which one connection is counted
@@ -93,11 +98,22 @@
 //!   ended ([`limiter::Facts`]).
 //! - **epoch**: counts the claims of a slot, in 12 bits of its control word. It shows
 //!   that a token or a detail belongs to an earlier owner of the slot.
-//! - **stamp**: counts the attempts to take a slot, in the other 12 bits. It makes a
+//! - **stamp**: counts the attempts to take a slot, in 11 bits. It makes a
 //!   compare-exchange fail if the slot changed in between.
+//! - **gate**: one reason to reject a connection: a ban, the rate, the limit.
+//! - **debt**: the time that a source needs to pay for its connections at its rate. Each
+//!   connection costs an interval; the source may owe a burst of them (GCRA).
+//! - **offence**: something that costs a source time, such as a connection without a
+//!   message. **Penalty**: the sum of its offences. **Ban**: a penalty that is long enough, or
+//!   one that a command or the script set.
+//! - **exempt**: commits no offence and is not banned, by its rule.
+//! - **remembers**: the bit of a slot's control word that says that its source may owe
+//!   something: a debt, a penalty or a ban.
 //! - **generation** of the rules: counts the sets of rules that were published. Its lowest
 //!   bit says which half of the rules is active.
 //! - **generation** of a record: counts the connections that the descriptor had, in 24 bits.
+//! - **terms**: what a source may do by its rule or by default: a limit, a rate, an
+//!   exemption, a ban ([`policy::terms::Terms`]).
 //! - **active rules**: the rules that checks use now. To publish is to fill the inactive
 //!   half and then store the next generation.
 //!
@@ -107,7 +123,7 @@
 //! 2. No cell is ever read as less than zero.
 //! 3. One acceptor: never more than the limit, never a false rejection. Several
 //!    acceptors: never more than the limit, if they count with it
-//!    ([`Limiter::opened`]).
+//!    ([`Limiter::opened`]). The same holds for the rate.
 //! 4. A source with connections is never replaced.
 //! 5. A process killed at any instruction leaves the table usable.
 //! 6. `check`, `connect`, `disconnect` and what they call never block, take no lock,
@@ -116,6 +132,10 @@
 //!    at once), and the background watch and `interpose` have a mutex each. [`ffi`] says
 //!    which calls wait, and for what.
 //! 7. A panic admits the connection, is counted, and is logged once.
+//! 8. A rejected connection costs its source nothing of its rate. One that is rejected
+//!    because of a ban does not make the ban longer.
+//! 9. A source is never banned or charged for another one, except by the chance that
+//!    `table::tagged` states. A full table forgets bans; it never rejects because of them.
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 

@@ -73,7 +73,7 @@ pub struct PenaltyReport {
 }
 
 impl PenaltyReport {
-    /// The ban of a prefix at the time `now` of the host clock; `None` if the rule is no ban.
+    /// The ban of a prefix at the time `now` of the host clock; `None` if the rule is not a ban.
     pub fn of_prefix(rule: &RuleReport, now: u32) -> Option<PenaltyReport> {
         let RuleOrigin::Ban { reason, .. } = rule.origin else {
             return None;

@@ -207,7 +207,8 @@ impl<'a> Settings<'a> {
         self.switch(Switches::RATE, Switches::RATE);
     }
 
-    /// The milliseconds that this offence costs; 0: nothing, also for a cause that is none.
+    /// The milliseconds that this offence costs; 0: nothing. A cause that is not an offence costs
+    /// nothing.
     pub(crate) fn penalty(self, offence: Cause) -> u32 {
         let word = self.penalty_word(offence);
         word.map_or(0, |word| word.load(Ordering::Relaxed))

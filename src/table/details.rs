@@ -64,7 +64,7 @@ impl Owner {
 }
 
 /// Why a connection was rejected, or would have been.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RejectedFor {
     /// Its source was at its limit.
     Limit = 1,

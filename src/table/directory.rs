@@ -133,7 +133,7 @@ impl Control {
     const ROWS_SHIFT: u32 = 16;
     const ROWS: u32 = RowSet::ALL.0 << Self::ROWS_SHIFT;
     const REMEMBERS: u32 = 1 << 20;
-    /// What may change while a source has the slot.
+    /// The bits that may change while a source has the slot.
     const MARKS: u32 = Self::ROWS | Self::REMEMBERS;
     const STAMP_SHIFT: u32 = 21;
 

@@ -10,8 +10,8 @@
 #![cfg(loom)]
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use loom::model::Builder;
@@ -22,7 +22,10 @@ use tcp_conn_limit::limiter::{
     ConnectionToken, Facts, Limiter, NotCounted, Rejection, StaleToken, Token, Worker,
 };
 use tcp_conn_limit::observe::report::{Report, SourceReport};
+use tcp_conn_limit::observe::watch::Watch;
+use tcp_conn_limit::policy::penalties::Cause;
 use tcp_conn_limit::policy::rules::RuleSet;
+use tcp_conn_limit::policy::terms::Rate;
 use tcp_conn_limit::source::Source;
 
 /// Preemptions of a run, unless LOOM_MAX_PREEMPTIONS is set. Scenarios in which three
@@ -191,6 +194,45 @@ impl Shared {
             let connections = found.map_or(0, |(_, connections)| *connections);
             assert_eq!(Report::of(&self.0).get(source(n)).connections, connections);
         }
+    }
+}
+
+/// Microseconds of the clock of rates and bans. The threads of a scenario do not change it.
+static MICROS: AtomicU64 = AtomicU64::new(0);
+
+/// Admits one test with that clock at a time.
+static CLOCK: Mutex<()> = Mutex::new(());
+
+fn clock() -> MutexGuard<'static, ()> {
+    CLOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// One slot, and a rate of one connection in a second with a burst of one. A has opened
+    /// a connection, has closed it, and has paid for it since. Its slot remembers it.
+    fn with_paid_debt() -> Shared {
+        let limiter = Limiter::with_buckets(1, 0);
+        let limiter = limiter.with_clock(|| MICROS.load(Ordering::Relaxed));
+        let shared = Shared(Arc::new(limiter));
+        MICROS.store(0, Ordering::Relaxed);
+        shared.0.set_rate(Rate {
+            interval_us: 1_000_000,
+            burst: 1,
+        });
+        let token = shared.opened(0, A, ANY).unwrap();
+        shared.closed(0, token).unwrap();
+        MICROS.store(5_000_000, Ordering::Relaxed);
+        shared
+    }
+
+    fn settle(&self) {
+        Watch::default().tick(&self.0, 1, 60, &mut |_| {});
+    }
+
+    fn ban(&self, n: u8) -> bool {
+        self.0
+            .ban(Worker::new(1), source(n), 60, Cause::Script)
+            .is_ok()
     }
 }
 
@@ -784,5 +826,65 @@ fn killed_while_loading_rules() {
         shared.0.set_rules(&last).unwrap();
         assert!(shared.check(A).is_err());
         killed
+    });
+}
+
+/// A slot forgets a debt that is paid off while another process writes a new one there, or a
+/// ban: the new one is remembered.
+#[test]
+fn forgetting_against_a_new_debt() {
+    let _clock = clock();
+    explore("forgetting against a ban", || {
+        let shared = Shared::with_paid_debt();
+        let other = shared.spawn(|shared| shared.ban(A));
+        shared.settle();
+        assert!(other.join().unwrap());
+        assert!(shared.check(A).is_err(), "the ban was forgotten");
+        shared.settle();
+        assert!(shared.check(A).is_err(), "the ban was forgotten later");
+    });
+    explore("forgetting against a connection", || {
+        let shared = Shared::with_paid_debt();
+        let other = shared.spawn(|shared| shared.opened(1, A, 9).is_ok());
+        shared.settle();
+        assert!(other.join().unwrap());
+        assert!(shared.check(A).is_err(), "the debt was forgotten");
+    });
+}
+
+/// Two acceptors open connections of a source that may open one.
+#[test]
+fn two_acceptors_at_the_rate() {
+    let _clock = clock();
+    explore("two acceptors at a burst of 1", || {
+        let shared = Shared::with_paid_debt();
+        let other = shared.spawn(|shared| shared.opened(1, A, 9).is_ok());
+        let mine = shared.opened(0, A, 9).is_ok();
+        let others = other.join().unwrap();
+        assert!(mine != others, "not exactly one of them was counted");
+        shared.assert_counts(&[(A, 1)]);
+    });
+}
+
+/// A source is banned while another one takes its slot: that one is never banned.
+#[test]
+fn ban_against_replacement() {
+    let _clock = clock();
+    explore("ban against replacement", || {
+        let shared = Shared::with_paid_debt();
+        let other = shared.spawn(|shared| shared.ban(A));
+        let opened = shared.opened(0, B, ANY).is_ok();
+        let banned = other.join().unwrap();
+        shared.assert_counts(&[(B, opened.into())]);
+        if opened {
+            // The rate may reject it, but no ban.
+            MICROS.store(9_000_000, Ordering::Relaxed);
+            assert!(
+                shared.check(B).is_ok(),
+                "a late writer banned another source"
+            );
+        } else {
+            assert!(banned && shared.check(A).is_err());
+        }
     });
 }

@@ -11,6 +11,7 @@ use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::source::PrefixLengths;
 
 mod operations;
+mod restraints;
 
 use operations::{Operation, Room, agree, operations};
 
