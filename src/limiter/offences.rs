@@ -255,3 +255,78 @@ fn counter(tally: &Tally, offence: Cause) -> Option<&Statistic64> {
         Cause::Rpc => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::terms::Rate;
+    use crate::source::PrefixLengths;
+
+    fn source(n: u32) -> Source {
+        Source::new(&n.to_be_bytes(), PrefixLengths::DEFAULT).unwrap()
+    }
+
+    /// A limiter whose eight slots all are of use to all sources, with one slot free.
+    fn limiter() -> Limiter {
+        let limiter = Limiter::new(1, 0, PrefixLengths::DEFAULT).unwrap();
+        let limiter = limiter.with_clock(|| 5_000_000).with_weak_hash(1);
+        limiter.set_rate(Rate {
+            interval_us: 1_000_000,
+            burst: 2,
+        });
+        for n in 0..7 {
+            limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
+        }
+        limiter
+    }
+
+    fn visit(limiter: &Limiter, n: u32) -> SlotRef {
+        let token = limiter.opened(Worker::ACCEPTOR, source(n), 0).unwrap();
+        let at = limiter.table().find(source(n)).unwrap();
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+        at
+    }
+
+    /// A process is stopped before it charges a source, and goes on when another source has
+    /// the slot. That one is neither banned nor charged, whoever it is.
+    #[test]
+    fn late_writer_never_bans_another_source() {
+        let limiter = limiter();
+        let ban = Sentence {
+            left: 60_000,
+            banned: true,
+            reason: Cause::Silent as u8,
+        };
+        for n in 100..5_000 {
+            let at = visit(&limiter, n);
+            let late = limiter.restraints(Owner::of(limiter.table(), source(n), at), at);
+            let now = visit(&limiter, n + 1);
+            assert_eq!(now.slot, at.slot, "the one slot");
+            assert!(late.charge(5_000_000, 1_000_000, 2_000_000));
+            assert_eq!(late.set_ban(5_000, ban, false), None, "it lost the slot");
+            assert!(limiter.check(source(n + 1)).is_ok());
+            assert!(!limiter.is_banned(source(n + 1)));
+        }
+        // Each source owed something when the next one took its slot, except where the late
+        // writer had replaced the word.
+        assert!(limiter.totals().forgotten >= 4_899);
+        assert_eq!(limiter.totals().bans, 0);
+    }
+
+    /// A source that loses its slot and gets it again owes nothing.
+    #[test]
+    fn source_that_lost_its_slot_owes_nothing() {
+        let limiter = limiter();
+        for _ in 0..3 {
+            limiter
+                .ban(Worker::ACCEPTOR, source(100), 60, Cause::Rpc)
+                .unwrap();
+            assert!(limiter.is_banned(source(100)));
+            visit(&limiter, 200);
+            assert!(!limiter.is_banned(source(100)) && !limiter.is_banned(source(200)));
+            assert!(limiter.check(source(200)).is_ok());
+        }
+        assert!(limiter.totals().forgotten >= 3);
+        assert_eq!(limiter.totals().bans, 3);
+    }
+}
