@@ -239,7 +239,7 @@ impl Limiter {
     pub fn check_from(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
         let settings = self.settings();
         let switches = settings.switches();
-        if switches.mode() == Mode::Off {
+        if switches.is_off() {
             return Ok(());
         }
         let checked_from = settings.checked_from();

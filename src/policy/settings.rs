@@ -84,6 +84,12 @@ impl Switches {
         Mode::from_number((self.0 & Self::MODE) as i32).unwrap_or_default()
     }
 
+    /// Whether the mode is [`Mode::Off`].
+    #[inline]
+    pub(crate) fn is_off(self) -> bool {
+        self.0 & Self::MODE == Mode::Off as u32
+    }
+
     /// Whether a source may have a rate. If none has, no connection is charged.
     #[inline]
     pub(crate) fn has_rates(self) -> bool {
