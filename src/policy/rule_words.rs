@@ -6,8 +6,8 @@
 //!   LIMIT [rate=RATE] [burst=BURST] [exempt]
 //! ```
 //!
-//! Each word is a row of [`WORDS`], which says how it is read and shown. Everything else
-//! here is the same for all words, so another word is another row, and a part of [`Written`].
+//! Each word is a row of `WORDS`, which says how it is read and shown. Everything else
+//! here is the same for all words, so another word is another row, and a part of `Written`.
 
 #![forbid(unsafe_code)]
 
@@ -167,7 +167,7 @@ fn parse_limit(text: &str) -> Result<i32, WordError> {
 }
 
 /// The terms of a rule in the grammar of rules, without what other rules add: a limit and
-/// words that [`parse`] reads.
+/// words that `parse` reads.
 #[derive(Clone, Copy, Debug)]
 pub struct TermsText(pub Terms);
 
