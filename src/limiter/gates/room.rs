@@ -27,6 +27,8 @@ impl Limiter {
     /// # Errors
     ///
     /// [`Rejection`] if it may not, as for [`check`](Self::check).
+    #[cold]
+    #[inline(never)]
     pub fn check_untracked(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
         let settings = self.settings();
         if settings.mode() != Mode::Off && settings.on_full() == OnFull::Reject {
