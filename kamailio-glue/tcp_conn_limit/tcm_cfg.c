@@ -9,10 +9,16 @@
  * values. If two changes race and the limiter is left with the older one, the next
  * tick of the watcher corrects it.
  *
+ * The rate is a text for operators, "10/s". The variable is a number of connections an
+ * hour, because the core changes only numbers at once in all processes, and because that
+ * is a whole number for each rate.
+ *
  * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+
+#include <stdio.h>
 
 #include "../../core/cfg/cfg_ctx.h"
 #include "../../core/dprint.h"
@@ -25,6 +31,11 @@
 
 #define LOG_INTERVAL_MIN 1
 #define LOG_INTERVAL_MAX 86400
+
+/* The highest rate, 10000/s, in connections an hour. */
+#define RATE_MAX 36000000
+#define BURST_MAX 1000000
+#define US_OF_HOUR 3600000000U
 
 struct cfg_group_tcp_conn_limit tcm_cfg_start = {
 		.mode = TCL_MODE_ENFORCE,
@@ -44,6 +55,12 @@ static cfg_def_t definition[] = {
 	{"mode", CFG_VAR_INT | CFG_ATOMIC, TCL_MODE_ENFORCE, TCL_MODE_OFF, 0, 0,
 		"0: enforce, 1: monitor (rejects nothing; counts and logs what enforce"
 		" would reject), 2: off"},
+	{"rate", CFG_VAR_INT | CFG_ATOMIC, 0, RATE_MAX, 0, 0,
+		"Connections that a source without a rule may open in an hour; 0: no"
+		" rate"},
+	{"burst", CFG_VAR_INT | CFG_ATOMIC, 0, BURST_MAX, 0, 0,
+		"Connections of that rate that a quiet source may open at once; 0: those"
+		" of one second, at least 5"},
 	{"log_interval", CFG_VAR_INT | CFG_ATOMIC, LOG_INTERVAL_MIN,
 		LOG_INTERVAL_MAX, 0, 0,
 		"Minimum seconds between log lines about the same source"},
@@ -56,6 +73,8 @@ static cfg_def_t definition[] = {
 static str group_name = str_init("tcp_conn_limit");
 static str limit_name = str_init("limit");
 static str mode_name = str_init("mode");
+static str rate_name = str_init("rate");
+static str burst_name = str_init("burst");
 
 static cfg_ctx_t *context = NULL;
 
@@ -95,6 +114,75 @@ static void log_mode(int was, int mode, const char *by)
 				tcm_text_mode_name(mode), by);
 }
 
+const char *tcm_cfg_rate_text(const struct tcl_rate *rate, char *text)
+{
+	if(rate->interval_us == 0)
+		return "none";
+	snprintf(text, TCM_CFG_RATE_SIZE, "%s, burst %u", rate->text, rate->burst);
+	return text;
+}
+
+static int is_same_rate(const struct tcl_rate *a, const struct tcl_rate *b)
+{
+	return a->interval_us == b->interval_us
+		   && (a->interval_us == 0 || a->burst == b->burst);
+}
+
+static void log_rate(
+		const struct tcl_rate *was, const struct tcl_rate *rate, const char *by)
+{
+	char before[TCM_CFG_RATE_SIZE], now[TCM_CFG_RATE_SIZE];
+
+	if(!is_same_rate(was, rate))
+		LM_NOTICE("rate changed from %s to %s by %s\n",
+				tcm_cfg_rate_text(was, before), tcm_cfg_rate_text(rate, now),
+				by);
+}
+
+/* Microseconds for each connection, rounded up, so that no source is faster. */
+static uint32_t interval_of(int per_hour)
+{
+	return (per_hour <= 0) ? 0 : (US_OF_HOUR - 1) / (uint32_t)per_hour + 1;
+}
+
+/* The lowest number of connections an hour with this interval, so that interval_of()
+ * gives the same interval again. */
+static int per_hour_of(uint32_t interval_us)
+{
+	return (interval_us == 0) ? 0 : (int)((US_OF_HOUR - 1) / interval_us + 1);
+}
+
+/* The limiter does not keep whether a burst is the default one. So this compares the
+ * variables, and the limiter's rate, with what they were when they were last applied. */
+static void apply_rate(void)
+{
+	static int rate = -1, burst = -1;
+	static struct tcl_rate applied;
+	struct tcl_rate was, now;
+	char error[256] = "", text[TCM_CFG_RATE_SIZE];
+	int ret;
+
+	if(tcl_rate(&was) != TCL_OK)
+		return;
+	if(rate == cfg_get(tcp_conn_limit, tcm_cfg, rate)
+			&& burst == cfg_get(tcp_conn_limit, tcm_cfg, burst)
+			&& is_same_rate(&was, &applied))
+		return;
+	rate = cfg_get(tcp_conn_limit, tcm_cfg, rate);
+	burst = cfg_get(tcp_conn_limit, tcm_cfg, burst);
+	ret = tcl_set_rate(
+			interval_of(rate), (uint32_t)burst, error, sizeof(error));
+	if(tcl_rate(&now) != TCL_OK)
+		return;
+	applied = now;
+	if(ret == TCL_OK)
+		log_rate(&was, &now, BY_VARIABLE);
+	else
+		LM_ERR("cannot apply the cfg variables rate %d and burst %d: %s; until"
+			   " they change the rate is %s\n",
+				rate, burst, error, tcm_cfg_rate_text(&now, text));
+}
+
 /* Reads the limiter's values before the variables. A process that changes the limiter
  * has changed the variable before, so the value of the variable that is read
  * afterwards is not older than the limiter's. */
@@ -110,6 +198,7 @@ void tcm_cfg_apply(void)
 	if(cfg_get(tcp_conn_limit, tcm_cfg, mode) != mode
 			&& set_mode(cfg_get(tcp_conn_limit, tcm_cfg, mode)) == 0)
 		log_mode(mode, cfg_get(tcp_conn_limit, tcm_cfg, mode), BY_VARIABLE);
+	apply_rate();
 }
 
 static int in_range(const char *name, int value, int min, int max)
@@ -129,6 +218,18 @@ int tcm_cfg_check(void)
 			&& in_range("log_level", tcm_cfg_start.log_level, L_MIN, L_MAX))
 		return 0;
 	return -1;
+}
+
+int tcm_cfg_read_rate(void)
+{
+	struct tcl_rate rate;
+
+	if(tcl_rate(&rate) != TCL_OK) {
+		LM_ERR("cannot read the rate\n");
+		return -1;
+	}
+	tcm_cfg_start.rate = per_hour_of(rate.interval_us);
+	return 0;
 }
 
 int tcm_cfg_declare(void)
@@ -170,5 +271,32 @@ int tcm_cfg_set_mode(int mode, int *was)
 		return -1;
 	log_mode(mode_before, mode, tcm_rpc_origin());
 	*was = mode_before;
+	return 0;
+}
+
+static int set_variable(str *name, int value)
+{
+	return cfg_set_now_int(context, &group_name, NULL, name, value);
+}
+
+/* The default burst fits every rate, so the watcher never finds a pair of variables that
+ * it cannot apply. */
+int tcm_cfg_set_rate(uint32_t interval_us, int burst, struct tcl_rate *was,
+		struct tcl_rate *now)
+{
+	char error[256] = "";
+
+	if(tcl_rate(was) != TCL_OK || set_variable(&burst_name, 0) != 0
+			|| set_variable(&rate_name, per_hour_of(interval_us)) != 0
+			|| set_variable(&burst_name, burst) != 0)
+		return -1;
+	if(tcl_set_rate(interval_us, (uint32_t)burst, error, sizeof(error))
+			!= TCL_OK) {
+		LM_ERR("cannot set the rate: %s\n", error);
+		return -1;
+	}
+	if(tcl_rate(now) != TCL_OK)
+		return -1;
+	log_rate(was, now, tcm_rpc_origin());
 	return 0;
 }

@@ -14,10 +14,14 @@
 
 #include "../../core/cfg/cfg.h"
 
+#include <tcp_conn_limit.h>
+
 struct cfg_group_tcp_conn_limit
 {
 	int limit;
 	int mode;
+	int rate;  /* connections an hour; 0: no rate */
+	int burst; /* 0: the default one of the rate */
 	int log_interval;
 	int log_level;
 };
@@ -36,10 +40,23 @@ int tcm_cfg_check(void);
 /* Declares the group, with the values in tcm_cfg_start as defaults. */
 int tcm_cfg_declare(void);
 
+/* Sets the values of rate in tcm_cfg_start to that of the limiter, which has read the
+ * parameter. Call it after tcl_init() and before tcm_cfg_declare(). */
+int tcm_cfg_read_rate(void);
+
+/* A rate as text: "none", or such as "10/s, burst 20". */
+#define TCM_CFG_RATE_SIZE (TCL_RATE_TEXT + 32)
+const char *tcm_cfg_rate_text(const struct tcl_rate *rate, char *text);
+
 /* Change a variable and the limiter's value at once, for an RPC command, and log the
  * change. The value before is written to `was`. */
 int tcm_cfg_set_limit(int limit, int *was);
 int tcm_cfg_set_mode(int mode, int *was);
+
+/* The same for the rate and the burst, which must have passed tcm_params_check_rate().
+ * The rate that applies now is written to `now`. */
+int tcm_cfg_set_rate(uint32_t interval_us, int burst, struct tcl_rate *was,
+		struct tcl_rate *now);
 
 /* Applies changes that other processes made to the variables. Call it in a process
  * that the core has brought to their new values. */

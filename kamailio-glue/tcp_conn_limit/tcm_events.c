@@ -236,7 +236,7 @@ void tcm_events_check_callback(sip_msg_t *msg, const str *callback)
 	name[callback->len] = '\0';
 	if(ask(engine->ename.s, msg, name) == 0)
 		LM_ERR("event_callback is \"%s\", but the KEMI script (%s) has no"
-			   " function of this name, so nothing runs for rejections: correct"
+			   " function of this name, so nothing runs for events: correct"
 			   " the modparam or the script\n",
 				name, engine->ename.s);
 }

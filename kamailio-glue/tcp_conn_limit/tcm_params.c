@@ -25,12 +25,17 @@
 /* Stands for the core's tcp_accept_iplimit, which may be set after modparam(). */
 #define LIMIT_OF_CORE INT_MIN
 
+/* The longest ban, in seconds, as tcl_config_check() allows it. */
+#define BAN_MAX 2592000
+
 static int limit = LIMIT_OF_CORE;
 
 struct tcm_params tcm_params = {
 		.ipv4_prefix = 32,
 		.ipv6_prefix = 64,
 		.on_full = TCL_ON_FULL_ADMIT,
+		.ban_min = 0, /* not set: the library's default */
+		.ban_max = 0,
 		.event_callback = STR_NULL,
 };
 
@@ -46,7 +51,9 @@ struct texts
  * all of them again. */
 static struct texts rules = {0};
 static struct texts nat64_prefixes = {0};
+static struct texts penalties = {0};
 static char *rules_file = NULL; /* NULL if not set */
+static char *rate = NULL;		/* NULL if not set */
 
 static int grow(struct texts *texts)
 {
@@ -62,20 +69,30 @@ static int grow(struct texts *texts)
 	return 0;
 }
 
+/* Returns a copy of the value, or NULL after logging an error. */
+static char *copy_of(const char *value)
+{
+	size_t size = strlen(value) + 1;
+	char *copy = pkg_malloc(size);
+
+	if(copy == NULL) {
+		PKG_MEM_ERROR;
+		return NULL;
+	}
+	memcpy(copy, value, size);
+	return copy;
+}
+
 /* Adds a copy of the value. Returns 0, or -1 after logging an error. */
 static int add(struct texts *texts, const char *value)
 {
-	size_t size = strlen(value) + 1;
 	char *copy;
 
 	if(texts->count == texts->room && grow(texts) < 0)
 		return -1;
-	copy = pkg_malloc(size);
-	if(copy == NULL) {
-		PKG_MEM_ERROR;
+	copy = copy_of(value);
+	if(copy == NULL)
 		return -1;
-	}
-	memcpy(copy, value, size);
 	texts->list[texts->count++] = copy;
 	return 0;
 }
@@ -103,14 +120,18 @@ static int check_config(const struct tcl_config *config)
 	return -1;
 }
 
-/* Checks the parameters of this module, not those of the core, which may be set
- * later. */
+/* Checks the parameters of this module that have been set. Those of the core, and the
+ * other bound of bans, may be set later. */
 static int check_own(void)
 {
 	struct tcl_config config;
 
 	tcm_params_config(&config);
 	config.max_connections = 1;
+	if(config.ban_min == 0)
+		config.ban_min = 1;
+	if(config.ban_max == 0)
+		config.ban_max = BAN_MAX;
 	return check_config(&config);
 }
 
@@ -147,14 +168,66 @@ static int log_level_param(modparam_t type, void *value)
 	return set_number(&tcm_cfg_start.log_level, value, tcm_cfg_check);
 }
 
-static int nat64_prefix_param(modparam_t type, void *value)
+/* Adds one of several values. An invalid one is reported once and not kept. */
+static int add_checked(struct texts *texts, const char *value)
 {
-	if(add(&nat64_prefixes, value) < 0)
+	if(add(texts, value) < 0)
 		return -1;
 	if(check_own() == 0)
 		return 0;
-	pkg_free(nat64_prefixes.list[--nat64_prefixes.count]);
+	pkg_free(texts->list[--texts->count]);
 	return -1;
+}
+
+static int nat64_prefix_param(modparam_t type, void *value)
+{
+	return add_checked(&nat64_prefixes, value);
+}
+
+static int penalty_param(modparam_t type, void *value)
+{
+	return add_checked(&penalties, value);
+}
+
+static int rate_param(modparam_t type, void *value)
+{
+	char *before = rate;
+
+	rate = copy_of(value);
+	if(rate != NULL && check_own() == 0) {
+		if(before != NULL)
+			pkg_free(before);
+		return 0;
+	}
+	if(rate != NULL)
+		pkg_free(rate);
+	rate = before;
+	return -1;
+}
+
+static int burst_param(modparam_t type, void *value)
+{
+	return set_number(&tcm_cfg_start.burst, value, check_own);
+}
+
+/* Sets a bound of bans. 0 would be the default, which is not what it says. */
+static int set_bound(int *to, const char *name, void *value)
+{
+	if((int)(long)value != 0)
+		return set_number(to, value, check_own);
+	LM_ERR("bad setting: %s 0: must be at least 1; correct the modparam\n",
+			name);
+	return -1;
+}
+
+static int ban_min_param(modparam_t type, void *value)
+{
+	return set_bound(&tcm_params.ban_min, "ban_min", value);
+}
+
+static int ban_max_param(modparam_t type, void *value)
+{
+	return set_bound(&tcm_params.ban_max, "ban_max", value);
 }
 
 static int attach_param(modparam_t type, void *value)
@@ -222,6 +295,11 @@ IS_NUMBER(rule)
 IS_NUMBER(rules_file)
 IS_NUMBER(mode)
 IS_NUMBER(on_full)
+IS_NUMBER(rate)
+IS_TEXT(burst)
+IS_NUMBER(penalty)
+IS_TEXT(ban_min)
+IS_TEXT(ban_max)
 IS_TEXT(log_interval)
 IS_TEXT(log_level)
 IS_NUMBER(event_callback)
@@ -246,6 +324,16 @@ param_export_t tcm_params_exports[] = {
 	{"mode", PARAM_INT | PARAM_USE_FUNC, mode_is_number},
 	{"on_full", PARAM_STRING | PARAM_USE_FUNC, on_full_param},
 	{"on_full", PARAM_INT | PARAM_USE_FUNC, on_full_is_number},
+	{"rate", PARAM_STRING | PARAM_USE_FUNC, rate_param},
+	{"rate", PARAM_INT | PARAM_USE_FUNC, rate_is_number},
+	{"burst", PARAM_INT | PARAM_USE_FUNC, burst_param},
+	{"burst", PARAM_STRING | PARAM_USE_FUNC, burst_is_text},
+	{"penalty", PARAM_STRING | PARAM_USE_FUNC, penalty_param},
+	{"penalty", PARAM_INT | PARAM_USE_FUNC, penalty_is_number},
+	{"ban_min", PARAM_INT | PARAM_USE_FUNC, ban_min_param},
+	{"ban_min", PARAM_STRING | PARAM_USE_FUNC, ban_min_is_text},
+	{"ban_max", PARAM_INT | PARAM_USE_FUNC, ban_max_param},
+	{"ban_max", PARAM_STRING | PARAM_USE_FUNC, ban_max_is_text},
 	{"log_interval", PARAM_INT | PARAM_USE_FUNC, log_interval_param},
 	{"log_interval", PARAM_STRING | PARAM_USE_FUNC, log_interval_is_text},
 	{"log_level", PARAM_INT | PARAM_USE_FUNC, log_level_param},
@@ -263,7 +351,6 @@ int tcm_params_limit(void)
 
 void tcm_params_config(struct tcl_config *config)
 {
-	memset(config, 0, sizeof(*config));
 	config->max_connections = tcp_max_connections;
 	config->limit = tcm_params_limit();
 	config->ipv4_prefix = tcm_params.ipv4_prefix;
@@ -272,6 +359,23 @@ void tcm_params_config(struct tcl_config *config)
 	config->on_full = tcm_params.on_full;
 	config->nat64_prefixes = (const char *const *)nat64_prefixes.list;
 	config->nat64_count = nat64_prefixes.count;
+	config->rate = rate;
+	config->burst = tcm_cfg_start.burst;
+	config->penalties = (const char *const *)penalties.list;
+	config->penalty_count = penalties.count;
+	config->ban_min = tcm_params.ban_min;
+	config->ban_max = tcm_params.ban_max;
+}
+
+int tcm_params_check_rate(
+		const char *new_rate, int burst, char *error, size_t error_size)
+{
+	struct tcl_config config;
+
+	tcm_params_config(&config);
+	config.rate = new_rate;
+	config.burst = burst;
+	return (tcl_config_check(&config, error, error_size) == TCL_OK) ? 0 : -1;
 }
 
 int tcm_params_check(void)

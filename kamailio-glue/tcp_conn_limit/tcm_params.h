@@ -24,6 +24,8 @@ struct tcm_params
 	int ipv4_prefix;
 	int ipv6_prefix;
 	int on_full;		/* TCL_ON_FULL_... */
+	int ban_min;		/* seconds; 0 if not set */
+	int ban_max;		/* seconds; 0 if not set */
 	str event_callback; /* empty if not set */
 };
 
@@ -42,6 +44,11 @@ void tcm_params_config(struct tcl_config *config);
 
 /* Checks that configuration. Returns 0, or -1 after logging an error. */
 int tcm_params_check(void);
+
+/* Checks a rate and a burst (0: the default one) in place of those of the parameters.
+ * Returns 0, or -1 with the reason and the remedy in `error`. */
+int tcm_params_check_rate(
+		const char *rate, int burst, char *error, size_t error_size);
 
 /* The path of the rules file, NULL if there is none. */
 const char *tcm_params_rules_file(void);

@@ -58,6 +58,16 @@ int tcm_rpc_add_limit(rpc_t *rpc, void *h, const char *name, int32_t limit)
 			h, "s", (char *)name, (char *)tcm_text_limit(limit, number));
 }
 
+int tcm_rpc_add_rate(rpc_t *rpc, void *h, const char *name,
+		const char *burst_name, const struct tcl_rate *rate)
+{
+	if(rpc->struct_add(h, "s", (char *)name, (char *)rate->text) < 0)
+		return -1;
+	if(rate->interval_us == 0)
+		return 0;
+	return rpc->struct_add(h, "d", (char *)burst_name, (int)rate->burst);
+}
+
 int tcm_rpc_add_list(
 		rpc_t *rpc, void *h, const struct tcm_rpc_number *numbers, void **array)
 {
@@ -124,6 +134,27 @@ int tcm_rpc_text(rpc_t *rpc, void *c, str *text)
 	return 1;
 }
 
+int tcm_rpc_arguments(rpc_t *rpc, void *c, char text[][TCM_RPC_ARGUMENT_SIZE],
+		const char *arguments[], int most, const char *expected)
+{
+	int i;
+	str one;
+
+	for(i = 0; i < most; i++)
+		arguments[i] = NULL;
+	for(i = 0; i < most && tcm_rpc_text(rpc, c, &one) > 0; i++) {
+		if(one.len >= TCM_RPC_ARGUMENT_SIZE) {
+			rpc->fault(c, 400,
+					"argument %d is too long: expected at most %d bytes", i + 1,
+					TCM_RPC_ARGUMENT_SIZE - 1);
+			return -1;
+		}
+		snprintf(text[i], TCM_RPC_ARGUMENT_SIZE, "%.*s", one.len, one.s);
+		arguments[i] = text[i];
+	}
+	return (i < most) ? 0 : tcm_rpc_end(rpc, c, expected);
+}
+
 int tcm_rpc_end(rpc_t *rpc, void *c, const char *expected)
 {
 	str text;
@@ -151,12 +182,21 @@ void tcm_rpc_failed(rpc_t *rpc, void *c, int error)
 		rpc->fault(c, 500, "the table is unusable (error %d)", error);
 }
 
+void tcm_rpc_refused(rpc_t *rpc, void *c, int error, const char *text)
+{
+	if(text[0] != '\0')
+		rpc->fault(c, (error == TCL_EARG) ? 400 : 500, "%s", text);
+	else
+		tcm_rpc_failed(rpc, c, error);
+}
+
 int tcm_rpc_register(void)
 {
 	if(rpc_register_array(tcm_rpc_report) != 0
 			|| rpc_register_array(tcm_rpc_control) != 0
 			|| rpc_register_array(tcm_rpc_check) != 0
 			|| rpc_register_array(tcm_rpc_rules) != 0
+			|| rpc_register_array(tcm_rpc_bans) != 0
 			|| rpc_register_array(tcm_rpc_audit) != 0) {
 		LM_ERR("cannot register the RPC commands\n");
 		return -1;

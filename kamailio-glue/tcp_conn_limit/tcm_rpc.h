@@ -17,6 +17,8 @@
 #include "../../core/rpc.h"
 #include "../../core/str.h"
 
+#include <tcp_conn_limit.h>
+
 /* Up to 5.6 the first flag has another name, and the second, which limits how often a
  * command may run, does not exist. */
 #if VERSIONVAL < 5007000
@@ -30,7 +32,7 @@ int tcm_rpc_register(void);
 /* Commands that report: stats, get, top, list, rules, suggest. */
 extern rpc_export_t tcm_rpc_report[];
 
-/* Commands that change something: reload, set_limit, set_mode, reset_stats. */
+/* Commands that change something: reload, set_limit, set_rate, set_mode, reset_stats. */
 extern rpc_export_t tcm_rpc_control[];
 
 /* The command check_rules. */
@@ -38,6 +40,9 @@ extern rpc_export_t tcm_rpc_check[];
 
 /* Commands that change one rule: set_rule, del_rule. */
 extern rpc_export_t tcm_rpc_rules[];
+
+/* Commands about bans: ban, unban, bans. */
+extern rpc_export_t tcm_rpc_bans[];
 
 /* The command audit. */
 extern rpc_export_t tcm_rpc_audit[];
@@ -60,6 +65,11 @@ int tcm_rpc_add_numbers(
  * -1. */
 int tcm_rpc_add_limit(rpc_t *rpc, void *h, const char *name, int32_t limit);
 
+/* Adds a rate to a struct of the answer: its text and, unless that is "none", its burst.
+ * Returns 0, or -1. */
+int tcm_rpc_add_rate(rpc_t *rpc, void *h, const char *name,
+		const char *burst_name, const struct tcl_rate *rate);
+
 /* Adds the numbers to a struct of the answer, then an array "list". Returns 0, or
  * -1. */
 int tcm_rpc_add_list(rpc_t *rpc, void *h, const struct tcm_rpc_number *numbers,
@@ -77,6 +87,14 @@ int tcm_rpc_add_item(rpc_t *rpc, void *array, const char *source,
  * null, an object and an array are read as 0. */
 int tcm_rpc_text(rpc_t *rpc, void *c, str *text);
 
+/* Has room for any valid argument of tcm_rpc_arguments(). */
+#define TCM_RPC_ARGUMENT_SIZE 128
+
+/* Reads at most `most` arguments as text; those that are missing become NULL. `expected`
+ * says what the command expects. Returns 0, or -1 after answering with a fault. */
+int tcm_rpc_arguments(rpc_t *rpc, void *c, char text[][TCM_RPC_ARGUMENT_SIZE],
+		const char *arguments[], int most, const char *expected);
+
 /* Answers with a fault if there is another argument. `expected` says what the command
  * expects. Returns 0 if there is none, or -1. */
 int tcm_rpc_end(rpc_t *rpc, void *c, const char *expected);
@@ -93,5 +111,8 @@ const char *tcm_rpc_origin(void);
 
 /* Answers with a fault: a function of the library returned the error (TCL_E...). */
 void tcm_rpc_failed(rpc_t *rpc, void *c, int error);
+
+/* The same with the text that the function wrote, if it is not empty. */
+void tcm_rpc_refused(rpc_t *rpc, void *c, int error, const char *text);
 
 #endif /* TCM_RPC_H */

@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <stdio.h>
 #include <string.h>
 
 #include "../../core/dprint.h"
@@ -106,6 +107,73 @@ static void rpc_set_limit(rpc_t *rpc, void *c)
 		tcm_rpc_no_room(rpc, c);
 }
 
+#define RATES "one such as 10/s, 100/m or 2/h, or none for no rate"
+
+static const char *set_rate_doc[] = {
+		"Sets the rate of sources without a rule until the server stops, and"
+		" shows what it is and was. Parameters: " RATES
+		"; how many connections a quiet source may open at once (default:"
+		" those of one second, at least 5).",
+		0};
+
+/* Reads a rate: its interval, and its text with a NUL. Returns 0, or -1 after answering
+ * with a fault. */
+static int read_rate(rpc_t *rpc, void *c, uint32_t *interval_us, char *rate)
+{
+	char error[256] = "cannot read the rate";
+	str text;
+
+	if(tcm_rpc_text(rpc, c, &text) < 1) {
+		rpc->fault(c, 400, "missing rate: expected " RATES);
+		return -1;
+	}
+	if(tcl_rate_parse(
+			   (uint8_t *)text.s, text.len, interval_us, error, sizeof(error))
+			!= TCL_OK) {
+		rpc->fault(c, 400, "%s", error);
+		return -1;
+	}
+	snprintf(rate, TCL_RATE_TEXT, "%.*s", text.len, text.s);
+	return 0;
+}
+
+/* Reads a burst, 0 if it is missing. Returns as above. */
+static int read_burst(rpc_t *rpc, void *c, int *burst)
+{
+	str text;
+
+	*burst = 0;
+	if(tcm_rpc_text(rpc, c, &text) < 1)
+		return 0;
+	if(tcm_text_number(&text, burst) == 0 && *burst >= 1)
+		return tcm_rpc_end(rpc, c, "a rate and a burst");
+	rpc->fault(c, 400,
+			"invalid burst \"%.*s\": expected a number of at least 1",
+			TCM_RPC_SHOWN(text));
+	return -1;
+}
+
+static void rpc_set_rate(rpc_t *rpc, void *c)
+{
+	char text[TCL_RATE_TEXT], error[256] = "cannot check the rate";
+	struct tcl_rate was, now;
+	uint32_t interval_us;
+	int burst;
+	void *h;
+
+	if(read_rate(rpc, c, &interval_us, text) < 0
+			|| read_burst(rpc, c, &burst) < 0)
+		return;
+	if(tcm_params_check_rate(text, burst, error, sizeof(error)) < 0)
+		rpc->fault(c, 400, "%s", error);
+	else if(tcm_cfg_set_rate(interval_us, burst, &was, &now) < 0)
+		rpc->fault(c, 500, "cannot set the rate; see the log");
+	else if(rpc->add(c, "{", &h) < 0
+			|| tcm_rpc_add_rate(rpc, h, "rate", "burst", &now) < 0
+			|| tcm_rpc_add_rate(rpc, h, "was", "burst_was", &was) < 0)
+		tcm_rpc_no_room(rpc, c);
+}
+
 static const char *set_mode_doc[] = {
 		"Sets the mode until the server stops, and shows what it is and was."
 		" Parameter: enforce, monitor or off.",
@@ -190,6 +258,7 @@ static void rpc_reset_stats(rpc_t *rpc, void *c)
 rpc_export_t tcm_rpc_control[] = {
 	{"tcp_conn_limit.reload", rpc_reload, reload_doc, RPC_EXEC_DELTA},
 	{"tcp_conn_limit.set_limit", rpc_set_limit, set_limit_doc, 0},
+	{"tcp_conn_limit.set_rate", rpc_set_rate, set_rate_doc, 0},
 	{"tcp_conn_limit.set_mode", rpc_set_mode, set_mode_doc, 0},
 	{"tcp_conn_limit.reset_stats", rpc_reset_stats, reset_stats_doc, 0},
 	{0, 0, 0, 0}

@@ -30,8 +30,8 @@
 #define LIST_MAX 400
 #define RULES_MAX 400
 #define SUGGESTIONS_MAX 100
-/* An answer about more sources than this has neither the words of their rules nor local
- * times, because it would not fit. */
+/* An answer about more sources than this omits the words of their rules, local times and
+ * most of what concerns rate and bans, because it would not fit. */
 #define DETAILED_MAX 100
 
 static const char *stats_doc[] = {
@@ -61,13 +61,16 @@ static int add_stats(rpc_t *rpc, void *h, const uint64_t *values, int n)
 	const struct tcm_rpc_number huge_pages[] = {
 			{"huge_pages", tcl_huge_pages()}, {NULL, 0}};
 	int32_t limit = 0, mode = TCL_MODE_ENFORCE;
+	struct tcl_rate rate = {.text = "none"};
 
 	tcl_settings(&limit, &mode);
+	tcl_rate(&rate);
 	if(rpc->struct_add(h, "ssss", "version", tcl_version(), "attached",
 			   tcm_attach_name(), "mode", tcm_text_mode_name(mode), "on_full",
 			   tcm_text_on_full_name(tcm_params.on_full))
 					< 0
 			|| tcm_rpc_add_limit(rpc, h, "limit", limit) < 0
+			|| tcm_rpc_add_rate(rpc, h, "rate", "burst", &rate) < 0
 			|| add_counters(rpc, h, values, n) < 0)
 		return -1;
 	return tcm_rpc_add_numbers(rpc, h, huge_pages);
@@ -104,6 +107,49 @@ static int add_local_time(rpc_t *rpc, void *h, const char *name, time_t at)
 			h, "s", (char *)name, (char *)tcm_time_local(at, text));
 }
 
+/* Adds the rate of a source, and what it remembers of rate, offences and bans. */
+static int add_restraints(rpc_t *rpc, void *h, const struct tcl_source *s)
+{
+	const struct tcm_rpc_number owed[] = {{"owed", s->owed}, {NULL, 0}};
+	const struct tcm_rpc_number numbers[] = {
+			{"penalty", s->penalty}, {"banned", s->banned}, {NULL, 0}};
+	const struct tcm_rpc_number rejected[] = {
+			{"ban_rejected", s->ban_rejected}, {NULL, 0}};
+
+	if(tcm_rpc_add_rate(rpc, h, "rate", "burst", &s->rate) < 0
+			|| (s->rate.interval_us > 0
+					&& tcm_rpc_add_numbers(rpc, h, owed) < 0)
+			|| tcm_rpc_add_numbers(rpc, h, numbers) < 0)
+		return -1;
+	if(s->banned > 0
+			&& (rpc->struct_add(h, "s", "ban_reason", s->ban_reason) < 0
+					|| tcm_rpc_add_numbers(rpc, h, rejected) < 0))
+		return -1;
+	if(s->rejected_for[0] != '\0'
+			&& rpc->struct_add(h, "s", "rejected_for", s->rejected_for) < 0)
+		return -1;
+	if(!s->exempt)
+		return 0;
+	return rpc->struct_add(h, "s", "exempt", "yes");
+}
+
+/* The numbers of them that are not 0, because an answer about many sources has no room
+ * for more. */
+static int add_short_restraints(rpc_t *rpc, void *h, const struct tcl_source *s)
+{
+	const struct tcm_rpc_number all[] = {
+			{"owed", s->owed}, {"penalty", s->penalty}, {"banned", s->banned}};
+	struct tcm_rpc_number one[2] = {{NULL, 0}, {NULL, 0}};
+	unsigned int i;
+
+	for(i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		one[0] = all[i];
+		if(one[0].value > 0 && tcm_rpc_add_numbers(rpc, h, one) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* Adds a source to an answer with `sources` of them. */
 static int add_source(
 		rpc_t *rpc, void *h, const struct tcl_source *s, int sources)
@@ -125,12 +171,12 @@ static int add_source(
 			|| tcm_rpc_add_numbers(rpc, h, numbers) < 0)
 		return -1;
 	if(sources > DETAILED_MAX)
-		return 0;
-	if(rpc->struct_add(h, "s", "terms", s->terms) < 0)
+		return add_short_restraints(rpc, h, s);
+	if(rpc->struct_add(h, "s", "terms", s->terms) < 0
+			|| add_local_time(rpc, h, "first_seen_local", first) < 0
+			|| add_local_time(rpc, h, "last_seen_local", last) < 0)
 		return -1;
-	if(add_local_time(rpc, h, "first_seen_local", first) < 0)
-		return -1;
-	return add_local_time(rpc, h, "last_seen_local", last);
+	return add_restraints(rpc, h, s);
 }
 
 /* Adds the age of the oldest connection of the source with this name, if it has one. */
@@ -176,8 +222,9 @@ static void rpc_get(rpc_t *rpc, void *c)
 
 static const char *top_doc[] = {
 		"Lists the sources with the most connections. Parameters, in any order:"
-		" how many (default 10, at most 400); by what (connections, rejected or"
-		" peak; default connections).",
+		" how many (default 10, at most 400); by what (connections, rejected,"
+		" peak, or rate, which means the connections of its burst that a source"
+		" has used; default connections).",
 		0};
 
 static void answer_top(rpc_t *rpc, void *c, int n, int by)

@@ -7,51 +7,12 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <stdio.h>
-
-#include "../../core/str.h"
-
 #include "tcm_rpc.h"
 
 #include <tcp_conn_limit.h>
 
-/* Has room for any valid argument. */
-#define ARGUMENT_SIZE 128
-
 /* The most arguments of a command. */
 #define ARGUMENTS_MAX 3
-
-/* Reads at most `most` arguments as text; those that are missing become NULL. `expected`
- * says what the command expects. Returns 0, or -1 after answering with a fault. */
-static int read_arguments(rpc_t *rpc, void *c, char text[][ARGUMENT_SIZE],
-		const char *arguments[], int most, const char *expected)
-{
-	int i;
-	str one;
-
-	for(i = 0; i < most; i++)
-		arguments[i] = NULL;
-	for(i = 0; i < most && tcm_rpc_text(rpc, c, &one) > 0; i++) {
-		if(one.len >= ARGUMENT_SIZE) {
-			rpc->fault(c, 400,
-					"argument %d is too long: expected at most %d bytes", i + 1,
-					ARGUMENT_SIZE - 1);
-			return -1;
-		}
-		snprintf(text[i], ARGUMENT_SIZE, "%.*s", one.len, one.s);
-		arguments[i] = text[i];
-	}
-	return (i < most) ? 0 : tcm_rpc_end(rpc, c, expected);
-}
-
-/* Answers with a fault: a change of the rules failed. */
-static void failed(rpc_t *rpc, void *c, int ret, const char *error)
-{
-	if(error[0] != '\0')
-		rpc->fault(c, (ret == TCL_EARG) ? 400 : 500, "%s", error);
-	else
-		tcm_rpc_failed(rpc, c, ret);
-}
 
 static const char *set_rule_doc[] = {
 		"Sets a rule until the server stops, and shows what the prefix had"
@@ -65,20 +26,20 @@ static const char *set_rule_doc[] = {
 
 static void rpc_set_rule(rpc_t *rpc, void *c)
 {
-	char text[ARGUMENTS_MAX][ARGUMENT_SIZE], error[400] = "";
+	char text[ARGUMENTS_MAX][TCM_RPC_ARGUMENT_SIZE], error[400] = "";
 	const char *arguments[ARGUMENTS_MAX];
 	struct tcl_rule_change change;
 	int ret;
 	void *h;
 
-	if(read_arguments(rpc, c, text, arguments, ARGUMENTS_MAX,
+	if(tcm_rpc_arguments(rpc, c, text, arguments, ARGUMENTS_MAX,
 			   "a prefix, a limit and seconds")
 			< 0)
 		return;
 	ret = tcl_rule_set(arguments[0], arguments[1], arguments[2],
 			tcm_rpc_origin(), &change, error, sizeof(error));
 	if(ret != TCL_OK) {
-		failed(rpc, c, ret, error);
+		tcm_rpc_refused(rpc, c, ret, error);
 		return;
 	}
 	if(rpc->add(c, "{", &h) < 0
@@ -101,18 +62,18 @@ static const char *del_rule_doc[] = {
 
 static void rpc_del_rule(rpc_t *rpc, void *c)
 {
-	char text[1][ARGUMENT_SIZE], error[256] = "";
+	char text[1][TCM_RPC_ARGUMENT_SIZE], error[256] = "";
 	const char *arguments[1];
 	struct tcl_rule_change change;
 	int ret;
 	void *h;
 
-	if(read_arguments(rpc, c, text, arguments, 1, "one prefix") < 0)
+	if(tcm_rpc_arguments(rpc, c, text, arguments, 1, "one prefix") < 0)
 		return;
 	ret = tcl_rule_remove(
 			arguments[0], tcm_rpc_origin(), &change, error, sizeof(error));
 	if(ret != TCL_OK) {
-		failed(rpc, c, ret, error);
+		tcm_rpc_refused(rpc, c, ret, error);
 		return;
 	}
 	if(rpc->add(c, "{", &h) < 0

@@ -2,8 +2,9 @@
  * \file
  * \brief tcp_conn_limit :: what scripts see: functions, native and KEMI, and variables
  *
- * They read the table and count nothing. The pseudo-variables $tcp_conn_limit(FIELD)
- * are about the source of the current message or, in the event route, of the event.
+ * They read the table and count nothing, except those that ban or penalize. The
+ * pseudo-variables $tcp_conn_limit(FIELD) are about the source of the current message or,
+ * in an event route, of the event.
  *
  * This file is part of tcp_conn_limit, a module for Kamailio, a free SIP server.
  *
@@ -23,6 +24,7 @@
 #include "tcm_address.h"
 #include "tcm_cfg.h"
 #include "tcm_script.h"
+#include "tcm_script_bans.h"
 #include "tcm_text.h"
 #include "tcm_watch.h"
 
@@ -55,6 +57,15 @@ static const struct field fields[] = {
 	{"peak", UNSIGNED, AT(peak)},
 	{"rule", TEXT, AT(rule)},
 	{"mode", MODE, 0},
+	{"rejected_for", TEXT, AT(rejected_for)},
+	{"rate", TEXT, AT(rate.text)},
+	{"burst", UNSIGNED, AT(rate.burst)},
+	{"owed", UNSIGNED, AT(owed)},
+	{"penalty", UNSIGNED, AT(penalty)},
+	{"banned", UNSIGNED, AT(banned)},
+	{"ban_reason", TEXT, AT(ban_reason)},
+	{"ban_rejected", UNSIGNED, AT(ban_rejected)},
+	{"exempt", SIGNED, AT(exempt)},
 };
 /* clang-format on */
 
@@ -73,7 +84,9 @@ static int find_field(const str *name)
 			return i;
 	}
 	LM_ERR("unknown field \"%.*s\" of tcp_conn_limit: expected source,"
-		   " connections, limit, rejected, would_reject, peak, rule or mode\n",
+		   " connections, limit, rejected, would_reject, peak, rule, mode,"
+		   " rejected_for, rate, burst, owed, penalty, banned, ban_reason,"
+		   " ban_rejected or exempt\n",
 			name->len, name->s);
 	return -1;
 }
@@ -109,6 +122,21 @@ static int field_value(
 	}
 }
 
+/* Fills in what the event says of the reason and of the ban. The table forgets a ban that
+ * has ended. */
+static void source_of_ban(
+		const struct tcl_event *event, struct tcl_source *source)
+{
+	snprintf(source->rejected_for, sizeof(source->rejected_for), "%s",
+			event->reason);
+	if(event->ban[0] == '\0')
+		return;
+	snprintf(source->ban_reason, sizeof(source->ban_reason), "%s", event->ban);
+	source->banned = event->seconds;
+	if(source->ban_rejected == 0)
+		source->ban_rejected = event->rejected;
+}
+
 /* Fills in the source from the event, and from the table what the event does not
  * contain. */
 static void source_of_event(
@@ -122,6 +150,7 @@ static void source_of_event(
 	snprintf(source->rule, sizeof(source->rule), "%s", event->rule);
 	source->connections = event->connections;
 	source->limit = event->limit;
+	source_of_ban(event, source);
 	/* The table may have dropped the source, or the statistics been reset. */
 	if(source->rejected == 0 && source->would_reject == 0) {
 		if(event->would)
@@ -166,15 +195,7 @@ pv_export_t tcm_script_pv_exports[] = {
 };
 /* clang-format on */
 
-/* The core's values for true and false; the third is also false, but differs from an
- * answer. */
-#define YES 1
-#define NO -1
-#define INVALID -2
-
-/* A script can ask for an invalid address with every message, so a process logs at most
- * one in an interval. */
-static void report_invalid(const char *error)
+void tcm_script_report_invalid(const char *error)
 {
 	static unsigned int next = 0;
 	unsigned int now = get_ticks();
@@ -184,11 +205,10 @@ static void report_invalid(const char *error)
 		return;
 	}
 	next = now + cfg_get(tcp_conn_limit, tcm_cfg, log_interval);
-	LM_WARN("%s; the function returns %d\n", error, INVALID);
+	LM_WARN("%s; the function returns %d\n", error, TCM_SCRIPT_INVALID);
 }
 
-/* Returns 0, or what the function of the script returns: INVALID or NO. */
-static int find_source(const str *address, struct tcl_source *source)
+int tcm_script_find(const str *address, struct tcl_source *source)
 {
 	char error[256] = "";
 
@@ -197,11 +217,11 @@ static int find_source(const str *address, struct tcl_source *source)
 		case TCL_OK:
 			return 0;
 		case TCL_EARG:
-			report_invalid(error);
-			return INVALID;
+			tcm_script_report_invalid(error);
+			return TCM_SCRIPT_INVALID;
 		default:
 			LM_ERR("cannot read the table\n");
-			return NO;
+			return TCM_SCRIPT_NO;
 	}
 }
 
@@ -209,14 +229,18 @@ static int find_source(const str *address, struct tcl_source *source)
 static int ki_check(sip_msg_t *msg, str *address)
 {
 	struct tcl_source source;
-	int ret = find_source(address, &source);
+	int ret = tcm_script_find(address, &source);
 
 	if(ret < 0)
 		return ret;
-	if(cfg_get(tcp_conn_limit, tcm_cfg, mode) != TCL_MODE_ENFORCE
-			|| source.limit <= 0)
-		return YES;
-	return (source.connections < (uint32_t)source.limit) ? YES : NO;
+	if(cfg_get(tcp_conn_limit, tcm_cfg, mode) != TCL_MODE_ENFORCE)
+		return TCM_SCRIPT_YES;
+	if(source.banned > 0
+			|| (source.rate.interval_us > 0 && source.owed >= source.rate.burst)
+			|| (source.limit > 0
+					&& source.connections >= (uint32_t)source.limit))
+		return TCM_SCRIPT_NO;
+	return TCM_SCRIPT_YES;
 }
 
 /* One of the source's unsigned numbers, capped at INT_MAX, because KEMI has no unsigned
@@ -225,7 +249,7 @@ static int ki_number(const str *address, size_t member)
 {
 	struct tcl_source source;
 	uint32_t number;
-	int ret = find_source(address, &source);
+	int ret = tcm_script_find(address, &source);
 
 	if(ret < 0)
 		return ret;
@@ -253,10 +277,15 @@ static int ki_peak(sip_msg_t *msg, str *address)
 	return ki_number(address, offsetof(struct tcl_source, peak));
 }
 
+static int ki_banned(sip_msg_t *msg, str *address)
+{
+	return ki_number(address, offsetof(struct tcl_source, banned));
+}
+
 static int ki_limit(sip_msg_t *msg, str *address)
 {
 	struct tcl_source source;
-	int ret = find_source(address, &source);
+	int ret = tcm_script_find(address, &source);
 
 	if(ret < 0)
 		return ret;
@@ -281,14 +310,14 @@ static sr_kemi_xval_t *ki_source(sip_msg_t *msg, str *address)
 {
 	struct tcl_source source;
 
-	return ki_text((find_source(address, &source) < 0) ? "" : source.text);
+	return ki_text((tcm_script_find(address, &source) < 0) ? "" : source.text);
 }
 
 static sr_kemi_xval_t *ki_rule(sip_msg_t *msg, str *address)
 {
 	struct tcl_source source;
 
-	return ki_text((find_source(address, &source) < 0) ? "" : source.rule);
+	return ki_text((tcm_script_find(address, &source) < 0) ? "" : source.rule);
 }
 
 static sr_kemi_xval_t *ki_mode(sip_msg_t *msg)
@@ -302,7 +331,7 @@ static int w_check(sip_msg_t *msg, char *address_param, char *unused)
 
 	if(fixup_get_svalue(msg, (gparam_t *)address_param, &address) < 0) {
 		LM_ERR("tcp_conn_limit_check: the address has no value\n");
-		return NO;
+		return TCM_SCRIPT_NO;
 	}
 	return ki_check(msg, &address);
 }
@@ -317,21 +346,21 @@ static int w_get(
 
 	if(fixup_get_svalue(msg, (gparam_t *)address_param, &address) < 0) {
 		LM_ERR("tcp_conn_limit_get: the address has no value\n");
-		return NO;
+		return TCM_SCRIPT_NO;
 	}
 	name.s = name_param;
 	name.len = strlen(name.s);
 	field = find_field(&name);
-	ret = find_source(&address, &source);
+	ret = tcm_script_find(&address, &source);
 	if(ret < 0)
 		return ret;
 	if(field < 0 || field_value(&source, field, &value) < 0)
-		return NO;
+		return TCM_SCRIPT_NO;
 	if(pv_set_spec_value(msg, (pv_spec_t *)result, 0, &value) < 0) {
 		LM_ERR("tcp_conn_limit_get: cannot set the result variable\n");
-		return NO;
+		return TCM_SCRIPT_NO;
 	}
-	return YES;
+	return TCM_SCRIPT_YES;
 }
 
 /* The sources with the most connections, when this process last asked for the first of
@@ -360,19 +389,19 @@ static int w_top(
 
 	if(fixup_get_ivalue(msg, (gparam_t *)rank_param, &rank) < 0) {
 		LM_ERR("tcp_conn_limit_top: the rank is not a number\n");
-		return NO;
+		return TCM_SCRIPT_NO;
 	}
 	name.s = name_param;
 	name.len = strlen(name.s);
 	field = find_field(&name);
 	if(field < 0 || find_top(rank, &source) < 0
 			|| field_value(&source, field, &value) < 0)
-		return NO;
+		return TCM_SCRIPT_NO;
 	if(pv_set_spec_value(msg, (pv_spec_t *)result, 0, &value) < 0) {
 		LM_ERR("tcp_conn_limit_top: cannot set the result variable\n");
-		return NO;
+		return TCM_SCRIPT_NO;
 	}
-	return YES;
+	return TCM_SCRIPT_YES;
 }
 
 /* Accepts only a variable that can be set. */
@@ -444,6 +473,18 @@ cmd_export_t tcm_script_exports[] = {
 		fixup_get, free_fixup_get, ANY_ROUTE},
 	{"tcp_conn_limit_top", (cmd_function)w_top, 3,
 		fixup_top, free_fixup_top, ANY_ROUTE},
+	{"tcp_conn_limit_ban", (cmd_function)tcm_script_ban, 1,
+		tcm_script_fixup_ban, tcm_script_free_fixup_ban, ANY_ROUTE},
+	{"tcp_conn_limit_ban", (cmd_function)tcm_script_ban, 2,
+		tcm_script_fixup_ban, tcm_script_free_fixup_ban, ANY_ROUTE},
+	{"tcp_conn_limit_unban", (cmd_function)tcm_script_unban, 0,
+		0, 0, ANY_ROUTE},
+	{"tcp_conn_limit_unban", (cmd_function)tcm_script_unban, 1,
+		fixup_spve_null, fixup_free_spve_null, ANY_ROUTE},
+	{"tcp_conn_limit_penalize", (cmd_function)tcm_script_penalize, 0,
+		0, 0, ANY_ROUTE},
+	{"tcp_conn_limit_penalize", (cmd_function)tcm_script_penalize, 1,
+		fixup_spve_null, fixup_free_spve_null, ANY_ROUTE},
 	{0, 0, 0, 0, 0, 0}
 };
 
@@ -490,6 +531,26 @@ sr_kemi_t tcm_script_kemi_exports[] = {
 	},
 	{ str_init("tcp_conn_limit"), str_init("peak"),
 		SR_KEMIP_INT, ki_peak,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("banned"),
+		SR_KEMIP_INT, ki_banned,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("ban"),
+		SR_KEMIP_INT, tcm_script_ki_ban,
+		{ SR_KEMIP_INT, SR_KEMIP_STR, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("unban"),
+		SR_KEMIP_INT, tcm_script_ki_unban,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("penalize"),
+		SR_KEMIP_INT, tcm_script_ki_penalize,
 		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
 			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
 	},

@@ -33,6 +33,7 @@ static const char *const bys[] = {
 		[TCL_BY_CONNECTIONS] = "connections",
 		[TCL_BY_REJECTED] = "rejected",
 		[TCL_BY_PEAK] = "peak",
+		[TCL_BY_OWED] = "rate",
 		NULL,
 };
 

@@ -36,6 +36,8 @@ struct kind
 
 static struct kind kind_rejected = {str_init("tcp-conn-limit:rejected"), -1};
 static struct kind kind_released = {str_init("tcp-conn-limit:released"), -1};
+static struct kind kind_banned = {str_init("tcp-conn-limit:banned"), -1};
+static struct kind kind_unbanned = {str_init("tcp-conn-limit:unbanned"), -1};
 static str callback = STR_NULL;
 
 static const struct tcl_event *current = NULL;
@@ -143,15 +145,27 @@ void tcm_watch_released(const struct tcl_event *event)
 	run(&kind_released, event);
 }
 
+void tcm_watch_banned(const struct tcl_event *event)
+{
+	run(&kind_banned, event);
+}
+
+void tcm_watch_unbanned(const struct tcl_event *event)
+{
+	run(&kind_unbanned, event);
+}
+
 int tcm_watch_check(const str *event_callback)
 {
-	static const str *const known[] = {
-			&kind_rejected.name, &kind_released.name, NULL};
+	static const str *const known[] = {&kind_rejected.name, &kind_released.name,
+			&kind_banned.name, &kind_unbanned.name, NULL};
 
 	if(tcm_events_check_routes(known) < 0)
 		return -1;
 	kind_rejected.route = route_lookup(&event_rt, kind_rejected.name.s);
 	kind_released.route = route_lookup(&event_rt, kind_released.name.s);
+	kind_banned.route = route_lookup(&event_rt, kind_banned.name.s);
+	kind_unbanned.route = route_lookup(&event_rt, kind_unbanned.name.s);
 	if(event_callback->len > 0 && sr_kemi_eng_get() == NULL) {
 		LM_ERR("event_callback is \"%.*s\", but no KEMI script is loaded: set"
 			   " cfgengine, or remove the modparam\n",

@@ -30,9 +30,11 @@ int tcm_watch_register(void);
  * logging an error. */
 int tcm_watch_start(void);
 
-/* The functions `rejected` and `released` of struct tcl_host. */
+/* The functions of struct tcl_host that report events. */
 void tcm_watch_rejected(const struct tcl_event *event);
 void tcm_watch_released(const struct tcl_event *event);
+void tcm_watch_banned(const struct tcl_event *event);
+void tcm_watch_unbanned(const struct tcl_event *event);
 
 /* The event that a script is running for in this process, NULL if there is none. */
 const struct tcl_event *tcm_watch_event(void);

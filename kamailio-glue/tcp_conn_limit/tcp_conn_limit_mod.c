@@ -85,6 +85,8 @@ static const struct tcl_host host = {
 		.now = host_now,
 		.rejected = tcm_watch_rejected,
 		.released = tcm_watch_released,
+		.banned = tcm_watch_banned,
+		.unbanned = tcm_watch_unbanned,
 };
 
 /* Creates the table. Returns 0, or -1 after logging an error. */
@@ -131,8 +133,9 @@ static int mod_init(void)
 	tcm_cfg_start.limit = tcm_params_limit();
 	if(tcm_check() < 0 || make_limiter() < 0 || load_rules() < 0)
 		return -1;
-	if(tcm_cfg_declare() < 0 || tcm_rpc_register() < 0
-			|| tcm_counters_register() < 0 || tcm_watch_register() < 0)
+	if(tcm_cfg_read_rate() < 0 || tcm_cfg_declare() < 0
+			|| tcm_rpc_register() < 0 || tcm_counters_register() < 0
+			|| tcm_watch_register() < 0)
 		return -1;
 	if(tcm_attach_begin() < 0)
 		return -1;
