@@ -130,9 +130,9 @@ accepted() {
 
 test_configurations_are_accepted() {
     local name
-    for name in htable exec; do
+    for name in htable exec bans rates greedy; do
         recipe "$name" >part
-        if [ "$name" = exec ]; then
+        if [ "$name" != htable ]; then
             echo 'request_route { exit; }' >>part
         fi
         write_config <part
@@ -175,19 +175,19 @@ inside_htable() {
     recipe htable | sed 's/    # \.\.\./    xlog("L_ERR", "answered\\n");/' >route
     { echo 'loadmodule "xlog.so"'; cat route; } | write_config
     start
-    # Two connections: the second is rejected, and its event bans the source.
+    # Half a second for each rejection makes a ban of 15 s.
     open 127.0.0.1 1
     seen=0
     until_true is_answered
     seen=$(grep -c answered log)
-    open 127.0.0.1 1
+    open 127.0.0.1 60
     until_true banned
     ask
     sleep 1
     [ "$(grep -c answered log)" -eq "$seen" ]
     says "127.0.0.1" rpc htable.dump greedy
     # The command that the text names lifts the ban.
-    rpc htable.delete greedy 127.0.0.1
+    rpc tcp_conn_limit.unban 127.0.0.1
     until_true is_answered
 }
 
@@ -408,8 +408,9 @@ inside_nft_bans() {
     { recipe exec | sed "s:/run/sip-ban:$PWD/fifo:"; echo 'request_route { exit; }'; } | write_config
     start
     connects
-    open 127.0.0.1 2
-    open 2001:db8:0:1::1 2
+    # The module bans a source for half a second for each rejection, from 15 s on.
+    open 127.0.0.1 60
+    open 2001:db8:0:1::1 60
     until_true contains greedy4 127.0.0.1
     until_true contains greedy6 2001:db8:0:1::/64
     if connects; then
@@ -418,11 +419,12 @@ inside_nft_bans() {
     fi
     # Only addresses are taken.
     # shellcheck disable=SC2016 # They are to arrive as they are.
-    printf '%s\n' 'x; reboot' '192.0.2.1 }; flush ruleset; #' '$(reboot)' 192.0.2.2 >fifo
+    printf '%s\n' 'x; reboot' '192.0.2.1 }; flush ruleset; #' '$(reboot)' 192.0.2.1 \
+        '192.0.2.1 5s }; flush ruleset; #' '192.0.2.2 60' >fifo
     until_true contains greedy4 192.0.2.2
     [ "$(nft list set inet sip greedy4 | grep -c 192.0.2.1)" -eq 0 ]
     # The commands of the text.
-    recipe unban | sed 's/192.0.2.1/127.0.0.1/; s/{/"{/; s/}/}"/' >commands
+    recipe unban | sed "s/192.0.2.1/127.0.0.1/; s/{/\"{/; s/}/}\"/; s|^kamcmd|$KAMCMD -s unix:$PWD/ctl.sock|" >commands
     sh -eu commands
     until_true connects
 }
