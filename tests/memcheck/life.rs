@@ -28,6 +28,13 @@ request_route {
 	if (tcp_conn_limit_check("$rU")) {
 		$var(may) = "no-address";
 	}
+	tcp_conn_limit_ban("60", "127.89.0.1");
+	tcp_conn_limit_ban("60", "$rU");
+	tcp_conn_limit_penalize("127.89.0.1");
+	tcp_conn_limit_unban("127.89.0.1");
+	tcp_conn_limit_unban();
+	tcp_conn_limit_get("127.89.0.1", "ban_reason", "$var(reason)");
+	$var(state) = $tcp_conn_limit(rate) + $tcp_conn_limit(banned) + $tcp_conn_limit(rejected_for);
 	$var(answer) = $tcp_conn_limit(source) + " " + $tcp_conn_limit(limit) + " "
 		+ $tcp_conn_limit(peak) + " " + $var(n) + " " + $var(rule) + " " + $var(may);
 	sl_send_reply("200", "$var(answer)");
@@ -35,6 +42,14 @@ request_route {
 
 event_route[tcp-conn-limit:rejected] {
 	xlog("L_NOTICE", "event of $tcp_conn_limit(source) $tcp_conn_limit(rule)\n");
+}
+
+event_route[tcp-conn-limit:banned] {
+	xlog("L_NOTICE", "ban of $tcp_conn_limit(source) $tcp_conn_limit(ban_reason)\n");
+}
+
+event_route[tcp-conn-limit:unbanned] {
+	xlog("L_NOTICE", "end of $tcp_conn_limit(source) $tcp_conn_limit(ban_rejected)\n");
 }
 "#;
 
@@ -45,6 +60,11 @@ pub(crate) fn config(mode: Mode) -> Config {
         // Clients that ask over HTTP also count as connections.
         .rule("127.0.0.1=unlimited")
         .rules_file(RULES)
+        // None of them changes what is admitted here: they apply to one source only.
+        .rule("127.88.0.0/16=50 rate=1/h burst=2")
+        .text_param("penalty", "rate=10")
+        .text_param("penalty", "script=0.1")
+        .param("ban_max", 60)
         .param("log_interval", 1)
         // At its end each process logs what is left of its memory, with the file and line
         // that allocated it.
@@ -67,6 +87,7 @@ pub(crate) fn live(mode: Mode, config: Config) -> (Log, Vec<u64>) {
     mistakes(&server);
     script(&server);
     events(&server);
+    bans(&server);
     server.scrape();
     mode.assert_audit_clean(&server);
     // Hold some connections, so that TCP main must free something at its end.
@@ -108,6 +129,7 @@ fn storm(mode: Mode, server: &Server) -> Vec<Client> {
 
 /// Fetches every report in all of its forms.
 fn reports(server: &Server) {
+    server.rpc("tcp_conn_limit.top", json!([400, "rate"]));
     for by in ["connections", "rejected", "peak"] {
         let top = server.rpc("tcp_conn_limit.top", json!([400, by]));
         assert!(top.as_array().is_some_and(|list| list.len() > 5), "{top}");
@@ -121,6 +143,7 @@ fn reports(server: &Server) {
         ("top", json!([])),
         ("rules", json!([])),
         ("suggest", json!([])),
+        ("bans", json!([])),
         ("audit", json!([])),
     ] {
         let method = format!("tcp_conn_limit.{method}");
@@ -204,6 +227,14 @@ fn mistakes(server: &Server) {
         ("get", json!([])),
         ("get", json!([""])),
         ("get", json!([long])),
+        ("set_rate", json!([])),
+        ("set_rate", json!([long])),
+        ("set_rate", json!(["1/h", 73])),
+        ("ban", json!([])),
+        ("ban", json!(["127.0.0.1", long])),
+        ("ban", json!(["127.0.0.1", 0, "x"])),
+        ("unban", json!(["127.0.0.1"])),
+        ("bans", json!([long])),
     ] {
         server.fault(&format!("tcp_conn_limit.{command}"), params);
     }
@@ -229,6 +260,28 @@ fn events(server: &Server) {
         is_logged("event of 127.97.0.1 default")
     });
     assert!(is_logged("rejected connection from 127.97.0.1"));
+}
+
+/// Bans by commands and by offences, until they end or are lifted.
+fn bans(server: &Server) {
+    let from = source(88, 0, 1);
+    drop(server.admit_all(2, Via::Tcp, from));
+    for _ in 0..3 {
+        server.reject(Via::Tcp, from);
+    }
+    let is_logged = |text: &str| !server.log().lines_with(text).is_empty();
+    until("the event of a ban", || is_logged("ban of 127.88.0.1 rate"));
+    for who in ["127.87.0.1", "127.86.0.0/16", "2001:db8:7::1"] {
+        server.rpc("tcp_conn_limit.ban", json!([who, 3600, "a reason"]));
+    }
+    server.reject(Via::Tcp, source(87, 0, 1));
+    server.reject(Via::Tcp, source(86, 0, 1));
+    server.rpc("tcp_conn_limit.bans", json!([1]));
+    server.rpc("tcp_conn_limit.unban", json!(["127.86.0.0/16"]));
+    server.rpc("tcp_conn_limit.unban", json!(["all"]));
+    until("the event of its end", || is_logged("end of 127.88.0.1 "));
+    server.rpc("tcp_conn_limit.set_rate", json!(["10/s", 20]));
+    server.rpc("tcp_conn_limit.set_rate", json!(["none"]));
 }
 
 fn pids(server: &Server) -> Vec<u64> {

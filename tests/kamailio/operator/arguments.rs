@@ -20,7 +20,7 @@ const REQUESTS: usize = 2_000;
 /// Of a datagram the server reads little more, and cannot read what it has cut.
 const LONGEST: usize = 60_000;
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 15] = [
     "stats",
     "get",
     "top",
@@ -32,10 +32,14 @@ const COMMANDS: [&str; 11] = [
     "set_limit",
     "set_mode",
     "reset_stats",
+    "set_rate",
+    "ban",
+    "unban",
+    "bans",
 ];
 
 /// Texts that are valid for one command or another, or almost valid.
-const TEXTS: [&str; 24] = [
+const TEXTS: [&str; 28] = [
     "",
     " ",
     "127.60.0.1",
@@ -51,6 +55,10 @@ const TEXTS: [&str; 24] = [
     "rejected",
     "peak",
     "connections",
+    "10/s",
+    "1/h",
+    "rate",
+    "all",
     "0",
     "-1",
     "3",
@@ -138,6 +146,8 @@ fn arbitrary_arguments_get_an_answer_or_a_fault(mode: Mode) {
     // Settings that they changed are restored, and nothing else has changed.
     server.rpc("tcp_conn_limit.set_mode", json!(["enforce"]));
     server.rpc("tcp_conn_limit.set_limit", json!([4]));
+    server.rpc("tcp_conn_limit.set_rate", json!(["none"]));
+    _ = server.try_rpc("tcp_conn_limit.unban", json!(["all"]));
     assert_eq!(server.counted(&from.to_string()), 3);
     let last = server.admit(Via::Tcp, from);
     server.reject(Via::Tcp, from);

@@ -116,6 +116,14 @@ fn assert_example_works(mode: Mode, language: Language) {
             .log()
             .contains("would reject connection from 127.81.0.1")
     });
+    // A scanner is banned, and its connection stays.
+    let scanner = source(82, 0, 1);
+    held.push(server.admit(Via::Tcp, scanner));
+    assert_eq!(held[3].ask_as("me", "friendly-scanner 1.0"), "OK");
+    server.wait_for_log(1, "127.82.0.1 is banned for 3600 s");
+    server.rpc("tcp_conn_limit.set_mode", serde_json::json!(["enforce"]));
+    server.reject(Via::Tcp, scanner);
+    assert!(held[3].is_admitted());
     let log = mode.finish(server, &[]);
     assert_eq!(log.lines_with("too many connections").len(), 1, "{log}");
     assert_eq!(log.lines_with("has 2 of 1 connections").len(), 0, "{log}");

@@ -98,6 +98,21 @@ fn scrape_has_every_counter(mode: Mode) {
         ("limit", 4.0),
         ("mode", 1.0),
         ("on_full", 0.0),
+        ("rate_interval", 0.0),
+        ("burst", 0.0),
+        ("banned", 0.0),
+        ("rate_rejected", 0.0),
+        ("rate_would_reject", 0.0),
+        ("ban_rejected", 0.0),
+        ("ban_would_reject", 0.0),
+        ("bans", 0.0),
+        ("would_ban", 0.0),
+        ("penalty_silent", 0.0),
+        ("penalty_tls", 0.0),
+        ("penalty_rejected", 0.0),
+        ("penalty_rate", 0.0),
+        ("penalty_script", 0.0),
+        ("forgotten", 0.0),
     ] {
         assert_eq!(metric(name), value, "{name}");
     }

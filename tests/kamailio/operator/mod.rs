@@ -3,12 +3,15 @@
 //! The operator's side: settings, rules, reports, log lines, metrics and scripts.
 
 mod arguments;
+mod ban_scripts;
+mod bans;
 mod changes;
 mod kemi;
 mod logs;
 mod metrics;
 mod modes;
 mod overview;
+mod rate;
 mod reloads;
 mod rules;
 mod script;

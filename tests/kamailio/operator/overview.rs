@@ -71,6 +71,10 @@ fn stats_reports_every_field(mode: Mode) {
         "full_rejected": 0, "reloads": 0, "huge_pages": 0, "rules_set": 0,
         // They are counted at the end of the interval.
         "log_suppressed": 0,
+        "rate": "none", "banned": 0, "rate_rejected": 0, "rate_would_reject": 0,
+        "ban_rejected": 0, "ban_would_reject": 0, "bans": 0, "would_ban": 0,
+        "penalty_silent": 0, "penalty_tls": 0, "penalty_rejected": 0, "penalty_rate": 0,
+        "penalty_script": 0, "forgotten": 0,
     });
     assert_eq!(Value::Object(stats.clone()), expected);
     mode.finish(server, &[]);
@@ -78,10 +82,14 @@ fn stats_reports_every_field(mode: Mode) {
 
 /// The expected report of a source of these tests, without the sampled fields.
 fn reported(source: &str, connections: u32, rejected: u32) -> Value {
-    json!({
+    let mut report = json!({
         "source": source, "connections": connections, "limit": 4, "rule": "default",
-        "terms": "4", "rejected": rejected, "would_reject": 0,
-    })
+        "terms": "4", "rejected": rejected, "would_reject": 0, "rate": "none", "penalty": 0, "banned": 0,
+    });
+    if rejected > 0 {
+        report["rejected_for"] = json!("limit");
+    }
+    report
 }
 
 /// Removes the fields that depend on the time, and on when the watcher samples.

@@ -20,6 +20,7 @@ attached_either_way!(
     configuration_check_names_the_line,
     configuration_check_finds_what_other_lines_decide,
     configuration_check_passes_whatever_the_order,
+    rate_of_the_wrong_type_is_refused,
     rules_file_of_root_is_reported,
 );
 
@@ -151,6 +152,12 @@ fn configuration_check_finds_invalid_values(mode: Mode) {
         ("ipv4_prefix", 0, "ipv4_prefix 0: must be 1 to 32"),
         ("ipv4_prefix", 33, "ipv4_prefix 33: must be 1 to 32"),
         ("ipv6_prefix", 200, "ipv6_prefix 200: must be 1 to 128"),
+        ("burst", -1, "burst -1"),
+        ("burst", 1_000_001, "1000001"),
+        ("ban_min", 0, "ban_min 0: must be at least 1"),
+        ("ban_min", 86_401, "ban_min 86401"),
+        ("ban_max", -1, "ban_max -1"),
+        ("ban_max", 2_592_001, "ban_max 2592001"),
         ("log_interval", 0, "log_interval is 0"),
         ("log_level", 4, "log_level is 4"),
     ] {
@@ -181,6 +188,14 @@ fn configuration_check_finds_invalid_values(mode: Mode) {
             "192.0.2.0/24",
             "nat64_prefix `192.0.2.0/24`",
         ),
+        ("rate", "10", "invalid rate `10`: expected one like 10/s"),
+        ("rate", "0/s", "invalid rate `0/s`"),
+        ("rate", "10001/s", "at most 10000/s"),
+        ("penalty", "silent", "`silent`"),
+        ("penalty", "silence=1", "`silence=1`"),
+        ("penalty", "silent=-1", "`silent=-1`"),
+        ("penalty", "silent=3601", "3600"),
+        ("penalty", "silent=0.05", "`silent=0.05`"),
     ] {
         let text = check_fails(mode.with_module().text_param(name, value));
         assert!(text.contains(expected), "{text}");
@@ -234,6 +249,11 @@ fn configuration_check_finds_what_other_lines_decide(mode: Mode) {
             "/rules:3: `10.1.0.0/16`",
         ),
         (config().core("disable_tcp=yes"), "TCP is disabled"),
+        (config().param("ban_max", 10), "ban_max 10"),
+        (
+            route("tcp-conn-limit:ban"),
+            "write event_route[tcp-conn-limit:banned]",
+        ),
         (
             config().text_param("event_callback", "on_rejected"),
             "no KEMI script is loaded",
@@ -273,12 +293,34 @@ fn configuration_check_passes_whatever_the_order(mode: Mode) {
         .param("ipv6_prefix", 128)
         .param("ipv4_prefix", 24)
         .text_param("nat64_prefix", "2001:db8:64::/96")
+        .param("burst", 50)
+        .text_param("rate", "10/s")
+        .param("ban_max", 10)
+        .param("ban_min", 5)
+        .text_param("penalty", "silent=1")
+        .text_param("penalty", "silent = 0.5")
+        .text_param("penalty", "script=5")
         .also_route("event_route[tcp-conn-limit:rejected] {\n\texit;\n}\n")
+        .also_route("event_route[tcp-conn-limit:banned] {\n\texit;\n}\n")
+        .also_route("event_route[tcp-conn-limit:unbanned] {\n\texit;\n}\n")
         .also_route("event_route[tm:local-request] {\n\texit;\n}\n")
         .check();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     assert!(!text.contains("ERROR:"), "{text}");
+}
+
+fn rate_of_the_wrong_type_is_refused(mode: Mode) {
+    let text = check_fails(mode.with_module().param("rate", 10));
+    assert!(
+        text.contains("modparam rate: expected a quoted string, got the number 10"),
+        "{text}"
+    );
+    let text = check_fails(mode.with_module().text_param("ban_min", "15"));
+    assert!(
+        text.contains("modparam ban_min: expected a number"),
+        "{text}"
+    );
 }
 
 /// The server reads the file as root at the start, and as its user in a reload.

@@ -118,7 +118,8 @@ fn each_source_is_reported_in_full(mode: Mode) {
         assert_eq!(
             reported,
             json!({"source": name, "connections": connections, "limit": limit, "rule": rule,
-                "terms": limit.to_string(), "peak": peak, "rejected": rejected, "would_reject": 0,
+                "terms": limit.to_string(), "peak": peak, "rejected": rejected, "would_reject": 0, "rate": "none",
+                "penalty": 0, "banned": 0, "rejected_for": "limit",
                 "first_seen": null, "last_seen": null,
                 "first_seen_local": null, "last_seen_local": null})
         );

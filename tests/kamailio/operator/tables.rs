@@ -77,20 +77,36 @@ fn top_script_shows_one_line_per_source(mode: Mode) {
         "{shown}"
     );
     let greedy = words(&shown, "127.70.0.1");
-    assert_eq!(greedy[..6], ["127.70.0.1", "4", "4", "100%", "4", "1"]);
+    assert_eq!(
+        greedy[..8],
+        ["127.70.0.1", "4", "4", "100%", "4", "1", "-", "-"]
+    );
     assert!(
-        greedy[6].starts_with("20") && greedy[6].contains('T'),
+        greedy[8].starts_with("20") && greedy[8].contains('T'),
         "{shown}"
     );
-    assert_eq!(greedy[7], "default");
+    assert_eq!(greedy[9], "default");
     let other = words(&shown, "127.71.0.1");
     assert_eq!(other[..6], ["127.71.0.1", "2", "none", "-", "2", "0"]);
-    assert_eq!(other[7], "127.71.0.0/16");
+    assert_eq!(other[9], "127.71.0.0/16");
     assert_eq!(shown.lines().count(), 6, "{shown}");
 
     let (shown, ..) = script(server.dir(), &["--once", "-n", "5", "-b", "rejected"]);
     words(&shown, "127.70.0.1");
     assert!(!shown.contains("127.71.0.1"), "{shown}");
+
+    // What a source owes, and a ban.
+    server.rpc("tcp_conn_limit.set_rate", json!(["1/h", 9]));
+    server.rpc("tcp_conn_limit.set_limit", json!(["none"]));
+    drop(server.admit_all(2, Via::Tcp, source(70, 0, 1)));
+    let (shown, ..) = script(server.dir(), &["--once", "-b", "rate"]);
+    assert_eq!(words(&shown, "127.70.0.1")[6..8], ["2", "-"]);
+    server.rpc("tcp_conn_limit.ban", json!(["127.72.0.1", 3600]));
+    server.reject(Via::Tcp, source(72, 0, 1));
+    let (shown, ..) = script(server.dir(), &["--once", "-b", "rejected"]);
+    let banned = words(&shown, "127.72.0.1")[7].to_owned();
+    let banned: u32 = banned.parse().expect("seconds");
+    assert!((3400..=3600).contains(&banned), "{shown}");
     mode.finish(server, &[]);
 }
 

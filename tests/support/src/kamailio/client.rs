@@ -103,8 +103,15 @@ impl Client {
     /// Sends a SIP request, whose answer must be a 200. Returns the reason phrase.
     #[track_caller]
     pub fn ask(&mut self, user: &str) -> String {
+        self.ask_as(user, "test")
+    }
+
+    /// The same with this name of the client's software.
+    #[track_caller]
+    pub fn ask_as(&mut self, user: &str, agent: &str) -> String {
         let request = format!(
             "OPTIONS sip:{user}@localhost SIP/2.0\r\n\
+             User-Agent: {agent}\r\n\
              Via: SIP/2.0/TCP localhost;branch=z9hG4bK-1\r\n\
              From: <sip:test@localhost>;tag=1\r\n\
              To: <sip:{user}@localhost>\r\n\
