@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use support::engine::{load_rules, source};
-use tcp_conn_limit::limiter::{BanError, Limiter, NotCounted, RejectedFor, Token, Worker};
+use tcp_conn_limit::limiter::{BanError, Facts, Limiter, NotCounted, RejectedFor, Token, Worker};
 use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::penalties::{Cause, Penalty};
@@ -286,7 +286,9 @@ impl Oracle {
                     return;
                 }
                 let (n, token) = self.live[pick % self.live.len()];
-                limiter.offence_of_close(Worker::ACCEPTOR, token, spoke, tls);
+                let fact = |holds, fact| if holds { fact } else { Facts::NONE };
+                let facts = fact(spoke, Facts::SPOKE) | fact(tls, Facts::TLS);
+                limiter.offence_of_close(Worker::ACCEPTOR, token, facts);
                 if !spoke {
                     self.offend(n, usize::from(tls));
                 }
