@@ -24,7 +24,7 @@ logged "$build/warnings.log" "putting the hooks in" "$glue/scripts/hooks.sh" pat
 options=(
     -std=gnu11 -fsyntax-only -Werror -Wall -Wshadow
     -DMOD_NAME='"tcp_conn_limit"' -DNAME='"kamailio"' -DVERSION='"-"' -DARCH='"-"'
-    -DOS_QUOTED='"linux"' -D__OS_linux -DUSE_TCP -DUSE_TLS -DUSE_POSIX_SEM -DSHM_MMAP
+    -DOS_QUOTED='"linux"' -D__OS_linux -DUSE_TCP -DUSE_TLS -DUSE_POSIX_SEM -DSHM_MMAP -DHAVE_GETHOSTBYNAME2
     # A header warns that other locks are faster.
     '-Wno-#warnings'
     -I "$root/include" -I "$root/tests/support/c"

@@ -101,7 +101,9 @@ impl<'a> Input<'a> {
             .collect();
         let origin = |n: usize| Some(format!("{FILE}:{}", n + 1));
         let Some(end) = lines.iter().position(is_end) else {
-            let last = lines.iter().rposition(|line| !line.trim_ascii().is_empty())?;
+            let last = lines
+                .iter()
+                .rposition(|line| !line.trim_ascii().is_empty())?;
             return (words(&lines[0]) == ["#", "begin"]).then(|| origin(last))?;
         };
         if let Some(after) = rules.iter().find(|rule| **rule > end) {
@@ -178,9 +180,8 @@ fn read(input: &Input<'_>) -> Result<Vec<(Net, i32)>, Vec<String>> {
         }
         // An invalid rule is reported before a prefix that occurs twice.
         let rule = naive::rule(text.trim_ascii()).ok_or_else(|| vec![origin.clone()])?;
-        let is_same = |(net, modparam, _): &(Net, bool, i32)| {
-            (*net, *modparam) == (rule.0, is_modparam)
-        };
+        let is_same =
+            |(net, modparam, _): &(Net, bool, i32)| (*net, *modparam) == (rule.0, is_modparam);
         if rules.iter().any(is_same) {
             twice.push(origin);
         }
@@ -195,7 +196,10 @@ fn read(input: &Input<'_>) -> Result<Vec<(Net, i32)>, Vec<String>> {
     // A rule in the file replaces a modparam for the same prefix.
     rules.sort_unstable_by_key(|(net, is_modparam, _)| (*net, *is_modparam));
     rules.dedup_by_key(|(net, ..)| *net);
-    Ok(rules.into_iter().map(|(net, _, limit)| (net, limit)).collect())
+    Ok(rules
+        .into_iter()
+        .map(|(net, _, limit)| (net, limit))
+        .collect())
 }
 
 /// Returns the addresses at the edges of the rules, and some from the input.
@@ -216,7 +220,11 @@ fn addresses(rules: &[(Net, i32)], bytes: &[u8]) -> Vec<Address> {
 fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[Address]) {
     let found = set.rules();
     // Of several rules for a prefix, the last one applies.
-    let applies = |i: usize| found.get(i + 1).is_none_or(|next| next.prefix != found[i].prefix);
+    let applies = |i: usize| {
+        found
+            .get(i + 1)
+            .is_none_or(|next| next.prefix != found[i].prefix)
+    };
     let applying = || (0..found.len()).filter(|i| applies(*i)).map(|i| &found[i]);
     assert_eq!(applying().count(), rules.len());
     let mut again = RuleSet::builder(prefixes(lengths));
