@@ -309,11 +309,6 @@ int tcm_params_find_faults(
 
 int tcm_params_load_rules(char *error, size_t error_size)
 {
-	int ret = tcl_rules_load((const char *const *)rules.list, rules.count,
+	return tcl_rules_load((const char *const *)rules.list, rules.count,
 			rules_file, error, error_size);
-
-	/* The error names the first fault. */
-	if(ret == TCL_ERULES)
-		(void)tcm_params_check_rules();
-	return ret;
 }

@@ -128,7 +128,7 @@ fn reload_without_a_file_succeeds(mode: Mode) {
     );
     server.wait_for_log(
         1,
-        "reload: 1 rules are active, 1 before; rules_file is not set",
+        "reload: active rules: 1, before: 1; rules_file is not set",
     );
     let _held = take_all(&server, source(33, 0, 1), 1);
     mode.finish(server, &[]);
@@ -427,7 +427,7 @@ fn changes_report_what_was(mode: Mode) {
         ("mode changed from monitor to off", ctl),
         ("mode changed from off to enforce", ctl),
         (
-            "reload: 3 rules are active, 2 before; rules_file /",
+            "reload: active rules: 3, before: 2; rules_file /",
             datagram,
         ),
         ("statistics reset", datagram),
