@@ -16,6 +16,7 @@
 #include "../../core/rpc_lookup.h"
 
 #include "tcm_rpc.h"
+#include "tcm_rpc_json.h"
 #include "tcm_text.h"
 
 #include <tcp_conn_limit.h>
@@ -109,6 +110,7 @@ static char *number_text(double number)
 int tcm_rpc_text(rpc_t *rpc, void *c, str *text)
 {
 	static char none[] = "";
+	const char *word;
 	double number;
 
 	if(scan_text(rpc, c, text) > 0)
@@ -117,9 +119,10 @@ int tcm_rpc_text(rpc_t *rpc, void *c, str *text)
 	 * NULL. */
 	text->s = none;
 	text->len = 0;
+	word = tcm_rpc_json_word(rpc, c);
 	if(rpc->scan(c, "*.f", &number) < 1)
 		return 0;
-	text->s = number_text(number);
+	text->s = (word != NULL) ? (char *)word : number_text(number);
 	text->len = strlen(text->s);
 	return 1;
 }

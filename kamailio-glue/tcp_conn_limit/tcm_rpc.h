@@ -72,9 +72,9 @@ int tcm_rpc_add_item(rpc_t *rpc, void *array, const char *source,
 /* Reads the next argument, a text or a number, as text that is valid until the next
  * call. All transports are read in this way, and the module parses the text itself,
  * because each transport converts numbers differently and cuts those that do not fit.
- * Returns 1, or 0 if there is no argument; then the text is empty. jsonrpcs gives no
- * way to see the type of what is neither text nor number: true is read as 1; false,
- * null, an object and an array are read as 0. */
+ * Other values in JSON become a text that is not a valid argument of any command, such as
+ * true. Returns 1, or 0 if there is no argument; then the
+ * text is empty. */
 int tcm_rpc_text(rpc_t *rpc, void *c, str *text);
 
 /* Answers with a fault if there is another argument. `expected` says what the command

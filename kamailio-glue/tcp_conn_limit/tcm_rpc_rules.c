@@ -34,8 +34,9 @@ static int read_arguments(rpc_t *rpc, void *c, char text[][ARGUMENT_SIZE],
 	for(i = 0; i < most && tcm_rpc_text(rpc, c, &one) > 0; i++) {
 		if(one.len >= ARGUMENT_SIZE) {
 			rpc->fault(c, 400,
-					"argument %d is too long: expected at most %d bytes", i + 1,
-					ARGUMENT_SIZE - 1);
+					"argument %d is too long: \"%.*s...\": expected at most %d "
+					"bytes",
+					i + 1, TCM_RPC_SHOWN(one), ARGUMENT_SIZE - 1);
 			return -1;
 		}
 		snprintf(text[i], ARGUMENT_SIZE, "%.*s", one.len, one.s);

@@ -312,10 +312,11 @@ fn set_limit_refuses_what_is_not_a_limit(mode: Mode) {
         (json!(["1 2"]), "`1 2`"),
         (json!(["99999999999999999999"]), "`99999999999999999999`"),
         (json!(["-18446744073709551615"]), "`-18446744073709551615`"),
-        (json!([null]), "`0`"),
-        (json!([false]), "`0`"),
-        (json!([[7]]), "`0`"),
-        (json!([{"limit": 7}]), "`0`"),
+        (json!([null]), "`null`"),
+        (json!([false]), "`false`"),
+        (json!([true]), "`true`"),
+        (json!([[7]]), "`[...]`"),
+        (json!([{"limit": 7}]), "`{...}`"),
     ] {
         let method = "tcp_conn_limit.set_limit";
         fault(
@@ -426,10 +427,7 @@ fn changes_report_what_was(mode: Mode) {
         ("mode changed from enforce to monitor by RPC", datagram),
         ("mode changed from monitor to off", ctl),
         ("mode changed from off to enforce", ctl),
-        (
-            "reload: active rules: 3, before: 2; rules_file /",
-            datagram,
-        ),
+        ("reload: active rules: 3, before: 2; rules_file /", datagram),
         ("statistics reset", datagram),
     ] {
         let lines = log.lines_with(line);
