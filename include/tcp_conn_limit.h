@@ -625,7 +625,8 @@ int32_t tcl_config_check(const struct tcl_config *config, char *error, uintptr_t
 int32_t tcl_rule_check(const char *rule, char *error, uintptr_t error_size);
 
 /**
- * Checks rules as `tcl_rules_load()` does, but publishes none. Calls `fault` for each
+ * Checks rules as `tcl_rules_load()` does, but publishes none. `nat64_prefixes` and
+ * `nat64_count` are those of `tcl_config`. Calls `fault` for each
  * invalid rule with its origin, its text, the reason and the remedy, at most 20 times
  * (`TCL_MAX_FAULTS`), and then once with the number of the others. A file that cannot be
  * read is one fault. Writes the number of valid rules to `valid`.
@@ -638,13 +639,15 @@ int32_t tcl_rule_check(const char *rule, char *error, uintptr_t error_size);
  *
  * # Safety
  *
- * `texts` is null or points to `count` pointers, each null or a string; `file` is null or
- * a string; `fault` is null or can be called with `data`; `valid` is null or valid for
+ * `texts` is null or points to `count` pointers, each null or a string; so is
+ * `nat64_prefixes`, with `nat64_count`; `file` is null or a string; `fault` is null or can be called with `data`; `valid` is null or valid for
  * writing.
  */
 int32_t tcl_rules_check(const char *const *texts,
                         uint32_t count,
                         const char *file,
+                        const char *const *nat64_prefixes,
+                        uint32_t nat64_count,
                         tcl_fault fault,
                         void *data,
                         uint32_t *valid);

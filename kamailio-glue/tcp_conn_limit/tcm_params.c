@@ -304,6 +304,7 @@ int tcm_params_find_faults(
 		const char *file, tcl_fault fault, void *data, uint32_t *valid)
 {
 	return tcl_rules_check((const char *const *)rules.list, rules.count, file,
+			(const char *const *)nat64_prefixes.list, nat64_prefixes.count,
 			fault, data, valid);
 }
 

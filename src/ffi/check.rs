@@ -7,11 +7,11 @@ use core::fmt;
 use std::ffi::CString;
 
 use super::codes::{TCL_EARG, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK};
-use super::control::{Setup, read_rules_file, tcl_config};
+use super::control::{InitError, Setup, nat64, read_rules_file, tcl_config};
 use super::global::guard_early;
 use super::memory::{put, strings, text, write_text};
 use crate::policy::rules::{Faults, RuleSet, check_rule};
-use crate::source::PrefixLengths;
+use crate::source::{Nat64, PrefixLengths};
 
 /// `tcl_rules_check()` reports at most this many faults in lines of their own.
 pub const TCL_MAX_FAULTS: usize = 20;
@@ -78,7 +78,8 @@ pub unsafe extern "C" fn tcl_rule_check(
     })
 }
 
-/// Checks rules as `tcl_rules_load()` does, but publishes none. Calls `fault` for each
+/// Checks rules as `tcl_rules_load()` does, but publishes none. `nat64_prefixes` and
+/// `nat64_count` are those of `tcl_config`. Calls `fault` for each
 /// invalid rule with its origin, its text, the reason and the remedy, at most 20 times
 /// (`TCL_MAX_FAULTS`), and then once with the number of the others. A file that cannot be
 /// read is one fault. Writes the number of valid rules to `valid`.
@@ -91,14 +92,16 @@ pub unsafe extern "C" fn tcl_rule_check(
 ///
 /// # Safety
 ///
-/// `texts` is null or points to `count` pointers, each null or a string; `file` is null or
-/// a string; `fault` is null or can be called with `data`; `valid` is null or valid for
+/// `texts` is null or points to `count` pointers, each null or a string; so is
+/// `nat64_prefixes`, with `nat64_count`; `file` is null or a string; `fault` is null or can be called with `data`; `valid` is null or valid for
 /// writing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_rules_check(
     texts: *const *const c_char,
     count: u32,
     file: *const c_char,
+    nat64_prefixes: *const *const c_char,
+    nat64_count: u32,
     fault: tcl_fault,
     data: *mut c_void,
     valid: *mut u32,
@@ -121,7 +124,17 @@ pub unsafe extern "C" fn tcl_rules_check(
                 return TCL_EARG;
             }
         };
-        let (code, found) = check(&texts, file, &report);
+        // SAFETY: null or valid, as the caller promises.
+        let prefixes = unsafe { strings(nat64_prefixes, nat64_count) };
+        let prefixes = prefixes.map_err(|_| InitError::NullNat64Prefix);
+        let nat64 = match prefixes.and_then(|prefixes| nat64(&prefixes)) {
+            Ok(nat64) => nat64,
+            Err(error) => {
+                report(&error);
+                return TCL_EARG;
+            }
+        };
+        let (code, found) = check(&texts, file, nat64, &report);
         // SAFETY: null or valid for writing, as the caller promises. A null pointer is
         // allowed here.
         let _ = unsafe { put(valid, found) };
@@ -133,6 +146,7 @@ pub unsafe extern "C" fn tcl_rules_check(
 fn check(
     texts: &[impl AsRef<str>],
     file: Option<&CStr>,
+    nat64: Nat64,
     report: &dyn Fn(&dyn fmt::Display),
 ) -> (i32, u32) {
     let file = match file.map(read_rules_file).transpose() {
@@ -144,7 +158,7 @@ fn check(
     };
     let content = file.as_ref().map(|file| (&*file.name, &*file.content));
     // The prefix lengths of sources do not decide whether a rule is valid.
-    let builder = RuleSet::builder(PrefixLengths::DEFAULT);
+    let builder = RuleSet::builder(PrefixLengths::DEFAULT).with_nat64(nat64);
     let faults = match builder.check(texts, content) {
         Ok(faults) => faults,
         Err(error) => {

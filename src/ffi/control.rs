@@ -244,7 +244,7 @@ impl Setup {
     }
 }
 
-fn nat64(texts: &[Cow<'_, str>]) -> Result<Nat64, InitError> {
+pub(super) fn nat64(texts: &[Cow<'_, str>]) -> Result<Nat64, InitError> {
     let mut nat64 = Nat64::default();
     for text in texts {
         let invalid = |error| InitError::Nat64Prefix(text.to_string(), error);
@@ -358,7 +358,7 @@ impl fmt::Display for LoadError {
 fn load(limiter: &Limiter, texts: &[Cow<'_, str>], file: Option<&CStr>) -> Result<(), LoadError> {
     let file = file.map(read_rules_file).transpose();
     let file = file.map_err(LoadError::File)?;
-    let rules = build(limiter.prefixes(), texts, file.as_ref()).map_err(LoadError::Rules)?;
+    let rules = build(limiter, texts, file.as_ref()).map_err(LoadError::Rules)?;
     limiter.set_rules(&rules).map_err(LoadError::Change)
 }
 
@@ -367,11 +367,11 @@ pub(super) fn read_rules_file(path: &CStr) -> Result<RulesFile, ReadError> {
 }
 
 fn build(
-    lengths: PrefixLengths,
+    limiter: &Limiter,
     texts: &[Cow<'_, str>],
     file: Option<&RulesFile>,
 ) -> Result<RuleSet, RuleError> {
-    let mut rules = RuleSet::builder(lengths);
+    let mut rules = RuleSet::builder(limiter.prefixes()).with_nat64(*limiter.nat64());
     for (number, text) in (1..).zip(texts) {
         rules.add(Origin::Modparam(number), text)?;
     }

@@ -8,7 +8,7 @@ use core::fmt;
 use super::origin::MAX_SECONDS;
 use super::rule_text::{Reason, parse_limit};
 use crate::shared::visible::Excerpt;
-use crate::source::{Prefix, PrefixError};
+use crate::source::{Nat64, Prefix, PrefixError};
 
 /// A rule to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,8 @@ pub struct SetRule {
 }
 
 impl SetRule {
-    /// Parses the arguments; `None` for one that is missing.
+    /// Parses the arguments; `None` for one that is missing. `nat64` has the translators
+    /// whose clients are IPv4 sources.
     ///
     /// # Errors
     ///
@@ -31,8 +32,9 @@ impl SetRule {
         prefix: Option<&str>,
         limit: Option<&str>,
         seconds: Option<&str>,
+        nat64: &Nat64,
     ) -> Result<SetRule, InvalidArgument> {
-        let prefix = parse_prefix(prefix)?;
+        let prefix = parse_prefix(prefix, nat64)?;
         let limit = limit.ok_or(InvalidArgument(Invalid::NoLimit))?.trim_ascii();
         let limit = parse_limit(limit)
             .map_err(|reason| InvalidArgument(Invalid::Limit(excerpt(limit), reason)))?;
@@ -48,17 +50,20 @@ impl SetRule {
     }
 }
 
-/// Parses the prefix of a rule; `None` if it is missing.
+/// Parses the prefix of a rule; `None` if it is missing. `nat64` is that of
+/// [`SetRule::parse`].
 ///
 /// # Errors
 ///
 /// If the prefix is missing or invalid.
-pub fn parse_prefix(prefix: Option<&str>) -> Result<Prefix, InvalidArgument> {
+pub fn parse_prefix(prefix: Option<&str>, nat64: &Nat64) -> Result<Prefix, InvalidArgument> {
     let text = prefix
         .ok_or(InvalidArgument(Invalid::NoPrefix))?
         .trim_ascii();
     let invalid = |error| InvalidArgument(Invalid::Prefix(excerpt(text), error));
-    Prefix::parse_any(text).map_err(invalid)
+    let prefix = Prefix::parse_any(text).map_err(invalid)?;
+    nat64.check(prefix).map_err(invalid)?;
+    Ok(prefix)
 }
 
 fn excerpt(text: &str) -> Excerpt {
@@ -114,7 +119,9 @@ mod tests {
     use crate::policy::rules::UNLIMITED;
 
     fn parse(prefix: &str, limit: &str, seconds: Option<&str>) -> Result<SetRule, String> {
-        let parsed = SetRule::parse(Some(prefix), Some(limit), seconds);
+        let mut nat64 = Nat64::default();
+        nat64.add("2001:db8:64::/96").unwrap();
+        let parsed = SetRule::parse(Some(prefix), Some(limit), seconds, &nat64);
         parsed.map_err(|error| error.to_string())
     }
 
@@ -133,7 +140,10 @@ mod tests {
 
     #[test]
     fn missing_arguments_are_named() {
-        let error = |prefix, limit| SetRule::parse(prefix, limit, None).unwrap_err().to_string();
+        let error = |prefix, limit| {
+            let parsed = SetRule::parse(prefix, limit, None, &Nat64::default());
+            parsed.unwrap_err().to_string()
+        };
         assert_eq!(
             error(None, None),
             "missing prefix: expected one such as 192.0.2.0/24"
@@ -150,6 +160,11 @@ mod tests {
             parse("10.1.0.0/8", "5", None).unwrap_err(),
             "invalid prefix `10.1.0.0/8`: the address has bits set beyond the prefix length; \
              write 10.0.0.0/8"
+        );
+        assert_eq!(
+            parse("2001:db8:64::192.0.2.0/120", "5", None).unwrap_err(),
+            "invalid prefix `2001:db8:64::192.0.2.0/120`: clients of the \
+             translator 2001:db8:64::/96 count as IPv4; write 192.0.2.0/24"
         );
         for limit in ["0", "-1", "-2147483648"] {
             assert_eq!(

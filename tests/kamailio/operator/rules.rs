@@ -32,6 +32,7 @@ attached_either_way!(
     failed_reload_logs_each_fault_once,
     check_of_a_rules_file_changes_nothing,
     duplicate_rule_is_refused,
+    rule_for_translated_addresses_is_refused,
     file_replaces_a_modparam,
     incomplete_file_is_refused,
     missing_file_is_refused,
@@ -391,7 +392,7 @@ const WRONG: [(&str, &[&str]); 25] = [
     ("127.0.0.0/8=-5", &["at least 1", "unlimited", "firewall"]),
     ("::ffff:127.0.0.1=3", &["IPv4"]),
     ("::ffff:127.0.0.0/104=3", &["IPv4"]),
-    ("64:ff9b::127.0.0.0/104=3", &["NAT64", "127.0.0.0/8"]),
+    ("64:ff9b::127.0.0.0/104=3", &["translator", "127.0.0.0/8"]),
 ];
 
 fn wrong_parameter_is_refused(mode: Mode) {
@@ -704,6 +705,55 @@ fn duplicate_rule_is_refused(mode: Mode) {
         .rule("127.0.0.1/32=3")
         .start_fails();
     assert_refused(&log, &["modparam rule 2", "127.0.0.1/32=3"]);
+}
+
+/// Clients of a translator count as IPv4, so an IPv6 rule for them would never apply.
+fn rule_for_translated_addresses_is_refused(mode: Mode) {
+    let config = || {
+        let config = mode.with_module().limit(5);
+        config.text_param("nat64_prefix", "2001:db8:64::/96")
+    };
+    let expected = "clients of the translator 2001:db8:64::/96 count as IPv4; write 192.0.2.0/24";
+    let rule = "2001:db8:64::192.0.2.0/120=5";
+    // The parameters may have any order.
+    let before = mode.with_module().rule(rule);
+    let before = before.text_param("nat64_prefix", "2001:db8:64::/96");
+    for config in [config().rule(rule), before] {
+        let output = config.clone().check();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{text}");
+        assert!(text.contains(expected), "{text}");
+        let log = config.start_fails();
+        assert_refused(
+            &log,
+            &["modparam rule 1: `2001:db8:64::192.0.2.0/120=5`", expected],
+        );
+    }
+    let log = config()
+        .rules_file(&format!("# one\n{rule}\n"))
+        .start_fails();
+    assert_refused(&log, &["/rules:2: ", expected]);
+
+    // The network of the translator, and another one, have other addresses.
+    let file = "2001:db8:64::/64=5\n2001:db8:65::/96=6\n";
+    let server = config().rules_file(file).start();
+    assert_eq!(server.stat("rules"), 2);
+    server.write_rules(rule);
+    server.fault("tcp_conn_limit.reload", json!([]));
+    // jsonrpcs cuts the fault.
+    server.log().assert_error(&["/rules:1: ", expected]);
+    let checked = server.rpc("tcp_conn_limit.check_rules", json!([]));
+    let reported = checked["faults"][0].as_str().unwrap_or_default();
+    assert!(reported.contains(expected), "{checked}");
+    for command in ["set_rule", "del_rule"] {
+        let mut arguments = vec!["2001:db8:64::192.0.2.0/120"];
+        arguments.extend((command == "set_rule").then_some("5"));
+        let fault = server.fault(&format!("tcp_conn_limit.{command}"), json!(arguments));
+        assert_eq!(fault.code, 400, "{command}");
+        assert!(fault.message.contains(expected), "{}", fault.message);
+    }
+    assert_eq!(server.stat("rules"), 2);
+    mode.finish(server, &["/rules:1: ", "reload: nothing changed"]);
 }
 
 /// A rule in the file replaces a modparam for the same prefix, also while the server runs.
