@@ -262,3 +262,15 @@ pub fn longest(rules: &[(Net, i32)], source: Net) -> Option<(Net, i32)> {
     let holding = rules.iter().filter(|(net, _)| net.contains(source));
     holding.max_by_key(|(net, _)| net.length).copied()
 }
+
+/// Returns the rule of an address: one that is longer than its source, or that of its
+/// source.
+pub fn applying(rules: &[(Net, i32)], address: Address, lengths: Lengths) -> Option<(Net, i32)> {
+    let source = address.source(lengths);
+    let host = longest(rules, address.source(HOST));
+    host.filter(|(rule, _)| rule.length > source.length)
+        .or_else(|| longest(rules, source))
+}
+
+/// Each address is a source.
+pub const HOST: Lengths = (32, 128);

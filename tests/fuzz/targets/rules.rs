@@ -17,7 +17,7 @@ use tcp_conn_limit::ffi::{TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMI
 use tcp_conn_limit::policy::rules::{Origin, Rule, RuleError, RuleSet, longest_match};
 use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 use tcp_conn_limit_fuzz::engine::{self, ENOUGH, rule_text, tcl_config, text};
-use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
+use tcp_conn_limit_fuzz::naive::{self, Address, HOST, Lengths, Net};
 
 const FILE: &str = "/etc/rules";
 
@@ -257,7 +257,10 @@ fn compare(set: &RuleSet, rules: &[(Net, i32)], lengths: Lengths, addresses: &[A
     let again = again.build().expect("once each");
     let limits = |rule: &Rule| (rule.prefix, rule.limit);
     assert!(again.rules().iter().map(limits).eq(applying().map(limits)));
-    for address in addresses {
+    // The source of each address, and the address itself, which may have a rule that is
+    // longer than the source.
+    let lengths = [lengths, HOST];
+    for (address, lengths) in addresses.iter().flat_map(|a| lengths.map(|l| (a, l))) {
         let source = Source::new(&address.octets(), prefixes(lengths)).expect("an address");
         let wanted = Prefix {
             length: prefixes(lengths).length(source.family()),
@@ -303,7 +306,7 @@ fn compare_active(rules: &[(Net, i32)], addresses: &[Address]) {
     }
     for address in addresses {
         let source = engine::get(&address.octets()).1.expect("a source");
-        let holding = naive::longest(rules, address.source(LENGTHS));
+        let holding = naive::applying(rules, *address, LENGTHS);
         assert_eq!(text(&source.rule), rule_text(holding.map(|(net, _)| net)));
         assert_eq!(source.limit, holding.map_or(7, |(_, limit)| limit));
     }
