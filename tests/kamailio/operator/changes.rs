@@ -506,6 +506,8 @@ fn cfg_framework_changes_limit_and_mode(mode: Mode) {
 fn cfg_framework_checks_ranges(mode: Mode) {
     let server = mode.with_module().module("cfg_rpc.so").start();
     for (name, wrong) in [
+        ("limit", -2),
+        ("limit", 100_000_001),
         ("mode", -1),
         ("mode", 3),
         ("log_interval", 0),
