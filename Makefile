@@ -60,7 +60,7 @@ For work on this project:
   make sanitize           run tests with sanitizers (more tests: ARGS=--long)
   make memcheck           run a real server from start to end under valgrind
   make bench-instructions  check the hot path's budget of instructions, cache misses
-  make test-distributions test with the packaged servers of Debian 12 and 13 (root)
+  make test-distributions test with the packaged servers of Debian (root)
   make test-linkages      test with servers that are linked differently
   make test-arm64         test with Debian's arm64 server, emulated
   make fuzz               fuzz each target for a minute [SECONDS=60] [SEED=] [TARGET=]
@@ -100,7 +100,7 @@ test:
 .PHONY: test-distributions
 test-distributions:
 	@$(scripts)/deps.sh build chroot package
-	for suite in bookworm trixie; do tests/platforms/distributions.sh "$$suite"; done
+	for suite in bookworm trixie sid; do tests/platforms/distributions.sh "$$suite"; done
 
 .PHONY: test-linkages
 test-linkages:

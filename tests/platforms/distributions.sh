@@ -6,9 +6,16 @@
 # afterwards. The module is built for the sources of that package and put next to the
 # server's modules. TEST is part of a test's name; without it, all tests run that do
 # not need a server with hooks.
+#
+# If the archive does not have the sources of the package, as sometimes in sid, they are
+# those in KAMAILIO_SRC. A tree of another version of the same series gets the server's
+# number, in a copy, because there is nothing nearer to test with. Such a module is only
+# for this test: another server's structures may differ.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/apt.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/tree.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/fit.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../support/test_binary.sh"
 
 suite=$1
@@ -66,6 +73,8 @@ write_settings() {
     printf 'deb %s %s main\ndeb-src %s %s main\n' "$1" "$suite" "$1" "$suite" \
         >"$system/etc/apt/sources.list"
     apt-config dump | grep -Ei '^Acquire::https?::Proxy ' >"$system/etc/apt/apt.conf.d/proxy" || true
+    # A mirror of sid can be older than its Release file allows; signatures are checked.
+    echo 'Acquire::Check-Valid-Until "false";' >"$system/etc/apt/apt.conf.d/old-mirror"
     # The system is temporary, so it need not survive a power failure.
     echo force-unsafe-io >"$system/etc/dpkg/dpkg.cfg.d/unsafe-io"
     # Start no service.
@@ -73,13 +82,19 @@ write_settings() {
     chmod 755 "$system/usr/sbin/policy-rc.d"
 }
 
+in_system() {
+    apart chroot "$system" env DEBIAN_FRONTEND=noninteractive "$@"
+}
+
 install_server() {
-    local apt=(apart chroot "$system" env DEBIAN_FRONTEND=noninteractive apt-get)
-    "${apt[@]}" update
-    "${apt[@]}" install --yes --no-install-recommends "${packages[@]}"
-    # Without the signature file, which not every archive has.
-    "${apt[@]}" source --download-only --tar-only kamailio
-    "${apt[@]}" source --download-only --diff-only kamailio
+    in_system apt-get update
+    in_system apt-get install --yes --no-install-recommends "${packages[@]}"
+}
+
+# Without the signature file, which not every archive has.
+fetch_sources() {
+    in_system apt-get source --download-only --tar-only kamailio &&
+        in_system apt-get source --download-only --diff-only kamailio
 }
 
 unpack_sources() {
@@ -88,11 +103,45 @@ unpack_sources() {
     tar -xf "$system"/kamailio_*.orig.tar.* -C "$tree" --strip-components=1
     tar -xf "$system"/kamailio_*.debian.tar.* -C "$tree"
     dpkg-source --before-build "$tree"
-    make -C "$tree/src" cfg
+}
+
+# Gives the copy of a tree the server's number, for make and for CMake.
+renumber() {
+    local version=$1 major minor patch
+    IFS=. read -r major minor patch <<<"$version"
+    sed -i -e "s/^\(VERSION\)[ \t]*=.*/\1 = $major/" -e "s/^\(PATCHLEVEL\)[ \t]*=.*/\1 = $minor/" \
+        -e "s/^\(SUBLEVEL\)[ \t]*=.*/\1 = $patch/" -e "s/^\(EXTRAVERSION\)[ \t]*=.*/\1 =/" "$tree/src/Makefile.defs"
+    if has_cmake "$tree"; then
+        sed -i -e "s/^\( *VERSION\) [0-9.]*/\1 $version/" -e 's/^set(EXTRAVERSION .*/set(EXTRAVERSION "")/' \
+            "$tree/CMakeLists.txt"
+    fi
+}
+
+# Takes the sources from KAMAILIO_SRC. Says how near they are.
+nearest_sources() {
+    local version given
+    version=$(number_of "$(server_strings "$system/usr/sbin/kamailio")")
+    if [ -z "${KAMAILIO_SRC-}" ]; then
+        say "SKIPPED: $suite has the package of Kamailio $version, but not its sources: set KAMAILIO_SRC to the source tree of Kamailio $version, or to a tree of ${version%.*}, the nearer the better"
+        exit
+    fi
+    given=$(tree_path "$KAMAILIO_SRC")
+    if [ "$(tree_version "$given" | cut -d . -f 1,2)" != "${version%.*}" ]; then
+        fail "$suite has Kamailio $version, but not its sources, and $given is the source tree of $(tree_version "$given"): KAMAILIO_SRC must be a tree of ${version%.*}"
+    fi
+    rm -rf "$tree"
+    mkdir -p "$tree"
+    tar -C "$given" --exclude=.git --exclude=CMakeCache.txt --exclude=config.mak -cf - . | tar -C "$tree" -xf -
+    if [ "$(tree_version "$given")" = "$version" ]; then
+        say "$suite: with the sources of $version in $given"
+    else
+        say "$suite: NOT WITH THE SERVER'S SOURCES: those of $(tree_version "$given") in $given, with the number $version"
+        renumber "$version"
+    fi
 }
 
 build_module() {
-    make -C "$root" package-module KAMAILIO_SRC="$tree" PACKAGE_DIR="$system$modules"
+    make -C "$root" package-module KAMAILIO="$system/usr/sbin/kamailio" KAMAILIO_SRC="$tree" PACKAGE_DIR="$system$modules"
 }
 
 # The tests find their files by their paths on this machine. They run in their own
@@ -123,7 +172,11 @@ say "$suite: creating a system ..."
 logged "$logs/$suite-system.log" "creating a system of $suite" bootstrap
 say "$suite: installing the server ..."
 logged "$logs/$suite-install.log" "installing the server of $suite" install_server
-logged "$logs/$suite-sources.log" "unpacking the server's sources" unpack_sources
+if fetch_sources >"$logs/$suite-sources.log" 2>&1; then
+    logged "$logs/$suite-unpacked.log" "unpacking the server's sources" unpack_sources
+else
+    nearest_sources
+fi
 logged "$logs/$suite-module.log" "building the module for $suite" build_module
 say "$suite: testing with the package $(chroot "$system" dpkg-query --show kamailio)"
 run_in_system "$binary" "${tests[@]}"
