@@ -55,6 +55,7 @@ For a packaged Kamailio, with its source tree in DIR:
   make package-deb    KAMAILIO_SRC=DIR   build a Debian package [PACKAGE_DIR=]
   make package-rpm    KAMAILIO_SRC=DIR   build an RPM [PACKAGE_DIR=] [KAMAILIO_VERSION=]
 With KAMAILIO=/usr/sbin/kamailio these build the module that this server loads.
+  make packages       build them for the servers of Debian 12 and 13 [PACKAGE_DIR=]
 
 For work on this project:
   make sanitize           run tests with sanitizers (more tests: ARGS=--long)
@@ -205,6 +206,11 @@ package-deb:
 package-rpm:
 	@$(need_tree)$(scripts)/deps.sh build rpm
 	$(locked) $(scripts)/rpm.sh "$$KAMAILIO_SRC"
+
+.PHONY: packages
+packages:
+	@$(scripts)/deps.sh build package
+	$(locked) $(scripts)/packages.sh
 
 .PHONY: lint
 lint:

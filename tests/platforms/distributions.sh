@@ -3,8 +3,8 @@
 # The behavioural tests with the packaged server of a Debian release:
 #   distributions.sh SUITE [TEST...]
 # apt installs the server in a separate system, which is created for this and removed
-# afterwards. The module is built for the sources of that package and put next to the
-# server's modules. TEST is part of a test's name; without it, all tests run that do
+# afterwards. The module's own package is built for the sources of that server and
+# installed there by apt. TEST is part of a test's name; without it, all tests run that do
 # not need a server with hooks.
 #
 # If the archive does not have the sources of the package, as sometimes in sid, they are
@@ -33,8 +33,9 @@ fi
 [ "$(id -u)" -eq 0 ] || fail "creating a separate system needs root: run this as root"
 on_debian || fail "this is not Debian, so the packages cannot be fetched from its archive"
 
-# netbase: the server looks up the number of TCP in /etc/protocols.
-packages=(iproute2 kamailio kamailio-tls-modules netbase sip-tester)
+# netbase: the server looks up the number of TCP in /etc/protocols. The tests need iproute2,
+# jq and sip-tester.
+packages=(iproute2 jq kamailio kamailio-tls-modules netbase sip-tester)
 logs=$build/distributions
 tree=$logs/kamailio-$suite
 modules=/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/kamailio/modules
@@ -140,8 +141,21 @@ nearest_sources() {
     fi
 }
 
-build_module() {
-    make -C "$root" package-module KAMAILIO="$system/usr/sbin/kamailio" KAMAILIO_SRC="$tree" PACKAGE_DIR="$system$modules"
+# Installs our package from a folder that also has one for an older server, as after an
+# upgrade.
+install_package() {
+    local version package
+    # shellcheck disable=SC2016 # dpkg-query expands it.
+    version=$(in_system dpkg-query --show --showformat='${Version}' kamailio)
+    mkdir "$system/packages"
+    KAMAILIO=$system/usr/sbin/kamailio KAMAILIO_VERSION=$version PACKAGE_DIR=$system/packages \
+        make -C "$root" package-deb KAMAILIO_SRC="$tree"
+    package=$(basename "$system"/packages/*.deb)
+    KAMAILIO=$system/usr/sbin/kamailio KAMAILIO_VERSION=0.1-1 PACKAGE_DIR=$system/packages \
+        make -C "$root" package-deb KAMAILIO_SRC="$tree"
+    in_system apt-get install --yes --no-install-recommends kamailio "/packages/$package"
+    in_system dpkg --verify kamailio-tcp-conn-limit-module
+    [ -f "$system$modules/tcp_conn_limit.so" ]
 }
 
 # The tests find their files by their paths on this machine. They run in their own
@@ -177,6 +191,6 @@ if fetch_sources >"$logs/$suite-sources.log" 2>&1; then
 else
     nearest_sources
 fi
-logged "$logs/$suite-module.log" "building the module for $suite" build_module
-say "$suite: testing with the package $(chroot "$system" dpkg-query --show kamailio)"
+logged "$logs/$suite-module.log" "building and installing the module for $suite" install_package
+say "$suite: testing with the packages $(in_system dpkg-query --show kamailio kamailio-tcp-conn-limit-module | paste -sd ' ' | tr '\t' ' ')"
 run_in_system "$binary" "${tests[@]}"
