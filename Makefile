@@ -62,6 +62,7 @@ For work on this project:
   make memcheck           run a real server from start to end under valgrind
   make bench-instructions  check the hot path's budget of instructions, cache misses
   make test-distributions test with the packaged servers of Debian (root)
+  make test-systemd       test the units of the cookbook with a real systemd (root)
   make test-linkages      test with servers that are linked differently
   make test-arm64         test with Debian's arm64 server, emulated
   make fuzz               fuzz each target for a minute [SECONDS=60] [SEED=] [TARGET=]
@@ -102,6 +103,11 @@ test:
 test-distributions:
 	@$(scripts)/deps.sh build chroot package
 	for suite in bookworm trixie sid; do tests/platforms/distributions.sh "$$suite"; done
+
+.PHONY: test-systemd
+test-systemd:
+	@$(scripts)/deps.sh build chroot package
+	tests/platforms/systemd.sh
 
 .PHONY: test-linkages
 test-linkages:

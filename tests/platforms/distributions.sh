@@ -20,6 +20,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../support/test_binary.sh"
 
 suite=$1
 shift
+source "$(dirname "${BASH_SOURCE[0]}")/system.sh"
 tests=("$@")
 if [ ${#tests[@]} -eq 0 ]; then
     tests=(
@@ -30,67 +31,11 @@ if [ ${#tests[@]} -eq 0 ]; then
     )
 fi
 
-[ "$(id -u)" -eq 0 ] || fail "creating a separate system needs root: run this as root"
-on_debian || fail "this is not Debian, so the packages cannot be fetched from its archive"
-
 # netbase: the server looks up the number of TCP in /etc/protocols. The tests need iproute2,
 # jq and sip-tester.
 packages=(iproute2 jq kamailio kamailio-tls-modules netbase sip-tester)
 logs=$build/distributions
 tree=$logs/kamailio-$suite
-modules=/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/kamailio/modules
-
-work=$(mktemp -d)
-system=$work/system
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM HUP
-
-# apart [OPTION...] COMMAND...: runs COMMAND with its own mounts and processes, which
-# end with it.
-apart() {
-    unshare --mount-proc --pid --fork --kill-child "$@"
-}
-
-# Installs the system, through the machine's own proxies and archives.
-bootstrap() {
-    local archive
-    eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
-    eval "$(apt-config shell https_proxy Acquire::https::Proxy)"
-    export http_proxy https_proxy
-    for archive in $(archives); do
-        echo "== $archive"
-        rm -rf "$system"
-        if apart debootstrap --variant=minbase --include=ca-certificates \
-            --keyring="$keyring" "$suite" "$system" "$archive"; then
-            write_settings "$archive"
-            return
-        fi
-    done
-    echo "E: cannot install $suite from Debian's archive"
-    return 1
-}
-
-write_settings() {
-    printf 'deb %s %s main\ndeb-src %s %s main\n' "$1" "$suite" "$1" "$suite" \
-        >"$system/etc/apt/sources.list"
-    apt-config dump | grep -Ei '^Acquire::https?::Proxy ' >"$system/etc/apt/apt.conf.d/proxy" || true
-    # A mirror of sid can be older than its Release file allows; signatures are checked.
-    echo 'Acquire::Check-Valid-Until "false";' >"$system/etc/apt/apt.conf.d/old-mirror"
-    # The system is temporary, so it need not survive a power failure.
-    echo force-unsafe-io >"$system/etc/dpkg/dpkg.cfg.d/unsafe-io"
-    # Start no service.
-    printf '#!/bin/sh\nexit 101\n' >"$system/usr/sbin/policy-rc.d"
-    chmod 755 "$system/usr/sbin/policy-rc.d"
-}
-
-in_system() {
-    apart chroot "$system" env DEBIAN_FRONTEND=noninteractive "$@"
-}
-
-install_server() {
-    in_system apt-get update
-    in_system apt-get install --yes --no-install-recommends "${packages[@]}"
-}
 
 # Without the signature file, which not every archive has.
 fetch_sources() {
@@ -185,7 +130,7 @@ binary=$(test_binary)
 say "$suite: creating a system ..."
 logged "$logs/$suite-system.log" "creating a system of $suite" bootstrap
 say "$suite: installing the server ..."
-logged "$logs/$suite-install.log" "installing the server of $suite" install_server
+logged "$logs/$suite-install.log" "installing the server of $suite" install_in_system "${packages[@]}"
 if fetch_sources >"$logs/$suite-sources.log" 2>&1; then
     logged "$logs/$suite-unpacked.log" "unpacking the server's sources" unpack_sources
 else
