@@ -12,10 +12,13 @@ in_checkout() {
     [ -e "$root/.git" ] && git_here rev-parse --quiet --verify HEAD >/dev/null 2>&1
 }
 
-# Prints the names of the files that differ from the last commit.
+# What is built and packed. Packages and Kamailio's sources may also lie in the project.
+code=(Cargo.toml Cargo.lock build.rs include kamailio-glue src)
+
+# Prints the names of the files of the code that differ from the last commit.
 changed_files() {
-    git_here diff --name-only --no-renames HEAD
-    git_here ls-files --others --exclude-standard
+    git_here diff --name-only --no-renames HEAD -- "${code[@]}"
+    git_here ls-files --others --exclude-standard -- "${code[@]}"
 }
 
 # Prints the time of the code, in seconds since 1970: that of the newest change, or

@@ -126,7 +126,7 @@ commit_at() {
 
 test_version_grows_with_the_code() {
     local previous=0 version
-    mkdir project
+    mkdir -p project/src
     printf '[package]\nname = "a"\nversion = "0.1.0"\n' >project/Cargo.toml
     [ "$(own_version_of "$PWD/project")" = 0.1.0 ]
 
@@ -134,13 +134,15 @@ test_version_grows_with_the_code() {
     {
         commit_at 2026-11-01T12:00:00
         own_version_of "$PWD/project"
-        TZ=UTC touch --date="2026-11-02 12:00:00" project/new
+        TZ=UTC touch --date="2026-11-02 12:00:00" project/src/new
+        # As in the README: packages and Kamailio's sources are not our code.
+        touch project/a.deb
         own_version_of "$PWD/project"
         commit_at 2026-11-03T12:00:00
         own_version_of "$PWD/project"
         git -C project tag v0.1.0
         own_version_of "$PWD/project"
-        TZ=UTC touch --date="2026-11-04 12:00:00" project/newer
+        TZ=UTC touch --date="2026-11-04 12:00:00" project/src/newer
         own_version_of "$PWD/project"
         commit_at 2026-11-05T12:00:00
         own_version_of "$PWD/project"
