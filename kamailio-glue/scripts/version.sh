@@ -12,7 +12,7 @@ in_checkout() {
     [ -e "$root/.git" ] && git_here rev-parse --quiet --verify HEAD >/dev/null 2>&1
 }
 
-# What is built and packed. Packages and Kamailio's sources may also lie in the project.
+# All that is built or packed. Packages and Kamailio's sources may also lie in the project.
 code=(Cargo.toml Cargo.lock build.rs include kamailio-glue src)
 
 # Prints the names of the files of the code that differ from the last commit.
