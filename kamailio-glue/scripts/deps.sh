@@ -19,6 +19,7 @@ declare -A packages=(
     [peers]="haproxy iproute2 libnginx-mod-stream nftables nginx-light"
     [profile]="linux-perf"
     [arm64]="binutils dpkg-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
+    [musl]="binutils dpkg-dev musl-tools"
     [recipes]="fail2ban haproxy iproute2 logrotate nftables perl python3-systemd rsyslog systemd systemd-journal-remote util-linux"
     [rpm]="binutils rpm"
 )
