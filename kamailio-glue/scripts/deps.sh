@@ -14,6 +14,7 @@ declare -A packages=(
     [check]="clang-format codespell libclang-dev shellcheck"
     [fuzz]="clang g++"
     [docs]="docbook-xml docbook-xsl libxml2-utils lynx make xsltproc"
+    [monitoring]="prometheus"
     [package]="debhelper dpkg-dev"
     [chroot]="debootstrap util-linux"
     [peers]="haproxy iproute2 libnginx-mod-stream nftables nginx-light"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The alerts for Prometheus, with promtool (Debian's package prometheus): they are valid,
-# and each fires when it should and only then. Without promtool these tests are skipped.
+# and each fires when it should and only then. Without promtool these tests are skipped:
+# make test does not install the package, because it starts a server; .ci/run does.
 
 source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 
