@@ -55,12 +55,14 @@ For a packaged Kamailio, with its source tree in DIR:
   make package-deb    KAMAILIO_SRC=DIR   build a Debian package [PACKAGE_DIR=]
   make package-rpm    KAMAILIO_SRC=DIR   build an RPM [PACKAGE_DIR=] [KAMAILIO_VERSION=]
 With KAMAILIO=/usr/sbin/kamailio these build the module that this server loads.
+  make packages       build them for the servers of Debian 12 and 13 [PACKAGE_DIR=]
 
 For work on this project:
   make sanitize           run tests with sanitizers (more tests: ARGS=--long)
   make memcheck           run a real server from start to end under valgrind
   make bench-instructions  check the hot path's budget of instructions, cache misses
-  make test-distributions test with the packaged servers of Debian 12 and 13 (root)
+  make test-distributions test with the packaged servers of Debian (root)
+  make test-systemd       test the units of the cookbook with a real systemd (root)
   make test-linkages      test with servers that are linked differently
   make test-arm64         test with Debian's arm64 server, emulated
   make fuzz               fuzz each target for a minute [SECONDS=60] [SEED=] [TARGET=]
@@ -100,7 +102,12 @@ test:
 .PHONY: test-distributions
 test-distributions:
 	@$(scripts)/deps.sh build chroot package
-	for suite in bookworm trixie; do tests/platforms/distributions.sh "$$suite"; done
+	for suite in bookworm trixie sid; do tests/platforms/distributions.sh "$$suite"; done
+
+.PHONY: test-systemd
+test-systemd:
+	@$(scripts)/deps.sh build chroot package
+	tests/platforms/systemd.sh
 
 .PHONY: test-linkages
 test-linkages:
@@ -205,6 +212,11 @@ package-deb:
 package-rpm:
 	@$(need_tree)$(scripts)/deps.sh build rpm
 	$(locked) $(scripts)/rpm.sh "$$KAMAILIO_SRC"
+
+.PHONY: packages
+packages:
+	@$(scripts)/deps.sh build package
+	$(locked) $(scripts)/packages.sh
 
 .PHONY: lint
 lint:

@@ -817,7 +817,8 @@ int32_t tcl_rule_check(const char *rule, char *error, uintptr_t error_size);
 void tcl_rule_grammar(char *text, uintptr_t size);
 
 /**
- * Checks rules as `tcl_rules_load()` does, but publishes none. Calls `fault` for each
+ * Checks rules as `tcl_rules_load()` does, but publishes none. `nat64_prefixes` and
+ * `nat64_count` are those of `tcl_config`. Calls `fault` for each
  * invalid rule with its origin, its text, the reason and the remedy, at most 20 times
  * (`TCL_MAX_FAULTS`), and then once with the number of the others. A file that cannot be
  * read is one fault. Without faults, calls `rule` for each rule that would be active, sorted
@@ -832,13 +833,15 @@ void tcl_rule_grammar(char *text, uintptr_t size);
  *
  * # Safety
  *
- * `texts` is null or points to `count` pointers, each null or a string; `file` is null or
- * a string; `fault` and `rule` are null or can be called with `data`; `valid` is null or
- * valid for writing.
+ * `texts` is null or points to `count` pointers, each null or a string; so is
+ * `nat64_prefixes`, with `nat64_count`; `file` is null or a string; `fault` and `rule` are
+ * null or can be called with `data`; `valid` is null or valid for writing.
  */
 int32_t tcl_rules_check(const char *const *texts,
                         uint32_t count,
                         const char *file,
+                        const char *const *nat64_prefixes,
+                        uint32_t nat64_count,
                         tcl_fault fault,
                         tcl_rule_line rule,
                         void *data,

@@ -195,6 +195,11 @@ impl Limiter {
         Limiter { clock, ..self }
     }
 
+    /// The translators whose clients count by their IPv4 address.
+    pub fn nat64(&self) -> &Nat64 {
+        &self.nat64
+    }
+
     /// The source of an address in network byte order, 4 or 16 bytes. `None` for any
     /// other length.
     #[inline(always)]

@@ -14,11 +14,13 @@ declare -A packages=(
     [check]="clang-format codespell libclang-dev shellcheck"
     [fuzz]="clang g++"
     [docs]="docbook-xml docbook-xsl libxml2-utils lynx make xsltproc"
+    [monitoring]="prometheus"
     [package]="debhelper dpkg-dev"
     [chroot]="debootstrap util-linux"
     [peers]="haproxy iproute2 libnginx-mod-stream nftables nginx-light"
     [profile]="linux-perf"
     [arm64]="binutils dpkg-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
+    [musl]="binutils dpkg-dev musl-tools"
     [recipes]="fail2ban haproxy iproute2 logrotate nftables perl python3-systemd rsyslog systemd systemd-journal-remote util-linux"
     [rpm]="binutils rpm"
 )

@@ -13,6 +13,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/version.sh"
 
 command=$1
 tree=$(tree_path "$2")
@@ -69,11 +70,6 @@ fi
 # The maintainer is the user that builds the package, as set for Debian's tools.
 maintainer="${DEBFULLNAME:-tcp_conn_limit authors} <${DEBEMAIL:-nobody@$(hostname)}>"
 
-# The version of the library.
-own_version() {
-    sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1
-}
-
 fill_in() {
     local text
     text=$(<"$1")
@@ -86,8 +82,9 @@ write_changelog() {
 		kamailio-tcp-conn-limit (${version}) unstable; urgency=medium
 
 		  * Built for the package kamailio ${kamailio}.
+		  * Built from $(code_origin).
 
-		 -- $maintainer  $(date --rfc-email)
+		 -- $maintainer  $(date --utc --rfc-email --date="@$(code_time)")
 	END
 }
 
@@ -111,6 +108,7 @@ case $command in
         rm -rf "$work/deb"
         mkdir -p "$source/debian"
         cp "${files[@]}" "$glue/tools/$top"{,.1} "$source/"
+        cp "$glue"/monitoring/{alerts.yml,grafana.json,metrics.md} "$glue"/examples/* "$source/"
         cp "$glue"/debian/* "$source/debian/"
         fill_in "$glue/debian/control" >"$source/debian/control"
         write_changelog >"$source/debian/changelog"

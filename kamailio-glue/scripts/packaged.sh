@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Fetches the Kamailio package of this machine's Debian and the sources that it was
-# built from, unpacks them and prints their paths as shell assignments:
+# Fetches the Kamailio package of a Debian release and the sources that it was built
+# from, with Debian's patches, unpacks them and prints shell assignments:
+#   packaged.sh [SUITE]
 #   PACKAGED_KAMAILIO   the server
 #   PACKAGED_MODULES    its modules
 #   PACKAGED_LIBRARIES  the folder with the libraries that its modules share
 #   PACKAGED_SRC        the source tree, not configured
-# Nothing is installed; the server runs from the folder where it was unpacked, with
-# the machine's own libraries.
+# Without SUITE, the release is that of this machine. Nothing is installed; the server
+# runs from the folder where it was unpacked, with the machine's own libraries.
 
 exec 3>&1 1>&2
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -15,8 +16,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 
 on_debian || fail "this is not Debian, so its Kamailio package cannot be fetched"
 
-packaged=$build/packaged
-suite=$(os_release VERSION_CODENAME)
+suite=${1:-$(os_release VERSION_CODENAME)}
+packaged=$build/packaged/$suite
 libraries=$packaged/root/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/kamailio
 
 # download ARCHIVE: fails if the archive does not have the packages or the sources.
@@ -29,7 +30,8 @@ download() {
         apt-get --config-file="$work/apt.conf" update &&
             apt-get --config-file="$work/apt.conf" download kamailio kamailio-tls-modules &&
             # Without the signature file, which not every archive has.
-            apt-get --config-file="$work/apt.conf" source --download-only --tar-only kamailio
+            apt-get --config-file="$work/apt.conf" source --download-only --tar-only kamailio &&
+            apt-get --config-file="$work/apt.conf" source --download-only --diff-only kamailio
     )
 }
 
@@ -53,13 +55,15 @@ unpack() {
     for package in "$packaged"/download/*.deb; do
         dpkg-deb --extract "$package" "$packaged/root"
     done
-    tar -xzf "$packaged"/download/*.orig.tar.gz -C "$packaged/tree" --strip-components=1
+    tar -xf "$packaged"/download/*.orig.tar.* -C "$packaged/tree" --strip-components=1
+    tar -xf "$packaged"/download/*.debian.tar.* -C "$packaged/tree"
+    dpkg-source --before-build "$packaged/tree"
 }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 private_apt "$work"
-once "$build/packaged.done" "$suite, not configured" "fetching the Kamailio packages of $suite" unpack
+once "$packaged.done" "with Debian's patches" "fetching the Kamailio packages of $suite" unpack
 
 printf '%s=%q\n' >&3 \
     PACKAGED_KAMAILIO "$packaged/root/usr/sbin/kamailio" \

@@ -10,6 +10,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/version.sh"
 
 tree=$(tree_path "$1")
 kamailio=${KAMAILIO_VERSION:-$(tree_version "$tree")}
@@ -19,10 +20,6 @@ work=$build/$(tree_id "$tree")/rpm
 "$glue/scripts/module.sh" --package "$1"
 built=$(user_module "$tree")
 files=("$built/tcp_conn_limit.so" "$built/$(library_name)" "$built/$checker")
-
-own_version() {
-    sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1
-}
 
 # Prints the newest version of the C library whose symbols the files use.
 glibc() {
@@ -34,14 +31,15 @@ build_package() {
         --define "_docdir /usr/share/doc" \
         --define "own_version $(own_version)" --define "kamailio $kamailio" \
         --define "kamailio_in_release ${kamailio//-/_}" \
-        --define "glibc $needed" --define "built $work/files" \
+        --define "glibc $needed" --define "origin $(code_origin)" --define "built $work/files" \
         "$glue/rpm/kamailio-tcp-conn-limit-module.spec"
 }
 
 needed=$(glibc "${files[@]}")
 rm -rf "$work"
 mkdir -p "$work/files" "$out"
-install -m 644 "${files[@]}" "$glue/tcp_conn_limit/README" "$glue/tools/$top"{,.1} "$work/files/"
+install -m 644 "${files[@]}" "$glue/tcp_conn_limit/README" "$glue/tools/$top"{,.1} \
+    "$glue"/monitoring/{alerts.yml,grafana.json,metrics.md} "$glue"/examples/* "$work/files/"
 logged "$work.log" "building the RPM" build_package
 install -m 644 "$work"/top/RPMS/*/*.rpm "$out/"
 say "RPM for kamailio $kamailio, needs a C library of at least $needed: $(cd "$work/top/RPMS" && for file in */*.rpm; do echo "$out/${file##*/}"; done)"

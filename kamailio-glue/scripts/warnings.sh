@@ -10,13 +10,15 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/tree.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/mirror.sh"
 
 tree=$(tree_path "$1")
 module=$glue/tcp_conn_limit
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-mkdir "$copy/src"
+mkdir -p "$copy/src/modules/tcp_conn_limit"
+link_header "$tree" "$copy"
 cp -r "$tree/src/core" "$tree/src/Makefile.defs" "$copy/src/"
 logged "$build/warnings.log" "putting the hooks in" "$glue/scripts/hooks.sh" patch "$copy"
 
@@ -24,12 +26,13 @@ logged "$build/warnings.log" "putting the hooks in" "$glue/scripts/hooks.sh" pat
 options=(
     -std=gnu11 -fsyntax-only -Werror -Wall -Wshadow
     -DMOD_NAME='"tcp_conn_limit"' -DNAME='"kamailio"' -DVERSION='"-"' -DARCH='"-"'
-    -DOS_QUOTED='"linux"' -D__OS_linux -DUSE_TCP -DUSE_TLS -DUSE_POSIX_SEM -DSHM_MMAP -DHAVE_GETHOSTBYNAME2
+    -DOS_QUOTED='"linux"' -D__OS_linux -DUSE_TCP -DUSE_TLS -DUSE_POSIX_SEM -DSHM_MMAP
+    -DHAVE_GETHOSTBYNAME2
     # A header warns that other locks are faster.
     '-Wno-#warnings'
     -I "$root/include" -I "$root/tests/support/c"
-    # Two folders below src, as the module is, which includes ../../core/NAME.
-    -isystem "$copy/src/core/mem"
+    # The module includes ../../core/NAME.
+    -isystem "$copy/src/modules/tcp_conn_limit"
 )
 
 mapfile -t tests < <(find "$root/tests" -name '*.c')

@@ -50,8 +50,9 @@ void *tcm_cfg = &tcm_cfg_start;
  * never look. */
 /* clang-format off */
 static cfg_def_t definition[] = {
-	{"limit", CFG_VAR_INT | CFG_ATOMIC, 0, 0, 0, 0,
-		"Connections that a source without a rule may have; 0 or less: no limit"},
+	{"limit", CFG_VAR_INT | CFG_ATOMIC, TCM_CFG_LIMIT_MIN, TCM_CFG_LIMIT_MAX,
+		0, 0,
+		"Connections that a source without a rule may have; 0 or -1: no limit"},
 	{"mode", CFG_VAR_INT | CFG_ATOMIC, TCL_MODE_ENFORCE, TCL_MODE_OFF, 0, 0,
 		"0: enforce, 1: monitor (rejects nothing; counts and logs what enforce"
 		" would reject), 2: off"},

@@ -29,6 +29,12 @@ struct cfg_group_tcp_conn_limit
 /* The values at the start of the server: the module parameters. */
 extern struct cfg_group_tcp_conn_limit tcm_cfg_start;
 
+/* The range of a limit; -1 and 0: no limit. A server has at most this many connections.
+ * The core cuts numbers to 32 bits, and what is left of a larger one is usually out of
+ * this range. */
+#define TCM_CFG_LIMIT_MIN -1
+#define TCM_CFG_LIMIT_MAX 100000000
+
 /* For cfg_get(tcp_conn_limit, tcm_cfg, NAME). */
 extern void *tcm_cfg;
 

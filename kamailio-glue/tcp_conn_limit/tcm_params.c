@@ -22,7 +22,8 @@
 
 #include <tcp_conn_limit.h>
 
-/* Stands for the core's tcp_accept_iplimit, which may be set after modparam(). */
+/* Stands for the core's tcp_accept_iplimit, which may be set after modparam(). It is out of
+ * the range of the parameter. */
 #define LIMIT_OF_CORE INT_MIN
 
 /* The longest ban, in seconds, as tcl_config_check() allows it. */
@@ -145,6 +146,17 @@ static int set_number(int *to, void *value, int (*check)(void))
 	if(check() == 0)
 		return 0;
 	*to = before;
+	return -1;
+}
+
+static int tcp_conn_limit_param(modparam_t type, void *value)
+{
+	limit = (int)(long)value;
+	if(limit >= TCM_CFG_LIMIT_MIN && limit <= TCM_CFG_LIMIT_MAX)
+		return 0;
+	LM_ERR("modparam tcp_conn_limit is %d: expected 1 to %d, or 0 for no limit;"
+		   " it may be a larger number, which the core cuts to 32 bits\n",
+			limit, TCM_CFG_LIMIT_MAX);
 	return -1;
 }
 
@@ -308,7 +320,7 @@ IS_NUMBER(event_callback)
 param_export_t tcm_params_exports[] = {
 	{"attach", PARAM_STRING | PARAM_USE_FUNC, attach_param},
 	{"attach", PARAM_INT | PARAM_USE_FUNC, attach_is_number},
-	{"tcp_conn_limit", PARAM_INT, &limit},
+	{"tcp_conn_limit", PARAM_INT | PARAM_USE_FUNC, tcp_conn_limit_param},
 	{"tcp_conn_limit", PARAM_STRING | PARAM_USE_FUNC, tcp_conn_limit_is_text},
 	{"ipv4_prefix", PARAM_INT | PARAM_USE_FUNC, ipv4_prefix_param},
 	{"ipv4_prefix", PARAM_STRING | PARAM_USE_FUNC, ipv4_prefix_is_text},
@@ -409,16 +421,12 @@ int tcm_params_check_file(const char *file, tcl_fault fault, tcl_rule_line rule,
 		void *data, uint32_t *valid)
 {
 	return tcl_rules_check((const char *const *)rules.list, rules.count, file,
+			(const char *const *)nat64_prefixes.list, nat64_prefixes.count,
 			fault, rule, data, valid);
 }
 
 int tcm_params_load_rules(char *error, size_t error_size)
 {
-	int ret = tcl_rules_load((const char *const *)rules.list, rules.count,
+	return tcl_rules_load((const char *const *)rules.list, rules.count,
 			rules_file, error, error_size);
-
-	/* The error names the first fault. */
-	if(ret == TCL_ERULES)
-		(void)tcm_params_check_rules();
-	return ret;
 }

@@ -62,7 +62,7 @@ int tcm_params_check_file(const char *file, tcl_fault fault, tcl_rule_line rule,
 		void *data, uint32_t *valid);
 
 /* Loads the rules that the parameters name: those written there, then the rules
- * file. Returns as tcl_rules_load(), with the same message. Logs every invalid rule. */
+ * file. Returns as tcl_rules_load(), with the same message. Logs nothing. */
 int tcm_params_load_rules(char *error, size_t error_size);
 
 #endif /* TCM_PARAMS_H */

@@ -16,6 +16,7 @@
 #include "../../core/rpc_lookup.h"
 
 #include "tcm_rpc.h"
+#include "tcm_rpc_json.h"
 #include "tcm_text.h"
 
 #include <tcp_conn_limit.h>
@@ -116,37 +117,56 @@ static char *number_text(double number)
 	return text;
 }
 
-int tcm_rpc_text(rpc_t *rpc, void *c, str *text)
+/* As tcm_rpc_text(). Sets `is_word` to 1 if the argument is neither text nor number. */
+static int read_argument(rpc_t *rpc, void *c, str *text, int *is_word)
 {
 	static char none[] = "";
+	const char *word;
 	double number;
 
+	*is_word = 0;
 	if(scan_text(rpc, c, text) > 0)
 		return 1;
 	/* Whatever a scan that failed has left there: ctl a text of its own, jsonrpcs
 	 * NULL. */
 	text->s = none;
 	text->len = 0;
+	word = tcm_rpc_json_word(rpc, c);
 	if(rpc->scan(c, "*.f", &number) < 1)
 		return 0;
-	text->s = number_text(number);
+	*is_word = word != NULL;
+	text->s = (word != NULL) ? (char *)word : number_text(number);
 	text->len = strlen(text->s);
 	return 1;
+}
+
+int tcm_rpc_text(rpc_t *rpc, void *c, str *text)
+{
+	int is_word;
+
+	return read_argument(rpc, c, text, &is_word);
 }
 
 int tcm_rpc_arguments(rpc_t *rpc, void *c, char text[][TCM_RPC_ARGUMENT_SIZE],
 		const char *arguments[], int most, const char *expected)
 {
-	int i;
+	int i, is_word;
 	str one;
 
 	for(i = 0; i < most; i++)
 		arguments[i] = NULL;
-	for(i = 0; i < most && tcm_rpc_text(rpc, c, &one) > 0; i++) {
+	for(i = 0; i < most && read_argument(rpc, c, &one, &is_word) > 0; i++) {
+		if(is_word) {
+			rpc->fault(c, 400,
+					"argument %d is `%s`, neither text nor number: expected %s",
+					i + 1, one.s, expected);
+			return -1;
+		}
 		if(one.len >= TCM_RPC_ARGUMENT_SIZE) {
 			rpc->fault(c, 400,
-					"argument %d is too long: expected at most %d bytes", i + 1,
-					TCM_RPC_ARGUMENT_SIZE - 1);
+					"argument %d is too long: \"%.*s...\": expected at most %d "
+					"bytes",
+					i + 1, TCM_RPC_SHOWN(one), TCM_RPC_ARGUMENT_SIZE - 1);
 			return -1;
 		}
 		snprintf(text[i], TCM_RPC_ARGUMENT_SIZE, "%.*s", one.len, one.s);

@@ -82,16 +82,17 @@ int tcm_rpc_add_item(rpc_t *rpc, void *array, const char *source,
 /* Reads the next argument, a text or a number, as text that is valid until the next
  * call. All transports are read in this way, and the module parses the text itself,
  * because each transport converts numbers differently and cuts those that do not fit.
- * Returns 1, or 0 if there is no argument; then the text is empty. jsonrpcs gives no
- * way to see the type of what is neither text nor number: true is read as 1; false,
- * null, an object and an array are read as 0. */
+ * Other values in JSON become a text such as true, which is not a valid argument of any
+ * command that uses this function. Returns 1, or 0 if there is no argument; then the text
+ * is empty. */
 int tcm_rpc_text(rpc_t *rpc, void *c, str *text);
 
 /* Has room for any valid argument of tcm_rpc_arguments(). */
 #define TCM_RPC_ARGUMENT_SIZE 128
 
-/* Reads at most `most` arguments as text; those that are missing become NULL. `expected`
- * says what the command expects. Returns 0, or -1 after answering with a fault. */
+/* Reads at most `most` arguments, texts or numbers, as text; those that are missing become
+ * NULL. `expected` says what the command expects. Returns 0, or -1 after answering with a
+ * fault. */
 int tcm_rpc_arguments(rpc_t *rpc, void *c, char text[][TCM_RPC_ARGUMENT_SIZE],
 		const char *arguments[], int most, const char *expected);
 

@@ -43,6 +43,24 @@ static int add_reloaded(rpc_t *rpc, void *c, uint32_t rules, uint32_t was)
 			"no rules file was read: modparam rules_file is not set");
 }
 
+/* Answers with a fault, and logs why the rules did not change: some transports truncate
+ * a fault, and the reader of the log may not be the sender of the request. `error`, which
+ * may be empty, names the first of the faults, if the rules have any. Each of them has a
+ * line. */
+static void reload_failed(rpc_t *rpc, void *c, int ret, const char *error)
+{
+	const char *reason = (error[0] != '\0') ? error : "internal error";
+
+	if(ret == TCL_ERULES && tcm_params_check_rules() < 0)
+		reason = "see the lines above";
+	LM_ERR("reload: nothing changed: %s; active rules: %u; by %s\n", reason,
+			tcl_rules_count(), tcm_rpc_origin());
+	if(error[0] != '\0')
+		rpc->fault(c, 500, "%s", error);
+	else
+		tcm_rpc_failed(rpc, c, ret);
+}
+
 static void rpc_reload(rpc_t *rpc, void *c)
 {
 	/* Has room for the path of the rules file. */
@@ -55,19 +73,12 @@ static void rpc_reload(rpc_t *rpc, void *c)
 		return;
 	was = tcl_rules_count();
 	ret = tcm_params_load_rules(error, sizeof(error));
-	if(ret != TCL_OK && error[0] != '\0') {
-		/* Also logged, because some transports truncate a fault, and because the
-		 * reader of the log may not be the sender of the request. */
-		LM_ERR("reload: %s\n", error);
-		rpc->fault(c, 500, "%s", error);
-		return;
-	}
 	if(ret != TCL_OK) {
-		tcm_rpc_failed(rpc, c, ret);
+		reload_failed(rpc, c, ret, error);
 		return;
 	}
 	rules = tcl_rules_count();
-	LM_NOTICE("reload: %u rules are active, %u before; rules_file %s; by %s\n",
+	LM_NOTICE("reload: active rules: %u, before: %u; rules_file %s; by %s\n",
 			rules, was, (file != NULL) ? file : "is not set", tcm_rpc_origin());
 	if(add_reloaded(rpc, c, rules, was) < 0)
 		tcm_rpc_no_room(rpc, c);

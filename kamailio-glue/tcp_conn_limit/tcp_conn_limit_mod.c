@@ -139,7 +139,7 @@ static int mod_init(void)
 		return -1;
 	if(tcm_attach_begin() < 0)
 		return -1;
-	LM_INFO("limit per source %s, %u rules, mode %s, attachment %s; %s\n",
+	LM_INFO("limit per source %s, rules: %u, mode %s, attachment %s; %s\n",
 			tcm_text_limit(tcm_cfg_start.limit, limit), tcl_rules_count(),
 			tcm_text_mode_name(tcm_cfg_start.mode), tcm_attach_name(),
 			tcm_core_has_limit() ? "tcp_accept_iplimit is not used"

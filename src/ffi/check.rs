@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use std::ffi::CString;
 
 use super::codes::{TCL_EARG, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK};
-use super::control::{Setup, build, read_rules_file, tcl_config};
+use super::control::{InitError, Setup, build, nat64, read_rules_file, tcl_config};
 use super::global::guard_early;
 use super::memory::{put, strings, text, write_text};
 use crate::policy::rule_words::Grammar;
 use crate::policy::rules::{Faults, RuleLine, RuleSet, check_rule};
-use crate::source::PrefixLengths;
+use crate::source::{Nat64, PrefixLengths};
 
 /// `tcl_rules_check()` reports at most this many faults in lines of their own.
 pub const TCL_MAX_FAULTS: usize = 20;
@@ -100,7 +100,8 @@ pub unsafe extern "C" fn tcl_rule_grammar(text: *mut c_char, size: usize) {
     });
 }
 
-/// Checks rules as `tcl_rules_load()` does, but publishes none. Calls `fault` for each
+/// Checks rules as `tcl_rules_load()` does, but publishes none. `nat64_prefixes` and
+/// `nat64_count` are those of `tcl_config`. Calls `fault` for each
 /// invalid rule with its origin, its text, the reason and the remedy, at most 20 times
 /// (`TCL_MAX_FAULTS`), and then once with the number of the others. A file that cannot be
 /// read is one fault. Without faults, calls `rule` for each rule that would be active, sorted
@@ -115,14 +116,16 @@ pub unsafe extern "C" fn tcl_rule_grammar(text: *mut c_char, size: usize) {
 ///
 /// # Safety
 ///
-/// `texts` is null or points to `count` pointers, each null or a string; `file` is null or
-/// a string; `fault` and `rule` are null or can be called with `data`; `valid` is null or
-/// valid for writing.
+/// `texts` is null or points to `count` pointers, each null or a string; so is
+/// `nat64_prefixes`, with `nat64_count`; `file` is null or a string; `fault` and `rule` are
+/// null or can be called with `data`; `valid` is null or valid for writing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_rules_check(
     texts: *const *const c_char,
     count: u32,
     file: *const c_char,
+    nat64_prefixes: *const *const c_char,
+    nat64_count: u32,
     fault: tcl_fault,
     rule: tcl_rule_line,
     data: *mut c_void,
@@ -148,7 +151,18 @@ pub unsafe extern "C" fn tcl_rules_check(
                 return TCL_EARG;
             }
         };
-        let (code, found) = check(&texts, file, &report, rule.is_some().then_some(&list));
+        // SAFETY: null or valid, as the caller promises.
+        let prefixes = unsafe { strings(nat64_prefixes, nat64_count) };
+        let prefixes = prefixes.map_err(|_| InitError::NullNat64Prefix);
+        let nat64 = match prefixes.and_then(|prefixes| nat64(&prefixes)) {
+            Ok(nat64) => nat64,
+            Err(error) => {
+                report(&error);
+                return TCL_EARG;
+            }
+        };
+        let list = rule.is_some().then_some(&list as TakesLine<'_>);
+        let (code, found) = check(&texts, file, nat64, &report, list);
         // SAFETY: null or valid for writing, as the caller promises. A null pointer is
         // allowed here.
         let _ = unsafe { put(valid, found) };
@@ -163,6 +177,7 @@ type TakesLine<'a> = &'a dyn Fn(&dyn fmt::Display);
 fn check(
     texts: &[Cow<'_, str>],
     file: Option<&CStr>,
+    nat64: Nat64,
     report: TakesLine<'_>,
     list: Option<TakesLine<'_>>,
 ) -> (i32, u32) {
@@ -175,7 +190,7 @@ fn check(
     };
     let content = file.as_ref().map(|file| (&*file.name, &*file.content));
     // The prefix lengths of sources do not decide whether a rule is valid.
-    let builder = RuleSet::builder(PrefixLengths::DEFAULT);
+    let builder = RuleSet::builder(PrefixLengths::DEFAULT).with_nat64(nat64);
     let faults = match builder.check(texts, content) {
         Ok(faults) => faults,
         Err(error) => {
@@ -198,7 +213,7 @@ fn check(
     let Some(list) = list else {
         return (TCL_OK, valid);
     };
-    match build(PrefixLengths::DEFAULT, texts, file.as_ref()) {
+    match build(PrefixLengths::DEFAULT, nat64, texts, file.as_ref()) {
         Ok(rules) => {
             rules.applying().for_each(|rule| list(&RuleLine(rule)));
             (TCL_OK, valid)

@@ -342,7 +342,7 @@ fn ban_bounds(min: i32, max: i32) -> Result<BanBounds, InitError> {
     Ok(BanBounds { min, max })
 }
 
-fn nat64(texts: &[Cow<'_, str>]) -> Result<Nat64, InitError> {
+pub(super) fn nat64(texts: &[Cow<'_, str>]) -> Result<Nat64, InitError> {
     let mut nat64 = Nat64::default();
     for text in texts {
         let invalid = |error| InitError::Nat64Prefix(text.to_string(), error);
@@ -465,7 +465,8 @@ impl fmt::Display for LoadError {
 fn load(limiter: &Limiter, texts: &[Cow<'_, str>], file: Option<&CStr>) -> Result<(), LoadError> {
     let file = file.map(read_rules_file).transpose();
     let file = file.map_err(LoadError::File)?;
-    let rules = build(limiter.prefixes(), texts, file.as_ref()).map_err(LoadError::Rules)?;
+    let rules = build(limiter.prefixes(), *limiter.nat64(), texts, file.as_ref());
+    let rules = rules.map_err(LoadError::Rules)?;
     limiter.set_rules(&rules).map_err(LoadError::Change)
 }
 
@@ -475,10 +476,11 @@ pub(super) fn read_rules_file(path: &CStr) -> Result<RulesFile, ReadError> {
 
 pub(super) fn build(
     lengths: PrefixLengths,
+    nat64: Nat64,
     texts: &[Cow<'_, str>],
     file: Option<&RulesFile>,
 ) -> Result<RuleSet, RuleError> {
-    let mut rules = RuleSet::builder(lengths);
+    let mut rules = RuleSet::builder(lengths).with_nat64(nat64);
     for (number, text) in (1..).zip(texts) {
         rules.add(Origin::Modparam(number), text)?;
     }

@@ -446,8 +446,12 @@ impl Global {
                 host: Some(host), ..
             }) => Prefix::from(host),
             // A network, also one that is a part of a source.
-            _ => Prefix::parse_any(name)
-                .map_err(|error| CommandError::Name(Excerpt::of(name.as_bytes()), error))?,
+            _ => {
+                let parsed = Prefix::parse_any(name);
+                let nat64 = self.limiter.nat64();
+                let checked = parsed.and_then(|prefix| nat64.check(prefix).map(|()| prefix));
+                checked.map_err(|error| CommandError::Name(Excerpt::of(name.as_bytes()), error))?
+            }
         };
         Ok(match named {
             Some(Named { source, .. }) if source.prefix(prefixes) == prefix => Whom::Source(source),

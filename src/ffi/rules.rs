@@ -151,7 +151,8 @@ impl Global {
     /// The texts are the prefix, the limit, the seconds, and who made the change.
     fn set_rule(&self, texts: [Option<&CStr>; 4]) -> Result<tcl_rule_change, CommandError> {
         let [prefix, limit, seconds, by] = texts.map(|text| text.map(CStr::to_string_lossy));
-        let rule = SetRule::parse(prefix.as_deref(), limit.as_deref(), seconds.as_deref())
+        let texts = (prefix.as_deref(), limit.as_deref(), seconds.as_deref());
+        let rule = SetRule::parse(texts.0, texts.1, texts.2, self.limiter.nat64())
             .map_err(CommandError::Argument)?;
         let end = rule.seconds.map(|seconds| self.now().wrapping_add(seconds));
         let was = self.limiter.set_rule(rule.prefix, rule.terms, end);
@@ -177,7 +178,8 @@ impl Global {
     /// The texts are the prefix, and who made the change.
     fn remove_rule(&self, texts: [Option<&CStr>; 2]) -> Result<tcl_rule_change, CommandError> {
         let [prefix, by] = texts.map(|text| text.map(CStr::to_string_lossy));
-        let prefix = parse_prefix(prefix.as_deref()).map_err(CommandError::Argument)?;
+        let prefix = parse_prefix(prefix.as_deref(), self.limiter.nat64())
+            .map_err(CommandError::Argument)?;
         let rule = self.limiter.remove_rule(prefix);
         let rule = rule.map_err(CommandError::Change)?;
         let (now, terms) = self.limiter.rulebook().describe(prefix);

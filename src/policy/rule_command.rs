@@ -9,7 +9,7 @@ use super::origin::MAX_SECONDS;
 use super::rule_words::{self, WordError};
 use super::terms::Terms;
 use crate::shared::visible::Excerpt;
-use crate::source::{Prefix, PrefixError};
+use crate::source::{Nat64, Prefix, PrefixError};
 
 /// A rule to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,8 @@ pub struct SetRule {
 
 impl SetRule {
     /// Parses the arguments; `None` for one that is missing. `terms` is what comes after the
-    /// `=` of a rule: a limit, and words if the rule has any.
+    /// `=` of a rule: a limit, and words if the rule has any. `nat64` has the translators
+    /// whose clients are IPv4 sources.
     ///
     /// # Errors
     ///
@@ -33,8 +34,9 @@ impl SetRule {
         prefix: Option<&str>,
         terms: Option<&str>,
         seconds: Option<&str>,
+        nat64: &Nat64,
     ) -> Result<SetRule, InvalidArgument> {
-        let prefix = parse_prefix(prefix)?;
+        let prefix = parse_prefix(prefix, nat64)?;
         let terms = terms.ok_or(InvalidArgument(Invalid::NoLimit))?.trim_ascii();
         let terms = rule_words::parse(terms)
             .map_err(|reason| InvalidArgument(Invalid::Terms(excerpt(terms), reason)))?;
@@ -50,17 +52,20 @@ impl SetRule {
     }
 }
 
-/// Parses the prefix of a rule; `None` if it is missing.
+/// Parses the prefix of a rule; `None` if it is missing. `nat64` is that of
+/// [`SetRule::parse`].
 ///
 /// # Errors
 ///
 /// If the prefix is missing or invalid.
-pub fn parse_prefix(prefix: Option<&str>) -> Result<Prefix, InvalidArgument> {
+pub fn parse_prefix(prefix: Option<&str>, nat64: &Nat64) -> Result<Prefix, InvalidArgument> {
     let text = prefix
         .ok_or(InvalidArgument(Invalid::NoPrefix))?
         .trim_ascii();
     let invalid = |error| InvalidArgument(Invalid::Prefix(excerpt(text), error));
-    Prefix::parse_any(text).map_err(invalid)
+    let prefix = Prefix::parse_any(text).map_err(invalid)?;
+    nat64.check(prefix).map_err(invalid)?;
+    Ok(prefix)
 }
 
 fn excerpt(text: &str) -> Excerpt {
@@ -117,7 +122,9 @@ mod tests {
     use crate::policy::rules::UNLIMITED;
 
     fn parse(prefix: &str, terms: &str, seconds: Option<&str>) -> Result<SetRule, String> {
-        let parsed = SetRule::parse(Some(prefix), Some(terms), seconds);
+        let mut nat64 = Nat64::default();
+        nat64.add("2001:db8:64::/96").unwrap();
+        let parsed = SetRule::parse(Some(prefix), Some(terms), seconds, &nat64);
         parsed.map_err(|error| error.to_string())
     }
 
@@ -158,7 +165,10 @@ mod tests {
 
     #[test]
     fn missing_arguments_are_named() {
-        let error = |prefix, limit| SetRule::parse(prefix, limit, None).unwrap_err().to_string();
+        let error = |prefix, limit| {
+            let parsed = SetRule::parse(prefix, limit, None, &Nat64::default());
+            parsed.unwrap_err().to_string()
+        };
         assert_eq!(
             error(None, None),
             "missing prefix: expected one such as 192.0.2.0/24"
@@ -175,6 +185,11 @@ mod tests {
             parse("10.1.0.0/8", "5", None).unwrap_err(),
             "invalid prefix `10.1.0.0/8`: the address has bits set beyond the prefix length; \
              write 10.0.0.0/8"
+        );
+        assert_eq!(
+            parse("2001:db8:64::192.0.2.0/120", "5", None).unwrap_err(),
+            "invalid prefix `2001:db8:64::192.0.2.0/120`: clients of the \
+             translator 2001:db8:64::/96 count as IPv4; write 192.0.2.0/24"
         );
         for limit in ["0", "-1", "-2147483648"] {
             assert_eq!(

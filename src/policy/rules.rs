@@ -45,7 +45,7 @@ use super::rule_text::{Reason, RuleText};
 use super::rule_words::TermsText;
 use super::terms::Terms;
 use super::{file_end, rules_file};
-use crate::source::{Prefix, PrefixLengths};
+use crate::source::{Nat64, Prefix, PrefixLengths};
 
 pub use super::rule_text::{InvalidRule, Origin, UNLIMITED, check_rule};
 pub use crate::shared::layout::MAX_RULES;
@@ -135,10 +135,16 @@ fn invalid(origin: Origin<&str>, text: &[u8], reason: Reason) -> RuleError {
 /// Takes rules one by one, and checks them.
 pub struct RulesBuilder<'a> {
     lengths: PrefixLengths,
+    nat64: Nat64,
     drafts: Vec<Draft<'a>>,
 }
 
 impl<'a> RulesBuilder<'a> {
+    /// With these translators, whose clients are IPv4 sources.
+    pub fn with_nat64(self, nat64: Nat64) -> RulesBuilder<'a> {
+        RulesBuilder { nat64, ..self }
+    }
+
     /// Adds the rule `text`.
     ///
     /// # Errors
@@ -149,6 +155,8 @@ impl<'a> RulesBuilder<'a> {
         let text = text.trim_ascii();
         let invalid = |reason| invalid(origin, text.as_bytes(), reason);
         let rule = RuleText::parse(text).map_err(invalid)?;
+        let checked = self.nat64.check(rule.prefix);
+        checked.map_err(|error| invalid(Reason::Prefix(error)))?;
         if self.drafts.len() >= MAX_RULES {
             return Err(invalid(Reason::TooManyRules));
         }
@@ -217,6 +225,7 @@ impl RuleSet {
     pub fn builder<'a>(lengths: PrefixLengths) -> RulesBuilder<'a> {
         RulesBuilder {
             lengths,
+            nat64: Nat64::default(),
             drafts: Vec::new(),
         }
     }

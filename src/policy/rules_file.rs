@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use std::env;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -80,11 +81,18 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = Visible(&self.name);
         match &self.reason {
-            Reason::System(error) => write!(
-                f,
-                "cannot read {name}: {error}; check that it exists and that Kamailio's user can \
-                 read it"
-            ),
+            Reason::System(error) => {
+                write!(f, "cannot read {name}")?;
+                if Path::new(&self.name).is_relative()
+                    && let Ok(folder) = env::current_dir()
+                {
+                    write!(f, " in {}", Visible(&folder.to_string_lossy()))?;
+                }
+                write!(
+                    f,
+                    ": {error}; check that it exists and that Kamailio's user can read it"
+                )
+            }
             Reason::NotRegular => {
                 write!(f, "{name} is not a regular file; give the path of one")
             }
@@ -183,6 +191,15 @@ mod tests {
                 "cannot read {}/no\\nfile: No such file or directory (os error 2); check that it \
                  exists and that Kamailio's user can read it",
                 path.display()
+            ),
+        );
+        let folder = std::env::current_dir().unwrap();
+        assert_eq!(
+            error(Path::new("nowhere/rules")),
+            format!(
+                "cannot read nowhere/rules in {}: No such file or directory (os error 2); check \
+                 that it exists and that Kamailio's user can read it",
+                folder.display()
             ),
         );
         // Opening it for reading would block until it is opened for writing.

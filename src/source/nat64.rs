@@ -18,7 +18,6 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use core::net::Ipv4Addr;
 
 use super::{Family, Prefix, PrefixError};
 
@@ -75,6 +74,21 @@ impl Nat64 {
         Ok(())
     }
 
+    /// Checks the prefix of a rule. [`Prefix::parse_any`] has checked that it is not within
+    /// the well-known prefix.
+    ///
+    /// # Errors
+    ///
+    /// If it is within one of the prefixes, so that a rule for it would apply to no source:
+    /// its addresses are IPv4 sources.
+    pub fn check(&self, prefix: Prefix) -> Result<(), PrefixError> {
+        let mut translators = self.translators[..self.count].iter();
+        match translators.find_map(|translator| translator.reason_against(prefix)) {
+            Some(reason) => Err(reason),
+            None => Ok(()),
+        }
+    }
+
     /// Whether there is no prefix besides the well-known one.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
@@ -117,6 +131,35 @@ impl Translator {
         let mut embedded = (first..octets.len()).filter(|&at| at != 8 || self.length > 64);
         let octets: [u8; 4] = core::array::from_fn(|_| embedded.next().map_or(0, |at| octets[at]));
         Some(u32::from_be_bytes(octets))
+    }
+
+    /// The IPv4 prefix that `prefix` stands for, if it is within this one. Addresses whose
+    /// octet 8 is not 0 are IPv6, so a prefix that only has such addresses stands for none.
+    fn embedded_prefix(self, prefix: Prefix) -> Option<Prefix> {
+        if !self.prefix().contains(prefix) {
+            return None;
+        }
+        let address = self.embedded(prefix.bits())?;
+        let octet_8 = if self.length <= 64 {
+            prefix.length.saturating_sub(64).min(8)
+        } else {
+            0
+        };
+        let length = (prefix.length - self.length - octet_8).min(32);
+        Some(Prefix {
+            family: Family::V4,
+            upper: address.into(),
+            lower: 0,
+            length,
+        })
+    }
+
+    fn reason_against(self, prefix: Prefix) -> Option<PrefixError> {
+        let ipv4 = self.embedded_prefix(prefix)?;
+        Some(PrefixError::Translated {
+            translator: self.prefix(),
+            ipv4,
+        })
     }
 
     fn prefix(self) -> Prefix {
@@ -165,12 +208,13 @@ impl fmt::Display for Nat64Error {
 
 impl std::error::Error for Nat64Error {}
 
-/// The IPv4 prefix that a prefix within 64:ff9b::/96 stands for.
-pub(super) fn well_known(prefix: Prefix) -> Option<(Ipv4Addr, u8)> {
-    let is_within =
-        prefix.family == Family::V6 && prefix.bits() >> 32 == u128::from(WELL_KNOWN_UPPER) << 32;
-    let length = prefix.length.checked_sub(96)?;
-    is_within.then(|| (Ipv4Addr::from_bits(prefix.lower as u32), length))
+/// Why there can be no rule for a prefix within 64:ff9b::/96.
+pub(super) fn reason_against(prefix: Prefix) -> Option<PrefixError> {
+    let well_known = Translator {
+        bits: u128::from(WELL_KNOWN_UPPER) << 64,
+        length: 96,
+    };
+    well_known.reason_against(prefix)
 }
 
 #[cfg(test)]
@@ -235,6 +279,100 @@ mod tests {
             source("2001:db8:c000:221:100::", &nat64),
             "2001:db8:c000:221::/64"
         );
+    }
+
+    /// Why there can be no rule for `prefix`; empty if there can be one.
+    fn against(nat64: &Nat64, prefix: &str) -> String {
+        let checked = nat64.check(Prefix::parse_any(prefix).unwrap());
+        checked
+            .err()
+            .map_or(String::new(), |error| error.to_string())
+    }
+
+    #[test]
+    fn prefix_of_translated_addresses_is_rejected_with_its_ipv4_prefix() {
+        // The prefixes in RFC 6052 §2.4, for an address, for its /24, and for all.
+        for (translator, rules) in [
+            (
+                "2001:db8::/32",
+                [
+                    "2001:db8:c000:221::/64",
+                    "2001:db8:c000:200::/56",
+                    "2001:db8::/32",
+                ],
+            ),
+            (
+                "2001:db8:100::/40",
+                [
+                    "2001:db8:1c0:2:21::/80",
+                    "2001:db8:1c0:2::/64",
+                    "2001:db8:100::/40",
+                ],
+            ),
+            (
+                "2001:db8:122::/48",
+                [
+                    "2001:db8:122:c000:2:2100::/88",
+                    "2001:db8:122:c000:2::/80",
+                    "2001:db8:122::/48",
+                ],
+            ),
+            (
+                "2001:db8:122:300::/56",
+                [
+                    "2001:db8:122:3c0:0:221::",
+                    "2001:db8:122:3c0:0:200::/88",
+                    "2001:db8:122:300::/56",
+                ],
+            ),
+            (
+                "2001:db8:122:344::/64",
+                [
+                    "2001:db8:122:344:c0:2:2100::/104",
+                    "2001:db8:122:344:c0:2::/96",
+                    "2001:db8:122:344::/72",
+                ],
+            ),
+            (
+                "2001:db8:122:344::/96",
+                [
+                    "2001:db8:122:344::192.0.2.33",
+                    "2001:db8:122:344::192.0.2.0/120",
+                    "2001:db8:122:344::/96",
+                ],
+            ),
+        ] {
+            let nat64 = translators(&["2001:db9::/32", translator]);
+            for (rule, ipv4) in rules
+                .into_iter()
+                .zip(["192.0.2.33", "192.0.2.0/24", "0.0.0.0/0"])
+            {
+                assert_eq!(
+                    against(&nat64, rule),
+                    format!("clients of the translator {translator} count as IPv4; write {ipv4}"),
+                    "{rule}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn prefix_with_other_addresses_is_allowed() {
+        let nat64 = translators(&["2001:db8:64::/96", "2001:db8:122::/48"]);
+        for prefix in [
+            "::/0",
+            "2001:db8::/32",
+            "2001:db8:64::/95",
+            "2001:db8:64::1:0:0/96",
+            "2001:db8:65::1",
+            // Its octet 8 is not 0, so it is an IPv6 address.
+            "2001:db8:122:c000:100::/72",
+            "192.0.2.0/24",
+            "0.0.0.0/0",
+        ] {
+            assert_eq!(against(&nat64, prefix), "", "{prefix}");
+            assert_eq!(against(&Nat64::default(), prefix), "", "{prefix}");
+        }
     }
 
     #[test]

@@ -90,10 +90,10 @@ impl Prefix {
         if net.addr() != net.network() {
             return Err(PrefixError::HostBits(prefix));
         }
-        if let Some((address, length)) = nat64::well_known(prefix) {
-            return Err(PrefixError::Translated(address, length));
+        match nat64::reason_against(prefix) {
+            Some(reason) => Err(reason),
+            None => Ok(prefix),
         }
-        Ok(prefix)
     }
 
     /// The prefix of this length that contains this one, which is longer.
@@ -178,9 +178,13 @@ pub enum PrefixError {
     Length(Family),
     /// The address is IPv4-mapped IPv6, of this IPv4 address.
     Mapped(Ipv4Addr),
-    /// The prefix is within 64:ff9b::/96, and stands for IPv4 addresses: this address, and
-    /// the length of their prefix.
-    Translated(Ipv4Addr, u8),
+    /// The prefix is within that of a translator, and stands for an IPv4 prefix.
+    Translated {
+        /// The prefix of the translator.
+        translator: Prefix,
+        /// The IPv4 prefix.
+        ipv4: Prefix,
+    },
     /// The prefix is a part of this source.
     LongerThanSource(Prefix),
     /// The address has bits set beyond the length. This is the prefix without them.
@@ -204,10 +208,9 @@ impl fmt::Display for PrefixError {
                 "the prefix is IPv4-mapped IPv6; write it as an IPv4 prefix, with the address \
                  {address}",
             ),
-            PrefixError::Translated(address, length) => write!(
+            PrefixError::Translated { translator, ipv4 } => write!(
                 f,
-                "the prefix stands for IPv4 clients of a translator (NAT64), which count as \
-                 IPv4; write {address}/{length}",
+                "clients of the translator {translator} count as IPv4; write {ipv4}",
             ),
             PrefixError::LongerThanSource(source) => {
                 let parameter = match source.family {
@@ -317,15 +320,12 @@ mod tests {
     fn prefix_of_translated_addresses_is_rejected() {
         for (text, ipv4) in [
             ("64:ff9b::192.0.2.0/120", "192.0.2.0/24"),
-            ("64:ff9b::192.0.2.1", "192.0.2.1/32"),
+            ("64:ff9b::192.0.2.1", "192.0.2.1"),
             ("64:ff9b::/96", "0.0.0.0/0"),
         ] {
             assert_eq!(
                 reason(text),
-                format!(
-                    "the prefix stands for IPv4 clients of a translator (NAT64), which count \
-                     as IPv4; write {ipv4}"
-                ),
+                format!("clients of the translator 64:ff9b::/96 count as IPv4; write {ipv4}"),
             );
         }
         assert!(Prefix::parse("64:ff9b::/32", PrefixLengths::DEFAULT).is_ok());

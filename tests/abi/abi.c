@@ -220,7 +220,7 @@ static int check_rules(const char *const *texts, uint32_t count,
 {
 	faults = rule_lines = 0;
 	return tcl_rules_check(
-			texts, count, file, fault, rule_line, &faults, valid);
+			texts, count, file, NULL, 0, fault, rule_line, &faults, valid);
 }
 
 /* These functions need no limiter. */
@@ -309,9 +309,27 @@ static void checks(void)
 			== 0);
 	CHECK(strstr(last_fault, "modparam rule 3: `10.0.0.0/8=6`: ")
 			== last_fault);
-	CHECK(tcl_rules_check(texts, 3, NULL, NULL, NULL, NULL, NULL)
+	CHECK(tcl_rules_check(texts, 3, NULL, NULL, 0, NULL, NULL, NULL, NULL)
 			== TCL_ERULES);
-	CHECK(tcl_rules_check(texts, 1, NULL, NULL, NULL, NULL, NULL) == TCL_OK);
+	CHECK(tcl_rules_check(texts, 1, NULL, NULL, 0, NULL, NULL, NULL, NULL)
+			== TCL_OK);
+	/* 192.0.2.0/24 behind a translator. */
+	texts[0] = "2001:db8:64::c000:200/120=5";
+	CHECK(check_rules(texts, 1, NULL, &valid) == TCL_OK);
+	CHECK(tcl_rules_check(texts, 1, NULL, prefixes, 1, fault, rule_line,
+				  &faults, &valid)
+			== TCL_ERULES);
+	CHECK(faults == 1 && valid == 0);
+	CHECK(strstr(last_fault, "write 192.0.2.0/24") != NULL);
+	CHECK(tcl_rules_check(texts, 1, NULL, prefixes, 2, fault, rule_line,
+				  &faults, &valid)
+			== TCL_EARG);
+	CHECK(faults == 2);
+	CHECK(strstr(last_fault, "nat64_prefix `2001:db8::/33`: ") == last_fault);
+	CHECK(tcl_rules_check(
+				  texts, 1, NULL, NULL, 1, fault, rule_line, &faults, &valid)
+			== TCL_EARG);
+	CHECK(faults == 3);
 	CHECK(check_rules(NULL, 1, NULL, &valid) == TCL_EARG && faults == 1);
 	CHECK(check_rules(with_null, 2, NULL, &valid) == TCL_EARG && faults == 1);
 	CHECK(check_rules(texts, 1, "/nowhere", &valid) == TCL_ERULES);
@@ -872,7 +890,7 @@ static void rules(void)
 	CHECK(load("192.0.2.1/24=5", NULL) == TCL_ERULES);
 	CHECK(strstr(error, "write 192.0.2.0/24"));
 	CHECK(load("64:ff9b::1.2.3.4=5", NULL) == TCL_ERULES);
-	CHECK(strstr(error, "NAT64") && strstr(error, "write 1.2.3.4/32"));
+	CHECK(strstr(error, "translator") && strstr(error, "write 1.2.3.4"));
 	CHECK(load("", NULL) == TCL_ERULES);
 	CHECK(load("=", NULL) == TCL_ERULES);
 	CHECK(load("\xff\xfe=5", NULL) == TCL_ERULES);

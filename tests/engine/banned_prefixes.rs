@@ -415,7 +415,7 @@ proptest! {
                 }
                 Operation::Set(net, text) => {
                     let rule = SetRule::parse(
-                        Some(NETS[net]), Some(TEXTS[text]), None,
+                        Some(NETS[net]), Some(TEXTS[text]), None, limiter.nat64(),
                     ).unwrap();
                     let before = limiter.set_rule(rule.prefix, rule.terms, None).unwrap();
                     let before = before.map(|rule| TermsText(rule.terms).to_string());

@@ -41,7 +41,7 @@ modules=$server/usr/lib/aarch64-linux-gnu/kamailio/modules
 fetch_server() {
     local archive folder
     for archive in $(archives); do
-        echo "deb [signed-by=$keyring arch=arm64] $archive $suite main"
+        echo "deb [signed-by=$keyring arch=arm64 target=Packages] $archive $suite main"
     done >"$work/sources.list"
     apt_for arm64 update
     rm -f "$work"/cache/archives/*.deb

@@ -3,16 +3,24 @@
 # The behavioural tests with the packaged server of a Debian release:
 #   distributions.sh SUITE [TEST...]
 # apt installs the server in a separate system, which is created for this and removed
-# afterwards. The module is built for the sources of that package and put next to the
-# server's modules. TEST is part of a test's name; without it, all tests run that do
+# afterwards. The module's own package is built for the sources of that server and
+# installed there by apt. TEST is part of a test's name; without it, all tests run that do
 # not need a server with hooks.
+#
+# If the archive does not have the sources of the package, as sometimes in sid, they are
+# those in KAMAILIO_SRC. A tree of another version of the same series gets the server's
+# number, in a copy, because there is nothing nearer to test with. Such a module is only
+# for this test: another server's structures may differ.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/apt.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/tree.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../../kamailio-glue/scripts/fit.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../support/test_binary.sh"
 
 suite=$1
 shift
+source "$(dirname "${BASH_SOURCE[0]}")/system.sh"
 tests=("$@")
 if [ ${#tests[@]} -eq 0 ]; then
     tests=(
@@ -23,63 +31,16 @@ if [ ${#tests[@]} -eq 0 ]; then
     )
 fi
 
-[ "$(id -u)" -eq 0 ] || fail "creating a separate system needs root: run this as root"
-on_debian || fail "this is not Debian, so the packages cannot be fetched from its archive"
-
-# netbase: the server looks up the number of TCP in /etc/protocols.
-packages=(iproute2 kamailio kamailio-tls-modules netbase sip-tester)
+# netbase: the server looks up the number of TCP in /etc/protocols. The tests need iproute2,
+# jq and sip-tester.
+packages=(iproute2 jq kamailio kamailio-tls-modules netbase sip-tester)
 logs=$build/distributions
 tree=$logs/kamailio-$suite
-modules=/usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/kamailio/modules
 
-work=$(mktemp -d)
-system=$work/system
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM HUP
-
-# apart [OPTION...] COMMAND...: runs COMMAND with its own mounts and processes, which
-# end with it.
-apart() {
-    unshare --mount-proc --pid --fork --kill-child "$@"
-}
-
-# Installs the system, through the machine's own proxies and archives.
-bootstrap() {
-    local archive
-    eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
-    eval "$(apt-config shell https_proxy Acquire::https::Proxy)"
-    export http_proxy https_proxy
-    for archive in $(archives); do
-        echo "== $archive"
-        rm -rf "$system"
-        if apart debootstrap --variant=minbase --include=ca-certificates \
-            --keyring="$keyring" "$suite" "$system" "$archive"; then
-            write_settings "$archive"
-            return
-        fi
-    done
-    echo "E: cannot install $suite from Debian's archive"
-    return 1
-}
-
-write_settings() {
-    printf 'deb %s %s main\ndeb-src %s %s main\n' "$1" "$suite" "$1" "$suite" \
-        >"$system/etc/apt/sources.list"
-    apt-config dump | grep -Ei '^Acquire::https?::Proxy ' >"$system/etc/apt/apt.conf.d/proxy" || true
-    # The system is temporary, so it need not survive a power failure.
-    echo force-unsafe-io >"$system/etc/dpkg/dpkg.cfg.d/unsafe-io"
-    # Start no service.
-    printf '#!/bin/sh\nexit 101\n' >"$system/usr/sbin/policy-rc.d"
-    chmod 755 "$system/usr/sbin/policy-rc.d"
-}
-
-install_server() {
-    local apt=(apart chroot "$system" env DEBIAN_FRONTEND=noninteractive apt-get)
-    "${apt[@]}" update
-    "${apt[@]}" install --yes --no-install-recommends "${packages[@]}"
-    # Without the signature file, which not every archive has.
-    "${apt[@]}" source --download-only --tar-only kamailio
-    "${apt[@]}" source --download-only --diff-only kamailio
+# Without the signature file, which not every archive has.
+fetch_sources() {
+    in_system apt-get source --download-only --tar-only kamailio &&
+        in_system apt-get source --download-only --diff-only kamailio
 }
 
 unpack_sources() {
@@ -88,11 +49,58 @@ unpack_sources() {
     tar -xf "$system"/kamailio_*.orig.tar.* -C "$tree" --strip-components=1
     tar -xf "$system"/kamailio_*.debian.tar.* -C "$tree"
     dpkg-source --before-build "$tree"
-    make -C "$tree/src" cfg
 }
 
-build_module() {
-    make -C "$root" package-module KAMAILIO_SRC="$tree" PACKAGE_DIR="$system$modules"
+# Gives the copy of a tree the server's number, for make and for CMake.
+renumber() {
+    local version=$1 major minor patch
+    IFS=. read -r major minor patch <<<"$version"
+    sed -i -e "s/^\(VERSION\)[ \t]*=.*/\1 = $major/" -e "s/^\(PATCHLEVEL\)[ \t]*=.*/\1 = $minor/" \
+        -e "s/^\(SUBLEVEL\)[ \t]*=.*/\1 = $patch/" -e "s/^\(EXTRAVERSION\)[ \t]*=.*/\1 =/" "$tree/src/Makefile.defs"
+    if has_cmake "$tree"; then
+        sed -i -e "s/^\( *VERSION\) [0-9.]*/\1 $version/" -e 's/^set(EXTRAVERSION .*/set(EXTRAVERSION "")/' \
+            "$tree/CMakeLists.txt"
+    fi
+}
+
+# Takes the sources from KAMAILIO_SRC. Says how near they are.
+nearest_sources() {
+    local version given
+    version=$(number_of "$(server_strings "$system/usr/sbin/kamailio")")
+    if [ -z "${KAMAILIO_SRC-}" ]; then
+        say "SKIPPED: $suite has the package of Kamailio $version, but not its sources: set KAMAILIO_SRC to the source tree of Kamailio $version, or to a tree of ${version%.*}, the nearer the better"
+        exit
+    fi
+    given=$(tree_path "$KAMAILIO_SRC")
+    if [ "$(tree_version "$given" | cut -d . -f 1,2)" != "${version%.*}" ]; then
+        fail "$suite has Kamailio $version, but not its sources, and $given is the source tree of $(tree_version "$given"): KAMAILIO_SRC must be a tree of ${version%.*}"
+    fi
+    rm -rf "$tree"
+    mkdir -p "$tree"
+    tar -C "$given" --exclude=.git --exclude=CMakeCache.txt --exclude=config.mak -cf - . | tar -C "$tree" -xf -
+    if [ "$(tree_version "$given")" = "$version" ]; then
+        say "$suite: with the sources of $version in $given"
+    else
+        say "$suite: NOT WITH THE SERVER'S SOURCES: those of $(tree_version "$given") in $given, with the number $version"
+        renumber "$version"
+    fi
+}
+
+# Installs our package from a folder that also has one for an older server, as after an
+# upgrade.
+install_package() {
+    local version package
+    # shellcheck disable=SC2016 # dpkg-query expands it.
+    version=$(in_system dpkg-query --show --showformat='${Version}' kamailio)
+    mkdir "$system/packages"
+    KAMAILIO=$system/usr/sbin/kamailio KAMAILIO_VERSION=$version PACKAGE_DIR=$system/packages \
+        make -C "$root" package-deb KAMAILIO_SRC="$tree"
+    package=$(basename "$system"/packages/*.deb)
+    KAMAILIO=$system/usr/sbin/kamailio KAMAILIO_VERSION=0.1-1 PACKAGE_DIR=$system/packages \
+        make -C "$root" package-deb KAMAILIO_SRC="$tree"
+    in_system apt-get install --yes --no-install-recommends kamailio "/packages/$package"
+    in_system dpkg --verify kamailio-tcp-conn-limit-module
+    [ -f "$system$modules/tcp_conn_limit.so" ]
 }
 
 # The tests find their files by their paths on this machine. They run in their own
@@ -122,8 +130,12 @@ binary=$(test_binary)
 say "$suite: creating a system ..."
 logged "$logs/$suite-system.log" "creating a system of $suite" bootstrap
 say "$suite: installing the server ..."
-logged "$logs/$suite-install.log" "installing the server of $suite" install_server
-logged "$logs/$suite-sources.log" "unpacking the server's sources" unpack_sources
-logged "$logs/$suite-module.log" "building the module for $suite" build_module
-say "$suite: testing with the package $(chroot "$system" dpkg-query --show kamailio)"
+logged "$logs/$suite-install.log" "installing the server of $suite" install_in_system "${packages[@]}"
+if fetch_sources >"$logs/$suite-sources.log" 2>&1; then
+    logged "$logs/$suite-unpacked.log" "unpacking the server's sources" unpack_sources
+else
+    nearest_sources
+fi
+logged "$logs/$suite-module.log" "building and installing the module for $suite" install_package
+say "$suite: testing with the packages $(in_system dpkg-query --show kamailio kamailio-tcp-conn-limit-module | paste -sd ' ' | tr '\t' ' ')"
 run_in_system "$binary" "${tests[@]}"

@@ -43,10 +43,10 @@ fetch_rust() {
     release=$(os_release VERSION_CODENAME)
     {
         for archive in $(archives); do
-            echo "deb [signed-by=$keyring] $archive $release main"
+            echo "deb [signed-by=$keyring target=Packages] $archive $release main"
         done
         for archive in $(security_archives); do
-            echo "deb [signed-by=$keyring] $archive $release-security main"
+            echo "deb [signed-by=$keyring target=Packages] $archive $release-security main"
         done
     } >"$work/sources.list"
     "${apt[@]}" update

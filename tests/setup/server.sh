@@ -32,8 +32,8 @@ is_up() {
     rpc core.psa 2>/dev/null | grep -q "tcp main"
 }
 
-# start SERVER MODULES: starts the server with the modules in the folders MODULES. Sets
-# server to its process and port to its port.
+# start SERVER MODULES [LINE]: starts the server with the modules in the folders MODULES,
+# and with LINE in its configuration. Sets server to its process and port to its port.
 start() {
     port=$(free_port)
     cat >kamailio.cfg <<-EOF
@@ -47,6 +47,7 @@ start() {
 		modparam("ctl", "binrpc", "unix:$PWD/ctl.sock")
 		loadmodule "tcp_conn_limit.so"
 		modparam("tcp_conn_limit", "tcp_conn_limit", 3)
+		${3-}
 		request_route { exit; }
 	EOF
     "$1" -DD -E -f "$PWD/kamailio.cfg" -L "$2" -w "$PWD" -Y "$PWD" -P "$PWD/pid" >log 2>&1 &

@@ -8,6 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 # lintian accepts only an address with an internet domain.
 export DEBEMAIL=nobody@example.org
 
+scripts=$root/kamailio-glue/scripts
 stock=${STOCK_KAMAILIO%/src/kamailio}
 package="kamailio-tcp-conn-limit-module"
 modules=usr/lib/$(dpkg-architecture -q DEB_HOST_MULTIARCH)/kamailio/modules
@@ -87,6 +88,85 @@ test_version_comes_from_the_source_package() {
 	EOF
     project package-deb KAMAILIO_SRC="$PWD/tree" PACKAGE_DIR="$PWD"
     says "kamailio (>= 6.0.1-7)" dpkg-deb --field "$package"_*.deb Depends
+}
+
+test_package_has_examples_for_the_operator() {
+    local examples=root/usr/share/doc/$package/examples
+    package_for 6.0.1-1
+    dpkg-deb --extract "$package"_*.deb root
+    cmp "$examples/alerts.yml" "$root/kamailio-glue/monitoring/alerts.yml"
+    cmp "$examples/grafana.json" "$root/kamailio-glue/monitoring/grafana.json"
+    zcmp "root/usr/share/doc/$package/README.gz" "$root/kamailio-glue/tcp_conn_limit/README"
+    says "3 rules" "root/$modules/tcp_conn_limit-check-rules" "$examples/tcp_conn_limit.rules"
+}
+
+# The same code gives the same package.
+test_package_can_be_reproduced() {
+    package_for 6.0.1-1
+    mkdir first
+    mv "$package"_*.deb first/
+    package_for 6.0.1-1
+    cmp first/*.deb "$package"_*.deb
+}
+
+# own_version_of PROJECT: prints the version of a package that is built in this folder.
+own_version_of() {
+    local root=$1
+    # shellcheck source=../../kamailio-glue/scripts/version.sh
+    source "$scripts/version.sh"
+    own_version
+}
+
+# commit_at TIME: commits all files of the folder project/ at this time.
+commit_at() {
+    git -C project add .
+    GIT_AUTHOR_DATE="$1 +0000" GIT_COMMITTER_DATE="$1 +0000" git -C project \
+        -c user.name=a -c user.email=a@localhost commit --quiet --message=a
+}
+
+test_version_grows_with_the_code() {
+    local previous=0 version
+    mkdir -p project/src
+    printf '[package]\nname = "a"\nversion = "0.1.0"\n' >project/Cargo.toml
+    [ "$(own_version_of "$PWD/project")" = 0.1.0 ]
+
+    git init --quiet project
+    {
+        commit_at 2026-11-01T12:00:00
+        own_version_of "$PWD/project"
+        TZ=UTC touch --date="2026-11-02 12:00:00" project/src/new
+        # As in the README: packages and Kamailio's sources are not our code.
+        touch project/a.deb
+        own_version_of "$PWD/project"
+        commit_at 2026-11-03T12:00:00
+        own_version_of "$PWD/project"
+        git -C project tag v0.1.0
+        own_version_of "$PWD/project"
+        TZ=UTC touch --date="2026-11-04 12:00:00" project/src/newer
+        own_version_of "$PWD/project"
+        commit_at 2026-11-05T12:00:00
+        own_version_of "$PWD/project"
+    } >versions
+    diff versions - <<-EOF
+		0.1.0~20261101120000
+		0.1.0~20261102120000
+		0.1.0~20261103120000
+		0.1.0
+		0.1.0+20261104120000
+		0.1.0+20261105120000
+	EOF
+    while read -r version; do
+        dpkg --compare-versions "$previous+6.0.1-1" lt "$version+6.0.1-1"
+        previous=$version
+    done <versions
+}
+
+test_package_has_the_version_of_the_code() {
+    package_for 6.0.1-1
+    [ "$(dpkg-deb --field "$package"_*.deb Version)" = "$(own_version_of "$root")+6.0.1-1" ]
+    dpkg-deb --extract "$package"_*.deb root
+    gzip --decompress --stdout "root/usr/share/doc/$package/changelog.Debian.gz" |
+        grep -q "Built from "
 }
 
 # Packages for older versions of the server may be in the folder.

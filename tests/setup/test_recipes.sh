@@ -5,26 +5,11 @@
 # what the text says. The tests run in network and mount namespaces of their own.
 
 source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../support/recipe.sh"
 
 : "${KAMCMD:?run make test}"
 
-cookbook=$root/kamailio-glue/tcp_conn_limit/doc/tcp_conn_limit_cookbook.xml
 export root cookbook library KAMCMD PACKAGED_KAMAILIO PACKAGED_MODULES PACKAGED_LIBRARIES built
-
-# recipe NAME: prints a listing of the cookbook.
-recipe() {
-    perl -0777 -ne '
-        m{<programlisting [^>]*id="tcp_conn_limit\.recipe\.'"$1"'">\n(.*?)</programlisting>}s
-            or die "no recipe '"$1"'\n";
-        my $text = $1;
-        $text =~ s/^\.\.\.\n//mg;
-        $text =~ s/&kamcmd;/kamcmd/g;
-        $text =~ s/&lt;/</g;
-        $text =~ s/&gt;/>/g;
-        $text =~ s/&amp;/&/g;
-        print $text;
-    ' "$cookbook"
-}
 
 # isolated FUNCTION: runs the function in namespaces of its own: with its own network
 # and loopback interface, its own /dev/log, and its own processes, which end with it.

@@ -29,6 +29,7 @@ test_rpm_states_the_c_library() {
 }
 
 test_files_of_the_rpm_load() {
+    local file
     rpm_for 6.0.1
     rpm2archive - <"$(echo "$package"-*.rpm)" | tar -xzf -
     [ "$(cd usr/lib64/kamailio/modules && echo *)" = "$library tcp_conn_limit-check-rules tcp_conn_limit.so" ]
@@ -36,6 +37,9 @@ test_files_of_the_rpm_load() {
     [ -s usr/share/man/man1/tcp_conn_limit-top.1 ] || [ -s usr/share/man/man1/tcp_conn_limit-top.1.gz ]
     loads "$STOCK_KAMAILIO" "$PWD/usr/lib64/kamailio/modules"
     [ -s "usr/share/doc/$package/README" ]
+    for file in alerts.yml grafana.json tcp_conn_limit.rules; do
+        [ -s "usr/share/doc/$package/examples/$file" ]
+    done
 }
 
 run_tests

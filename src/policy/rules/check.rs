@@ -121,7 +121,7 @@ impl<'a> RulesBuilder<'a> {
 mod tests {
     use super::*;
     use crate::policy::rules::RuleSet;
-    use crate::source::PrefixLengths;
+    use crate::source::{Nat64, PrefixLengths};
 
     fn check(texts: &[&str], content: &[u8]) -> Faults {
         let builder = RuleSet::builder(PrefixLengths::DEFAULT);
@@ -153,6 +153,26 @@ mod tests {
                  remove one of the two",
                 "r:8: `10.1.0.0/16=7`: r:2 already has a rule for this prefix; \
                  remove one of the two",
+            ]
+        );
+    }
+
+    #[test]
+    fn rules_for_translated_addresses_are_faults() {
+        let mut nat64 = Nat64::default();
+        nat64.add("2001:db8:64::/96").unwrap();
+        let builder = RuleSet::builder(PrefixLengths::DEFAULT).with_nat64(nat64);
+        let content = b"2001:db8:64::/64=1\n2001:db8:64::c000:200/120=2\n";
+        let texts = ["2001:db8:64::/96=3"];
+        let faults = builder.check(&texts, Some(("r", content))).unwrap();
+        assert_eq!(faults.valid, 1);
+        assert_eq!(
+            lines(&faults),
+            [
+                "modparam rule 1: `2001:db8:64::/96=3`: clients of the \
+                 translator 2001:db8:64::/96 count as IPv4; write 0.0.0.0/0",
+                "r:2: `2001:db8:64::c000:200/120=2`: clients of the \
+                 translator 2001:db8:64::/96 count as IPv4; write 192.0.2.0/24",
             ]
         );
     }

@@ -40,6 +40,14 @@ proptest! {
         agree(&limiter, &operations, Room::ENOUGH);
     }
 
+    /// IPv4 networks as sources, so that there are also rules for parts of them.
+    #[test]
+    fn ipv4_networks_match_the_oracle(operations in operations(12, 600), v4 in 24..32u32) {
+        let prefixes = PrefixLengths::new(v4, 64).unwrap();
+        let limiter = Limiter::new(600, 0, prefixes).unwrap();
+        agree(&limiter, &operations, Room::ENOUGH);
+    }
+
     /// Tables of all sizes, with few sources or with more sources than slots.
     #[test]
     fn tables_of_all_sizes_match_the_oracle((connections, operations) in size_and_operations()) {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -13,7 +14,7 @@ use tcp_conn_limit::observe::report::{By, Report, seconds_since};
 use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
-use tcp_conn_limit::source::{Prefix, Source};
+use tcp_conn_limit::source::{Prefix, PrefixError, PrefixLengths, Source};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
@@ -32,10 +33,12 @@ pub(crate) enum Operation {
         address: Vec<u8>,
         limit: i32,
     },
-    /// Check by rules, limit and mode, and count a rejection.
+    /// Check by rules, limit and mode, and count a rejection. Rules for a part of a source
+    /// apply if the address is passed on.
     Check {
         worker: u32,
         address: Vec<u8>,
+        pass_address: bool,
     },
     /// The report of one source.
     Get {
@@ -73,8 +76,9 @@ pub(crate) enum Operation {
     },
 }
 
-/// The prefixes of rules: nested, of both families, with sources inside and outside.
-const NETS: [&str; 10] = [
+/// The prefixes of rules: nested, of both families, with sources inside and outside, and
+/// with parts of sources. Which ones are longer than a source depends on the limiter.
+const NETS: [&str; 15] = [
     "0.0.0.0/0",
     "10.0.0.0/8",
     "10.0.0.0/30",
@@ -85,11 +89,23 @@ const NETS: [&str; 10] = [
     "2001:db8::/32",
     "2001:db8:0:2::/63",
     "2001:db8:0:1::/64",
+    "2001:db8:0:1::1",
+    "2001:db8:0:2::/65",
+    "2001:db8:0:2::",
+    "2001:db8:0:3::/127",
+    "2001:db8:0:3::1",
 ];
 
-fn net(text: &str) -> IpNet {
-    text.parse()
-        .unwrap_or_else(|_| IpNet::from(text.parse::<IpAddr>().unwrap()))
+/// One of [`NETS`].
+fn net(n: usize) -> IpNet {
+    static PARSED: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
+        let parse = |text: &&str| {
+            let net = text.parse();
+            net.unwrap_or_else(|_| IpNet::from(text.parse::<IpAddr>().unwrap()))
+        };
+        NETS.iter().map(parse).collect()
+    });
+    PARSED[n]
 }
 
 /// Addresses of few sources, which get many connections each, or of many, which replace
@@ -119,8 +135,12 @@ pub(crate) fn operations(sources: u32, most: usize) -> impl Strategy<Value = Vec
         2 => (address(sources), -1..5i32)
             .prop_map(|(address, limit)| Operation::CheckAgainst { address, limit }),
         1 => address(sources).prop_map(|address| Operation::Get { address }),
-        3 => (worker.clone(), address(sources))
-            .prop_map(|(worker, address)| Operation::Check { worker, address }),
+        3 => (worker.clone(), address(sources), any::<bool>())
+            .prop_map(|(worker, address, pass_address)| Operation::Check {
+                worker,
+                address,
+                pass_address,
+            }),
         4 => (worker.clone(), any::<usize>())
             .prop_map(|(worker, pick)| Operation::Close { worker, pick }),
         1 => settings(),
@@ -152,7 +172,7 @@ fn settings() -> impl Strategy<Value = Operation> {
         2 => Just(Mode::Monitor),
         1 => Just(Mode::Off),
     ];
-    let rules = proptest::collection::vec((0..NETS.len(), 0..4i32), 0..6);
+    let rules = proptest::collection::vec((0..NETS.len(), 0..4i32), 0..8);
     prop_oneof![
         2 => (-1..5i32).prop_map(Operation::SetLimit),
         3 => mode.prop_map(Operation::SetMode),
@@ -208,6 +228,7 @@ impl Room {
 /// The plain implementation that the engine is compared with.
 struct Oracle {
     room: Room,
+    lengths: PrefixLengths,
     live: Vec<(Source, Token)>,
     counts: HashMap<Source, u32>,
     released: Vec<(Source, Token)>,
@@ -241,11 +262,30 @@ fn address_of(source: Source) -> IpAddr {
     }
 }
 
+/// The address itself, without the prefix of IPv4-mapped ones.
+fn host_of(address: &[u8]) -> IpAddr {
+    let address = match address.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(address).unwrap()),
+        _ => IpAddr::from(<[u8; 16]>::try_from(address).unwrap()),
+    };
+    address.to_canonical()
+}
+
+/// Checks a reported rule and limit against those of the oracle.
+fn assert_rule(reported: (Option<Prefix>, i32), expected: (Option<usize>, i32)) {
+    let (rule, limit) = reported;
+    let rule = rule.map(|prefix| prefix.to_string());
+    let (n, expected_limit) = expected;
+    assert_eq!(rule.as_deref(), n.map(|n| NETS[n]));
+    assert_eq!(limit, expected_limit);
+}
+
 impl Oracle {
     /// The oracle of a limiter without rules and connections.
     fn new(limiter: &Limiter, room: Room) -> Oracle {
         Oracle {
             room,
+            lengths: limiter.prefixes(),
             live: Vec::new(),
             counts: HashMap::new(),
             released: Vec::new(),
@@ -273,20 +313,43 @@ impl Oracle {
 
     /// Finds the longest matching rule by comparing with each of them.
     fn rule_of(&self, source: Source) -> (Option<usize>, i32) {
-        let address = address_of(source);
-        self.rules
-            .iter()
-            .filter(|(n, _)| net(NETS[**n]).contains(&address))
-            .max_by_key(|(n, _)| net(NETS[**n]).prefix_len())
-            .map_or((None, self.limit), |(n, limit)| (Some(*n), *limit))
+        let length = self.lengths.length(source.family());
+        let rule = self.longest(address_of(source), |rule| rule <= length);
+        rule.map_or((None, self.limit), |(n, limit)| (Some(n), limit))
     }
 
-    fn check(&mut self, limiter: &Limiter, worker: u32, source: Source) {
-        let (rule, limit) = self.rule_of(source);
+    /// The rule for a part of the source, if the address has one, else that of its source.
+    fn rule_for(&self, source: Source, address: &[u8]) -> (Option<usize>, i32) {
+        let length = self.lengths.length(source.family());
+        match self.longest(host_of(address), |rule| rule > length) {
+            Some((n, limit)) => (Some(n), limit),
+            None => self.rule_of(source),
+        }
+    }
+
+    /// The longest rule that contains the address, among those of these lengths.
+    fn longest(&self, address: IpAddr, is_meant: impl Fn(u8) -> bool) -> Option<(usize, i32)> {
+        let rules = self.rules.iter().map(|(n, limit)| (*n, *limit));
+        let prefix_len = |n: usize| net(n).prefix_len();
+        rules
+            .filter(|(n, _)| net(*n).contains(&address) && is_meant(prefix_len(*n)))
+            .max_by_key(|(n, _)| prefix_len(*n))
+    }
+
+    /// Without an address, rules for a part of a source do not apply.
+    fn check(&mut self, limiter: &Limiter, worker: u32, source: Source, address: Option<&[u8]>) {
+        let (rule, limit) = match address {
+            Some(address) => self.rule_for(source, address),
+            None => self.rule_of(source),
+        };
         let count = self.count(source);
         let over = self.mode != Mode::Off && limit > 0 && count >= limit;
         let wants_slot = self.mode != Mode::Off && self.on_full == OnFull::Reject;
-        let rejection = match limiter.check(source) {
+        let answer = match address {
+            Some(address) => limiter.check_from(source, address),
+            None => limiter.check(source),
+        };
+        let rejection = match answer {
             Ok(()) => {
                 assert!(!over, "admitted with {count} of {limit}");
                 if wants_slot {
@@ -364,13 +427,22 @@ impl Oracle {
             } => {
                 self.open(limiter, *worker, source(address), *limit, self.room.full);
             }
-            Operation::Check { worker, address } => {
-                self.check(limiter, *worker, source(address));
+            Operation::Check {
+                worker,
+                address,
+                pass_address,
+            } => {
+                let passed = pass_address.then_some(&**address);
+                self.check(limiter, *worker, source(address), passed);
             }
             Operation::Get { address } => {
                 let report = Report::of(limiter).get(source(address));
                 assert_eq!(report.source, source(address));
                 assert_eq!(report.connections as i32, self.count(report.source));
+                let host = PrefixLengths::new(32, 128).unwrap();
+                let host = Source::new(address, host).unwrap();
+                let (rule, terms) = Report::of(limiter).terms_of(report.source, Some(host));
+                assert_rule((rule, terms.limit), self.rule_for(report.source, address));
             }
             Operation::Top { n, by, net } => self.top(limiter, *n, *by, *net),
             Operation::SetLimit(limit) => {
@@ -468,15 +540,20 @@ impl Oracle {
                 .collect(),
         };
         let is_inside =
-            |source: Source| inside.is_none_or(|n| net(NETS[n]).contains(&address_of(source)));
+            |source: Source| inside.is_none_or(|n| net(n).contains(&address_of(source)));
         let mut expected: Vec<(u64, Source)> = number
             .into_iter()
             .filter(|(source, _)| is_inside(*source))
             .map(|(source, number)| (number, source))
             .collect();
         expected.sort_by(|a, b| b.cmp(a));
-        // The prefix is as long as the configured one or shorter.
-        let key = inside.map(|n| Prefix::parse(NETS[n], limiter.prefixes()).unwrap());
+        let key = inside.map(|n| Prefix::parse(NETS[n], self.lengths));
+        let key = match key.transpose() {
+            Ok(key) => key,
+            // It would list a part of a source.
+            Err(PrefixError::LongerThanSource(_)) => return,
+            Err(error) => panic!("{error}"),
+        };
         let (top, found) = Report::of(limiter).top(n, by, key).unwrap();
         assert_eq!(found, expected.len() as u64);
         expected.truncate(n);
@@ -575,13 +652,7 @@ impl Oracle {
         assert_eq!(limiter.rules_loaded(), self.loaded);
         // Enough to use each rule, without checking each connection.
         for (source, _) in self.live.iter().chain(&self.released).take(100) {
-            let (rule, limit) = Report::of(limiter).rule_of(*source);
-            let (expected, expected_limit) = self.rule_of(*source);
-            assert_eq!(
-                rule.map(|key| key.to_string()).as_deref(),
-                expected.map(|n| NETS[n])
-            );
-            assert_eq!(limit, expected_limit);
+            assert_rule(Report::of(limiter).rule_of(*source), self.rule_of(*source));
         }
         for group in Report::of(limiter).groups(usize::MAX).unwrap() {
             let n = group.rule.map(|rule| {

@@ -268,7 +268,9 @@ pub fn whole_rule(text: &str) -> Option<(Net, i32, String)> {
         let twice = if let Some(value) = word.strip_prefix("rate=") {
             rate.replace(interval(value)?).is_some()
         } else if let Some(value) = word.strip_prefix("burst=") {
-            burst.replace(digits_of(value, 1_000_000).filter(|burst| *burst > 0)?).is_some()
+            burst
+                .replace(digits_of(value, 1_000_000).filter(|burst| *burst > 0)?)
+                .is_some()
         } else {
             word != "exempt" || exempt.replace(()).is_some()
         };
@@ -339,3 +341,15 @@ pub fn longest(rules: &[(Net, i32)], source: Net) -> Option<(Net, i32)> {
     let holding = rules.iter().filter(|(net, _)| net.contains(source));
     holding.max_by_key(|(net, _)| net.length).copied()
 }
+
+/// Returns the rule of an address: one that is longer than its source, or that of its
+/// source.
+pub fn applying(rules: &[(Net, i32)], address: Address, lengths: Lengths) -> Option<(Net, i32)> {
+    let source = address.source(lengths);
+    let host = longest(rules, address.source(HOST));
+    host.filter(|(rule, _)| rule.length > source.length)
+        .or_else(|| longest(rules, source))
+}
+
+/// Each address is a source.
+pub const HOST: Lengths = (32, 128);

@@ -18,7 +18,7 @@ use tcp_conn_limit::policy::rule_words::TermsText;
 use tcp_conn_limit::policy::rules::{Origin, Rule, RuleError, RuleLine, RuleSet, longest_match};
 use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 use tcp_conn_limit_fuzz::engine::{self, ENOUGH, rule_text, tcl_config, text};
-use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
+use tcp_conn_limit_fuzz::naive::{self, Address, HOST, Lengths, Net};
 
 const FILE: &str = "/etc/rules";
 
@@ -101,7 +101,9 @@ impl<'a> Input<'a> {
             .collect();
         let origin = |n: usize| Some(format!("{FILE}:{}", n + 1));
         let Some(end) = lines.iter().position(is_end) else {
-            let last = lines.iter().rposition(|line| !line.trim_ascii().is_empty())?;
+            let last = lines
+                .iter()
+                .rposition(|line| !line.trim_ascii().is_empty())?;
             return (words(&lines[0]) == ["#", "begin"]).then(|| origin(last))?;
         };
         if let Some(after) = rules.iter().find(|rule| **rule > end) {
@@ -181,7 +183,10 @@ fn read(input: &Input<'_>) -> Result<(Vec<(Net, i32)>, Vec<String>), Vec<String>
         // An invalid rule is reported before a prefix that occurs twice.
         let rule = naive::whole_rule(text.trim_ascii()).ok_or_else(|| vec![origin.clone()])?;
         let (net, limit, shown) = rule;
-        if rules.iter().any(|other| (other.0, other.1) == (net, is_modparam)) {
+        if rules
+            .iter()
+            .any(|other| (other.0, other.1) == (net, is_modparam))
+        {
             twice.push(origin);
         }
         rules.push((net, is_modparam, limit, shown));
@@ -196,7 +201,9 @@ fn read(input: &Input<'_>) -> Result<(Vec<(Net, i32)>, Vec<String>), Vec<String>
     rules.sort_unstable_by_key(|(net, is_modparam, ..)| (*net, *is_modparam));
     rules.dedup_by_key(|(net, ..)| *net);
     let rules = rules.into_iter();
-    Ok(rules.map(|(net, _, limit, shown)| ((net, limit), shown)).unzip())
+    Ok(rules
+        .map(|(net, _, limit, shown)| ((net, limit), shown))
+        .unzip())
 }
 
 /// Returns the addresses at the edges of the rules, and some from the input.
@@ -223,7 +230,11 @@ fn compare(
 ) {
     let found = set.rules();
     // Of several rules for a prefix, the last one applies.
-    let applies = |i: usize| found.get(i + 1).is_none_or(|next| next.prefix != found[i].prefix);
+    let applies = |i: usize| {
+        found
+            .get(i + 1)
+            .is_none_or(|next| next.prefix != found[i].prefix)
+    };
     let applying = || (0..found.len()).filter(|i| applies(*i)).map(|i| &found[i]);
     assert_eq!(applying().count(), rules.len());
     let mut again = RuleSet::builder(prefixes(lengths));
@@ -252,7 +263,10 @@ fn compare(
     let again = again.build().expect("once each");
     let terms = |rule: &Rule| (rule.prefix, rule.terms);
     assert!(again.rules().iter().map(terms).eq(applying().map(terms)));
-    for address in addresses {
+    // The source of each address, and the address itself, which may have a rule that is
+    // longer than the source.
+    let lengths = [lengths, HOST];
+    for (address, lengths) in addresses.iter().flat_map(|a| lengths.map(|l| (a, l))) {
         let source = Source::new(&address.octets(), prefixes(lengths)).expect("an address");
         let wanted = Prefix {
             length: prefixes(lengths).length(source.family()),
@@ -299,7 +313,7 @@ fn compare_active(rules: &[(Net, i32)], shown: &[String], addresses: &[Address])
     }
     for address in addresses {
         let source = engine::get(&address.octets()).1.expect("a source");
-        let holding = naive::longest(rules, address.source(LENGTHS));
+        let holding = naive::applying(rules, *address, LENGTHS);
         assert_eq!(text(&source.rule), rule_text(holding.map(|(net, _)| net)));
         assert_eq!(source.limit, holding.map_or(7, |(_, limit)| limit));
     }

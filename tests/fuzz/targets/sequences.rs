@@ -202,10 +202,9 @@ impl Ledger {
     /// The rule and limit of an address: those of a rule longer than a source, or those of
     /// its source.
     fn rule_for(&self, address: Address) -> (Option<Net>, i32) {
-        let net = address.source(LENGTHS);
-        match naive::longest(&self.rules, address.source((32, 128))) {
-            Some((rule, limit)) if rule.length > net.length => (Some(rule), limit),
-            _ => self.rule_of(net),
+        match naive::applying(&self.rules, address, LENGTHS) {
+            Some((rule, limit)) => (Some(rule), limit),
+            None => (None, self.limit),
         }
     }
 

@@ -331,13 +331,25 @@ fn bans_are_listed_longest_first(mode: Mode) {
 }
 
 fn wrong_arguments_are_refused(mode: Mode) {
-    let server = mode.with_module().limit(2).start();
+    let config = mode.with_module().limit(2);
+    let server = config
+        .text_param("nat64_prefix", "2001:db8:64::/96")
+        .start();
     for (arguments, text) in [
         (json!([]), "missing"),
         (json!(["127.0.0.1"]), "missing seconds"),
         (json!(["nonsense", 60]), "nonsense"),
         (json!(["", 60]), "invalid"),
         (json!(["127.0.0.1/8", 60]), "127.0.0.1/8"),
+        // Clients of a translator are IPv4 sources.
+        (json!(["64:ff9b::192.0.2.0/120", 60]), "write 192.0.2.0/24"),
+        (
+            json!(["2001:db8:64::192.0.2.0/120", 60]),
+            "write 192.0.2.0/24",
+        ),
+        (json!(["127.0.0.1", 60, true]), "argument 3 is `true`"),
+        (json!(["127.0.0.1", 60, null]), "argument 3 is `null`"),
+        (json!(["127.0.0.1", 60, ["x"]]), "argument 3 is `[...]`"),
         (json!([5, 60]), "5"),
         (json!(["127.0.0.1", 0]), "`0`"),
         (json!(["127.0.0.1", -1]), "`-1`"),
@@ -358,6 +370,8 @@ fn wrong_arguments_are_refused(mode: Mode) {
     for (method, arguments, text) in [
         (UNBAN, json!([]), "missing"),
         (UNBAN, json!(["nonsense"]), "nonsense"),
+        (UNBAN, json!([null]), "argument 1 is `null`"),
+        (UNBAN, json!(["2001:db8:64::/96"]), "write 0.0.0.0/0"),
         (UNBAN, json!(["127.0.0.1", "x"]), "surplus argument \"x\""),
         (BANS, json!([0]), "invalid number \"0\""),
         (BANS, json!([401]), "from 1 to 400"),

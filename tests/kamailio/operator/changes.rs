@@ -128,7 +128,7 @@ fn reload_without_a_file_succeeds(mode: Mode) {
     );
     server.wait_for_log(
         1,
-        "reload: 1 rules are active, 1 before; rules_file is not set",
+        "reload: active rules: 1, before: 1; rules_file is not set",
     );
     let _held = take_all(&server, source(33, 0, 1), 1);
     mode.finish(server, &[]);
@@ -313,10 +313,11 @@ fn set_limit_refuses_what_is_not_a_limit(mode: Mode) {
         (json!(["1 2"]), "`1 2`"),
         (json!(["99999999999999999999"]), "`99999999999999999999`"),
         (json!(["-18446744073709551615"]), "`-18446744073709551615`"),
-        (json!([null]), "`0`"),
-        (json!([false]), "`0`"),
-        (json!([[7]]), "`0`"),
-        (json!([{"limit": 7}]), "`0`"),
+        (json!([null]), "`null`"),
+        (json!([false]), "`false`"),
+        (json!([true]), "`true`"),
+        (json!([[7]]), "`[...]`"),
+        (json!([{"limit": 7}]), "`{...}`"),
     ] {
         let method = "tcp_conn_limit.set_limit";
         fault(
@@ -427,10 +428,7 @@ fn changes_report_what_was(mode: Mode) {
         ("mode changed from enforce to monitor by RPC", datagram),
         ("mode changed from monitor to off", ctl),
         ("mode changed from off to enforce", ctl),
-        (
-            "reload: 3 rules are active, 2 before; rules_file /",
-            datagram,
-        ),
+        ("reload: active rules: 3, before: 2; rules_file /", datagram),
         ("statistics reset", datagram),
     ] {
         let lines = log.lines_with(line);
@@ -509,6 +507,8 @@ fn cfg_framework_changes_limit_and_mode(mode: Mode) {
 fn cfg_framework_checks_ranges(mode: Mode) {
     let server = mode.with_module().module("cfg_rpc.so").start();
     for (name, wrong) in [
+        ("limit", -2),
+        ("limit", 100_000_001),
         ("mode", -1),
         ("mode", 3),
         ("log_interval", 0),

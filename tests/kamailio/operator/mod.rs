@@ -19,4 +19,5 @@ mod set_rules;
 mod settings;
 mod sources;
 mod tables;
+mod transports;
 mod xhttp_rpc;

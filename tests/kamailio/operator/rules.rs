@@ -29,9 +29,10 @@ attached_either_way!(
     exception_comes_and_goes_with_a_reload,
     exception_for_an_ipv6_host,
     all_wrong_lines_are_reported_at_once,
-    reload_logs_all_wrong_lines,
+    failed_reload_logs_each_fault_once,
     check_of_a_rules_file_changes_nothing,
     duplicate_rule_is_refused,
+    rule_for_translated_addresses_is_refused,
     file_replaces_a_modparam,
     incomplete_file_is_refused,
     missing_file_is_refused,
@@ -393,7 +394,7 @@ const WRONG: [(&str, &[&str]); 25] = [
     ("127.0.0.0/8=-5", &["at least 1", "unlimited", "firewall"]),
     ("::ffff:127.0.0.1=3", &["IPv4"]),
     ("::ffff:127.0.0.0/104=3", &["IPv4"]),
-    ("64:ff9b::127.0.0.0/104=3", &["NAT64", "127.0.0.0/8"]),
+    ("64:ff9b::127.0.0.0/104=3", &["translator", "127.0.0.0/8"]),
 ];
 
 fn wrong_parameter_is_refused(mode: Mode) {
@@ -536,15 +537,81 @@ fn all_wrong_lines_are_reported_at_once(mode: Mode) {
     assert_refused(&log, &["30 more invalid rules"]);
 }
 
-fn reload_logs_all_wrong_lines(mode: Mode) {
-    let server = mode.with_module().rules_file("").start();
+/// Each fault has one line, and one more line says that nothing changed.
+fn failed_reload_logs_each_fault_once(mode: Mode) {
+    let server = mode
+        .with_module()
+        .rule("127.3.0.0/16=3")
+        .rules_file("")
+        .start();
+    let rules = server.dir().join("rules").display().to_string();
+    let reload = || server.fault("tcp_conn_limit.reload", json!([])).message;
+    // The lines of the module since the last time.
+    let mut seen = 0;
+    let mut new_lines = || {
+        let log = server.log();
+        let lines = log.lines_with("tcp_conn_limit [");
+        let new: Vec<String> = lines[seen..].iter().map(ToString::to_string).collect();
+        seen = lines.len();
+        new
+    };
+    new_lines();
+    let unchanged = "nothing changed: see the lines above; active rules: 1; by RPC, process \"";
+
     server.write_rules("127.0.0.0/8\n127.1.0.0/16=2\n127.2.0.0/16=x\n");
-    let fault = server.fault("tcp_conn_limit.reload", json!([]));
-    assert!(fault.message.contains("/rules:1: "), "{}", fault.message);
-    assert_eq!(server.stat("rules"), 0);
-    let log = mode.finish(server, &["/rules:"]);
-    assert_refused(&log, &["/rules:1: `127.0.0.0/8`"]);
-    assert_refused(&log, &["/rules:3: `127.2.0.0/16=x`"]);
+    let first = format!("{rules}:1: `127.0.0.0/8`: ");
+    let fault = reload();
+    assert!(fault.starts_with(&first), "{fault}");
+    let third = format!("{rules}:3: `127.2.0.0/16=x`: ");
+    assert_lines(&new_lines(), &[&first, &third, unchanged]);
+
+    // A single fault, and many.
+    server.write_rules("127.1.0.0/16=2\n127.2.0.0/16=x\n");
+    reload();
+    assert_lines(&new_lines(), &["/rules:2: `127.2.0.0/16=x`: ", unchanged]);
+    server.write_rules(&"x\n".repeat(50));
+    reload();
+    let lines = new_lines();
+    assert_lines(&lines[20..], &["30 more invalid rules", unchanged]);
+
+    // A file that cannot be read.
+    std::fs::remove_file(&rules).expect("the file is there");
+    let fault = reload();
+    assert_lines(&new_lines(), &[&fault, unchanged]);
+
+    // No rule is at fault.
+    for n in 0..1024 {
+        let prefix = format!("127.100.{}.{}", n / 256, n % 256);
+        server.rpc("tcp_conn_limit.set_rule", json!([prefix, 7]));
+    }
+    new_lines();
+    let many: String = (0..65_534_u32)
+        .map(|n| format!("10.{}.{}.{}=1\n", n >> 16, n >> 8 & 255, n & 255))
+        .collect();
+    server.write_rules(&many);
+    let fault = reload();
+    assert!(fault.contains("including those set by RPC"), "{fault}");
+    let lines = new_lines();
+    assert_lines(
+        &lines,
+        &[&format!(
+            "nothing changed: {fault}; active rules: 1025; by "
+        )],
+    );
+
+    assert_eq!(server.stat("reloads"), 0);
+    mode.finish(server, &["tcp_conn_limit"]);
+}
+
+/// Panics unless these are the lines, in this order.
+#[track_caller]
+fn assert_lines(lines: &[String], expected: &[&str]) {
+    let are_same = lines.len() == expected.len()
+        && lines
+            .iter()
+            .zip(expected)
+            .all(|(line, part)| line.contains(part));
+    assert!(are_same, "not {expected:#?}, but {lines:#?}");
 }
 
 fn check_of_a_rules_file_changes_nothing(mode: Mode) {
@@ -649,6 +716,55 @@ fn duplicate_rule_is_refused(mode: Mode) {
         .rule("127.0.0.1/32=3")
         .start_fails();
     assert_refused(&log, &["modparam rule 2", "127.0.0.1/32=3"]);
+}
+
+/// Clients of a translator count as IPv4, so an IPv6 rule for them would never apply.
+fn rule_for_translated_addresses_is_refused(mode: Mode) {
+    let config = || {
+        let config = mode.with_module().limit(5);
+        config.text_param("nat64_prefix", "2001:db8:64::/96")
+    };
+    let expected = "clients of the translator 2001:db8:64::/96 count as IPv4; write 192.0.2.0/24";
+    let rule = "2001:db8:64::192.0.2.0/120=5";
+    // The parameters may have any order.
+    let before = mode.with_module().rule(rule);
+    let before = before.text_param("nat64_prefix", "2001:db8:64::/96");
+    for config in [config().rule(rule), before] {
+        let output = config.clone().check();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{text}");
+        assert!(text.contains(expected), "{text}");
+        let log = config.start_fails();
+        assert_refused(
+            &log,
+            &["modparam rule 1: `2001:db8:64::192.0.2.0/120=5`", expected],
+        );
+    }
+    let log = config()
+        .rules_file(&format!("# one\n{rule}\n"))
+        .start_fails();
+    assert_refused(&log, &["/rules:2: ", expected]);
+
+    // The network of the translator, and another one, have other addresses.
+    let file = "2001:db8:64::/64=5\n2001:db8:65::/96=6\n";
+    let server = config().rules_file(file).start();
+    assert_eq!(server.stat("rules"), 2);
+    server.write_rules(rule);
+    server.fault("tcp_conn_limit.reload", json!([]));
+    // jsonrpcs cuts the fault.
+    server.log().assert_error(&["/rules:1: ", expected]);
+    let checked = server.rpc("tcp_conn_limit.check_rules", json!([]));
+    let reported = checked["faults"][0].as_str().unwrap_or_default();
+    assert!(reported.contains(expected), "{checked}");
+    for command in ["set_rule", "del_rule"] {
+        let mut arguments = vec!["2001:db8:64::192.0.2.0/120"];
+        arguments.extend((command == "set_rule").then_some("5"));
+        let fault = server.fault(&format!("tcp_conn_limit.{command}"), json!(arguments));
+        assert_eq!(fault.code, 400, "{command}");
+        assert!(fault.message.contains(expected), "{}", fault.message);
+    }
+    assert_eq!(server.stat("rules"), 2);
+    mode.finish(server, &["/rules:1: ", "reload: nothing changed"]);
 }
 
 /// A rule in the file replaces a modparam for the same prefix, also while the server runs.

@@ -267,7 +267,9 @@ fn wrong_arguments_are_refused(mode: Mode) {
     let long = format!("127.0.0.1{}/99", " ".repeat(500));
     let fault = server.fault(SET, json!([long, 5]));
     assert!(
-        fault.message.starts_with("argument 1 is too long"),
+        fault
+            .message
+            .starts_with("argument 1 is too long: \"127.0.0.1  "),
         "{}",
         fault.message
     );

@@ -10,6 +10,7 @@
 
 mod client;
 mod config;
+mod fifo;
 mod http;
 mod log;
 pub mod mode;

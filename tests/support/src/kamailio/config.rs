@@ -206,6 +206,15 @@ impl Config {
             .also_route(HTTP_ROUTE)
     }
 
+    /// Also serves procedure calls through a named pipe and, like [`http`](Self::http),
+    /// over HTTP.
+    pub fn fifo_and_http(self) -> Self {
+        self.http("tcp_conn_limit:")
+            .modparam("jsonrpcs", "transport", "7")
+            .modparam("jsonrpcs", "fifo_name", "\"@DIR@/rpc.fifo\"")
+            .modparam("jsonrpcs", "fifo_reply_dir", "\"@DIR@/\"")
+    }
+
     /// Also listens for TLS.
     pub fn tls(mut self) -> Self {
         self.tls = true;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::config::Ports;
 use super::process::Process;
 use super::rpc::{self, Fault};
-use super::{Client, Config, Log, Via, http};
+use super::{Client, Config, Log, Via, fifo, http};
 use crate::wait::{poll, until};
 
 /// Description of the process that is started last, which accepts.
@@ -158,6 +158,12 @@ impl Server {
     pub fn rpc_by_http(&self, method: &str, params: Value) -> Value {
         let answer = self.try_rpc_by_http(method, params);
         answer.unwrap_or_else(|fault| panic!("{method}: {fault:?}"))
+    }
+
+    /// Calls a procedure through the named pipe of [`Config::fifo_and_http`].
+    #[track_caller]
+    pub fn try_rpc_by_fifo(&self, method: &str, params: Value) -> Result<Value, Fault> {
+        rpc::result(fifo::call(self.dir.path(), method, &params))
     }
 
     /// The counters as Prometheus gets them.

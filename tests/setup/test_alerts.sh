@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The alerts for Prometheus, with promtool (Debian's package prometheus): they are valid,
+# and each fires when it should and only then. Without promtool these tests are skipped:
+# make test does not install the package, because it starts a server; .ci/run does.
+
+source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
+
+monitoring=$root/kamailio-glue/monitoring
+
+copy() {
+    cp "$monitoring"/alerts*.yml .
+}
+
+test_alerts_are_valid() {
+    copy
+    says "SUCCESS: $(grep -c -- '- alert:' alerts.yml) rules" promtool check rules alerts.yml
+}
+
+test_alerts_fire_when_they_should() {
+    copy
+    promtool test rules alerts.test.yml alerts.days.test.yml
+}
+
+# each_change_fails FILE: reads lines FROM|TO, and checks that the tests in FILE notice when
+# the alerts have TO instead of FROM.
+each_change_fails() {
+    local from to
+    while IFS='|' read -r from to; do
+        copy
+        FROM=$from TO=$to perl -pi -e 's/\Q$ENV{FROM}\E/$ENV{TO}/' alerts.yml
+        if cmp -s alerts.yml "$monitoring/alerts.yml"; then
+            echo "not in alerts.yml: $from"
+            return 1
+        fi
+        echo "$from -> $to"
+        refused "FAILED" promtool test rules "$1"
+    done
+}
+
+test_each_alert_is_tested() {
+    local alert
+    while read -r alert; do
+        echo "alert: $alert|alert: Other"
+    done < <(sed -n 's/.*- alert: //p' "$monitoring/alerts.yml") >changes
+    grep -v Forgotten changes | each_change_fails alerts.test.yml
+    grep -E 'Forgotten|Gone|Absent' changes | each_change_fails alerts.days.test.yml
+}
+
+test_each_threshold_is_tested() {
+    each_change_fails alerts.test.yml <<-'EOF'
+		rejected[5m]) > 0|rejected[5m]) > 6
+		rejected[1m]) > 100|rejected[1m]) > 80
+		rejected[1m]) > 100|rejected[1m]) > 130
+		 and kamailio_tcp_conn_limit_mode == 1|
+		table_full[5m]) +|table_full[5m]) -
+		full_rejected[5m]) > 0|full_rejected[5m]) > 1
+		untracked_rejected[5m]) > 0|untracked_rejected[5m]) < 0
+		increase(kamailio_tcp_conn_limit_bad_address[15m])|0
+		capacity > 0.8|capacity >= 0.8
+		mode == 2|mode >= 1
+		near_limit > 0|near_limit >= 0
+		limit_limit == 0 and|limit_limit >= 0 and
+		 and kamailio_tcp_conn_limit_mode < 2|
+		[1d]) unless kamailio_tcp_conn_limit_capacity|[1d]) == 2048
+		absent(kamailio_tcp_conn_limit_capacity)|vector(1)
+	EOF
+    each_change_fails alerts.days.test.yml <<-'EOF'
+		          min_over_time(kamailio_tcp_conn_limit_mode[14d]) == 1|          max_over_time(kamailio_tcp_conn_limit_mode[14d]) == 1
+		          and kamailio_tcp_conn_limit_mode offset 14d == 1|
+		capacity[1d])|capacity[2d])
+	EOF
+}
+
+if ! command -v promtool >/dev/null; then
+    echo "${0##*/}: skipped, promtool is not installed"
+    exit
+fi
+run_tests
