@@ -1368,9 +1368,9 @@ static void rates(void)
 	CHECK(strcmp(rate.text, "2/m") == 0 && rate.burst == 2);
 	CHECK(tcl_counter_value(counter_number("burst")) == 2);
 
-	tcl_closed(tcl_opened(shortly, 4));
-	tcl_closed(tcl_opened(shortly, 4));
-	CHECK(tcl_check(shortly, 4) == 1 && tcl_check(b, 4) == 0);
+	closed(opened(shortly, 4));
+	closed(opened(shortly, 4));
+	CHECK(check(shortly, 4) == 1 && check(b, 4) == 0);
 	CHECK(tcl_top(top, 2, TCL_BY_OWED) == 1);
 	CHECK(strcmp(top->text, "192.0.2.3") == 0 && top->owed == 2);
 	CHECK(strcmp(top->rejected_for, "rate") == 0);
@@ -1382,7 +1382,7 @@ static void rates(void)
 	CHECK(strcmp(event_rate, "2/m, burst 2") == 0);
 	CHECK(tcl_counter_value(counter_number("rate_rejected")) == 1);
 	CHECK(tcl_set_rate(0, 0, error, sizeof(error)) == TCL_OK);
-	CHECK(tcl_check(shortly, 4) == 0);
+	CHECK(check(shortly, 4) == 0);
 }
 
 static void bans(void)
@@ -1404,8 +1404,8 @@ static void bans(void)
 	CHECK(logged.lines == ++lines);
 	CHECK(strcmp(logged.line, "ban of 192.0.2.1 set for 60 s by RPC: scanner")
 			== 0);
-	CHECK(tcl_check(a, 4) == 1 && tcl_check(a_mapped, 16) == 1);
-	CHECK(tcl_check(b, 4) == 0);
+	CHECK(check(a, 4) == 1 && check(a_mapped, 16) == 1);
+	CHECK(check(b, 4) == 0);
 	CHECK(tcl_banned(a, 4) == 60 && tcl_banned(b, 4) == 0);
 	source = source_now(a, 4);
 	CHECK(source.banned == 60 && source.ban_rejected == 2);
@@ -1420,7 +1420,7 @@ static void bans(void)
 	/* Of a prefix. */
 	CHECK(tcl_ban("2001:db8::/32", "70", NULL, NULL, &ban, NULL, 0) == TCL_OK);
 	CHECK(strcmp(ban.text, "2001:db8::/32") == 0);
-	CHECK(tcl_check(v6_host1, 16) == 1 && tcl_banned(v6_host1, 16) == 70);
+	CHECK(check(v6_host1, 16) == 1 && tcl_banned(v6_host1, 16) == 70);
 	CHECK(tcl_ban("198.51.100.0/24", "30", NULL, NULL, NULL, NULL, 0)
 			== TCL_OK);
 	CHECK(tcl_bans(list, 4, &total) == 3 && total == 3);
@@ -1432,7 +1432,7 @@ static void bans(void)
 
 	/* Lifted. */
 	CHECK(tcl_unban("192.0.2.0/24", "RPC", &lifted, NULL, 0) == TCL_OK);
-	CHECK(lifted == 1 && tcl_check(a, 4) == 0);
+	CHECK(lifted == 1 && check(a, 4) == 0);
 	CHECK(strcmp(logged.line, "ban of 192.0.2.0/24 lifted by RPC") == 0);
 	CHECK(tcl_unban("192.0.2.1", NULL, &lifted, error, sizeof(error))
 			== TCL_ERULES);
@@ -1441,7 +1441,7 @@ static void bans(void)
 	CHECK(strcmp(logged.line, "all 2 bans lifted by a command") == 0);
 	CHECK(tcl_unban("all", NULL, NULL, error, sizeof(error)) == TCL_ERULES);
 	CHECK(strcmp(error, "nothing is banned") == 0);
-	CHECK(tcl_check(v6_host1, 16) == 0);
+	CHECK(check(v6_host1, 16) == 0);
 	next_interval();
 	CHECK(unbanned == 1 && strcmp(ban_source, "192.0.2.1") == 0);
 	CHECK(ban_event.rejected == 2 && ban_event.seconds == 0);
