@@ -589,6 +589,39 @@ struct tcl_rule_change {
 };
 
 /**
+ * A rate and a burst that would fit the sources without a rate of their own.
+ */
+struct tcl_rate_suggestion {
+  /**
+   * The rate that they have.
+   */
+  struct tcl_rate current;
+  /**
+   * Sources of which `tcl_watch()` sampled a debt since the rate was last changed.
+   */
+  uint64_t sources;
+  /**
+   * How many sources used how many connections of the burst, such as "1: 120, 2: 30,
+   * 3-4: 7"; empty if there are no sources.
+   */
+  char owed[TCL_HISTOGRAM_TEXT];
+  /**
+   * 99 if there are 100 sources or more, 90 if there are 10 or more, else 50.
+   */
+  uint32_t percentile;
+  /**
+   * This percentage of the sources used no more connections of the burst; 0 without
+   * sources.
+   */
+  uint32_t usual;
+  /**
+   * One and a half times `usual` at the current rate, but at least 5. If `usual` is the
+   * whole burst: twice the rate and the burst. Without sources the current rate.
+   */
+  struct tcl_rate proposed;
+};
+
+/**
  * A ban.
  */
 struct tcl_ban {
@@ -1269,6 +1302,18 @@ int32_t tcl_set_rate(uint32_t interval_us, uint32_t burst, char *error, uintptr_
  * `rate` is null or valid for writing.
  */
 int32_t tcl_rate(struct tcl_rate *rate);
+
+/**
+ * Proposes a rate and a burst from the largest debts that `tcl_watch()` sampled. It needs a
+ * rate; with the mode monitor it rejects no connection.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `suggestion` is null or valid for writing.
+ */
+int32_t tcl_suggest_rate(struct tcl_rate_suggestion *suggestion);
 
 /**
  * Bans `who`, an address, the source of one, or a prefix, for `seconds`, a number from 1 to

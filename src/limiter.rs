@@ -40,7 +40,7 @@ use crate::policy::rules::{Rule, RuleSet};
 use crate::policy::settings::{BanBounds, Mode, OnFull, Settings};
 use crate::policy::terms::{Rate, Terms};
 use crate::shared::clock::Clock;
-use crate::shared::layout::{ACCEPTOR_ROW, Geometry, ROWS, Tally};
+use crate::shared::layout::{ACCEPTOR_ROW, Geometry, HISTOGRAM_RANGES, ROWS, Tally};
 use crate::shared::process::OneThread;
 use crate::shared::region::{Region, RegionError};
 use crate::shared::sync::{Ordering, Statistic32, Statistic64};
@@ -725,6 +725,11 @@ impl Limiter {
     pub(crate) fn nearness(&self) -> (&Statistic64, &Statistic32) {
         let background = &self.region.header().background;
         (&background.busiest, &background.near)
+    }
+
+    /// The numbers of [`Debts`](crate::observe::debts).
+    pub(crate) fn debts(&self) -> &[Statistic32; HISTOGRAM_RANGES] {
+        &self.region.header().background.debts
     }
 
     /// The number of banned sources that was last sampled.

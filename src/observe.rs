@@ -5,11 +5,13 @@
 //! - [`audit`]: compares our counts with the host's connections.
 //! - [`counters`]: what each counter means, and its value.
 //! - [`watch`]: samples the sources in a dedicated process and decides what is logged.
+//! - [`debts`]: how much of their bursts sources use, and rates that would fit.
 //! - [`nearness`]: how near the sources are to their limits.
 //! - [`notices`]: the wording of all log lines.
 
 pub mod audit;
 pub mod counters;
+pub mod debts;
 pub mod nearness;
 pub mod notices;
 pub mod report;

@@ -607,7 +607,7 @@ impl Global {
     }
 }
 
-fn histogram_text(histogram: impl fmt::Display) -> [c_char; TCL_HISTOGRAM_TEXT] {
+pub(super) fn histogram_text(histogram: impl fmt::Display) -> [c_char; TCL_HISTOGRAM_TEXT] {
     let mut text = [0; TCL_HISTOGRAM_TEXT];
     // SAFETY: there is room for TCL_HISTOGRAM_TEXT bytes.
     unsafe { write_text(text.as_mut_ptr(), text.len(), &histogram.to_string()) };

@@ -12,8 +12,10 @@ use super::codes::{
 use super::global::{Global, guard, worker};
 use super::line::Line;
 use super::memory::{bytes, put, text, write_text};
+use super::reports::{TCL_HISTOGRAM_TEXT, histogram_text};
 use crate::host::TCL_LOG_NOTICE;
 use crate::limiter::{BanError, MAX_BAN_SECONDS};
+use crate::observe::debts::RateSuggestion;
 use crate::observe::notices::{BanLifted, BanSetByCommand};
 use crate::observe::report::{PenaltyReport, Report};
 use crate::policy::ChangeError;
@@ -139,6 +141,52 @@ pub unsafe extern "C" fn tcl_rate(rate: *mut tcl_rate) -> i32 {
         let value = global.rate(global.limiter.rate());
         // SAFETY: null or valid for writing, as the caller promises.
         unsafe { put(rate, value) }
+    })
+}
+
+/// A rate and a burst that would fit the sources without a rate of their own.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub struct tcl_rate_suggestion {
+    /// The rate that they have.
+    pub current: tcl_rate,
+    /// Sources of which `tcl_watch()` sampled a debt since the rate was last changed.
+    pub sources: u64,
+    /// How many sources used how many connections of the burst, such as "1: 120, 2: 30,
+    /// 3-4: 7"; empty if there are no sources.
+    pub owed: [c_char; TCL_HISTOGRAM_TEXT],
+    /// 99 if there are 100 sources or more, 90 if there are 10 or more, else 50.
+    pub percentile: u32,
+    /// This percentage of the sources used no more connections of the burst; 0 without
+    /// sources.
+    pub usual: u32,
+    /// One and a half times `usual` at the current rate, but at least 5. If `usual` is the
+    /// whole burst: twice the rate and the burst. Without sources the current rate.
+    pub proposed: tcl_rate,
+}
+
+/// Proposes a rate and a burst from the largest debts that `tcl_watch()` sampled. It needs a
+/// rate; with the mode monitor it rejects no connection.
+///
+/// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+///
+/// # Safety
+///
+/// `suggestion` is null or valid for writing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_suggest_rate(suggestion: *mut tcl_rate_suggestion) -> i32 {
+    guard(TCL_EINIT, |global| {
+        let found = RateSuggestion::of(&global.limiter);
+        let value = tcl_rate_suggestion {
+            current: global.rate(found.current),
+            sources: found.sources,
+            owed: histogram_text(found.histogram.by_peak()),
+            percentile: found.percentile,
+            usual: found.usual,
+            proposed: global.rate(found.proposed),
+        };
+        // SAFETY: null or valid for writing, as the caller promises.
+        unsafe { put(suggestion, value) }
     })
 }
 

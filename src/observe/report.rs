@@ -22,7 +22,8 @@ use crate::shared::sync::Ordering;
 use crate::source::{Prefix, Source};
 use crate::table::SlotRef;
 use crate::table::details::{Numbers, Owner};
-use percentiles::{Percentiles, percent_of};
+use percentiles::Percentiles;
+pub(crate) use percentiles::percent_of;
 
 pub use crate::policy::rulebook::RuleReport;
 pub use crate::table::details::seconds_since;

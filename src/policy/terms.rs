@@ -25,6 +25,9 @@ impl Rate {
     /// The highest rate, in connections a second.
     pub const MAX_PER_SECOND: u32 = 10_000;
 
+    /// The interval of the highest rate, in microseconds.
+    pub const MIN_INTERVAL_US: u32 = 1_000_000 / Self::MAX_PER_SECOND;
+
     /// The largest burst.
     pub const MAX_BURST: u32 = 1_000_000;
 

@@ -45,6 +45,9 @@ pub(crate) const ROWS: usize = if cfg!(loom) { 2 } else { 4 };
 /// the slots themselves.
 pub(crate) const ACCEPTOR_ROW: usize = 0;
 
+/// The ranges of a [`Histogram`](crate::observe::report::Histogram).
+pub(crate) const HISTOGRAM_RANGES: usize = 18;
+
 /// Kinds of offences.
 pub(crate) const OFFENCES: usize = 5;
 
@@ -211,6 +214,8 @@ pub(crate) struct Background {
     pub(crate) near: Statistic32,
     /// Banned sources, as last sampled by the background process.
     pub(crate) banned: Statistic32,
+    /// Sources by the largest debt that the background process sampled.
+    pub(crate) debts: [Statistic32; HISTOGRAM_RANGES],
     /// How often the statistics were reset.
     pub(crate) resets: Statistic32,
     /// The sums of all tallies at the last reset.

@@ -174,6 +174,7 @@ static void before_init(void)
 	CHECK(tcl_set_mode(TCL_MODE_OFF) == TCL_EINIT);
 	CHECK(tcl_set_mode(99) == TCL_EINIT);
 	CHECK(tcl_rate(&rate) == TCL_EINIT);
+	CHECK(tcl_suggest_rate(NULL) == TCL_EINIT);
 	CHECK(tcl_set_rate(0, 0, NULL, 0) == TCL_EINIT);
 	CHECK(tcl_rate_parse(a, 4, &interval, error, sizeof(error)) == TCL_EINIT);
 	CHECK(tcl_ban("192.0.2.1", "1", NULL, NULL, &ban, NULL, 0) == TCL_EINIT);
@@ -1344,6 +1345,7 @@ static void rates(void)
 	const uint8_t *text = (const uint8_t *)"2/m";
 	struct tcl_source top[2];
 	struct tcl_rate rate;
+	struct tcl_rate_suggestion suggestion;
 	uint32_t interval = 0;
 	char error[200];
 
@@ -1377,6 +1379,13 @@ static void rates(void)
 	CHECK(strcmp(top->rate.text, "2/m") == 0 && top->rate.burst == 2);
 	events = 0;
 	next_interval();
+	CHECK(tcl_suggest_rate(NULL) == TCL_EARG);
+	CHECK(tcl_suggest_rate(&suggestion) == TCL_OK && suggestion.sources == 1);
+	CHECK(strcmp(suggestion.owed, "1: 0, 2: 1") == 0);
+	CHECK(suggestion.usual == 2 && suggestion.percentile == 50);
+	CHECK(strcmp(suggestion.current.text, "2/m") == 0);
+	CHECK(strcmp(suggestion.proposed.text, "4/m") == 0);
+	CHECK(suggestion.proposed.burst == 5);
 	CHECK(events == 1 && strcmp(event_source, "192.0.2.3") == 0);
 	CHECK(strcmp(event_reason, "rate") == 0);
 	CHECK(strcmp(event_rate, "2/m, burst 2") == 0);

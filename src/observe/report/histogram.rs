@@ -5,6 +5,9 @@
 
 use core::fmt;
 
+use crate::shared::layout::HISTOGRAM_RANGES;
+use crate::shared::sync::{Ordering, Statistic32};
+
 /// The numbers of sources by peak. Ranges end at powers of two: 1, 2, 3 to 4, 5 to 8 and so
 /// on. The last one has no end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,16 +17,47 @@ pub struct Histogram {
 
 /// 1, 2, 3 to 4, …, 32,769 to 65,536, and above. A limit has that many candidates, each a
 /// power of two; a higher one matters to few servers.
-const RANGES: usize = 18;
+const RANGES: usize = HISTOGRAM_RANGES;
 
 impl Histogram {
     /// Counts a source with this peak, which is at least 1.
-    pub(super) fn count(&mut self, peak: u32) {
+    pub(crate) fn count(&mut self, peak: u32) {
         // 0 for 1, 1 for 2, 2 for 3 and 4, and so on.
         let range = (u32::BITS - peak.saturating_sub(1).leading_zeros()) as usize;
         let sources = &mut self.sources[range.min(RANGES - 1)];
         // Saturates only in damaged memory.
         *sources = sources.saturating_add(1);
+    }
+
+    /// Stores it in shared memory.
+    pub(crate) fn store(&self, numbers: &[Statistic32; HISTOGRAM_RANGES]) {
+        for (to, sources) in numbers.iter().zip(self.sources) {
+            // Relaxed (statistics), here and below.
+            to.store(sources, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads what [`store`](Self::store) stored.
+    pub(crate) fn load(numbers: &[Statistic32; HISTOGRAM_RANGES]) -> Histogram {
+        let sources = core::array::from_fn(|range| numbers[range].load(Ordering::Relaxed));
+        Histogram { sources }
+    }
+
+    /// The end of the first range up to which there are `percent` percent of the sources;
+    /// `None` without sources. The last range has no end, and returns the highest number.
+    pub(crate) fn percentile(&self, percent: u32) -> Option<u32> {
+        let wanted = (self.sources() * u64::from(percent)).div_ceil(100);
+        let mut up_to = 0;
+        for (range, sources) in self.used() {
+            up_to += sources;
+            if up_to >= wanted && up_to > 0 {
+                return Some(match range {
+                    _ if range == RANGES - 1 => u32::MAX,
+                    _ => 1 << range,
+                });
+            }
+        }
+        None
     }
 
     /// The number of sources.
@@ -106,6 +140,22 @@ impl fmt::Display for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percentile_is_the_end_of_a_range() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.percentile(50), None);
+        for owed in [1, 1, 1, 1, 1, 2, 3, 4, 5, 8] {
+            histogram.count(owed);
+        }
+        let found = [1, 50, 51, 60, 61, 80, 81, 100].map(|percent| histogram.percentile(percent));
+        assert_eq!(found, [1, 1, 2, 2, 4, 4, 8, 8].map(Some));
+        let memory = [const { Statistic32::new(0) }; HISTOGRAM_RANGES];
+        histogram.store(&memory);
+        assert_eq!(Histogram::load(&memory), histogram);
+        histogram.count(u32::MAX);
+        assert_eq!(histogram.percentile(100), Some(u32::MAX));
+    }
 
     fn of(peaks: &[u32]) -> Histogram {
         let mut histogram = Histogram::default();

@@ -14,7 +14,7 @@ use std::collections::TryReserveError;
 /// Which percentile a group of `peaks` peaks has: the 99th. In a small group it would be
 /// the highest peak, which may be the one of an attacker. So a group of fewer than 100 has
 /// the 90th, and one of fewer than 10 the median.
-pub(super) fn percent_of(peaks: u64) -> u32 {
+pub(crate) fn percent_of(peaks: u64) -> u32 {
     match peaks {
         0..10 => 50,
         10..100 => 90,

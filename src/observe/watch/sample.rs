@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::limiter::Limiter;
+use crate::observe::debts::Debts;
 use crate::observe::nearness::Nearness;
 use crate::observe::report::{Report, SourceReport};
 use crate::shared::sync::Ordering;
@@ -48,6 +49,7 @@ pub(super) struct Sampler {
     nearness: Nearness,
     /// The banned sources before that slot.
     banned: u32,
+    debts: Debts,
 }
 
 impl Sampler {
@@ -65,7 +67,7 @@ impl Sampler {
         for _ in 0..slots.min(max) {
             let slot = self.next_slot;
             if limiter.table().remembers(slot)
-                && let Some(report) = settle(limiter, slot)
+                && let Some(report) = settle(limiter, slot, &mut self.debts)
             {
                 self.banned = self.banned.saturating_add(1);
                 found(Found::Banned(report));
@@ -79,6 +81,7 @@ impl Sampler {
             if self.next_slot == slots {
                 self.next_slot = 0;
                 core::mem::take(&mut self.nearness).publish(limiter);
+                self.debts.publish(limiter);
                 let banned = core::mem::take(&mut self.banned);
                 // Relaxed (statistics).
                 limiter.banned().store(banned, Ordering::Relaxed);
@@ -87,9 +90,11 @@ impl Sampler {
     }
 }
 
-/// Lets `slot` forget what is paid off. Returns its source if that is banned.
-fn settle(limiter: &Limiter, slot: usize) -> Option<SourceReport> {
+/// Lets `slot` forget what is paid off, and adds what is owed to `debts`. Returns its source
+/// if that is banned.
+fn settle(limiter: &Limiter, slot: usize, debts: &mut Debts) -> Option<SourceReport> {
     let (report, at) = Report::of(limiter).slot(slot)?;
+    debts.add(limiter, &report);
     let owner = Owner::of(limiter.table(), report.source, at);
     limiter.restraints(owner, at).settle(limiter.micros());
     report.ban().is_some().then_some(report)
