@@ -109,7 +109,15 @@ fn without_sampled(mut source: Value) -> Value {
 
 fn get_reports_one_source(mode: Mode) {
     let (server, _held) = busy(mode.with_module());
-    let get = |address: &str| without_sampled(server.source(address));
+    let get = |address: &str| {
+        let mut found = server.source(address);
+        let oldest = found["oldest"].take().as_u64();
+        // No connection is older than this test.
+        assert!(oldest < Some(60), "{oldest:?}");
+        assert_eq!(oldest.is_some(), found["connections"] != 0, "{found}");
+        found.as_object_mut().expect("a struct").remove("oldest");
+        without_sampled(found)
+    };
     assert_eq!(get("127.0.4.1"), reported("127.0.4.1", 4, 5));
     assert_eq!(get("127.0.4.3"), reported("127.0.4.3", 3, 0));
     // No connection has come from this address.

@@ -213,6 +213,7 @@ fn silent_sources_with_an_exempt_rule_are_not_banned(mode: Mode) {
             check_health(&server, Via::Tcp, from);
         }
         drop(server.admit(Via::Tcp, from));
+        server.wait_for_connections(0);
     }
     assert_eq!(server.stat("penalty_silent"), 0);
     assert_eq!(server.stat("bans"), 0);

@@ -107,6 +107,9 @@ fn each_source_is_reported_in_full(mode: Mode) {
     });
     for (name, connections, limit, rule, peak, rejected) in expected {
         let mut reported = server.source(name);
+        // Only this command reads the records of connections.
+        let oldest = reported["oldest"].take().as_u64();
+        assert!(oldest.is_some_and(|age| age < 60), "{oldest:?}");
         let top = server.rpc("tcp_conn_limit.top", json!([10]));
         let (list, _) = listed(&server, json!([name]));
         let mut others = top.as_array().expect("a list").iter().chain(&list);
@@ -121,7 +124,7 @@ fn each_source_is_reported_in_full(mode: Mode) {
                 "terms": limit.to_string(), "peak": peak, "rejected": rejected, "would_reject": 0, "rate": "none",
                 "penalty": 0, "banned": 0, "rejected_for": "limit",
                 "first_seen": null, "last_seen": null,
-                "first_seen_local": null, "last_seen_local": null})
+                "first_seen_local": null, "last_seen_local": null, "oldest": null})
         );
         // Each list has the same values.
         let of_source = others.by_ref().filter(|other| other["source"] == name);
