@@ -408,13 +408,38 @@ static void rpc_rules(rpc_t *rpc, void *c)
 
 static const char *suggest_doc[] = {
 		"Proposes a limit for each rule and for the default from the peaks of"
-		" their sources, and lists the sources whose peak exceeds it. Shows how"
-		" many sources have which peak, and which share of them each limit "
-		"would"
-		" have hit. At most 100; rules with sources take precedence.",
+		" their sources, and a rate for the default if it has one. Lists the"
+		" sources whose peak exceeds the limit, and shows how many sources have"
+		" which peak, and which share of them each limit would have hit. At"
+		" most 100; rules with sources take precedence.",
 		0};
 
-static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)
+/* Adds to a struct of the answer what is suggested for the rate of sources without a rule.
+ * Without a rate nothing is known of them. */
+static int add_rate_suggestion(
+		rpc_t *rpc, void *h, const struct tcl_rate_suggestion *s)
+{
+	const struct tcm_rpc_number numbers[] = {
+			{"burst_sources", s->sources},
+			{"burst_percentile", s->percentile},
+			{"burst_usual", s->usual},
+			{NULL, 0},
+	};
+
+	if(tcm_rpc_add_rate(rpc, h, "rate", "burst", &s->current) < 0)
+		return -1;
+	if(s->current.interval_us == 0)
+		return 0;
+	if(rpc->struct_add(h, "s", "burst_used", s->owed) < 0
+			|| tcm_rpc_add_numbers(rpc, h, numbers) < 0)
+		return -1;
+	return tcm_rpc_add_rate(
+			rpc, h, "proposed_rate", "proposed_burst", &s->proposed);
+}
+
+/* `rate`: what is suggested for the rate, NULL if nothing. */
+static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s,
+		const struct tcl_rate_suggestion *rate)
 {
 	const struct tcm_rpc_number numbers[] = {
 			{"sources", s->sources},
@@ -430,6 +455,7 @@ static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)
 
 	if(add_limit(rpc, c, s->prefix, s->limit, &h) < 0
 			|| rpc->struct_add(h, "ss", "peaks", s->peaks, "hit", s->hit) < 0
+			|| (rate != NULL && add_rate_suggestion(rpc, h, rate) < 0)
 			|| tcm_rpc_add_list(rpc, h, numbers, &array) < 0)
 		return -1;
 	for(i = 0; i < s->above && i < TCL_SUGGEST_SOURCES; i++) {
@@ -444,17 +470,22 @@ static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s)
 static void rpc_suggest(rpc_t *rpc, void *c)
 {
 	struct tcl_suggestion *suggestions;
-	int i, found;
+	struct tcl_rate_suggestion rate;
+	int i, found, has_rate;
 
 	if(tcm_rpc_end(rpc, c, TCM_RPC_NO_ARGUMENTS) < 0)
 		return;
 	suggestions = pkg_malloc(SUGGESTIONS_MAX * sizeof(*suggestions));
 	found = (suggestions != NULL) ? tcl_suggest(suggestions, SUGGESTIONS_MAX)
 								  : TCL_EMEM;
+	has_rate = (tcl_suggest_rate(&rate) == TCL_OK);
 	if(found < 0)
 		tcm_rpc_failed(rpc, c, found);
 	for(i = 0; i < found; i++) {
-		if(add_suggestion(rpc, c, &suggestions[i]) < 0) {
+		/* The last one stands for the sources without a rule. */
+		if(add_suggestion(rpc, c, &suggestions[i],
+				   (has_rate && i == found - 1) ? &rate : NULL)
+				< 0) {
 			tcm_rpc_no_room(rpc, c);
 			break;
 		}

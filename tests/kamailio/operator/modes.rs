@@ -147,7 +147,7 @@ fn suggest_proposes_limits(mode: Mode) {
         json!({"prefix": "default", "limit": 2, "sources": 200, "highest": 30,
             "peaks": "1: 0, 2: 0, 3-4: 0, 5-8: 0, 9-16: 199, 17-32: 1",
             "hit": "1: 100.00 %, 2: 100.00 %, 4: 100.00 %, 8: 100.00 %, 16: 0.50 %, 32: 0 %",
-            "percentile": 99, "usual": 9, "proposed": 14, "above": 1, "list": [{"source": "127.40.1.1", "peak": 30}]})
+            "percentile": 99, "usual": 9, "proposed": 14, "above": 1, "rate": "none", "list": [{"source": "127.40.1.1", "peak": 30}]})
     );
     assert_eq!(
         suggestion(&server, "127.42.0.0/16"),
@@ -238,7 +238,7 @@ fn suggest_without_sources_reports_zeros(mode: Mode) {
     assert_eq!(
         all,
         json!([{"prefix": "default", "limit": 7, "sources": 0, "highest": 0, "peaks": "",
-            "hit": "", "percentile": 50, "usual": 0, "proposed": 8, "above": 0, "list": []}])
+            "hit": "", "percentile": 50, "usual": 0, "proposed": 8, "above": 0, "rate": "none", "list": []}])
     );
     mode.finish(server, &[]);
 }

@@ -431,6 +431,30 @@ fn reports_show_the_rate(mode: Mode) {
         answer.contains("rate: 1/h") && answer.contains("owed: 4"),
         "{answer}"
     );
+    // A proposal from what the sources used.
+    drop(server.admit_all(2, Via::Tcp, source(113, 0, 2)));
+    let suggested = |server: &Server| {
+        let suggestions = server.rpc("tcp_conn_limit.suggest", json!([]));
+        let all = suggestions.as_array().expect("a list");
+        assert!(all[0]["rate"].is_null(), "of a rule: {suggestions}");
+        all.last().expect("the default").clone()
+    };
+    until("the watcher has seen both", || {
+        suggested(&server)["burst_sources"] == 2
+    });
+    let default = suggested(&server);
+    assert_eq!(default["prefix"], "default");
+    assert_eq!(
+        (&default["rate"], &default["burst"]),
+        (&json!("1/h"), &json!(5))
+    );
+    assert_eq!(default["burst_used"], "1: 0, 2: 1, 3-4: 1", "{default}");
+    assert_eq!(default["proposed_rate"], "1/h", "{default}");
+    assert!(number(&default, "proposed_burst") >= 5, "{default}");
+    server.rpc(SET_RATE, json!(["none"]));
+    let default = suggested(&server);
+    assert_eq!(default["rate"], "none", "{default}");
+    assert!(default["proposed_rate"].is_null(), "{default}");
     mode.finish(server, &[]);
 }
 

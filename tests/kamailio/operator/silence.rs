@@ -98,7 +98,10 @@ fn connection_with_a_message_costs_nothing(mode: Mode) {
         server.wait_for_connections(0);
     }
     let found = server.source("127.161.0.1");
-    assert_eq!((&found["penalty"], &found["banned"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (&found["penalty"], &found["banned"]),
+        (&json!(0), &json!(0))
+    );
     assert_eq!(server.stat("penalty_silent"), 0);
     assert_eq!(server.stat("penalty_tls"), 0);
     mode.finish(server, &[]);
@@ -181,7 +184,10 @@ fn health_checks_are_never_banned_with_the_documented_settings(mode: Mode) {
     }
     for from in [one, both] {
         let found = server.source(&from.to_string());
-        assert_eq!((&found["banned"], &found["penalty"]), (&json!(0), &json!(0)));
+        assert_eq!(
+            (&found["banned"], &found["penalty"]),
+            (&json!(0), &json!(0))
+        );
     }
     assert_eq!(server.stat("bans"), 0);
     mode.finish(server, &[]);
