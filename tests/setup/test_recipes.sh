@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../support/recipe.sh"
 
 : "${KAMCMD:?run make test}"
 
-export root cookbook library KAMCMD PACKAGED_KAMAILIO PACKAGED_MODULES PACKAGED_LIBRARIES built
+export root recipes_doc library KAMCMD PACKAGED_KAMAILIO PACKAGED_MODULES PACKAGED_LIBRARIES built
 
 # isolated FUNCTION: runs the function in namespaces of its own: with its own network
 # and loopback interface, its own /dev/log, and its own processes, which end with it.

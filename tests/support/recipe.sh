@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The listings of the module's cookbook. Sourced, by a script that sets root.
+# The listings of the module's README. Sourced, by a script that sets root.
 
-cookbook=$root/kamailio-glue/tcp_conn_limit/doc/tcp_conn_limit_cookbook.xml
+recipes_doc=$root/kamailio-glue/tcp_conn_limit/doc
 
-# recipe NAME: prints a listing of the cookbook.
+# recipe NAME: prints a listing of the cookbook, or of the chapter about bans.
 recipe() {
-    perl -0777 -ne '
+    cat "$recipes_doc"/tcp_conn_limit_{cookbook,bans}.xml | perl -0777 -ne '
         m{<programlisting [^>]*id="tcp_conn_limit\.recipe\.'"$1"'">\n(.*?)</programlisting>}s
             or die "no recipe '"$1"'\n";
         my $text = $1;
@@ -16,5 +16,5 @@ recipe() {
         $text =~ s/&gt;/>/g;
         $text =~ s/&amp;/&/g;
         print $text;
-    ' "$cookbook"
+    '
 }
