@@ -1347,7 +1347,6 @@ static void rates(void)
 	struct tcl_rate rate;
 	struct tcl_rate_suggestion suggestion;
 	uint32_t interval = 0;
-	char error[200];
 
 	CHECK(tcl_rate_parse(text, 3, &interval, error, sizeof(error)) == TCL_OK);
 	CHECK(interval == 30000000);
@@ -1402,7 +1401,6 @@ static void bans(void)
 	struct tcl_ban ban, list[4];
 	uint32_t lifted;
 	uint64_t total;
-	char error[200];
 	int lines = logged.lines;
 
 	/* By command. */
