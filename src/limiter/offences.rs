@@ -288,7 +288,7 @@ mod tests {
     }
 
     /// A process is stopped before it charges a source, and goes on when another source has
-    /// the slot. That one is neither banned nor charged, whoever it is.
+    /// the slot. The other source is neither banned nor charged.
     #[test]
     fn late_writer_never_bans_another_source() {
         let limiter = limiter();

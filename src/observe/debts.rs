@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Debts`]: how much of their bursts sources use, and [`RateSuggestion`]: a rate and a burst
+//! `Debts`: how much of their bursts sources use, and [`RateSuggestion`]: a rate and a burst
 //! that would fit them.
 //!
 //! The background process remembers the largest debt that it sampled of each source with the

@@ -4,7 +4,7 @@
 //! table.
 //!
 //! Each setting is one word in shared memory. Any process may store it. A check during a
-//! change uses the old value or the new one. [`Switches`] is the one word that every check
+//! change uses the old value or the new one. `Switches` is the one word that every check
 //! reads first: it says which other settings it needs.
 
 #![forbid(unsafe_code)]

@@ -146,7 +146,7 @@ fn failed_handshake_is_an_offence_with_hooks(mode: Mode) {
     let from = source(164, 0, 1);
     for _ in 0..3 {
         let mut client = Client::connect(from, server.address(Via::Tls));
-        client.send(b"this is no handshake").expect("it is open");
+        client.send(b"not a handshake").expect("it is open");
         drop(client.read_until_closed());
         server.wait_for_connections(0);
     }
