@@ -804,7 +804,9 @@ int32_t tcl_reset_stats(void);
  * log line and through `rejected()`, all others in one log line at the end of the
  * interval. At most 100 sources have a line in an interval: 80 at once, and at its end
  * those with the most rejections. A source that had one has another line, and is reported
- * through `released()`, when it is back under its limit.
+ * through `released()`, when it is back under its limit or its rate. Bans that begin and end
+ * have a line each and are reported through `banned()` and `unbanned()`, at most 100 of each
+ * in an interval. What sources have paid off is forgotten.
  *
  * Must be called once a second, always from the same process, which must not accept
  * connections.
@@ -898,11 +900,11 @@ void tcl_set_worker(uint32_t worker);
  * has `descriptor` in the process that accepts. 4 bytes are IPv4, 16 bytes are IPv6. An
  * address of any other length is admitted and counted as an error.
  *
- * Returns 1 if the connection must be closed: its source is at or over its limit; or
- * its source has no slot in the table, or its descriptor is not tracked, and the policy is
- * to reject it. Returns 0 to admit it; in
- * monitor mode and with the mode off it always does. A rejection is counted, in monitor
- * mode as one that would have happened. `tcl_watch()` logs it.
+ * Returns 1 if the connection must be closed: its source is banned, over its rate, or at or
+ * over its limit; or its source has no slot in the table, or its descriptor is not tracked,
+ * and the policy is to reject it. Returns 0 to admit it; in monitor mode and with the mode
+ * off it always does. A rejection is counted, in monitor mode as one that would have
+ * happened. `tcl_watch()` logs it.
  *
  * Between this call and `tcl_opened()`, other threads or processes may do the same, so
  * a source can exceed its limit by the number of those that accept at the same moment.
@@ -916,9 +918,9 @@ int tcl_check(const uint8_t *address, uint32_t length, int descriptor);
 
 /**
  * Counts a connection of the address (network byte order, 4 or 16 bytes), regardless
- * of the limit. `facts` is `TCL_FACT_TLS` or 0. Must be called in the process that has
- * `descriptor`. If a connection with the same descriptor is still counted, it is released,
- * and a fault is counted.
+ * of the limit, and charges it to the rate of its source. `facts` is
+ * `TCL_FACT_TLS` or 0. Must be called in the process that has `descriptor`. If a connection
+ * with the same descriptor is still counted, it is released, and a fault is counted.
  *
  * Returns a token for `tcl_closed()`, or 0 if the connection is not counted because its
  * source has no slot, its descriptor is not tracked, or the address is invalid; then there

@@ -483,6 +483,7 @@ mod tests {
     use super::*;
     use crate::limiter::RejectedFor;
     use crate::policy::origin::{BanReason, RuleOrigin};
+    use crate::policy::penalties::Cause;
     use crate::policy::rules::UNLIMITED;
 
     fn line(notice: &Notice) -> String {
@@ -576,6 +577,112 @@ mod tests {
             line(&released(report, 0)),
             "source 192.0.2.1 is back under its limit: 12 connections, limit none, rule default"
         );
+    }
+
+    #[test]
+    fn rates_and_bans_are_named_with_their_numbers() {
+        let report = SourceReport {
+            source: source(&[192, 0, 2, 1]),
+            connections: 1,
+            rejected: 5,
+            would_reject: 0,
+            rejected_at: 1,
+            rejected_for: Some(RejectedFor::Rate),
+            peak: 2,
+            first_seen: 1,
+            last_seen: 1,
+            owed_us: 0,
+            penalty: None,
+        };
+        let rate = Rate {
+            interval_us: 100_000,
+            burst: 20,
+        };
+        let ban = PenaltyReport {
+            left_ms: 33_001,
+            banned: true,
+            cause: Cause::Silent,
+            rejected: 1,
+        };
+        let first = |why, would| Notice::First {
+            report,
+            rule: None,
+            limit: 9,
+            why,
+            would,
+        };
+        let (would, seconds, sources) = (true, 60, 7);
+        for (notice, text) in [
+            (
+                first(Why::Rate(rate), false),
+                "rejected connection from 192.0.2.1: more than 10/s, burst 20, rule default",
+            ),
+            (
+                first(Why::Ban(Some(ban)), true),
+                "would reject connection from 192.0.2.1: banned, reason silent, 34 s left",
+            ),
+            (
+                first(Why::Ban(None), false),
+                "rejected connection from 192.0.2.1: banned, and the ban has ended since",
+            ),
+            (
+                Notice::Released {
+                    report,
+                    rule: None,
+                    limit: 9,
+                    rate: Some(rate),
+                    would: false,
+                },
+                "source 192.0.2.1 is back under its rate: 10/s, burst 20, rule default",
+            ),
+            (
+                Notice::Banned {
+                    report,
+                    ban,
+                    would: false,
+                },
+                "banned source 192.0.2.1 for 34 s, reason silent",
+            ),
+            (
+                Notice::Banned { report, ban, would },
+                "would ban source 192.0.2.1 for 34 s, reason silent",
+            ),
+            (
+                Notice::Unbanned { report, ban, would },
+                "source 192.0.2.1 is no longer banned: would have rejected 1 connection, \
+                 reason silent",
+            ),
+            (
+                Notice::MoreBanned {
+                    sources,
+                    seconds,
+                    would: false,
+                },
+                "banned 7 more sources in 60 s",
+            ),
+        ] {
+            assert_eq!(line(&notice), text);
+        }
+        let mut set = BanSetByCommand {
+            who: "192.0.2.1",
+            seconds,
+            reason: Some("scanner\n"),
+            by: "RPC",
+        };
+        assert_eq!(
+            set.to_string(),
+            "ban of 192.0.2.1 set for 60 s by RPC: scanner\\n"
+        );
+        set.reason = None;
+        assert_eq!(set.to_string(), "ban of 192.0.2.1 set for 60 s by RPC");
+        for (who, lifted, text) in [
+            (Some("192.0.2.1"), 1, "ban of 192.0.2.1 lifted by RPC"),
+            (Some("10.0.0.0/8"), 3, "3 bans in 10.0.0.0/8 lifted by RPC"),
+            (None, 3, "all 3 bans lifted by RPC"),
+        ] {
+            let by = "RPC";
+            assert_eq!(BanLifted { who, lifted, by }.to_string(), text);
+        }
     }
 
     #[test]
