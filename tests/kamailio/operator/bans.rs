@@ -126,7 +126,8 @@ fn ban_ends_by_itself(mode: Mode) {
         client.is_some()
     });
     let took = ended - began;
-    assert!(took >= Duration::from_secs(2), "{took:?}");
+    // Bans count in whole milliseconds, so one may end up to a millisecond early.
+    assert!(took >= Duration::from_millis(1_999), "{took:?}");
     // A slow machine may try late.
     assert!(took < Duration::from_secs(10), "{took:?}");
     until("it is not listed", || {
