@@ -1070,7 +1070,7 @@ int32_t tcl_stats(uint64_t *values, uint32_t room);
 /**
  * Bytes of the table that are in huge pages of 2 MiB: either none, or most of the bytes
  * that `tcl_set_worker(0)` allocates. A table has huge pages if those bytes are 2 MiB
- * or more (38,000 connections) and the setting
+ * or more (29,000 connections) and the setting
  * `/sys/kernel/mm/transparent_hugepage/shmem_enabled` was `advise` or `always` when
  * `tcl_set_worker(0)` was called.
  *

@@ -236,7 +236,7 @@ pub unsafe extern "C" fn tcl_stats(values: *mut u64, room: u32) -> i32 {
 
 /// Bytes of the table that are in huge pages of 2 MiB: either none, or most of the bytes
 /// that `tcl_set_worker(0)` allocates. A table has huge pages if those bytes are 2 MiB
-/// or more (38,000 connections) and the setting
+/// or more (29,000 connections) and the setting
 /// `/sys/kernel/mm/transparent_hugepage/shmem_enabled` was `advise` or `always` when
 /// `tcl_set_worker(0)` was called.
 ///
