@@ -30,6 +30,7 @@ attached_either_way!(
     monitor_mode_rejects_nothing_for_the_rate,
     reports_show_the_rate,
     top_by_rate_lists_what_is_owed,
+    large_answers_fit_a_datagram,
     log_says_the_rate,
     rate_is_off_by_default,
 );
@@ -477,6 +478,41 @@ fn top_by_rate_lists_what_is_owed(mode: Mode) {
             (&json!("127.115.0.3"), &json!(6))
         ]
     );
+    mode.finish(server, &[]);
+}
+
+/// As many sources as an answer can list, each with a rate, offences and a ban.
+fn large_answers_fit_a_datagram(mode: Mode) {
+    let server = config(mode, HOURLY, 1)
+        .rule("127.119.0.0/16=2147483647 rate=1/h burst=2")
+        .text_param("penalty", "rate=3600")
+        .param("ban_max", 2_592_000)
+        .start();
+    let _held: Vec<Client> = (0..400u16)
+        .map(|n| {
+            let from = source(119, (n / 200) as u8 + 100, (n % 200) as u8 + 50);
+            let held = server.admit(Via::Tcp, from);
+            drop(server.admit(Via::Tcp, from));
+            server.reject(Via::Tcp, from);
+            held
+        })
+        .collect();
+    server.wait_for_connections(400);
+    for list in [
+        server.rpc("tcp_conn_limit.list", json!([]))["list"].take(),
+        server.rpc("tcp_conn_limit.top", json!([400, "rate"])),
+        server.rpc("tcp_conn_limit.bans", json!([]))["list"].take(),
+    ] {
+        assert_eq!(list.as_array().map(Vec::len), Some(400));
+    }
+    let list = server.rpc("tcp_conn_limit.list", json!([]));
+    let first = &list["list"][0];
+    assert_eq!(first["owed"], 2, "{first}");
+    assert!(number(first, "banned") > 3_000, "{first}");
+    let shown = server.kamcmd(&["tcp_conn_limit.bans"]);
+    assert_eq!(shown.matches("source:").count(), 400);
+    let shown = server.kamcmd(&["tcp_conn_limit.top", "400", "rate"]);
+    assert_eq!(shown.matches("source:").count(), 400);
     mode.finish(server, &[]);
 }
 
