@@ -115,10 +115,10 @@ fn numbers(bytes: &[u8]) {
         assert_eq!(tcl_set_limit(read), TCL_OK);
         let limit = engine::stats().1.map(|stats| stats.limit);
         assert_eq!(limit, Some(read.max(0) as u64));
-        let known = (0..3).contains(&read);
-        assert_eq!(tcl_set_mode(read), if known { TCL_OK } else { TCL_EARG });
+        let is_mode = (0..3).contains(&read);
+        assert_eq!(tcl_set_mode(read), if is_mode { TCL_OK } else { TCL_EARG });
         let top = engine::top(10, read);
-        assert_eq!(top.err(), (!known).then_some(TCL_EARG));
+        assert_eq!(top.err(), (!(0..4).contains(&read)).then_some(TCL_EARG));
     }
 }
 
@@ -181,7 +181,7 @@ fn words(bytes: &[u8]) {
     });
     assert_eq!(mode, index(&["enforce", "monitor", "off"]));
     assert_eq!(on_full, index(&["admit", "reject"]));
-    assert_eq!(by, index(&["connections", "rejected", "peak"]));
+    assert_eq!(by, index(&["connections", "rejected", "peak", "rate"]));
     if mode >= 0 {
         // SAFETY: `mode` is a valid mode.
         assert_eq!(name(unsafe { tcm_text_mode_name(mode) }), bytes);
