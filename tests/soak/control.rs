@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Changes the rules, the limit and the mode under load.
+//! Changes the rules, the limit and the mode, and bans greedy sources, under load.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +50,7 @@ pub(crate) struct Changes {
     pub(crate) invalid: u64,
     pub(crate) limits: u64,
     pub(crate) modes: u64,
+    pub(crate) bans: u64,
 }
 
 impl Changes {
@@ -58,6 +59,7 @@ impl Changes {
         self.invalid += other.invalid;
         self.limits += other.limits;
         self.modes += other.modes;
+        self.bans += other.bans;
     }
 }
 
@@ -80,6 +82,10 @@ pub(crate) fn run(server: &Server, settings: &Settings, seed: u64, end: Instant)
                 server.rpc("tcp_conn_limit.set_limit", json!([limit]));
                 changes.limits += 1;
             }
+            85..93 => {
+                ban(server, &mut random);
+                changes.bans += 1;
+            }
             _ => {
                 let mode = ["monitor", "off"][random.random_range(0..2)];
                 settings.change();
@@ -94,7 +100,25 @@ pub(crate) fn run(server: &Server, settings: &Settings, seed: u64, end: Instant)
     }
     load(server, RULES);
     server.rpc("tcp_conn_limit.set_limit", json!([LIMIT]));
+    lift_all(server);
     changes
+}
+
+/// Bans a greedy source for a moment, or lifts all bans. It closes no connection.
+fn ban(server: &Server, random: &mut SmallRng) {
+    if random.random_bool(0.3) {
+        lift_all(server);
+        return;
+    }
+    let (crowd, n) = (random.random_range(0..CROWDS), random.random_range(0..8));
+    let source = format!("127.20.{crowd}.{n}");
+    let seconds = random.random_range(1..5);
+    server.rpc("tcp_conn_limit.ban", json!([source, seconds, "soak"]));
+}
+
+fn lift_all(server: &Server) {
+    // There may be none.
+    _ = server.try_rpc("tcp_conn_limit.unban", json!(["all"]));
 }
 
 #[track_caller]

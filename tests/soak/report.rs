@@ -146,8 +146,8 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
     )?;
     writeln!(
         page,
-        "  {} changes of the limit, {} periods without enforcement",
-        changes.limits, changes.modes
+        "  {} changes of the limit, {} bans, {} periods without enforcement",
+        changes.limits, changes.bans, changes.modes
     )?;
     writeln!(
         page,

@@ -44,6 +44,7 @@ const EXPECTED: &[&str] = &[
     "ERROR: tls [tls_util.h",
     // Invalid rules files.
     "rpc_reload(): reload: ",
+    "/rules:",
     // The machine is so busy that workers fall behind.
     ": queue full, ",
 ];
