@@ -117,7 +117,7 @@ fn ban(server: &Server, random: &mut SmallRng) {
 }
 
 fn lift_all(server: &Server) {
-    // There may be none.
+    // It is an error if nothing is banned.
     _ = server.try_rpc("tcp_conn_limit.unban", json!(["all"]));
 }
 
