@@ -43,16 +43,21 @@ test_each_alert_is_tested() {
     while read -r alert; do
         echo "alert: $alert|alert: Other"
     done < <(sed -n 's/.*- alert: //p' "$monitoring/alerts.yml") >changes
-    grep -v Forgotten changes | each_change_fails alerts.test.yml
-    grep -E 'Forgotten|Gone|Absent' changes | each_change_fails alerts.days.test.yml
+    grep -v MonitorForgotten changes | each_change_fails alerts.test.yml
+    grep -E 'MonitorForgotten|Gone|Absent' changes | each_change_fails alerts.days.test.yml
 }
 
 test_each_threshold_is_tested() {
     each_change_fails alerts.test.yml <<-'EOF'
-		rejected[5m]) > 0|rejected[5m]) > 6
+		limit_rejected[5m]) > 0|limit_rejected[5m]) > 6
+		rate_rejected[5m]) > 0|rate_rejected[5m]) > 6
+		bans[5m]) > 20|bans[5m]) > 10
+		bans[5m]) > 20|bans[5m]) > 40
+		forgotten[15m]) > 0|forgotten[15m]) > 3
 		rejected[1m]) > 100|rejected[1m]) > 80
 		rejected[1m]) > 100|rejected[1m]) > 130
-		 and kamailio_tcp_conn_limit_mode == 1|
+		would_reject[1h]) > 0 and kamailio_tcp_conn_limit_mode == 1|would_reject[1h]) > 0
+		would_ban[1h]) > 0 and kamailio_tcp_conn_limit_mode == 1|would_ban[1h]) > 0
 		table_full[5m]) +|table_full[5m]) -
 		full_rejected[5m]) > 0|full_rejected[5m]) > 1
 		untracked_rejected[5m]) > 0|untracked_rejected[5m]) < 0
