@@ -115,8 +115,12 @@ impl Limiter {
         };
         let facts = taken.facts | ended;
         self.offence_of_close(worker, cell, facts);
-        self.closed(worker, cell)?;
-        Ok(facts)
+        // The record vouches for the cell: it is taken once, and the source keeps its slot
+        // until then. So the slot need not be read, as `closed` does.
+        match cell.parts() {
+            Some((slot, row, _)) if self.rows().release(row, slot) => Ok(facts),
+            _ => Err(self.note_stale(worker)),
+        }
     }
 
     /// Releases the connection of a descriptor whose end was not seen, if there is one. That

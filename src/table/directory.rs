@@ -521,36 +521,37 @@ impl<'a> Table<'a> {
     }
 
     /// The slot to claim, in the first bucket while few of its slots are busy, otherwise
-    /// in the bucket with fewer busy slots. A free slot is preferred to one whose source
-    /// has no connections. A source that remembers something is replaced only if neither
-    /// bucket has another slot.
+    /// in the bucket with fewer busy slots. A source that remembers something is replaced
+    /// only if neither bucket has another slot.
     fn choose(self, buckets: [usize; 2]) -> Option<SlotRef> {
         let first = self.survey(buckets[0]);
-        let (less, more) = if first.busy < FEW {
-            (first, None)
-        } else {
-            let second = self.survey(buckets[1]);
-            if second.busy < first.busy {
-                (second, Some(first))
-            } else {
-                (first, Some(second))
-            }
-        };
-        let forgettable = less.free.or(less.idle);
-        if forgettable.is_some() {
-            return forgettable;
+        if first.busy < FEW && !first.forgets {
+            return first.next;
         }
-        let more = more.unwrap_or_else(|| self.survey(buckets[1]));
-        more.free
-            .or(more.idle)
-            .or(less.remembering)
-            .or(more.remembering)
+        self.choose_of_both(first, buckets[1])
     }
 
-    /// Counts the busy slots of a bucket and picks the slot to claim next of those that are
-    /// free, idle, and idle with something to remember. The slots take turns, so that the replaced idle source is roughly the
-    /// one that has been in the bucket longest. Every claim adds 1 to one epoch of the
-    /// bucket, so the sum of the epochs is a turn counter that needs no memory.
+    /// Not inlined, see [`crate::limiter`].
+    #[inline(never)]
+    fn choose_of_both(self, first: Survey, second: usize) -> Option<SlotRef> {
+        let second = self.survey(second);
+        let fewer_busy = first.busy < FEW || first.busy <= second.busy;
+        let (less, more) = match fewer_busy {
+            true => (first, second),
+            false => (second, first),
+        };
+        let forgets = less.next.is_none() || less.forgets;
+        match more.next {
+            Some(next) if forgets && !more.forgets => Some(next),
+            next => less.next.or(next),
+        }
+    }
+
+    /// Counts the busy slots of a bucket and picks the slot to claim next: a free one, or
+    /// one whose source is idle, preferably one that remembers nothing. The slots take
+    /// turns, so that the replaced idle source is roughly the one that has been in the
+    /// bucket longest. Every claim adds 1 to one epoch of the bucket, so the sum of the
+    /// epochs is a turn counter that needs no memory.
     #[inline]
     fn survey(self, bucket: usize) -> Survey {
         let entries: &Bucket = &self.buckets[bucket];
@@ -559,33 +560,34 @@ impl<'a> Table<'a> {
             core::array::from_fn(|i| Control::load(&entries.slots[i].control, Ordering::Acquire));
         let claims: u32 = controls.iter().map(|control| control.epoch()).sum();
         let turn = claims as usize % SLOTS_PER_BUCKET;
-        let (mut busy, mut free, mut idle, mut remembering) = (0, 0u32, 0u32, 0u32);
+        let (mut free, mut idle, mut remembering) = (0u32, 0u32, 0u32);
         for (i, control) in controls.iter().enumerate() {
             let slot = bucket * SLOTS_PER_BUCKET + i;
             match control.state() {
                 State::Free => free |= 1 << i,
                 State::Live | State::Retiring if self.rows.sum(slot, control.rows()) == 0 => {
-                    let bit = u32::from(control.remembers());
-                    idle |= (1 - bit) << i;
-                    remembering |= bit << i;
+                    idle |= 1 << i;
+                    remembering |= u32::from(control.remembers()) << i;
                 }
-                _ => busy += 1,
+                _ => {}
             }
         }
+        let forgettable = idle & !remembering;
+        let set = match (free, forgettable) {
+            (0, 0) => remembering,
+            (0, _) => forgettable,
+            _ => free,
+        };
         // The first member of the set at or after the turn.
-        let next = |set: u32| {
-            let twice = set | set << SLOTS_PER_BUCKET;
-            let i = (turn + (twice >> turn).trailing_zeros() as usize) % SLOTS_PER_BUCKET;
-            (set != 0).then(|| SlotRef {
+        let twice = set | set << SLOTS_PER_BUCKET;
+        let i = (turn + (twice >> turn).trailing_zeros() as usize) % SLOTS_PER_BUCKET;
+        Survey {
+            busy: SLOTS_PER_BUCKET - (free | idle).count_ones() as usize,
+            next: (set != 0).then(|| SlotRef {
                 slot: bucket * SLOTS_PER_BUCKET + i,
                 control: controls[i],
-            })
-        };
-        Survey {
-            busy,
-            free: next(free),
-            idle: next(idle),
-            remembering: next(remembering),
+            }),
+            forgets: free | forgettable == 0,
         }
     }
 
@@ -779,8 +781,8 @@ fn has_low(region: &Region, slot: usize, low: u64) -> bool {
 /// The result of [`Table::survey`] for one bucket.
 struct Survey {
     busy: usize,
-    free: Option<SlotRef>,
-    idle: Option<SlotRef>,
-    /// Idle, and it remembers something.
-    remembering: Option<SlotRef>,
+    /// The slot to claim next.
+    next: Option<SlotRef>,
+    /// Whether the bucket has no free slot and no idle source that remembers nothing.
+    forgets: bool,
 }

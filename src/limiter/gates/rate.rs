@@ -27,6 +27,7 @@ impl Limiter {
     /// Charges one connection to the source with the slot `at`, which was just counted
     /// there. `false` if that is over its rate; then nothing was charged.
     #[cold]
+    #[inline(never)]
     pub(in crate::limiter) fn charge(&self, source: Source, at: SlotRef) -> bool {
         if self.mode() == Mode::Off {
             return true;
