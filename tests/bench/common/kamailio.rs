@@ -43,17 +43,29 @@ pub(crate) fn interposed() -> Config {
     for_load(Config::interposed().limit(LIMIT.into()))
 }
 
-/// The server with hooks and the module, with all controls of an operator: rules, monitor
-/// mode, and metrics over HTTP.
+/// The server with hooks and the module, with all controls of an operator: rules, a rate,
+/// penalties of every kind, monitor mode, and metrics over HTTP. Each connection is charged
+/// for the rate and, since it carries no message, as an offence, but no source has enough
+/// connections to be over its rate, or offences to be banned.
 pub(crate) fn module_with_controls(rules: &str) -> Config {
-    for_load(
-        Config::with_module()
-            .limit(LIMIT.into())
-            .rules_file(rules)
-            .text_param("mode", "monitor")
-            .http("tcp_conn_limit:"),
-    )
+    let config = Config::with_module()
+        .limit(LIMIT.into())
+        .rules_file(rules)
+        .text_param("rate", "10000/s")
+        .param("burst", 100_000)
+        .param("ban_max", DAY)
+        .param("ban_min", DAY)
+        .text_param("mode", "monitor")
+        .http("tcp_conn_limit:");
+    let kinds = ["silent", "tls", "rejected", "rate", "script"];
+    let config = kinds.iter().fold(config, |config, kind| {
+        config.text_param("penalty", &format!("{kind}=0.1"))
+    });
+    for_load(config)
 }
+
+/// In seconds; the largest `ban_min`.
+const DAY: i64 = 86_400;
 
 fn for_load(config: Config) -> Config {
     config

@@ -22,7 +22,7 @@ pub(crate) enum Series {
     Module,
     /// The module interposed in the server as released.
     Interposed,
-    /// The module with rules and in monitor mode, its metrics fetched.
+    /// The module with rules, a rate, penalties and in monitor mode, its metrics fetched.
     Controls,
 }
 

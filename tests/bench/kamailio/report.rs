@@ -60,7 +60,7 @@ fn print_conditions(record: &Record) {
         .map(|scrapes| scrapes.milliseconds.median)
         .collect();
     println!(
-        "controls: {RULES} rules, mode monitor, {scrapes} scrapes in \
+        "controls: {RULES} rules, rate, penalties, mode monitor, {scrapes} scrapes in \
          {seconds:.0} s, {:.0} ms each",
         medians.median
     );

@@ -97,7 +97,11 @@ impl Subject {
         let expected: &[(&str, u64)] = match self.series {
             Series::Off | Series::OffAgain | Series::Stock => &[],
             Series::Module | Series::Interposed => &[("rules", 0)],
-            Series::Controls => &[("rules", rules::RULES as u64), ("would_reject", 0)],
+            Series::Controls => &[
+                ("rules", rules::RULES as u64),
+                ("would_reject", 0),
+                ("would_ban", 0),
+            ],
         };
         if expected.is_empty() {
             return Ok(());
@@ -164,7 +168,7 @@ impl Subject {
 
 /// The bytes that the module maps for rules, after those for sources: two sets of the
 /// maximum number of rules.
-const RULES: u64 = 2 * 65_535 * 48;
+const RULES: u64 = 2 * 65_535 * 56;
 
 fn config(series: Series) -> Config {
     match series {
