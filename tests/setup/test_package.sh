@@ -97,7 +97,7 @@ test_package_has_examples_for_the_operator() {
     cmp "$examples/alerts.yml" "$root/kamailio-glue/monitoring/alerts.yml"
     cmp "$examples/grafana.json" "$root/kamailio-glue/monitoring/grafana.json"
     zcmp "root/usr/share/doc/$package/README.gz" "$root/kamailio-glue/tcp_conn_limit/README"
-    says "3 rules" "root/$modules/tcp_conn_limit-check-rules" "$examples/tcp_conn_limit.rules"
+    says "ok, rules: 3" "root/$modules/tcp_conn_limit-check-rules" "$examples/tcp_conn_limit.rules"
 }
 
 # The same code gives the same package.
