@@ -19,8 +19,12 @@ const VARIANTS: [(&str, &[Series]); 5] = [
 ];
 
 /// The maximum shared memory of the module per allowed connection, in bytes: seven eighths
-/// of a bucket, with its cells and details, and the header.
-const MAX_BYTES: f64 = 270.0;
+/// of a bucket, with its cells and details, the record of the connection, and the header.
+const MAX_BYTES: f64 = 360.0;
+
+/// The bytes of the records of other descriptors, which are the same for any number of
+/// connections.
+const OTHER_RECORDS: u64 = 65_536 * 16;
 
 pub(crate) fn print(record: &Record) {
     print_conditions(record);
@@ -204,10 +208,11 @@ fn print_stock(record: &Record, per_second: u32) {
 
 fn print_memory(record: &Record) {
     let module = &record.memory.module;
-    let each = module.mapped as f64 / module.capacity as f64;
+    let mapped = module.mapped.saturating_sub(OTHER_RECORDS);
+    let each = mapped as f64 / module.capacity as f64;
     println!(
         "Shared memory of the module: {each:.0} bytes for each of {} allowed connections, \
-         {}; {:.0} of them resident with {} held;\n    \
+         {}, besides 1 MiB; {:.0} of them resident with {} held;\n    \
          the core takes {:.0} bytes per connection.",
         module.capacity,
         if each <= MAX_BYTES {
