@@ -375,15 +375,33 @@ impl Limiter {
     /// [`NotCounted`], and there is nothing to release.
     #[inline(always)]
     pub fn opened(&self, worker: Worker, source: Source, limit: i32) -> Result<Token, NotCounted> {
+        self.opened_from(worker, source, &[], limit)
+    }
+
+    /// As [`opened`](Self::opened), for a connection from `address` (network byte order),
+    /// which `source` is the [`source`](Self::source) of. It is charged at the rate by which
+    /// [`check_from`](Self::check_from) decides.
+    ///
+    /// # Errors
+    ///
+    /// As for [`opened`](Self::opened).
+    #[inline(always)]
+    pub fn opened_from(
+        &self,
+        worker: Worker,
+        source: Source,
+        address: &[u8],
+        limit: i32,
+    ) -> Result<Token, NotCounted> {
         // The slot that the check of this connection found, in nearly all cases.
         let table = self.table();
         if let Some(at) = table.live_at(self.hints.get(), source, worker.0)
             && !table.is_crowded(at)
-            && let Some(counted) = self.count_at(worker, source, at, limit)
+            && let Some(counted) = self.count_at(worker, source, address, at, limit)
         {
             return counted;
         }
-        self.find_and_count(worker, source, limit)
+        self.find_and_count(worker, source, address, limit)
     }
 
     /// Counts a connection of a source that may not have a slot, or not the one that the
@@ -393,6 +411,7 @@ impl Limiter {
         &self,
         worker: Worker,
         source: Source,
+        address: &[u8],
         limit: i32,
     ) -> Result<Token, NotCounted> {
         loop {
@@ -408,7 +427,7 @@ impl Limiter {
                     return Err(NotCounted::TableFull);
                 }
             };
-            if let Some(counted) = self.count_at(worker, source, at, limit) {
+            if let Some(counted) = self.count_at(worker, source, address, at, limit) {
                 return counted;
             }
         }
@@ -422,6 +441,7 @@ impl Limiter {
         &self,
         worker: Worker,
         source: Source,
+        address: &[u8],
         at: SlotRef,
         limit: i32,
     ) -> Option<Result<Token, NotCounted>> {
@@ -436,7 +456,7 @@ impl Limiter {
             return Some(Err(NotCounted::OverLimit));
         }
         if self.settings().switches().has_rates()
-            && !self.charge(source, at)
+            && !self.charge(source, address, at)
             && limit > 0
             && self.mode() == Mode::Enforce
         {

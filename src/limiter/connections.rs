@@ -36,8 +36,8 @@ impl Limiter {
         self.connections().is_tracked(descriptor)
     }
 
-    /// Counts a connection of `source` that `worker` opened, as [`opened`](Self::opened)
-    /// does, and opens the record of its `descriptor`. Must be called by the process that
+    /// Counts a connection of `source` from `address` that `worker` opened, as
+    /// [`opened_from`](Self::opened_from) does, and opens the record of its `descriptor`. Must be called by the process that
     /// has the descriptor. If that still has a connection, the previous one is
     /// [forgotten](Self::forget).
     ///
@@ -50,6 +50,7 @@ impl Limiter {
         worker: Worker,
         descriptor: c_int,
         source: Source,
+        address: &[u8],
         facts: Facts,
         limit: i32,
     ) -> Result<ConnectionToken, NotConnected> {
@@ -57,7 +58,7 @@ impl Limiter {
             self.note(worker, Fault::Untracked);
             return Err(NotConnected::Untracked);
         };
-        let cell = self.opened(worker, source, limit)?;
+        let cell = self.opened_from(worker, source, address, limit)?;
         // Relaxed (statistics).
         let now = self.settings().seconds().load(Ordering::Relaxed);
         loop {
@@ -168,7 +169,7 @@ impl Limiter {
             return false;
         }
         // A connection that is not counted is admitted nevertheless.
-        let _ = self.connect(worker, descriptor, source, facts, 0);
+        let _ = self.connect(worker, descriptor, source, address, facts, 0);
         true
     }
 

@@ -34,6 +34,7 @@ fn connect(limiter: &Limiter, descriptor: c_int, address: &[u8]) -> ConnectionTo
         Worker::ACCEPTOR,
         descriptor,
         source(address),
+        address,
         Facts::NONE,
         0,
     );
@@ -132,7 +133,7 @@ fn facts_are_collected_until_the_end() {
     let limiter = limiter(0, 10);
     let worker = Worker::ACCEPTOR;
     let token = limiter
-        .connect(worker, 3, source(A), Facts::TLS, 0)
+        .connect(worker, 3, source(A), A, Facts::TLS, 0)
         .unwrap();
     assert!(limiter.mark(token, Facts::SPOKE));
     assert!(limiter.mark(token, Facts::SPOKE));
@@ -150,7 +151,7 @@ fn unknown_facts_are_ignored() {
     let facts = Facts::from_bits(u32::MAX);
     assert_eq!(facts.to_bits(), 0b1111);
     let limiter = limiter(0, 4);
-    let token = limiter.connect(Worker::ACCEPTOR, 3, source(A), facts, 0);
+    let token = limiter.connect(Worker::ACCEPTOR, 3, source(A), A, facts, 0);
     assert_eq!(disconnect(&limiter, token.unwrap()), Ok(facts));
 }
 
@@ -265,7 +266,7 @@ fn source_without_a_slot_leaves_the_record_closed() {
     for n in 0..4 {
         connect(&limiter, n, &[10, 0, 0, n as u8]);
     }
-    let more = limiter.connect(Worker::ACCEPTOR, 5, source(A), Facts::NONE, 0);
+    let more = limiter.connect(Worker::ACCEPTOR, 5, source(A), A, Facts::NONE, 0);
     assert_eq!(more, Err(NotCounted::TableFull.into()));
     assert_eq!(limiter.connection(5), None);
 }

@@ -42,7 +42,7 @@ use std::collections::TryReserveError;
 
 use crate::policy::origin::{BanReason, RuleOrigin};
 use crate::policy::rules::{
-    DEFAULT_LIMIT, MAX_RULES, Rule, RuleError, RuleSet, find_parent, longest_match,
+    DEFAULT_LIMIT, HostRules, MAX_RULES, Rule, RuleError, RuleSet, find_parent, longest_match,
 };
 use crate::policy::settings::Settings;
 use crate::policy::terms::{Rate, RuleRate, Terms};
@@ -256,11 +256,20 @@ impl<'a> Rulebook<'a> {
 
     /// Whether a host rule is active.
     pub(crate) fn has_host_rules(self) -> bool {
+        self.host_rules() >= HostRules::WithoutRates as u32
+    }
+
+    /// Whether an address may have another rate than its source.
+    pub(crate) fn has_host_rates(self) -> bool {
+        self.host_rules() >= HostRules::WithRates as u32
+    }
+
+    fn host_rules(self) -> u32 {
         let host_rules = &self.region.header().settings.host_rules;
-        // Relaxed: a writer stores 1 before the generation of a set with host rules, so a
-        // process that has read a rule of this set (Acquire) sees it here. In all other
+        // Relaxed: a writer stores the number before the generation of a set with host rules,
+        // so a process that has read a rule of this set (Acquire) sees it here. In all other
         // cases a look-up finds the answer.
-        host_rules.load(Ordering::Relaxed) != 0
+        host_rules.load(Ordering::Relaxed)
     }
 
     /// The host rule of the address `host`, and what the address may do by it, if it has
@@ -654,7 +663,7 @@ impl<'a> Rulebook<'a> {
             entry.store(rule);
             old.hand_over(rule, entry);
         }
-        let has_host_rules = rules.has_host_rules();
+        let host_rules = rules.host_rules() as u32;
         let rules = rules.rules();
         let stored = rules.len().min(new.entries.len()) as u32;
         let half = usize::from(next & 1 != 0);
@@ -686,16 +695,14 @@ impl<'a> Rulebook<'a> {
             .lowest_rule
             .store(before.min(lowest), Ordering::Release);
         // A flag is set while the old rules or the new ones need it.
-        if has_host_rules {
-            settings.host_rules.store(1, Ordering::Release);
-        }
+        settings
+            .host_rules
+            .store(self.host_rules().max(host_rules), Ordering::Release);
         if has_rated_rules {
             Settings::of(self.region).set_rated_rules(true);
         }
         settings.rules_generation.store(next, Ordering::Release);
-        if !has_host_rules {
-            settings.host_rules.store(0, Ordering::Release);
-        }
+        settings.host_rules.store(host_rules, Ordering::Release);
         Settings::of(self.region).set_rated_rules(has_rated_rules);
         settings.lowest_rule.store(lowest, Ordering::Release);
     }

@@ -43,7 +43,7 @@ mod check;
 use super::origin::RuleOrigin;
 use super::rule_text::{Reason, RuleText};
 use super::rule_words::TermsText;
-use super::terms::Terms;
+use super::terms::{RuleRate, Terms};
 use super::{file_end, rules_file};
 use crate::source::{Nat64, Prefix, PrefixLengths};
 
@@ -213,11 +213,25 @@ impl<'a> RulesBuilder<'a> {
     }
 }
 
+/// Whether rules have a prefix longer than a source, as it is stored in shared memory. A
+/// higher number needs all that a lower one needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum HostRules {
+    /// All addresses of a source have the same rule.
+    #[default]
+    None = 0,
+    /// There is such a rule, but all rules have the default rate.
+    WithoutRates = 1,
+    /// There is such a rule, and a rule with a word about its rate. So the addresses of a
+    /// source may have different rates.
+    WithRates = 2,
+}
+
 /// Valid rules, sorted, with at most one for each prefix and kind of origin.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
-    has_host_rules: bool,
+    host_rules: HostRules,
 }
 
 impl RuleSet {
@@ -243,11 +257,13 @@ impl RuleSet {
         }
         apply_bans(&mut rules);
         let is_for_host = |rule: &Rule| rule.prefix.length > lengths.length(rule.prefix.family);
-        let has_host_rules = rules.iter().any(is_for_host);
-        RuleSet {
-            rules,
-            has_host_rules,
-        }
+        let has_rate = |rule: &Rule| rule.terms.rate != RuleRate::Default;
+        let host_rules = match (rules.iter().any(is_for_host), rules.iter().any(has_rate)) {
+            (false, _) => HostRules::None,
+            (true, false) => HostRules::WithoutRates,
+            (true, true) => HostRules::WithRates,
+        };
+        RuleSet { rules, host_rules }
     }
 
     /// The rules, sorted by prefix, then by origin. Of those with the same prefix, the last
@@ -263,8 +279,8 @@ impl RuleSet {
     }
 
     /// Whether a rule has a prefix longer than a source.
-    pub fn has_host_rules(&self) -> bool {
-        self.has_host_rules
+    pub(crate) fn host_rules(&self) -> HostRules {
+        self.host_rules
     }
 }
 
@@ -480,8 +496,25 @@ mod tests {
         assert_eq!(of_host("2001:db8::1"), Some(2));
         assert_eq!(of_host("2001:db8::8:1"), Some(9));
         assert_eq!(of_host("2001:db8:0:1::"), None);
-        assert!(set.has_host_rules());
-        assert!(!build(b"2001:db8::/64=2\n192.0.2.1=3").has_host_rules());
+        assert_eq!(set.host_rules(), HostRules::WithoutRates);
+        for (text, expected) in [
+            (
+                &b"2001:db8::/64=2 rate=1/s\n192.0.2.1=3"[..],
+                HostRules::None,
+            ),
+            (
+                b"2001:db8::1=2\n192.0.2.1=3 exempt",
+                HostRules::WithoutRates,
+            ),
+            (b"2001:db8::1=2 rate=1/s", HostRules::WithRates),
+            (
+                b"2001:db8::1=2\n2001:db8::/64=2 rate=none",
+                HostRules::WithRates,
+            ),
+            (b"2001:db8::1=2\n192.0.2.1=3 burst=9", HostRules::WithRates),
+        ] {
+            assert_eq!(build(text).host_rules(), expected);
+        }
     }
 
     #[test]

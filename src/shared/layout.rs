@@ -164,7 +164,7 @@ pub(crate) struct Settings {
     pub(crate) rules_generation: AtomicU32,
     /// Rules in each half.
     pub(crate) rules_count: [AtomicU32; 2],
-    /// 1 if an active rule has a prefix longer than a source, else 0.
+    /// See [`HostRules`](crate::policy::rules::HostRules).
     pub(crate) host_rules: AtomicU32,
     /// The rate of a source without another one: its interval in microseconds in the lower
     /// half, its burst in the upper half; 0: no rate.

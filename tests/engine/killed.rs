@@ -228,7 +228,8 @@ impl Ledger {
             return opened.map(Token::to_bits);
         }
         let descriptor = self.descriptor(entry);
-        let connected = limiter.connect(opener, descriptor, source(wanted), Facts::NONE, limit);
+        let connected =
+            limiter.connect(opener, descriptor, source(wanted), &[], Facts::NONE, limit);
         match connected {
             Ok(token) => Ok(token.to_bits()),
             Err(NotConnected::NotCounted(reason)) => Err(reason),

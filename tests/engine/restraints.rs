@@ -245,6 +245,71 @@ fn changed_rate_keeps_what_is_owed() {
 }
 
 /// Several acceptors share a rate: together they never open more than it allows.
+/// Opens and closes a connection from host `n` of 2001:db8::/64, as a server does.
+fn visit_from(limiter: &Limiter, n: u8) -> Result<(), RejectedFor> {
+    let mut address = [0; 16];
+    address[..4].copy_from_slice(&[0x20, 1, 0xd, 0xb8]);
+    address[15] = n;
+    let source = limiter.source(&address).unwrap();
+    if let Err(rejection) = limiter.check_from(source, &address) {
+        return Err(rejection.reason().unwrap());
+    }
+    let opened = limiter.connect(Worker::ACCEPTOR, 3, source, &address, Facts::NONE, 0);
+    let closed = limiter.disconnect(Worker::ACCEPTOR, opened.unwrap(), Facts::SPOKE);
+    closed.unwrap();
+    Ok(())
+}
+
+/// How many connections host `n` opens without a pause, at most 100.
+fn burst_of(limiter: &Limiter, n: u8) -> usize {
+    (0..100)
+        .take_while(|_| visit_from(limiter, n).is_ok())
+        .count()
+}
+
+#[test]
+fn host_is_charged_at_the_rate_of_its_own_rule() {
+    set_clock(0);
+    let limiter = limiter(10);
+    limiter.set_rate(rate(SECOND as u32, 5));
+    let rules = [
+        "2001:db8::1=unlimited rate=10/s burst=20",
+        "2001:db8::2=unlimited rate=none",
+        "2001:db8::3=unlimited rate=1/m burst=2",
+    ];
+    load_rules(&limiter, &rules);
+    // 20 intervals of 100 ms each, then one in each interval.
+    assert_eq!(burst_of(&limiter, 1), 20);
+    pass(SECOND);
+    assert_eq!(burst_of(&limiter, 1), 10);
+    // Without a rate the host neither waits nor costs its network anything.
+    assert_eq!(burst_of(&limiter, 2), 100);
+    // The network still owes the two seconds of the first host, of the four that it may.
+    assert_eq!(burst_of(&limiter, 9), 3);
+    pass(10 * SECOND);
+    // A connection of the third host costs its network a minute.
+    assert_eq!(burst_of(&limiter, 3), 2);
+    assert_eq!(visit_from(&limiter, 9), Err(RejectedFor::Rate));
+    pass(120 * SECOND);
+    assert_eq!(burst_of(&limiter, 9), 5);
+}
+
+#[test]
+fn host_without_a_rate_of_its_own_has_the_default_rate() {
+    for (default, expected) in [(rate(SECOND as u32, 5), 5), (Rate::NONE, 100)] {
+        set_clock(0);
+        let limiter = limiter(10);
+        limiter.set_rate(default);
+        load_rules(
+            &limiter,
+            &["2001:db8::/64=unlimited rate=1/m burst=2", "2001:db8::1=9"],
+        );
+        assert_eq!(burst_of(&limiter, 1), expected);
+        pass(3600 * SECOND);
+        assert_eq!(burst_of(&limiter, 9), 2);
+    }
+}
+
 #[test]
 fn several_acceptors_never_open_more() {
     const BURST: u32 = 5_000;

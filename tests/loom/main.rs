@@ -167,7 +167,9 @@ impl Shared {
     /// Opens a connection of source `n` with descriptor 1, as TCP main.
     fn connect(&self, n: u8) -> ConnectionToken {
         let (worker, facts) = (Worker::ACCEPTOR, Facts::NONE);
-        self.0.connect(worker, 1, source(n), facts, ANY).unwrap()
+        self.0
+            .connect(worker, 1, source(n), &[], facts, ANY)
+            .unwrap()
     }
 
     /// Closes it; returns what is known of it.

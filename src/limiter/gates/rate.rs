@@ -24,16 +24,20 @@ pub(super) fn admits(asked: &Asked<'_>) -> bool {
 }
 
 impl Limiter {
-    /// Charges one connection to the source with the slot `at`, which was just counted
-    /// there. `false` if that is over its rate; then nothing was charged.
+    /// Charges one connection from `address` to its source with the slot `at`, which was just
+    /// counted there. `false` if that is over the rate; then nothing was charged.
     #[cold]
     #[inline(never)]
-    pub(in crate::limiter) fn charge(&self, source: Source, at: SlotRef) -> bool {
+    pub(in crate::limiter) fn charge(&self, source: Source, address: &[u8], at: SlotRef) -> bool {
         if self.mode() == Mode::Off {
             return true;
         }
         let owner = Owner::of(self.table(), source, at);
-        let (_, terms) = self.terms_of_source(source, owner);
+        let of_host = match self.rulebook().has_host_rates() {
+            true => self.terms_of_host(address),
+            false => None,
+        };
+        let (_, terms) = of_host.unwrap_or_else(|| self.terms_of_source(source, owner));
         let rate = terms.rate.or_default(self.rate());
         let cost = rate.interval_us.into();
         rate.is_none()

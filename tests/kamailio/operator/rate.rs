@@ -22,6 +22,7 @@ attached_either_way!(
     rate_and_limit_apply_together,
     client_that_tries_again_gets_in,
     rules_have_rates_of_their_own,
+    hosts_in_a_counted_network_have_rates_of_their_own,
     reload_keeps_what_sources_owe,
     set_rate_takes_effect_at_once,
     set_rate_refuses_what_is_not_a_rate,
@@ -217,6 +218,22 @@ fn rules_have_rates_of_their_own(mode: Mode) {
     drop(held);
     server.wait_for_connections(0);
     assert_burst(&server, source(104, 9, 1), 2);
+    mode.finish(server, &[]);
+}
+
+/// Each /24 is a source here; what a host opens is charged to it at the rate of the host.
+fn hosts_in_a_counted_network_have_rates_of_their_own(mode: Mode) {
+    let server = config(mode, HOURLY, 5)
+        .param("ipv4_prefix", 24)
+        .rule("127.112.0.7=unlimited rate=1/m burst=7")
+        .rule("127.112.0.8=unlimited rate=none")
+        .start();
+    drop(server.admit_all(30, Via::Tcp, source(112, 0, 8)));
+    assert_burst(&server, source(112, 0, 7), 7);
+    // The seven minutes of that host leave four connections of an hour each, as the fifth
+    // may begin when four hours are owed.
+    assert_burst(&server, source(112, 0, 9), 4);
+    assert_burst(&server, source(112, 1, 7), 5);
     mode.finish(server, &[]);
 }
 
