@@ -313,7 +313,7 @@ impl Limiter {
             Reason::Full | Reason::Untracked => {}
             Reason::BannedPrefix(rule) => {
                 count(&tally.ban_rejected, &tally.ban_would_reject);
-                self.rulebook().count(rule, close);
+                self.rulebook().count_banned(rule, close);
             }
             Reason::Source(rejected) => {
                 let Rejected {
@@ -335,12 +335,12 @@ impl Limiter {
                 let word = RejectedAt::word(connections, reason);
                 detail.rejected_at.store(word, Ordering::Relaxed);
                 self.details().peak(owner, connections);
-                self.rulebook().count(rule, close);
                 let offence = match reason {
-                    // A ban of a prefix has its rejections in its rule, also where a source
-                    // has a ban of its own.
                     RejectedFor::Ban => {
                         count(&tally.ban_rejected, &tally.ban_would_reject);
+                        // A ban of a prefix has its rejections in its rule, also where a
+                        // source has a ban of its own.
+                        self.rulebook().count_banned(rule, close);
                         self.restraints(owner, at).count_rejected();
                         return close;
                     }
@@ -350,6 +350,7 @@ impl Limiter {
                     }
                     RejectedFor::Limit => Cause::Rejected,
                 };
+                self.rulebook().count(rule, close);
                 if !exempt && self.settings().penalty(offence) > 0 {
                     self.offend(worker, owner, at, offence);
                 }

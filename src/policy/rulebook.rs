@@ -359,6 +359,19 @@ impl<'a> Rulebook<'a> {
         }
     }
 
+    /// As [`count`](Self::count), for a rejection because of a ban. It counts for the ban with
+    /// the longest prefix that contains the rule, which has the same sources and others, or
+    /// for the rule if no such prefix is banned but the source is.
+    pub(crate) fn count_banned(self, id: RuleId, rejected: bool) {
+        let ban = id.index.and_then(|index| {
+            let half = self.half(id.generation.into());
+            half.ban_around(index.into())
+        });
+        // There are at most MAX_RULES.
+        let index = ban.map(|index| index as u16).or(id.index);
+        self.count(RuleId { index, ..id }, rejected);
+    }
+
     /// All active rules, sorted by [`Prefix`], without those that another one for the same
     /// prefix replaces.
     ///
@@ -903,11 +916,17 @@ impl<'a> Half<'a> {
 
     /// The ban with the longest prefix that contains `wanted`.
     fn ban_of(self, wanted: Prefix) -> Option<&'a RuleEntry> {
-        let mut index = self.longest_match(wanted)?;
+        let ban = self.ban_around(self.longest_match(wanted)?)?;
+        Some(self.entry(ban))
+    }
+
+    /// The index of the ban with the longest prefix that contains the rule at `index`, which
+    /// may be that rule.
+    fn ban_around(self, mut index: usize) -> Option<usize> {
         loop {
             let entry = self.entry(index);
             if entry.origin().is_ban() {
-                return Some(entry);
+                return Some(index);
             }
             // In memory that is not damaged, a parent comes before its child.
             index = entry.parent().filter(|parent| *parent < index)?;

@@ -10,6 +10,7 @@ use tcp_conn_limit::observe::notices::Notice;
 use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::origin::{BanReason, RuleOrigin};
+use tcp_conn_limit::policy::penalties::Cause;
 use tcp_conn_limit::policy::rule_command::SetRule;
 use tcp_conn_limit::policy::rule_words::TermsText;
 use tcp_conn_limit::policy::rules::Rule;
@@ -280,6 +281,58 @@ fn rejections_of_a_rule_are_not_those_of_its_ban() {
     assert_eq!(rejected(), 0);
     limiter.unban_prefix(prefix("0.0.0.0/0")).unwrap();
     assert_eq!(rejected(), 1);
+}
+
+/// All rejections by a ban are those of its own rule, with whichever rule a source has in it,
+/// and whether it has a slot or not.
+#[test]
+fn rejections_by_a_ban_count_for_the_ban() {
+    let limiter = limiter();
+    load_rules(
+        &limiter,
+        &["10.1.0.0/16=5", "10.1.1.0/24=1", "10.2.0.0/16=unlimited"],
+    );
+    limiter
+        .ban_prefix(prefix("10.0.0.0/8"), 60, REASON)
+        .unwrap();
+    limiter
+        .ban_prefix(prefix("10.1.1.128/25"), 60, REASON)
+        .unwrap();
+    let _held = limiter
+        .opened(Worker::ACCEPTOR, source([10, 1, 1, 1]), 0)
+        .unwrap();
+    // The last one has a ban of its own, and no prefix around it is banned.
+    let alone = source([11, 0, 0, 1]);
+    limiter
+        .ban(Worker::ACCEPTOR, alone, 60, Cause::Rpc)
+        .unwrap();
+    for (octets, times) in [
+        ([10, 1, 0, 1], 1),
+        ([10, 1, 1, 1], 2),
+        ([10, 9, 0, 1], 4),
+        ([10, 1, 1, 200], 8),
+        ([11, 0, 0, 1], 16),
+    ] {
+        for _ in 0..times {
+            let rejection = limiter.check(source(octets)).unwrap_err();
+            assert!(limiter.rejected(Worker::ACCEPTOR, rejection));
+        }
+    }
+    limiter.check(source([10, 2, 0, 1])).unwrap();
+    let report = Report::of(&limiter);
+    let bans = report.banned_prefixes().unwrap();
+    let bans: Vec<_> = bans
+        .iter()
+        .map(|ban| (ban.prefix.to_string(), ban.rejected))
+        .collect();
+    assert_eq!(
+        bans,
+        [("10.0.0.0/8".into(), 7), ("10.1.1.128/25".into(), 8)]
+    );
+    let groups = report.groups(9).unwrap();
+    let total: u64 = groups.iter().map(|group| group.rejected).sum();
+    assert_eq!(total, limiter.totals().ban_rejected);
+    assert_eq!(report.get(alone).ban().unwrap().rejected, 16);
 }
 
 #[test]
