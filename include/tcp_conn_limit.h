@@ -1322,7 +1322,8 @@ int32_t tcl_suggest_rate(struct tcl_rate_suggestion *suggestion);
  * 2592000 (30 days). Its open connections stay; new ones are rejected, except those of
  * sources whose rule exempts them. The ban replaces one of the same source or prefix. A
  * reload keeps it. One log line says so, with `reason`, any text (null: none), and `by`,
- * who made it (null: a command).
+ * who made it (null: a command). Writes the ban to `ban`, and to `was` the seconds that the
+ * ban which it replaces had left; 0 if there was none.
  *
  * If it fails, nothing changes, and a text with the value, the reason and the remedy is
  * written to `error`, truncated to `error_size` bytes including the NUL.
@@ -1335,14 +1336,15 @@ int32_t tcl_suggest_rate(struct tcl_rate_suggestion *suggestion);
  *
  * # Safety
  *
- * `who`, `seconds`, `reason` and `by` are null or strings; `ban` is null or valid for
- * writing; `error` is null or has room for `error_size` bytes.
+ * `who`, `seconds`, `reason` and `by` are null or strings; `ban` and `was` are null or valid
+ * for writing; `error` is null or has room for `error_size` bytes.
  */
 int32_t tcl_ban(const char *who,
                 const char *seconds,
                 const char *reason,
                 const char *by,
                 struct tcl_ban *ban,
+                uint32_t *was,
                 char *error,
                 uintptr_t error_size);
 

@@ -33,7 +33,8 @@ static int add_ban(rpc_t *rpc, void *h, const struct tcl_ban *ban)
 static const char *ban_doc[] = {
 		"Bans a source or all sources of a prefix: each new connection is"
 		" rejected until the ban ends. No open connection is closed. Setting it"
-		" again replaces it. Parameters: an address or a prefix; seconds, 1 to"
+		" again replaces it, and shows how many seconds were left. Parameters: "
+		"an address or a prefix; seconds, 1 to"
 		" 2592000; a reason for the log (default: none).",
 		0};
 
@@ -41,7 +42,9 @@ static void rpc_ban(rpc_t *rpc, void *c)
 {
 	char text[ARGUMENTS_MAX][TCM_RPC_ARGUMENT_SIZE], error[256] = "";
 	const char *arguments[ARGUMENTS_MAX];
+	struct tcm_rpc_number numbers[] = {{"was", 0}, {NULL, 0}};
 	struct tcl_ban ban;
+	uint32_t was = 0;
 	int ret;
 	void *h;
 
@@ -50,10 +53,12 @@ static void rpc_ban(rpc_t *rpc, void *c)
 			< 0)
 		return;
 	ret = tcl_ban(arguments[0], arguments[1], arguments[2], tcm_rpc_origin(),
-			&ban, error, sizeof(error));
+			&ban, &was, error, sizeof(error));
+	numbers[0].value = was;
 	if(ret != TCL_OK)
 		tcm_rpc_refused(rpc, c, ret, error);
-	else if(rpc->add(c, "{", &h) < 0 || add_ban(rpc, h, &ban) < 0)
+	else if(rpc->add(c, "{", &h) < 0 || add_ban(rpc, h, &ban) < 0
+			|| tcm_rpc_add_numbers(rpc, h, numbers) < 0)
 		tcm_rpc_no_room(rpc, c);
 }
 

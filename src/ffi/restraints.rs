@@ -194,7 +194,8 @@ pub unsafe extern "C" fn tcl_suggest_rate(suggestion: *mut tcl_rate_suggestion) 
 /// 2592000 (30 days). Its open connections stay; new ones are rejected, except those of
 /// sources whose rule exempts them. The ban replaces one of the same source or prefix. A
 /// reload keeps it. One log line says so, with `reason`, any text (null: none), and `by`,
-/// who made it (null: a command).
+/// who made it (null: a command). Writes the ban to `ban`, and to `was` the seconds that the
+/// ban which it replaces had left; 0 if there was none.
 ///
 /// If it fails, nothing changes, and a text with the value, the reason and the remedy is
 /// written to `error`, truncated to `error_size` bytes including the NUL.
@@ -207,8 +208,8 @@ pub unsafe extern "C" fn tcl_suggest_rate(suggestion: *mut tcl_rate_suggestion) 
 ///
 /// # Safety
 ///
-/// `who`, `seconds`, `reason` and `by` are null or strings; `ban` is null or valid for
-/// writing; `error` is null or has room for `error_size` bytes.
+/// `who`, `seconds`, `reason` and `by` are null or strings; `ban` and `was` are null or valid
+/// for writing; `error` is null or has room for `error_size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_ban(
     who: *const c_char,
@@ -216,6 +217,7 @@ pub unsafe extern "C" fn tcl_ban(
     reason: *const c_char,
     by: *const c_char,
     ban: *mut tcl_ban,
+    was: *mut u32,
     error: *mut c_char,
     error_size: usize,
 ) -> i32 {
@@ -223,10 +225,10 @@ pub unsafe extern "C" fn tcl_ban(
         // SAFETY: null or strings, as the caller promises.
         let texts = [who, seconds, reason, by].map(|one| unsafe { text(one) });
         match global.ban(texts) {
-            Ok(done) => {
+            Ok((done, before)) => {
                 // SAFETY: null or valid, as the caller promises. A null pointer is allowed
                 // here.
-                let _ = unsafe { put(ban, done) };
+                let _ = unsafe { (put(ban, done), put(was, before)) };
                 TCL_OK
             }
             Err(reason) => {
@@ -507,15 +509,29 @@ impl Global {
         })
     }
 
+    /// The present ban of exactly this source or prefix.
+    fn present_ban(&self, whom: Whom) -> Option<PenaltyReport> {
+        let report = Report::of(&self.limiter);
+        match whom {
+            Whom::Source(source) => report.get(source).ban(),
+            Whom::Prefix(prefix) => {
+                let ban = self.limiter.rulebook().ban_of(prefix);
+                let ban = ban.filter(|ban| ban.prefix == prefix)?;
+                PenaltyReport::of_prefix(&ban, self.now())
+            }
+        }
+    }
+
     /// The texts are the source or the prefix, the seconds, the reason, and who gave the
-    /// command.
-    fn ban(&self, texts: [Option<&CStr>; 4]) -> Result<tcl_ban, CommandError> {
+    /// command. Returns the ban, and the seconds that the one before had left.
+    fn ban(&self, texts: [Option<&CStr>; 4]) -> Result<(tcl_ban, u32), CommandError> {
         let [who, seconds, reason, by] = texts.map(|text| text.map(CStr::to_string_lossy));
         let who = who.ok_or(CommandError::NoName)?;
         let who = who.trim_ascii();
         let whom = self.whom(who)?;
         let seconds = seconds.ok_or(CommandError::NoSeconds)?;
         let seconds = parse_seconds(seconds.trim_ascii())?;
+        let before = self.present_ban(whom);
         match whom {
             Whom::Source(source) => self
                 .limiter
@@ -531,15 +547,18 @@ impl Global {
         self.log_ban(BanSetByCommand {
             who: &who,
             seconds,
+            was: before,
             reason: reason.as_deref().filter(|reason| !reason.is_empty()),
             by: by.as_deref().unwrap_or(BY_COMMAND),
         });
-        Ok(tcl_ban {
+        let ban = tcl_ban {
             text: self.text(&who),
             reason: self.text(Cause::Rpc),
             seconds,
-            rejected: 0,
-        })
+            // A ban that replaces another one goes on counting.
+            rejected: before.map_or(0, |before| before.rejected.into()),
+        };
+        Ok((ban, before.map_or(0, |before| before.seconds_left())))
     }
 
     /// The texts are the source, the prefix or "all", and who gave the command.

@@ -114,6 +114,8 @@ pub struct BanSetByCommand<'a> {
     pub who: &'a str,
     /// For how many seconds.
     pub seconds: u32,
+    /// The ban that it replaces.
+    pub was: Option<PenaltyReport>,
     /// Why, if the command said it.
     pub reason: Option<&'a str>,
     /// Who gave the command.
@@ -126,6 +128,10 @@ impl fmt::Display for BanSetByCommand<'_> {
             who, seconds, by, ..
         } = self;
         write!(f, "ban of {who} set for {seconds} s by {by}")?;
+        if let Some(was) = self.was {
+            let (left, cause) = (was.seconds_left(), was.cause);
+            write!(f, ", was: {left} s, reason {cause}")?;
+        }
         match self.reason {
             Some(reason) => write!(f, ": {}", Excerpt::of(reason.as_bytes())),
             None => Ok(()),
@@ -666,6 +672,7 @@ mod tests {
         let mut set = BanSetByCommand {
             who: "192.0.2.1",
             seconds,
+            was: None,
             reason: Some("scanner\n"),
             by: "RPC",
         };
@@ -673,7 +680,12 @@ mod tests {
             set.to_string(),
             "ban of 192.0.2.1 set for 60 s by RPC: scanner\\n"
         );
-        set.reason = None;
+        set.was = Some(ban);
+        assert_eq!(
+            set.to_string(),
+            "ban of 192.0.2.1 set for 60 s by RPC, was: 34 s, reason silent: scanner\\n"
+        );
+        (set.was, set.reason) = (None, None);
         assert_eq!(set.to_string(), "ban of 192.0.2.1 set for 60 s by RPC");
         for (who, lifted, text) in [
             (Some("192.0.2.1"), 1, "ban of 192.0.2.1 lifted by RPC"),

@@ -177,7 +177,8 @@ static void before_init(void)
 	CHECK(tcl_suggest_rate(NULL) == TCL_EINIT);
 	CHECK(tcl_set_rate(0, 0, NULL, 0) == TCL_EINIT);
 	CHECK(tcl_rate_parse(a, 4, &interval, error, sizeof(error)) == TCL_EINIT);
-	CHECK(tcl_ban("192.0.2.1", "1", NULL, NULL, &ban, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_ban("192.0.2.1", "1", NULL, NULL, &ban, NULL, NULL, 0)
+			== TCL_EINIT);
 	CHECK(tcl_unban("all", NULL, NULL, NULL, 0) == TCL_EINIT);
 	CHECK(tcl_bans(&ban, 1, &total) == TCL_EINIT);
 	CHECK(tcl_ban_address(a, 4, 1) == TCL_EINIT);
@@ -1399,15 +1400,15 @@ static void bans(void)
 	const uint8_t other[4] = {192, 0, 2, 9};
 	struct tcl_source source;
 	struct tcl_ban ban, list[4];
-	uint32_t lifted;
+	uint32_t lifted, was;
 	uint64_t total;
 	int lines = logged.lines;
 
 	/* By command. */
-	CHECK(tcl_ban("192.0.2.1", "60", "scanner", "RPC", &ban, NULL, 0)
+	CHECK(tcl_ban("192.0.2.1", "60", "scanner", "RPC", &ban, &was, NULL, 0)
 			== TCL_OK);
 	CHECK(strcmp(ban.text, "192.0.2.1") == 0 && ban.seconds == 60);
-	CHECK(strcmp(ban.reason, "rpc") == 0 && ban.rejected == 0);
+	CHECK(strcmp(ban.reason, "rpc") == 0 && ban.rejected == 0 && was == 0);
 	CHECK(logged.lines == ++lines);
 	CHECK(strcmp(logged.line, "ban of 192.0.2.1 set for 60 s by RPC: scanner")
 			== 0);
@@ -1424,11 +1425,20 @@ static void bans(void)
 	CHECK(strcmp(event_ban, "rpc") == 0 && event.seconds == 60);
 	CHECK(banned == 0 && unbanned == 0);
 
+	/* Set again. */
+	CHECK(tcl_ban("192.0.2.1", "50", NULL, "RPC", &ban, &was, NULL, 0)
+			== TCL_OK);
+	CHECK(ban.seconds == 50 && ban.rejected == 2 && was == 60);
+	CHECK(strcmp(logged.line, "ban of 192.0.2.1 set for 50 s by RPC, was: 60 s,"
+							  " reason rpc")
+			== 0);
+
 	/* Of a prefix. */
-	CHECK(tcl_ban("2001:db8::/32", "70", NULL, NULL, &ban, NULL, 0) == TCL_OK);
-	CHECK(strcmp(ban.text, "2001:db8::/32") == 0);
+	CHECK(tcl_ban("2001:db8::/32", "70", NULL, NULL, &ban, &was, NULL, 0)
+			== TCL_OK);
+	CHECK(strcmp(ban.text, "2001:db8::/32") == 0 && was == 0);
 	CHECK(check(v6_host1, 16) == 1 && tcl_banned(v6_host1, 16) == 70);
-	CHECK(tcl_ban("198.51.100.0/24", "30", NULL, NULL, NULL, NULL, 0)
+	CHECK(tcl_ban("198.51.100.0/24", "30", NULL, NULL, NULL, NULL, NULL, 0)
 			== TCL_OK);
 	CHECK(tcl_bans(list, 4, &total) == 3 && total == 3);
 	CHECK(strcmp(list[0].text, "2001:db8::/32") == 0 && list[0].rejected == 1);
@@ -1468,20 +1478,23 @@ static void bans(void)
 	CHECK(tcl_offence(a, 0) == TCL_EARG && tcl_banned(NULL, 9) == TCL_EARG);
 
 	/* Errors. */
-	CHECK(tcl_ban(NULL, "9", NULL, NULL, &ban, error, sizeof(error))
+	CHECK(tcl_ban(NULL, "9", NULL, NULL, &ban, NULL, error, sizeof(error))
 			== TCL_EARG);
 	CHECK(strstr(error, "missing address or prefix") == error);
-	CHECK(tcl_ban("x", "9", NULL, NULL, &ban, error, sizeof(error))
+	CHECK(tcl_ban("x", "9", NULL, NULL, &ban, NULL, error, sizeof(error))
 			== TCL_EARG);
 	CHECK(strstr(error, "invalid address or prefix `x`: ") == error);
-	CHECK(tcl_ban("192.0.2.1", NULL, NULL, NULL, &ban, error, sizeof(error))
+	CHECK(tcl_ban("192.0.2.1", NULL, NULL, NULL, &ban, NULL, error,
+				  sizeof(error))
 			== TCL_EARG);
 	CHECK(strstr(error, "missing seconds") == error);
-	CHECK(tcl_ban("192.0.2.1", "+1", NULL, NULL, &ban, error, sizeof(error))
+	CHECK(tcl_ban("192.0.2.1", "+1", NULL, NULL, &ban, NULL, error,
+				  sizeof(error))
 			== TCL_EARG);
 	CHECK(strstr(error, "invalid seconds `+1`") == error);
 	CHECK(tcl_rules_load(exempt, 1, NULL, NULL, 0) == TCL_OK);
-	CHECK(tcl_ban("192.0.2.9", "9", NULL, NULL, &ban, error, sizeof(error))
+	CHECK(tcl_ban("192.0.2.9", "9", NULL, NULL, &ban, NULL, error,
+				  sizeof(error))
 			== TCL_EEXEMPT);
 	CHECK(tcl_ban_address(other, 4, 9) == TCL_EEXEMPT);
 	CHECK(source_now(other, 4).exempt == 1 && source_now(a, 4).exempt == 0);

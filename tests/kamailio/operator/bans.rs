@@ -71,6 +71,7 @@ fn ban_rejects_new_connections_and_closes_none(mode: Mode) {
     assert_eq!(answer["source"], "127.120.0.1", "{answer}");
     assert_eq!(answer["reason"], "rpc", "{answer}");
     assert_eq!(answer["rejected"], 0, "{answer}");
+    assert_eq!(answer["was"], 0, "{answer}");
     let left = number(&answer, "seconds_left");
     assert!((3599..=3600).contains(&left), "{answer}");
     for _ in 0..3 {
@@ -326,9 +327,18 @@ fn bans_are_listed_longest_first(mode: Mode) {
     assert_eq!((&two["total"], &two["shown"]), (&json!(4), &json!(2)));
     assert_eq!(names(&two), ["127.134.0.2", "127.135.0.0/16"]);
     // Setting it again replaces it, also by a shorter one.
-    server.rpc(BAN, json!(["127.134.0.2", 50]));
-    assert_eq!(names(&server.rpc(BANS, json!([])))[3], "127.134.0.2");
-    mode.finish(server, &[]);
+    for (who, before) in [("127.134.0.2", 900), ("127.135.0.0/16", 600)] {
+        let answer = server.rpc(BAN, json!([who, 50]));
+        let was = number(&answer, "was");
+        assert!((before - 100..=before).contains(&was), "{answer}");
+    }
+    assert_eq!(
+        names(&server.rpc(BANS, json!([])))[2..],
+        ["127.134.0.2", "127.135.0.0/16"]
+    );
+    let log = mode.finish(server, &[]);
+    let line = log.lines_with("ban of 127.135.0.0/16 set for 50 s by RPC")[0];
+    assert!(line.contains(" s, reason rpc"), "{line}");
 }
 
 fn wrong_arguments_are_refused(mode: Mode) {
