@@ -805,8 +805,8 @@ int32_t tcl_reset_stats(void);
  * interval. At most 100 sources have a line in an interval: 80 at once, and at its end
  * those with the most rejections. A source that had one has another line, and is reported
  * through `released()`, when it is back under its limit or its rate. Bans that begin and end
- * have a line each and are reported through `banned()` and `unbanned()`, at most 100 of each
- * in an interval. What sources have paid off is forgotten.
+ * have a line each, unless a command has logged it, and are reported through `banned()` and
+ * `unbanned()`, at most 100 of each in an interval. What sources have paid off is forgotten.
  *
  * Must be called once a second, always from the same process, which must not accept
  * connections.

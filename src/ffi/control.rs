@@ -597,8 +597,8 @@ static WATCH: Lazy<Mutex<Watch>> = Lazy::new(Mutex::default);
 /// interval. At most 100 sources have a line in an interval: 80 at once, and at its end
 /// those with the most rejections. A source that had one has another line, and is reported
 /// through `released()`, when it is back under its limit or its rate. Bans that begin and end
-/// have a line each and are reported through `banned()` and `unbanned()`, at most 100 of each
-/// in an interval. What sources have paid off is forgotten.
+/// have a line each, unless a command has logged it, and are reported through `banned()` and
+/// `unbanned()`, at most 100 of each in an interval. What sources have paid off is forgotten.
 ///
 /// Must be called once a second, always from the same process, which must not accept
 /// connections.
@@ -614,13 +614,28 @@ pub extern "C" fn tcl_watch(log_interval: u32) -> i32 {
         let mut watch = WATCH.lock().unwrap_or_else(PoisonError::into_inner);
         let now = global.now();
         watch.tick(&global.limiter, now, log_interval, &mut |notice| {
-            global.log_notice(&notice);
+            global.report_notice(&notice);
         });
         TCL_OK
     })
 }
 
 impl Global {
+    fn report_notice(&self, notice: &Notice) {
+        if !matches!(
+            notice,
+            Notice::Unbanned {
+                is_logged: true,
+                ..
+            }
+        ) {
+            self.log_notice(notice);
+        }
+        if let Some(event) = Event::of(self, notice) {
+            event.send(self);
+        }
+    }
+
     fn log_notice(&self, notice: &Notice) {
         let first_untracked = self.limiter.first_untracked();
         let mut line = Line::default();
@@ -638,9 +653,6 @@ impl Global {
             Notice::Full { .. } | Notice::Untracked { .. } => TCL_LOG_WARN,
         };
         self.log(level, &line);
-        if let Some(event) = Event::of(self, notice) {
-            event.send(self);
-        }
     }
 }
 
@@ -710,7 +722,9 @@ impl<'a> Event<'a> {
                 ban: Some(*ban),
                 seconds: ban.seconds_left(),
             },
-            Notice::Unbanned { report, ban, would } => Event {
+            Notice::Unbanned {
+                report, ban, would, ..
+            } => Event {
                 call: global.unbanned?,
                 report,
                 connections: report.connections,

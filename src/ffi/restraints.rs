@@ -350,7 +350,7 @@ pub unsafe extern "C" fn tcl_unban_address(address: *const u8, length: u32) -> i
     guard(TCL_EINIT, |global| {
         // SAFETY: null or `length` bytes, as the caller promises.
         match global.limiter.source(unsafe { bytes(address, length) }) {
-            Some(source) => global.limiter.unban(source).into(),
+            Some(source) => global.limiter.unban(source, Cause::Script).into(),
             None => TCL_EARG,
         }
     })
@@ -571,12 +571,15 @@ impl Global {
             "all" => {
                 let prefixes = self.limiter.unban_prefixes();
                 let prefixes = prefixes.map_err(CommandError::Change)?.len() as u32;
-                (self.limiter.unban_sources(|_| true) + prefixes, None)
+                (
+                    self.limiter.unban_sources(Cause::Rpc, |_| true) + prefixes,
+                    None,
+                )
             }
             _ => {
                 let whom = self.whom(who)?;
                 let lifted = match whom {
-                    Whom::Source(source) => self.limiter.unban(source).into(),
+                    Whom::Source(source) => self.limiter.unban(source, Cause::Rpc).into(),
                     Whom::Prefix(prefix) => {
                         let of_prefix = match self.limiter.unban_prefix(prefix) {
                             Ok(_) => 1,
@@ -585,7 +588,7 @@ impl Global {
                             Err(error) => return Err(CommandError::Change(error)),
                         };
                         let is_inside = |source: Source| prefix.contains(source.prefix(prefixes));
-                        of_prefix + self.limiter.unban_sources(is_inside)
+                        of_prefix + self.limiter.unban_sources(Cause::Rpc, is_inside)
                     }
                 };
                 (lifted, Some(self.name(whom)))

@@ -136,25 +136,38 @@ impl Limiter {
     }
 
     /// Ends the ban of `source` and forgives its offences. Returns whether there was either.
-    pub fn unban(&self, source: Source) -> bool {
+    /// The caller logs it if the cause is [`Cause::Rpc`]; otherwise the
+    /// [watch](crate::observe::watch) does.
+    pub fn unban(&self, source: Source, cause: Cause) -> bool {
         let Some(at) = self.table().find(source) else {
             return false;
         };
         let owner = Owner::of(self.table(), source, at);
-        self.restraints(owner, at).forgive(self.millis()).is_some()
+        let forgiven = self
+            .restraints(owner, at)
+            .forgive(self.millis(), cause == Cause::Rpc);
+        forgiven.is_some()
     }
 
-    /// Ends the bans of all sources for which `wanted` is true, and forgives their offences.
-    /// Returns how many had either. Walks through the table.
-    pub fn unban_sources(&self, wanted: impl Fn(Source) -> bool) -> u32 {
+    /// Ends the bans of all sources for which `wanted` is true, and forgives their offences,
+    /// as [`unban`](Self::unban) does. Returns how many had either. Walks through the table.
+    pub fn unban_sources(&self, cause: Cause, wanted: impl Fn(Source) -> bool) -> u32 {
         let table = self.table();
         let forgiven = (0..table.slots()).filter(|&slot| table.remembers(slot));
         let forgiven = forgiven.filter(|&slot| {
             let found = table.source_at(slot);
-            found.is_some_and(|(source, _)| wanted(source) && self.unban(source))
+            found.is_some_and(|(source, _)| wanted(source) && self.unban(source, cause))
         });
         // A table has fewer than 2³² slots.
         forgiven.count() as u32
+    }
+
+    /// Whether the last ban of `source` was ended by a command, which logged that.
+    pub(crate) fn end_is_logged(&self, source: Source) -> bool {
+        self.table().find(source).is_some_and(|at| {
+            let owner = Owner::of(self.table(), source, at);
+            self.restraints(owner, at).end_is_logged()
+        })
     }
 
     fn is_banned(&self, source: Source) -> bool {

@@ -68,6 +68,8 @@ pub enum Notice {
         ban: PenaltyReport,
         /// Its connections were admitted, in monitor mode.
         would: bool,
+        /// A command lifted it and logged that, so this needs no line.
+        is_logged: bool,
     },
     /// Bans of sources that began in an interval and have no line of their own.
     MoreBanned {
@@ -400,7 +402,9 @@ impl fmt::Display for NoticeLine<'_> {
                 let (seconds, cause) = (ban.seconds_left(), ban.cause);
                 write!(f, "{verb} source {source} for {seconds} s, reason {cause}")
             }
-            Notice::Unbanned { report, ban, would } => {
+            Notice::Unbanned {
+                report, ban, would, ..
+            } => {
                 let verb = match would {
                     true => "would have rejected",
                     false => "rejected",
@@ -654,7 +658,12 @@ mod tests {
                 "would ban source 192.0.2.1 for 34 s, reason silent",
             ),
             (
-                Notice::Unbanned { report, ban, would },
+                Notice::Unbanned {
+                    report,
+                    ban,
+                    would,
+                    is_logged: false,
+                },
                 "source 192.0.2.1 is no longer banned: would have rejected 1 connection, \
                  reason silent",
             ),

@@ -20,7 +20,7 @@
 //!
 //! A ban has a line when it begins ([`Notice::Banned`]) and when it ends
 //! ([`Notice::Unbanned`]), at most [`MAX_BANNED`] of each in an interval; the number of
-//! others is logged at its end. Bans by command have their first line from the command.
+//! others is logged at its end. A command that sets or lifts a ban logs that itself.
 //!
 //! Not logged are the rejections of a source whose slot another source took before the
 //! next sample, and those of more than `MAX_KNOWN` sources. The totals of the limiter

@@ -24,6 +24,9 @@ pub(crate) struct Restraints<'a> {
     rejected: &'a Statistic32,
 }
 
+/// Set in the word of rejections when a command ends a ban. A ban that begins clears it.
+const END_IS_LOGGED: u32 = 1 << 31;
+
 /// What an offence or a command did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -107,8 +110,14 @@ impl<'a> Restraints<'a> {
         })
     }
 
-    /// Forgives all offences, and ends a ban. Returns what there was.
-    pub(crate) fn forgive(self, now: u64) -> Option<Sentence> {
+    /// Forgives all offences, and ends a ban. `is_logged` says that a log line says so.
+    /// Returns what there was.
+    pub(crate) fn forgive(self, now: u64, is_logged: bool) -> Option<Sentence> {
+        if is_logged && self.sentence(now).is_some() {
+            // Relaxed: the background process, which reads it after the penalty (SeqCst), sees
+            // it if it sees the penalty of below.
+            self.rejected.fetch_or(END_IS_LOGGED, Ordering::Relaxed);
+        }
         let penalty = &self.detail.penalty;
         // total order: the background process may clear the word at the same time. The bit of
         // the slot stays set until it looks again.
@@ -120,13 +129,21 @@ impl<'a> Restraints<'a> {
 
     /// Counts a connection that was rejected because of the ban.
     pub(crate) fn count_rejected(self) {
-        // Relaxed (statistics), here and below.
-        self.rejected.fetch_add(1, Ordering::Relaxed);
+        // Relaxed (statistics), here and below. The largest number is kept, up to as many as
+        // there are processes that reject at the same moment.
+        if self.rejected() < END_IS_LOGGED / 2 {
+            self.rejected.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// The connections that were rejected since the ban began.
+    /// The connections that were rejected since the ban began, at most 2³⁰.
     pub(crate) fn rejected(self) -> u32 {
-        self.rejected.load(Ordering::Relaxed)
+        self.rejected.load(Ordering::Relaxed) & !END_IS_LOGGED
+    }
+
+    /// Whether a log line says that the last ban ended, because a command ended it.
+    pub(crate) fn end_is_logged(self) -> bool {
+        self.rejected.load(Ordering::Relaxed) & END_IS_LOGGED != 0
     }
 
     /// Clears the words that are paid off, and makes the slot forget if nothing is left.

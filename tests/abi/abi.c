@@ -1460,6 +1460,8 @@ static void bans(void)
 	CHECK(strcmp(error, "nothing is banned") == 0);
 	CHECK(check(v6_host1, 16) == 0);
 	next_interval();
+	/* The command has logged it, and the watch would log it last. */
+	CHECK(strstr(logged.line, "no longer banned") == NULL);
 	CHECK(unbanned == 1 && strcmp(ban_source, "192.0.2.1") == 0);
 	CHECK(ban_event.rejected == 2 && ban_event.seconds == 0);
 

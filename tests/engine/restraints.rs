@@ -450,7 +450,7 @@ fn ban_by_command_needs_no_connection_and_is_lifted() {
     let limiter = limiter(10);
     let (ban, unban) = (
         |n| limiter.ban(Worker::new(9), source(n), 60, Cause::Rpc),
-        |n| limiter.unban(source(n)),
+        |n| limiter.unban(source(n), Cause::Rpc),
     );
     assert!(!unban(1));
     ban(1).unwrap();
@@ -628,6 +628,66 @@ fn watch_clears_what_is_paid_off() {
         limiter.set_rate(Rate::NONE);
     }
     assert_eq!(limiter.totals().forgotten, 0);
+}
+
+/// A command that lifts a ban logs that itself, and all other ends are the watch's to log.
+#[test]
+fn end_of_a_ban_is_logged_once() {
+    set_clock(0);
+    let limiter = limiter(100);
+    let mut watch = Watch::default();
+    let ended = |watch: &mut Watch| {
+        let mut ended = Vec::new();
+        watch.tick(&limiter, 0, 60, &mut |notice| {
+            if let Notice::Unbanned {
+                report,
+                ban,
+                is_logged,
+                ..
+            } = notice
+            {
+                ended.push((report.source, ban.rejected, is_logged));
+            }
+        });
+        ended.sort_by_key(|(_, rejected, _)| *rejected);
+        ended
+    };
+    let ban = |n, seconds| {
+        limiter
+            .ban(Worker::ACCEPTOR, source(n), seconds, Cause::Rpc)
+            .unwrap();
+        for _ in 0..n {
+            assert_eq!(visit(&limiter, source(n)), Err(RejectedFor::Ban));
+        }
+    };
+    for n in 1..=5 {
+        ban(n, if n == 3 { 1 } else { 60 });
+    }
+    assert_eq!(ended(&mut watch), []);
+    assert!(limiter.unban(source(1), Cause::Rpc));
+    assert!(limiter.unban(source(2), Cause::Script));
+    pass(SECOND);
+    // Too late: it has ended by itself.
+    assert!(!limiter.unban(source(3), Cause::Rpc));
+    assert_eq!(
+        limiter.unban_sources(Cause::Rpc, |other| other == source(4)),
+        1
+    );
+    let expected = [(1, true), (2, false), (3, false), (4, true)];
+    let expected = expected.map(|(n, is_logged)| (source(n), n, is_logged));
+    assert_eq!(ended(&mut watch), expected);
+    // Another ban counts from zero, and its end is logged.
+    ban(1, 1);
+    assert_eq!(rejected_by_ban(&limiter, 1), Some(1));
+    assert_eq!(ended(&mut watch), []);
+    pass(SECOND);
+    assert_eq!(ended(&mut watch), [(source(1), 1, false)]);
+}
+
+/// The rejections of the ban of a source, if it is banned.
+fn rejected_by_ban(limiter: &Limiter, n: u32) -> Option<u32> {
+    let ban = Report::of(limiter).get(source(n)).ban();
+    ban.map(|ban| ban.rejected)
 }
 
 #[test]

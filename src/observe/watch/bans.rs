@@ -84,8 +84,12 @@ impl Bans {
                 return true;
             }
             *ended += 1;
-            let (ban, would) = (known.ban, known.would);
-            (tick.log)(Notice::Unbanned { report, ban, would });
+            (tick.log)(Notice::Unbanned {
+                report,
+                ban: known.ban,
+                would: known.would,
+                is_logged: tick.limiter.end_is_logged(*source),
+            });
             false
         });
     }

@@ -367,7 +367,7 @@ impl Oracle {
             Operation::Unban(n) => {
                 self.notice_loss(limiter, n);
                 let lifted = self.sentence(n).is_some();
-                let found = limiter.unban(key(n));
+                let found = limiter.unban(key(n), Cause::Script);
                 assert!(found == lifted || self.room.replaced && self.is_exempt(n));
                 self.sentences.remove(&n);
             }

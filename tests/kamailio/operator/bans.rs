@@ -111,6 +111,8 @@ fn ban_rejects_new_connections_and_closes_none(mode: Mode) {
     ] {
         assert!(log.contains(line), "{line}: {log}");
     }
+    // The command has said so.
+    assert!(!log.contains("127.120.0.1 is no longer banned"), "{log}");
 }
 
 fn ban_ends_by_itself(mode: Mode) {
