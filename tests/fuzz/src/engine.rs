@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tcp_conn_limit::ffi::{self, TCL_EARG, TCL_EINIT, TCL_ERULES, TCL_OK, TCL_SOURCE_TEXT};
 pub use tcp_conn_limit::ffi::{
-    tcl_audit_sums, tcl_config, tcl_difference, tcl_rule, tcl_source, tcl_suggestion,
+    tcl_audit_sums, tcl_ban, tcl_config, tcl_difference, tcl_rule, tcl_source, tcl_suggestion,
 };
 use tcp_conn_limit::observe::counters::COUNTERS;
 pub use tcp_conn_limit::observe::counters::Counters;
@@ -27,6 +27,10 @@ struct Event {
     limit: i32,
     rejected: u32,
     would: i32,
+    reason: *const c_char,
+    ban: *const c_char,
+    rate: *const c_char,
+    seconds: u32,
 }
 
 /// `struct tcl_host` of include/tcl_host.h.
@@ -36,6 +40,8 @@ struct Host {
     now: Option<unsafe extern "C" fn() -> u32>,
     rejected: Option<unsafe extern "C" fn(*const Event)>,
     released: Option<unsafe extern "C" fn(*const Event)>,
+    banned: Option<unsafe extern "C" fn(*const Event)>,
+    unbanned: Option<unsafe extern "C" fn(*const Event)>,
 }
 
 static HOST: Host = Host {
@@ -43,6 +49,8 @@ static HOST: Host = Host {
     now: Some(now),
     rejected: Some(rejected),
     released: Some(rejected),
+    banned: Some(rejected),
+    unbanned: Some(rejected),
 };
 
 /// The host's clock.
@@ -67,6 +75,11 @@ unsafe extern "C" fn rejected(event: *const Event) {
         let text = unsafe { CStr::from_ptr(text) }.to_bytes();
         assert!(!text.is_empty() && text.len() < TCL_SOURCE_TEXT);
     }
+    // SAFETY: as above.
+    let [reason, ban, rate] =
+        [event.reason, event.ban, event.rate].map(|text| unsafe { CStr::from_ptr(text) });
+    assert!([c"limit", c"rate", c"ban"].contains(&reason) && !rate.is_empty());
+    assert!(event.seconds == 0 || !ban.is_empty());
     // `rejected` is not checked: it may be 0 if the statistics were reset since.
     assert!(event.limit >= 0 && (0..=1).contains(&event.would));
 }
@@ -113,6 +126,13 @@ fn check_uninitialised() {
         stats().0,
         get(&[127, 0, 0, 1]).0,
         oldest(b"127.0.0.1").0,
+        set_rate(0, 0, ENOUGH).0,
+        ban(c"127.0.0.1", c"9", ENOUGH).0,
+        unban(c"all", ENOUGH).0,
+        ban_address(&[127, 0, 0, 1], 9),
+        unban_address(&[127, 0, 0, 1]),
+        offence(&[127, 0, 0, 1]),
+        banned(&[127, 0, 0, 1]) as i32,
     ] {
         assert_eq!(code, TCL_EINIT);
     }
@@ -247,7 +267,99 @@ pub fn opened(address: &[u8]) -> u64 {
 
 /// `tcl_closed()`.
 pub fn closed(token: u64) -> i32 {
-    ffi::tcl_closed(token, ffi::TCL_FACT_SPOKE)
+    closed_as(token, ffi::TCL_FACT_SPOKE)
+}
+
+/// `tcl_closed()` with what is known of the connection at its end.
+pub fn closed_as(token: u64, facts: u32) -> i32 {
+    ffi::tcl_closed(token, facts)
+}
+
+/// `tcl_set_rate()`.
+pub fn set_rate(interval_us: u32, burst: u32, size: usize) -> (i32, String) {
+    with_error(size, &[TCL_EARG], |error, size| {
+        // SAFETY: `error` has `size` bytes.
+        unsafe { ffi::tcl_set_rate(interval_us, burst, error, size) }
+    })
+}
+
+/// What a command about bans may answer.
+const BAN_FAILURES: [i32; 6] = [
+    TCL_EARG,
+    TCL_ERULES,
+    ffi::TCL_ELOCKED,
+    ffi::TCL_EMEM,
+    ffi::TCL_EEXEMPT,
+    ffi::TCL_ESLOT,
+];
+
+/// `tcl_ban()`: its code, and the ban with the seconds that the one before had left.
+pub fn ban(who: &CStr, seconds: &CStr, size: usize) -> (i32, Option<(tcl_ban, u32)>) {
+    let mut was = u32::MAX;
+    let mut set = None;
+    let (code, _) = with_error(size, &BAN_FAILURES, |error, size| {
+        // SAFETY: strings or null; `ban` and `was` are valid for writes, and `error` has
+        // `size` bytes.
+        let (code, ban) = with_value(|ban| unsafe {
+            let texts = (who.as_ptr(), seconds.as_ptr());
+            ffi::tcl_ban(texts.0, texts.1, null(), null(), ban, &mut was, error, size)
+        });
+        set = ban;
+        code
+    });
+    (code, set.map(|ban| (ban, was)))
+}
+
+/// `tcl_unban()`: its code, and how many bans it lifted.
+pub fn unban(who: &CStr, size: usize) -> (i32, u32) {
+    let mut lifted = 0;
+    let (code, _) = with_error(size, &BAN_FAILURES, |error, size| {
+        // SAFETY: strings or null; `lifted` is valid for writes, and `error` has `size`
+        // bytes.
+        unsafe { ffi::tcl_unban(who.as_ptr(), null(), &mut lifted, error, size) }
+    });
+    (code, lifted)
+}
+
+/// `tcl_bans()`: the bans that fit, and the number of all.
+pub fn bans(room: usize) -> (Vec<tcl_ban>, u64) {
+    let mut total = u64::MAX;
+    // SAFETY: there is room for `room` values, and `total` is valid for writes.
+    let written = with_room(room, |to, room| unsafe {
+        ffi::tcl_bans(to, room, &mut total)
+    });
+    let (bans, code) = written.expect("bans");
+    assert_eq!(bans.len(), code as usize);
+    (bans, total)
+}
+
+/// `tcl_ban_address()`.
+pub fn ban_address(address: &[u8], seconds: u32) -> i32 {
+    // SAFETY: the pointer is null or has that many bytes, here and below.
+    with_bytes(address, |bytes, length| unsafe {
+        ffi::tcl_ban_address(bytes, length, seconds)
+    })
+}
+
+/// `tcl_unban_address()`.
+pub fn unban_address(address: &[u8]) -> i32 {
+    with_bytes(address, |bytes, length| unsafe {
+        ffi::tcl_unban_address(bytes, length)
+    })
+}
+
+/// `tcl_offence()`.
+pub fn offence(address: &[u8]) -> i32 {
+    with_bytes(address, |bytes, length| unsafe {
+        ffi::tcl_offence(bytes, length)
+    })
+}
+
+/// `tcl_banned()`.
+pub fn banned(address: &[u8]) -> i64 {
+    with_bytes(address, |bytes, length| unsafe {
+        ffi::tcl_banned(bytes, length)
+    })
 }
 
 /// `tcl_oldest()`.

@@ -8,8 +8,10 @@
 //! 2. [`edge`]: memory with an exact end.
 //! 3. [`naive`]: the oracle for addresses and rules, bit by bit.
 //! 4. [`peers`]: connections that are accepted through interposed functions.
+//! 5. [`restraints`]: the oracle of rates, penalties and bans.
 
 pub mod edge;
 pub mod engine;
 pub mod naive;
 pub mod peers;
+pub mod restraints;

@@ -12,15 +12,16 @@ use std::sync::atomic::Ordering;
 
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{
-    TCL_EALREADY, TCL_EARG, TCL_EINTERPOSE, TCL_ERULES, TCL_ESTALE, TCL_MODE_ENFORCE,
-    TCL_MODE_MONITOR, TCL_MODE_OFF, TCL_NEVER, TCL_OK, TCL_ON_FULL_REJECT, tcl_interpose_activate,
-    tcl_interpose_detach, tcl_reset_stats, tcl_set_limit, tcl_set_mode, tcl_settings, tcl_version,
-    tcl_watch,
+    TCL_EALREADY, TCL_EARG, TCL_EEXEMPT, TCL_EINTERPOSE, TCL_ERULES, TCL_ESLOT, TCL_ESTALE,
+    TCL_FACT_SPOKE, TCL_FACT_TLS, TCL_MODE_ENFORCE, TCL_MODE_MONITOR, TCL_MODE_OFF, TCL_NEVER,
+    TCL_OK, TCL_ON_FULL_REJECT, tcl_interpose_activate, tcl_interpose_detach, tcl_reset_stats,
+    tcl_set_limit, tcl_set_mode, tcl_settings, tcl_version, tcl_watch,
 };
 use tcp_conn_limit_fuzz::engine::{
     self, Audit, CLOCK, Counters, ENOUGH, rule_text, tcl_config, tcl_source, text,
 };
 use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
+use tcp_conn_limit_fuzz::restraints::{self, HOUR, Restraints, STEP, Terms, WORDS, is_left};
 
 const LENGTHS: Lengths = (32, 64);
 
@@ -96,6 +97,19 @@ struct Live {
     token: u64,
 }
 
+/// Offences, as numbers of `restraints::PENALTIES`. Those of silence are 0 and 1.
+const REJECTED: usize = 2;
+const RATE: usize = 3;
+const SCRIPT: usize = 4;
+
+/// The number of the rank by debt in `tcl_top()`.
+const BY_OWED: i32 = 3;
+
+enum Restraint {
+    Ban,
+    Rate,
+}
+
 /// Rejections, and those that monitor mode only counted.
 type Rejections = (u64, u64);
 
@@ -106,6 +120,9 @@ struct Ledger {
     limit: i32,
     mode: i32,
     rules: Vec<(Net, i32)>,
+    /// The words of these rules.
+    terms: HashMap<Net, Terms>,
+    restraints: Restraints,
     loaded: u64,
     admitted: u64,
     rejections: Rejections,
@@ -119,7 +136,12 @@ struct Ledger {
 }
 
 fn init() {
+    let penalties = restraints::parameters();
     engine::start(tcl_config {
+        penalties: penalties.as_ptr(),
+        penalty_count: penalties.len() as u32,
+        ban_min: restraints::BAN_MIN as i32,
+        ban_max: restraints::BAN_MAX as i32,
         max_connections: 1,
         limit: 0,
         ipv4_prefix: LENGTHS.0 as i32,
@@ -142,6 +164,22 @@ fn add(rejections: &mut Rejections, monitor: bool) {
     }
 }
 
+/// Opens connections of other sources, until those that owe something have lost their slots:
+/// debts cannot be forgiven.
+fn forget_debts() {
+    let is_owed = || !engine::top(1, BY_OWED).expect("sources").is_empty();
+    let mut tokens = Vec::new();
+    let mut others = (0..=u16::MAX).map(|n| [&[10, 99][..], &n.to_be_bytes()].concat());
+    while is_owed() {
+        let others = others.by_ref().take(16);
+        tokens.extend(others.map(|other| engine::opened(&other)));
+        assert!(tokens.len() < 60_000, "a debt is not forgotten");
+    }
+    for token in tokens {
+        assert_eq!(engine::closed(token), TCL_OK);
+    }
+}
+
 impl Ledger {
     /// Resets the limiter to the state in which every input starts.
     fn new() -> Ledger {
@@ -149,6 +187,10 @@ impl Ledger {
         assert_eq!(engine::rules_load(&[], None, 0).0, TCL_OK);
         assert_eq!(tcl_set_limit(3), TCL_OK);
         assert_eq!(tcl_set_mode(TCL_MODE_ENFORCE), TCL_OK);
+        assert_eq!(engine::set_rate(0, 0, 0).0, TCL_OK);
+        // Fails if nothing is banned.
+        engine::unban(c"all", 0);
+        forget_debts();
         assert_eq!(tcl_reset_stats(), TCL_OK);
         Ledger {
             live: Vec::new(),
@@ -156,6 +198,8 @@ impl Ledger {
             limit: 3,
             mode: TCL_MODE_ENFORCE,
             rules: Vec::new(),
+            terms: HashMap::new(),
+            restraints: Restraints::default(),
             loaded: stats().reloads,
             admitted: 0,
             rejections: (0, 0),
@@ -208,6 +252,56 @@ impl Ledger {
         }
     }
 
+    fn monitors(&self) -> bool {
+        self.mode == TCL_MODE_MONITOR
+    }
+
+    fn terms(&self, rule: Option<Net>) -> Terms {
+        let terms = rule.and_then(|rule| self.terms.get(&rule).copied());
+        terms.unwrap_or_default()
+    }
+
+    fn is_exempt(&self, net: Net) -> bool {
+        self.terms(self.rule_of(net).0).exempt
+    }
+
+    /// A source without connections may have lost its slot to another one, and owes nothing
+    /// then. An exempt one does not show what it owes.
+    fn notice_loss(&mut self, net: Net) {
+        if self.count(net) > 0 {
+            return;
+        }
+        if self.restraints.debts.contains_key(&net) {
+            let owing = engine::top(64, BY_OWED).expect("sources");
+            let is_it = |source: &tcl_source| text(&source.text) == net.to_string();
+            if !owing.iter().any(is_it) {
+                self.restraints.debts.remove(&net);
+            }
+        }
+        if self.restraints.sentences.contains_key(&net) && !self.is_exempt(net) {
+            let source = engine::get(&net.address.octets()).1.expect("a source");
+            if source.banned == 0 && source.penalty == 0 {
+                self.restraints.sentences.remove(&net);
+            }
+        }
+    }
+
+    fn offend(&mut self, net: Net, kind: usize, exempt: bool) {
+        if self.mode != TCL_MODE_OFF && !exempt {
+            let monitor = self.monitors();
+            self.restraints.offend(net, kind, monitor);
+        }
+    }
+
+    /// Why a connection of a source over no limit is rejected: its ban, or its rate.
+    fn is_restrained(&mut self, net: Net, terms: Terms) -> Option<Restraint> {
+        if self.restraints.ban_of(net).is_some() && !terms.exempt {
+            return Some(Restraint::Ban);
+        }
+        let burst = terms.burst(self.restraints.burst);
+        (burst > 0 && self.restraints.owed(net) >= burst).then_some(Restraint::Rate)
+    }
+
     fn may_be_full(&self, net: Net) {
         assert_eq!(self.count(net), 0, "a connected source found no slot");
         let others = self.counts().len();
@@ -215,6 +309,9 @@ impl Ledger {
     }
 
     fn check(&mut self, octets: &[u8]) {
+        if let Some(address) = Address::of_octets(octets) {
+            self.notice_loss(address.source(LENGTHS));
+        }
         let before = stats();
         let answer = engine::check(octets);
         let Some(address) = Address::of_octets(octets) else {
@@ -223,12 +320,27 @@ impl Ledger {
         };
         let net = address.source(LENGTHS);
         let (rule, limit) = self.rule_for(address);
-        let monitor = self.mode == TCL_MODE_MONITOR;
-        let over = self.mode != TCL_MODE_OFF && limit > 0 && self.count(net) >= limit as u32;
-        if over {
+        let terms = self.terms(rule);
+        let monitor = self.monitors();
+        let is_on = self.mode != TCL_MODE_OFF;
+        let restraint = self.is_restrained(net, terms).filter(|_| is_on);
+        let over = is_on && limit > 0 && self.count(net) >= limit as u32;
+        if over || restraint.is_some() {
             add(&mut self.rejections, monitor);
             add(self.by_rule.entry(rule).or_default(), monitor);
             add(self.by_source.entry(net).or_default(), monitor);
+            match restraint {
+                Some(Restraint::Ban) => {
+                    add(&mut self.restraints.ban, monitor);
+                    let ban = self.restraints.sentences.get_mut(&net);
+                    ban.expect("a ban").rejected += 1;
+                }
+                Some(Restraint::Rate) => {
+                    add(&mut self.restraints.rate, monitor);
+                    self.offend(net, RATE, terms.exempt);
+                }
+                None => self.offend(net, REJECTED, terms.exempt),
+            }
             return assert_eq!(answer, i32::from(!monitor));
         }
         let now = stats();
@@ -261,6 +373,9 @@ impl Ledger {
     }
 
     fn open(&mut self, octets: Vec<u8>) {
+        if let Some(address) = Address::of_octets(&octets) {
+            self.notice_loss(address.source(LENGTHS));
+        }
         let token = engine::opened(&octets);
         let Some(address) = Address::of_octets(&octets) else {
             self.bad_address += 1;
@@ -272,6 +387,12 @@ impl Ledger {
             return self.may_be_full(net);
         }
         self.admitted += 1;
+        if self.mode != TCL_MODE_OFF {
+            // At the rate of the address, which may be that of a host.
+            let terms = self.terms(self.rule_for(address).0);
+            let burst = terms.burst(self.restraints.burst);
+            self.restraints.charge(net, burst);
+        }
         self.live.push(Live { octets, net, token });
         let count = self.count(net);
         let peak = self.peaks.entry(net).or_default();
@@ -280,14 +401,23 @@ impl Ledger {
 
     /// Releases a token, which may be invalid.
     fn close(&mut self, token: u64) {
-        let code = engine::closed(token);
+        self.close_as(token, TCL_FACT_SPOKE);
+    }
+
+    fn close_as(&mut self, token: u64, facts: u32) {
+        let code = engine::closed_as(token, facts);
         if token == 0 {
             return assert_eq!(code, TCL_OK);
         }
         match self.live.iter().position(|live| live.token == token) {
             Some(at) => {
                 assert_eq!(code, TCL_OK);
-                self.live.swap_remove(at);
+                let net = self.live.swap_remove(at).net;
+                if facts & TCL_FACT_SPOKE == 0 {
+                    let kind = usize::from(facts & TCL_FACT_TLS != 0);
+                    let exempt = self.is_exempt(net);
+                    self.offend(net, kind, exempt);
+                }
                 self.released.push(token);
             }
             None => {
@@ -310,7 +440,8 @@ impl Ledger {
                     } else {
                         limit.to_string()
                     };
-                    Some(CString::new(format!("{prefix}={limit}")).ok()?)
+                    let words = WORDS[usize::from(bytes.byte()?) % WORDS.len()];
+                    Some(CString::new(format!("{prefix}={limit}{words}")).ok()?)
                 }
                 200..250 => {
                     let raw = bytes.take(usize::from(which - 200))?;
@@ -321,6 +452,13 @@ impl Ledger {
             });
         }
         let texts: Vec<Option<&CStr>> = texts.iter().map(Option::as_deref).collect();
+        let mut terms = HashMap::new();
+        for text in texts.iter().flatten() {
+            if let Some((net, _, shown)) = naive::whole_rule(text.to_string_lossy().trim_ascii()) {
+                // Another interval than the oracle's.
+                terms.insert(net, Terms::of_shown(&shown)?);
+            }
+        }
         let (code, _) = engine::rules_load(&texts, None, usize::from(bytes.byte()?));
         if texts.contains(&None) {
             assert_eq!(code, TCL_EARG);
@@ -338,6 +476,7 @@ impl Ledger {
         if valid {
             rules.sort_unstable();
             self.rules = rules;
+            self.terms = terms;
             self.loaded += 1;
             // The counters of a removed rule are lost.
             let rules = &self.rules;
@@ -352,6 +491,7 @@ impl Ledger {
         assert_eq!(tcl_reset_stats(), TCL_OK);
         (self.admitted, self.rejections, self.full_rejected) = (0, (0, 0), 0);
         (self.table_full, self.bad_address, self.stale_token) = (0, 0, 0);
+        self.restraints.reset_counters();
         self.by_rule.clear();
         self.by_source.clear();
         self.peaks = self.counts();
@@ -373,6 +513,20 @@ impl Ledger {
             (now.bad_address, now.stale_token),
             (self.bad_address, self.stale_token)
         );
+        let Restraints {
+            bans, rate, ban, ..
+        } = self.restraints;
+        assert_eq!((now.bans, now.would_ban), bans);
+        assert_eq!((now.rate_rejected, now.rate_would_reject), rate);
+        assert_eq!((now.ban_rejected, now.ban_would_reject), ban);
+        let offences = [
+            now.penalty_silent,
+            now.penalty_tls,
+            now.penalty_rejected,
+            now.penalty_rate,
+            now.penalty_script,
+        ];
+        assert_eq!(offences, self.restraints.offences);
         assert_eq!((now.panics, now.descriptor_reused), (0, 0));
         assert_eq!((now.untracked, now.untracked_rejected), (0, 0));
         assert_eq!(
@@ -403,6 +557,32 @@ impl Ledger {
         assert!(u64::from(source.rejected) <= max.0 && u64::from(source.would_reject) <= max.1);
         let peak = self.peaks.get(&net).copied().unwrap_or_default();
         assert!(source.peak <= peak && source.peak >= source.connections);
+        let terms = self.terms(rule);
+        assert_eq!(source.exempt, i32::from(terms.exempt));
+        let burst = terms.burst(self.restraints.burst);
+        assert_eq!(source.rate.burst, burst);
+        // What it owed is lost if the source was replaced.
+        let owed = if burst > 0 {
+            self.restraints.owed(net)
+        } else {
+            0
+        };
+        let sentence = self.restraints.sentences.get(&net).copied();
+        let sentence = sentence.filter(|_| !terms.exempt);
+        let (banned, left) = sentence.map_or((false, 0), |now| (now.banned, now.left));
+        let is_lost = self.count(net) == 0 && source.banned + source.penalty + source.owed == 0;
+        if is_lost {
+            return;
+        }
+        assert_eq!(source.owed, owed);
+        let (ban, penalty) = if banned { (left, 0) } else { (0, left) };
+        assert!(is_left(source.banned, ban) && is_left(source.penalty, penalty));
+        let expected = sentence.filter(|_| banned);
+        let expected = expected.map(|ban| (ban.reason.to_owned(), ban.rejected));
+        assert_eq!(
+            (text(&source.ban_reason), source.ban_rejected),
+            expected.unwrap_or_default()
+        );
     }
 
     fn get(&self, octets: &[u8]) {
@@ -424,14 +604,20 @@ impl Ledger {
         let top = match engine::top(room, by) {
             Ok(top) => top,
             Err(code) => {
-                assert!(!(0..3).contains(&by));
+                assert!(!(0..4).contains(&by));
                 return assert_eq!(code, TCL_EARG);
             }
+        };
+        let net_of = |source: &tcl_source| {
+            let address = text(&source.text);
+            let address = address.split('/').next().and_then(Address::of_text);
+            address.expect("an address").source(LENGTHS)
         };
         let key = |source: &tcl_source| match by {
             0 => source.connections,
             1 => source.rejected + source.would_reject,
-            _ => source.peak,
+            2 => source.peak,
+            _ => self.restraints.owed(net_of(source)),
         };
         assert!(top.iter().all(|source| key(source) > 0));
         assert!(top.is_sorted_by(|a, b| key(a) >= key(b)));
@@ -441,9 +627,7 @@ impl Ledger {
             assert_eq!(top.iter().map(key).collect::<Vec<_>>(), ranked);
         }
         for source in &top {
-            let address = text(&source.text);
-            let address = address.split('/').next().and_then(Address::of_text);
-            let net = address.expect("an address").source(LENGTHS);
+            let net = net_of(source);
             self.compare_source(source, net, self.rule_of(net));
         }
     }
@@ -635,9 +819,159 @@ impl Ledger {
         self.released.extend(tokens);
     }
 
+    fn set_rate(&mut self, burst: u32) {
+        let interval = if burst > 0 { HOUR } else { 0 };
+        assert_eq!(engine::set_rate(interval, burst, 0).0, TCL_OK);
+        self.restraints.burst = burst;
+    }
+
+    /// The script reports an offence.
+    fn offence(&mut self, octets: &[u8]) {
+        let Some(address) = Address::of_octets(octets) else {
+            return assert_eq!(engine::offence(octets), TCL_EARG);
+        };
+        let net = address.source(LENGTHS);
+        self.notice_loss(net);
+        let code = engine::offence(octets);
+        if !self.is_sentenced(net, code) {
+            return;
+        }
+        self.offend(net, SCRIPT, false);
+        let banned = self.mode != TCL_MODE_OFF && self.restraints.ban_of(net).is_some();
+        assert_eq!(code, i32::from(banned));
+    }
+
+    /// Bans a source, by a command or by the script.
+    fn ban(&mut self, octets: &[u8], seconds: u32, by_script: bool, error: usize) {
+        let Some(address) = Address::of_octets(octets) else {
+            return assert_eq!(engine::ban_address(octets, seconds), TCL_EARG);
+        };
+        let net = address.source(LENGTHS);
+        self.notice_loss(net);
+        let before = self.restraints.ban_of(net);
+        let (code, reason) = if by_script {
+            let code = engine::ban_address(octets, seconds);
+            (code, "script")
+        } else {
+            let texts = [net.to_string(), seconds.to_string()];
+            let [who, seconds] = texts.map(|text| CString::new(text).expect("no NUL"));
+            let (code, set) = engine::ban(&who, &seconds, error);
+            if let Some((ban, was)) = set {
+                assert_eq!(text(&ban.text), net.to_string());
+                let (left, rejected) = before.map_or((0, 0), |ban| (ban.left, ban.rejected));
+                assert!(is_left(was, left) && ban.rejected == u64::from(rejected));
+            }
+            (code, "rpc")
+        };
+        if self.is_sentenced(net, code) {
+            assert_eq!(code, TCL_OK);
+            let monitor = self.monitors();
+            self.restraints.ban(net, seconds, reason, monitor);
+        }
+    }
+
+    /// Whether a call did not fail because the source is exempt or has no slot.
+    fn is_sentenced(&self, net: Net, code: i32) -> bool {
+        if code == TCL_ESLOT {
+            self.may_be_full(net);
+            return false;
+        }
+        let exempt = self.is_exempt(net);
+        assert_eq!(code == TCL_EEXEMPT, exempt);
+        !exempt
+    }
+
+    fn unban(&mut self, octets: &[u8], by_script: bool, error: usize) {
+        let Some(address) = Address::of_octets(octets) else {
+            return assert_eq!(engine::unban_address(octets), TCL_EARG);
+        };
+        let net = address.source(LENGTHS);
+        self.notice_loss(net);
+        let lifted = match by_script {
+            true => engine::unban_address(octets),
+            false => {
+                let who = CString::new(net.to_string()).expect("no NUL");
+                let (code, lifted) = engine::unban(&who, error);
+                assert_eq!(code, if lifted > 0 { TCL_OK } else { TCL_ERULES });
+                lifted as i32
+            }
+        };
+        let known = self.restraints.sentences.remove(&net).is_some();
+        // Whether an exempt source still has its slot is not known.
+        let is_open = self.is_exempt(net) && self.count(net) == 0;
+        assert!(lifted == i32::from(known) || known && is_open && lifted == 0);
+    }
+
+    fn unban_all(&mut self, error: usize) {
+        let nets: Vec<_> = self.restraints.sentences.keys().copied().collect();
+        for net in nets {
+            self.notice_loss(net);
+        }
+        let sentenced = || self.restraints.sentences.keys().copied();
+        let open = sentenced().filter(|net| self.is_exempt(*net) && self.count(*net) == 0);
+        let (most, open) = (sentenced().count() as u32, open.count() as u32);
+        let (code, lifted) = engine::unban(c"all", error);
+        assert_eq!(code, if lifted > 0 { TCL_OK } else { TCL_ERULES });
+        assert!(lifted <= most && lifted + open >= most);
+        self.restraints.sentences.clear();
+    }
+
+    /// Compares the list of bans.
+    fn bans(&mut self, room: usize) {
+        let nets: Vec<_> = self.restraints.sentences.keys().copied().collect();
+        for net in nets {
+            self.notice_loss(net);
+        }
+        let (bans, total) = engine::bans(room);
+        let sentences = self.restraints.sentences.iter();
+        let expected = sentences.filter(|(net, now)| now.banned && !self.is_exempt(**net));
+        let expected: HashMap<_, _> = expected.map(|(net, ban)| (net.to_string(), *ban)).collect();
+        assert_eq!(total, expected.len() as u64);
+        assert_eq!(bans.len(), room.min(expected.len()));
+        assert!(bans.is_sorted_by(|a, b| a.seconds >= b.seconds));
+        for found in bans {
+            let ban = expected[&text(&found.text)];
+            assert_eq!(text(&found.reason), ban.reason);
+            assert_eq!(found.rejected, u64::from(ban.rejected));
+            assert!(is_left(found.seconds, ban.left));
+        }
+    }
+
+    /// Runs one operation about rates, offences or bans.
+    fn restrain(&mut self, which: u8, bytes: &mut Bytes<'_>) -> Option<()> {
+        match which {
+            0 | 1 => {
+                let (pick, facts) = (usize::from(bytes.byte()?), bytes.byte()?);
+                let live = self.live.get(pick % self.live.len().max(1));
+                let token = live.map_or(0, |live| live.token);
+                self.close_as(token, u32::from(facts) & 0xf);
+            }
+            2 => self.set_rate(u32::from(bytes.byte()?) % 9),
+            3 => self.offence(&bytes.address()?),
+            4 | 5 => {
+                let (octets, seconds) = (bytes.address()?, bytes.byte()?);
+                let seconds = (1 + u32::from(seconds)) * STEP;
+                self.ban(&octets, seconds, which == 5, bytes.byte()?.into());
+            }
+            6 => {
+                let (octets, by_script) = (bytes.address()?, bytes.byte()? & 1 != 0);
+                self.unban(&octets, by_script, bytes.byte()?.into());
+            }
+            _ => match bytes.byte()? {
+                255 => self.unban_all(bytes.byte()?.into()),
+                room => self.bans(room.into()),
+            },
+        }
+        Some(())
+    }
+
     /// Runs one operation. Returns `None` at the end of the input.
     fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
-        match bytes.byte()? % 32 {
+        let operation = bytes.byte()?;
+        if operation >= 192 {
+            return self.restrain(operation % 8, bytes);
+        }
+        match operation % 32 {
             0..=5 => self.open(bytes.address()?),
             6..=9 => self.check(&bytes.address()?),
             10..=12 => {
