@@ -480,6 +480,35 @@ mod tests {
         }
     }
 
+    /// The documents name the present figure.
+    #[test]
+    fn documents_say_what_a_connection_takes() {
+        let geometry = Geometry::for_connections(1_000_000).unwrap();
+        let records = geometry.descriptors * size_of::<Connection>();
+        let slots = (geometry.rules_at() - records) / 1_000_000;
+        let (record, all) = (size_of::<Connection>(), slots + size_of::<Connection>());
+        let figures = [
+            format!("{all} bytes"),
+            format!("{slots} for a slot"),
+            format!("{record} for the record of"),
+            format!("Of the {all} bytes"),
+            format!("of the {all} bytes"),
+        ];
+        for (text, has) in [
+            (include_str!("../../SECURITY.md"), &[0, 1, 2, 4][..]),
+            (include_str!("../../CHANGELOG.md"), &[0]),
+            (
+                include_str!("../../kamailio-glue/tcp_conn_limit/doc/tcp_conn_limit_compare.xml"),
+                &[0, 1, 2, 3],
+            ),
+        ] {
+            let text = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+            for &figure in has {
+                assert!(text.contains(&figures[figure]), "{}", figures[figure]);
+            }
+        }
+    }
+
     #[test]
     fn parts_do_not_overlap() {
         let region = Region::create(Geometry::of_buckets(3)).unwrap();
