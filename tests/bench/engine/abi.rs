@@ -45,6 +45,7 @@ pub(crate) struct Engine {
     get: unsafe extern "C" fn(*const u8, u32, *mut tcl_source) -> i32,
     stats: unsafe extern "C" fn(*mut u64, u32) -> i32,
     huge_pages: extern "C" fn() -> u64,
+    ban: unsafe extern "C" fn(*const u8, u32, u32) -> i32,
 }
 
 impl Engine {
@@ -69,6 +70,7 @@ impl Engine {
                 get: symbol(library, c"tcl_get")?,
                 stats: symbol(library, c"tcl_stats")?,
                 huge_pages: symbol(library, c"tcl_huge_pages")?,
+                ban: symbol(library, c"tcl_ban_address")?,
             })
         }
     }
@@ -98,6 +100,32 @@ impl Engine {
         engine.init(config)?;
         engine.set_worker(0);
         Ok(engine)
+    }
+
+    /// Starts a limiter with the highest rate, its largest burst, and each penalty.
+    pub(crate) fn start_with_controls(max_connections: u32, limit: i32) -> Result<Engine> {
+        let penalties = [c"silent=1", c"tls=1", c"rejected=1", c"rate=1", c"script=1"];
+        let penalties = penalties.map(CStr::as_ptr);
+        Engine::start_with(&tcl_config {
+            rate: c"10000/s".as_ptr(),
+            burst: 1_000_000,
+            penalties: penalties.as_ptr(),
+            penalty_count: penalties.len() as u32,
+            ..config(max_connections, limit)?
+        })
+    }
+
+    /// Bans `count` sources that no measurement uses.
+    pub(crate) fn ban_others(&self, count: u32) -> Result<()> {
+        const DAY: u32 = 24 * 3_600;
+        for index in (1 << 31)..(1 << 31) + count {
+            // SAFETY: the pointer is valid for 4 bytes.
+            let code = unsafe { (self.ban)(address(index).as_ptr(), 4, DAY) };
+            if code != TCL_OK {
+                return Err(format!("tcl_ban_address: {code}").into());
+            }
+        }
+        Ok(())
     }
 
     /// Starts a limiter whose buckets are in huge pages.

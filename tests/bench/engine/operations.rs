@@ -29,6 +29,9 @@ pub(crate) trait Subject {
     fn connections(&self) -> Result<u64>;
 }
 
+/// Sources that are banned at the same time.
+const BANNED: u32 = 1_000_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Variant {
@@ -36,6 +39,12 @@ pub(crate) enum Variant {
     Engine,
     /// The engine in huge pages.
     HugePages,
+    /// The engine with a rate and penalties, which no source exceeds.
+    Controls,
+    /// The engine with [`BANNED`] other sources that are banned.
+    Banned,
+    /// The engine with a table of the same size, in which no source is banned.
+    NotBanned,
     /// A chained map in shared memory, one lock.
     Locked,
     /// The same in 64 parts, each with a lock.
@@ -118,6 +127,13 @@ impl Operations {
             Variant::Floor => self.serve_floor(&Floor::new(self.sources)?),
             Variant::Engine => self.serve(&Engine::start(max, limit)?),
             Variant::HugePages => self.serve(&Engine::start_in_huge_pages(max, limit)?),
+            Variant::Controls => self.serve(&Engine::start_with_controls(max, limit)?),
+            Variant::Banned => {
+                let engine = Engine::start(max + BANNED, limit)?;
+                engine.ban_others(BANNED)?;
+                self.serve(&engine)
+            }
+            Variant::NotBanned => self.serve(&Engine::start(max + BANNED, limit)?),
             Variant::Locked => self.serve(&LockedMap::<Chained, 1>::new(max, limit)?),
             Variant::Striped => self.serve(&LockedMap::<Chained, 64>::new(max, limit)?),
             Variant::Hashbrown => self.serve(&LockedMap::<Open, 1>::new(max, limit)?),

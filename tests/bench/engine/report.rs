@@ -11,7 +11,7 @@ use crate::scaling::{self, Counting, Spread};
 use crate::{churn, cold, delay, init, long_prefixes, stats, threads, walks};
 
 /// The rows of the table, with the names that a reader sees.
-const ROWS: [(&str, Variant, Operation); 49] = {
+const ROWS: [(&str, Variant, Operation); 54] = {
     use Operation::*;
     use Variant::*;
     [
@@ -27,6 +27,11 @@ const ROWS: [(&str, Variant, Operation); 49] = {
         ("opened, returning source", Engine, OpenedReturning),
         ("opened, new source", Engine, OpenedNew),
         ("closed", Engine, ClosedKnown),
+        ("rate, penalties: cycle, known", Controls, CycleKnown),
+        ("rate, penalties: cycle, new", Controls, CycleNew),
+        ("rate, penalties: check, known", Controls, CheckKnown),
+        ("1,000,000 banned: check, known", Banned, CheckKnown),
+        ("as large, none: check, known", NotBanned, CheckKnown),
         ("huge pages: cycle, known", HugePages, CycleKnown),
         ("huge pages: cycle, new", HugePages, CycleNew),
         ("huge pages: cycle, mix", HugePages, CycleMix),
@@ -84,12 +89,24 @@ enum Bound {
     AtLeast(f64),
 }
 
-const AIMS: [Aim; 5] = [
+const AIMS: [Aim; 7] = [
     Aim {
         name: "full cycle, known source / floor",
         above: (Variant::Engine, Operation::CycleKnown),
         below: (Variant::Floor, Operation::Add),
         bounds: [Bound::AtMost(2.0), Bound::AtMost(1.5)],
+    },
+    Aim {
+        name: "rate, penalties: full cycle / floor",
+        above: (Variant::Controls, Operation::CycleKnown),
+        below: (Variant::Floor, Operation::Add),
+        bounds: [Bound::AtMost(2.6), Bound::AtMost(2.0)],
+    },
+    Aim {
+        name: "1,000,000 banned: check / none",
+        above: (Variant::Banned, Operation::CheckKnown),
+        below: (Variant::NotBanned, Operation::CheckKnown),
+        bounds: [Bound::AtMost(1.05), Bound::AtMost(1.05)],
     },
     Aim {
         name: "check alone, known source / floor",
