@@ -217,17 +217,9 @@ impl Operations {
         add(Operation::CycleKnown, chain(&known, cycle));
         add(Operation::CheckKnown, chain(&known, check));
 
-        let mut tokens = Vec::with_capacity(known.len());
-        let opened = |index| {
-            let token = subject.opened(index);
-            tokens.push(token);
-            token
-        };
-        add(Operation::OpenedKnown, chain(&known, opened));
-        // The order is that of opening, which is random.
-        let order: Vec<u32> = (0..steps).collect();
-        let closed = |i| u64::from(subject.closed(tokens[i as usize]));
-        add(Operation::ClosedKnown, chain(&order, closed));
+        let (opened, closed) = self.opened_and_closed(subject, &known);
+        add(Operation::OpenedKnown, opened);
+        add(Operation::ClosedKnown, closed);
 
         add(Operation::CycleNew, chain(&sources.new_ones(steps), cycle));
         add(Operation::CheckNew, chain(&sources.new_ones(steps), check));
@@ -236,6 +228,30 @@ impl Operations {
             self.opened_in_batches(subject, &sources.new_ones(steps)),
         );
         figures
+    }
+
+    /// Opens connections of sources and then closes them, in batches of as many descriptors
+    /// as the engine tracks besides those of the sources.
+    fn opened_and_closed(&self, subject: &impl Subject, known: &[u32]) -> (f64, f64) {
+        const BATCH: usize = 60_000;
+        let mut tokens = Vec::with_capacity(BATCH);
+        // The order is that of opening, which is random.
+        let order: Vec<u32> = (0..BATCH as u32).collect();
+        let (mut open, mut close) = (0.0, 0.0);
+        for indices in known.chunks(BATCH) {
+            let opened = |index| {
+                let token = subject.opened(index);
+                tokens.push(token);
+                token
+            };
+            let count = indices.len() as f64;
+            open += chain(indices, opened) * count;
+            let closed = |i| u64::from(subject.closed(tokens[i as usize]));
+            close += chain(&order[..indices.len()], closed) * count;
+            tokens.clear();
+        }
+        let count = known.len() as f64;
+        (open / count, close / count)
     }
 
     /// Opens connections of sources that have none, in batches.
