@@ -25,12 +25,13 @@
 //! # Which rule a source has
 //!
 //! A source's rule is looked up once the source has at least as many connections as the
-//! lowest limit, and for each connection while a prefix is banned. Its details cache the answer in one word, with 16 bits of the generation
-//! and 32 bits that distinguish the source from others (`Owner::tag`). An IPv4 source
-//! therefore never gets the rule of another source. An IPv6 source gets the rule of the
-//! previous owner of its slot only if both have the same 32 bits, with a probability of
-//! 2⁻³², and only if another process cached that rule while the details changed their
-//! owner, since the new owner starts without a cached rule.
+//! lowest limit, and for each connection while a prefix is banned. Its details cache the
+//! answer in one word, with 16 bits of the generation and 32 bits that distinguish the source
+//! from others (`Owner::tag`). An IPv4 source without a scope therefore never gets the rule
+//! of another source. Any other source gets the rule of the previous owner of its slot only
+//! if both have the same 32 bits, with a probability of 2⁻³², and only if another process
+//! cached that rule while the details changed their owner, since the new owner starts
+//! without a cached rule.
 //!
 //! If there are host rules, whose prefix is longer than a source, then the address of the
 //! connection is also looked up. That look-up is not cached.

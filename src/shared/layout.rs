@@ -57,7 +57,7 @@ pub(crate) const OFFENCES: usize = 5;
 pub(crate) struct Slot {
     /// [`Source::word`](crate::source::Source::word) of the source.
     pub(crate) word: AtomicU64,
-    /// State, family, epoch, stamp and rows in use, see [`crate::table`].
+    /// State, kind, epoch, stamp and rows in use, see [`crate::table`].
     pub(crate) control: AtomicU32,
     /// The source's cell in the acceptor row.
     pub(crate) acceptor_cell: AtomicI32,

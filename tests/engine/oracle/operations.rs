@@ -14,7 +14,7 @@ use tcp_conn_limit::observe::report::{By, Report, seconds_since};
 use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
-use tcp_conn_limit::source::{Prefix, PrefixError, PrefixLengths, Source};
+use tcp_conn_limit::source::{Prefix, PrefixError, PrefixLengths, Scope, Source};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
@@ -109,8 +109,14 @@ fn net(n: usize) -> IpNet {
 }
 
 /// Addresses of few sources, which get many connections each, or of many, which replace
-/// each other.
-fn address(sources: u32) -> impl Strategy<Value = Vec<u8>> {
+/// each other. The last byte is a number up to `scopes`: the address is meant in this scope,
+/// or with 0 in none.
+fn address(sources: u32, scopes: u8) -> impl Strategy<Value = Vec<u8>> {
+    let scoped = |(address, scope): (Vec<u8>, u8)| [&address[..], &[scope]].concat();
+    (plain_address(sources), 0..=scopes).prop_map(scoped)
+}
+
+fn plain_address(sources: u32) -> impl Strategy<Value = Vec<u8>> {
     (0..sources, 0..3u8, 0..2u8).prop_map(|(n, form, host)| match form {
         0 => [&[10], &n.to_be_bytes()[1..]].concat(),
         // The same source as an IPv4-mapped address.
@@ -123,9 +129,30 @@ fn address(sources: u32) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Up to `most` operations.
+/// The source of an address with its scope, and the address without it.
+fn parts(address: &[u8], lengths: PrefixLengths) -> (Source, &[u8]) {
+    let (scope, address) = address.split_last().unwrap();
+    let source = Source::new(address, lengths).unwrap();
+    let scope = Scope::of_listener(*scope);
+    (
+        scope.map_or(source, |scope| source.in_scope(scope)),
+        address,
+    )
+}
+
+/// Up to `most` operations, without scopes.
 pub(crate) fn operations(sources: u32, most: usize) -> impl Strategy<Value = Vec<Operation>> {
+    operations_in(0, sources, most)
+}
+
+/// Up to `most` operations, in so many scopes and outside of them.
+pub(crate) fn operations_in(
+    scopes: u8,
+    sources: u32,
+    most: usize,
+) -> impl Strategy<Value = Vec<Operation>> {
     let worker = 0..12u32;
+    let address = move |sources| address(sources, scopes);
     let operation = prop_oneof![
         3 => (worker.clone(), address(sources))
             .prop_map(|(worker, address)| Operation::Open { worker, address }),
@@ -415,7 +442,8 @@ impl Oracle {
     }
 
     fn run(&mut self, limiter: &Limiter, operation: &Operation) {
-        let source = |address| Source::new(address, limiter.prefixes()).unwrap();
+        let lengths = limiter.prefixes();
+        let source = |address| parts(address, lengths).0;
         match operation {
             Operation::Open { worker, address } => {
                 self.open(limiter, *worker, source(address), 0, self.room.full);
@@ -432,12 +460,13 @@ impl Oracle {
                 address,
                 pass_address,
             } => {
-                let passed = pass_address.then_some(&**address);
-                self.check(limiter, *worker, source(address), passed);
+                let (source, address) = parts(address, lengths);
+                self.check(limiter, *worker, source, pass_address.then_some(address));
             }
             Operation::Get { address } => {
-                let report = Report::of(limiter).get(source(address));
-                assert_eq!(report.source, source(address));
+                let (source, address) = parts(address, lengths);
+                let report = Report::of(limiter).get(source);
+                assert_eq!(report.source, source);
                 assert_eq!(report.connections as i32, self.count(report.source));
                 let host = PrefixLengths::new(32, 128).unwrap();
                 let host = Source::new(address, host).unwrap();
