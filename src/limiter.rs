@@ -15,6 +15,7 @@ mod connections;
 #[cfg(test)]
 mod connections_tests;
 mod gates;
+mod listeners;
 mod offences;
 mod token;
 mod totals;

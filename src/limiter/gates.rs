@@ -17,7 +17,7 @@ mod room;
 use crate::limiter::Limiter;
 use crate::policy::rulebook::RuleId;
 use crate::policy::terms::Terms;
-use crate::source::Source;
+use crate::source::{Scope, Source};
 use crate::table::SlotRef;
 use crate::table::details::{Owner, RejectedFor};
 use crate::table::restraints::Restraints;
@@ -152,7 +152,8 @@ impl Limiter {
     /// The rule and the terms of `address`, or of its source `owner`.
     fn terms(&self, source: Source, address: &[u8], owner: Owner) -> (RuleId, Terms) {
         let of_source = self.terms_of_source(source, owner);
-        self.terms_of_host(address).unwrap_or(of_source)
+        self.terms_of_host(address, source.scope())
+            .unwrap_or(of_source)
     }
 
     /// The rule and the terms of `source`, which is `owner`.
@@ -163,12 +164,16 @@ impl Limiter {
 
     /// The rule and the terms of `address`, if there is a rule with a prefix longer than its
     /// source.
-    fn terms_of_host(&self, address: &[u8]) -> Option<(RuleId, Terms)> {
+    pub(super) fn terms_of_host(
+        &self,
+        address: &[u8],
+        scope: Option<Scope>,
+    ) -> Option<(RuleId, Terms)> {
         let rulebook = self.rulebook();
         if !rulebook.has_host_rules() {
             return None;
         }
-        rulebook.resolve_host(self.host(address)?)
+        rulebook.resolve_host(self.host(address)?, scope)
     }
 
     /// The check of a source without a slot. `checked_from` is
@@ -189,7 +194,7 @@ impl Limiter {
     /// The check of a source without a slot while a prefix is banned.
     #[cold]
     fn check_banned_prefix(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
-        let of_host = self.terms_of_host(address);
+        let of_host = self.terms_of_host(address, source.scope());
         let (rule, terms) = of_host.unwrap_or_else(|| self.rulebook().resolve(source));
         if terms.banned {
             return Err(Rejection(Reason::BannedPrefix(rule)));

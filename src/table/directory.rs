@@ -166,6 +166,11 @@ impl Control {
         Kind::from_bits(self.0 >> Self::KIND_SHIFT)
     }
 
+    /// Whether the source has a scope.
+    pub(crate) fn is_scoped(self) -> bool {
+        matches!(self.kind(), Kind::ScopedV4 | Kind::ScopedV6)
+    }
+
     /// Counts the claims of the slot, in 12 bits.
     #[inline]
     pub(crate) fn epoch(self) -> u32 {
