@@ -321,6 +321,10 @@ impl Ledger {
             });
         }
         let texts: Vec<Option<&CStr>> = texts.iter().map(Option::as_deref).collect();
+        let names = |text: &&CStr| naive::names_listener(text.to_string_lossy().trim_ascii());
+        if texts.iter().flatten().any(names) {
+            return None;
+        }
         let (code, _) = engine::rules_load(&texts, None, usize::from(bytes.byte()?));
         if texts.contains(&None) {
             assert_eq!(code, TCL_EARG);
