@@ -120,12 +120,13 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 10] = [
+        const SOURCES: [&str; 11] = [
             "ffi/codes.rs",
             "ffi/version.rs",
             "ffi/control.rs",
             "ffi/check.rs",
             "ffi/accept.rs",
+            "ffi/listeners.rs",
             "ffi/interpose.rs",
             "ffi/reports.rs",
             "ffi/rules.rs",

@@ -129,16 +129,21 @@ union sockaddr_union;
 #define TCL_SOURCE_TEXT 52
 
 /**
+ * Size of the name of a listener as text, in bytes, including the NUL.
+ */
+#define TCL_LISTENER_TEXT 60
+
+/**
  * Size of what a rule says after its `=` as text, in bytes, including the NUL: a limit and
  * words, such as "100 rate=10/s".
  */
-#define TCL_TERMS_TEXT 128
+#define TCL_TERMS_TEXT 192
 
 /**
  * Size of what a rule says after its `=`, and where the rule comes from, as text, in bytes,
  * including the NUL.
  */
-#define TCL_WAS_TEXT 160
+#define TCL_WAS_TEXT 224
 
 /**
  * Connections over the limit are rejected.
@@ -192,6 +197,17 @@ union sockaddr_union;
  * The host, not the client, wanted to close the connection.
  */
 #define TCL_FACT_CLOSED_BY_HOST 8
+
+/**
+ * `tcl_listeners()` takes at most this many sockets.
+ */
+#define TCL_MAX_LISTENERS 256
+
+/**
+ * At most this many listeners can be named in rules, from the start to the end of the
+ * server. They have the numbers from 1 on.
+ */
+#define TCL_MAX_NAMED_LISTENERS 64
 
 /**
  * Rank by connections.
@@ -327,22 +343,29 @@ typedef void (*tcl_fault)(void *data, const char *line);
 typedef void (*tcl_rule_line)(void *data, const char *line);
 
 /**
- * What a counter means.
+ * A listening socket.
  */
-struct tcl_counter {
+struct tcl_listener {
   /**
-   * Its name, valid until the process ends.
+   * Its address in network byte order, 4 or 16 bytes.
    */
-  const char *name;
+  uint8_t address[16];
   /**
-   * What it counts and since when, valid until the process ends.
+   * 4 or 16.
    */
-  const char *help;
+  uint32_t length;
   /**
-   * 1 if a report of all counters should show its value; 0 if it should show the
-   * setting in another form, such as the name of a mode.
+   * Its port, 1 to 65535.
    */
-  int32_t in_stats;
+  uint32_t port;
+  /**
+   * 1 if it is for TLS, 0 if it is for TCP without TLS.
+   */
+  int32_t tls;
+  /**
+   * Its descriptor in the process that accepts.
+   */
+  int descriptor;
 };
 
 /**
@@ -445,6 +468,30 @@ struct tcl_source {
    * 1 if a rule exempts it from penalties and bans, else 0.
    */
   int32_t exempt;
+  /**
+   * The listener whose connections these are, if rules name it and it counts apart, such
+   * as "tcp:192.0.2.1:5060"; "": all others.
+   */
+  char listener[TCL_LISTENER_TEXT];
+};
+
+/**
+ * What a counter means.
+ */
+struct tcl_counter {
+  /**
+   * Its name, valid until the process ends.
+   */
+  const char *name;
+  /**
+   * What it counts and since when, valid until the process ends.
+   */
+  const char *help;
+  /**
+   * 1 if a report of all counters should show its value; 0 if it should show the
+   * setting in another form, such as the name of a mode.
+   */
+  int32_t in_stats;
 };
 
 /**
@@ -719,7 +766,7 @@ int32_t tcl_init(const struct tcl_config *config,
  * Replaces all rules, except those of `tcl_rule_set()`, at once with the `count` texts and
  * the rules in `file` (null: no file), together at most 65,535. If a text and the file
  * have a rule for the same prefix, the one in the file applies. A text is
- * `PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt]`, see `tcl_rule_grammar()`. The file
+ * `PREFIX = LIMIT` with words after it, see `tcl_rule_grammar()`. The file
  * has one rule in each line, `#` begins a comment, and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
  * that names its origin, the rule, the reason and the remedy is written to `error`,
  * truncated to `error_size` bytes including the NUL.
@@ -858,7 +905,8 @@ void tcl_rule_grammar(char *text, uintptr_t size);
  * (`TCL_MAX_FAULTS`), and then once with the number of the others. A file that cannot be
  * read is one fault. Without faults, calls `rule` for each rule that would be active, sorted
  * by prefix, except those that commands set: a rule in the file replaces one for the same
- * prefix among the texts. Writes the number of valid rules to `valid`.
+ * prefix among the texts. If the host has named its listeners, the comment in the line says
+ * if that of the rule is missing. Writes the number of valid rules to `valid`.
  *
  * Reads the file and allocates, so the process that accepts connections should not call
  * it.
@@ -897,7 +945,8 @@ void tcl_set_worker(uint32_t worker);
 
 /**
  * Decides whether the address, in network byte order, may open one more connection, which
- * has `descriptor` in the process that accepts. 4 bytes are IPv4, 16 bytes are IPv6. An
+ * has `descriptor` in the process that accepts, and was accepted on `listener`, a descriptor
+ * of `tcl_listeners()`, or -1 if that is unknown. 4 bytes are IPv4, 16 bytes are IPv6. An
  * address of any other length is admitted and counted as an error.
  *
  * Returns 1 if the connection must be closed: its source is banned, over its rate, or at or
@@ -914,12 +963,12 @@ void tcl_set_worker(uint32_t worker);
  *
  * `address` is null or points to `length` bytes.
  */
-int tcl_check(const uint8_t *address, uint32_t length, int descriptor);
+int tcl_check(const uint8_t *address, uint32_t length, int descriptor, int listener);
 
 /**
  * Counts a connection of the address (network byte order, 4 or 16 bytes), regardless
- * of the limit, and charges it to the rate of its source. `facts` is
- * `TCL_FACT_TLS` or 0. Must be called in the process that has `descriptor`. If a connection
+ * of the limit, and charges it to the rate of its source. `listener` is that of
+ * `tcl_check()`, `facts` is `TCL_FACT_TLS` or 0. Must be called in the process that has `descriptor`. If a connection
  * with the same descriptor is still counted, it is released, and a fault is counted.
  *
  * Returns a token for `tcl_closed()`, or 0 if the connection is not counted because its
@@ -931,7 +980,11 @@ int tcl_check(const uint8_t *address, uint32_t length, int descriptor);
  *
  * `address` is null or points to `length` bytes.
  */
-uint64_t tcl_opened(const uint8_t *address, uint32_t length, int descriptor, uint32_t facts);
+uint64_t tcl_opened(const uint8_t *address,
+                    uint32_t length,
+                    int descriptor,
+                    int listener,
+                    uint32_t facts);
 
 /**
  * Releases the connection that `token` stands for. `facts` says how it ended: the sum of
@@ -968,6 +1021,56 @@ uint64_t tcl_token(int descriptor);
  * family announces, or to another `struct sockaddr`, of which only the family is read.
  */
 int tcp_connection_limit_srcip(union sockaddr_union *address, int limit);
+
+/**
+ * Names the sockets on which the host listens for connections, so that rules can be for one
+ * of them. At most `TCL_MAX_LISTENERS`; rules cannot name any others. Must be called at most
+ * once, after `tcl_rules_load()` and before the process that accepts is forked.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` (`listeners` is null, there are too many, or one is invalid),
+ * `TCL_ERULES` (the rules name too many listeners), `TCL_ELOCKED`, `TCL_EMEM` or
+ * `TCL_EINIT`. With `TCL_ERULES` the reason is written to `error`, truncated to `error_size`
+ * bytes including the NUL.
+ *
+ * # Safety
+ *
+ * `listeners` is null or points to `count` of them; `error` is null or has room for
+ * `error_size` bytes.
+ */
+int32_t tcl_listeners(const struct tcl_listener *listeners,
+                      uint32_t count,
+                      char *error,
+                      uintptr_t error_size);
+
+/**
+ * Writes a listener that active rules name but that none of `tcl_listeners()` is, number
+ * `index` of them, as text of at most `TCL_LISTENER_TEXT` bytes with its NUL. Allocates, so
+ * the process that accepts connections should not call it.
+ *
+ * Returns 1 if there is such a listener, 0 if there is none with this index, or `TCL_EARG`,
+ * `TCL_EMEM` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `name` is null or has room for `TCL_LISTENER_TEXT` bytes.
+ */
+int32_t tcl_unknown_listener(uint32_t index, char *name);
+
+/**
+ * As `tcl_find()`, for connections that were accepted on the listener with this number,
+ * which is from 1 to `TCL_MAX_NAMED_LISTENERS`.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` (the text does not name a source, `source` is null, or rules
+ * never named a listener with this number) or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `name` is null or points to `length` bytes; `source` is null or valid for writing.
+ */
+int32_t tcl_find_on(const uint8_t *name,
+                    uint32_t length,
+                    uint32_t number,
+                    struct tcl_source *source);
 
 /**
  * Checks whether the functions with which this executable accepts and closes
@@ -1084,7 +1187,8 @@ uint64_t tcl_huge_pages(void);
  * Reports the source of an address (network byte order, 4 or 16 bytes). If it has no
  * slot in the table, its numbers are 0 and its times are `TCL_NEVER`; text, rule and
  * limit are those that it would have. If a rule with a prefix longer than a source
- * contains the address, rule and limit are those of this rule.
+ * contains the address, rule and limit are those of this rule. `listener` is that of
+ * `tcl_check()`: if rules name it, the report is about its connections.
  *
  * Returns `TCL_OK`, `TCL_EARG` (`source` is null, or the address is invalid) or
  * `TCL_EINIT`.
@@ -1094,13 +1198,13 @@ uint64_t tcl_huge_pages(void);
  * `address` is null or points to `length` bytes; `source` is null or valid for
  * writing.
  */
-int32_t tcl_get(const uint8_t *address, uint32_t length, struct tcl_source *source);
+int32_t tcl_get(const uint8_t *address, uint32_t length, int listener, struct tcl_source *source);
 
 /**
  * As `tcl_get()`, for a text of `length` bytes: an address, `192.0.2.1` or `2001:db8::1`,
  * perhaps in brackets, with a zone or a port; or a network `ADDRESS/LENGTH` whose addresses
  * all belong to one source, as `tcl_source.text` shows it. A network has the rule and the
- * limit of its source.
+ * limit of its source. `listener` is that of `tcl_get()`.
  *
  * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`. `TCL_EARG` means that the text does not name
  * a source, and a text with the reason and the remedy is written to `error`, truncated to
@@ -1114,6 +1218,7 @@ int32_t tcl_get(const uint8_t *address, uint32_t length, struct tcl_source *sour
  */
 int32_t tcl_find(const uint8_t *name,
                  uint32_t length,
+                 int listener,
                  struct tcl_source *source,
                  char *error,
                  uintptr_t error_size);

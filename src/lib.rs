@@ -41,7 +41,7 @@
 //!
 //! # Reading order
 //!
-//! 1. [`source`]: what is counted. In its folder: the prefix of a network.
+//! 1. [`source`]: what is counted. In its folder: its scope, the prefix of a network.
 //! 2. [`limiter`]: check, opened, closed. In its folder: `connections` (connect and
 //!    disconnect, which keep a record of each connection), `gates` (why a connection is
 //!    rejected: ban, rate, limit, no room), `offences` (penalties and bans), the token of a
@@ -79,6 +79,8 @@
 //!
 //! - **source**: what is counted and limited, a family and a masked address
 //!   ([`source::Source`]).
+//! - **scope** of a source: where its connections are counted, if not once for the whole
+//!   server ([`source::Scope`]). An address is another source in each scope.
 //! - **slot**: an entry of the table. A source with connections has exactly one, among
 //!   the eight slots of its two buckets.
 //! - **`SlotRef`**: a slot, and the control word that was read in it. It is valid while
@@ -98,7 +100,7 @@
 //!   ended ([`limiter::Facts`]).
 //! - **epoch**: counts the claims of a slot, in 12 bits of its control word. It shows
 //!   that a token or a detail belongs to an earlier owner of the slot.
-//! - **stamp**: counts the attempts to take a slot, in 11 bits. It makes a
+//! - **stamp**: counts the attempts to take a slot, in 10 bits. It makes a
 //!   compare-exchange fail if the slot changed in between.
 //! - **gate**: one reason to reject a connection: a ban, the rate, the limit.
 //! - **debt**: the time that a source needs to pay for its connections at its rate. Each

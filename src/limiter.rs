@@ -15,6 +15,7 @@ mod connections;
 #[cfg(test)]
 mod connections_tests;
 mod gates;
+mod listeners;
 mod offences;
 mod token;
 mod totals;
@@ -313,7 +314,7 @@ impl Limiter {
             Reason::Full | Reason::Untracked => {}
             Reason::BannedPrefix(rule) => {
                 count(&tally.ban_rejected, &tally.ban_would_reject);
-                self.rulebook().count_banned(rule, close);
+                self.rulebook().count(rule, close);
             }
             Reason::Source(rejected) => {
                 let Rejected {
@@ -340,7 +341,7 @@ impl Limiter {
                         count(&tally.ban_rejected, &tally.ban_would_reject);
                         // A ban of a prefix has its rejections in its rule, also where a
                         // source has a ban of its own.
-                        self.rulebook().count_banned(rule, close);
+                        self.rulebook().count(rule, close);
                         self.restraints(owner, at).count_rejected();
                         return close;
                     }

@@ -2,6 +2,8 @@
 //! Which limit a source has.
 //!
 //! - [`terms`]: what a rule grants: a limit, a rate, an exemption, or a ban.
+//! - [`listener`]: how a listening socket is named.
+//! - `listeners`: the listening sockets and those that rules name, in shared memory.
 //! - [`limit_text`]: how a limit is written and shown.
 //! - [`rate_text`]: how a rate and a burst are written and shown.
 //! - `rule_text`: the grammar of a rule.
@@ -17,6 +19,8 @@
 
 mod file_end;
 pub mod limit_text;
+pub mod listener;
+pub(crate) mod listeners;
 pub mod origin;
 pub mod penalties;
 pub mod rate_text;

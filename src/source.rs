@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Source`]: what is counted and limited, a family and a masked address. [`Prefix`]: a
-//! network of sources.
+//! [`Source`]: what is counted and limited, a family and a masked address, and perhaps a
+//! [`Scope`]. [`Prefix`]: a network of sources.
 //!
 //! An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2) is the IPv4
 //! address: Kamailio never sets `IPV6_V6ONLY`, so an IPv4 peer of a socket that
@@ -13,10 +13,13 @@
 mod address;
 mod nat64;
 mod prefix;
+mod scope;
 
 pub use address::{Named, SourceError, read_source};
 pub use nat64::{Nat64, Nat64Error};
 pub use prefix::{Prefix, PrefixError};
+pub(crate) use scope::Kind;
+pub use scope::Scope;
 
 use core::fmt;
 
@@ -76,17 +79,22 @@ impl PrefixLengths {
     }
 
     /// Whether an IPv6 source is within the upper half of the address. Then family and
-    /// `word` alone identify a [`Source`].
+    /// `word` alone identify a [`Source`] without a scope.
     #[inline]
     pub fn fit_one_word(self) -> bool {
         self.v6 <= 64
     }
+
+    /// Whether sources can have scopes.
+    pub fn leave_room_for_scopes(self) -> bool {
+        self.v6 <= Scope::MAX_IPV6_LENGTH
+    }
 }
 
-/// A source: a family and a masked address.
+/// A source: a family and a masked address, and perhaps a [`Scope`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source {
-    family: Family,
+    kind: Kind,
     /// See [`word`](Self::word). Computed once, compared with up to eight slots.
     word: u64,
     /// See [`low`](Self::low).
@@ -133,7 +141,7 @@ impl Source {
     fn v4(address: u32, prefixes: PrefixLengths) -> Source {
         let masked = address & (u32::MAX << (32 - u32::from(prefixes.v4)));
         Source {
-            family: Family::V4,
+            kind: Kind::V4,
             word: masked.into(),
             low: 0,
         }
@@ -143,45 +151,115 @@ impl Source {
     fn v6(bits: u128) -> Source {
         let (upper, low) = ((bits >> 64) as u64, bits as u64);
         Source {
-            family: Family::V6,
+            kind: Kind::V6,
             word: upper ^ spread(low),
             low,
         }
     }
 
     /// The source that has these [`word`](Self::word) and [`low`](Self::low).
-    pub(crate) fn from_words(family: Family, word: u64, low: u64) -> Source {
-        let low = match family {
+    pub(crate) fn from_words(kind: Kind, word: u64, low: u64) -> Source {
+        let low = match kind.family() {
             Family::V4 => 0,
             Family::V6 => low,
         };
-        Source { family, word, low }
+        Source { kind, word, low }
+    }
+
+    /// The same address as a source of `scope`. Must be called only if
+    /// [`PrefixLengths::leave_room_for_scopes`].
+    pub fn in_scope(self, scope: Scope) -> Source {
+        let bits = u64::from(scope.bits());
+        match self.kind.family() {
+            Family::V4 => Source {
+                kind: Kind::ScopedV4,
+                word: bits << 32 | self.address_upper(),
+                low: 0,
+            },
+            Family::V6 => {
+                let low = self.address_low() & !SCOPE_OF_LOW | bits;
+                Source {
+                    kind: Kind::ScopedV6,
+                    word: self.address_upper() ^ spread(low),
+                    low,
+                }
+            }
+        }
+    }
+
+    /// The same address without a scope.
+    pub fn without_scope(self) -> Source {
+        match self.kind {
+            Kind::V4 | Kind::V6 => self,
+            Kind::ScopedV4 => Source {
+                kind: Kind::V4,
+                word: self.address_upper(),
+                low: 0,
+            },
+            Kind::ScopedV6 => {
+                let bits = u128::from(self.address_upper()) << 64;
+                Source::v6(bits | u128::from(self.address_low()))
+            }
+        }
+    }
+
+    /// Where it is counted; `None`: once for the whole server.
+    pub fn scope(self) -> Option<Scope> {
+        match self.kind {
+            Kind::V4 | Kind::V6 => None,
+            Kind::ScopedV4 => Scope::from_bits((self.word >> 32) as u8),
+            Kind::ScopedV6 => Scope::from_bits(self.low as u8),
+        }
+    }
+
+    /// Its family, and whether it has a scope.
+    #[inline]
+    pub(crate) fn kind(self) -> Kind {
+        self.kind
     }
 
     /// IPv4 or IPv6.
     #[inline]
     pub fn family(self) -> Family {
-        self.family
+        self.kind.family()
     }
 
-    /// IPv4: the address. IPv6: the upper half of the address.
+    /// [`word`](Self::word) without what combines it with [`low`](Self::low).
     #[inline]
     pub(crate) fn upper(self) -> u64 {
         // Also for IPv4, where `low` is 0, which `spread` maps to 0.
         self.word ^ spread(self.low)
     }
 
-    /// The part of the source that its slot holds. IPv4: the address. IPv6: the upper
-    /// half of the address, combined with the lower half so that sources of one network
-    /// have different words. The address can be computed from this and
-    /// [`low`](Self::low).
+    /// IPv4: the address. IPv6: the upper half of the address.
+    #[inline]
+    pub(crate) fn address_upper(self) -> u64 {
+        match self.kind.family() {
+            Family::V4 => self.word & u64::from(u32::MAX),
+            Family::V6 => self.upper(),
+        }
+    }
+
+    /// IPv4: 0. IPv6: the lower half of the address.
+    #[inline]
+    pub(crate) fn address_low(self) -> u64 {
+        match self.kind {
+            Kind::ScopedV6 => self.low & !SCOPE_OF_LOW,
+            _ => self.low,
+        }
+    }
+
+    /// The part of the source that its slot holds. IPv4: the address, and the scope above
+    /// its 32 bits. IPv6: the upper half of the address, combined with the lower half so
+    /// that sources of one network have different words. The source can be computed from
+    /// its kind, this and [`low`](Self::low).
     #[inline]
     pub(crate) fn word(self) -> u64 {
         self.word
     }
 
-    /// IPv4: 0. IPv6: the lower half of the address. It is 0 if
-    /// [`PrefixLengths::fit_one_word`].
+    /// IPv4: 0. IPv6: the lower half of the address, with the scope in its lowest 8 bits. It
+    /// is 0 if there is no scope and [`PrefixLengths::fit_one_word`].
     #[inline]
     pub(crate) fn low(self) -> u64 {
         self.low
@@ -189,13 +267,13 @@ impl Source {
 
     /// The masked address as a number.
     fn bits(self) -> u128 {
-        u128::from(self.upper()) << 64 | u128::from(self.low)
+        u128::from(self.address_upper()) << 64 | u128::from(self.address_low())
     }
 
     /// The masked address in network byte order, and its length: 4 or 16 bytes. The
     /// remaining bytes are zero.
     pub fn octets(self) -> ([u8; 16], usize) {
-        match self.family {
+        match self.family() {
             Family::V4 => {
                 let mut octets = [0; 16];
                 octets[..4].copy_from_slice(&(self.word as u32).to_be_bytes());
@@ -205,8 +283,8 @@ impl Source {
         }
     }
 
-    /// The source as text: `192.0.2.1`, or `2001:db8::/64` if the prefix is shorter than
-    /// the address.
+    /// The address of the source as text: `192.0.2.1`, or `2001:db8::/64` if the prefix is
+    /// shorter than the address.
     pub fn display(self, prefixes: PrefixLengths) -> impl fmt::Display {
         self.prefix(prefixes)
     }
@@ -215,11 +293,14 @@ impl Source {
     #[inline]
     pub(crate) fn prefix(self, prefixes: PrefixLengths) -> Prefix {
         Prefix {
-            length: prefixes.length(self.family),
+            length: prefixes.length(self.family()),
             ..Prefix::from(self)
         }
     }
 }
+
+/// The bits of [`Source::low`] that hold the scope.
+const SCOPE_OF_LOW: u64 = 0xff;
 
 /// A bijection that maps 0 to 0, and neighbours to numbers that are far apart.
 #[inline]
@@ -279,8 +360,47 @@ mod tests {
         let wide = PrefixLengths::new(32, 128).unwrap();
         for address in ["192.0.2.1", "::", "2001:db8:1:2:3:4:5:6", "0.0.0.0"] {
             let s = source(address, wide);
-            assert_eq!(Source::from_words(s.family(), s.word(), s.low()), s);
+            assert_eq!(Source::from_words(s.kind(), s.word(), s.low()), s);
         }
+    }
+
+    #[test]
+    fn scope_is_part_of_the_source_but_not_of_its_address() {
+        for (v4, v6) in [(32, 64), (24, 64), (32, 120), (32, 1), (32, 100)] {
+            let p = PrefixLengths::new(v4, v6).unwrap();
+            assert!(p.leave_room_for_scopes());
+            for address in ["192.0.2.1", "255.255.255.255", "::", "2001:db8:1:2:3:4:5:6"] {
+                let plain = source(address, p);
+                assert_eq!((plain.scope(), plain.without_scope()), (None, plain));
+                let scopes = [1, 2, 64].map(|n| Scope::of_listener(n).unwrap());
+                let mut all = vec![plain];
+                for scope in scopes {
+                    let scoped = plain.in_scope(scope);
+                    assert_eq!(scoped.scope(), Some(scope));
+                    assert_eq!(scoped.family(), plain.family());
+                    assert_eq!(scoped.octets(), plain.octets());
+                    assert_eq!(scoped.prefix(p), plain.prefix(p));
+                    assert_eq!(scoped.without_scope(), plain);
+                    assert_eq!(scoped.in_scope(scopes[0]), plain.in_scope(scopes[0]));
+                    let words = (scoped.kind(), scoped.word(), scoped.low());
+                    assert_eq!(Source::from_words(words.0, words.1, words.2), scoped);
+                    assert!(!all.contains(&scoped));
+                    all.push(scoped);
+                }
+            }
+        }
+        assert!(!PrefixLengths::new(32, 121).unwrap().leave_room_for_scopes());
+    }
+
+    #[test]
+    fn listeners_have_64_scopes() {
+        assert_eq!(Scope::of_listener(0), None);
+        assert_eq!(Scope::of_listener(65), None);
+        for number in 1..=64 {
+            let scope = Scope::of_listener(number).unwrap();
+            assert_eq!(scope.listener(), Some(number));
+        }
+        assert_eq!(Scope::from_bits(255).unwrap().listener(), None);
     }
 
     #[test]

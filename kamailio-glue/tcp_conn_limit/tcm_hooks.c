@@ -47,14 +47,21 @@ _Static_assert(KSR_TCP_CONN_SPOKE == TCL_FACT_SPOKE, "spoke");
 _Static_assert(KSR_TCP_CONN_TIMED_OUT == TCL_FACT_TIMED_OUT, "timed out");
 _Static_assert(KSR_TCP_CONN_CLOSED_BY_US == TCL_FACT_CLOSED_BY_HOST, "closed");
 
+static int listener_of(const ksr_tcp_conn_info_t *info)
+{
+	return (info->listener != NULL) ? info->listener->socket : -1;
+}
+
 static int hook_check(const ksr_tcp_conn_info_t *info)
 {
-	return tcl_check(info->src->u.addr, info->src->len, info->s);
+	return tcl_check(
+			info->src->u.addr, info->src->len, info->s, listener_of(info));
 }
 
 static uint64_t hook_opened(const ksr_tcp_conn_info_t *info)
 {
-	return tcl_opened(info->src->u.addr, info->src->len, info->s, info->facts);
+	return tcl_opened(info->src->u.addr, info->src->len, info->s,
+			listener_of(info), info->facts);
 }
 
 static void hook_closed(uint64_t token, unsigned int facts)

@@ -14,6 +14,7 @@
 #include "../../core/str.h"
 
 #include "tcm_cfg.h"
+#include "tcm_listeners.h"
 #include "tcm_params.h"
 #include "tcm_rpc.h"
 #include "tcm_text.h"
@@ -77,6 +78,7 @@ static void rpc_reload(rpc_t *rpc, void *c)
 		reload_failed(rpc, c, ret, error);
 		return;
 	}
+	tcm_listeners_warn();
 	rules = tcl_rules_count();
 	LM_NOTICE("reload: active rules: %u, before: %u; rules_file %s; by %s\n",
 			rules, was, (file != NULL) ? file : "is not set", tcm_rpc_origin());

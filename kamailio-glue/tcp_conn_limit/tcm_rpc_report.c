@@ -170,6 +170,9 @@ static int add_source(
 			|| tcm_rpc_add_limit(rpc, h, "limit", s->limit) < 0
 			|| tcm_rpc_add_numbers(rpc, h, numbers) < 0)
 		return -1;
+	if(s->listener[0] != '\0'
+			&& rpc->struct_add(h, "s", "listener", s->listener) < 0)
+		return -1;
 	if(sources > DETAILED_MAX)
 		return add_short_restraints(rpc, h, s);
 	if(rpc->struct_add(h, "s", "terms", s->terms) < 0
@@ -190,6 +193,28 @@ static int add_oldest(rpc_t *rpc, void *h, const str *name)
 	return rpc->struct_add(h, "d", "oldest", (int)seconds);
 }
 
+/* Adds the same address on each listener where it is counted apart and has connections or
+ * rejections. */
+static int add_listeners(rpc_t *rpc, void *h, const str *name)
+{
+	struct tcl_source source;
+	uint32_t number;
+	void *array = NULL, *item;
+
+	for(number = 1; number <= TCL_MAX_NAMED_LISTENERS; number++) {
+		if(tcl_find_on((const uint8_t *)name->s, name->len, number, &source)
+						!= TCL_OK
+				|| (source.connections == 0 && source.rejected == 0
+						&& source.would_reject == 0))
+			continue;
+		if((array == NULL && rpc->struct_add(h, "[", "listeners", &array) < 0)
+				|| rpc->array_add(array, "{", &item) < 0
+				|| add_source(rpc, item, &source, 1) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static const char *get_doc[] = {
 		"Shows the source that an address belongs to. Parameter: an IPv4 or"
 		" IPv6 address, or a source as top shows it, such as 2001:db8::/64.",
@@ -207,8 +232,8 @@ static void rpc_get(rpc_t *rpc, void *c)
 		rpc->fault(c, 400, "missing address: expected an IPv4 or IPv6 address");
 		return;
 	}
-	ret = tcl_find(
-			(const uint8_t *)text.s, text.len, &source, error, sizeof(error));
+	ret = tcl_find((const uint8_t *)text.s, text.len, -1, &source, error,
+			sizeof(error));
 	if(ret == TCL_EARG)
 		rpc->fault(c, 400, "%s", error);
 	else if(ret != TCL_OK)
@@ -216,7 +241,8 @@ static void rpc_get(rpc_t *rpc, void *c)
 	else if(tcm_rpc_end(rpc, c, "one address") < 0)
 		return;
 	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source, 1) < 0
-			|| add_oldest(rpc, h, &text) < 0)
+			|| add_oldest(rpc, h, &text) < 0
+			|| add_listeners(rpc, h, &text) < 0)
 		tcm_rpc_no_room(rpc, c);
 }
 

@@ -23,6 +23,7 @@
 
 #include "tcm_address.h"
 #include "tcm_cfg.h"
+#include "tcm_listeners.h"
 #include "tcm_script.h"
 #include "tcm_script_bans.h"
 #include "tcm_text.h"
@@ -66,6 +67,7 @@ static const struct field fields[] = {
 	{"ban_reason", TEXT, AT(ban_reason)},
 	{"ban_rejected", UNSIGNED, AT(ban_rejected)},
 	{"exempt", SIGNED, AT(exempt)},
+	{"listener", TEXT, AT(listener)},
 };
 /* clang-format on */
 
@@ -86,7 +88,7 @@ static int find_field(const str *name)
 	LM_ERR("unknown field \"%.*s\" of tcp_conn_limit: expected source,"
 		   " connections, limit, rejected, would_reject, peak, rule, mode,"
 		   " rejected_for, rate, burst, owed, penalty, banned, ban_reason,"
-		   " ban_rejected or exempt\n",
+		   " ban_rejected, exempt or listener\n",
 			name->len, name->s);
 	return -1;
 }
@@ -142,14 +144,15 @@ static void source_of_ban(
 static void source_of_event(
 		const struct tcl_event *event, struct tcl_source *source)
 {
-	if(tcl_find((const uint8_t *)event->source, strlen(event->source), source,
-			   NULL, 0)
+	if(tcl_find((const uint8_t *)event->source, strlen(event->source), -1,
+			   source, NULL, 0)
 			!= TCL_OK)
 		memset(source, 0, sizeof(*source));
 	snprintf(source->text, sizeof(source->text), "%s", event->source);
 	snprintf(source->rule, sizeof(source->rule), "%s", event->rule);
 	source->connections = event->connections;
 	source->limit = event->limit;
+	snprintf(source->listener, sizeof(source->listener), "%s", event->listener);
 	source_of_ban(event, source);
 	/* The table may have dropped the source, or the statistics been reset. */
 	if(source->rejected == 0 && source->would_reject == 0) {
@@ -170,7 +173,9 @@ static int pv_get(sip_msg_t *msg, pv_param_t *param, pv_value_t *value)
 		source_of_event(event, &source);
 	} else {
 		tcm_address_of_message(msg, &address);
-		if(tcl_get(address.u.addr, address.len, &source) != TCL_OK)
+		if(tcl_get(address.u.addr, address.len, tcm_listeners_of_message(msg),
+				   &source)
+				!= TCL_OK)
 			return pv_get_null(msg, param, value);
 	}
 	return field_value(&source, param->pvn.u.isname.name.n, value);
@@ -208,12 +213,13 @@ void tcm_script_report_invalid(const char *error)
 	LM_WARN("%s; the function returns %d\n", error, TCM_SCRIPT_INVALID);
 }
 
-int tcm_script_find(const str *address, struct tcl_source *source)
+int tcm_script_find(
+		const sip_msg_t *msg, const str *address, struct tcl_source *source)
 {
 	char error[256] = "";
 
-	switch(tcl_find((const uint8_t *)address->s, address->len, source, error,
-			sizeof(error))) {
+	switch(tcl_find((const uint8_t *)address->s, address->len,
+			tcm_listeners_of_message(msg), source, error, sizeof(error))) {
 		case TCL_OK:
 			return 0;
 		case TCL_EARG:
@@ -229,7 +235,7 @@ int tcm_script_find(const str *address, struct tcl_source *source)
 static int ki_check(sip_msg_t *msg, str *address)
 {
 	struct tcl_source source;
-	int ret = tcm_script_find(address, &source);
+	int ret = tcm_script_find(msg, address, &source);
 
 	if(ret < 0)
 		return ret;
@@ -245,11 +251,11 @@ static int ki_check(sip_msg_t *msg, str *address)
 
 /* One of the source's unsigned numbers, capped at INT_MAX, because KEMI has no unsigned
  * type. A negative result means an error. */
-static int ki_number(const str *address, size_t member)
+static int ki_number(sip_msg_t *msg, const str *address, size_t member)
 {
 	struct tcl_source source;
 	uint32_t number;
-	int ret = tcm_script_find(address, &source);
+	int ret = tcm_script_find(msg, address, &source);
 
 	if(ret < 0)
 		return ret;
@@ -259,33 +265,33 @@ static int ki_number(const str *address, size_t member)
 
 static int ki_connections(sip_msg_t *msg, str *address)
 {
-	return ki_number(address, offsetof(struct tcl_source, connections));
+	return ki_number(msg, address, offsetof(struct tcl_source, connections));
 }
 
 static int ki_rejected(sip_msg_t *msg, str *address)
 {
-	return ki_number(address, offsetof(struct tcl_source, rejected));
+	return ki_number(msg, address, offsetof(struct tcl_source, rejected));
 }
 
 static int ki_would_reject(sip_msg_t *msg, str *address)
 {
-	return ki_number(address, offsetof(struct tcl_source, would_reject));
+	return ki_number(msg, address, offsetof(struct tcl_source, would_reject));
 }
 
 static int ki_peak(sip_msg_t *msg, str *address)
 {
-	return ki_number(address, offsetof(struct tcl_source, peak));
+	return ki_number(msg, address, offsetof(struct tcl_source, peak));
 }
 
 static int ki_banned(sip_msg_t *msg, str *address)
 {
-	return ki_number(address, offsetof(struct tcl_source, banned));
+	return ki_number(msg, address, offsetof(struct tcl_source, banned));
 }
 
 static int ki_limit(sip_msg_t *msg, str *address)
 {
 	struct tcl_source source;
-	int ret = tcm_script_find(address, &source);
+	int ret = tcm_script_find(msg, address, &source);
 
 	if(ret < 0)
 		return ret;
@@ -310,14 +316,16 @@ static sr_kemi_xval_t *ki_source(sip_msg_t *msg, str *address)
 {
 	struct tcl_source source;
 
-	return ki_text((tcm_script_find(address, &source) < 0) ? "" : source.text);
+	return ki_text(
+			(tcm_script_find(msg, address, &source) < 0) ? "" : source.text);
 }
 
 static sr_kemi_xval_t *ki_rule(sip_msg_t *msg, str *address)
 {
 	struct tcl_source source;
 
-	return ki_text((tcm_script_find(address, &source) < 0) ? "" : source.rule);
+	return ki_text(
+			(tcm_script_find(msg, address, &source) < 0) ? "" : source.rule);
 }
 
 static sr_kemi_xval_t *ki_mode(sip_msg_t *msg)
@@ -351,7 +359,7 @@ static int w_get(
 	name.s = name_param;
 	name.len = strlen(name.s);
 	field = find_field(&name);
-	ret = tcm_script_find(&address, &source);
+	ret = tcm_script_find(msg, &address, &source);
 	if(ret < 0)
 		return ret;
 	if(field < 0 || field_value(&source, field, &value) < 0)

@@ -31,7 +31,8 @@ extern sr_kemi_t tcm_script_kemi_exports[];
 
 /* Finds the source of an address. Returns 0, or what the function of the script returns:
  * TCM_SCRIPT_INVALID, after reporting it, or TCM_SCRIPT_NO. */
-int tcm_script_find(const str *address, struct tcl_source *source);
+int tcm_script_find(
+		const sip_msg_t *msg, const str *address, struct tcl_source *source);
 
 /* A script can pass something invalid with every message, so a process logs at most one
  * in an interval. */

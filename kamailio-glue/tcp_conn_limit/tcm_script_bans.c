@@ -31,7 +31,7 @@ static int read_address(const str *text, struct ip_addr *address)
 	struct tcl_source source;
 	struct ip_addr *read;
 	str bare;
-	int ret = tcm_script_find(text, &source);
+	int ret = tcm_script_find(NULL, text, &source);
 
 	if(ret < 0)
 		return ret;

@@ -23,6 +23,7 @@
 #include "tcm_check.h"
 #include "tcm_core.h"
 #include "tcm_counters.h"
+#include "tcm_listeners.h"
 #include "tcm_params.h"
 #include "tcm_rpc.h"
 #include "tcm_script.h"
@@ -153,7 +154,9 @@ static int child_init(int rank)
 	tcl_set_worker((rank == PROC_TCP_MAIN) ? 0 : 1 + process_no);
 	switch(rank) {
 		case PROC_INIT:
-			return tcm_attach_listening();
+			if(tcm_attach_listening() < 0)
+				return -1;
+			return tcm_listeners_register();
 		case PROC_MAIN:
 			return tcm_watch_start();
 		case PROC_TCP_MAIN:

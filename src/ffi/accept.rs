@@ -54,7 +54,8 @@ pub extern "C" fn tcl_set_worker(worker: u32) {
 }
 
 /// Decides whether the address, in network byte order, may open one more connection, which
-/// has `descriptor` in the process that accepts. 4 bytes are IPv4, 16 bytes are IPv6. An
+/// has `descriptor` in the process that accepts, and was accepted on `listener`, a descriptor
+/// of `tcl_listeners()`, or -1 if that is unknown. 4 bytes are IPv4, 16 bytes are IPv6. An
 /// address of any other length is admitted and counted as an error.
 ///
 /// Returns 1 if the connection must be closed: its source is banned, over its rate, or at or
@@ -71,18 +72,23 @@ pub extern "C" fn tcl_set_worker(worker: u32) {
 ///
 /// `address` is null or points to `length` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tcl_check(address: *const u8, length: u32, descriptor: c_int) -> c_int {
+pub unsafe extern "C" fn tcl_check(
+    address: *const u8,
+    length: u32,
+    descriptor: c_int,
+    listener: c_int,
+) -> c_int {
     guard(0, |global| {
         // SAFETY: null or `length` bytes, as the caller promises.
         global
-            .rejects(unsafe { bytes(address, length) }, descriptor)
+            .rejects(unsafe { bytes(address, length) }, descriptor, listener)
             .into()
     })
 }
 
 /// Counts a connection of the address (network byte order, 4 or 16 bytes), regardless
-/// of the limit, and charges it to the rate of its source. `facts` is
-/// `TCL_FACT_TLS` or 0. Must be called in the process that has `descriptor`. If a connection
+/// of the limit, and charges it to the rate of its source. `listener` is that of
+/// `tcl_check()`, `facts` is `TCL_FACT_TLS` or 0. Must be called in the process that has `descriptor`. If a connection
 /// with the same descriptor is still counted, it is released, and a fault is counted.
 ///
 /// Returns a token for `tcl_closed()`, or 0 if the connection is not counted because its
@@ -98,12 +104,18 @@ pub unsafe extern "C" fn tcl_opened(
     address: *const u8,
     length: u32,
     descriptor: c_int,
+    listener: c_int,
     facts: u32,
 ) -> u64 {
     let facts = Facts::from_bits(facts);
     guard(0, |global| {
         // SAFETY: null or `length` bytes, as the caller promises.
-        global.opened(unsafe { bytes(address, length) }, descriptor, facts)
+        global.opened(
+            unsafe { bytes(address, length) },
+            descriptor,
+            listener,
+            facts,
+        )
     })
 }
 
@@ -200,15 +212,28 @@ impl Global {
 
     /// Whether one more connection of the address is rejected; a rejection is counted.
     #[inline(always)]
-    pub(super) fn rejects(&self, address: &[u8], descriptor: c_int) -> bool {
+    pub(super) fn rejects(&self, address: &[u8], descriptor: c_int, listener: c_int) -> bool {
         // First, so that the usual case need not keep the descriptor.
         if !self.limiter.is_tracked(descriptor) {
-            return self.rejects_untracked(address);
+            return self.rejects_untracked(address, listener);
         }
         let Some(source) = self.source_of(address) else {
             return false;
         };
+        if self.limiter.has_listener_rules() {
+            return self.rejects_on(source, address, listener);
+        }
         match self.limiter.check_from(source, address) {
+            Ok(()) => false,
+            Err(rejection) => self.limiter.rejected(worker(), rejection),
+        }
+    }
+
+    /// The check while active rules name listeners.
+    #[inline(never)]
+    fn rejects_on(&self, source: Source, address: &[u8], listener: c_int) -> bool {
+        let source = self.limiter.on_listener(source, listener);
+        match self.limiter.check_on_listener(source, address) {
             Ok(()) => false,
             Err(rejection) => self.limiter.rejected(worker(), rejection),
         }
@@ -216,10 +241,11 @@ impl Global {
 
     #[cold]
     #[inline(never)]
-    fn rejects_untracked(&self, address: &[u8]) -> bool {
+    fn rejects_untracked(&self, address: &[u8], listener: c_int) -> bool {
         let Some(source) = self.source_of(address) else {
             return false;
         };
+        let source = self.limiter.on_listener(source, listener);
         match self.limiter.check_untracked(source, address) {
             Ok(()) => false,
             Err(rejection) => self.limiter.rejected(worker(), rejection),
@@ -228,18 +254,33 @@ impl Global {
 
     /// Counts a connection of the address. Returns its token, or 0 if it is not counted.
     #[inline(always)]
-    pub(super) fn opened(&self, address: &[u8], descriptor: c_int, facts: Facts) -> u64 {
-        let Some(source) = self.source_of(address) else {
+    pub(super) fn opened(
+        &self,
+        address: &[u8],
+        descriptor: c_int,
+        listener: c_int,
+        facts: Facts,
+    ) -> u64 {
+        let Some(mut source) = self.source_of(address) else {
             return 0;
         };
         let limiter = &self.limiter;
+        if limiter.has_listener_rules() {
+            source = limiter.on_listener(source, listener);
+        }
         let opened = limiter.connect(worker(), descriptor, source, address, facts, 0);
         opened.map_or(0, ConnectionToken::to_bits)
     }
 
     /// Checks a connection that was accepted, and counts it if it is admitted; returns
     /// whether it is. An address without octets cannot be counted.
-    pub(super) fn accepted(&self, descriptor: c_int, address: &[u8], facts: Facts) -> bool {
+    pub(super) fn accepted(
+        &self,
+        descriptor: c_int,
+        listener: c_int,
+        address: &[u8],
+        facts: Facts,
+    ) -> bool {
         let limiter = &self.limiter;
         let source = match address {
             [] => None,
@@ -249,6 +290,7 @@ impl Global {
             limiter.forget(worker(), descriptor);
             return true;
         };
+        let source = limiter.on_listener(source, listener);
         limiter.accept(worker(), descriptor, source, address, facts)
     }
 

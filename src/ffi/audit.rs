@@ -84,6 +84,9 @@ pub unsafe extern "C" fn tcl_audit_connection(
         let bytes = unsafe { bytes(address, length) };
         let source = global.limiter.source(bytes);
         let counted = global.limiter.connection(descriptor).is_some();
+        // The host does not say where it was accepted, and the rules may have changed since.
+        let scope = global.limiter.scope_of_connection(descriptor);
+        let source = source.map(|source| scope.map_or(source, |scope| source.in_scope(scope)));
         match (audit, source) {
             (Some(audit), Some(source)) => room(audit.0.connection(source, counted)),
             _ => TCL_EARG,

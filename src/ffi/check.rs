@@ -9,8 +9,9 @@ use std::ffi::CString;
 
 use super::codes::{TCL_EARG, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK};
 use super::control::{InitError, Setup, build, nat64, read_rules_file, tcl_config};
-use super::global::guard_early;
+use super::global::{GLOBAL, guard_early};
 use super::memory::{put, strings, text, write_text};
+use crate::limiter::Limiter;
 use crate::policy::rule_words::Grammar;
 use crate::policy::rules::{Faults, RuleLine, RuleSet, check_rule};
 use crate::source::{Nat64, PrefixLengths};
@@ -106,7 +107,8 @@ pub unsafe extern "C" fn tcl_rule_grammar(text: *mut c_char, size: usize) {
 /// (`TCL_MAX_FAULTS`), and then once with the number of the others. A file that cannot be
 /// read is one fault. Without faults, calls `rule` for each rule that would be active, sorted
 /// by prefix, except those that commands set: a rule in the file replaces one for the same
-/// prefix among the texts. Writes the number of valid rules to `valid`.
+/// prefix among the texts. If the host has named its listeners, the comment in the line says
+/// if that of the rule is missing. Writes the number of valid rules to `valid`.
 ///
 /// Reads the file and allocates, so the process that accepts connections should not call
 /// it.
@@ -189,8 +191,10 @@ fn check(
         }
     };
     let content = file.as_ref().map(|file| (&*file.name, &*file.content));
-    // The prefix lengths of sources do not decide whether a rule is valid.
-    let builder = RuleSet::builder(PrefixLengths::DEFAULT).with_nat64(nat64);
+    // Without a limiter, a rule with a listener counts as valid.
+    let limiter = GLOBAL.get().map(|global| &global.limiter);
+    let prefixes = limiter.map_or(PrefixLengths::DEFAULT, Limiter::prefixes);
+    let builder = RuleSet::builder(prefixes).with_nat64(nat64);
     let faults = match builder.check(texts, content) {
         Ok(faults) => faults,
         Err(error) => {
@@ -213,9 +217,18 @@ fn check(
     let Some(list) = list else {
         return (TCL_OK, valid);
     };
-    match build(PrefixLengths::DEFAULT, nat64, texts, file.as_ref()) {
+    match build(prefixes, nat64, texts, file.as_ref()) {
         Ok(rules) => {
-            rules.applying().for_each(|rule| list(&RuleLine(rule)));
+            let lacks = |name| limiter.is_some_and(|limiter| limiter.lacks_listener(name));
+            for rule in rules.applying() {
+                match rule.terms.listener {
+                    Some(name) if lacks(name) => list(&format_args!(
+                        "{}; the server does not listen on {name}",
+                        RuleLine(rule)
+                    )),
+                    _ => list(&RuleLine(rule)),
+                }
+            }
             (TCL_OK, valid)
         }
         // The rules are valid, so there is no memory.

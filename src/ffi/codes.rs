@@ -44,10 +44,13 @@ pub const TCL_REASON_TEXT: usize = 16;
 /// Size of a source as text, in bytes, including the NUL.
 pub const TCL_SOURCE_TEXT: usize = 52;
 
+/// Size of the name of a listener as text, in bytes, including the NUL.
+pub const TCL_LISTENER_TEXT: usize = 60;
+
 /// Size of what a rule says after its `=` as text, in bytes, including the NUL: a limit and
 /// words, such as "100 rate=10/s".
-pub const TCL_TERMS_TEXT: usize = 128;
+pub const TCL_TERMS_TEXT: usize = 192;
 
 /// Size of what a rule says after its `=`, and where the rule comes from, as text, in bytes,
 /// including the NUL.
-pub const TCL_WAS_TEXT: usize = 160;
+pub const TCL_WAS_TEXT: usize = 224;

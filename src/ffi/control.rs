@@ -14,8 +14,8 @@ use std::sync::{Mutex, PoisonError};
 use once_cell::sync::Lazy;
 
 use super::codes::{
-    TCL_EALREADY, TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK, TCL_RATE_TEXT,
-    TCL_REASON_TEXT, TCL_SOURCE_TEXT,
+    TCL_EALREADY, TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_LISTENER_TEXT, TCL_OK,
+    TCL_RATE_TEXT, TCL_REASON_TEXT, TCL_SOURCE_TEXT,
 };
 use super::global::{GLOBAL, Global, guard, report_panic};
 use super::line::Line;
@@ -394,7 +394,7 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
 /// Replaces all rules, except those of `tcl_rule_set()`, at once with the `count` texts and
 /// the rules in `file` (null: no file), together at most 65,535. If a text and the file
 /// have a rule for the same prefix, the one in the file applies. A text is
-/// `PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt]`, see `tcl_rule_grammar()`. The file
+/// `PREFIX = LIMIT` with words after it, see `tcl_rule_grammar()`. The file
 /// has one rule in each line, `#` begins a comment, and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
 /// that names its origin, the rule, the reason and the remedy is written to `error`,
 /// truncated to `error_size` bytes including the NUL.
@@ -753,6 +753,8 @@ impl<'a> Event<'a> {
         let reason: [c_char; TCL_REASON_TEXT] = global.text(self.reason.name());
         let ban: [c_char; TCL_REASON_TEXT] =
             global.text(self.ban.map_or("", |ban| ban.cause.name()));
+        let listener = self.report.listener.map(|name| name.to_string());
+        let listener: [c_char; TCL_LISTENER_TEXT] = global.text(listener.unwrap_or_default());
         let event = tcl_event {
             source: source.as_ptr(),
             rule: rule.as_ptr(),
@@ -764,6 +766,7 @@ impl<'a> Event<'a> {
             ban: ban.as_ptr(),
             rate: rate.as_ptr(),
             seconds: self.seconds,
+            listener: listener.as_ptr(),
         };
         // SAFETY: callable until the process ends, as the caller of `tcl_init` promised;
         // the event and its texts live until it returns.

@@ -14,8 +14,10 @@ use crate::table::connections::Taken;
 struct OfProcess;
 
 impl Counter for OfProcess {
-    fn accepted(&self, descriptor: c_int, address: &[u8], facts: Facts) -> bool {
-        guard(true, |global| global.accepted(descriptor, address, facts))
+    fn accepted(&self, descriptor: c_int, listener: c_int, address: &[u8], facts: Facts) -> bool {
+        guard(true, |global| {
+            global.accepted(descriptor, listener, address, facts)
+        })
     }
 
     fn take(&self, descriptor: c_int) -> Option<Taken> {

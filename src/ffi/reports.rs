@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Reports for operators.
 
-use core::ffi::c_char;
+use core::ffi::{c_char, c_int};
 use core::fmt;
 
 use super::codes::{
-    TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_REASON_TEXT, TCL_SOURCE_TEXT, TCL_TERMS_TEXT,
+    TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_LISTENER_TEXT, TCL_REASON_TEXT, TCL_SOURCE_TEXT,
+    TCL_TERMS_TEXT,
 };
 use super::global::{Global, guard};
 use super::memory::{bytes, put, text, write_text};
@@ -105,6 +106,9 @@ pub struct tcl_source {
     pub rate: tcl_rate,
     /// 1 if a rule exempts it from penalties and bans, else 0.
     pub exempt: i32,
+    /// The listener whose connections these are, if rules name it and it counts apart, such
+    /// as "tcp:192.0.2.1:5060"; "": all others.
+    pub listener: [c_char; TCL_LISTENER_TEXT],
 }
 
 /// A rule.
@@ -251,7 +255,8 @@ pub extern "C" fn tcl_huge_pages() -> u64 {
 /// Reports the source of an address (network byte order, 4 or 16 bytes). If it has no
 /// slot in the table, its numbers are 0 and its times are `TCL_NEVER`; text, rule and
 /// limit are those that it would have. If a rule with a prefix longer than a source
-/// contains the address, rule and limit are those of this rule.
+/// contains the address, rule and limit are those of this rule. `listener` is that of
+/// `tcl_check()`: if rules name it, the report is about its connections.
 ///
 /// Returns `TCL_OK`, `TCL_EARG` (`source` is null, or the address is invalid) or
 /// `TCL_EINIT`.
@@ -261,7 +266,12 @@ pub extern "C" fn tcl_huge_pages() -> u64 {
 /// `address` is null or points to `length` bytes; `source` is null or valid for
 /// writing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tcl_get(address: *const u8, length: u32, source: *mut tcl_source) -> i32 {
+pub unsafe extern "C" fn tcl_get(
+    address: *const u8,
+    length: u32,
+    listener: c_int,
+    source: *mut tcl_source,
+) -> i32 {
     guard(TCL_EINIT, |global| {
         // SAFETY: null or `length` bytes, as the caller promises.
         let bytes = unsafe { bytes(address, length) };
@@ -269,6 +279,7 @@ pub unsafe extern "C" fn tcl_get(address: *const u8, length: u32, source: *mut t
         let Some(key) = limiter.source(bytes) else {
             return TCL_EARG;
         };
+        let key = limiter.on_listener(key, listener);
         let value = global.describe_named(key, limiter.host(bytes));
         // SAFETY: null or valid, as the caller promises.
         unsafe { put(source, value) }
@@ -278,7 +289,7 @@ pub unsafe extern "C" fn tcl_get(address: *const u8, length: u32, source: *mut t
 /// As `tcl_get()`, for a text of `length` bytes: an address, `192.0.2.1` or `2001:db8::1`,
 /// perhaps in brackets, with a zone or a port; or a network `ADDRESS/LENGTH` whose addresses
 /// all belong to one source, as `tcl_source.text` shows it. A network has the rule and the
-/// limit of its source.
+/// limit of its source. `listener` is that of `tcl_get()`.
 ///
 /// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`. `TCL_EARG` means that the text does not name
 /// a source, and a text with the reason and the remedy is written to `error`, truncated to
@@ -293,6 +304,7 @@ pub unsafe extern "C" fn tcl_get(address: *const u8, length: u32, source: *mut t
 pub unsafe extern "C" fn tcl_find(
     name: *const u8,
     length: u32,
+    listener: c_int,
     source: *mut tcl_source,
     error: *mut c_char,
     error_size: usize,
@@ -304,6 +316,7 @@ pub unsafe extern "C" fn tcl_find(
         let text = str::from_utf8(name).unwrap_or_default();
         match global.limiter.read_source(text) {
             Ok(Named { source: key, host }) => {
+                let key = global.limiter.on_listener(key, listener);
                 let value = global.describe_named(key, host);
                 // SAFETY: null or valid, as the caller promises.
                 unsafe { put(source, value) }
@@ -486,7 +499,7 @@ impl Global {
     }
 
     /// A source; if an address in it is named, with the rule and the limit of the address.
-    fn describe_named(&self, source: Source, host: Option<Source>) -> tcl_source {
+    pub(super) fn describe_named(&self, source: Source, host: Option<Source>) -> tcl_source {
         let report = self.report();
         self.describe_with(&report.get(source), host)
     }
@@ -554,6 +567,10 @@ impl Global {
             owed: rate.owed(report.owed_us),
             rate: self.rate(rate),
             exempt: terms.exempt.into(),
+            listener: match report.listener {
+                Some(listener) => self.text(listener),
+                None => [0; TCL_LISTENER_TEXT],
+            },
         }
     }
 

@@ -132,6 +132,7 @@ pub(super) fn code_of(error: ChangeError) -> i32 {
         ChangeError::TooMany
         | ChangeError::TooManySet
         | ChangeError::TooManyBans
+        | ChangeError::TooManyListeners
         | ChangeError::Exempt(..)
         | ChangeError::NotBanned(_)
         | ChangeError::NotSet(_) => TCL_ERULES,
@@ -182,7 +183,7 @@ impl Global {
             .map_err(CommandError::Argument)?;
         let rule = self.limiter.remove_rule(prefix);
         let rule = rule.map_err(CommandError::Change)?;
-        let (now, terms) = self.limiter.rulebook().describe(prefix);
+        let (now, terms) = self.limiter.rulebook().describe(prefix, None);
         let limit = terms.limit;
         let ended = RuleEnded { rule, now, limit };
         self.log_change(RuleRemoved {

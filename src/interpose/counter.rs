@@ -11,10 +11,10 @@ use crate::table::connections::Taken;
 /// The limiter, with the records of connections that all processes of the host share. The
 /// descriptors are those of the active process.
 pub(crate) trait Counter: Sync {
-    /// Checks a new connection, to which the system has given `descriptor`, and counts it
-    /// if it is admitted. Its address has 4 or 16 octets, or none if it cannot be counted.
+    /// Checks a new connection, to which the system has given `descriptor`, and which was
+    /// accepted on the descriptor `listener`, and counts it if it is admitted. Its address has 4 or 16 octets, or none if it cannot be counted.
     /// Returns whether it is admitted; if not, the caller must close it.
-    fn accepted(&self, descriptor: c_int, address: &[u8], facts: Facts) -> bool;
+    fn accepted(&self, descriptor: c_int, listener: c_int, address: &[u8], facts: Facts) -> bool;
     /// Takes the connection of a descriptor out of its record; `None` if it is not counted.
     fn take(&self, descriptor: c_int) -> Option<Taken>;
     /// Releases a connection that was taken; `facts` is what is known of its end.

@@ -113,7 +113,7 @@ unsafe fn accept_or_reject(
         let mut buffer = [0; 16];
         // SAFETY: a `sockaddr_storage` is large enough for an address of any family.
         let source = unsafe { octets((&raw const *peer).cast(), &mut buffer) };
-        if counter.accepted(descriptor, source, facts_of_listener(listener)) {
+        if counter.accepted(descriptor, listener, source, facts_of_listener(listener)) {
             if !address.is_null() {
                 // SAFETY: neither is null, and they are as for `accept`.
                 unsafe { hand_over(peer, peer_length, address, length) };
@@ -202,7 +202,7 @@ mod tests {
     }
 
     impl Counter for Recorder {
-        fn accepted(&self, _: c_int, _: &[u8], facts: Facts) -> bool {
+        fn accepted(&self, _: c_int, _: c_int, _: &[u8], facts: Facts) -> bool {
             self.accepted.lock().unwrap().push(facts);
             true
         }

@@ -160,6 +160,7 @@ impl Limiter {
         // be rejected.
         self.forget(worker, descriptor);
         let check = match self.is_tracked(descriptor) {
+            true if source.scope().is_some() => self.check_on_listener(source, address),
             true => self.check_from(source, address),
             false => self.check_untracked(source, address),
         };

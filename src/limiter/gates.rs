@@ -17,7 +17,7 @@ mod room;
 use crate::limiter::Limiter;
 use crate::policy::rulebook::RuleId;
 use crate::policy::terms::Terms;
-use crate::source::Source;
+use crate::source::{Prefix, Scope, Source};
 use crate::table::SlotRef;
 use crate::table::details::{Owner, RejectedFor};
 use crate::table::restraints::Restraints;
@@ -139,6 +139,10 @@ impl Limiter {
             connections,
             terms,
         })?;
+        let rule = match reason {
+            RejectedFor::Ban => self.ban_around(source, address).unwrap_or(rule),
+            RejectedFor::Rate | RejectedFor::Limit => rule,
+        };
         Some(Rejected {
             reason,
             at,
@@ -152,7 +156,8 @@ impl Limiter {
     /// The rule and the terms of `address`, or of its source `owner`.
     fn terms(&self, source: Source, address: &[u8], owner: Owner) -> (RuleId, Terms) {
         let of_source = self.terms_of_source(source, owner);
-        self.terms_of_host(address).unwrap_or(of_source)
+        self.terms_of_host(address, source.scope())
+            .unwrap_or(of_source)
     }
 
     /// The rule and the terms of `source`, which is `owner`.
@@ -163,12 +168,16 @@ impl Limiter {
 
     /// The rule and the terms of `address`, if there is a rule with a prefix longer than its
     /// source.
-    fn terms_of_host(&self, address: &[u8]) -> Option<(RuleId, Terms)> {
+    pub(super) fn terms_of_host(
+        &self,
+        address: &[u8],
+        scope: Option<Scope>,
+    ) -> Option<(RuleId, Terms)> {
         let rulebook = self.rulebook();
         if !rulebook.has_host_rules() {
             return None;
         }
-        rulebook.resolve_host(self.host(address)?)
+        rulebook.resolve_host(self.host(address)?, scope)
     }
 
     /// The check of a source without a slot. `checked_from` is
@@ -189,11 +198,20 @@ impl Limiter {
     /// The check of a source without a slot while a prefix is banned.
     #[cold]
     fn check_banned_prefix(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
-        let of_host = self.terms_of_host(address);
+        let of_host = self.terms_of_host(address, source.scope());
         let (rule, terms) = of_host.unwrap_or_else(|| self.rulebook().resolve(source));
         if terms.banned {
-            return Err(Rejection(Reason::BannedPrefix(rule)));
+            let ban = self.ban_around(source, address).unwrap_or(rule);
+            return Err(Rejection(Reason::BannedPrefix(ban)));
         }
         Ok(())
+    }
+
+    /// The ban of the longest prefix that contains the address, or its source if there is
+    /// none.
+    fn ban_around(&self, source: Source, address: &[u8]) -> Option<RuleId> {
+        let host = self.host(address).map(Prefix::from);
+        let wanted = host.unwrap_or_else(|| source.prefix(self.prefixes));
+        self.rulebook().ban_around(wanted)
     }
 }

@@ -183,8 +183,8 @@ impl Limiter {
         self.micros() / 1_000
     }
 
-    /// Charges an offence to `owner`, which has the slot `at` and is not exempt. `None` if it
-    /// lost the slot.
+    /// Charges an offence to `owner`, which has the slot `at` and is not exempt, or to its
+    /// address if it has a scope. `None` if it lost the slot.
     pub(super) fn offend(
         &self,
         worker: Worker,
@@ -196,6 +196,9 @@ impl Limiter {
         let weight = settings.penalty(offence);
         if weight == 0 || settings.mode() == Mode::Off {
             return Some(Outcome::Free);
+        }
+        if at.control.is_scoped() {
+            return self.offend_address(worker, at, offence);
         }
         if let Some(counter) = counter(self.tally(worker), offence) {
             // Relaxed (statistics).
@@ -228,7 +231,7 @@ impl Limiter {
 
     /// Runs `pass` on the slot of `source`, which gets one if it has none, until `pass`
     /// returns an outcome.
-    fn sentence_with(
+    pub(super) fn sentence_with(
         &self,
         worker: Worker,
         source: Source,

@@ -5,7 +5,9 @@
 use core::fmt;
 use std::io;
 
-use super::layout::{ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, ROWS, RuleEntry};
+use super::layout::{
+    ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, ListenerTable, ROWS, RuleEntry,
+};
 use crate::shared::sync::{AtomicI32, Statistic32};
 
 /// This error never occurs: there is always memory.
@@ -29,6 +31,7 @@ pub(crate) struct Region {
     details: Vec<Detail>,
     ban_rejected: Vec<Statistic32>,
     rules: [Vec<RuleEntry>; 2],
+    listeners: ListenerTable,
 }
 
 fn zeroed<T: Default>(count: usize) -> Vec<T> {
@@ -46,6 +49,7 @@ impl Region {
             details: zeroed(slots),
             ban_rejected: zeroed(slots),
             rules: core::array::from_fn(|_| zeroed(RULES)),
+            listeners: ListenerTable::default(),
         })
     }
 
@@ -86,6 +90,10 @@ impl Region {
 
     pub(crate) fn ban_rejected(&self) -> &[Statistic32] {
         &self.ban_rejected
+    }
+
+    pub(crate) fn listeners(&self) -> &ListenerTable {
+        &self.listeners
     }
 
     pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {

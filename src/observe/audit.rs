@@ -12,7 +12,7 @@ use std::collections::TryReserveError;
 
 use crate::limiter::Limiter;
 use crate::observe::report::Report;
-use crate::source::{Family, Source};
+use crate::source::{Kind, Source};
 
 /// A source for which the host and the table disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Audit {
         let room = connections.saturating_add(connections / 8 + 1024);
         // Not all zeros, because an allocator may return zeroed memory as pages that are
         // not allocated yet.
-        let source = Source::from_words(Family::V4, u32::MAX.into(), 0);
+        let source = Source::from_words(Kind::V4, u32::MAX.into(), 0);
         let count = Count {
             source,
             connections: 1,

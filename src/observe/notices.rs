@@ -12,6 +12,7 @@ use std::panic::PanicHookInfo;
 
 use crate::observe::report::{PenaltyReport, RuleName, SourceReport};
 use crate::policy::limit_text::LimitName;
+use crate::policy::listener::ListenerName;
 use crate::policy::rate_text::RateName;
 use crate::policy::rule_words::TermsText;
 use crate::policy::rules::Rule;
@@ -288,6 +289,18 @@ impl<N: fmt::Display + Into<u64> + Copy> fmt::Display for Connections<N> {
     }
 }
 
+/// A listener, if connections are counted there apart.
+struct OnListener(Option<ListenerName>);
+
+impl fmt::Display for OnListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(listener) => write!(f, " on {listener}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Uncounted connections: those admitted and those rejected, of which one is above 0.
 struct Uncounted(u64, u64);
 
@@ -357,7 +370,8 @@ impl fmt::Display for NoticeLine<'_> {
                 let verb = if *would { "would reject" } else { "rejected" };
                 let source = report.source.display(self.prefixes);
                 let (rule, limit) = (RuleName(*rule), LimitName(*limit));
-                write!(f, "{verb} connection from {source}: ")?;
+                let on = OnListener(report.listener);
+                write!(f, "{verb} connection from {source}{on}: ")?;
                 match why {
                     Why::Limit => {
                         let connections = Connections(report.rejected_at, "");
@@ -381,18 +395,19 @@ impl fmt::Display for NoticeLine<'_> {
                 ..
             } => {
                 let source = report.source.display(self.prefixes);
+                let on = OnListener(report.listener);
                 if let Some(rate) = rate {
                     let (rule, rate) = (RuleName(*rule), RateAsText(*rate));
                     return write!(
                         f,
-                        "source {source} is back under its rate: {rate}, rule {rule}"
+                        "source {source}{on} is back under its rate: {rate}, rule {rule}"
                     );
                 }
                 let connections = Connections(report.connections, "");
                 let (rule, limit) = (RuleName(*rule), LimitName(*limit));
                 write!(
                     f,
-                    "source {source} is back under its limit: {connections}, limit {limit}, \
+                    "source {source}{on} is back under its limit: {connections}, limit {limit}, \
                      rule {rule}"
                 )
             }
@@ -519,6 +534,7 @@ mod tests {
                 last_seen: 1,
                 owed_us: 0,
                 penalty: None,
+                listener: None,
             },
             rule: None,
             limit: 1024,
@@ -570,6 +586,7 @@ mod tests {
             last_seen: 1,
             owed_us: 0,
             penalty: None,
+            listener: None,
         };
         let released = |report, limit| Notice::Released {
             report,
@@ -603,6 +620,7 @@ mod tests {
             last_seen: 1,
             owed_us: 0,
             penalty: None,
+            listener: None,
         };
         let rate = Rate {
             interval_us: 100_000,
@@ -714,6 +732,7 @@ mod tests {
             terms: Terms::of_limit(limit),
             origin,
             parent: None,
+            scope: 0,
         };
         let mut set = RuleSetByCommand {
             prefix: prefix("192.0.2.0/24"),

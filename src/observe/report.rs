@@ -15,6 +15,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, TryReserveError};
 
 use crate::limiter::{Limiter, RejectedFor};
+use crate::policy::listener::ListenerName;
 use crate::policy::origin::{BanReason, RuleOrigin};
 use crate::policy::penalties::Cause;
 use crate::policy::terms::{Rate, Terms};
@@ -58,6 +59,8 @@ pub struct SourceReport {
     pub owed_us: u64,
     /// Its offences, or its ban. `None` also if a rule exempts it.
     pub penalty: Option<PenaltyReport>,
+    /// The listener of a source with a scope.
+    pub listener: Option<ListenerName>,
 }
 
 /// The offences of a source, or its ban.
@@ -193,6 +196,7 @@ impl SourceReport {
             last_seen: numbers.last_seen,
             owed_us: 0,
             penalty: None,
+            listener: None,
         }
     }
 
@@ -251,7 +255,10 @@ impl<'a> Report<'a> {
                 return report;
             }
         }
-        SourceReport::new(source, 0, Numbers::default())
+        SourceReport {
+            listener: self.limiter.listener_of(source),
+            ..SourceReport::new(source, 0, Numbers::default())
+        }
     }
 
     /// Rule and limit of `source`; a limit of 0 or less: no limit.
@@ -264,10 +271,11 @@ impl<'a> Report<'a> {
     /// prefix longer than a source, if one contains the address, else those of the source.
     pub fn terms_of(self, source: Source, host: Option<Source>) -> (Option<Prefix>, Terms) {
         let rulebook = self.limiter.rulebook();
-        let of_host = host.and_then(|host| rulebook.describe_host(host));
+        let scope = source.scope();
+        let of_host = host.and_then(|host| rulebook.describe_host(host, scope));
         match of_host {
             Some((prefix, terms)) => (Some(prefix), terms),
-            None => rulebook.describe(source.prefix(self.limiter.prefixes())),
+            None => rulebook.describe(source.prefix(self.limiter.prefixes()), scope),
         }
     }
 
@@ -308,7 +316,7 @@ impl<'a> Report<'a> {
         if terms.exempt {
             return None;
         }
-        let own = self.get(source).ban();
+        let own = self.get(source.without_scope()).ban();
         let of_prefix = terms.banned.then(|| self.ban_of(source, host)).flatten();
         let of_prefix = of_prefix.and_then(|rule| PenaltyReport::of_prefix(&rule, now));
         own.into_iter()
@@ -435,7 +443,7 @@ impl<'a> Report<'a> {
     /// of the sources without a rule. If there are more, rules with sources or rejections
     /// take precedence.
     ///
-    /// Takes 88 bytes for each rule, and 112 for each that is returned.
+    /// Takes 112 bytes for each rule, and 136 for each that is returned.
     ///
     /// # Errors
     ///
@@ -477,7 +485,7 @@ impl<'a> Report<'a> {
     /// sorted by prefix, then one for the sources without a rule. If there are more, rules
     /// whose sources have a peak take precedence. Each lists up to `list` sources above it.
     ///
-    /// Takes no memory for each source, 81 bytes for each rule, and 480 for each limit that
+    /// Takes no memory for each source, 105 bytes for each rule, and 480 for each limit that
     /// is returned. Walks through the table three times, once more if there are more rules
     /// than are returned, and once more for each 6 bits that a percentile has above 7.
     ///
@@ -573,6 +581,7 @@ impl<'a> Report<'a> {
         let owner = Owner::of(table, source, at);
         let numbers = self.limiter.details().read(owner);
         let mut report = SourceReport::new(source, connections.unsigned_abs(), numbers);
+        report.listener = self.limiter.listener_of(source);
         if at.control.remembers() {
             let now = self.limiter.micros();
             let restraints = self.limiter.restraints(owner, at);

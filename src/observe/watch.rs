@@ -117,7 +117,7 @@ fn end_rules(tick: &mut Tick<'_>) {
     // again.
     let ended = tick.limiter.end_rules(tick.now).unwrap_or_default();
     for rule in ended {
-        let (now, terms) = tick.limiter.rulebook().describe(rule.prefix);
+        let (now, terms) = tick.limiter.rulebook().describe(rule.prefix, None);
         let limit = terms.limit;
         (tick.log)(Notice::RuleEnded(RuleEnded { rule, now, limit }));
     }

@@ -39,6 +39,10 @@ impl SetRule {
         let prefix = parse_prefix(prefix, nat64)?;
         let terms = terms.ok_or(InvalidArgument(Invalid::NoLimit))?.trim_ascii();
         let terms = rule_words::parse(terms)
+            .and_then(|read| match read.listener {
+                Some(_) => Err(WordError::ListenerInCommand),
+                None => Ok(read),
+            })
             .map_err(|reason| InvalidArgument(Invalid::Terms(excerpt(terms), reason)))?;
         let seconds = seconds.map(|text| {
             let text = text.trim_ascii();

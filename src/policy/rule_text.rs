@@ -2,7 +2,7 @@
 //! The text of a rule: its grammar, and why a text is not a rule.
 //!
 //! ```text
-//!   PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt]
+//!   PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt] [listener=LISTENER]
 //!
 //!   PREFIX   an address, or a network as ADDRESS/LENGTH
 //!   LIMIT    a number from 1 to 2147483647, or unlimited, or none, which is the same
@@ -20,7 +20,7 @@ use super::rule_words::{self, WordError};
 use super::terms::Terms;
 use crate::shared::layout::MAX_RULES;
 use crate::shared::visible::{Excerpt, Visible};
-use crate::source::{Prefix, PrefixError};
+use crate::source::{Prefix, PrefixError, Scope};
 
 /// A [`Terms::limit`] that admits any number of connections.
 pub const UNLIMITED: i32 = 0;
@@ -152,6 +152,8 @@ pub(super) enum Reason {
     /// The limit or a word after it.
     Word(WordError),
     TooManyRules,
+    /// IPv6 sources leave no bits for a listener.
+    ListenerWithLongSources,
     /// A file that begins with `# begin` does not end with `# end`.
     EndMissing,
     /// A rule comes after the `# end` in this line.
@@ -174,6 +176,12 @@ impl fmt::Display for Reason {
             Reason::TooManyRules => write!(
                 f,
                 "there are more than {MAX_RULES} rules; merge prefixes into shorter ones",
+            ),
+            Reason::ListenerWithLongSources => write!(
+                f,
+                "a rule with `listener` needs an ipv6_prefix of at most {}; lower it, or remove \
+                 the listener",
+                Scope::MAX_IPV6_LENGTH,
             ),
             Reason::EndMissing => f.write_str(
                 "the first line is `# begin`, but the last one is not `# end`, so the file may \

@@ -3,7 +3,7 @@
 //! that set a rule take the same text.
 //!
 //! ```text
-//!   LIMIT [rate=RATE] [burst=BURST] [exempt]
+//!   LIMIT [rate=RATE] [burst=BURST] [exempt] [listener=LISTENER]
 //! ```
 //!
 //! Each word is a row of `WORDS`, which says how it is read and shown. Everything else
@@ -14,6 +14,7 @@
 use core::fmt;
 
 use super::limit_text::{self, LimitName};
+use super::listener::{ListenerError, ListenerName};
 use super::rate_text::{self, BurstError, RateError, RateName};
 use super::terms::{Rate, RuleRate, Terms};
 use crate::shared::visible::Excerpt;
@@ -75,6 +76,20 @@ const WORDS: &[Word] = &[
             false => Ok(()),
         },
     },
+    Word {
+        name: "listener",
+        example: Some("192.0.2.1:5060"),
+        help: "only for connections there, which are counted apart",
+        read: |value, written| {
+            let listener = ListenerName::parse(value).map_err(WordError::Listener)?;
+            written.listener = Some(listener);
+            Ok(())
+        },
+        show: |terms, f| match terms.listener {
+            Some(listener) => write!(f, " listener={listener}"),
+            None => Ok(()),
+        },
+    },
 ];
 
 /// What the words of a rule say.
@@ -84,6 +99,7 @@ struct Written {
     rate: Option<u32>,
     burst: Option<u32>,
     exempt: bool,
+    listener: Option<ListenerName>,
 }
 
 impl Written {
@@ -101,6 +117,7 @@ impl Written {
         Ok(Terms {
             rate,
             exempt: plain.exempt || self.exempt,
+            listener: self.listener,
             ..plain
         })
     }
@@ -187,7 +204,7 @@ impl fmt::Display for Grammar {
         f.write_str("PREFIX = LIMIT")?;
         let forms = || WORDS.iter().map(Word::form);
         forms().try_for_each(|form| write!(f, " [{form}]"))?;
-        let mut line = |form: &str, help: &str| write!(f, "\n  {form:<12}{help}");
+        let mut line = |form: &str, help: &str| write!(f, "\n  {form:<25}{help}");
         line("PREFIX", "an address, or a network as ADDRESS/LENGTH")?;
         line(
             "LIMIT",
@@ -233,6 +250,9 @@ pub(super) enum WordError {
     Rate(RateError),
     Burst(BurstError),
     BurstWithoutRate,
+    Listener(ListenerError),
+    /// A command sets rules without a listener only.
+    ListenerInCommand,
 }
 
 impl WordError {
@@ -293,6 +313,11 @@ impl fmt::Display for WordError {
             }
             WordError::Rate(error) => error.fmt(f),
             WordError::Burst(error) => error.fmt(f),
+            WordError::Listener(error) => error.fmt(f),
+            WordError::ListenerInCommand => f.write_str(
+                "a rule with `listener` cannot be set by a command; write it into the rules file \
+                 and reload",
+            ),
             WordError::BurstWithoutRate => {
                 f.write_str("without a rate there is no burst; remove `rate=none` or `burst`")
             }
@@ -339,9 +364,12 @@ fn distance(text: &str, other: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use core::net::IpAddr;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::listener::Protocol;
 
     fn terms(text: &str) -> Terms {
         parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -375,12 +403,11 @@ mod tests {
             ("100 exempt", 100, default, true),
             ("\t7 \texempt  rate=2/h ", 7, own(1_800_000_000, 5), true),
         ] {
-            let banned = false;
             let expected = Terms {
                 limit,
                 rate,
                 exempt,
-                banned,
+                ..Terms::of_default(limit)
             };
             assert_eq!(terms(text), expected, "{text}");
         }
@@ -455,11 +482,14 @@ mod tests {
             let name = text.split('=').next().unwrap();
             assert_eq!(
                 reason(&format!("5 {text}")),
-                format!("unknown word `{name}`; expected rate=10/s, burst=20 or exempt")
+                format!(
+                    "unknown word `{name}`; expected rate=10/s, burst=20, exempt \
+                     or listener=192.0.2.1:5060"
+                )
             );
         }
         let long = reason(&format!("5 {}", "x".repeat(100_000)));
-        assert!(long.len() < 140, "{long}");
+        assert!(long.len() < 170, "{long}");
     }
 
     #[test]
@@ -528,7 +558,9 @@ mod tests {
     fn grammar_has_all_words() {
         let grammar = Grammar.to_string();
         assert!(
-            grammar.starts_with("PREFIX = LIMIT [rate=10/s] [burst=20] [exempt]\n"),
+            grammar.starts_with(
+                "PREFIX = LIMIT [rate=10/s] [burst=20] [exempt] [listener=192.0.2.1:5060]\n"
+            ),
             "{grammar}"
         );
         assert_eq!(grammar.lines().count(), 1 + 2 + WORDS.len());
@@ -556,11 +588,22 @@ mod tests {
             own,
         ];
         let limit = prop_oneof![Just(0), 1..=i32::MAX];
-        (limit, rate, any::<bool>()).prop_map(|(limit, rate, exempt)| Terms {
+        let listener =
+            (any::<IpAddr>(), 1u16.., 0..3usize).prop_map(|(address, port, protocol)| {
+                let protocol = [None, Some(Protocol::Tcp), Some(Protocol::Tls)][protocol];
+                ListenerName {
+                    address,
+                    port,
+                    protocol,
+                }
+            });
+        let listener = proptest::option::of(listener);
+        (limit, rate, any::<bool>(), listener).prop_map(|(limit, rate, exempt, listener)| Terms {
             limit,
             rate,
             exempt: exempt || limit <= 0,
             banned: false,
+            listener,
         })
     }
 

@@ -25,12 +25,13 @@
 //! # Which rule a source has
 //!
 //! A source's rule is looked up once the source has at least as many connections as the
-//! lowest limit, and for each connection while a prefix is banned. Its details cache the answer in one word, with 16 bits of the generation
-//! and 32 bits that distinguish the source from others (`Owner::tag`). An IPv4 source
-//! therefore never gets the rule of another source. An IPv6 source gets the rule of the
-//! previous owner of its slot only if both have the same 32 bits, with a probability of
-//! 2⁻³², and only if another process cached that rule while the details changed their
-//! owner, since the new owner starts without a cached rule.
+//! lowest limit, and for each connection while a prefix is banned. Its details cache the
+//! answer in one word, with 16 bits of the generation and 32 bits that distinguish the source
+//! from others (`Owner::tag`). An IPv4 source without a scope therefore never gets the rule
+//! of another source. Any other source gets the rule of the previous owner of its slot only
+//! if both have the same 32 bits, with a probability of 2⁻³², and only if another process
+//! cached that rule while the details changed their owner, since the new owner starts
+//! without a cached rule.
 //!
 //! If there are host rules, whose prefix is longer than a source, then the address of the
 //! connection is also looked up. That look-up is not cached.
@@ -40,9 +41,12 @@
 use core::fmt;
 use std::collections::TryReserveError;
 
+use crate::policy::listener::ListenerName;
+use crate::policy::listeners::{Listeners, TooManyNames};
 use crate::policy::origin::{BanReason, RuleOrigin};
 use crate::policy::rules::{
-    DEFAULT_LIMIT, HostRules, MAX_RULES, Rule, RuleError, RuleSet, find_parent, longest_match,
+    DEFAULT_LIMIT, HostRules, MAX_RULES, Rule, RuleError, RuleKey, RuleSet, find_parent,
+    longest_match,
 };
 use crate::policy::settings::Settings;
 use crate::policy::terms::{Rate, RuleRate, Terms};
@@ -50,7 +54,7 @@ use crate::shared::layout::{Detail, RuleEntry};
 use crate::shared::process::{Entered, OneThread, is_alive, own_number};
 use crate::shared::region::Region;
 use crate::shared::sync::{Ordering, Statistic32};
-use crate::source::{Family, Prefix, PrefixLengths, Source};
+use crate::source::{Family, Prefix, PrefixLengths, Scope, Source};
 
 /// How often a reader tries. A try fails only if rules are published during it.
 const ATTEMPTS: u32 = 8;
@@ -99,6 +103,7 @@ pub struct RuleReport {
     /// Connections of its sources that would have been rejected, in monitor mode.
     pub would_reject: u64,
     parent: u32,
+    scope: u8,
 }
 
 /// Another process that is alive, or another thread of this process, publishes rules at
@@ -134,6 +139,8 @@ pub enum ChangeError {
     TooManySet,
     /// There would be more than [`MAX_RPC_RULES`] bans.
     TooManyBans,
+    /// Rules would have named more than [`Scope::MAX_LISTENERS`] listeners since the start.
+    TooManyListeners,
     /// The sources of the prefix are exempt by this rule.
     Exempt(Prefix, RuleOrigin),
     /// The prefix is not banned. If it lies in a banned prefix, that is this one.
@@ -145,6 +152,12 @@ pub enum ChangeError {
 impl From<Busy> for ChangeError {
     fn from(busy: Busy) -> ChangeError {
         ChangeError::Busy(busy)
+    }
+}
+
+impl From<TooManyNames> for ChangeError {
+    fn from(_: TooManyNames) -> ChangeError {
+        ChangeError::TooManyListeners
     }
 }
 
@@ -173,6 +186,13 @@ impl fmt::Display for ChangeError {
                 f,
                 "there are already {MAX_RPC_RULES} bans of prefixes; ban shorter prefixes, or \
                  lift some of the bans"
+            ),
+            ChangeError::TooManyListeners => write!(
+                f,
+                "rules name more than {} different listeners, including those named since the \
+                 start of the server; remove some, and restart the server if it still has the \
+                 numbers of old ones",
+                Scope::MAX_LISTENERS
             ),
             ChangeError::Exempt(prefix, origin) => write!(
                 f,
@@ -214,8 +234,9 @@ impl<'a> Rulebook<'a> {
     pub(crate) fn resolve(self, source: Source) -> (RuleId, Terms) {
         let default = Settings::of(self.region).limit();
         let found = self.read(|half| {
-            let index = half.longest_match(source.prefix(self.lengths));
-            let terms = half.terms(index, default);
+            let (scope, prefix) = (scope_number(source), source.prefix(self.lengths));
+            let index = half.longest_match(scope, prefix);
+            let terms = half.terms_in(scope, prefix, index, default);
             let index = index.and_then(|index| u16::try_from(index).ok());
             (index, terms)
         });
@@ -242,6 +263,11 @@ impl<'a> Rulebook<'a> {
         tag: u32,
         detail: &Detail,
     ) -> (RuleId, Terms) {
+        // A ban is a rule without a listener, so here two rules apply, which the word cannot
+        // hold. Whoever sees rules with a ban also sees that each source must be looked up.
+        if source.scope().is_some() && Settings::of(self.region).checked_from() == 0 {
+            return self.resolve(source);
+        }
         // Relaxed, here and below: this word stands alone. It has all that is needed to
         // decide whether it is valid.
         if let Some(id) = RuleId::from_cached(detail.rule.load(Ordering::Relaxed), tag)
@@ -273,28 +299,45 @@ impl<'a> Rulebook<'a> {
     }
 
     /// The host rule of the address `host`, and what the address may do by it, if it has
-    /// one.
-    pub(crate) fn resolve_host(self, host: Source) -> Option<(RuleId, Terms)> {
-        let (id, _, terms) = self.find_host_rule(host)?;
+    /// one. In a scope, any rule of the listener that contains the address is the answer.
+    pub(crate) fn resolve_host(
+        self,
+        host: Source,
+        scope: Option<Scope>,
+    ) -> Option<(RuleId, Terms)> {
+        let (id, _, terms) = self.find_host_rule(host, scope)?;
         Some((id, terms))
     }
 
     /// The host rule of an address, with its prefix and its terms.
-    fn find_host_rule(self, host: Source) -> Option<(RuleId, Prefix, Terms)> {
+    fn find_host_rule(self, host: Source, scope: Option<Scope>) -> Option<(RuleId, Prefix, Terms)> {
         let default = Settings::of(self.region).limit();
         let source_length = self.lengths.length(host.family());
+        let (scope, wanted) = (number_of(scope), Prefix::from(host));
         let (generation, found) = self.read(|half| {
-            let index = half.longest_match(host.into())?;
+            let index = half.longest_match(scope, wanted)?;
             let entry = half.entry(index);
-            Some((index, entry.prefix(), entry.terms(default)))
+            let terms = half.terms_in(scope, wanted, Some(index), default);
+            Some((index, entry.key(), terms))
         })?;
-        let (index, prefix, terms) =
-            found.filter(|(_, prefix, _)| prefix.length > source_length)?;
+        let (index, key, terms) =
+            found.filter(|(_, key, _)| key.scope != 0 || key.prefix.length > source_length)?;
         let id = RuleId {
             generation: generation as u16,
             index: u16::try_from(index).ok(),
         };
-        Some((id, prefix, terms))
+        Some((id, key.prefix, terms))
+    }
+
+    /// The ban with the longest prefix that contains `wanted`. Rejections because of it count
+    /// for it, whichever rule the source has otherwise.
+    pub(crate) fn ban_around(self, wanted: Prefix) -> Option<RuleId> {
+        let ban = |half: Half<'_>| half.ban_around(half.longest_match(0, wanted)?);
+        let (generation, index) = self.read(ban)?;
+        Some(RuleId {
+            generation: generation as u16,
+            index: Some(u16::try_from(index?).ok()?),
+        })
     }
 
     /// The terms of the rule `id`, if its generation is active.
@@ -305,13 +348,16 @@ impl<'a> Rulebook<'a> {
         (generation as u16 == id.generation && id.generation != 0).then_some(terms)
     }
 
-    /// The rule of `wanted`, a source or a prefix, and its terms, for a report. Sources of a
-    /// prefix may also have rules with longer prefixes.
-    pub(crate) fn describe(self, wanted: Prefix) -> (Option<Prefix>, Terms) {
+    /// The rule of `wanted`, a source or a prefix, in this scope, and its terms, for a report.
+    /// Sources of a prefix may also have rules with longer prefixes.
+    pub(crate) fn describe(self, wanted: Prefix, scope: Option<Scope>) -> (Option<Prefix>, Terms) {
         let default = Settings::of(self.region).limit();
+        let scope = number_of(scope);
         let found = self.read(|half| {
-            let entry = half.entry(half.longest_match(wanted)?);
-            Some((entry.prefix(), entry.terms(default)))
+            let index = half.longest_match(scope, wanted)?;
+            let entry = half.entry(index);
+            let terms = half.terms_in(scope, wanted, Some(index), default);
+            Some((entry.prefix(), self.with_listener(entry, terms)))
         });
         match found {
             Some((_, Some((prefix, terms)))) => (Some(prefix), terms),
@@ -319,10 +365,77 @@ impl<'a> Rulebook<'a> {
         }
     }
 
-    /// The host rule of the address `host`, for a report.
-    pub(crate) fn describe_host(self, host: Source) -> Option<(Prefix, Terms)> {
-        let (_, prefix, terms) = self.find_host_rule(host)?;
+    /// The host rule of the address `host` in this scope, for a report.
+    pub(crate) fn describe_host(
+        self,
+        host: Source,
+        scope: Option<Scope>,
+    ) -> Option<(Prefix, Terms)> {
+        let (id, prefix, terms) = self.find_host_rule(host, scope)?;
+        let index = usize::from(id.index?);
+        let (_, terms) = self.read(|half| self.with_listener(half.entry(index), terms))?;
         Some((prefix, terms))
+    }
+
+    /// `terms` with the listener of the rule, which the entry has as a number.
+    fn with_listener(self, entry: &RuleEntry, terms: Terms) -> Terms {
+        let number = entry.listener();
+        let listener = match number {
+            0 => None,
+            _ => Listeners::of(self.region).name(number),
+        };
+        Terms { listener, ..terms }
+    }
+
+    fn rule(self, entry: &RuleEntry) -> Rule {
+        let rule = entry.rule();
+        Rule {
+            terms: self.with_listener(entry, rule.terms),
+            ..rule
+        }
+    }
+
+    fn report(self, entry: &RuleEntry, default_limit: i32) -> RuleReport {
+        let report = entry.report(default_limit);
+        RuleReport {
+            terms: self.with_listener(entry, report.terms),
+            ..report
+        }
+    }
+
+    /// The listeners that active rules name but the host does not have, each once. Empty if
+    /// the host has not named its own.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory.
+    pub(crate) fn unknown_listeners(self) -> Result<Vec<ListenerName>, TryReserveError> {
+        let listeners = Listeners::of(self.region);
+        let rules = self.all()?;
+        let mut unknown = Vec::new();
+        if !listeners.are_known() {
+            return Ok(unknown);
+        }
+        for rule in rules.as_slice() {
+            if let Some(name) = rule.terms.listener
+                && !listeners.has(name)
+                && !unknown.contains(&name)
+            {
+                unknown.try_reserve(1)?;
+                unknown.push(name);
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// Publishes the same rules again, because the host has named its listeners.
+    ///
+    /// # Errors
+    ///
+    /// If another writer is at work, there is no memory, or there are too many listeners;
+    /// then nothing has changed.
+    pub(crate) fn publish_again(self, gate: &OneThread) -> Result<(), ChangeError> {
+        self.change(gate, |_| true, |_| Ok(()))
     }
 
     /// The ban with the longest prefix that contains `wanted`, a source, an address or a
@@ -359,19 +472,6 @@ impl<'a> Rulebook<'a> {
         }
     }
 
-    /// As [`count`](Self::count), for a rejection because of a ban. It counts for the ban with
-    /// the longest prefix that contains the rule, which has the same sources and others, or
-    /// for the rule if no such prefix is banned but the source is.
-    pub(crate) fn count_banned(self, id: RuleId, rejected: bool) {
-        let ban = id.index.and_then(|index| {
-            let half = self.half(id.generation.into());
-            half.ban_around(index.into())
-        });
-        // There are at most MAX_RULES.
-        let index = ban.map(|index| index as u16).or(id.index);
-        self.count(RuleId { index, ..id }, rejected);
-    }
-
     /// All active rules, sorted by [`Prefix`], without those that another one for the same
     /// prefix replaces.
     ///
@@ -387,7 +487,8 @@ impl<'a> Rulebook<'a> {
             rules.try_reserve(stored.map_or(0, |(_, stored)| stored))?;
             let room = rules.capacity();
             let read = self.read_once(|half| {
-                rules.extend((0..half.len().min(room)).map(|i| half.entry(i).report(default)));
+                let entries = (0..half.len().min(room)).map(|i| half.entry(i));
+                rules.extend(entries.map(|entry| self.report(entry, default)));
                 half.len() <= room
             });
             // Otherwise rules were published meanwhile. Each further turn needs another
@@ -494,6 +595,7 @@ impl<'a> Rulebook<'a> {
             },
             origin: RuleOrigin::Rpc { end },
             parent: None,
+            scope: 0,
         };
         self.change(
             gate,
@@ -545,6 +647,7 @@ impl<'a> Rulebook<'a> {
             terms: Terms::of_default(0),
             origin: RuleOrigin::Ban { end, reason },
             parent: None,
+            scope: 0,
         };
         self.change(
             gate,
@@ -553,7 +656,8 @@ impl<'a> Rulebook<'a> {
                 // Of those with the longest prefix, the last one applies.
                 let applies = rules
                     .iter()
-                    .filter(|rule| !rule.origin.is_ban() && rule.prefix.contains(prefix))
+                    .filter(|rule| rule.scope == 0 && !rule.origin.is_ban())
+                    .filter(|rule| rule.prefix.contains(prefix))
                     .max_by_key(|rule| (rule.prefix.length, rule.origin));
                 if let Some(rule) = applies.filter(|rule| rule.terms.exempt) {
                     return Err(ChangeError::Exempt(rule.prefix, rule.origin));
@@ -648,10 +752,23 @@ impl<'a> Rulebook<'a> {
         let wanted = |entry: &&RuleEntry| wanted(entry.origin());
         let mut rules = Vec::new();
         rules.try_reserve_exact(entries.iter().filter(wanted).count())?;
-        rules.extend(entries.iter().filter(wanted).map(RuleEntry::rule));
+        rules.extend(entries.iter().filter(wanted).map(|entry| self.rule(entry)));
         let answer = edit(&mut rules)?;
         if rules.len() > MAX_RULES {
             return Err(ChangeError::TooMany);
+        }
+        let listeners = Listeners::of(self.region);
+        // Each name must have its number before the scopes are looked up.
+        for rule in &rules {
+            if let Some(name) = rule.terms.listener {
+                listeners.number(name)?;
+            }
+        }
+        for rule in &mut rules {
+            rule.scope = match rule.terms.listener {
+                None => 0,
+                Some(name) => listeners.scope_of(name, listeners.number(name)?),
+            };
         }
         self.replace(&RuleSet::new(rules, self.lengths));
         Ok(answer)
@@ -673,7 +790,10 @@ impl<'a> Rulebook<'a> {
         }
         let (old, new) = (self.half(generation), self.half(next));
         for (entry, rule) in new.entries.iter().zip(rules.rules()) {
-            entry.store(rule);
+            let listener = rule.terms.listener;
+            // It has a number, see `change`.
+            let listener = listener.and_then(|name| Listeners::of(self.region).number(name).ok());
+            entry.store(rule, listener.unwrap_or(0));
             old.hand_over(rule, entry);
         }
         let host_rules = rules.host_rules() as u32;
@@ -684,7 +804,7 @@ impl<'a> Rulebook<'a> {
         let background = &self.region.header().background;
         let replaced = rules
             .windows(2)
-            .filter(|pair| pair[0].prefix == pair[1].prefix);
+            .filter(|pair| pair[0].key() == pair[1].key());
         background.rules_replaced[half].store(replaced.count() as u32, Ordering::Release);
         let count = |wanted: fn(RuleOrigin) -> bool| {
             rules.iter().filter(|rule| wanted(rule.origin)).count() as u32
@@ -718,6 +838,9 @@ impl<'a> Rulebook<'a> {
         settings.host_rules.store(host_rules, Ordering::Release);
         Settings::of(self.region).set_rated_rules(has_rated_rules);
         settings.lowest_rule.store(lowest, Ordering::Release);
+        let scopes = rules.iter().filter_map(|rule| rule.scope.checked_sub(1));
+        let scopes = scopes.fold(0, |all, index| all | 1 << index);
+        Listeners::of(self.region).activate(scopes);
     }
 
     /// Clears all cached rules, so that none is mistaken for a rule of a later generation
@@ -785,7 +908,7 @@ impl<'a> Rulebook<'a> {
 fn last_for(rules: &[Rule], prefix: Prefix) -> Option<usize> {
     rules
         .iter()
-        .rposition(|rule| rule.prefix == prefix && !rule.origin.is_ban())
+        .rposition(|rule| rule.prefix == prefix && rule.scope == 0 && !rule.origin.is_ban())
 }
 
 /// Adds `rule`, which a command sets, and removes and returns the one of the same kind with
@@ -817,21 +940,21 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// `rules` has the order of [`RuleSet::rules`]. Only the last one of each prefix is
-    /// kept.
+    /// `rules` has the order of [`RuleSet::rules`]. Only the last one of each prefix and
+    /// scope is kept.
     fn new(mut rules: Vec<RuleReport>, lengths: PrefixLengths) -> Rules {
         let mut kept = 0;
         for index in 0..rules.len() {
             let rule = rules[index];
             let next = rules.get(index + 1);
-            if next.is_none_or(|next| next.prefix != rule.prefix) {
+            if next.is_none_or(|next| next.key() != rule.key()) {
                 rules[kept] = rule;
                 kept += 1;
             }
         }
         rules.truncate(kept);
         for index in 0..kept {
-            let parent = find_parent(index, |i| rules[i].prefix, |i| rules[i].parent());
+            let parent = find_parent(index, |i| rules[i].key(), |i| rules[i].parent());
             // There are at most MAX_RULES.
             rules[index].parent = parent.map_or(0, |parent| parent as u32 + 1);
         }
@@ -844,16 +967,45 @@ impl Rules {
 
     /// The index of the rule of `source`.
     pub(crate) fn of(&self, source: Source) -> Option<usize> {
-        longest_match(
-            self.rules.len(),
-            |i| self.rules[i].prefix,
-            |i| self.rules[i].parent(),
-            source.prefix(self.lengths),
-        )
+        let prefix = source.prefix(self.lengths);
+        match_in(scope_number(source), prefix, |wanted| {
+            longest_match(
+                self.rules.len(),
+                |i| self.rules[i].key(),
+                |i| self.rules[i].parent(),
+                wanted,
+            )
+        })
     }
 }
 
+/// The scope of a source in [`Rule::scope`].
+fn scope_number(source: Source) -> u8 {
+    number_of(source.scope())
+}
+
+fn number_of(scope: Option<Scope>) -> u8 {
+    scope.and_then(Scope::listener).unwrap_or(0)
+}
+
+/// What `find` finds for `prefix` among the rules of the scope, else among those without a
+/// listener.
+fn match_in(scope: u8, prefix: Prefix, find: impl Fn(RuleKey) -> Option<usize>) -> Option<usize> {
+    let found = match scope {
+        0 => None,
+        _ => find(RuleKey { scope, prefix }),
+    };
+    found.or_else(|| find(RuleKey { scope: 0, prefix }))
+}
+
 impl RuleReport {
+    fn key(&self) -> RuleKey {
+        RuleKey {
+            scope: self.scope,
+            prefix: self.prefix,
+        }
+    }
+
     /// The index of its parent in [`Rules`].
     fn parent(&self) -> Option<usize> {
         (self.parent as usize).checked_sub(1)
@@ -897,13 +1049,37 @@ impl<'a> Half<'a> {
         &self.entries[index.min(self.entries.len() - 1)]
     }
 
-    fn longest_match(self, wanted: Prefix) -> Option<usize> {
-        longest_match(
-            self.count,
-            |i| self.entry(i).prefix(),
-            |i| self.entry(i).parent(),
-            wanted,
-        )
+    /// The rule of `prefix` in a scope, or without one if that is 0.
+    fn longest_match(self, scope: u8, prefix: Prefix) -> Option<usize> {
+        match_in(scope, prefix, |wanted| {
+            longest_match(
+                self.count,
+                |i| self.entry(i).key(),
+                |i| self.entry(i).parent(),
+                wanted,
+            )
+        })
+    }
+
+    /// The terms of the rule at `index`, which [`longest_match`](Self::longest_match) found
+    /// for these arguments. A ban has no listener and applies to all of them.
+    fn terms_in(
+        self,
+        scope: u8,
+        prefix: Prefix,
+        index: Option<usize>,
+        default_limit: i32,
+    ) -> Terms {
+        let terms = self.terms(index, default_limit);
+        if scope == 0 || index.is_none_or(|index| self.entry(index).key().scope == 0) {
+            return terms;
+        }
+        let everywhere = self.longest_match(0, prefix);
+        let banned = everywhere.is_some_and(|index| self.entry(index).terms(0).banned);
+        Terms {
+            banned: banned && !terms.exempt,
+            ..terms
+        }
     }
 
     /// The terms of the rule at `index`; `None`: those of sources without a rule.
@@ -916,7 +1092,7 @@ impl<'a> Half<'a> {
 
     /// The ban with the longest prefix that contains `wanted`.
     fn ban_of(self, wanted: Prefix) -> Option<&'a RuleEntry> {
-        let ban = self.ban_around(self.longest_match(wanted)?)?;
+        let ban = self.ban_around(self.longest_match(0, wanted)?)?;
         Some(self.entry(ban))
     }
 
@@ -939,11 +1115,11 @@ impl<'a> Half<'a> {
     fn hand_over(self, rule: &Rule, entry: &RuleEntry) {
         let entries = &self.entries[..self.count];
         // Of several rules with this prefix, the last one that is not a ban applies.
-        let after = entries.partition_point(|old| old.prefix() <= rule.prefix);
+        let after = entries.partition_point(|old| old.key() <= rule.key());
         let old = entries[..after]
             .iter()
             .rev()
-            .take_while(|old| old.prefix() == rule.prefix)
+            .take_while(|old| old.key() == rule.key())
             .find(|old| old.origin().is_ban() == rule.origin.is_ban());
         if let Some(old) = old {
             // Statistics.
@@ -969,6 +1145,13 @@ const BAN: u32 = 4 << 9;
 
 /// Where the reason of a ban begins in [`RuleEntry::shape`]. It has 3 bits.
 const REASON: u32 = 12;
+
+/// Where the scope begins in [`RuleEntry::shape`], and the number of the listener in
+/// [`RuleEntry::parent`].
+const SCOPE: u32 = 24;
+
+/// The number of the parent in [`RuleEntry::parent`].
+const PARENT: u32 = (1 << SCOPE) - 1;
 
 /// Flags in [`RuleEntry::shape`], see [`Terms`].
 const EXEMPT: u32 = 1 << 15;
@@ -1003,7 +1186,8 @@ fn rate_of(word: u64) -> RuleRate {
 }
 
 impl RuleEntry {
-    fn store(&self, rule: &Rule) {
+    /// `listener` is the number of its listener, or 0.
+    fn store(&self, rule: &Rule, listener: u8) {
         let prefix = rule.prefix;
         let family = match prefix.family {
             Family::V4 => 0,
@@ -1022,11 +1206,13 @@ impl RuleEntry {
         let terms = rule.terms;
         let flag = |is_set, flag| if is_set { flag } else { 0 };
         let flags = flag(terms.exempt, EXEMPT) | flag(terms.banned, BANNED);
-        let shape = flags | kind | family | u32::from(prefix.length);
+        let scope = u32::from(rule.scope) << SCOPE;
+        let shape = scope | flags | kind | family | u32::from(prefix.length);
         self.shape.store(shape, Ordering::Release);
         self.origin.store(origin, Ordering::Release);
         let parent = rule.parent.map_or(0, |parent| u32::from(parent) + 1);
-        self.parent.store(parent, Ordering::Release);
+        self.parent
+            .store(u32::from(listener) << SCOPE | parent, Ordering::Release);
         self.limit.store(terms.limit, Ordering::Release);
         self.rate.store(rate_word(terms.rate), Ordering::Release);
         self.rejected.store(0, Ordering::Release);
@@ -1048,7 +1234,19 @@ impl RuleEntry {
         }
     }
 
-    /// The terms, if sources without a rule have this limit.
+    fn key(&self) -> RuleKey {
+        RuleKey {
+            scope: (self.shape.load(Ordering::Acquire) >> SCOPE) as u8,
+            prefix: self.prefix(),
+        }
+    }
+
+    /// The number of its listener, or 0.
+    fn listener(&self) -> u8 {
+        (self.parent.load(Ordering::Acquire) >> SCOPE) as u8
+    }
+
+    /// The terms without the listener, if sources without a rule have this limit.
     fn terms(&self, default_limit: i32) -> Terms {
         let shape = self.shape.load(Ordering::Acquire);
         let limit = self.limit.load(Ordering::Acquire);
@@ -1057,6 +1255,7 @@ impl RuleEntry {
             rate: rate_of(self.rate.load(Ordering::Acquire)),
             exempt: shape & EXEMPT != 0,
             banned: shape & BANNED != 0,
+            listener: None,
         }
     }
 
@@ -1077,7 +1276,8 @@ impl RuleEntry {
 
     /// The index of its parent in the half.
     fn parent(&self) -> Option<usize> {
-        (self.parent.load(Ordering::Acquire) as usize).checked_sub(1)
+        let parent = self.parent.load(Ordering::Acquire) & PARENT;
+        (parent as usize).checked_sub(1)
     }
 
     fn rule(&self) -> Rule {
@@ -1086,6 +1286,7 @@ impl RuleEntry {
             terms: self.terms(DEFAULT_LIMIT),
             origin: self.origin(),
             parent: None,
+            scope: self.key().scope,
         }
     }
 
@@ -1097,7 +1298,8 @@ impl RuleEntry {
             // Statistics.
             rejected: self.rejected.load(Ordering::Relaxed),
             would_reject: self.would_reject.load(Ordering::Relaxed),
-            parent: self.parent.load(Ordering::Acquire),
+            parent: self.parent.load(Ordering::Acquire) & PARENT,
+            scope: self.key().scope,
         }
     }
 }

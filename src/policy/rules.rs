@@ -7,6 +7,10 @@
 //! exception for a part of a source, usually for one host of a network. Its connections are
 //! counted with those of the whole source, but checked against the limit of the host rule.
 //!
+//! A rule with a *listener* applies only to connections that were accepted there, and takes
+//! precedence over any rule without one. The rules of a listener are a group of their own:
+//! the look-up below finds a rule among those with one scope.
+//!
 //! A *ban* is a rule that a command set for some time. It changes nothing about what its
 //! sources may do except that they are banned, so it takes its terms from the rule that
 //! applies without it. A rule for a longer prefix within a banned one is banned as well:
@@ -36,10 +40,12 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::net::IpAddr;
 use std::collections::TryReserveError;
 
 mod check;
 
+use super::listener::ListenerName;
 use super::origin::RuleOrigin;
 use super::rule_text::{Reason, RuleText};
 use super::rule_words::TermsText;
@@ -71,6 +77,46 @@ pub struct Rule {
     /// The index of the rule that applies to the longest other prefix that contains this
     /// one. It is smaller than the index of this rule.
     pub parent: Option<u16>,
+    /// Rules of different listeners have different numbers here, and those without a
+    /// listener have 0.
+    pub scope: u8,
+}
+
+/// A key of rules: a set of sources that contains others or has no source in common with
+/// them.
+pub trait Key: Copy + Ord {
+    /// Whether all sources of `other` are in this set.
+    fn contains(self, other: Self) -> bool;
+}
+
+impl Key for Prefix {
+    #[inline]
+    fn contains(self, other: Prefix) -> bool {
+        Prefix::contains(self, other)
+    }
+}
+
+/// A prefix in a scope. Rules are sorted by it, so those without a listener come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RuleKey {
+    pub(super) scope: u8,
+    pub(super) prefix: Prefix,
+}
+
+impl Key for RuleKey {
+    #[inline]
+    fn contains(self, other: RuleKey) -> bool {
+        self.scope == other.scope && self.prefix.contains(other.prefix)
+    }
+}
+
+impl Rule {
+    pub(super) fn key(&self) -> RuleKey {
+        RuleKey {
+            scope: self.scope,
+            prefix: self.prefix,
+        }
+    }
 }
 
 /// A rule as a line of a rules file, with its origin as a comment.
@@ -123,6 +169,12 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
+    /// What no other rule of the same kind of origin has.
+    fn key(&self) -> (Option<(IpAddr, u16)>, Prefix) {
+        let listener = self.rule.terms.listener.map(ListenerName::endpoint);
+        (listener, self.rule.prefix)
+    }
+
     fn invalid(&self, reason: Reason) -> RuleError {
         invalid(self.origin, self.text.as_bytes(), reason)
     }
@@ -157,6 +209,9 @@ impl<'a> RulesBuilder<'a> {
         let rule = RuleText::parse(text).map_err(invalid)?;
         let checked = self.nat64.check(rule.prefix);
         checked.map_err(|error| invalid(Reason::Prefix(error)))?;
+        if rule.terms.listener.is_some() && !self.lengths.leave_room_for_scopes() {
+            return Err(invalid(Reason::ListenerWithLongSources));
+        }
         if self.drafts.len() >= MAX_RULES {
             return Err(invalid(Reason::TooManyRules));
         }
@@ -191,10 +246,10 @@ impl<'a> RulesBuilder<'a> {
     /// memory.
     pub fn build(mut self) -> Result<RuleSet, RuleError> {
         self.drafts
-            .sort_unstable_by_key(|draft| (draft.rule.prefix, draft.origin));
+            .sort_unstable_by_key(|draft| (draft.key(), draft.origin));
         for pair in self.drafts.windows(2) {
             if let [first, second] = pair
-                && first.rule.prefix == second.rule.prefix
+                && first.key() == second.key()
                 && first.origin.is_same_kind(&second.origin)
             {
                 let first = first.origin.into_owned();
@@ -203,12 +258,21 @@ impl<'a> RulesBuilder<'a> {
         }
         let mut rules: Vec<Rule> = Vec::new();
         rules.try_reserve_exact(self.drafts.len())?;
-        rules.extend(self.drafts.iter().map(|draft| Rule {
-            prefix: draft.rule.prefix,
-            terms: draft.rule.terms,
-            origin: draft.origin.of_rule(),
-            parent: None,
-        }));
+        let mut scope = 0;
+        for drafts in self.drafts.chunk_by(|a, b| a.key().0 == b.key().0) {
+            // There may be more, but so many cannot be published.
+            scope = match drafts[0].rule.terms.listener {
+                None => 0,
+                Some(_) => u8::saturating_add(scope, 1),
+            };
+            rules.extend(drafts.iter().map(|draft| Rule {
+                prefix: draft.rule.prefix,
+                terms: draft.rule.terms,
+                origin: draft.origin.of_rule(),
+                parent: None,
+                scope,
+            }));
+        }
         Ok(RuleSet::new(rules, self.lengths))
     }
 }
@@ -248,10 +312,10 @@ impl RuleSet {
     /// [`MAX_RULES`], and at most one for each prefix and kind of origin. Sources have the
     /// prefix lengths `lengths`.
     pub(super) fn new(mut rules: Vec<Rule>, lengths: PrefixLengths) -> RuleSet {
-        rules.sort_unstable_by_key(|rule| (rule.prefix, rule.origin));
+        rules.sort_unstable_by_key(|rule| (rule.key(), rule.origin));
         for index in 0..rules.len() {
-            let prefix_at = |i: usize| rules[i].prefix;
-            let parent = find_parent(index, prefix_at, |i| rules[i].parent.map(usize::from));
+            let key_at = |i: usize| rules[i].key();
+            let parent = find_parent(index, key_at, |i| rules[i].parent.map(usize::from));
             // The index fits 16 bits, see MAX_RULES.
             rules[index].parent = parent.map(|parent| parent as u16);
         }
@@ -266,15 +330,15 @@ impl RuleSet {
         RuleSet { rules, host_rules }
     }
 
-    /// The rules, sorted by prefix, then by origin. Of those with the same prefix, the last
-    /// one applies. There are at most [`MAX_RULES`].
+    /// The rules, sorted by scope and prefix, then by origin. Of those with the same scope
+    /// and prefix, the last one applies. There are at most [`MAX_RULES`].
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
     /// The rules that apply, one for each prefix, sorted by prefix.
     pub fn applying(&self) -> impl Iterator<Item = &Rule> {
-        let last_of_prefix = self.rules.chunk_by(|a, b| a.prefix == b.prefix);
+        let last_of_prefix = self.rules.chunk_by(|a, b| a.key() == b.key());
         last_of_prefix.filter_map(<[Rule]>::last)
     }
 
@@ -293,12 +357,13 @@ fn apply_bans(rules: &mut [Rule]) {
             mut terms,
             origin,
             parent,
+            scope,
         } = rules[index];
         // Both come before this rule, so their terms are complete.
         let parent = parent.map(|parent| rules[usize::from(parent)].terms);
         if origin.is_ban() {
             let replaced = index.checked_sub(1).map(|before| &rules[before]);
-            let replaced = replaced.filter(|rule| rule.prefix == prefix);
+            let replaced = replaced.filter(|rule| rule.prefix == prefix && rule.scope == scope);
             let without = replaced.map(|rule| rule.terms).or(parent);
             terms = without.unwrap_or(Terms::of_default(DEFAULT_LIMIT));
         }
@@ -315,17 +380,17 @@ fn apply_bans(rules: &mut [Rule]) {
 /// `parent_at` has the parents of those before it.
 ///
 /// Ends after a bounded number of steps whatever the answers are.
-pub(super) fn find_parent(
+pub(super) fn find_parent<K: Key>(
     index: usize,
-    prefix_at: impl Fn(usize) -> Prefix,
+    key_at: impl Fn(usize) -> K,
     parent_at: impl Fn(usize) -> Option<usize>,
 ) -> Option<usize> {
-    let prefix = prefix_at(index);
+    let key = key_at(index);
     // The previous rule, or a rule that contains it.
     let mut parent = index.checked_sub(1)?;
     for _ in 0..NESTED {
-        let candidate = prefix_at(parent);
-        if candidate != prefix && candidate.contains(prefix) {
+        let candidate = key_at(parent);
+        if candidate != key && candidate.contains(key) {
             return Some(parent);
         }
         parent = parent_at(parent)?;
@@ -340,17 +405,17 @@ pub(super) fn find_parent(
 /// Asks only for indices below `count`, and ends after a bounded number of steps whatever
 /// the answers are. So it can read memory that other processes write.
 #[inline]
-pub fn longest_match(
+pub fn longest_match<K: Key>(
     count: usize,
-    prefix_at: impl Fn(usize) -> Prefix,
+    key_at: impl Fn(usize) -> K,
     parent_at: impl Fn(usize) -> Option<usize>,
-    wanted: Prefix,
+    wanted: K,
 ) -> Option<usize> {
     // No rule before `from` is after `wanted`, and all rules from `to` on are.
     let (mut from, mut to) = (0, count);
     while from < to {
         let middle = from + (to - from) / 2;
-        if prefix_at(middle) <= wanted {
+        if key_at(middle) <= wanted {
             from = middle + 1;
         } else {
             to = middle;
@@ -358,7 +423,7 @@ pub fn longest_match(
     }
     let mut rule = from.checked_sub(1)?;
     for _ in 0..NESTED {
-        if prefix_at(rule).contains(wanted) {
+        if key_at(rule).contains(wanted) {
             return Some(rule);
         }
         // In memory that is not damaged, a parent comes before its child.

@@ -68,6 +68,7 @@ const ZERO: u32 = 1 << 31;
 ///
 /// ```text
 ///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate │ 4 something may be remembered
+///   5 a rule's listener
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Switches(u32);
@@ -77,6 +78,7 @@ impl Switches {
     const RATE: u32 = 0b100;
     const RULE_RATES: u32 = 0b1000;
     const MEMORY: u32 = 0b1_0000;
+    const LISTENERS: u32 = 0b10_0000;
 
     /// A number that is not a mode, from damaged memory, reads as the default.
     #[inline]
@@ -104,7 +106,13 @@ impl Switches {
     /// Whether a slot may remember something: once there was a rate, a penalty or a ban.
     #[inline]
     pub(crate) fn may_remember(self) -> bool {
-        self.0 & !Self::MODE != 0
+        self.0 & !(Self::MODE | Self::LISTENERS) != 0
+    }
+
+    /// Whether an active rule names a listener of the host.
+    #[inline]
+    pub(crate) fn has_listener_rules(self) -> bool {
+        self.0 & Self::LISTENERS != 0
     }
 }
 
@@ -187,6 +195,11 @@ impl<'a> Settings<'a> {
         if self.switches().0 & Switches::MEMORY == 0 {
             self.switch(Switches::MEMORY, Switches::MEMORY);
         }
+    }
+
+    /// Says whether an active rule names a listener of the host.
+    pub(crate) fn set_listener_rules(self, any: bool) {
+        self.switch(Switches::LISTENERS, u32::from(any) * Switches::LISTENERS);
     }
 
     /// The rate of a source without another one.

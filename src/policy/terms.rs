@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+use super::listener::ListenerName;
+
 /// How fast a source may open connections: [`burst`](Self::burst) at once if it was quiet
 /// long enough, then one in each interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +120,8 @@ pub struct Terms {
     /// A command banned the prefix of the rule, or a prefix that contains it. Never true if
     /// `exempt` is.
     pub banned: bool,
+    /// The rule is only for connections of this listener; `None`: for all.
+    pub listener: Option<ListenerName>,
 }
 
 impl Terms {
@@ -128,6 +132,7 @@ impl Terms {
             rate: RuleRate::Default,
             exempt: false,
             banned: false,
+            listener: None,
         }
     }
 

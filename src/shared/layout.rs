@@ -48,6 +48,12 @@ pub(crate) const ACCEPTOR_ROW: usize = 0;
 /// The ranges of a [`Histogram`](crate::observe::report::Histogram).
 pub(crate) const HISTOGRAM_RANGES: usize = 18;
 
+/// Listeners that rules can name between the start of the server and its end.
+pub(crate) const MAX_SCOPES: usize = if cfg!(loom) { 1 } else { 64 };
+
+/// Listening sockets that the host can name.
+pub(crate) const MAX_SOCKETS: usize = if cfg!(loom) { 1 } else { 256 };
+
 /// Kinds of offences.
 pub(crate) const OFFENCES: usize = 5;
 
@@ -57,7 +63,7 @@ pub(crate) const OFFENCES: usize = 5;
 pub(crate) struct Slot {
     /// [`Source::word`](crate::source::Source::word) of the source.
     pub(crate) word: AtomicU64,
-    /// State, family, epoch, stamp and rows in use, see [`crate::table`].
+    /// State, kind, epoch, stamp and rows in use, see [`crate::table`].
     pub(crate) control: AtomicU32,
     /// The source's cell in the acceptor row.
     pub(crate) acceptor_cell: AtomicI32,
@@ -222,6 +228,30 @@ pub(crate) struct Background {
     pub(crate) reset_at: Tally,
 }
 
+/// A listening socket, or the name of one in rules, see [`crate::policy::listeners`].
+#[repr(C)]
+#[cfg_attr(loom, derive(Default))]
+pub(crate) struct Listener {
+    /// [`ListenerName::to_words`](crate::policy::listener::ListenerName::to_words).
+    pub(crate) first: AtomicU64,
+    pub(crate) upper: AtomicU64,
+    pub(crate) lower: AtomicU64,
+    /// Its descriptor in the process that accepts; only of a socket.
+    pub(crate) descriptor: AtomicI32,
+}
+
+/// The listening sockets, and the listeners that rules name.
+#[repr(C, align(128))]
+#[cfg_attr(loom, derive(Default))]
+pub(crate) struct ListenerTable {
+    /// For each scope from 1 on the descriptor of its socket, and whether it is active.
+    pub(crate) by_scope: [AtomicU64; MAX_SCOPES],
+    pub(crate) names_count: AtomicU32,
+    pub(crate) sockets_count: AtomicU32,
+    pub(crate) names: [Listener; MAX_SCOPES],
+    pub(crate) sockets: [Listener; MAX_SOCKETS],
+}
+
 /// The first bytes of the mapping.
 #[repr(C)]
 #[cfg_attr(loom, derive(Default))]
@@ -242,10 +272,11 @@ pub(crate) struct RuleEntry {
     pub(crate) would_reject: Statistic64,
     /// Interval and burst, see [`crate::policy::rulebook`].
     pub(crate) rate: AtomicU64,
-    /// The prefix length, and in the bits above it the family, the kind of origin and flags.
+    /// The prefix length, and in the bits above it the family, the kind of origin, flags and
+    /// the scope.
     pub(crate) shape: AtomicU32,
     /// The number of the rule with the longest other prefix that contains this one, plus
-    /// 1; 0: there is no such rule.
+    /// 1; 0: there is no such rule. In the uppermost 8 bits the number of its listener.
     pub(crate) parent: AtomicU32,
     /// 0: unlimited; negative: the default limit.
     pub(crate) limit: AtomicI32,

@@ -12,7 +12,8 @@ use core::ptr::{NonNull, null_mut};
 use std::io;
 
 use super::layout::{
-    ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, MAX_RULES, ROWS, RuleEntry,
+    ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, ListenerTable, MAX_RULES, ROWS,
+    RuleEntry,
 };
 use crate::shared::sync::{AtomicI32, Ordering, Statistic32};
 
@@ -82,8 +83,13 @@ impl Geometry {
         end.next_multiple_of(align_of::<RuleEntry>())
     }
 
+    fn listeners_at(self) -> usize {
+        let end = self.rules_at() + 2 * MAX_RULES * size_of::<RuleEntry>();
+        end.next_multiple_of(align_of::<ListenerTable>())
+    }
+
     fn bytes(self) -> usize {
-        self.rules_at() + 2 * MAX_RULES * size_of::<RuleEntry>()
+        self.listeners_at() + size_of::<ListenerTable>()
     }
 }
 
@@ -309,6 +315,14 @@ impl Region {
         // SAFETY: Statistic32 is an atomic for which zeroed memory is valid. Offset and
         // length are those that Geometry gives to this part.
         unsafe { self.slice(self.geometry.ban_rejected_at(), self.geometry.slots()) }
+    }
+
+    /// The listening sockets, and those that rules name.
+    #[inline]
+    pub(crate) fn listeners(&self) -> &ListenerTable {
+        // SAFETY: ListenerTable consists of atomics for which zeroed memory is valid. The
+        // offset is the one that Geometry gives to the one table.
+        unsafe { &self.slice(self.geometry.listeners_at(), 1)[0] }
     }
 
     /// Both halves of the rules.

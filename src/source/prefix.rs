@@ -141,8 +141,8 @@ impl From<Source> for Prefix {
     fn from(source: Source) -> Prefix {
         Prefix {
             family: source.family(),
-            upper: source.upper(),
-            lower: source.low(),
+            upper: source.address_upper(),
+            lower: source.address_low(),
             length: source.family().bits() as u8,
         }
     }

@@ -204,6 +204,11 @@ impl Record<'_> {
         state.is_open().then_some(token)
     }
 
+    /// The cell in which the connection that is open with this descriptor is counted.
+    pub(crate) fn cell(self) -> Option<u64> {
+        cell_of(self.record).map(|(cell, _)| cell)
+    }
+
     /// Opens the record for a connection that is counted in `cell`, at the second `now`.
     /// `None` if the record is still open: the end of the previous connection was not seen.
     /// Must be called by the process that has the descriptor.
@@ -318,20 +323,23 @@ impl<'a> Connections<'a> {
     /// The cell of each open connection, and the second in which it opened. A connection
     /// that opens or closes meanwhile may be missing.
     pub(crate) fn cells(self) -> impl Iterator<Item = (u64, u32)> + 'a {
-        self.records.iter().filter_map(|record| {
-            // Acquire: sees what the record holds, see `Record::open`.
-            let state = State::load(&record.state, Ordering::Acquire);
-            if !state.is_open() {
-                return None;
-            }
-            // Relaxed (statistics).
-            let opened_at = record.opened_at.load(Ordering::Relaxed);
-            // Acquire: if it is the cell of a later connection, the state below is not the
-            // same, see `Record::open`.
-            let cell = record.cell.load(Ordering::Acquire);
-            let now = State::load(&record.state, Ordering::Relaxed);
-            // Facts may have been added.
-            (now.without_facts() == state.without_facts()).then_some((cell, opened_at))
-        })
+        self.records.iter().filter_map(cell_of)
     }
+}
+
+/// The cell of a connection and the second in which it opened, if it is open.
+fn cell_of(record: &Connection) -> Option<(u64, u32)> {
+    // Acquire: sees what the record holds, see `Record::open`.
+    let state = State::load(&record.state, Ordering::Acquire);
+    if !state.is_open() {
+        return None;
+    }
+    // Relaxed (statistics).
+    let opened_at = record.opened_at.load(Ordering::Relaxed);
+    // Acquire: if it is the cell of a later connection, the state below is not the same, see
+    // `Record::open`.
+    let cell = record.cell.load(Ordering::Acquire);
+    let now = State::load(&record.state, Ordering::Relaxed);
+    // Facts may have been added.
+    (now.without_facts() == state.without_facts()).then_some((cell, opened_at))
 }

@@ -29,9 +29,9 @@ pub(crate) struct Owner {
     ///   bit 0: 1 │ 1–12 epoch │ 13–63 Table::identity
     /// ```
     ///
-    /// So no two IPv4 addresses share a mark. Two IPv6 sources that take the same slot in
-    /// the same epoch share a mark only if they share an identity, see
-    /// [`Table::identity`].
+    /// So no two IPv4 addresses share a mark. Two sources with hashed identities, of IPv6 or
+    /// of a scope, that take the same slot in the same epoch share a mark only if they share
+    /// an identity, see [`Table::identity`].
     mark: u64,
 }
 
@@ -55,8 +55,9 @@ impl Owner {
         Tag::new(epoch, self.mark >> Self::IDENTITY_SHIFT)
     }
 
-    /// 32 bits that distinguish the source from others. IPv4: the whole address. IPv6
-    /// sources are hashed, so two of one slot share a tag with a probability of about 2⁻³².
+    /// 32 bits that distinguish the source from others. IPv4: the whole address. Sources of
+    /// IPv6 or of a scope are hashed, so two of one slot share a tag with a probability of
+    /// about 2⁻³².
     pub(crate) fn tag(self) -> u32 {
         let identity = self.mark >> Self::IDENTITY_SHIFT;
         (identity ^ identity >> 32) as u32

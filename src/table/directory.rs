@@ -28,11 +28,11 @@
 //! - **Retiring**: still the source's one slot, but a process is about to take it. A
 //!   process that opens a connection of the source makes the slot Live again.
 //!
-//! The control word also holds the family, an epoch that counts the claims, the
+//! The control word also holds the kind of the source, an epoch that counts the claims, the
 //! rows in which the source was counted, whether the source may owe something, and a stamp
 //! that counts the attempts to take the slot. Stamp and epoch are never reset, so a process
 //! that was stopped for a while detects any change to the slot meanwhile, unless the number
-//! of claims was an exact multiple of 4,096 and that of attempts one of 2,048.
+//! of claims was an exact multiple of 4,096 and that of attempts one of 1,024.
 //!
 //! # Why a source has one slot
 //!
@@ -94,7 +94,7 @@
 use crate::shared::layout::{Bucket, Detail, SLOTS_PER_BUCKET, Slot};
 use crate::shared::region::Region;
 use crate::shared::sync::{AtomicU32, Ordering, Statistic32};
-use crate::source::{Family, PrefixLengths, Source};
+use crate::source::{Kind, PrefixLengths, Source};
 use crate::table::hash::SourceHash;
 use crate::table::rows::{RowSet, Rows};
 
@@ -111,7 +111,7 @@ const FEW: usize = SLOTS_PER_BUCKET / 2;
 /// connections and fewer slots of its other bucket are busy.
 const CROWDED: usize = SLOTS_PER_BUCKET - 1;
 
-/// State, family, epoch, rows and stamp of a slot, and whether it remembers something, as
+/// State, kind, epoch, rows and stamp of a slot, and whether it remembers something, as
 /// one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Control(u32);
@@ -127,15 +127,15 @@ enum State {
 
 impl Control {
     const STATE: u32 = 0b111;
-    const V6: u32 = 0b1000;
-    const EPOCH_SHIFT: u32 = 4;
+    const KIND_SHIFT: u32 = 3;
+    const EPOCH_SHIFT: u32 = 5;
     const EPOCH_MASK: u32 = 0xfff;
-    const ROWS_SHIFT: u32 = 16;
+    const ROWS_SHIFT: u32 = 17;
     const ROWS: u32 = RowSet::ALL.0 << Self::ROWS_SHIFT;
-    const REMEMBERS: u32 = 1 << 20;
+    const REMEMBERS: u32 = 1 << 21;
     /// The bits that may change while a source has the slot.
     const MARKS: u32 = Self::ROWS | Self::REMEMBERS;
-    const STAMP_SHIFT: u32 = 21;
+    const STAMP_SHIFT: u32 = 22;
 
     #[inline]
     fn load(word: &AtomicU32, ordering: Ordering) -> Control {
@@ -162,12 +162,13 @@ impl Control {
     }
 
     #[inline]
-    fn family(self) -> Family {
-        if self.0 & Self::V6 == 0 {
-            Family::V4
-        } else {
-            Family::V6
-        }
+    fn kind(self) -> Kind {
+        Kind::from_bits(self.0 >> Self::KIND_SHIFT)
+    }
+
+    /// Whether the source has a scope.
+    pub(crate) fn is_scoped(self) -> bool {
+        matches!(self.kind(), Kind::ScopedV4 | Kind::ScopedV6)
     }
 
     /// Counts the claims of the slot, in 12 bits.
@@ -196,7 +197,7 @@ impl Control {
     /// Whether a slot with this word belongs to the source that had it with the word
     /// `before`.
     fn is_still_owned_since(self, before: Control) -> bool {
-        self.is_in_use() && self.epoch() == before.epoch() && self.family() == before.family()
+        self.is_in_use() && self.epoch() == before.epoch() && self.kind() == before.kind()
     }
 
     fn with_state(self, state: State) -> Control {
@@ -218,15 +219,12 @@ impl Control {
         Control(self.0.wrapping_add(1 << Self::STAMP_SHIFT))
     }
 
-    /// Claiming for the next source, of `family`: the next epoch, no rows, no memory.
-    fn claimed_for(self, family: Family) -> Control {
+    /// Claiming for the next source, of `kind`: the next epoch, no rows, no memory.
+    fn claimed_for(self, kind: Kind) -> Control {
         let stamp = self.0 >> Self::STAMP_SHIFT << Self::STAMP_SHIFT;
         let epoch = ((self.epoch() + 1) & Self::EPOCH_MASK) << Self::EPOCH_SHIFT;
-        let family = match family {
-            Family::V4 => 0,
-            Family::V6 => Self::V6,
-        };
-        Control(stamp | epoch | family | State::Claiming as u32)
+        let kind = (kind as u32) << Self::KIND_SHIFT;
+        Control(stamp | epoch | kind | State::Claiming as u32)
     }
 }
 
@@ -268,8 +266,9 @@ pub(crate) struct Table<'a> {
     buckets: &'a [Bucket],
     rows: Rows<'a>,
     hash: &'a SourceHash,
-    /// Whether family and word identify a source without its lower half.
-    one_word: bool,
+    /// Sources of the kinds up to this one are identified by their kind and their word,
+    /// without their lower half.
+    last_of_one_word: Kind,
 }
 
 impl<'a> Table<'a> {
@@ -284,7 +283,10 @@ impl<'a> Table<'a> {
             buckets: region.buckets(),
             rows: Rows::new(region),
             hash,
-            one_word: prefixes.fit_one_word(),
+            last_of_one_word: match prefixes.fit_one_word() {
+                true => Kind::V6,
+                false => Kind::ScopedV4,
+            },
         }
     }
 
@@ -337,13 +339,13 @@ impl<'a> Table<'a> {
     }
 
     /// 51 bits that distinguish `source` from other sources in the same slot. IPv4: the
-    /// whole address. IPv6: 50 bits of a keyed hash, and a bit that no IPv4 address has.
-    /// Two IPv6 sources of one slot share them with a probability below 2⁻³⁵ in a table
-    /// of any size (their bucket is part of the hash).
+    /// whole address. IPv6, and any source of a scope: 50 bits of a keyed hash, and a bit
+    /// that no IPv4 address has. Two hashed sources of one slot share them with a
+    /// probability below 2⁻³⁵ in a table of any size (their bucket is part of the hash).
     pub(crate) fn identity(self, source: Source) -> u64 {
-        match source.family() {
-            Family::V4 => source.word(),
-            Family::V6 => {
+        match source.kind() {
+            Kind::V4 => source.word(),
+            Kind::ScopedV4 | Kind::V6 | Kind::ScopedV6 => {
                 // The multiplication makes the 50 upper bits depend on all 64.
                 let hash = self.hash.of(source).wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 1 << 50 | hash >> 14
@@ -403,14 +405,14 @@ impl<'a> Table<'a> {
             }
             // Acquire: `held` must not read the control word before this load.
             let word = entry.word.load(Ordering::Acquire);
-            let low = if self.one_word {
-                0
-            } else {
-                self.detail(slot).low.load(Ordering::Acquire)
+            let kind = control.kind();
+            let low = match self.fits_one_word(kind) {
+                true => 0,
+                false => self.detail(slot).low.load(Ordering::Acquire),
             };
             let at = SlotRef { slot, control };
             if let Some(at) = self.held(at) {
-                return Some((Source::from_words(control.family(), word, low), at));
+                return Some((Source::from_words(kind, word, low), at));
             }
         }
     }
@@ -514,10 +516,14 @@ impl<'a> Table<'a> {
     #[inline]
     fn has_key(self, slot: usize, entry: &Slot, control: Control, source: Source) -> bool {
         entry.word.load(Ordering::Acquire) == source.word()
-            && control.family() == source.family()
-            && (self.one_word
-                || source.family() == Family::V4
-                || has_low(self.region, slot, source.low()))
+            && control.kind() == source.kind()
+            && (self.fits_one_word(source.kind()) || has_low(self.region, slot, source.low()))
+    }
+
+    /// Whether sources of this kind are identified by their word.
+    #[inline]
+    fn fits_one_word(self, kind: Kind) -> bool {
+        kind <= self.last_of_one_word
     }
 
     /// The slot to claim, in the first bucket while few of its slots are busy, otherwise
@@ -715,14 +721,14 @@ impl<'a> Table<'a> {
             State::Free => control,
             _ => self.retire(victim)?.control,
         };
-        let claiming = from.stamped().claimed_for(source.family()).with_row(row);
+        let claiming = from.stamped().claimed_for(source.kind()).with_row(row);
         self.exchange(slot, from, claiming)?;
         let entry = self.slot(slot);
         // publish: complete with the control word below. Release: a reader that loads this
         // key after the old control word must then see that the control word has changed,
         // see `source_at`.
         entry.word.store(source.word(), Ordering::Release);
-        if !self.one_word {
+        if !self.fits_one_word(source.kind()) {
             self.detail(slot).low.store(source.low(), Ordering::Release);
         }
         let pending = claiming.with_state(State::Pending);

@@ -23,7 +23,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use crate::source::{Family, Source};
+use crate::source::{Kind, Source};
 
 /// A random word for each value of a byte.
 type Table = [u64; 256];
@@ -85,9 +85,12 @@ impl SourceHash {
     /// The hash of `source`: two independent halves of 32 bits.
     #[inline(always)]
     pub(crate) fn of(&self, source: Source) -> u64 {
-        let tabulated = match source.family() {
-            Family::V4 => mix(&self.v4, (source.word() as u32).to_le_bytes()),
-            Family::V6 => self.of_v6(source.upper(), source.low()),
+        let tabulated = match source.kind() {
+            Kind::V4 => mix(&self.v4, (source.word() as u32).to_le_bytes()),
+            // An IPv4 source of a scope has more than 32 bits.
+            Kind::ScopedV4 | Kind::V6 | Kind::ScopedV6 => {
+                self.of_halves(source.upper(), source.low())
+            }
         };
         // The multiplier is odd, hence this is a bijection.
         tabulated.wrapping_mul(self.multiplier)
@@ -95,10 +98,10 @@ impl SourceHash {
 
     /// Not inlined, see [`crate::limiter`].
     #[inline(never)]
-    fn of_v6(&self, upper: u64, low: u64) -> u64 {
+    fn of_halves(&self, upper: u64, low: u64) -> u64 {
         let upper = mix(&self.v6_upper, upper.to_le_bytes());
         match low {
-            // Always the case with prefixes of up to 64 bits.
+            // Always the case without a scope and with prefixes of up to 64 bits.
             0 => upper,
             low => upper ^ mix(&self.v6_lower, low.to_le_bytes()),
         }

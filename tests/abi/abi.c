@@ -117,7 +117,7 @@ static int watch(uint32_t log_interval)
 static struct tcl_source source_now(const uint8_t *address, uint32_t length)
 {
 	struct tcl_source source;
-	CHECK(tcl_get(address, length, &source) == TCL_OK);
+	CHECK(tcl_get(address, length, -1, &source) == TCL_OK);
 	return source;
 }
 
@@ -156,8 +156,8 @@ static void before_init(void)
 	CHECK(tcp_connection_limit_srcip(&su, 1) == 0);
 	CHECK(tcl_stats(values, TCL_MAX_COUNTERS) == TCL_EINIT);
 	CHECK(tcl_counter_value(counter_number("capacity")) == 0);
-	CHECK(tcl_get(a, 4, &source) == TCL_EINIT);
-	CHECK(tcl_find(a, 4, &source, error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_get(a, 4, -1, &source) == TCL_EINIT);
+	CHECK(tcl_find(a, 4, -1, &source, error, sizeof(error)) == TCL_EINIT);
 	CHECK(tcl_limit_parse(a, 4, &limit, error, sizeof(error)) == TCL_EINIT);
 	CHECK(tcl_top(&source, 1, TCL_BY_CONNECTIONS) == TCL_EINIT);
 	CHECK(tcl_list(NULL, &source, 1, &total, error, sizeof(error))
@@ -577,28 +577,28 @@ static void descriptors(void)
 {
 	const int first_untracked = (int)(counter("capacity") + 65536);
 	const uint64_t before = counter("untracked");
-	uint64_t t = tcl_opened(a, 4, 5, TCL_FACT_TLS), later;
+	uint64_t t = tcl_opened(a, 4, 5, -1, TCL_FACT_TLS), later;
 
 	CHECK(t != 0 && tcl_token(5) == t);
 	CHECK(tcl_token(4) == 0 && tcl_token(-1) == 0 && tcl_token(INT_MAX) == 0);
 	/* A token is valid once, even if its source has other connections. */
-	later = tcl_opened(a, 4, 6, 0);
+	later = tcl_opened(a, 4, 6, -1, 0);
 	CHECK(tcl_closed(t, TCL_FACT_SPOKE | TCL_FACT_TIMED_OUT) == TCL_OK);
 	CHECK(tcl_closed(t, 0) == TCL_ESTALE && tcl_token(5) == 0);
 	CHECK(source_now(a, 4).connections == 1);
 	/* A connection whose end was not seen. */
-	t = tcl_opened(b, 4, 6, ~0u);
+	t = tcl_opened(b, 4, 6, -1, ~0u);
 	CHECK(counter("descriptor_reused") == 1);
 	CHECK(source_now(a, 4).connections == 0);
 	CHECK(tcl_closed(later, 0) == TCL_ESTALE);
 	CHECK(tcl_closed(t, ~0u) == TCL_OK);
 	CHECK(source_now(b, 4).connections == 0);
 	/* Descriptors that are not tracked. */
-	t = tcl_opened(a, 4, first_untracked - 1, 0);
+	t = tcl_opened(a, 4, first_untracked - 1, -1, 0);
 	CHECK(t != 0 && tcl_closed(t, 0) == TCL_OK);
-	CHECK(tcl_check(a, 4, first_untracked) == 0);
-	CHECK(tcl_opened(a, 4, first_untracked, 0) == 0);
-	CHECK(tcl_opened(a, 4, -1, 0) == 0);
+	CHECK(tcl_check(a, 4, first_untracked, -1) == 0);
+	CHECK(tcl_opened(a, 4, first_untracked, -1, 0) == 0);
+	CHECK(tcl_opened(a, 4, -1, -1, 0) == 0);
 	CHECK(counter("untracked") == before + 2);
 }
 
@@ -643,7 +643,8 @@ static void ipv6_networks(void)
 
 static int find(const char *text, struct tcl_source *source, char *error)
 {
-	return tcl_find((const uint8_t *)text, strlen(text), source, error, 100);
+	return tcl_find(
+			(const uint8_t *)text, strlen(text), -1, source, error, 100);
 }
 
 static void sources_by_text(void)
@@ -666,7 +667,7 @@ static void sources_by_text(void)
 						" address")
 			== 0);
 	/* All pointers may be null. */
-	CHECK(tcl_find(NULL, 4, &source, NULL, 0) == TCL_EARG);
+	CHECK(tcl_find(NULL, 4, -1, &source, NULL, 0) == TCL_EARG);
 	CHECK(find("192.0.2.1", NULL, NULL) == TCL_EARG);
 	CHECK(find("192.0.2.1", NULL, error) == TCL_EARG);
 	CHECK(closed(t) == TCL_OK);
@@ -728,8 +729,8 @@ static void bad_addresses(void)
 			== 0);
 	CHECK(counter("bad_address") == before + 8);
 	CHECK(counter("errors") >= before + 8);
-	CHECK(tcl_get(NULL, 4, &source) == TCL_EARG);
-	CHECK(tcl_get(a, 4, NULL) == TCL_EARG);
+	CHECK(tcl_get(NULL, 4, -1, &source) == TCL_EARG);
+	CHECK(tcl_get(a, 4, -1, NULL) == TCL_EARG);
 	CHECK(tcl_stats(NULL, TCL_MAX_COUNTERS) == TCL_EARG);
 	CHECK(tcl_counter(0, NULL) == TCL_EARG);
 	CHECK(tcl_top(NULL, 1, TCL_BY_CONNECTIONS) == TCL_EARG);
@@ -1316,7 +1317,7 @@ static void addresses_as_text(void)
 	CHECK(find(source.text, &source, NULL) == TCL_OK);
 	CHECK(strcmp(source.text, "2001:db8:0:1::/64") == 0);
 	/* Only the given length is read. */
-	CHECK(tcl_find((const uint8_t *)"192.0.2.1garbage", 9, &source, NULL, 0)
+	CHECK(tcl_find((const uint8_t *)"192.0.2.1garbage", 9, -1, &source, NULL, 0)
 			== TCL_OK);
 	CHECK(find("64:ff9b::192.0.2.1", &source, NULL) == TCL_OK);
 	CHECK(strcmp(source.text, "192.0.2.1") == 0);

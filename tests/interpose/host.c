@@ -231,7 +231,7 @@ static int count_of(int host)
 	const uint8_t address[4] = {127, 0, 0, host};
 	struct tcl_source source;
 
-	CHECK(tcl_get(address, 4, &source) == TCL_OK);
+	CHECK(tcl_get(address, 4, -1, &source) == TCL_OK);
 	return source.connections;
 }
 

@@ -190,7 +190,7 @@ int main(void)
 		CHECK(pthread_join(closers[i], NULL) == 0);
 	CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
 
-	CHECK(tcl_get(loopback, 4, &source) == TCL_OK);
+	CHECK(tcl_get(loopback, 4, -1, &source) == TCL_OK);
 	CHECK(accepted > 0 && interrupted > 0);
 	CHECK(closed == accepted);
 	CHECK(counter("admitted") <= (uint64_t)accepted);

@@ -10,6 +10,7 @@
 #![cfg(loom)]
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::penalties::Cause;
 use tcp_conn_limit::policy::rules::RuleSet;
 use tcp_conn_limit::policy::terms::Rate;
-use tcp_conn_limit::source::Source;
+use tcp_conn_limit::source::{Scope, Source};
 
 /// Preemptions of a run, unless LOOM_MAX_PREEMPTIONS is set. Scenarios in which three
 /// threads claim, or one is killed, have very many orders and get one preemption less.
@@ -519,6 +520,35 @@ fn replacement_against_check() {
         assert!(shared.check(A).is_ok());
         assert!(shared.check(B).is_err());
         shared.assert_counts(&[(B, 1)]);
+    });
+}
+
+/// An IPv6 address of two listeners: sources of a scope are also compared by a word that
+/// lies outside of their slot.
+#[test]
+fn replacement_by_the_same_address_in_another_scope() {
+    explore("replacement by another scope", || {
+        let shared = Shared::new(1, 1);
+        let address = engine::source_of(Ipv6Addr::from(0x2001_0db8 << 96));
+        let [one, two] = [1, 2].map(|number| address.in_scope(Scope::of_listener(number).unwrap()));
+        let token = shared.0.opened(Worker::ACCEPTOR, one, ANY).unwrap();
+        shared.closed(0, token).unwrap();
+        let other = shared.spawn(move |shared| {
+            let opened = shared.0.opened(Worker::new(1), two, ANY);
+            opened.is_ok()
+        });
+        assert!(shared.0.check(one).is_ok());
+        assert!(shared.0.check(address).is_ok());
+        let reports = Report::of(&shared.0).sources();
+        for report in reports.filter(|report| report.connections > 0) {
+            assert_eq!(report.source, two);
+        }
+        assert!(other.join().unwrap(), "the claim of an idle slot failed");
+        assert!(shared.0.check(one).is_ok());
+        assert!(shared.0.check(two).is_err());
+        let reports = Report::of(&shared.0).sources();
+        let counts = reports.map(|report| (report.source, report.connections));
+        assert_eq!(counts.collect::<Vec<_>>(), [(two, 1)]);
     });
 }
 

@@ -34,7 +34,7 @@ impl Limiter {
         }
         let owner = Owner::of(self.table(), source, at);
         let of_host = match self.rulebook().has_host_rates() {
-            true => self.terms_of_host(address),
+            true => self.terms_of_host(address, source.scope()),
             false => None,
         };
         let (_, terms) = of_host.unwrap_or_else(|| self.terms_of_source(source, owner));

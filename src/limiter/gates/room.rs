@@ -34,6 +34,6 @@ impl Limiter {
         if settings.mode() != Mode::Off && settings.on_full() == OnFull::Reject {
             return Err(Rejection(Reason::Untracked));
         }
-        self.check_from(source, address)
+        self.check_on_listener(source, address)
     }
 }

@@ -90,11 +90,10 @@ impl<'a> RulesBuilder<'a> {
     /// before. A rule in the file may replace a modparam.
     fn duplicates(mut self) -> Result<Vec<InvalidRule>, RuleError> {
         self.drafts
-            .sort_unstable_by_key(|draft| (draft.rule.prefix, draft.origin));
+            .sort_unstable_by_key(|draft| (draft.key(), draft.origin));
         let mut found = Vec::new();
-        let is_same = |a: &Draft<'_>, b: &Draft<'_>| {
-            a.rule.prefix == b.rule.prefix && a.origin.is_same_kind(&b.origin)
-        };
+        let is_same =
+            |a: &Draft<'_>, b: &Draft<'_>| a.key() == b.key() && a.origin.is_same_kind(&b.origin);
         for same in self.drafts.chunk_by(is_same) {
             let [first, others @ ..] = same else {
                 continue;

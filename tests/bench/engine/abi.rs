@@ -39,8 +39,8 @@ pub(crate) fn version() -> String {
 pub(crate) struct Engine {
     init: Init,
     set_worker: extern "C" fn(u32),
-    check: unsafe extern "C" fn(*const u8, u32, c_int) -> c_int,
-    opened: unsafe extern "C" fn(*const u8, u32, c_int, u32) -> u64,
+    check: unsafe extern "C" fn(*const u8, u32, c_int, c_int) -> c_int,
+    opened: unsafe extern "C" fn(*const u8, u32, c_int, c_int, u32) -> u64,
     closed: extern "C" fn(u64, u32) -> i32,
     get: unsafe extern "C" fn(*const u8, u32, *mut tcl_source) -> i32,
     stats: unsafe extern "C" fn(*mut u64, u32) -> i32,
@@ -148,7 +148,7 @@ impl Engine {
     #[inline]
     pub(crate) fn rejects(&self, address: &[u8]) -> bool {
         // SAFETY: the pointer is valid for that number of bytes.
-        unsafe { (self.check)(address.as_ptr(), address.len() as u32, 0) != 0 }
+        unsafe { (self.check)(address.as_ptr(), address.len() as u32, 0, -1) != 0 }
     }
 
     /// Counts a connection from `address` and returns its token, 0 if it was not counted.
@@ -156,7 +156,8 @@ impl Engine {
     pub(crate) fn opened_from(&self, address: &[u8]) -> u64 {
         let descriptor = descriptors::open();
         // SAFETY: the pointer is valid for that number of bytes.
-        let token = unsafe { (self.opened)(address.as_ptr(), address.len() as u32, descriptor, 0) };
+        let token =
+            unsafe { (self.opened)(address.as_ptr(), address.len() as u32, descriptor, -1, 0) };
         if token == 0 {
             descriptors::close(descriptor);
         }

@@ -65,14 +65,14 @@ static int run(enum operation operation, const uint8_t bytes[4], int descriptor)
 {
 	switch(operation) {
 		case CHECK:
-			return tcl_check(bytes, 4, descriptor) != 0;
+			return tcl_check(bytes, 4, descriptor, -1) != 0;
 		case REJECT:
-			return tcl_check(bytes, 4, descriptor) != 1;
+			return tcl_check(bytes, 4, descriptor, -1) != 1;
 		case CYCLE:
 		case RETURN:
 		case NEW:
-			return tcl_check(bytes, 4, descriptor) != 0
-				   || tcl_closed(tcl_opened(bytes, 4, descriptor, 0),
+			return tcl_check(bytes, 4, descriptor, -1) != 0
+				   || tcl_closed(tcl_opened(bytes, 4, descriptor, -1, 0),
 							  TCL_FACT_SPOKE)
 							  != TCL_OK;
 		default:
@@ -105,7 +105,7 @@ static int add_idle_sources(uint32_t sources)
 
 	for(i = 0; !wrong && i < sources; i++) {
 		address(sources + i, bytes);
-		tokens[i] = tcl_opened(bytes, 4, sources + i, 0);
+		tokens[i] = tcl_opened(bytes, 4, sources + i, -1, 0);
 		wrong = tokens[i] == 0;
 	}
 	for(i = 0; !wrong && i < sources; i++)
@@ -137,9 +137,9 @@ int main(int argc, char **argv)
 		return 2;
 	for(i = 0; i < sources; i++) {
 		address(i, bytes);
-		wrong |= tcl_opened(bytes, 4, i, 0) == 0;
+		wrong |= tcl_opened(bytes, 4, i, -1, 0) == 0;
 		if(operation == REJECT)
-			wrong |= tcl_opened(bytes, 4, sources + i, 0) == 0;
+			wrong |= tcl_opened(bytes, 4, sources + i, -1, 0) == 0;
 	}
 	if(operation == RETURN)
 		wrong |= add_idle_sources(sources);

@@ -13,7 +13,7 @@ use tcp_conn_limit::source::PrefixLengths;
 mod operations;
 mod restraints;
 
-use operations::{Operation, Room, agree, operations};
+use operations::{Operation, Room, agree, operations, operations_in};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
@@ -38,6 +38,29 @@ proptest! {
         let prefixes = PrefixLengths::new(32, v6).unwrap();
         let limiter = Limiter::new(600, 0, prefixes).unwrap();
         agree(&limiter, &operations, Room::ENOUGH);
+    }
+
+    /// The same addresses in several scopes, each with counts of its own.
+    #[test]
+    fn scopes_match_the_oracle(
+        operations in operations_in(3, 4, 600),
+        v4 in 24..=32u32,
+        v6 in prop_oneof![Just(64u32), 32..=120u32],
+    ) {
+        let prefixes = PrefixLengths::new(v4, v6).unwrap();
+        let limiter = Limiter::new(600, 0, prefixes).unwrap();
+        agree(&limiter, &operations, Room::ENOUGH);
+    }
+
+    /// Scopes in a tiny table, in which sources replace each other.
+    #[test]
+    fn scopes_in_a_tiny_table_match_the_oracle(
+        operations in operations_in(64, 20, 600),
+        v6 in prop_oneof![Just(64u32), 32..=120u32],
+    ) {
+        let prefixes = PrefixLengths::new(32, v6).unwrap();
+        let limiter = Limiter::new(1, 0, prefixes).unwrap();
+        agree(&limiter, &operations, Room::LITTLE);
     }
 
     /// IPv4 networks as sources, so that there are also rules for parts of them.

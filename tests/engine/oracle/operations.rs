@@ -12,9 +12,10 @@ use tcp_conn_limit::observe::audit::Audit;
 use tcp_conn_limit::observe::notices::Notice;
 use tcp_conn_limit::observe::report::{By, Report, seconds_since};
 use tcp_conn_limit::observe::watch::Watch;
+use tcp_conn_limit::policy::listener::ListenerName;
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
-use tcp_conn_limit::source::{Prefix, PrefixError, PrefixLengths, Source};
+use tcp_conn_limit::source::{Prefix, PrefixError, PrefixLengths, Scope, Source};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
@@ -61,7 +62,8 @@ pub(crate) enum Operation {
     Tick(u32),
     SetLimit(i32),
     SetMode(Mode),
-    /// Load rules: indices in [`NETS`], each with its limit.
+    /// Load rules, each with its limit. A rule for listener `n` has the index in [`NETS`] plus
+    /// `n` times their number.
     SetRules(Vec<(usize, i32)>),
     ResetStats,
     /// Release one of the live connections.
@@ -105,12 +107,46 @@ fn net(n: usize) -> IpNet {
         };
         NETS.iter().map(parse).collect()
     });
-    PARSED[n]
+    PARSED[n % NETS.len()]
+}
+
+/// The listener of a rule; 0: none.
+fn listener_of(n: usize) -> usize {
+    n / NETS.len()
+}
+
+/// Listeners of rules.
+const LISTENERS: u16 = 3;
+
+/// Gives listener `n` the scope `n`, and leaves the limiter without rules.
+fn name_listeners(limiter: &Limiter) {
+    if !limiter.prefixes().leave_room_for_scopes() {
+        return;
+    }
+    let text = |port| format!("192.0.2.1 = 1 listener=192.0.2.1:{port}");
+    let texts: Vec<String> = (1..=LISTENERS).map(text).collect();
+    let sockets: Vec<_> = (1..=LISTENERS)
+        .map(|port| {
+            let name = format!("tcp:192.0.2.1:{port}");
+            (i32::from(port), ListenerName::parse(&name).unwrap())
+        })
+        .collect();
+    limiter.register_listeners(&sockets).unwrap();
+    for text in &texts {
+        support::engine::load_rules(limiter, &[text]);
+    }
+    support::engine::load_rules::<&str>(limiter, &[]);
 }
 
 /// Addresses of few sources, which get many connections each, or of many, which replace
-/// each other.
-fn address(sources: u32) -> impl Strategy<Value = Vec<u8>> {
+/// each other. The last byte is a number up to `scopes`: the address is meant in this scope,
+/// or with 0 in none.
+fn address(sources: u32, scopes: u8) -> impl Strategy<Value = Vec<u8>> {
+    let scoped = |(address, scope): (Vec<u8>, u8)| [&address[..], &[scope]].concat();
+    (plain_address(sources), 0..=scopes).prop_map(scoped)
+}
+
+fn plain_address(sources: u32) -> impl Strategy<Value = Vec<u8>> {
     (0..sources, 0..3u8, 0..2u8).prop_map(|(n, form, host)| match form {
         0 => [&[10], &n.to_be_bytes()[1..]].concat(),
         // The same source as an IPv4-mapped address.
@@ -123,9 +159,30 @@ fn address(sources: u32) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Up to `most` operations.
+/// The source of an address with its scope, and the address without it.
+fn parts(address: &[u8], lengths: PrefixLengths) -> (Source, &[u8]) {
+    let (scope, address) = address.split_last().unwrap();
+    let source = Source::new(address, lengths).unwrap();
+    let scope = Scope::of_listener(*scope);
+    (
+        scope.map_or(source, |scope| source.in_scope(scope)),
+        address,
+    )
+}
+
+/// Up to `most` operations, without scopes.
 pub(crate) fn operations(sources: u32, most: usize) -> impl Strategy<Value = Vec<Operation>> {
+    operations_in(0, sources, most)
+}
+
+/// Up to `most` operations, in so many scopes and outside of them.
+pub(crate) fn operations_in(
+    scopes: u8,
+    sources: u32,
+    most: usize,
+) -> impl Strategy<Value = Vec<Operation>> {
     let worker = 0..12u32;
+    let address = move |sources| address(sources, scopes);
     let operation = prop_oneof![
         3 => (worker.clone(), address(sources))
             .prop_map(|(worker, address)| Operation::Open { worker, address }),
@@ -143,7 +200,7 @@ pub(crate) fn operations(sources: u32, most: usize) -> impl Strategy<Value = Vec
             }),
         4 => (worker.clone(), any::<usize>())
             .prop_map(|(worker, pick)| Operation::Close { worker, pick }),
-        1 => settings(),
+        1 => settings(scopes),
         1 => observations(),
         1 => (worker, any::<usize>())
             .prop_map(|(worker, pick)| Operation::CloseAgain { worker, pick }),
@@ -166,13 +223,14 @@ fn observations() -> impl Strategy<Value = Operation> {
 }
 
 /// Settings that an operator changes while connections come and go.
-fn settings() -> impl Strategy<Value = Operation> {
+fn settings(scopes: u8) -> impl Strategy<Value = Operation> {
     let mode = prop_oneof![
         3 => Just(Mode::Enforce),
         2 => Just(Mode::Monitor),
         1 => Just(Mode::Off),
     ];
-    let rules = proptest::collection::vec((0..NETS.len(), 0..4i32), 0..8);
+    let groups = 1 + usize::from(scopes).min(LISTENERS.into());
+    let rules = proptest::collection::vec((0..groups * NETS.len(), 0..4i32), 0..8);
     prop_oneof![
         2 => (-1..5i32).prop_map(Operation::SetLimit),
         3 => mode.prop_map(Operation::SetMode),
@@ -276,7 +334,7 @@ fn assert_rule(reported: (Option<Prefix>, i32), expected: (Option<usize>, i32)) 
     let (rule, limit) = reported;
     let rule = rule.map(|prefix| prefix.to_string());
     let (n, expected_limit) = expected;
-    assert_eq!(rule.as_deref(), n.map(|n| NETS[n]));
+    assert_eq!(rule.as_deref(), n.map(|n| NETS[n % NETS.len()]));
     assert_eq!(limit, expected_limit);
 }
 
@@ -314,26 +372,38 @@ impl Oracle {
     /// Finds the longest matching rule by comparing with each of them.
     fn rule_of(&self, source: Source) -> (Option<usize>, i32) {
         let length = self.lengths.length(source.family());
-        let rule = self.longest(address_of(source), |rule| rule <= length);
+        let rule = self.longest(address_of(source), source.scope(), |rule| rule <= length);
         rule.map_or((None, self.limit), |(n, limit)| (Some(n), limit))
     }
 
     /// The rule for a part of the source, if the address has one, else that of its source.
     fn rule_for(&self, source: Source, address: &[u8]) -> (Option<usize>, i32) {
         let length = self.lengths.length(source.family());
-        match self.longest(host_of(address), |rule| rule > length) {
-            Some((n, limit)) => (Some(n), limit),
-            None => self.rule_of(source),
+        let of_listener = |n| source.scope().is_some() && listener_of(n) > 0;
+        match self.longest(host_of(address), source.scope(), |_| true) {
+            Some((n, limit)) if of_listener(n) => (Some(n), limit),
+            _ => match self.longest(host_of(address), None, |rule| rule > length) {
+                Some((n, limit)) => (Some(n), limit),
+                None => self.rule_of(source),
+            },
         }
     }
 
-    /// The longest rule that contains the address, among those of these lengths.
-    fn longest(&self, address: IpAddr, is_meant: impl Fn(u8) -> bool) -> Option<(usize, i32)> {
+    /// The longest rule that contains the address, among those of these lengths. A rule of
+    /// the listener comes before any without one.
+    fn longest(
+        &self,
+        address: IpAddr,
+        scope: Option<Scope>,
+        is_meant: impl Fn(u8) -> bool,
+    ) -> Option<(usize, i32)> {
+        let scope = scope.and_then(Scope::listener).unwrap_or(0);
         let rules = self.rules.iter().map(|(n, limit)| (*n, *limit));
         let prefix_len = |n: usize| net(n).prefix_len();
         rules
+            .filter(|(n, _)| [0, usize::from(scope)].contains(&listener_of(*n)))
             .filter(|(n, _)| net(*n).contains(&address) && is_meant(prefix_len(*n)))
-            .max_by_key(|(n, _)| prefix_len(*n))
+            .max_by_key(|(n, _)| (listener_of(*n), prefix_len(*n)))
     }
 
     /// Without an address, rules for a part of a source do not apply.
@@ -387,9 +457,16 @@ impl Oracle {
 
     fn set_rules(&mut self, limiter: &Limiter, rules: &[(usize, i32)]) {
         self.rules = rules.iter().copied().collect();
-        let text = |(n, limit): (&usize, &i32)| match limit {
-            0 => format!("{}=unlimited", NETS[*n]),
-            _ => format!("{}={limit}", NETS[*n]),
+        let text = |(n, limit): (&usize, &i32)| {
+            let (net, listener) = (NETS[n % NETS.len()], listener_of(*n));
+            let terms = match limit {
+                0 => "unlimited".to_owned(),
+                _ => limit.to_string(),
+            };
+            match listener {
+                0 => format!("{net}={terms}"),
+                _ => format!("{net}={terms} listener=192.0.2.1:{listener}"),
+            }
         };
         let texts: Vec<String> = self.rules.iter().map(text).collect();
         let mut builder = RuleSet::builder(limiter.prefixes());
@@ -415,7 +492,8 @@ impl Oracle {
     }
 
     fn run(&mut self, limiter: &Limiter, operation: &Operation) {
-        let source = |address| Source::new(address, limiter.prefixes()).unwrap();
+        let lengths = limiter.prefixes();
+        let source = |address| parts(address, lengths).0;
         match operation {
             Operation::Open { worker, address } => {
                 self.open(limiter, *worker, source(address), 0, self.room.full);
@@ -432,12 +510,13 @@ impl Oracle {
                 address,
                 pass_address,
             } => {
-                let passed = pass_address.then_some(&**address);
-                self.check(limiter, *worker, source(address), passed);
+                let (source, address) = parts(address, lengths);
+                self.check(limiter, *worker, source, pass_address.then_some(address));
             }
             Operation::Get { address } => {
-                let report = Report::of(limiter).get(source(address));
-                assert_eq!(report.source, source(address));
+                let (source, address) = parts(address, lengths);
+                let report = Report::of(limiter).get(source);
+                assert_eq!(report.source, source);
                 assert_eq!(report.connections as i32, self.count(report.source));
                 let host = PrefixLengths::new(32, 128).unwrap();
                 let host = Source::new(address, host).unwrap();
@@ -658,6 +737,8 @@ impl Oracle {
             let n = group.rule.map(|rule| {
                 let text = rule.prefix.to_string();
                 let n = NETS.iter().position(|net| *net == text).unwrap();
+                let listener = rule.terms.listener.map_or(0, |name| name.port);
+                let n = n + NETS.len() * usize::from(listener);
                 assert_eq!(rule.terms.limit, self.rules[&n]);
                 n
             });
@@ -687,6 +768,7 @@ impl Oracle {
 
 /// Runs `operations` on both, compares them, and then closes the remaining connections.
 pub(crate) fn agree(limiter: &Limiter, operations: &[Operation], room: Room) {
+    name_listeners(limiter);
     let mut oracle = Oracle::new(limiter, room);
     for some in operations.chunks(400) {
         for operation in some {

@@ -253,7 +253,7 @@ pub fn descriptor(token: u64) -> i32 {
 pub fn check(address: &[u8]) -> i32 {
     // SAFETY: the pointer is null or has that many bytes.
     with_bytes(address, |bytes, length| unsafe {
-        ffi::tcl_check(bytes, length, free_descriptor())
+        ffi::tcl_check(bytes, length, free_descriptor(), -1)
     })
 }
 
@@ -261,7 +261,7 @@ pub fn check(address: &[u8]) -> i32 {
 pub fn opened(address: &[u8]) -> u64 {
     // SAFETY: the pointer is null or has that many bytes.
     with_bytes(address, |bytes, length| unsafe {
-        ffi::tcl_opened(bytes, length, free_descriptor(), 0)
+        ffi::tcl_opened(bytes, length, free_descriptor(), -1, 0)
     })
 }
 
@@ -441,7 +441,7 @@ pub fn stats() -> (i32, Option<Counters>) {
 pub fn get(address: &[u8]) -> (i32, Option<tcl_source>) {
     with_bytes(address, |bytes, length| {
         // SAFETY: `bytes` is null or has that many bytes, and `source` is valid for writes.
-        with_value(|source| unsafe { ffi::tcl_get(bytes, length, source) })
+        with_value(|source| unsafe { ffi::tcl_get(bytes, length, -1, source) })
     })
 }
 
@@ -572,10 +572,10 @@ pub fn nulls() {
         [
             ffi::tcl_stats(nothing.cast(), 9),
             ffi::tcl_counter(0, nothing.cast()),
-            ffi::tcl_get([127, 0, 0, 1].as_ptr(), 4, nothing.cast()),
-            ffi::tcl_get(null(), 4, nothing.cast()),
-            ffi::tcl_find(b"::".as_ptr(), 2, nothing.cast(), nothing.cast(), 9),
-            ffi::tcl_find(null(), 4, nothing.cast(), nothing.cast(), 9),
+            ffi::tcl_get([127, 0, 0, 1].as_ptr(), 4, -1, nothing.cast()),
+            ffi::tcl_get(null(), 4, -1, nothing.cast()),
+            ffi::tcl_find(b"::".as_ptr(), 2, -1, nothing.cast(), nothing.cast(), 9),
+            ffi::tcl_find(null(), 4, -1, nothing.cast(), nothing.cast(), 9),
             ffi::tcl_oldest(b"::".as_ptr(), 2, nothing.cast()),
             ffi::tcl_oldest(null(), 4, nothing.cast()),
             ffi::tcl_limit_parse(b"1".as_ptr(), 1, nothing.cast(), nothing.cast(), 9),

@@ -2,7 +2,7 @@
 //! Addresses and rules as the documentation describes them, bit by bit.
 
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The number of leading bits that identify a source, for IPv4 and IPv6.
 pub type Lengths = (u32, u32);
@@ -245,12 +245,33 @@ pub fn digits_of(digits: &str, max: u128) -> Option<u128> {
 
 /// Parses a rule. A limit of 0 in the result means unlimited.
 pub fn rule(text: &str) -> Option<(Net, i32)> {
-    let (net, limit, _) = whole_rule(text)?;
-    Some((net, limit))
+    let rule = whole_rule(text)?;
+    Some((rule.net, rule.limit))
 }
 
-/// Parses a rule with its words. Also returns what is shown of it after the `=`.
-pub fn whole_rule(text: &str) -> Option<(Net, i32, String)> {
+/// Whether the text is a rule for a listener. Of these, a process can name 64 different ones
+/// before there is an error, so only the target of rules has them.
+pub fn names_listener(text: &str) -> bool {
+    whole_rule(text).is_some_and(|rule| rule.listener.is_some())
+}
+
+/// Address and port of a listener.
+pub type Listener = (IpAddr, u16);
+
+/// A rule with its words.
+pub struct Rule {
+    /// Its prefix.
+    pub net: Net,
+    /// 0: unlimited.
+    pub limit: i32,
+    /// What is shown of it after the `=`.
+    pub shown: String,
+    /// The listener that it is for.
+    pub listener: Option<Listener>,
+}
+
+/// Parses a rule with its words.
+pub fn whole_rule(text: &str) -> Option<Rule> {
     let at = text.find('=')?;
     let net = Net::of_rule(text[..at].trim_ascii())?;
     let mut words = text[at + 1..].split_ascii_whitespace();
@@ -264,6 +285,7 @@ pub fn whole_rule(text: &str) -> Option<(Net, i32, String)> {
     let mut rate = None;
     let mut burst = None;
     let mut exempt = None;
+    let mut named = None;
     for word in words {
         let twice = if let Some(value) = word.strip_prefix("rate=") {
             rate.replace(interval(value)?).is_some()
@@ -271,6 +293,8 @@ pub fn whole_rule(text: &str) -> Option<(Net, i32, String)> {
             burst
                 .replace(digits_of(value, 1_000_000).filter(|burst| *burst > 0)?)
                 .is_some()
+        } else if let Some(value) = word.strip_prefix("listener=") {
+            named.replace(listener(value)?).is_some()
         } else {
             word != "exempt" || exempt.replace(()).is_some()
         };
@@ -302,7 +326,33 @@ pub fn whole_rule(text: &str) -> Option<(Net, i32, String)> {
     if exempt.is_some() && limit > 0 {
         shown += " exempt";
     }
-    Some((net, limit, shown))
+    if let Some((protocol, (address, port))) = named {
+        // As the standard library shows an address with a port.
+        shown += &format!(" listener={protocol}{}", SocketAddr::new(address, port));
+    }
+    Some(Rule {
+        net,
+        limit,
+        shown,
+        listener: named.map(|(_, listener)| listener),
+    })
+}
+
+/// A listener, and its protocol as it is written before it.
+fn listener(text: &str) -> Option<(&'static str, Listener)> {
+    let protocols = ["tcp:", "tls:"];
+    let protocol = protocols.into_iter().find(|name| text.starts_with(name));
+    let protocol = protocol.unwrap_or("");
+    let rest = &text[protocol.len()..];
+    let at = rest.rfind(':')?;
+    let port = digits_of(&rest[at + 1..], u16::MAX.into()).filter(|port| *port > 0)?;
+    let address = &rest[..at];
+    let inner = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
+    let address = match inner {
+        Some(inner) => IpAddr::V6(inner.parse().ok()?),
+        None => IpAddr::V4(address.parse().ok()?),
+    };
+    Some((protocol, (address, port as u16)))
 }
 
 /// The units of a rate, in microseconds.

@@ -146,7 +146,16 @@ fn sources(bytes: &[u8]) {
     let at: *mut tcl_source = edge.room(1);
     let length = bytes.len() as u32;
     // SAFETY: `bytes` has that many bytes, and `at` is valid for writes.
-    let code = unsafe { tcl_find(bytes.as_ptr(), length, at.cast(), core::ptr::null_mut(), 0) };
+    let code = unsafe {
+        tcl_find(
+            bytes.as_ptr(),
+            length,
+            -1,
+            at.cast(),
+            core::ptr::null_mut(),
+            0,
+        )
+    };
     let named = str::from_utf8(bytes).ok();
     let Some(net) = named.and_then(|text| Address::source_of_text(text, LENGTHS)) else {
         return assert_eq!(code, TCL_EARG);
@@ -212,6 +221,9 @@ fn lists(text: &CStr, room: usize) {
 }
 
 fn rules(text: &CStr, room: usize) {
+    if naive::names_listener(text.to_string_lossy().trim_ascii()) {
+        return;
+    }
     let rule = naive::rule(text.to_string_lossy().trim_ascii());
     match (engine::rules_load(&[Some(text)], None, room), rule) {
         ((TCL_OK, _), Some((net, limit))) => {

@@ -15,7 +15,9 @@ use std::sync::OnceLock;
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT};
 use tcp_conn_limit::policy::rule_words::TermsText;
-use tcp_conn_limit::policy::rules::{Origin, Rule, RuleError, RuleLine, RuleSet, longest_match};
+use tcp_conn_limit::policy::rules::{
+    Key, Origin, Rule, RuleError, RuleLine, RuleSet, longest_match,
+};
 use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 use tcp_conn_limit_fuzz::engine::{self, ENOUGH, rule_text, tcl_config, text};
 use tcp_conn_limit_fuzz::naive::{self, Address, HOST, Lengths, Net};
@@ -167,11 +169,20 @@ fn prefixes(lengths: Lengths) -> PrefixLengths {
     PrefixLengths::new(lengths.0, lengths.1).expect("lengths in range")
 }
 
-/// The oracle: returns all rules, sorted, and what is shown of each after its `=`, or the
-/// origins that the error may name.
-#[allow(clippy::type_complexity)]
-fn read(input: &Input<'_>) -> Result<(Vec<(Net, i32)>, Vec<String>), Vec<String>> {
-    let mut rules: Vec<(Net, bool, i32, String)> = Vec::new();
+/// A prefix among the rules of one listener, as the library compares them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Scoped(u8, Prefix);
+
+impl Key for Scoped {
+    fn contains(self, other: Scoped) -> bool {
+        self.0 == other.0 && self.1.contains(other.1)
+    }
+}
+
+/// The oracle: returns all rules, sorted by listener and prefix, or the origins that the
+/// error may name.
+fn read(input: &Input<'_>, lengths: Lengths) -> Result<Vec<naive::Rule>, Vec<String>> {
+    let mut rules: Vec<(naive::Rule, bool)> = Vec::new();
     let mut twice = Vec::new();
     let mut wrong_mark = input.wrong_mark();
     for (origin, text) in input.rules() {
@@ -182,14 +193,17 @@ fn read(input: &Input<'_>) -> Result<(Vec<(Net, i32)>, Vec<String>), Vec<String>
         }
         // An invalid rule is reported before a prefix that occurs twice.
         let rule = naive::whole_rule(text.trim_ascii()).ok_or_else(|| vec![origin.clone()])?;
-        let (net, limit, shown) = rule;
-        if rules
-            .iter()
-            .any(|other| (other.0, other.1) == (net, is_modparam))
-        {
+        // Sources of longer prefixes cannot be counted apart.
+        if rule.listener.is_some() && lengths.1 > 120 {
+            return Err(vec![origin]);
+        }
+        let is_same = |(other, kind): &(naive::Rule, bool)| {
+            (other.listener, other.net, *kind) == (rule.listener, rule.net, is_modparam)
+        };
+        if rules.iter().any(is_same) {
             twice.push(origin);
         }
-        rules.push((net, is_modparam, limit, shown));
+        rules.push((rule, is_modparam));
     }
     if let Some(origin) = wrong_mark {
         return Err(vec![origin]);
@@ -198,17 +212,20 @@ fn read(input: &Input<'_>) -> Result<(Vec<(Net, i32)>, Vec<String>), Vec<String>
         return Err(twice);
     }
     // A rule in the file replaces a modparam for the same prefix.
-    rules.sort_unstable_by_key(|(net, is_modparam, ..)| (*net, *is_modparam));
-    rules.dedup_by_key(|(net, ..)| *net);
-    let rules = rules.into_iter();
-    Ok(rules
-        .map(|(net, _, limit, shown)| ((net, limit), shown))
-        .unzip())
+    rules.sort_unstable_by_key(|(rule, is_modparam)| (rule.listener, rule.net, *is_modparam));
+    rules.dedup_by_key(|(rule, _)| (rule.listener, rule.net));
+    Ok(rules.into_iter().map(|(rule, _)| rule).collect())
+}
+
+/// Prefixes and limits of the rules of one listener, or of those without one.
+fn of_listener(rules: &[naive::Rule], listener: Option<naive::Listener>) -> Vec<(Net, i32)> {
+    let rules = rules.iter().filter(|rule| rule.listener == listener);
+    rules.map(|rule| (rule.net, rule.limit)).collect()
 }
 
 /// Returns the addresses at the edges of the rules, and some from the input.
-fn addresses(rules: &[(Net, i32)], bytes: &[u8]) -> Vec<Address> {
-    let edges = rules.iter().take(64).flat_map(|(net, _)| {
+fn addresses(rules: &[naive::Rule], bytes: &[u8]) -> Vec<Address> {
+    let edges = rules.iter().take(64).flat_map(|naive::Rule { net, .. }| {
         let (first, last) = (net.address, net.address.filled(net.length, true));
         let edges = [first, last, first.neighbour(false), last.neighbour(true)];
         // The conversion is needed: the last address of ::/80 is IPv4-mapped.
@@ -221,38 +238,33 @@ fn addresses(rules: &[(Net, i32)], bytes: &[u8]) -> Vec<Address> {
     edges.chain(own.map(Address::of_octets)).flatten().collect()
 }
 
-fn compare(
-    set: &RuleSet,
-    rules: &[(Net, i32)],
-    shown: &[String],
-    lengths: Lengths,
-    addresses: &[Address],
-) {
+fn compare(set: &RuleSet, rules: &[naive::Rule], lengths: Lengths, addresses: &[Address]) {
     let found = set.rules();
     // Of several rules for a prefix, the last one applies.
     let applies = |i: usize| {
         found
             .get(i + 1)
-            .is_none_or(|next| next.prefix != found[i].prefix)
+            .is_none_or(|next| (next.scope, next.prefix) != (found[i].scope, found[i].prefix))
     };
     let applying = || (0..found.len()).filter(|i| applies(*i)).map(|i| &found[i]);
     assert_eq!(applying().count(), rules.len());
     let mut again = RuleSet::builder(prefixes(lengths));
     let mut lines = String::new();
-    for (rule, ((net, limit), shown)) in applying().zip(rules.iter().zip(shown)) {
+    for (rule, expected) in applying().zip(rules) {
+        let net = &expected.net;
         assert_eq!(
             (rule.prefix.to_string(), rule.terms.limit),
-            (net.to_string(), *limit)
+            (net.to_string(), expected.limit)
         );
-        assert_eq!(TermsText(rule.terms).to_string(), *shown);
+        assert_eq!(TermsText(rule.terms).to_string(), expected.shown);
+        let listener = rule.terms.listener.map(|name| (name.address, name.port));
+        assert_eq!(listener, expected.listener);
+        assert_eq!(rule.scope == 0, listener.is_none());
         let parent = rule.parent.map(usize::from);
         assert!(parent.is_none_or(applies));
         let parent = parent.map(|parent| found[parent].prefix.to_string());
-        let others: Vec<_> = rules
-            .iter()
-            .filter(|(other, _)| other != net)
-            .copied()
-            .collect();
+        let mut others = of_listener(rules, listener);
+        others.retain(|(other, _)| other != net);
         let holding = naive::longest(&others, *net);
         assert_eq!(parent, holding.map(|(net, _)| net.to_string()));
         lines += &format!("{}\n", RuleLine(rule));
@@ -272,18 +284,31 @@ fn compare(
             length: prefixes(lengths).length(source.family()),
             ..Prefix::from(source)
         };
-        let index = longest_match(
-            found.len(),
-            |i| found[i].prefix,
-            |i| found[i].parent.map(usize::from),
-            wanted,
-        );
-        assert!(index.is_none_or(applies));
-        let holding = naive::longest(rules, address.source(lengths));
-        assert_eq!(
-            index.map(|i| found[i].prefix.to_string()),
-            holding.map(|(net, _)| net.to_string())
-        );
+        // Each listener that has rules, and none.
+        let mut scopes: Vec<_> = applying()
+            .map(|rule| {
+                (
+                    rule.scope,
+                    rule.terms.listener.map(|name| (name.address, name.port)),
+                )
+            })
+            .chain([(0, None)])
+            .collect();
+        scopes.dedup();
+        for (scope, listener) in scopes {
+            let index = longest_match(
+                found.len(),
+                |i| Scoped(found[i].scope, found[i].prefix),
+                |i| found[i].parent.map(usize::from),
+                Scoped(scope, wanted),
+            );
+            assert!(index.is_none_or(applies));
+            let holding = naive::longest(&of_listener(rules, listener), address.source(lengths));
+            assert_eq!(
+                index.map(|i| found[i].prefix.to_string()),
+                holding.map(|(net, _)| net.to_string())
+            );
+        }
     }
 }
 
@@ -300,17 +325,19 @@ fn check_sentence(sentence: &str, origins: &[String]) {
 }
 
 /// Compares the active rules of this process's limiter.
-fn compare_active(rules: &[(Net, i32)], shown: &[String], addresses: &[Address]) {
+fn compare_active(rules: &[naive::Rule], addresses: &[Address]) {
     let room = rules.len().min(100) + 1;
     let reported = engine::rules(room).expect("rules");
     assert_eq!(reported.len(), room);
     let (default, reported) = reported.split_last().expect("the default");
     assert_eq!(text(&default.prefix), rule_text(None::<Net>));
     // All rules are idle, so the first ones are reported.
-    for (rule, ((net, limit), shown)) in reported.iter().zip(rules.iter().zip(shown)) {
-        assert_eq!((text(&rule.prefix), rule.limit), (net.to_string(), *limit));
-        assert_eq!(text(&rule.terms), *shown);
+    for (rule, expected) in reported.iter().zip(rules) {
+        let (net, limit) = (expected.net.to_string(), expected.limit);
+        assert_eq!((text(&rule.prefix), rule.limit), (net, limit));
+        assert_eq!(text(&rule.terms), expected.shown);
     }
+    let rules = &of_listener(rules, None);
     for address in addresses {
         let source = engine::get(&address.octets()).1.expect("a source");
         let holding = naive::applying(rules, *address, LENGTHS);
@@ -323,9 +350,9 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
     let Some(input) = Input::of(bytes) else {
         return;
     };
-    match (input.build(input.lengths, FILE), read(&input)) {
-        (Ok(set), Ok((rules, shown))) => {
-            compare(&set, &rules, &shown, input.lengths, &addresses(&rules, bytes));
+    match (input.build(input.lengths, FILE), read(&input, input.lengths)) {
+        (Ok(set), Ok(rules)) => {
+            compare(&set, &rules, input.lengths, &addresses(&rules, bytes));
         }
         (Err(sentence), Err(origins)) => check_sentence(&sentence, &origins),
         (Ok(_), Err(origins)) => panic!("accepted invalid rules: {origins:?}"),
@@ -339,8 +366,8 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
     let name = path.to_str().expect("ASCII");
     match (input.load(path), input.build(LENGTHS, name)) {
         ((TCL_OK, _), Ok(_)) => {
-            let (rules, shown) = read(&input).expect("the library has just accepted them");
-            compare_active(&rules, &shown, &addresses(&rules, bytes));
+            let rules = read(&input, LENGTHS).expect("the library has just accepted them");
+            compare_active(&rules, &addresses(&rules, bytes));
         }
         ((TCL_ERULES, sentence), Err(other)) => assert_eq!(sentence, other),
         ((code, sentence), other) => panic!("{code} {sentence}: {other:?}"),

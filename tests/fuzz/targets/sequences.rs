@@ -452,6 +452,10 @@ impl Ledger {
             });
         }
         let texts: Vec<Option<&CStr>> = texts.iter().map(Option::as_deref).collect();
+        let names = |text: &&CStr| naive::names_listener(text.to_string_lossy().trim_ascii());
+        if texts.iter().flatten().any(names) {
+            return None;
+        }
         let mut terms = HashMap::new();
         for text in texts.iter().flatten() {
             if let Some((net, _, shown)) = naive::whole_rule(text.to_string_lossy().trim_ascii()) {

@@ -22,15 +22,15 @@ static void *library_function(const char *name)
 	return function;
 }
 
-uint64_t tcl_opened(
-		const uint8_t *address, uint32_t length, int descriptor, uint32_t facts)
+uint64_t tcl_opened(const uint8_t *address, uint32_t length, int descriptor,
+		int listener, uint32_t facts)
 {
-	uint64_t (*real)(const uint8_t *, uint32_t, int, uint32_t) =
+	uint64_t (*real)(const uint8_t *, uint32_t, int, int, uint32_t) =
 			library_function("tcl_opened");
 
 	dprintf(STDERR_FILENO, "opened by %d: facts %u\n", address[length - 1],
 			facts);
-	return real(address, length, descriptor, facts);
+	return real(address, length, descriptor, listener, facts);
 }
 
 int32_t tcl_closed(uint64_t token, uint32_t facts)

@@ -19,12 +19,12 @@ static inline int free_descriptor(void)
 
 static inline int check(const uint8_t *address, uint32_t length)
 {
-	return tcl_check(address, length, free_descriptor());
+	return tcl_check(address, length, free_descriptor(), -1);
 }
 
 static inline uint64_t opened(const uint8_t *address, uint32_t length)
 {
-	return tcl_opened(address, length, free_descriptor(), 0);
+	return tcl_opened(address, length, free_descriptor(), -1, 0);
 }
 
 static inline int32_t closed(uint64_t token)

@@ -86,6 +86,20 @@ pub(super) struct Ports {
     pub(super) any_address: u16,
 }
 
+impl Ports {
+    /// Replaces `@TCP@`, `@TLS@` and `@ANY@` by the port that listens there.
+    pub(super) fn insert_into(self, text: &str) -> String {
+        let names = [
+            ("@TCP@", self.tcp),
+            ("@TLS@", self.tls),
+            ("@ANY@", self.any_address),
+        ];
+        names.iter().fold(text.to_owned(), |text, (name, port)| {
+            text.replace(name, &port.to_string())
+        })
+    }
+}
+
 impl Config {
     /// A server of `program` with modules from `module_path`.
     pub fn new(program: &Path, module_path: &str) -> Self {
@@ -171,7 +185,7 @@ impl Config {
     }
 
     /// Puts a file into the server's directory. In the configuration, `@DIR@` stands for
-    /// that directory.
+    /// that directory. In both, `@TCP@`, `@TLS@` and `@ANY@` stand for the server's ports.
     pub fn file(mut self, name: &str, text: &str) -> Self {
         self.files.push((name.to_owned(), text.to_owned()));
         self
@@ -325,6 +339,7 @@ impl Config {
             tls::write_certificate(path);
         }
         for (name, text) in &self.files {
+            let text = ports.insert_into(text);
             fs::write(path.join(name), text).expect("a file of the server can be written");
         }
         let file = path.join("kamailio.cfg");
@@ -366,7 +381,9 @@ impl Config {
         }
         text += &self.modules;
         text += &self.route;
-        text.replace("@DIR@", &dir.display().to_string())
+        ports
+            .insert_into(&text)
+            .replace("@DIR@", &dir.display().to_string())
     }
 
     /// The lines that set the parameters that this server version has.

@@ -230,8 +230,10 @@ impl Server {
         rule.unwrap_or_else(|| panic!("no rule {prefix} in {rules}"))
     }
 
-    /// Atomically replaces the file that `Config::rules_file` made.
+    /// Atomically replaces the file that `Config::rules_file` made. The ports have the names
+    /// that they have there.
     pub fn write_rules(&self, text: &str) {
+        let text = self.ports.insert_into(text);
         let new = self.dir().join("rules.new");
         fs::write(&new, text).expect("the rules can be written");
         fs::rename(new, self.dir().join("rules")).expect("the rules can be replaced");
