@@ -158,6 +158,9 @@ static void before_init(void)
 	CHECK(tcl_counter_value(counter_number("capacity")) == 0);
 	CHECK(tcl_get(a, 4, -1, &source) == TCL_EINIT);
 	CHECK(tcl_find(a, 4, -1, &source, error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_find_on(a, 4, 1, &source) == TCL_EINIT);
+	CHECK(tcl_listeners(NULL, 0, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_unknown_listener(0, NULL) == TCL_EINIT);
 	CHECK(tcl_limit_parse(a, 4, &limit, error, sizeof(error)) == TCL_EINIT);
 	CHECK(tcl_top(&source, 1, TCL_BY_CONNECTIONS) == TCL_EINIT);
 	CHECK(tcl_list(NULL, &source, 1, &total, error, sizeof(error))
@@ -1504,6 +1507,64 @@ static void bans(void)
 	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_OK);
 }
 
+static void listeners(void)
+{
+	struct tcl_listener one = {.address = {192, 0, 2, 1},
+			.length = 4,
+			.port = 5060,
+			.descriptor = 900};
+	const uint8_t client[] = {198, 51, 100, 77};
+	char name[TCL_LISTENER_TEXT] = "untouched";
+	struct tcl_source source;
+	struct tcl_listener wrong;
+	uint64_t t;
+
+	CHECK(load("0.0.0.0/0 = 1 listener=192.0.2.1:5060", NULL) == TCL_OK);
+	CHECK(tcl_unknown_listener(0, name) == 0
+			&& tcl_check(client, 4, 5, 900) == 0);
+	CHECK(tcl_listeners(NULL, 1, NULL, 0) == TCL_EARG);
+	CHECK(tcl_listeners(&one, TCL_MAX_LISTENERS + 1, NULL, 0) == TCL_EARG);
+	wrong = one;
+	wrong.length = 5;
+	CHECK(tcl_listeners(&wrong, 1, NULL, 0) == TCL_EARG);
+	wrong = one;
+	wrong.port = 65536;
+	CHECK(tcl_listeners(&wrong, 1, NULL, 0) == TCL_EARG);
+	wrong = one;
+	wrong.descriptor = -1;
+	CHECK(tcl_listeners(&wrong, 1, NULL, 0) == TCL_EARG);
+	CHECK(tcl_listeners(&one, 1, NULL, 0) == TCL_OK);
+
+	/* One connection there; any other socket has the limit of all. */
+	t = tcl_opened(client, 4, 40, 900, 0);
+	CHECK(t != 0 && tcl_check(client, 4, 41, 900) == 1);
+	CHECK(tcl_check(client, 4, 41, 901) == 0);
+	CHECK(tcl_check(client, 4, 41, -1) == 0);
+	CHECK(tcl_get(client, 4, 900, &source) == TCL_OK);
+	CHECK(source.connections == 1 && source.limit == 1);
+	CHECK(strcmp(source.listener, "tcp:192.0.2.1:5060") == 0);
+	CHECK(tcl_get(client, 4, 901, &source) == TCL_OK);
+	CHECK(source.connections == 0 && source.listener[0] == '\0');
+	CHECK(tcl_find_on((const uint8_t *)"198.51.100.77", 13, 1, &source)
+			== TCL_OK);
+	CHECK(source.connections == 1);
+	CHECK(tcl_find_on((const uint8_t *)"198.51.100.77", 13, 1, NULL)
+			== TCL_EARG);
+	CHECK(tcl_find_on((const uint8_t *)"198.51.100.77", 13, 2, &source)
+			== TCL_EARG);
+	CHECK(tcl_find_on((const uint8_t *)"198.51.100.77", 13, 0, &source)
+			== TCL_EARG);
+	CHECK(tcl_find_on(NULL, 4, 1, &source) == TCL_EARG);
+	CHECK(closed(t) == TCL_OK);
+
+	CHECK(load("0.0.0.0/0 = 1 listener=tls:192.0.2.1:5060", NULL) == TCL_OK);
+	CHECK(tcl_unknown_listener(0, NULL) == TCL_EARG);
+	CHECK(tcl_unknown_listener(0, name) == 1);
+	CHECK(strcmp(name, "tls:192.0.2.1:5060") == 0);
+	CHECK(tcl_unknown_listener(1, name) == 0);
+	CHECK(load(NULL, NULL) == TCL_OK);
+}
+
 int main(int argc, char **argv)
 {
 	struct tcl_config config = {.max_connections = 100,
@@ -1546,5 +1607,6 @@ int main(int argc, char **argv)
 	nothing_to_interpose();
 	checks();
 	addresses_as_text();
+	listeners();
 	return 0;
 }

@@ -132,10 +132,15 @@ fn name_listeners(limiter: &Limiter) {
         })
         .collect();
     limiter.register_listeners(&sockets).unwrap();
-    for text in &texts {
-        support::engine::load_rules(limiter, &[text]);
-    }
-    support::engine::load_rules::<&str>(limiter, &[]);
+    let load = |text: Option<&String>| {
+        let mut builder = RuleSet::builder(limiter.prefixes());
+        if let Some(text) = text {
+            builder.add(Origin::Modparam(1), text).unwrap();
+        }
+        limiter.set_rules(&builder.build().unwrap()).unwrap();
+    };
+    texts.iter().for_each(|text| load(Some(text)));
+    load(None);
 }
 
 /// Addresses of few sources, which get many connections each, or of many, which replace
