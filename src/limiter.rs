@@ -18,6 +18,7 @@ mod gates;
 mod offences;
 mod token;
 mod totals;
+mod trust;
 #[cfg(test)]
 mod wraparound_tests;
 
@@ -26,6 +27,8 @@ pub use gates::Rejection;
 pub use offences::{BanError, MAX_BAN_SECONDS};
 pub use token::{StaleToken, Token};
 pub use totals::{Fault, Totals};
+pub(crate) use trust::{InTime, age};
+pub use trust::{OpenConnection, TrustError};
 
 pub use crate::table::connections::{ConnectionToken, Facts};
 pub use crate::table::details::RejectedFor;
@@ -150,6 +153,17 @@ impl Limiter {
             .map_err(|error| CreateError(CreateFault::Region(error)))
     }
 
+    /// A limiter for loom, as [`with_buckets`](Self::with_buckets), whose connections can be
+    /// trusted.
+    #[cfg(loom)]
+    pub fn with_buckets_and_trust(buckets: usize, limit: i32) -> Limiter {
+        let geometry = Geometry::of_buckets(buckets).with_trust();
+        match Self::with_geometry(geometry, 1, limit, PrefixLengths::DEFAULT) {
+            Ok(limiter) => limiter,
+            Err(error) => match error {},
+        }
+    }
+
     /// A limiter for loom, with a table of `buckets` buckets.
     #[cfg(loom)]
     pub fn with_buckets(buckets: usize, limit: i32) -> Limiter {
@@ -171,6 +185,9 @@ impl Limiter {
         settings.init();
         settings.set_limit(limit);
         settings.set_ban_bounds(BanBounds::default());
+        if !region.trusted().is_empty() {
+            settings.expect_trust();
+        }
         Ok(Limiter {
             region,
             hash: SourceHash::new(),
@@ -321,20 +338,20 @@ impl Limiter {
                     at,
                     owner,
                     connections,
+                    number,
                     rule,
                     exempt,
                 } = rejected;
                 let detail = self.details().own(owner);
-                let number = if close {
+                let rejections = if close {
                     &detail.rejected
                 } else {
                     &detail.would_reject
                 };
-                number.fetch_add(1, Ordering::Relaxed);
-                let connections = connections.unsigned_abs();
-                let word = RejectedAt::word(connections, reason);
+                rejections.fetch_add(1, Ordering::Relaxed);
+                let word = RejectedAt::word(number, reason);
                 detail.rejected_at.store(word, Ordering::Relaxed);
-                self.details().peak(owner, connections);
+                self.details().peak(owner, connections.unsigned_abs());
                 self.rulebook().count(rule, close);
                 let offence = match reason {
                     // A ban of a prefix has its rejections in its rule, also where a source
@@ -349,6 +366,10 @@ impl Limiter {
                         Cause::Rate
                     }
                     RejectedFor::Limit => Cause::Rejected,
+                    RejectedFor::Untrusted => {
+                        count(&tally.untrusted_rejected, &tally.untrusted_would_reject);
+                        Cause::Rejected
+                    }
                 };
                 if !exempt && self.settings().penalty(offence) > 0 {
                     self.offend(worker, owner, at, offence);
@@ -435,13 +456,19 @@ impl Limiter {
             rows.release(worker.0, at.slot);
             return Some(Err(NotCounted::OverLimit));
         }
-        if self.settings().switches().has_rates()
-            && !self.charge(source, at)
-            && limit > 0
-            && self.mode() == Mode::Enforce
-        {
-            rows.release(worker.0, at.slot);
-            return Some(Err(NotCounted::OverRate));
+        let switches = self.settings().switches();
+        if switches.has_rates_or_trust() {
+            if switches.has_trust() && in_row == 1 {
+                self.begin_trust(source, at);
+            }
+            if switches.has_rates()
+                && !self.charge(source, at)
+                && limit > 0
+                && self.mode() == Mode::Enforce
+            {
+                rows.release(worker.0, at.slot);
+                return Some(Err(NotCounted::OverRate));
+            }
         }
         if in_row >= BUSY || !at.control.rows().is_one() {
             self.note_peak(source, at, in_row);
@@ -730,6 +757,12 @@ impl Limiter {
     /// The numbers of [`Debts`](crate::observe::debts).
     pub(crate) fn debts(&self) -> &[Statistic32; HISTOGRAM_RANGES] {
         &self.region.header().background.debts
+    }
+
+    /// The numbers of trusted and of untrusted connections that were last sampled.
+    pub(crate) fn trust_gauges(&self) -> (&Statistic64, &Statistic64) {
+        let background = &self.region.header().background;
+        (&background.trusted, &background.untrusted)
     }
 
     /// The number of banned sources that was last sampled.

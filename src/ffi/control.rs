@@ -633,9 +633,14 @@ impl Global {
             | Notice::Released { .. }
             | Notice::Banned { .. }
             | Notice::Unbanned { .. }
+            | Notice::TrustedEnough { .. }
+            | Notice::TimedOut(_)
+            | Notice::MoreTimedOut(_)
             | Notice::MoreBanned { .. } => TCL_LOG_REJECTED,
             Notice::RuleEnded(_) => TCL_LOG_NOTICE,
-            Notice::Full { .. } | Notice::Untracked { .. } => TCL_LOG_WARN,
+            Notice::Full { .. } | Notice::Untracked { .. } | Notice::NeverTrusted(_) => {
+                TCL_LOG_WARN
+            }
         };
         self.log(level, &line);
         if let Some(event) = Event::of(self, notice) {
@@ -670,6 +675,7 @@ impl<'a> Event<'a> {
                     Why::Limit => (RejectedFor::Limit, None),
                     Why::Rate(_) => (RejectedFor::Rate, None),
                     Why::Ban(ban) => (RejectedFor::Ban, *ban),
+                    Why::Untrusted(_) => (RejectedFor::Untrusted, None),
                 };
                 Event {
                     call: global.rejected,
@@ -700,6 +706,16 @@ impl<'a> Event<'a> {
                 ban: None,
                 seconds: 0,
             },
+            Notice::TrustedEnough { report, would, .. } => Event {
+                call: global.released?,
+                report,
+                connections: report.connections,
+                rejected: all(report),
+                would: *would,
+                reason: RejectedFor::Untrusted,
+                ban: None,
+                seconds: 0,
+            },
             Notice::Banned { report, ban, would } => Event {
                 call: global.banned?,
                 report,
@@ -722,6 +738,9 @@ impl<'a> Event<'a> {
             },
             Notice::Summary(_)
             | Notice::MoreBanned { .. }
+            | Notice::TimedOut(_)
+            | Notice::MoreTimedOut(_)
+            | Notice::NeverTrusted(_)
             | Notice::RuleEnded(_)
             | Notice::Full { .. }
             | Notice::Untracked { .. } => return None,

@@ -134,7 +134,8 @@ pub(super) fn code_of(error: ChangeError) -> i32 {
         | ChangeError::TooManyBans
         | ChangeError::Exempt(..)
         | ChangeError::NotBanned(_)
-        | ChangeError::NotSet(_) => TCL_ERULES,
+        | ChangeError::NotSet(_)
+        | ChangeError::NoTrust(..) => TCL_ERULES,
     }
 }
 

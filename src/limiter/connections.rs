@@ -113,7 +113,12 @@ impl Limiter {
         let Some(cell) = Token::from_bits(taken.cell) else {
             return Err(self.note_stale(worker));
         };
-        let facts = taken.facts | ended;
+        let mut facts = taken.facts | ended;
+        if facts.include(Facts::TRUSTED) {
+            // What trusts it has read a message of the client.
+            facts = facts | Facts::SPOKE;
+            self.release_trust(taken.cell);
+        }
         self.offence_of_close(worker, cell, facts);
         // The record vouches for the cell: it is taken once, and the source keeps its slot
         // until then. So the slot need not be read, as `closed` does.

@@ -6,7 +6,7 @@ use core::fmt;
 use std::io;
 
 use super::layout::{ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, ROWS, RuleEntry};
-use crate::shared::sync::{AtomicI32, Statistic32};
+use crate::shared::sync::{AtomicI32, AtomicU64, Statistic32};
 
 /// This error never occurs: there is always memory.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub(crate) struct Region {
     cells: [Vec<AtomicI32>; ROWS - 1],
     details: Vec<Detail>,
     ban_rejected: Vec<Statistic32>,
+    trusted: Vec<AtomicU64>,
     rules: [Vec<RuleEntry>; 2],
 }
 
@@ -45,6 +46,7 @@ impl Region {
             cells: core::array::from_fn(|_| zeroed(slots)),
             details: zeroed(slots),
             ban_rejected: zeroed(slots),
+            trusted: zeroed(geometry.trusted_slots()),
             rules: core::array::from_fn(|_| zeroed(RULES)),
         })
     }
@@ -86,6 +88,10 @@ impl Region {
 
     pub(crate) fn ban_rejected(&self) -> &[Statistic32] {
         &self.ban_rejected
+    }
+
+    pub(crate) fn trusted(&self) -> &[AtomicU64] {
+        &self.trusted
     }
 
     pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {

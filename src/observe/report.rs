@@ -58,6 +58,9 @@ pub struct SourceReport {
     pub owed_us: u64,
     /// Its offences, or its ban. `None` also if a rule exempts it.
     pub penalty: Option<PenaltyReport>,
+    /// How many of its connections are trusted: all if its rule trusts it, none if the limiter
+    /// has no trust.
+    pub trusted: u32,
 }
 
 /// The offences of a source, or its ban.
@@ -107,6 +110,8 @@ pub enum By {
     Peak,
     /// The time until it has paid for its connections at its rate.
     Owed,
+    /// Present connections that are not trusted.
+    Untrusted,
 }
 
 /// The table as a whole.
@@ -193,7 +198,13 @@ impl SourceReport {
             last_seen: numbers.last_seen,
             owed_us: 0,
             penalty: None,
+            trusted: 0,
         }
+    }
+
+    /// How many of its connections are not trusted.
+    pub fn untrusted(&self) -> u32 {
+        self.connections.saturating_sub(self.trusted)
     }
 
     /// Its ban.
@@ -207,6 +218,7 @@ impl SourceReport {
             By::Rejected => u64::from(self.rejected) + u64::from(self.would_reject),
             By::Peak => self.peak.into(),
             By::Owed => self.owed_us,
+            By::Untrusted => self.untrusted().into(),
         }
     }
 }
@@ -320,6 +332,12 @@ impl<'a> Report<'a> {
     pub fn rate_of(self, source: Source) -> Rate {
         let (_, terms) = self.terms_of(source, None);
         terms.rate.or_default(self.limiter.rate())
+    }
+
+    /// The limit of untrusted connections of `source`; 0: no limit.
+    pub fn untrusted_limit_of(self, source: Source) -> u32 {
+        let (_, terms) = self.terms_of(source, None);
+        terms.untrusted_limit(self.limiter.untrusted_limit())
     }
 
     /// All sources with connections, in no order.
@@ -590,6 +608,12 @@ impl<'a> Report<'a> {
                         0
                     },
                 });
+        }
+        if self.limiter.has_trust() {
+            report.trusted = match self.limiter.terms_of_source(source, owner).1.trusted {
+                true => report.connections,
+                false => self.limiter.count_trusted(owner, at, report.connections),
+            };
         }
         Some((report, table.held(at)?))
     }
