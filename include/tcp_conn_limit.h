@@ -114,6 +114,11 @@ union sockaddr_union;
 #define TCL_ESLOT -12
 
 /**
+ * Connections cannot be trusted: `tcl_config.trust` was 0.
+ */
+#define TCL_EOFF -13
+
+/**
  * Size of a rate with its burst as text, in bytes, including the NUL.
  */
 #define TCL_RATE_TEXT 40
@@ -168,6 +173,11 @@ union sockaddr_union;
 #define TCL_ON_FULL_REJECT 1
 
 /**
+ * Upper bound of `trust_timeout`, in seconds.
+ */
+#define TCL_MAX_TRUST_TIMEOUT 86400
+
+/**
  * `tcl_rules_check()` reports at most this many faults in lines of their own.
  */
 #define TCL_MAX_FAULTS 20
@@ -214,6 +224,11 @@ union sockaddr_union;
 #define TCL_BY_OWED 3
 
 /**
+ * Rank by connections that are not trusted.
+ */
+#define TCL_BY_UNTRUSTED 4
+
+/**
  * Number of sources that a suggestion lists.
  */
 #define TCL_SUGGEST_SOURCES 10
@@ -237,6 +252,11 @@ union sockaddr_union;
  * `tcl_stats()` writes at most this many numbers.
  */
 #define TCL_MAX_COUNTERS 64
+
+/**
+ * The script trusts the connection, see `tcl_trust()`.
+ */
+#define TCL_FACT_TRUSTED 16
 
 /**
  * An audit in progress.
@@ -311,6 +331,19 @@ struct tcl_config {
    * The longest ban by offences, in seconds, from `ban_min` to 2592000; 0: 600.
    */
   int32_t ban_max;
+  /**
+   * 1: connections can be trusted, which takes 28 bytes more for each; 0: they cannot, and
+   * the two below must be 0.
+   */
+  int32_t trust;
+  /**
+   * Limit of the untrusted connections of a source without a rule; 0: no limit.
+   */
+  int32_t untrusted_limit;
+  /**
+   * Seconds after which an untrusted connection must be closed, at most 86400; 0: never.
+   */
+  int32_t trust_timeout;
 };
 
 /**
@@ -411,8 +444,8 @@ struct tcl_source {
    */
   uint32_t last_seen;
   /**
-   * Why a connection of it was last rejected, or would have been: "limit", "rate" or
-   * "ban"; "" if none was.
+   * Why a connection of it was last rejected, or would have been: "limit", "rate", "ban" or
+   * "untrusted"; "" if none was.
    */
   char rejected_for[TCL_REASON_TEXT];
   /**
@@ -445,6 +478,18 @@ struct tcl_source {
    * 1 if a rule exempts it from penalties and bans, else 0.
    */
   int32_t exempt;
+  /**
+   * Its trusted connections: all if its rule trusts it; 0 if connections cannot be trusted.
+   */
+  uint32_t trusted;
+  /**
+   * Its other connections; 0 if connections cannot be trusted.
+   */
+  uint32_t untrusted;
+  /**
+   * Its limit of untrusted connections; 0: no limit.
+   */
+  int32_t untrusted_limit;
 };
 
 /**
@@ -645,6 +690,43 @@ struct tcl_ban {
 };
 
 /**
+ * What is set about trusted connections.
+ */
+struct tcl_trust_settings {
+  /**
+   * 1 if connections can be trusted, else 0, and then the others are 0.
+   */
+  int32_t on;
+  /**
+   * The limit of untrusted connections of a source without a rule; 0: no limit.
+   */
+  int32_t untrusted_limit;
+  /**
+   * Seconds after which an untrusted connection is closed; 0: never.
+   */
+  int32_t trust_timeout;
+};
+
+/**
+ * An open connection of a source.
+ */
+struct tcl_connection {
+  /**
+   * Its descriptor in the process that accepts.
+   */
+  int descriptor;
+  /**
+   * Seconds since it opened; may be one too many.
+   */
+  uint32_t age;
+  /**
+   * What is known of it so far: the sum of `TCL_FACT_` constants. `TCL_FACT_SPOKE` is known
+   * of an open connection only if it is trusted.
+   */
+  uint32_t facts;
+};
+
+/**
  * The sums of an audit.
  */
 struct tcl_audit_sums {
@@ -719,7 +801,7 @@ int32_t tcl_init(const struct tcl_config *config,
  * Replaces all rules, except those of `tcl_rule_set()`, at once with the `count` texts and
  * the rules in `file` (null: no file), together at most 65,535. If a text and the file
  * have a rule for the same prefix, the one in the file applies. A text is
- * `PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt]`, see `tcl_rule_grammar()`. The file
+ * `PREFIX = LIMIT` and words, see `tcl_rule_grammar()`. The file
  * has one rule in each line, `#` begins a comment, and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
  * that names its origin, the rule, the reason and the remedy is written to `error`,
  * truncated to `error_size` bytes including the NUL.
@@ -806,7 +888,9 @@ int32_t tcl_reset_stats(void);
  * those with the most rejections. A source that had one has another line, and is reported
  * through `released()`, when it is back under its limit or its rate. Bans that begin and end
  * have a line each and are reported through `banned()` and `unbanned()`, at most 100 of each
- * in an interval. What sources have paid off is forgotten.
+ * in an interval. What sources have paid off is forgotten. Connections that were not trusted
+ * in time have a line for each source and are reported through `timed_out()`, at most 100 in an
+ * interval; the host then closes them, see `tcl_expired()`.
  *
  * Must be called once a second, always from the same process, which must not accept
  * connections.
@@ -1135,7 +1219,7 @@ int32_t tcl_oldest(const uint8_t *name, uint32_t length, uint32_t *seconds);
 
 /**
  * Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED`,
- * `TCL_BY_PEAK` or `TCL_BY_OWED`, highest first. Sources whose number is 0 are left out.
+ * `TCL_BY_PEAK`, `TCL_BY_OWED` or `TCL_BY_UNTRUSTED`, highest first. Sources whose number is 0 are left out.
  *
  * Returns the number of sources written, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
  *
@@ -1143,7 +1227,9 @@ int32_t tcl_oldest(const uint8_t *name, uint32_t length, uint32_t *seconds);
  *
  * `sources` is null or has room for `room` of them.
  */
-int32_t tcl_top(struct tcl_source *sources, uint32_t room, int32_t by);
+int32_t tcl_top(struct tcl_source *sources,
+                uint32_t room,
+                int32_t by);
 
 /**
  * Writes the sources in `prefix` (null: all sources) with the most connections, at most
@@ -1434,6 +1520,90 @@ int32_t tcl_offence(const uint8_t *address, uint32_t length);
  * `address` is null or points to `length` bytes.
  */
 int64_t tcl_banned(const uint8_t *address, uint32_t length);
+
+/**
+ * Trusts the connection that `token` stands for: it no longer counts for the limit of
+ * untrusted connections of its source, and is not closed when the time to trust it is over.
+ * May be called from any process. A connection may be trusted more than once.
+ *
+ * Returns `TCL_OK`, `TCL_ESTALE` if the connection is closed, also if its descriptor has
+ * another one by now, `TCL_EOFF` or `TCL_EINIT`. Except with `TCL_OK`, nothing has changed.
+ */
+int32_t tcl_trust(uint64_t token);
+
+/**
+ * Takes back what `tcl_trust()` did. The time to trust it counts from when it opened.
+ *
+ * Returns as `tcl_trust()`.
+ */
+int32_t tcl_untrust(uint64_t token);
+
+/**
+ * Writes what is set about trusted connections.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `settings` is null or valid for writing.
+ */
+int32_t tcl_trust_get(struct tcl_trust_settings *settings);
+
+/**
+ * Changes the limit of untrusted connections of sources without a rule. 0 or less: no limit.
+ * A source over a lowered limit keeps its connections.
+ *
+ * Returns `TCL_OK`, `TCL_EOFF` or `TCL_EINIT`.
+ */
+int32_t tcl_set_untrusted_limit(int32_t limit);
+
+/**
+ * Changes the seconds after which an untrusted connection is closed; 0: never.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` for a number below 0 or above 86400, `TCL_EOFF` or `TCL_EINIT`.
+ */
+int32_t tcl_set_trust_timeout(int32_t seconds);
+
+/**
+ * How many connections must be closed because they were not trusted in time, as the last
+ * call of `tcl_watch()` in this process found. The host closes those for which
+ * `tcl_is_expired()` returns 1; one that is still open is reported again.
+ */
+uint32_t tcl_expired(void);
+
+/**
+ * Whether the connection with `descriptor` in the process that accepts must be closed: 1 or
+ * 0. May be called in any process, as long as the host keeps that process from closing the
+ * descriptor.
+ */
+int32_t tcl_is_expired(int descriptor);
+
+/**
+ * Writes the open connections of a source, oldest first, at most `room` of them, and how many
+ * it has to `total`. `name` is a text as for `tcl_find()`. Reads the record of each descriptor
+ * that is tracked, and allocates, so the process that accepts should not call it. Takes no
+ * lock.
+ *
+ * Returns the number of connections written, `TCL_EARG` (the text does not name a source, or
+ * `connections` is null), `TCL_EINIT` or `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `name` is null or points to `length` bytes; `connections` is null or has room for `room` of
+ * them; `total` is null or valid for writing.
+ */
+int32_t tcl_connections(const uint8_t *name,
+                        uint32_t length,
+                        struct tcl_connection *connections,
+                        uint32_t room,
+                        uint64_t *total);
+
+/**
+ * The share of the connections since the start or the last reset that the script trusted, in
+ * percent, rounded down, at most 100; `TCL_NEVER` if connections cannot be trusted, or there
+ * was none.
+ */
+uint32_t tcl_trusted_share(void);
 
 /**
  * Begins an audit of `connections` connections, with room for an eighth plus 1,024

@@ -42,6 +42,7 @@ mod memory;
 mod reports;
 mod restraints;
 mod rules;
+mod trust;
 mod version;
 
 pub use accept::*;
@@ -53,4 +54,5 @@ pub use interpose::*;
 pub use reports::*;
 pub use restraints::*;
 pub use rules::*;
+pub use trust::*;
 pub use version::*;

@@ -79,6 +79,11 @@ impl Facts {
         self.0.into()
     }
 
+    /// Those that a host can say.
+    pub(crate) fn to_host(self) -> Facts {
+        Facts(self.0 & Facts::OF_HOST)
+    }
+
     /// All facts as an integer, also those that a host cannot say.
     pub(crate) fn bits(self) -> u8 {
         self.0
