@@ -324,7 +324,10 @@ impl Limiter {
             return None;
         }
         let is_known = seen.facts.include(Facts::EXPIRED);
-        let late = (age(seen, now) >= timeout).then(|| self.source_to_time_out(seen));
+        // None is closed too early: the clock of the records counts whole seconds, and is up to
+        // a second behind.
+        let late =
+            (age(seen, now) >= timeout.saturating_add(2)).then(|| self.source_to_time_out(seen));
         let Some(source) = late.flatten() else {
             if is_known {
                 // The time or a rule has changed. If the connection is closed, nothing is to

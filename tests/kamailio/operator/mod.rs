@@ -21,4 +21,5 @@ mod silence;
 mod sources;
 mod tables;
 mod transports;
+mod trust;
 mod xhttp_rpc;
