@@ -716,7 +716,7 @@ impl Limiter {
         self.region.huge_bytes()
     }
 
-    /// Bytes of shared memory mapped for sources and connections; rules have another 7 MB.
+    /// Bytes of shared memory mapped for sources and connections; rules have another 8 MB.
     /// A page takes memory when it is first touched, which may be by a report, or when
     /// [`populate`](Self::populate) allocates it.
     pub fn table_bytes(&self) -> usize {

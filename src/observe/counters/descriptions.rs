@@ -216,7 +216,7 @@ counters! {
     memory {
         kind: Fixed,
         unit: "bytes",
-        meaning: "bytes of shared memory mapped for sources and connections; rules take 7 MB more",
+        meaning: "bytes of shared memory mapped for sources and connections; rules take 8 MB more",
     }
     limit {
         kind: Setting,
