@@ -168,39 +168,46 @@ static void rpc_set_untrusted_limit(rpc_t *rpc, void *c)
 	}
 }
 
+#define SECONDS "expected 1 to 86400, or none to close no connection"
+
 static const char *set_trust_timeout_doc[] = {
 		"Sets the seconds after which an untrusted connection is closed until"
 		" the server stops, and shows what they are and were. Parameter: a"
-		" number from 0 (never) to 86400.",
+		" number from 1 to 86400, or none to close no connection.",
 		0};
+
+/* Reads seconds, 0 for none. The number 0 is refused: it may be what is left of a larger
+ * number. Returns 0, or -1 after answering with a fault. */
+static int read_seconds(rpc_t *rpc, void *c, int *seconds)
+{
+	str text;
+
+	if(tcm_rpc_text(rpc, c, &text) < 1) {
+		rpc->fault(c, 400, "missing seconds: " SECONDS);
+		return -1;
+	}
+	*seconds = 0;
+	if((text.len == 4 && strncmp(text.s, "none", 4) == 0)
+			|| (tcm_text_number(&text, seconds) == 0 && *seconds >= 1
+					&& *seconds <= TCL_MAX_TRUST_TIMEOUT))
+		return tcm_rpc_end(rpc, c, "one number of seconds");
+	rpc->fault(
+			c, 400, "invalid seconds \"%.*s\": " SECONDS, TCM_RPC_SHOWN(text));
+	return -1;
+}
 
 static void rpc_set_trust_timeout(rpc_t *rpc, void *c)
 {
-	struct tcm_rpc_number numbers[] = {
-			{"trust_timeout", 0}, {"was", 0}, {NULL, 0}};
-	str text;
 	int seconds, was;
 	void *h;
 
-	if(tcm_rpc_text(rpc, c, &text) < 1) {
-		rpc->fault(c, 400, "missing seconds: expected 0 (never) to %d",
-				TCL_MAX_TRUST_TIMEOUT);
-		return;
-	}
-	if(tcm_text_number(&text, &seconds) < 0 || seconds < 0
-			|| seconds > TCL_MAX_TRUST_TIMEOUT) {
-		rpc->fault(c, 400, "invalid seconds \"%.*s\": expected 0 (never) to %d",
-				TCM_RPC_SHOWN(text), TCL_MAX_TRUST_TIMEOUT);
-		return;
-	}
-	if(tcm_rpc_end(rpc, c, "one number of seconds") < 0)
+	if(read_seconds(rpc, c, &seconds) < 0)
 		return;
 	switch(tcm_cfg_set_trust_timeout(seconds, &was)) {
 		case TCL_OK:
-			numbers[0].value = seconds;
-			numbers[1].value = was;
 			if(rpc->add(c, "{", &h) < 0
-					|| tcm_rpc_add_numbers(rpc, h, numbers) < 0)
+					|| tcm_rpc_add_limit(rpc, h, "trust_timeout", seconds) < 0
+					|| tcm_rpc_add_limit(rpc, h, "was", was) < 0)
 				tcm_rpc_no_room(rpc, c);
 			break;
 		case TCL_EOFF:

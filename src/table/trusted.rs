@@ -88,8 +88,8 @@ impl<'a> Trusted<'a> {
                 return None;
             }
             let next = match is_ours {
-                // A table has fewer connections than fit.
-                true => word + 1,
+                // A table has fewer connections than fit, except in damaged memory.
+                true => word.wrapping_add(1),
                 false => self.tag.word(1),
             };
             match self.exchange(word, next) {

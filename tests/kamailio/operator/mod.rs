@@ -12,6 +12,7 @@ mod metrics;
 mod modes;
 mod overview;
 mod rate;
+mod registrar;
 mod reloads;
 mod rules;
 mod script;

@@ -265,7 +265,7 @@ fn settings_change_while_the_server_runs(mode: Mode) {
     );
     server.reject(Via::Tcp, from);
     let set = server.rpc("tcp_conn_limit.set_trust_timeout", json!([3600]));
-    assert_eq!(set, json!({"trust_timeout": 3600, "was": 0}));
+    assert_eq!(set, json!({"trust_timeout": 3600, "was": "none"}));
     assert_eq!(server.stat("trust_timeout"), 3600);
     for (command, arguments, message) in [
         ("set_untrusted_limit", json!([0]), "invalid limit"),
@@ -273,7 +273,7 @@ fn settings_change_while_the_server_runs(mode: Mode) {
         (
             "set_trust_timeout",
             json!([86_401]),
-            "invalid seconds \"86401\": expected 0 (never) to 86400",
+            "invalid seconds \"86401\": expected 1 to 86400, or none",
         ),
         ("set_trust_timeout", json!(["x"]), "invalid seconds \"x\""),
         ("set_trust_timeout", json!([1, 2]), "surplus argument"),
@@ -443,7 +443,7 @@ fn late_trust_does_nothing(mode: Mode) {
     late.send(request.as_bytes()).expect("it is open");
     // It is closed although a worker reads from it.
     wait_until_closed(&late);
-    server.rpc("tcp_conn_limit.set_trust_timeout", json!([0]));
+    server.rpc("tcp_conn_limit.set_trust_timeout", json!(["none"]));
     server.wait_for_connections(0);
     let next = server.admit(Via::Tcp, from);
     let mut found = Value::Null;
