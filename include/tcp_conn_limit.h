@@ -690,7 +690,7 @@ struct tcl_ban {
 };
 
 /**
- * What is set about trusted connections.
+ * The settings of trusted connections.
  */
 struct tcl_trust_settings {
   /**
@@ -720,7 +720,7 @@ struct tcl_connection {
    */
   uint32_t age;
   /**
-   * What is known of it so far: the sum of `TCL_FACT_` constants. `TCL_FACT_SPOKE` is known
+   * The facts that are known so far: the sum of `TCL_FACT_` constants. `TCL_FACT_SPOKE` is known
    * of an open connection only if it is trusted.
    */
   uint32_t facts;
@@ -1539,7 +1539,7 @@ int32_t tcl_trust(uint64_t token);
 int32_t tcl_untrust(uint64_t token);
 
 /**
- * Writes what is set about trusted connections.
+ * Writes the settings of trusted connections.
  *
  * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
  *
@@ -1600,8 +1600,8 @@ int32_t tcl_connections(const uint8_t *name,
 
 /**
  * The share of the connections since the start or the last reset that the script trusted, in
- * percent, rounded down, at most 100; `TCL_NEVER` if connections cannot be trusted, or there
- * was none.
+ * percent, rounded down, at most 100; `TCL_NEVER` if connections cannot be trusted, or no
+ * connection opened.
  */
 uint32_t tcl_trusted_share(void);
 

@@ -86,7 +86,7 @@ static int expired_in(int first, int *ids, int room)
 }
 
 /* Asks TCP main to close the connection, unless it was trusted or closed meanwhile: the
- * request of the core's own timeouts. TCP main releases the reference that comes with it.
+ * request that the core sends after its timeouts. TCP main releases the reference that comes with it.
  * Does not wait if the socket is full. Returns 0, or -1 if it was not possible. */
 static int request_close(int id)
 {

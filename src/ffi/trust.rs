@@ -12,7 +12,7 @@ use crate::limiter::{ConnectionToken, Facts, TrustError};
 /// The script trusts the connection, see `tcl_trust()`.
 pub const TCL_FACT_TRUSTED: u32 = 16;
 
-/// What is set about trusted connections.
+/// The settings of trusted connections.
 #[repr(C)]
 #[allow(non_camel_case_types)]
 pub struct tcl_trust_settings {
@@ -32,7 +32,7 @@ pub struct tcl_connection {
     pub descriptor: c_int,
     /// Seconds since it opened; may be one too many.
     pub age: u32,
-    /// What is known of it so far: the sum of `TCL_FACT_` constants. `TCL_FACT_SPOKE` is known
+    /// The facts that are known so far: the sum of `TCL_FACT_` constants. `TCL_FACT_SPOKE` is known
     /// of an open connection only if it is trusted.
     pub facts: u32,
 }
@@ -75,7 +75,7 @@ pub extern "C" fn tcl_untrust(token: u64) -> i32 {
     })
 }
 
-/// Writes what is set about trusted connections.
+/// Writes the settings of trusted connections.
 ///
 /// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
 ///
@@ -197,8 +197,8 @@ pub unsafe extern "C" fn tcl_connections(
 }
 
 /// The share of the connections since the start or the last reset that the script trusted, in
-/// percent, rounded down, at most 100; `TCL_NEVER` if connections cannot be trusted, or there
-/// was none.
+/// percent, rounded down, at most 100; `TCL_NEVER` if connections cannot be trusted, or no
+/// connection opened.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_trusted_share() -> u32 {
     guard(super::reports::TCL_NEVER, |global| {

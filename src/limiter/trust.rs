@@ -55,7 +55,7 @@ pub struct OpenConnection {
     pub descriptor: c_int,
     /// Seconds since it opened.
     pub age: u32,
-    /// What is known of it so far.
+    /// The facts that are known so far.
     pub facts: Facts,
 }
 
@@ -238,7 +238,7 @@ impl Limiter {
         }
     }
 
-    /// What is known of the open connection that `token` names, and the trusted connections
+    /// The record of the open connection that `token` names, and the trusted connections
     /// of its source.
     fn connection_to_trust(
         &self,
@@ -305,7 +305,7 @@ impl Limiter {
 
     /// Looks whether an open connection was trusted in time, at the time `now` of the host
     /// clock. If it was not, that is counted once, or once more with `again`. `None` if it is
-    /// closed, or nothing is to be looked at.
+    /// closed, or there is no time.
     pub(crate) fn time_out(
         &self,
         worker: Worker,
@@ -330,8 +330,8 @@ impl Limiter {
             (age(seen, now) >= timeout.saturating_add(2)).then(|| self.source_to_time_out(seen));
         let Some(source) = late.flatten() else {
             if is_known {
-                // The time or a rule has changed. If the connection is closed, nothing is to
-                // be changed.
+                // The time or a rule has changed. If the connection is closed, there is nothing
+                // to change.
                 let _ = self.connections().change(seen.token, Facts::EXPIRED, false);
             }
             return Some(InTime::Yes);

@@ -296,7 +296,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// A limit of 0, or one above `i32::MAX`, is no limit.
+    /// 0, or a number above `i32::MAX`: no limit.
     pub(crate) fn set_untrusted_limit(self, limit: u32) {
         let limit = if limit == 0 { u32::MAX } else { limit };
         self.0.untrusted_limit.store(limit, Ordering::Relaxed);

@@ -64,8 +64,8 @@ impl Table {
     fn new(connections: u32, prefixes: PrefixLengths) -> Table {
         let before = mappings();
         // The watch then reads all records, which takes long here, so one table is enough.
-        let create = match connections {
-            1 => Limiter::with_trust,
+        let create = match (connections, prefixes) {
+            (1, PrefixLengths::DEFAULT) => Limiter::with_trust,
             _ => Limiter::new,
         };
         let limiter = create(connections, 0, prefixes).unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The limit of untrusted connections of a source. A connection is untrusted until the
-//! script trusts it. So many trusted clients may share an address with one that is not.
+//! script trusts it. Therefore thousands of trusted clients can share an address with a few others.
 
 #![forbid(unsafe_code)]
 

@@ -26,7 +26,7 @@ const MANY: u64 = 10;
 /// Seconds until that is said again.
 const DAY: u32 = 24 * 3600;
 
-/// What was logged of connections that are not trusted.
+/// The notices about connections that are not trusted.
 #[derive(Default)]
 pub(super) struct Trust {
     /// The sources that had a line in this interval.
