@@ -1264,7 +1264,7 @@ uint32_t tcl_rules_count(void);
  * last one stands for the sources without a rule and is always included. If there are more
  * than `room`, rules with sources or rejections take precedence over others.
  *
- * Allocates up to 6 MB if there are 65,535 rules, and frees it.
+ * Allocates up to 7 MB if there are 65,535 rules, and frees it.
  *
  * Returns the number of rules written, or `TCL_EARG` (`rules` is null), `TCL_EINIT` or
  * `TCL_EMEM`.
@@ -1280,7 +1280,7 @@ int32_t tcl_rules(struct tcl_rule *rules, uint32_t room);
  * for the sources without a rule, which is always included. If there are more than `room`,
  * rules whose sources have a peak take precedence over others.
  *
- * Allocates up to 6 MB if there are 65,535 rules, and 480 bytes for each suggestion that it
+ * Allocates up to 7 MB if there are 65,535 rules, and 480 bytes for each suggestion that it
  * writes, and frees it.
  *
  * Returns the number of suggestions written, or `TCL_EARG` (`suggestions` is null),

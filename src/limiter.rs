@@ -456,25 +456,31 @@ impl Limiter {
             rows.release(worker.0, at.slot);
             return Some(Err(NotCounted::OverLimit));
         }
-        let switches = self.settings().switches();
-        if switches.has_rates_or_trust() {
-            if switches.has_trust() && in_row == 1 {
-                self.begin_trust(source, at);
-            }
-            if switches.has_rates()
-                && !self.charge(source, at)
-                && limit > 0
-                && self.mode() == Mode::Enforce
-            {
-                rows.release(worker.0, at.slot);
-                return Some(Err(NotCounted::OverRate));
-            }
+        if self.settings().switches().has_rates_or_trust()
+            && !self.account(source, at, in_row)
+            && limit > 0
+            && self.mode() == Mode::Enforce
+        {
+            rows.release(worker.0, at.slot);
+            return Some(Err(NotCounted::OverRate));
         }
         if in_row >= BUSY || !at.control.rows().is_one() {
             self.note_peak(source, at, in_row);
         }
         self.count_admitted(worker);
         Some(Ok(Token::new(at.slot, worker.0, at.control.epoch())))
+    }
+
+    /// Does what rates and trust need when a connection of `source` was counted in the slot
+    /// `at`, in whose row it has `in_row` connections. `false` if it is over its rate.
+    #[cold]
+    #[inline(never)]
+    fn account(&self, source: Source, at: SlotRef, in_row: i32) -> bool {
+        let switches = self.settings().switches();
+        if switches.has_trust() && in_row == 1 {
+            self.begin_trust(source, at);
+        }
+        !switches.has_rates() || self.charge(source, at)
     }
 
     /// Releases the connection that `token` was given for. Any process may do this;

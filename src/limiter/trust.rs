@@ -290,7 +290,6 @@ impl Limiter {
 
     /// Must be called when `source` opened the first connection in the cell of a row: drops
     /// what killed processes left of earlier ones.
-    #[inline(never)]
     pub(super) fn begin_trust(&self, source: Source, at: SlotRef) {
         let owner = Owner::of(self.table(), source, at);
         if let Some(trusted) = self.trusted_at(owner, at) {

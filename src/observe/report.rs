@@ -453,7 +453,7 @@ impl<'a> Report<'a> {
     /// of the sources without a rule. If there are more, rules with sources or rejections
     /// take precedence.
     ///
-    /// Takes 88 bytes for each rule, and 112 for each that is returned.
+    /// Takes 96 bytes for each rule, and 120 for each that is returned.
     ///
     /// # Errors
     ///

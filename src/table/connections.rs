@@ -94,6 +94,12 @@ impl Facts {
         Facts(bits & Facts::ALL)
     }
 
+    /// Whether the client spoke, and the connection was not trusted.
+    #[inline]
+    pub(crate) fn are_usual(self) -> bool {
+        self.0 & (Facts::SPOKE.0 | Facts::TRUSTED.0) == Facts::SPOKE.0
+    }
+
     /// Whether these include all of `other`.
     pub fn include(self, other: Facts) -> bool {
         self.0 & other.0 == other.0
