@@ -131,6 +131,7 @@ mod generate {
             "ffi/reports.rs",
             "ffi/rules.rs",
             "ffi/restraints.rs",
+            "ffi/trust.rs",
             "ffi/audit.rs",
         ];
         SOURCES

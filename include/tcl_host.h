@@ -27,12 +27,13 @@ struct tcl_event
 	int32_t limit;		/* the current one; 0: no limit */
 	uint32_t rejected;	/* its rejections, including those of monitor mode */
 	int32_t would;		/* 1 in monitor mode: its connections were admitted */
-	const char *reason; /* of the rejection: "limit", "rate" or "ban" */
+	const char *reason; /* of the rejection: "limit", "rate", "ban" or "untrusted" */
 	const char *
 			ban; /* reason of the ban: "silent", "tls", "rejected", "rate", "script"
 					  * or "rpc"; "" if there is none */
-	const char *rate;	  /* its rate, such as "10/s, burst 20", or "none" */
-	uint32_t seconds;	  /* left of the ban; 0: it ended, or there is none */
+	const char *rate; /* its rate, such as "10/s, burst 20", or "none" */
+	uint32_t seconds; /* left of the ban; 0: it ended, or there is none; of timed_out(): the
+					   * time to trust a connection */
 	const char *listener; /* where it is counted apart; "": nowhere */
 };
 
@@ -61,6 +62,11 @@ struct tcl_host
 	 * `rejected` is the number of its connections that were rejected because of the
 	 * ban. Otherwise as banned(). May be NULL. */
 	void (*unbanned)(const struct tcl_event *event);
+	/* Reports that connections of a source were not trusted in time, or would have been
+	 * closed in monitor mode: at most 100 sources in a log interval, each at most once.
+	 * `connections` is the number of these connections, `reason` is "untrusted", and
+	 * `seconds` is the time to trust them. Otherwise as rejected(). May be NULL. */
+	void (*timed_out)(const struct tcl_event *event);
 };
 
 #endif /* TCL_HOST_H */

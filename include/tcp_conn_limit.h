@@ -114,6 +114,11 @@ union sockaddr_union;
 #define TCL_ESLOT -12
 
 /**
+ * Connections cannot be trusted: `tcl_config.trust` was 0.
+ */
+#define TCL_EOFF -13
+
+/**
  * Size of a rate with its burst as text, in bytes, including the NUL.
  */
 #define TCL_RATE_TEXT 40
@@ -173,6 +178,11 @@ union sockaddr_union;
 #define TCL_ON_FULL_REJECT 1
 
 /**
+ * Upper bound of `trust_timeout`, in seconds.
+ */
+#define TCL_MAX_TRUST_TIMEOUT 86400
+
+/**
  * `tcl_rules_check()` reports at most this many faults in lines of their own.
  */
 #define TCL_MAX_FAULTS 20
@@ -230,6 +240,11 @@ union sockaddr_union;
 #define TCL_BY_OWED 3
 
 /**
+ * Rank by connections that are not trusted.
+ */
+#define TCL_BY_UNTRUSTED 4
+
+/**
  * Number of sources that a suggestion lists.
  */
 #define TCL_SUGGEST_SOURCES 10
@@ -253,6 +268,11 @@ union sockaddr_union;
  * `tcl_stats()` writes at most this many numbers.
  */
 #define TCL_MAX_COUNTERS 64
+
+/**
+ * The script trusts the connection, see `tcl_trust()`.
+ */
+#define TCL_FACT_TRUSTED 16
 
 /**
  * An audit in progress.
@@ -327,6 +347,19 @@ struct tcl_config {
    * The longest ban by offences, in seconds, from `ban_min` to 2592000; 0: 600.
    */
   int32_t ban_max;
+  /**
+   * 1: connections can be trusted, which takes 28 bytes more for each; 0: they cannot, and
+   * the two below must be 0.
+   */
+  int32_t trust;
+  /**
+   * Limit of the untrusted connections of a source without a rule; 0: no limit.
+   */
+  int32_t untrusted_limit;
+  /**
+   * Seconds after which an untrusted connection must be closed, at most 86400; 0: never.
+   */
+  int32_t trust_timeout;
 };
 
 /**
@@ -434,8 +467,8 @@ struct tcl_source {
    */
   uint32_t last_seen;
   /**
-   * Why a connection of it was last rejected, or would have been: "limit", "rate" or
-   * "ban"; "" if none was.
+   * Why a connection of it was last rejected, or would have been: "limit", "rate", "ban" or
+   * "untrusted"; "" if none was.
    */
   char rejected_for[TCL_REASON_TEXT];
   /**
@@ -689,6 +722,43 @@ struct tcl_ban {
    * would have been.
    */
   uint64_t rejected;
+};
+
+/**
+ * The settings of trusted connections.
+ */
+struct tcl_trust_settings {
+  /**
+   * 1 if connections can be trusted, else 0, and then the others are 0.
+   */
+  int32_t on;
+  /**
+   * The limit of untrusted connections of a source without a rule; 0: no limit.
+   */
+  int32_t untrusted_limit;
+  /**
+   * Seconds after which an untrusted connection is closed; 0: never.
+   */
+  int32_t trust_timeout;
+};
+
+/**
+ * An open connection of a source.
+ */
+struct tcl_connection {
+  /**
+   * Its descriptor in the process that accepts.
+   */
+  int descriptor;
+  /**
+   * Seconds since it opened; may be one too many.
+   */
+  uint32_t age;
+  /**
+   * The facts that are known so far: the sum of `TCL_FACT_` constants. `TCL_FACT_SPOKE` is known
+   * of an open connection only if it is trusted.
+   */
+  uint32_t facts;
 };
 
 /**
@@ -1240,7 +1310,7 @@ int32_t tcl_oldest(const uint8_t *name, uint32_t length, uint32_t *seconds);
 
 /**
  * Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED`,
- * `TCL_BY_PEAK` or `TCL_BY_OWED`, highest first. Sources whose number is 0 are left out.
+ * `TCL_BY_PEAK`, `TCL_BY_OWED` or `TCL_BY_UNTRUSTED`, highest first. Sources whose number is 0 are left out.
  *
  * Returns the number of sources written, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
  *
@@ -1248,7 +1318,9 @@ int32_t tcl_oldest(const uint8_t *name, uint32_t length, uint32_t *seconds);
  *
  * `sources` is null or has room for `room` of them.
  */
-int32_t tcl_top(struct tcl_source *sources, uint32_t room, int32_t by);
+int32_t tcl_top(struct tcl_source *sources,
+                uint32_t room,
+                int32_t by);
 
 /**
  * Writes the sources in `prefix` (null: all sources) with the most connections, at most
@@ -1283,7 +1355,7 @@ uint32_t tcl_rules_count(void);
  * last one stands for the sources without a rule and is always included. If there are more
  * than `room`, rules with sources or rejections take precedence over others.
  *
- * Allocates up to 6 MB if there are 65,535 rules, and frees it.
+ * Allocates up to 7 MB if there are 65,535 rules, and frees it.
  *
  * Returns the number of rules written, or `TCL_EARG` (`rules` is null), `TCL_EINIT` or
  * `TCL_EMEM`.
@@ -1299,7 +1371,7 @@ int32_t tcl_rules(struct tcl_rule *rules, uint32_t room);
  * for the sources without a rule, which is always included. If there are more than `room`,
  * rules whose sources have a peak take precedence over others.
  *
- * Allocates up to 6 MB if there are 65,535 rules, and 480 bytes for each suggestion that it
+ * Allocates up to 7 MB if there are 65,535 rules, and 480 bytes for each suggestion that it
  * writes, and frees it.
  *
  * Returns the number of suggestions written, or `TCL_EARG` (`suggestions` is null),
@@ -1541,6 +1613,90 @@ int32_t tcl_offence(const uint8_t *address, uint32_t length);
  * `address` is null or points to `length` bytes.
  */
 int64_t tcl_banned(const uint8_t *address, uint32_t length);
+
+/**
+ * Trusts the connection that `token` stands for: it no longer counts for the limit of
+ * untrusted connections of its source, and is not closed when the time to trust it is over.
+ * May be called from any process. A connection may be trusted more than once.
+ *
+ * Returns `TCL_OK`, `TCL_ESTALE` if the connection is closed, also if its descriptor has
+ * another one by now, `TCL_EOFF` or `TCL_EINIT`. Except with `TCL_OK`, nothing has changed.
+ */
+int32_t tcl_trust(uint64_t token);
+
+/**
+ * Takes back what `tcl_trust()` did. The time to trust it counts from when it opened.
+ *
+ * Returns as `tcl_trust()`.
+ */
+int32_t tcl_untrust(uint64_t token);
+
+/**
+ * Writes the settings of trusted connections.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `settings` is null or valid for writing.
+ */
+int32_t tcl_trust_get(struct tcl_trust_settings *settings);
+
+/**
+ * Changes the limit of untrusted connections of sources without a rule. 0 or less: no limit.
+ * A source over a lowered limit keeps its connections.
+ *
+ * Returns `TCL_OK`, `TCL_EOFF` or `TCL_EINIT`.
+ */
+int32_t tcl_set_untrusted_limit(int32_t limit);
+
+/**
+ * Changes the seconds after which an untrusted connection is closed; 0: never.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` for a number below 0 or above 86400, `TCL_EOFF` or `TCL_EINIT`.
+ */
+int32_t tcl_set_trust_timeout(int32_t seconds);
+
+/**
+ * How many connections must be closed because they were not trusted in time, as the last
+ * call of `tcl_watch()` in this process found. The host closes those for which
+ * `tcl_is_expired()` returns 1; one that is still open is reported again.
+ */
+uint32_t tcl_expired(void);
+
+/**
+ * Whether the connection with `descriptor` in the process that accepts must be closed: 1 or
+ * 0. May be called in any process, as long as the host keeps that process from closing the
+ * descriptor.
+ */
+int32_t tcl_is_expired(int descriptor);
+
+/**
+ * Writes the open connections of a source, oldest first, at most `room` of them, and how many
+ * it has to `total`. `name` is a text as for `tcl_find()`. Reads the record of each descriptor
+ * that is tracked, and allocates, so the process that accepts should not call it. Takes no
+ * lock.
+ *
+ * Returns the number of connections written, `TCL_EARG` (the text does not name a source, or
+ * `connections` is null), `TCL_EINIT` or `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `name` is null or points to `length` bytes; `connections` is null or has room for `room` of
+ * them; `total` is null or valid for writing.
+ */
+int32_t tcl_connections(const uint8_t *name,
+                        uint32_t length,
+                        struct tcl_connection *connections,
+                        uint32_t room,
+                        uint64_t *total);
+
+/**
+ * The share of the connections since the start or the last reset that the script trusted, in
+ * percent, rounded down, at most 100; `TCL_NEVER` if connections cannot be trusted, or no
+ * connection opened.
+ */
+uint32_t tcl_trusted_share(void);
 
 /**
  * Begins an audit of `connections` connections, with room for an eighth plus 1,024

@@ -43,6 +43,7 @@ mod memory;
 mod reports;
 mod restraints;
 mod rules;
+mod trust;
 mod version;
 
 pub use accept::*;
@@ -55,4 +56,5 @@ pub use listeners::*;
 pub use reports::*;
 pub use restraints::*;
 pub use rules::*;
+pub use trust::*;
 pub use version::*;

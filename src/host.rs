@@ -33,4 +33,5 @@ pub struct tcl_host {
     pub released: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
     pub banned: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
     pub unbanned: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
+    pub timed_out: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
 }

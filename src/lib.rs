@@ -102,7 +102,13 @@
 //!   that a token or a detail belongs to an earlier owner of the slot.
 //! - **stamp**: counts the attempts to take a slot, in 10 bits. It makes a
 //!   compare-exchange fail if the slot changed in between.
-//! - **gate**: one reason to reject a connection: a ban, the rate, the limit.
+//! - **trusted**: a connection that the script vouched for, or whose source a rule trusts. All
+//!   others are untrusted, and the untrusted ones of a source have a limit of their own
+//!   ([`limiter::Limiter::trust`]).
+//! - **round** of trusted connections: grows when a source opens its first connection and
+//!   something was left of earlier ones (`table::trusted`).
+//! - **gate**: one reason to reject a connection: a ban, the rate, the limit, the limit of
+//!   untrusted connections.
 //! - **debt**: the time that a source needs to pay for its connections at its rate. Each
 //!   connection costs an interval; the source may owe a burst of them (GCRA).
 //! - **offence**: something that costs a source time, such as a connection without a
@@ -138,6 +144,9 @@
 //!    because of a ban does not make the ban longer.
 //! 9. A source is never banned or charged for another one, except by the chance that
 //!    `table::tagged` states. A full table forgets bans; it never rejects because of them.
+//! 10. At rest, a source has as many trusted connections as its records say, plus one for
+//!     each process that was killed while it trusted one, until the source has no connection
+//!     any more. Never fewer: a kill is in favour of the source.
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 

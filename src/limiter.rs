@@ -19,6 +19,7 @@ mod listeners;
 mod offences;
 mod token;
 mod totals;
+mod trust;
 #[cfg(test)]
 mod wraparound_tests;
 
@@ -27,6 +28,8 @@ pub use gates::Rejection;
 pub use offences::{BanError, MAX_BAN_SECONDS};
 pub use token::{StaleToken, Token};
 pub use totals::{Fault, Totals};
+pub(crate) use trust::{InTime, age};
+pub use trust::{OpenConnection, TrustError};
 
 pub use crate::table::connections::{ConnectionToken, Facts};
 pub use crate::table::details::RejectedFor;
@@ -151,6 +154,17 @@ impl Limiter {
             .map_err(|error| CreateError(CreateFault::Region(error)))
     }
 
+    /// A limiter for loom, as [`with_buckets`](Self::with_buckets), whose connections can be
+    /// trusted.
+    #[cfg(loom)]
+    pub fn with_buckets_and_trust(buckets: usize, limit: i32) -> Limiter {
+        let geometry = Geometry::of_buckets(buckets).with_trust();
+        match Self::with_geometry(geometry, 1, limit, PrefixLengths::DEFAULT) {
+            Ok(limiter) => limiter,
+            Err(error) => match error {},
+        }
+    }
+
     /// A limiter for loom, with a table of `buckets` buckets.
     #[cfg(loom)]
     pub fn with_buckets(buckets: usize, limit: i32) -> Limiter {
@@ -172,6 +186,9 @@ impl Limiter {
         settings.init();
         settings.set_limit(limit);
         settings.set_ban_bounds(BanBounds::default());
+        if !region.trusted().is_empty() {
+            settings.expect_trust();
+        }
         Ok(Limiter {
             region,
             hash: SourceHash::new(),
@@ -322,20 +339,20 @@ impl Limiter {
                     at,
                     owner,
                     connections,
+                    number,
                     rule,
                     exempt,
                 } = rejected;
                 let detail = self.details().own(owner);
-                let number = if close {
+                let rejections = if close {
                     &detail.rejected
                 } else {
                     &detail.would_reject
                 };
-                number.fetch_add(1, Ordering::Relaxed);
-                let connections = connections.unsigned_abs();
-                let word = RejectedAt::word(connections, reason);
+                rejections.fetch_add(1, Ordering::Relaxed);
+                let word = RejectedAt::word(number, reason);
                 detail.rejected_at.store(word, Ordering::Relaxed);
-                self.details().peak(owner, connections);
+                self.details().peak(owner, connections.unsigned_abs());
                 let offence = match reason {
                     RejectedFor::Ban => {
                         count(&tally.ban_rejected, &tally.ban_would_reject);
@@ -350,6 +367,10 @@ impl Limiter {
                         Cause::Rate
                     }
                     RejectedFor::Limit => Cause::Rejected,
+                    RejectedFor::Untrusted => {
+                        count(&tally.untrusted_rejected, &tally.untrusted_would_reject);
+                        Cause::Rejected
+                    }
                 };
                 self.rulebook().count(rule, close);
                 if !exempt && self.settings().penalty(offence) > 0 {
@@ -457,8 +478,8 @@ impl Limiter {
             rows.release(worker.0, at.slot);
             return Some(Err(NotCounted::OverLimit));
         }
-        if self.settings().switches().has_rates()
-            && !self.charge(source, address, at)
+        if self.settings().switches().has_rates_or_trust()
+            && !self.account(source, address, at, in_row)
             && limit > 0
             && self.mode() == Mode::Enforce
         {
@@ -470,6 +491,18 @@ impl Limiter {
         }
         self.count_admitted(worker);
         Some(Ok(Token::new(at.slot, worker.0, at.control.epoch())))
+    }
+
+    /// Does what rates and trust need when a connection of `source` was counted in the slot
+    /// `at`, in whose row it has `in_row` connections. `false` if it is over its rate.
+    #[cold]
+    #[inline(never)]
+    fn account(&self, source: Source, address: &[u8], at: SlotRef, in_row: i32) -> bool {
+        let switches = self.settings().switches();
+        if switches.has_trust() && in_row == 1 {
+            self.begin_trust(source, at);
+        }
+        !switches.has_rates() || self.charge(source, address, at)
     }
 
     /// Releases the connection that `token` was given for. Any process may do this;
@@ -711,7 +744,7 @@ impl Limiter {
         self.region.huge_bytes()
     }
 
-    /// Bytes of shared memory mapped for sources and connections; rules have another 7 MB.
+    /// Bytes of shared memory mapped for sources and connections; rules have another 8 MB.
     /// A page takes memory when it is first touched, which may be by a report, or when
     /// [`populate`](Self::populate) allocates it.
     pub fn table_bytes(&self) -> usize {
@@ -752,6 +785,12 @@ impl Limiter {
     /// The numbers of [`Debts`](crate::observe::debts).
     pub(crate) fn debts(&self) -> &[Statistic32; HISTOGRAM_RANGES] {
         &self.region.header().background.debts
+    }
+
+    /// The numbers of trusted and of untrusted connections that were last sampled.
+    pub(crate) fn trust_gauges(&self) -> (&Statistic64, &Statistic64) {
+        let background = &self.region.header().background;
+        (&background.trusted, &background.untrusted)
     }
 
     /// The number of banned sources that was last sampled.

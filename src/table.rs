@@ -9,6 +9,7 @@
 //! - [`details`]: the rejections of a source, its peak, and when it was seen.
 //! - [`restraints`]: what a source owes: the debt of its rate, its penalty or its ban.
 //! - [`tagged`]: the words in which that is kept.
+//! - [`trusted`]: how many of its connections are trusted.
 
 pub(crate) mod connections;
 pub(crate) mod details;
@@ -19,5 +20,6 @@ pub(crate) mod hint;
 pub(crate) mod restraints;
 pub(crate) mod rows;
 pub(crate) mod tagged;
+pub(crate) mod trusted;
 
 pub(crate) use directory::{ClaimError, Event, SlotRef, Table};

@@ -67,6 +67,11 @@ static cfg_def_t definition[] = {
 		"Minimum seconds between log lines about the same source"},
 	{"log_level", CFG_VAR_INT | CFG_ATOMIC, L_MIN, L_MAX, 0, 0,
 		"Log level of the lines about rejections"},
+	{"untrusted_limit", CFG_VAR_INT | CFG_ATOMIC, 0, TCM_CFG_LIMIT_MAX, 0, 0,
+		"Untrusted connections that a source without a rule may have; 0: no"
+		" limit"},
+	{"trust_timeout", CFG_VAR_INT | CFG_ATOMIC, 0, TCL_MAX_TRUST_TIMEOUT, 0, 0,
+		"Seconds after which an untrusted connection is closed; 0: never"},
 	{0, 0, 0, 0, 0, 0, 0}
 };
 /* clang-format on */
@@ -76,6 +81,8 @@ static str limit_name = str_init("limit");
 static str mode_name = str_init("mode");
 static str rate_name = str_init("rate");
 static str burst_name = str_init("burst");
+static str untrusted_limit_name = str_init("untrusted_limit");
+static str trust_timeout_name = str_init("trust_timeout");
 
 static cfg_ctx_t *context = NULL;
 
@@ -184,6 +191,49 @@ static void apply_rate(void)
 				rate, burst, error, tcm_cfg_rate_text(&now, text));
 }
 
+static void log_untrusted_limit(int was, int limit, const char *by)
+{
+	char before[TCM_TEXT_LIMIT_SIZE], now[TCM_TEXT_LIMIT_SIZE];
+
+	if(was != limit)
+		LM_NOTICE("untrusted limit changed from %s to %s by %s\n",
+				tcm_text_limit(was, before), tcm_text_limit(limit, now), by);
+}
+
+static void log_trust_timeout(int was, int seconds, const char *by)
+{
+	if(was != seconds)
+		LM_NOTICE("trust_timeout changed from %d s to %d s by %s\n", was,
+				seconds, by);
+}
+
+/* Without trust, the variables have no effect. That is said once for each change. */
+static void apply_trust(void)
+{
+	static int limit = 0, timeout = 0;
+	const int new_limit = cfg_get(tcp_conn_limit, tcm_cfg, untrusted_limit);
+	const int new_timeout = cfg_get(tcp_conn_limit, tcm_cfg, trust_timeout);
+	struct tcl_trust_settings was;
+
+	if(tcl_trust_get(&was) != TCL_OK)
+		return;
+	if(!was.on) {
+		if(limit != new_limit || timeout != new_timeout)
+			LM_ERR("cannot apply the cfg variables untrusted_limit %d and"
+				   " trust_timeout %d: " TCM_TRUST_OFF "\n",
+					new_limit, new_timeout);
+		limit = new_limit;
+		timeout = new_timeout;
+		return;
+	}
+	if(new_limit != was.untrusted_limit
+			&& tcl_set_untrusted_limit(new_limit) == TCL_OK)
+		log_untrusted_limit(was.untrusted_limit, new_limit, BY_VARIABLE);
+	if(new_timeout != was.trust_timeout
+			&& tcl_set_trust_timeout(new_timeout) == TCL_OK)
+		log_trust_timeout(was.trust_timeout, new_timeout, BY_VARIABLE);
+}
+
 /* Reads the limiter's values before the variables. A process that changes the limiter
  * has changed the variable before, so the value of the variable that is read
  * afterwards is not older than the limiter's. */
@@ -200,6 +250,7 @@ void tcm_cfg_apply(void)
 			&& set_mode(cfg_get(tcp_conn_limit, tcm_cfg, mode)) == 0)
 		log_mode(mode, cfg_get(tcp_conn_limit, tcm_cfg, mode), BY_VARIABLE);
 	apply_rate();
+	apply_trust();
 }
 
 static int in_range(const char *name, int value, int min, int max)
@@ -300,4 +351,46 @@ int tcm_cfg_set_rate(uint32_t interval_us, int burst, struct tcl_rate *was,
 		return -1;
 	log_rate(was, now, tcm_rpc_origin());
 	return 0;
+}
+
+/* Reads what is set. Returns TCL_OK, TCL_EOFF, or another code after logging an error. */
+static int read_trust(struct tcl_trust_settings *settings)
+{
+	int ret = tcl_trust_get(settings);
+
+	if(ret != TCL_OK)
+		LM_ERR("cannot read the settings of trust\n");
+	return (ret == TCL_OK && !settings->on) ? TCL_EOFF : ret;
+}
+
+int tcm_cfg_set_untrusted_limit(int limit, int *was)
+{
+	struct tcl_trust_settings before;
+	int ret = read_trust(&before);
+
+	if(ret != TCL_OK)
+		return ret;
+	if(set_variable(&untrusted_limit_name, limit) != 0)
+		return TCL_EARG;
+	ret = tcl_set_untrusted_limit(limit);
+	if(ret == TCL_OK)
+		log_untrusted_limit(before.untrusted_limit, limit, tcm_rpc_origin());
+	*was = before.untrusted_limit;
+	return ret;
+}
+
+int tcm_cfg_set_trust_timeout(int seconds, int *was)
+{
+	struct tcl_trust_settings before;
+	int ret = read_trust(&before);
+
+	if(ret != TCL_OK)
+		return ret;
+	if(set_variable(&trust_timeout_name, seconds) != 0)
+		return TCL_EARG;
+	ret = tcl_set_trust_timeout(seconds);
+	if(ret == TCL_OK)
+		log_trust_timeout(before.trust_timeout, seconds, tcm_rpc_origin());
+	*was = before.trust_timeout;
+	return ret;
 }

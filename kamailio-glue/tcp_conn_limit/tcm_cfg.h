@@ -24,6 +24,8 @@ struct cfg_group_tcp_conn_limit
 	int burst; /* 0: the default one of the rate */
 	int log_interval;
 	int log_level;
+	int untrusted_limit; /* 0: no limit */
+	int trust_timeout;	 /* seconds; 0: never */
 };
 
 /* The values at the start of the server: the module parameters. */
@@ -63,6 +65,17 @@ int tcm_cfg_set_mode(int mode, int *was);
  * The rate that applies now is written to `now`. */
 int tcm_cfg_set_rate(uint32_t interval_us, int burst, struct tcl_rate *was,
 		struct tcl_rate *now);
+
+/* Why trust cannot be changed or used, and the remedy. */
+#define TCM_TRUST_OFF                                                 \
+	"trust is off; set the modparam untrusted_limit (0: no limit by " \
+	"default) and restart the server"
+
+/* The same for the limit of untrusted connections (0: no limit) and the seconds to trust
+ * one. They return TCL_OK, TCL_EOFF without changing anything, or another code after logging
+ * an error. */
+int tcm_cfg_set_untrusted_limit(int limit, int *was);
+int tcm_cfg_set_trust_timeout(int seconds, int *was);
 
 /* Applies changes that other processes made to the variables. Call it in a process
  * that the core has brought to their new values. */

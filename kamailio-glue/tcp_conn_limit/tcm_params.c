@@ -242,6 +242,28 @@ static int ban_max_param(modparam_t type, void *value)
 	return set_bound(&tcm_params.ban_max, "ban_max", value);
 }
 
+/* Sets a number that also turns trust on, so that 0 can be set. */
+static int set_trust(int *to, void *value)
+{
+	int before = tcm_params.trust;
+
+	tcm_params.trust = 1;
+	if(set_number(to, value, check_own) == 0)
+		return 0;
+	tcm_params.trust = before;
+	return -1;
+}
+
+static int untrusted_limit_param(modparam_t type, void *value)
+{
+	return set_trust(&tcm_cfg_start.untrusted_limit, value);
+}
+
+static int trust_timeout_param(modparam_t type, void *value)
+{
+	return set_trust(&tcm_cfg_start.trust_timeout, value);
+}
+
 static int attach_param(modparam_t type, void *value)
 {
 	if(tcm_attach_request(value) < 0) {
@@ -315,6 +337,8 @@ IS_TEXT(ban_max)
 IS_TEXT(log_interval)
 IS_TEXT(log_level)
 IS_NUMBER(event_callback)
+IS_TEXT(untrusted_limit)
+IS_TEXT(trust_timeout)
 
 /* clang-format off */
 param_export_t tcm_params_exports[] = {
@@ -352,6 +376,10 @@ param_export_t tcm_params_exports[] = {
 	{"log_level", PARAM_STRING | PARAM_USE_FUNC, log_level_is_text},
 	{"event_callback", PARAM_STR, &tcm_params.event_callback},
 	{"event_callback", PARAM_INT | PARAM_USE_FUNC, event_callback_is_number},
+	{"untrusted_limit", PARAM_INT | PARAM_USE_FUNC, untrusted_limit_param},
+	{"untrusted_limit", PARAM_STRING | PARAM_USE_FUNC, untrusted_limit_is_text},
+	{"trust_timeout", PARAM_INT | PARAM_USE_FUNC, trust_timeout_param},
+	{"trust_timeout", PARAM_STRING | PARAM_USE_FUNC, trust_timeout_is_text},
 	{0, 0, 0}
 };
 /* clang-format on */
@@ -377,6 +405,9 @@ void tcm_params_config(struct tcl_config *config)
 	config->penalty_count = penalties.count;
 	config->ban_min = tcm_params.ban_min;
 	config->ban_max = tcm_params.ban_max;
+	config->trust = tcm_params.trust;
+	config->untrusted_limit = tcm_cfg_start.untrusted_limit;
+	config->trust_timeout = tcm_cfg_start.trust_timeout;
 }
 
 int tcm_params_check_rate(

@@ -26,6 +26,7 @@ struct tcm_params
 	int on_full;		/* TCL_ON_FULL_... */
 	int ban_min;		/* seconds; 0 if not set */
 	int ban_max;		/* seconds; 0 if not set */
+	int trust;			/* 1 if untrusted_limit or trust_timeout is set */
 	str event_callback; /* empty if not set */
 };
 

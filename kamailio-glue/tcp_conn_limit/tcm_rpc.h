@@ -44,6 +44,10 @@ extern rpc_export_t tcm_rpc_rules[];
 /* Commands about bans: ban, unban, bans. */
 extern rpc_export_t tcm_rpc_bans[];
 
+/* Commands about trusted connections: connections, set_untrusted_limit,
+ * set_trust_timeout. */
+extern rpc_export_t tcm_rpc_trust[];
+
 /* The command audit. */
 extern rpc_export_t tcm_rpc_audit[];
 

@@ -133,12 +133,27 @@ static int add_restraints(rpc_t *rpc, void *h, const struct tcl_source *s)
 	return rpc->struct_add(h, "s", "exempt", "yes");
 }
 
+/* Adds the trusted and the untrusted connections of a source, if connections can be
+ * trusted. */
+static int add_trust(rpc_t *rpc, void *h, const struct tcl_source *s)
+{
+	const struct tcm_rpc_number numbers[] = {
+			{"trusted", s->trusted}, {"untrusted", s->untrusted}, {NULL, 0}};
+
+	if(!tcm_params.trust)
+		return 0;
+	if(tcm_rpc_add_numbers(rpc, h, numbers) < 0)
+		return -1;
+	return tcm_rpc_add_limit(rpc, h, "untrusted_limit", s->untrusted_limit);
+}
+
 /* The numbers of them that are not 0, because an answer about many sources has no room
  * for more. */
 static int add_short_restraints(rpc_t *rpc, void *h, const struct tcl_source *s)
 {
-	const struct tcm_rpc_number all[] = {
-			{"owed", s->owed}, {"penalty", s->penalty}, {"banned", s->banned}};
+	const struct tcm_rpc_number all[] = {{"owed", s->owed},
+			{"penalty", s->penalty}, {"banned", s->banned},
+			{"untrusted", s->untrusted}};
 	struct tcm_rpc_number one[2] = {{NULL, 0}, {NULL, 0}};
 	unsigned int i;
 
@@ -177,7 +192,8 @@ static int add_source(
 		return add_short_restraints(rpc, h, s);
 	if(rpc->struct_add(h, "s", "terms", s->terms) < 0
 			|| add_local_time(rpc, h, "first_seen_local", first) < 0
-			|| add_local_time(rpc, h, "last_seen_local", last) < 0)
+			|| add_local_time(rpc, h, "last_seen_local", last) < 0
+			|| add_trust(rpc, h, s) < 0)
 		return -1;
 	return add_restraints(rpc, h, s);
 }
@@ -249,8 +265,9 @@ static void rpc_get(rpc_t *rpc, void *c)
 static const char *top_doc[] = {
 		"Lists the sources with the most connections. Parameters, in any order:"
 		" how many (default 10, at most 400); by what (connections, rejected,"
-		" peak, or rate, which means the connections of its burst that a source"
-		" has used; default connections).",
+		" peak, untrusted, or rate, which means the connections of its burst "
+		"that"
+		" a source has used; default connections).",
 		0};
 
 static void answer_top(rpc_t *rpc, void *c, int n, int by)
@@ -436,7 +453,8 @@ static const char *suggest_doc[] = {
 		"Proposes a limit for each rule and for the default from the peaks of"
 		" their sources, and a rate for the default if it has one. Lists the"
 		" sources whose peak exceeds the limit, and shows how many sources have"
-		" which peak, and which share of them each limit would have hit. At"
+		" which peak, and which share of them each limit would have hit, and"
+		" which share of all connections the script trusted. At"
 		" most 100; rules with sources take precedence.",
 		0};
 
@@ -463,6 +481,17 @@ static int add_rate_suggestion(
 			rpc, h, "proposed_rate", "proposed_burst", &s->proposed);
 }
 
+/* Adds which share of the connections the script trusted, in percent, if it can trust
+ * any. */
+static int add_trusted_share(rpc_t *rpc, void *h)
+{
+	const uint32_t share = tcl_trusted_share();
+
+	if(share == TCL_NEVER)
+		return 0;
+	return rpc->struct_add(h, "d", "trusted_share", (int)share);
+}
+
 /* `rate`: what is suggested for the rate, NULL if nothing. */
 static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s,
 		const struct tcl_rate_suggestion *rate)
@@ -481,7 +510,9 @@ static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s,
 
 	if(add_limit(rpc, c, s->prefix, s->limit, &h) < 0
 			|| rpc->struct_add(h, "ss", "peaks", s->peaks, "hit", s->hit) < 0
-			|| (rate != NULL && add_rate_suggestion(rpc, h, rate) < 0)
+			|| (rate != NULL
+					&& (add_rate_suggestion(rpc, h, rate) < 0
+							|| add_trusted_share(rpc, h) < 0))
 			|| tcm_rpc_add_list(rpc, h, numbers, &array) < 0)
 		return -1;
 	for(i = 0; i < s->above && i < TCL_SUGGEST_SOURCES; i++) {

@@ -26,6 +26,7 @@
 #include "tcm_listeners.h"
 #include "tcm_script.h"
 #include "tcm_script_bans.h"
+#include "tcm_script_trust.h"
 #include "tcm_text.h"
 #include "tcm_watch.h"
 
@@ -68,6 +69,9 @@ static const struct field fields[] = {
 	{"ban_rejected", UNSIGNED, AT(ban_rejected)},
 	{"exempt", SIGNED, AT(exempt)},
 	{"listener", TEXT, AT(listener)},
+	{"trusted", UNSIGNED, AT(trusted)},
+	{"untrusted", UNSIGNED, AT(untrusted)},
+	{"untrusted_limit", SIGNED, AT(untrusted_limit)},
 };
 /* clang-format on */
 
@@ -88,7 +92,8 @@ static int find_field(const str *name)
 	LM_ERR("unknown field \"%.*s\" of tcp_conn_limit: expected source,"
 		   " connections, limit, rejected, would_reject, peak, rule, mode,"
 		   " rejected_for, rate, burst, owed, penalty, banned, ban_reason,"
-		   " ban_rejected, exempt or listener\n",
+		   " ban_rejected, exempt, listener, trusted, untrusted or"
+		   " untrusted_limit\n",
 			name->len, name->s);
 	return -1;
 }
@@ -244,7 +249,9 @@ static int ki_check(sip_msg_t *msg, str *address)
 	if(source.banned > 0
 			|| (source.rate.interval_us > 0 && source.owed >= source.rate.burst)
 			|| (source.limit > 0
-					&& source.connections >= (uint32_t)source.limit))
+					&& source.connections >= (uint32_t)source.limit)
+			|| (source.untrusted_limit > 0
+					&& source.untrusted >= (uint32_t)source.untrusted_limit))
 		return TCM_SCRIPT_NO;
 	return TCM_SCRIPT_YES;
 }
@@ -286,6 +293,16 @@ static int ki_peak(sip_msg_t *msg, str *address)
 static int ki_banned(sip_msg_t *msg, str *address)
 {
 	return ki_number(msg, address, offsetof(struct tcl_source, banned));
+}
+
+static int ki_trusted(sip_msg_t *msg, str *address)
+{
+	return ki_number(msg, address, offsetof(struct tcl_source, trusted));
+}
+
+static int ki_untrusted(sip_msg_t *msg, str *address)
+{
+	return ki_number(msg, address, offsetof(struct tcl_source, untrusted));
 }
 
 static int ki_limit(sip_msg_t *msg, str *address)
@@ -493,6 +510,10 @@ cmd_export_t tcm_script_exports[] = {
 		0, 0, ANY_ROUTE},
 	{"tcp_conn_limit_penalize", (cmd_function)tcm_script_penalize, 1,
 		fixup_spve_null, fixup_free_spve_null, ANY_ROUTE},
+	{"tcp_conn_limit_trust", (cmd_function)tcm_script_trust, 0,
+		0, 0, ANY_ROUTE},
+	{"tcp_conn_limit_untrust", (cmd_function)tcm_script_untrust, 0,
+		0, 0, ANY_ROUTE},
 	{0, 0, 0, 0, 0, 0}
 };
 
@@ -559,6 +580,27 @@ sr_kemi_t tcm_script_kemi_exports[] = {
 	},
 	{ str_init("tcp_conn_limit"), str_init("penalize"),
 		SR_KEMIP_INT, tcm_script_ki_penalize,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+
+	{ str_init("tcp_conn_limit"), str_init("trust"),
+		SR_KEMIP_INT, tcm_script_ki_trust,
+		{ SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("untrust"),
+		SR_KEMIP_INT, tcm_script_ki_untrust,
+		{ SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("trusted"),
+		SR_KEMIP_INT, ki_trusted,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("untrusted"),
+		SR_KEMIP_INT, ki_untrusted,
 		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
 			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
 	},

@@ -34,6 +34,7 @@ static const char *const bys[] = {
 		[TCL_BY_REJECTED] = "rejected",
 		[TCL_BY_PEAK] = "peak",
 		[TCL_BY_OWED] = "rate",
+		[TCL_BY_UNTRUSTED] = "untrusted",
 		NULL,
 };
 

@@ -37,6 +37,6 @@ int tcm_text_by(const str *text);
 /* What the functions above accept, for messages. */
 #define TCM_TEXT_MODES "enforce, monitor or off"
 #define TCM_TEXT_ON_FULLS "admit or reject"
-#define TCM_TEXT_BYS "connections, rejected, peak or rate"
+#define TCM_TEXT_BYS "connections, rejected, peak, rate or untrusted"
 
 #endif /* TCM_TEXT_H */

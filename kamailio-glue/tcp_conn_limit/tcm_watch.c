@@ -21,6 +21,7 @@
 #include "../../core/timer_proc.h"
 
 #include "tcm_cfg.h"
+#include "tcm_conn.h"
 #include "tcm_events.h"
 #include "tcm_watch.h"
 
@@ -38,6 +39,7 @@ static struct kind kind_rejected = {str_init("tcp-conn-limit:rejected"), -1};
 static struct kind kind_released = {str_init("tcp-conn-limit:released"), -1};
 static struct kind kind_banned = {str_init("tcp-conn-limit:banned"), -1};
 static struct kind kind_unbanned = {str_init("tcp-conn-limit:unbanned"), -1};
+static struct kind kind_timed_out = {str_init("tcp-conn-limit:timed-out"), -1};
 static str callback = STR_NULL;
 
 static const struct tcl_event *current = NULL;
@@ -68,6 +70,8 @@ static void tick(unsigned int ticks, void *param)
 	tcm_cfg_apply();
 	if(tcl_watch(cfg_get(tcp_conn_limit, tcm_cfg, log_interval)) != TCL_OK)
 		LM_ERR("cannot watch the table\n");
+	if(tcl_expired() > 0)
+		tcm_conn_close_expired();
 }
 
 static void run_scripts(struct kind *kind, sip_msg_t *msg)
@@ -155,10 +159,15 @@ void tcm_watch_unbanned(const struct tcl_event *event)
 	run(&kind_unbanned, event);
 }
 
+void tcm_watch_timed_out(const struct tcl_event *event)
+{
+	run(&kind_timed_out, event);
+}
+
 int tcm_watch_check(const str *event_callback)
 {
 	static const str *const known[] = {&kind_rejected.name, &kind_released.name,
-			&kind_banned.name, &kind_unbanned.name, NULL};
+			&kind_banned.name, &kind_unbanned.name, &kind_timed_out.name, NULL};
 
 	if(tcm_events_check_routes(known) < 0)
 		return -1;
@@ -166,6 +175,7 @@ int tcm_watch_check(const str *event_callback)
 	kind_released.route = route_lookup(&event_rt, kind_released.name.s);
 	kind_banned.route = route_lookup(&event_rt, kind_banned.name.s);
 	kind_unbanned.route = route_lookup(&event_rt, kind_unbanned.name.s);
+	kind_timed_out.route = route_lookup(&event_rt, kind_timed_out.name.s);
 	if(event_callback->len > 0 && sr_kemi_eng_get() == NULL) {
 		LM_ERR("event_callback is \"%.*s\", but no KEMI script is loaded: set"
 			   " cfgengine, or remove the modparam\n",

@@ -35,6 +35,7 @@ void tcm_watch_rejected(const struct tcl_event *event);
 void tcm_watch_released(const struct tcl_event *event);
 void tcm_watch_banned(const struct tcl_event *event);
 void tcm_watch_unbanned(const struct tcl_event *event);
+void tcm_watch_timed_out(const struct tcl_event *event);
 
 /* The event that a script is running for in this process, NULL if there is none. */
 const struct tcl_event *tcm_watch_event(void);

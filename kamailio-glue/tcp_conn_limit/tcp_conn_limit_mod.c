@@ -88,6 +88,7 @@ static const struct tcl_host host = {
 		.released = tcm_watch_released,
 		.banned = tcm_watch_banned,
 		.unbanned = tcm_watch_unbanned,
+		.timed_out = tcm_watch_timed_out,
 };
 
 /* Creates the table. Returns 0, or -1 after logging an error. */

@@ -339,6 +339,7 @@ mod tests {
             released: None,
             banned: None,
             unbanned: None,
+            timed_out: None,
         };
         global.populate();
         assert!(LINES.lock().unwrap().is_empty());

@@ -37,6 +37,9 @@ pub const TCL_EEXEMPT: i32 = -11;
 /// The table has no slot for the source.
 pub const TCL_ESLOT: i32 = -12;
 
+/// Connections cannot be trusted: `tcl_config.trust` was 0.
+pub const TCL_EOFF: i32 = -13;
+
 /// Size of a rate with its burst as text, in bytes, including the NUL.
 pub const TCL_RATE_TEXT: usize = 40;
 /// Size of the reason of a rejection or a ban as text, in bytes, including the NUL.

@@ -35,7 +35,7 @@ use crate::policy::rules_file::{ReadError, RulesFile};
 use crate::policy::settings::{BanBounds, Mode, OnFull};
 use crate::policy::terms::Rate;
 use crate::shared::visible::Excerpt;
-use crate::source::{Nat64, Nat64Error, PrefixLengths};
+use crate::source::{Nat64, Nat64Error, PrefixLengths, Source};
 
 /// Connections over the limit are rejected.
 pub const TCL_MODE_ENFORCE: i32 = 0;
@@ -94,7 +94,17 @@ pub struct tcl_config {
     pub ban_min: i32,
     /// The longest ban by offences, in seconds, from `ban_min` to 2592000; 0: 600.
     pub ban_max: i32,
+    /// 1: connections can be trusted, which takes 28 bytes more for each; 0: they cannot, and
+    /// the two below must be 0.
+    pub trust: i32,
+    /// Limit of the untrusted connections of a source without a rule; 0: no limit.
+    pub untrusted_limit: i32,
+    /// Seconds after which an untrusted connection must be closed, at most 86400; 0: never.
+    pub trust_timeout: i32,
 }
+
+/// Upper bound of `trust_timeout`, in seconds.
+pub const TCL_MAX_TRUST_TIMEOUT: i32 = 86_400;
 
 impl Default for tcl_config {
     /// All numbers 0 and all pointers null, as in memory that C has cleared.
@@ -114,6 +124,9 @@ impl Default for tcl_config {
             penalty_count: 0,
             ban_min: 0,
             ban_max: 0,
+            trust: 0,
+            untrusted_limit: 0,
+            trust_timeout: 0,
         }
     }
 }
@@ -262,6 +275,8 @@ pub(super) struct Setup {
     rate: Rate,
     penalties: Vec<Penalty>,
     ban_bounds: BanBounds,
+    /// The limit of untrusted connections and the seconds to trust one.
+    trust: Option<(u32, u32)>,
 }
 
 impl Setup {
@@ -312,8 +327,28 @@ impl Setup {
                 .collect::<Result<_, _>>()
                 .map_err(InitError::Penalty)?,
             ban_bounds: ban_bounds(config.ban_min, config.ban_max)?,
+            trust: trust(config)?,
         })
     }
+}
+
+/// The limit of untrusted connections and the seconds to trust one, if any can be trusted.
+fn trust(config: &tcl_config) -> Result<Option<(u32, u32)>, InitError> {
+    // Without trust neither may be set.
+    let most = |max| if config.trust == 0 { 0 } else { max };
+    let limit = ranged(
+        "untrusted_limit",
+        config.untrusted_limit,
+        0,
+        most(MAX_CONNECTIONS),
+    )?;
+    let timeout = ranged(
+        "trust_timeout",
+        config.trust_timeout,
+        0,
+        most(TCL_MAX_TRUST_TIMEOUT),
+    )?;
+    Ok((config.trust != 0).then_some((limit, timeout)))
 }
 
 /// The rate with this text (`None`: no rate) and this burst.
@@ -359,9 +394,18 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
     };
     let mut created = false;
     GLOBAL.get_or_try_init(|| {
-        let limiter = Limiter::new(setup.max_connections, setup.limit, setup.prefixes)
+        let create = match setup.trust {
+            Some(_) => Limiter::with_trust,
+            None => Limiter::new,
+        };
+        let limiter = create(setup.max_connections, setup.limit, setup.prefixes)
             .map_err(InitError::Create)?
             .with_nat64(setup.nat64);
+        if let Some((untrusted_limit, timeout)) = setup.trust {
+            // Neither fails, since the limiter was created with trust.
+            let _ = limiter.set_untrusted_limit(untrusted_limit);
+            let _ = limiter.set_trust_timeout(timeout);
+        }
         limiter.set_mode(setup.mode);
         limiter.set_on_full(setup.on_full);
         limiter.set_rate(setup.rate);
@@ -378,6 +422,7 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
             released: host.released,
             banned: host.banned,
             unbanned: host.unbanned,
+            timed_out: host.timed_out,
         };
         global.limiter.set_clock(global.now());
         Ok(global)
@@ -591,6 +636,12 @@ pub extern "C" fn tcl_reset_stats() -> i32 {
 /// protects against a host that calls `tcl_watch()` from several threads.
 static WATCH: Lazy<Mutex<Watch>> = Lazy::new(Mutex::default);
 
+/// The connections that the host must close, as the last tick of this process found.
+pub(super) fn to_close() -> u32 {
+    let watch = WATCH.lock().unwrap_or_else(PoisonError::into_inner);
+    watch.to_close()
+}
+
 /// Removes the rules that ended, samples the sources, and reports the rejections since the
 /// last call to the host: the first one of each source in `log_interval` seconds in its own
 /// log line and through `rejected()`, all others in one log line at the end of the
@@ -599,6 +650,9 @@ static WATCH: Lazy<Mutex<Watch>> = Lazy::new(Mutex::default);
 /// through `released()`, when it is back under its limit or its rate. Bans that begin and end
 /// have a line each, unless a command has logged it, and are reported through `banned()` and
 /// `unbanned()`, at most 100 of each in an interval. What sources have paid off is forgotten.
+/// Connections that were not trusted in time have a line for each source and are reported
+/// through `timed_out()`, at most 100 in an interval; the host then closes them, see
+/// `tcl_expired()`.
 ///
 /// Must be called once a second, always from the same process, which must not accept
 /// connections.
@@ -648,31 +702,36 @@ impl Global {
             | Notice::Released { .. }
             | Notice::Banned { .. }
             | Notice::Unbanned { .. }
+            | Notice::TrustedEnough { .. }
+            | Notice::TimedOut(_)
+            | Notice::MoreTimedOut(_)
             | Notice::MoreBanned { .. } => TCL_LOG_REJECTED,
             Notice::RuleEnded(_) => TCL_LOG_NOTICE,
-            Notice::Full { .. } | Notice::Untracked { .. } => TCL_LOG_WARN,
+            Notice::Full { .. } | Notice::Untracked { .. } | Notice::NeverTrusted(_) => {
+                TCL_LOG_WARN
+            }
         };
         self.log(level, &line);
     }
 }
 
 /// What a function of the host gets to know.
-struct Event<'a> {
+struct Event {
     call: unsafe extern "C" fn(*const tcl_event),
-    report: &'a SourceReport,
+    source: Source,
     connections: u32,
     /// Its rejections, including those of monitor mode.
     rejected: u32,
     would: bool,
     reason: RejectedFor,
     ban: Option<PenaltyReport>,
-    /// Seconds left of the ban.
+    /// Seconds left of the ban, or those in which it should have been trusted.
     seconds: u32,
 }
 
-impl<'a> Event<'a> {
+impl Event {
     /// `None` if no function gets to know of the notice.
-    fn of(global: &Global, notice: &'a Notice) -> Option<Event<'a>> {
+    fn of(global: &Global, notice: &Notice) -> Option<Event> {
         let all = |report: &SourceReport| report.rejected.saturating_add(report.would_reject);
         Some(match notice {
             Notice::First {
@@ -682,10 +741,11 @@ impl<'a> Event<'a> {
                     Why::Limit => (RejectedFor::Limit, None),
                     Why::Rate(_) => (RejectedFor::Rate, None),
                     Why::Ban(ban) => (RejectedFor::Ban, *ban),
+                    Why::Untrusted(_) => (RejectedFor::Untrusted, None),
                 };
                 Event {
                     call: global.rejected,
-                    report,
+                    source: report.source,
                     connections: report.rejected_at,
                     rejected: all(report),
                     would: *would,
@@ -701,7 +761,7 @@ impl<'a> Event<'a> {
                 ..
             } => Event {
                 call: global.released?,
-                report,
+                source: report.source,
                 connections: report.connections,
                 rejected: all(report),
                 would: *would,
@@ -712,9 +772,19 @@ impl<'a> Event<'a> {
                 ban: None,
                 seconds: 0,
             },
+            Notice::TrustedEnough { report, would, .. } => Event {
+                call: global.released?,
+                source: report.source,
+                connections: report.connections,
+                rejected: all(report),
+                would: *would,
+                reason: RejectedFor::Untrusted,
+                ban: None,
+                seconds: 0,
+            },
             Notice::Banned { report, ban, would } => Event {
                 call: global.banned?,
-                report,
+                source: report.source,
                 connections: report.connections,
                 rejected: all(report),
                 would: *would,
@@ -722,11 +792,21 @@ impl<'a> Event<'a> {
                 ban: Some(*ban),
                 seconds: ban.seconds_left(),
             },
+            Notice::TimedOut(timed_out) => Event {
+                call: global.timed_out?,
+                source: timed_out.source,
+                connections: timed_out.connections,
+                rejected: 0,
+                would: timed_out.would,
+                reason: RejectedFor::Untrusted,
+                ban: None,
+                seconds: timed_out.timeout,
+            },
             Notice::Unbanned {
                 report, ban, would, ..
             } => Event {
                 call: global.unbanned?,
-                report,
+                source: report.source,
                 connections: report.connections,
                 rejected: ban.rejected,
                 would: *would,
@@ -736,6 +816,8 @@ impl<'a> Event<'a> {
             },
             Notice::Summary(_)
             | Notice::MoreBanned { .. }
+            | Notice::MoreTimedOut(_)
+            | Notice::NeverTrusted(_)
             | Notice::RuleEnded(_)
             | Notice::Full { .. }
             | Notice::Untracked { .. } => return None,
@@ -745,7 +827,7 @@ impl<'a> Event<'a> {
     fn send(&self, global: &Global) {
         let limiter = &global.limiter;
         let report = Report::of(limiter);
-        let key = self.report.source;
+        let key = self.source;
         let (rule, limit) = report.rule_of(key);
         let source: [c_char; TCL_SOURCE_TEXT] = global.text(key.display(limiter.prefixes()));
         let rule: [c_char; TCL_SOURCE_TEXT] = global.text(RuleName(rule));
@@ -753,7 +835,7 @@ impl<'a> Event<'a> {
         let reason: [c_char; TCL_REASON_TEXT] = global.text(self.reason.name());
         let ban: [c_char; TCL_REASON_TEXT] =
             global.text(self.ban.map_or("", |ban| ban.cause.name()));
-        let listener = self.report.listener.map(|name| name.to_string());
+        let listener = limiter.listener_of(key).map(|name| name.to_string());
         let listener: [c_char; TCL_LISTENER_TEXT] = global.text(listener.unwrap_or_default());
         let event = tcl_event {
             source: source.as_ptr(),

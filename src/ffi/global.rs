@@ -24,6 +24,7 @@ pub(super) struct Global {
     pub(super) released: Option<unsafe extern "C" fn(*const tcl_event)>,
     pub(super) banned: Option<unsafe extern "C" fn(*const tcl_event)>,
     pub(super) unbanned: Option<unsafe extern "C" fn(*const tcl_event)>,
+    pub(super) timed_out: Option<unsafe extern "C" fn(*const tcl_event)>,
 }
 
 /// Set by `tcl_init`, before the server forks. Each forked process has its own copy, with

@@ -29,6 +29,8 @@ pub const TCL_BY_REJECTED: i32 = 1;
 pub const TCL_BY_PEAK: i32 = 2;
 /// Rank by what sources owe at their rates, in time.
 pub const TCL_BY_OWED: i32 = 3;
+/// Rank by connections that are not trusted.
+pub const TCL_BY_UNTRUSTED: i32 = 4;
 
 /// Number of sources that a suggestion lists.
 pub const TCL_SUGGEST_SOURCES: usize = 10;
@@ -87,8 +89,8 @@ pub struct tcl_source {
     /// Seconds since it was last seen with connections, 0 if it has connections now, or
     /// `TCL_NEVER`.
     pub last_seen: u32,
-    /// Why a connection of it was last rejected, or would have been: "limit", "rate" or
-    /// "ban"; "" if none was.
+    /// Why a connection of it was last rejected, or would have been: "limit", "rate", "ban" or
+    /// "untrusted"; "" if none was.
     pub rejected_for: [c_char; TCL_REASON_TEXT],
     /// Why it is banned: "silent", "tls", "rejected", "rate", "script" or "rpc"; "" if it
     /// is not.
@@ -109,6 +111,12 @@ pub struct tcl_source {
     /// The listener whose connections these are, if rules name it and it counts apart, such
     /// as "tcp:192.0.2.1:5060"; "": all others.
     pub listener: [c_char; TCL_LISTENER_TEXT],
+    /// Its trusted connections: all if its rule trusts it; 0 if connections cannot be trusted.
+    pub trusted: u32,
+    /// Its other connections; 0 if connections cannot be trusted.
+    pub untrusted: u32,
+    /// Its limit of untrusted connections; 0: no limit.
+    pub untrusted_limit: i32,
 }
 
 /// A rule.
@@ -359,7 +367,7 @@ pub unsafe extern "C" fn tcl_oldest(name: *const u8, length: u32, seconds: *mut 
 }
 
 /// Writes at most `room` sources ranked by `TCL_BY_CONNECTIONS`, `TCL_BY_REJECTED`,
-/// `TCL_BY_PEAK` or `TCL_BY_OWED`, highest first. Sources whose number is 0 are left out.
+/// `TCL_BY_PEAK`, `TCL_BY_OWED` or `TCL_BY_UNTRUSTED`, highest first. Sources whose number is 0 are left out.
 ///
 /// Returns the number of sources written, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
 ///
@@ -374,6 +382,7 @@ pub unsafe extern "C" fn tcl_top(sources: *mut tcl_source, room: u32, by: i32) -
             TCL_BY_REJECTED => By::Rejected,
             TCL_BY_PEAK => By::Peak,
             TCL_BY_OWED => By::Owed,
+            TCL_BY_UNTRUSTED => By::Untrusted,
             _ => return TCL_EARG,
         };
         // SAFETY: null or room for `room` sources, as the caller promises.
@@ -440,7 +449,7 @@ pub extern "C" fn tcl_rules_count() -> u32 {
 /// last one stands for the sources without a rule and is always included. If there are more
 /// than `room`, rules with sources or rejections take precedence over others.
 ///
-/// Allocates up to 6 MB if there are 65,535 rules, and frees it.
+/// Allocates up to 7 MB if there are 65,535 rules, and frees it.
 ///
 /// Returns the number of rules written, or `TCL_EARG` (`rules` is null), `TCL_EINIT` or
 /// `TCL_EMEM`.
@@ -468,7 +477,7 @@ pub unsafe extern "C" fn tcl_rules(rules: *mut tcl_rule, room: u32) -> i32 {
 /// for the sources without a rule, which is always included. If there are more than `room`,
 /// rules whose sources have a peak take precedence over others.
 ///
-/// Allocates up to 6 MB if there are 65,535 rules, and 480 bytes for each suggestion that it
+/// Allocates up to 7 MB if there are 65,535 rules, and 480 bytes for each suggestion that it
 /// writes, and frees it.
 ///
 /// Returns the number of suggestions written, or `TCL_EARG` (`suggestions` is null),
@@ -571,6 +580,15 @@ impl Global {
                 Some(listener) => self.text(listener),
                 None => [0; TCL_LISTENER_TEXT],
             },
+            trusted: report.trusted,
+            untrusted: match self.limiter.has_trust() {
+                true => report.untrusted(),
+                false => 0,
+            },
+            // Limits fit.
+            untrusted_limit: terms
+                .untrusted_limit(self.limiter.untrusted_limit())
+                .cast_signed(),
         }
     }
 

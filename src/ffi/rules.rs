@@ -135,7 +135,8 @@ pub(super) fn code_of(error: ChangeError) -> i32 {
         | ChangeError::TooManyListeners
         | ChangeError::Exempt(..)
         | ChangeError::NotBanned(_)
-        | ChangeError::NotSet(_) => TCL_ERULES,
+        | ChangeError::NotSet(_)
+        | ChangeError::NoTrust(..) => TCL_ERULES,
     }
 }
 

@@ -114,14 +114,29 @@ impl Limiter {
         let Some(cell) = Token::from_bits(taken.cell) else {
             return Err(self.note_stale(worker));
         };
-        let facts = taken.facts | ended;
-        self.offence_of_close(worker, cell, facts);
+        let mut facts = taken.facts | ended;
+        if !facts.are_usual() {
+            facts = self.close_unusual(worker, cell, facts);
+        }
         // The record vouches for the cell: it is taken once, and the source keeps its slot
         // until then. So the slot need not be read, as `closed` does.
         match cell.parts() {
             Some((slot, row, _)) if self.rows().release(row, slot) => Ok(facts),
             _ => Err(self.note_stale(worker)),
         }
+    }
+
+    /// What the close of a connection needs that was trusted, or carried no message. Returns
+    /// all that is known of it.
+    #[inline(never)]
+    fn close_unusual(&self, worker: Worker, cell: Token, mut facts: Facts) -> Facts {
+        if facts.include(Facts::TRUSTED) {
+            // What trusts it has read a message of the client.
+            facts = facts | Facts::SPOKE;
+            self.release_trust(cell.to_bits());
+        }
+        self.offence_of_close(worker, cell, facts);
+        facts
     }
 
     /// Releases the connection of a descriptor whose end was not seen, if there is one. That

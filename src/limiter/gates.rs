@@ -13,6 +13,7 @@ mod ban;
 mod limit;
 mod rate;
 mod room;
+mod untrusted;
 
 use crate::limiter::Limiter;
 use crate::policy::rulebook::RuleId;
@@ -47,6 +48,8 @@ pub(super) struct Rejected {
     pub(super) at: SlotRef,
     pub(super) owner: Owner,
     pub(super) connections: i32,
+    /// The connections that are limited: all, or the untrusted ones.
+    pub(super) number: u32,
     pub(super) rule: RuleId,
     /// Offences are not charged to the source.
     pub(super) exempt: bool,
@@ -57,8 +60,19 @@ struct Asked<'a> {
     limiter: &'a Limiter,
     /// What the source owes, if anything is remembered of it.
     owes: Option<Owes<'a>>,
+    owner: Owner,
+    at: SlotRef,
     connections: i32,
     terms: Terms,
+}
+
+impl Asked<'_> {
+    /// The untrusted connections of the source.
+    fn untrusted(&self) -> u32 {
+        let connections = self.connections.unsigned_abs();
+        let trusted = self.limiter.count_trusted(self.owner, self.at, connections);
+        connections - trusted
+    }
 }
 
 /// What a source owes at the time `now`, in microseconds.
@@ -74,6 +88,7 @@ fn first_closed(asked: &Asked<'_>) -> Option<RejectedFor> {
     None.or_else(|| reject(ban::admits(asked), RejectedFor::Ban))
         .or_else(|| reject(rate::admits(asked), RejectedFor::Rate))
         .or_else(|| reject(limit::admits(asked), RejectedFor::Limit))
+        .or_else(|| reject(untrusted::admits(asked), RejectedFor::Untrusted))
 }
 
 impl Rejection {
@@ -133,21 +148,29 @@ impl Limiter {
             restraints: self.restraints(owner, at),
             now: self.micros(),
         });
-        let reason = first_closed(&Asked {
+        let asked = Asked {
             limiter: self,
             owes,
+            owner,
+            at,
             connections,
             terms,
-        })?;
+        };
+        let reason = first_closed(&asked)?;
         let rule = match reason {
             RejectedFor::Ban => self.ban_around(source, address).unwrap_or(rule),
-            RejectedFor::Rate | RejectedFor::Limit => rule,
+            RejectedFor::Rate | RejectedFor::Limit | RejectedFor::Untrusted => rule,
+        };
+        let number = match reason {
+            RejectedFor::Untrusted => asked.untrusted(),
+            RejectedFor::Limit | RejectedFor::Rate | RejectedFor::Ban => connections.unsigned_abs(),
         };
         Some(Rejected {
             reason,
             at,
             owner,
             connections,
+            number,
             rule,
             exempt: terms.exempt,
         })

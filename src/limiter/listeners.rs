@@ -110,11 +110,13 @@ impl Limiter {
         if terms.exempt || table.held(at).is_none() {
             return Ok(());
         }
+        let connections = table.connections(at);
         Err(Rejection(Reason::Source(Rejected {
             reason: RejectedFor::Ban,
             at,
             owner,
-            connections: table.connections(at),
+            connections,
+            number: connections.unsigned_abs(),
             rule,
             exempt: false,
         })))

@@ -74,6 +74,16 @@ totals! {
     penalty_script,
     /// Sources whose slot another source took while they owed something.
     forgotten,
+    /// The part of `rejected` whose source was at its limit of untrusted connections.
+    untrusted_rejected,
+    /// The part of `would_reject` whose source was at its limit of untrusted connections.
+    untrusted_would_reject,
+    /// Connections that became trusted.
+    became_trusted,
+    /// Untrusted connections that timed out.
+    trust_timeouts,
+    /// Untrusted connections that would have timed out, in monitor mode.
+    would_trust_timeout,
 }
 
 impl Totals {

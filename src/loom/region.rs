@@ -8,7 +8,7 @@ use std::io;
 use super::layout::{
     ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, ListenerTable, ROWS, RuleEntry,
 };
-use crate::shared::sync::{AtomicI32, Statistic32};
+use crate::shared::sync::{AtomicI32, AtomicU64, Statistic32};
 
 /// This error never occurs: there is always memory.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub(crate) struct Region {
     cells: [Vec<AtomicI32>; ROWS - 1],
     details: Vec<Detail>,
     ban_rejected: Vec<Statistic32>,
+    trusted: Vec<AtomicU64>,
     rules: [Vec<RuleEntry>; 2],
     listeners: ListenerTable,
 }
@@ -48,6 +49,7 @@ impl Region {
             cells: core::array::from_fn(|_| zeroed(slots)),
             details: zeroed(slots),
             ban_rejected: zeroed(slots),
+            trusted: zeroed(geometry.trusted_slots()),
             rules: core::array::from_fn(|_| zeroed(RULES)),
             listeners: ListenerTable::default(),
         })
@@ -94,6 +96,10 @@ impl Region {
 
     pub(crate) fn listeners(&self) -> &ListenerTable {
         &self.listeners
+    }
+
+    pub(crate) fn trusted(&self) -> &[AtomicU64] {
+        &self.trusted
     }
 
     pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {

@@ -24,6 +24,7 @@ impl Limiter {
         let totals = self.totals();
         let nearness = Nearness::last(self);
         let rate = self.rate();
+        let (trusted, untrusted) = self.trust_gauges();
         let prefix_length = |family| self.prefixes().length(family).into();
         Counters {
             sources: occupancy.sources,
@@ -71,6 +72,15 @@ impl Limiter {
             penalty_rate: totals.penalty_rate,
             penalty_script: totals.penalty_script,
             forgotten: totals.forgotten,
+            trusted: trusted.load(Ordering::Relaxed),
+            untrusted: untrusted.load(Ordering::Relaxed),
+            untrusted_rejected: totals.untrusted_rejected,
+            untrusted_would_reject: totals.untrusted_would_reject,
+            became_trusted: totals.became_trusted,
+            trust_timeouts: totals.trust_timeouts,
+            would_trust_timeout: totals.would_trust_timeout,
+            untrusted_limit: self.untrusted_limit().into(),
+            trust_timeout: self.trust_timeout().into(),
             rate_interval: rate.interval_us.into(),
             burst: if rate.is_none() { 0 } else { rate.burst.into() },
             log_suppressed: self.log_suppressed().load(Ordering::Relaxed),

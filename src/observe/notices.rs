@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+mod trust;
+
 use core::fmt;
 use std::io;
 use std::panic::PanicHookInfo;
@@ -19,6 +21,8 @@ use crate::policy::rules::Rule;
 use crate::policy::terms::{Rate, Terms};
 use crate::shared::visible::Excerpt;
 use crate::source::{Prefix, PrefixLengths, Source};
+
+pub use trust::{MoreTimedOut, NeverTrusted, TimedOut};
 
 /// What [`watch`](crate::observe::watch) has to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +56,24 @@ pub enum Notice {
         /// Its first line was about a connection that was admitted, in monitor mode.
         would: bool,
     },
+    /// A source that had a first line about its untrusted connections is back under the limit
+    /// of these.
+    TrustedEnough {
+        /// The source.
+        report: SourceReport,
+        /// Its rule now; `None`: the default.
+        rule: Option<Prefix>,
+        /// Its limit of untrusted connections now; 0: no limit.
+        limit: u32,
+        /// Its first line was about a connection that was admitted, in monitor mode.
+        would: bool,
+    },
+    /// Connections were not trusted in time.
+    TimedOut(TimedOut),
+    /// More connections were not trusted in time.
+    MoreTimedOut(MoreTimedOut),
+    /// No connection was ever trusted.
+    NeverTrusted(NeverTrusted),
     /// A source was banned by its offences or by the script.
     Banned {
         /// The source.
@@ -108,6 +130,8 @@ pub enum Why {
     Rate(Rate),
     /// Its source was banned; `None`: the ban has ended meanwhile.
     Ban(Option<PenaltyReport>),
+    /// Its source was at this limit of untrusted connections; 0: there is no limit any more.
+    Untrusted(u32),
 }
 
 /// A command banned a source.
@@ -385,6 +409,11 @@ impl fmt::Display for NoticeLine<'_> {
                         write!(f, "banned, reason {cause}, {seconds} s left")
                     }
                     Why::Ban(None) => f.write_str("banned, and the ban has ended since"),
+                    Why::Untrusted(limit) => {
+                        let untrusted = Connections(report.rejected_at, " untrusted");
+                        let limit = LimitName(limit.cast_signed());
+                        write!(f, "{untrusted}, untrusted limit {limit}, rule {rule}")
+                    }
                 }
             }
             Notice::Released {
@@ -411,6 +440,24 @@ impl fmt::Display for NoticeLine<'_> {
                      rule {rule}"
                 )
             }
+            Notice::TrustedEnough {
+                report,
+                rule,
+                limit,
+                ..
+            } => {
+                let source = report.source.display(self.prefixes);
+                let untrusted = Connections(report.untrusted(), " untrusted");
+                let (rule, limit) = (RuleName(*rule), LimitName(limit.cast_signed()));
+                write!(
+                    f,
+                    "source {source} is back under its untrusted limit: {untrusted}, untrusted \
+                     limit {limit}, rule {rule}"
+                )
+            }
+            Notice::TimedOut(timed_out) => timed_out.write(f, self.prefixes),
+            Notice::MoreTimedOut(more) => more.fmt(f),
+            Notice::NeverTrusted(never) => never.fmt(f),
             Notice::Banned { report, ban, would } => {
                 let verb = if *would { "would ban" } else { "banned" };
                 let source = report.source.display(self.prefixes);
@@ -535,6 +582,7 @@ mod tests {
                 owed_us: 0,
                 penalty: None,
                 listener: None,
+                trusted: 0,
             },
             rule: None,
             limit: 1024,
@@ -587,6 +635,7 @@ mod tests {
             owed_us: 0,
             penalty: None,
             listener: None,
+            trusted: 0,
         };
         let released = |report, limit| Notice::Released {
             report,
@@ -621,6 +670,7 @@ mod tests {
             owed_us: 0,
             penalty: None,
             listener: None,
+            trusted: 0,
         };
         let rate = Rate {
             interval_us: 100_000,
@@ -652,6 +702,21 @@ mod tests {
             (
                 first(Why::Ban(None), false),
                 "rejected connection from 192.0.2.1: banned, and the ban has ended since",
+            ),
+            (
+                first(Why::Untrusted(20), false),
+                "rejected connection from 192.0.2.1: 1 untrusted connection, untrusted limit 20, \
+                 rule default",
+            ),
+            (
+                Notice::TrustedEnough {
+                    report,
+                    rule: None,
+                    limit: 20,
+                    would: false,
+                },
+                "source 192.0.2.1 is back under its untrusted limit: 1 untrusted connection, \
+                 untrusted limit 20, rule default",
             ),
             (
                 Notice::Released {

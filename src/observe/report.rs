@@ -61,6 +61,9 @@ pub struct SourceReport {
     pub penalty: Option<PenaltyReport>,
     /// The listener of a source with a scope.
     pub listener: Option<ListenerName>,
+    /// How many of its connections are trusted: all if its rule trusts it, none if the limiter
+    /// has no trust.
+    pub trusted: u32,
 }
 
 /// The offences of a source, or its ban.
@@ -110,6 +113,8 @@ pub enum By {
     Peak,
     /// The time until it has paid for its connections at its rate.
     Owed,
+    /// Present connections that are not trusted.
+    Untrusted,
 }
 
 /// The table as a whole.
@@ -197,7 +202,13 @@ impl SourceReport {
             owed_us: 0,
             penalty: None,
             listener: None,
+            trusted: 0,
         }
+    }
+
+    /// How many of its connections are not trusted.
+    pub fn untrusted(&self) -> u32 {
+        self.connections.saturating_sub(self.trusted)
     }
 
     /// Its ban.
@@ -211,6 +222,7 @@ impl SourceReport {
             By::Rejected => u64::from(self.rejected) + u64::from(self.would_reject),
             By::Peak => self.peak.into(),
             By::Owed => self.owed_us,
+            By::Untrusted => self.untrusted().into(),
         }
     }
 }
@@ -330,6 +342,12 @@ impl<'a> Report<'a> {
         terms.rate.or_default(self.limiter.rate())
     }
 
+    /// The limit of untrusted connections of `source`; 0: no limit.
+    pub fn untrusted_limit_of(self, source: Source) -> u32 {
+        let (_, terms) = self.terms_of(source, None);
+        terms.untrusted_limit(self.limiter.untrusted_limit())
+    }
+
     /// All sources with connections, in no order.
     pub fn sources(self) -> impl Iterator<Item = SourceReport> + 'a {
         self.all().filter(|report| report.connections > 0)
@@ -443,7 +461,7 @@ impl<'a> Report<'a> {
     /// of the sources without a rule. If there are more, rules with sources or rejections
     /// take precedence.
     ///
-    /// Takes 112 bytes for each rule, and 136 for each that is returned.
+    /// Takes 120 bytes for each rule, and 144 for each that is returned.
     ///
     /// # Errors
     ///
@@ -599,6 +617,12 @@ impl<'a> Report<'a> {
                         0
                     },
                 });
+        }
+        if self.limiter.has_trust() {
+            report.trusted = match self.limiter.terms_of_source(source, owner).1.trusted {
+                true => report.connections,
+                false => self.limiter.count_trusted(owner, at, report.connections),
+            };
         }
         Some((report, table.held(at)?))
     }

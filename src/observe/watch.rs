@@ -26,7 +26,12 @@
 //! next sample, and those of more than `MAX_KNOWN` sources. The totals of the limiter
 //! include them.
 //!
-//! `sample` walks through the table, `log` and `bans` decide what is logged, and
+//! If connections can be trusted, the watch also reads the records of all connections. The
+//! first ones of a source in an interval that were not trusted in time have a line
+//! ([`Notice::TimedOut`]), at most [`MAX_TIMED_OUT`]; one line covers the others. If many
+//! connections live on and none was ever trusted, one line a day says so.
+//!
+//! `sample` walks through the table, `log`, `bans` and `trust` decide what is logged, and
 //! [`notices`](crate::observe::notices) words it.
 
 #![forbid(unsafe_code)]
@@ -34,15 +39,18 @@
 mod bans;
 mod log;
 mod sample;
+mod trust;
 
 use crate::limiter::Limiter;
 use crate::observe::notices::{Notice, RuleEnded};
 use bans::Bans;
 use log::Log;
 use sample::{Found, SLOTS_PER_TICK, Sampler, publish_occupancy};
+use trust::Trust;
 
 pub use bans::MAX_BANNED;
 pub use log::{MAX_AT_ONCE, MAX_FIRST, MAX_RELEASED};
+pub use trust::MAX_TIMED_OUT;
 
 /// The memory of the background process. There is one in a host.
 #[derive(Default)]
@@ -50,6 +58,7 @@ pub struct Watch {
     sampler: Sampler,
     log: Log,
     bans: Bans,
+    trust: Trust,
     /// When the interval began; `None` before the first tick.
     since: Option<u32>,
 }
@@ -90,12 +99,20 @@ impl Watch {
         };
         end_rules(&mut tick);
         self.sample(SLOTS_PER_TICK, &mut tick);
+        self.trust.tick(&mut tick);
         let seconds = now.wrapping_sub(since);
         if seconds >= interval {
             self.log.end_interval(seconds, &mut tick);
             self.bans.end_interval(seconds, &mut tick);
+            self.trust.end_interval(seconds, &mut tick);
             self.since = Some(now);
         }
+    }
+
+    /// The connections that the host must close, because the last tick found that they were
+    /// not trusted in time, see [`Limiter::is_expired`].
+    pub fn to_close(&self) -> u32 {
+        self.trust.to_close
     }
 
     /// Samples the next `max` slots, or all if there are fewer.

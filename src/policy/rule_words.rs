@@ -3,7 +3,7 @@
 //! that set a rule take the same text.
 //!
 //! ```text
-//!   LIMIT [rate=RATE] [burst=BURST] [exempt] [listener=LISTENER]
+//!   LIMIT [rate=RATE] [burst=BURST] [exempt] [listener=LISTENER] [untrusted=LIMIT] [trusted]
 //! ```
 //!
 //! Each word is a row of `WORDS`, which says how it is read and shown. Everything else
@@ -90,6 +90,32 @@ const WORDS: &[Word] = &[
             None => Ok(()),
         },
     },
+    Word {
+        name: "untrusted",
+        example: Some("20"),
+        help: "untrusted connections of each source, at least 1, or none",
+        read: |value, written| {
+            written.untrusted = Some(parse_untrusted(value)?);
+            Ok(())
+        },
+        show: |terms, f| match terms.untrusted {
+            Some(limit) => write!(f, " untrusted={}", LimitName(limit.cast_signed())),
+            None => Ok(()),
+        },
+    },
+    Word {
+        name: "trusted",
+        example: None,
+        help: "its connections are trusted from the start",
+        read: |_, written| {
+            written.trusted = true;
+            Ok(())
+        },
+        show: |terms, f| match terms.trusted {
+            true => f.write_str(" trusted"),
+            false => Ok(()),
+        },
+    },
 ];
 
 /// What the words of a rule say.
@@ -100,6 +126,9 @@ struct Written {
     burst: Option<u32>,
     exempt: bool,
     listener: Option<ListenerName>,
+    /// 0: no limit.
+    untrusted: Option<u32>,
+    trusted: bool,
 }
 
 impl Written {
@@ -113,11 +142,16 @@ impl Written {
                 RuleRate::Own(rate.map_err(WordError::Burst)?)
             }
         };
+        if self.trusted && self.untrusted.is_some() {
+            return Err(WordError::UntrustedOfTrusted);
+        }
         let plain = Terms::of_limit(limit);
         Ok(Terms {
             rate,
             exempt: plain.exempt || self.exempt,
             listener: self.listener,
+            untrusted: self.untrusted,
+            trusted: self.trusted,
             ..plain
         })
     }
@@ -181,6 +215,17 @@ fn parse_limit(text: &str) -> Result<i32, WordError> {
         Ok(limit) => Ok(limit),
         Err(_) => Err(WordError::LimitTooHigh),
     }
+}
+
+/// Reads a limit of untrusted connections; 0: no limit.
+fn parse_untrusted(text: &str) -> Result<u32, WordError> {
+    if limit_text::is_none(text) {
+        return Ok(0);
+    }
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let limit = text.parse().ok().filter(|limit| digits && *limit > 0);
+    let limit = limit.filter(|limit: &u32| *limit <= i32::MAX.cast_unsigned());
+    limit.ok_or_else(|| WordError::Untrusted(Excerpt::of(text.as_bytes())))
 }
 
 /// The terms of a rule in the grammar of rules, without what other rules add: a limit and
@@ -253,6 +298,8 @@ pub(super) enum WordError {
     Listener(ListenerError),
     /// A command sets rules without a listener only.
     ListenerInCommand,
+    Untrusted(Excerpt),
+    UntrustedOfTrusted,
 }
 
 impl WordError {
@@ -321,6 +368,15 @@ impl fmt::Display for WordError {
             WordError::BurstWithoutRate => {
                 f.write_str("without a rate there is no burst; remove `rate=none` or `burst`")
             }
+            WordError::Untrusted(value) => write!(
+                f,
+                "invalid limit `{value}` of untrusted connections: expected 1 to {}, or none",
+                i32::MAX
+            ),
+            WordError::UntrustedOfTrusted => f.write_str(
+                "the connections of a trusted source are never untrusted; remove `trusted` or \
+                 `untrusted`",
+            ),
         }
     }
 }
@@ -414,8 +470,29 @@ mod tests {
     }
 
     #[test]
+    fn words_say_whom_the_rule_trusts() {
+        for (text, untrusted, trusted) in [
+            ("100", None, false),
+            ("100 untrusted=20", Some(20), false),
+            ("100 untrusted=none", Some(0), false),
+            ("none untrusted=2147483647", Some(i32::MAX as u32), false),
+            ("100 trusted", None, true),
+        ] {
+            let terms = terms(text);
+            assert_eq!(
+                (terms.untrusted, terms.trusted),
+                (untrusted, trusted),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn terms_are_shown_in_the_grammar_of_rules() {
         for (text, expected) in [
+            ("5 trusted exempt", "5 exempt trusted"),
+            ("5 untrusted=unlimited", "5 untrusted=none"),
+            ("none untrusted=07", "none untrusted=7"),
             ("007", "7"),
             ("unlimited", "none"),
             ("unlimited exempt", "none"),
@@ -471,6 +548,8 @@ mod tests {
             ("bursts=5", "burst"),
             ("exemt", "exempt"),
             ("exmept", "exempt"),
+            ("trustd", "trusted"),
+            ("untrustd=5", "untrusted"),
         ] {
             let name = text.split('=').next().unwrap();
             assert_eq!(
@@ -478,18 +557,18 @@ mod tests {
                 format!("unknown word `{name}`; did you mean `{nearest}`?")
             );
         }
-        for text in ["6", "=6", "trusted", "r", "network", "b", "limit=5", "="] {
+        for text in ["6", "=6", "r", "network", "b", "limit=5", "="] {
             let name = text.split('=').next().unwrap();
             assert_eq!(
                 reason(&format!("5 {text}")),
                 format!(
-                    "unknown word `{name}`; expected rate=10/s, burst=20, exempt \
-                     or listener=192.0.2.1:5060"
+                    "unknown word `{name}`; expected rate=10/s, burst=20, exempt, \
+                     listener=192.0.2.1:5060, untrusted=20 or trusted"
                 )
             );
         }
         let long = reason(&format!("5 {}", "x".repeat(100_000)));
-        assert!(long.len() < 170, "{long}");
+        assert!(long.len() < 200, "{long}");
     }
 
     #[test]
@@ -533,6 +612,24 @@ mod tests {
                 "5 rate=none burst=5",
                 "without a rate there is no burst; remove `rate=none` or `burst`",
             ),
+            (
+                "5 untrusted=0",
+                "invalid limit `0` of untrusted connections: expected 1 to 2147483647, or none",
+            ),
+            (
+                "5 untrusted=+5",
+                "invalid limit `+5` of untrusted connections: expected 1 to 2147483647, or none",
+            ),
+            (
+                "5 untrusted=2147483648",
+                "invalid limit `2147483648` of untrusted connections: expected 1 to 2147483647, \
+                 or none",
+            ),
+            (
+                "5 untrusted=5 trusted",
+                "the connections of a trusted source are never untrusted; remove `trusted` or \
+                 `untrusted`",
+            ),
         ] {
             assert_eq!(reason(text), expected, "{text}");
         }
@@ -559,7 +656,8 @@ mod tests {
         let grammar = Grammar.to_string();
         assert!(
             grammar.starts_with(
-                "PREFIX = LIMIT [rate=10/s] [burst=20] [exempt] [listener=192.0.2.1:5060]\n"
+                "PREFIX = LIMIT [rate=10/s] [burst=20] [exempt] [listener=192.0.2.1:5060] \
+                 [untrusted=20] [trusted]\n"
             ),
             "{grammar}"
         );
@@ -598,12 +696,19 @@ mod tests {
                 }
             });
         let listener = proptest::option::of(listener);
-        (limit, rate, any::<bool>(), listener).prop_map(|(limit, rate, exempt, listener)| Terms {
-            limit,
+        let trust = prop_oneof![
+            Just((None, false)),
+            Just((None, true)),
+            (0..=i32::MAX as u32).prop_map(|untrusted| (Some(untrusted), false)),
+        ];
+        let words = (rate, any::<bool>(), listener, trust);
+        (limit, words).prop_map(|(limit, (rate, exempt, listener, trust))| Terms {
             rate,
             exempt: exempt || limit <= 0,
-            banned: false,
             listener,
+            untrusted: trust.0,
+            trusted: trust.1,
+            ..Terms::of_default(limit)
         })
     }
 
@@ -616,7 +721,7 @@ mod tests {
 
         #[test]
         fn almost_valid_words_are_shown_as_they_are_read(
-            text in "(5|none)( |rate|burst|exempt|=|[0-9]|/[smh]| rate=[1-9]/s| burst=9| exempt){0,6}"
+            text in "(5|none)( |rate|burst|exempt|=|[0-9]|/[smh]| rate=[1-9]/s| burst=9| exempt| untrusted=[0-9]| trusted){0,6}"
         ) {
             match parse(&text) {
                 Ok(terms) => {

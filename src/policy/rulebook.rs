@@ -147,6 +147,9 @@ pub enum ChangeError {
     NotBanned(Option<Prefix>),
     /// No command set a rule for the prefix. If it has another one, that is its origin.
     NotSet(Option<RuleOrigin>),
+    /// The rule of the prefix from this origin limits untrusted connections, and the limiter
+    /// was created without trust.
+    NoTrust(Prefix, RuleOrigin),
 }
 
 impl From<Busy> for ChangeError {
@@ -204,6 +207,12 @@ impl fmt::Display for ChangeError {
                 f,
                 "this prefix is not banned by itself, but is in {banned}, which is; lift that \
                  ban"
+            ),
+            ChangeError::NoTrust(prefix, origin) => write!(
+                f,
+                "the rule {prefix} from {origin} has the word `untrusted`, but trust is off; \
+                 set the modparam untrusted_limit (0: no limit by default) and restart the \
+                 server, or remove the word"
             ),
             ChangeError::NotSet(None) => f.write_str("there is no rule for this prefix"),
             ChangeError::NotSet(Some(origin)) => write!(
@@ -757,6 +766,11 @@ impl<'a> Rulebook<'a> {
         if rules.len() > MAX_RULES {
             return Err(ChangeError::TooMany);
         }
+        if self.region.trusted().is_empty()
+            && let Some(rule) = rules.iter().find(|rule| rule.terms.untrusted.is_some())
+        {
+            return Err(ChangeError::NoTrust(rule.prefix, rule.origin));
+        }
         let listeners = Listeners::of(self.region);
         // Each name must have its number before the scopes are looked up.
         for rule in &rules {
@@ -813,8 +827,17 @@ impl<'a> Rulebook<'a> {
         background.rules_set[half].store(count(RuleOrigin::is_rpc), Ordering::Release);
         let checked_from = rules.iter().map(|rule| match rule.terms {
             Terms { banned: true, .. } => 0,
-            Terms { limit: 1.., .. } => rule.terms.limit.unsigned_abs(),
-            _ => u32::MAX,
+            terms => {
+                let limit = match terms.limit {
+                    1.. => terms.limit.unsigned_abs(),
+                    _ => u32::MAX,
+                };
+                // A source has at least as many connections as untrusted ones.
+                match terms.untrusted_limit(0) {
+                    0 => limit,
+                    untrusted => limit.min(untrusted),
+                }
+            }
         });
         let lowest = checked_from.min().unwrap_or(u32::MAX);
         let is_rated = |rule: &Rule| matches!(rule.terms.rate, RuleRate::Own(r) if !r.is_none());
@@ -1156,6 +1179,7 @@ const PARENT: u32 = (1 << SCOPE) - 1;
 /// Flags in [`RuleEntry::shape`], see [`Terms`].
 const EXEMPT: u32 = 1 << 15;
 const BANNED: u32 = 1 << 16;
+const TRUSTED: u32 = 1 << 17;
 
 /// Rates in [`RuleEntry::rate`]:
 ///
@@ -1205,7 +1229,8 @@ impl RuleEntry {
         };
         let terms = rule.terms;
         let flag = |is_set, flag| if is_set { flag } else { 0 };
-        let flags = flag(terms.exempt, EXEMPT) | flag(terms.banned, BANNED);
+        let flags =
+            flag(terms.exempt, EXEMPT) | flag(terms.banned, BANNED) | flag(terms.trusted, TRUSTED);
         let scope = u32::from(rule.scope) << SCOPE;
         let shape = scope | flags | kind | family | u32::from(prefix.length);
         self.shape.store(shape, Ordering::Release);
@@ -1215,6 +1240,8 @@ impl RuleEntry {
             .store(u32::from(listener) << SCOPE | parent, Ordering::Release);
         self.limit.store(terms.limit, Ordering::Release);
         self.rate.store(rate_word(terms.rate), Ordering::Release);
+        let untrusted = terms.untrusted.map_or(0, |limit| limit.saturating_add(1));
+        self.untrusted.store(untrusted, Ordering::Release);
         self.rejected.store(0, Ordering::Release);
         self.would_reject.store(0, Ordering::Release);
     }
@@ -1256,6 +1283,8 @@ impl RuleEntry {
             exempt: shape & EXEMPT != 0,
             banned: shape & BANNED != 0,
             listener: None,
+            untrusted: self.untrusted.load(Ordering::Acquire).checked_sub(1),
+            trusted: shape & TRUSTED != 0,
         }
     }
 

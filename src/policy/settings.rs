@@ -68,7 +68,7 @@ const ZERO: u32 = 1 << 31;
 ///
 /// ```text
 ///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate │ 4 something may be remembered
-///   5 a rule's listener
+///   5 a rule's listener │ 6 trusted connections are counted
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Switches(u32);
@@ -79,6 +79,7 @@ impl Switches {
     const RULE_RATES: u32 = 0b1000;
     const MEMORY: u32 = 0b1_0000;
     const LISTENERS: u32 = 0b10_0000;
+    const TRUST: u32 = 0b100_0000;
 
     /// A number that is not a mode, from damaged memory, reads as the default.
     #[inline]
@@ -106,13 +107,26 @@ impl Switches {
     /// Whether a slot may remember something: once there was a rate, a penalty or a ban.
     #[inline]
     pub(crate) fn may_remember(self) -> bool {
-        self.0 & !(Self::MODE | Self::LISTENERS) != 0
+        self.0 & (Self::RATE | Self::RULE_RATES | Self::MEMORY) != 0
     }
 
     /// Whether an active rule names a listener of the host.
     #[inline]
     pub(crate) fn has_listener_rules(self) -> bool {
         self.0 & Self::LISTENERS != 0
+    }
+
+    /// Whether trusted connections are counted.
+    #[inline]
+    pub(crate) fn has_trust(self) -> bool {
+        self.0 & Self::TRUST != 0
+    }
+
+    /// Whether counting a connection has more to do: to charge it to a rate, or to look at
+    /// the trusted connections of its source.
+    #[inline]
+    pub(crate) fn has_rates_or_trust(self) -> bool {
+        self.0 & (Self::RATE | Self::RULE_RATES | Self::TRUST) != 0
     }
 }
 
@@ -278,9 +292,39 @@ impl<'a> Settings<'a> {
     /// compared with its rule, which is right but slow.
     pub(crate) fn init(self) {
         self.0.lowest_rule.store(u32::MAX, Ordering::Relaxed);
+        self.set_untrusted_limit(0);
     }
 
-    /// A source with fewer connections may open another, whatever its rule. Above `i32::MAX`
+    /// Trusted connections are counted from now on.
+    pub(crate) fn expect_trust(self) {
+        self.switch(Switches::TRUST, Switches::TRUST);
+    }
+
+    /// The limit of untrusted connections of a source without a rule; 0: no limit.
+    pub(crate) fn untrusted_limit(self) -> u32 {
+        match self.0.untrusted_limit.load(Ordering::Relaxed) {
+            limit if limit > i32::MAX as u32 => 0,
+            limit => limit,
+        }
+    }
+
+    /// 0, or a number above `i32::MAX`: no limit.
+    pub(crate) fn set_untrusted_limit(self, limit: u32) {
+        let limit = if limit == 0 { u32::MAX } else { limit };
+        self.0.untrusted_limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Seconds after which an untrusted connection is closed; 0: never.
+    pub(crate) fn trust_timeout(self) -> u32 {
+        self.0.trust_timeout.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_trust_timeout(self, seconds: u32) {
+        self.0.trust_timeout.store(seconds, Ordering::Relaxed);
+    }
+
+    /// A source with fewer connections may open another, whatever its rule and however many
+    /// of them are trusted. Above `i32::MAX`
     /// if no source has a limit; 0 if a prefix is banned, so that each source, also one
     /// without a slot, must be compared with its rule.
     #[inline]
@@ -288,7 +332,12 @@ impl<'a> Settings<'a> {
         // Acquire: a process that has seen the word of new rules also sees these rules, and
         // never uses the old ones again.
         let rules = self.0.lowest_rule.load(Ordering::Acquire);
-        self.0.limit.load(Ordering::Relaxed).min(rules)
+        let untrusted = self.0.untrusted_limit.load(Ordering::Relaxed);
+        self.0
+            .limit
+            .load(Ordering::Relaxed)
+            .min(rules)
+            .min(untrusted)
     }
 
     /// Says whether an active rule has a rate of its own. A writer does so before it

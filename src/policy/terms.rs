@@ -122,6 +122,11 @@ pub struct Terms {
     pub banned: bool,
     /// The rule is only for connections of this listener; `None`: for all.
     pub listener: Option<ListenerName>,
+    /// The largest number of untrusted connections of each source, at most `i32::MAX`; 0:
+    /// unlimited; `None`: the rule does not mention it.
+    pub untrusted: Option<u32>,
+    /// Connections of its sources are trusted from the start.
+    pub trusted: bool,
 }
 
 impl Terms {
@@ -133,6 +138,8 @@ impl Terms {
             exempt: false,
             banned: false,
             listener: None,
+            untrusted: None,
+            trusted: false,
         }
     }
 
@@ -141,6 +148,18 @@ impl Terms {
         Terms {
             exempt: limit <= 0,
             ..Terms::of_default(limit)
+        }
+    }
+
+    /// The limit of untrusted connections if `default` is that of sources without a rule; 0:
+    /// unlimited. An unlimited rule that does not mention it has none.
+    pub fn untrusted_limit(&self, default: u32) -> u32 {
+        let is_unlimited = self.exempt && self.limit <= 0;
+        match self.untrusted {
+            _ if self.trusted => 0,
+            Some(limit) => limit,
+            None if is_unlimited => 0,
+            None => default,
         }
     }
 }
@@ -206,6 +225,30 @@ mod tests {
         assert_eq!(burst.or_default(hourly).burst, 72);
         assert_eq!(RuleRate::Own(own).or_default(default), own);
         assert!(RuleRate::Own(Rate::NONE).or_default(default).is_none());
+    }
+
+    #[test]
+    fn untrusted_limit_is_that_of_the_rule_or_the_default() {
+        let own = |limit, untrusted| Terms {
+            untrusted,
+            ..Terms::of_limit(limit)
+        };
+        for (terms, expected) in [
+            (Terms::of_default(0), 20),
+            (Terms::of_default(100), 20),
+            (own(100, None), 20),
+            (own(100, Some(5)), 5),
+            (own(100, Some(0)), 0),
+            (own(0, None), 0),
+            (own(0, Some(5)), 5),
+        ] {
+            assert_eq!(terms.untrusted_limit(20), expected, "{terms:?}");
+            let trusted = Terms {
+                trusted: true,
+                ..terms
+            };
+            assert_eq!(trusted.untrusted_limit(20), 0);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! AtomicI32   × slots       × (ROWS − 1): the cells of every row but the acceptor row
 //! Detail      × slots       touched only for busy sources, those that owe, and by reports
 //! Statistic32 × slots       rejections during a ban
+//! AtomicU64   × slots       trusted connections; only if trust is on
 //! RuleEntry   × MAX_RULES   × 2: the active rules, and the inactive half
 //! ```
 //!
@@ -149,6 +150,11 @@ pub(crate) struct Tally {
     pub(crate) penalty_rate: Statistic64,
     pub(crate) penalty_script: Statistic64,
     pub(crate) forgotten: Statistic64,
+    pub(crate) untrusted_rejected: Statistic64,
+    pub(crate) untrusted_would_reject: Statistic64,
+    pub(crate) became_trusted: Statistic64,
+    pub(crate) trust_timeouts: Statistic64,
+    pub(crate) would_trust_timeout: Statistic64,
 }
 
 /// Settings that every check reads and that are rarely written.
@@ -184,6 +190,11 @@ pub(crate) struct Settings {
     pub(crate) ban_max: AtomicU32,
     /// The host clock, as the background process last read it.
     pub(crate) seconds: Statistic32,
+    /// The limit of untrusted connections of a source without a rule; above `i32::MAX`:
+    /// unlimited.
+    pub(crate) untrusted_limit: AtomicU32,
+    /// Seconds after which an untrusted connection is closed; 0: never.
+    pub(crate) trust_timeout: AtomicU32,
 }
 
 /// Data that only reports and the background process use.
@@ -220,6 +231,10 @@ pub(crate) struct Background {
     pub(crate) near: Statistic32,
     /// Banned sources, as last sampled by the background process.
     pub(crate) banned: Statistic32,
+    /// Trusted connections, as last sampled by the background process.
+    pub(crate) trusted: Statistic64,
+    /// Untrusted connections, as last sampled by the background process.
+    pub(crate) untrusted: Statistic64,
     /// Sources by the largest debt that the background process sampled.
     pub(crate) debts: [Statistic32; HISTOGRAM_RANGES],
     /// How often the statistics were reset.
@@ -282,6 +297,8 @@ pub(crate) struct RuleEntry {
     pub(crate) limit: AtomicI32,
     /// The number of the modparam or the line, or the end of a rule that ends.
     pub(crate) origin: AtomicU32,
+    /// The limit of untrusted connections plus 1; 0: the default.
+    pub(crate) untrusted: AtomicU32,
 }
 
 /// Upper bound of the accepting process's open files that are not connections: listening
@@ -308,6 +325,8 @@ pub(crate) struct Geometry {
     pub(super) buckets: usize,
     pub(super) connections: usize,
     pub(super) descriptors: usize,
+    /// Whether trusted connections are counted.
+    pub(super) trust: bool,
 }
 
 impl Geometry {
@@ -327,7 +346,24 @@ impl Geometry {
             buckets: usize::try_from(buckets).ok()?,
             connections,
             descriptors: connections + OTHER_FILES,
+            trust: false,
         })
+    }
+
+    /// The same, in which trusted connections are counted.
+    pub(crate) fn with_trust(self) -> Geometry {
+        Geometry {
+            trust: true,
+            ..self
+        }
+    }
+
+    /// Slots whose trusted connections are counted: all, or none.
+    pub(super) fn trusted_slots(self) -> usize {
+        match self.trust {
+            true => self.slots(),
+            false => 0,
+        }
     }
 
     /// Exactly `buckets` buckets, for tests that fill the table.
@@ -343,6 +379,7 @@ impl Geometry {
             buckets,
             connections: descriptors,
             descriptors,
+            trust: false,
         }
     }
 
@@ -361,7 +398,7 @@ mod tests {
         assert_eq!(size_of::<Slot>(), 16);
         assert_eq!(size_of::<Connection>(), 16);
         assert_eq!(size_of::<Detail>(), 64);
-        assert_eq!(size_of::<RuleEntry>(), 56);
+        assert_eq!(size_of::<RuleEntry>(), 64);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::layout::{
     ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, ListenerTable, MAX_RULES, ROWS,
     RuleEntry,
 };
-use crate::shared::sync::{AtomicI32, Ordering, Statistic32};
+use crate::shared::sync::{AtomicI32, AtomicU64, Ordering, Statistic32};
 
 /// At most this many bytes are populated: what 14 million connections need. A page of
 /// 4 KiB takes one to a few microseconds, so this bounds the start of the accepting process
@@ -78,8 +78,13 @@ impl Geometry {
         self.details_at() + self.slots() * size_of::<Detail>()
     }
 
-    fn rules_at(self) -> usize {
+    fn trusted_at(self) -> usize {
         let end = self.ban_rejected_at() + self.slots() * size_of::<Statistic32>();
+        end.next_multiple_of(align_of::<AtomicU64>())
+    }
+
+    fn rules_at(self) -> usize {
+        let end = self.trusted_at() + self.trusted_slots() * size_of::<AtomicU64>();
         end.next_multiple_of(align_of::<RuleEntry>())
     }
 
@@ -325,6 +330,14 @@ impl Region {
         unsafe { &self.slice(self.geometry.listeners_at(), 1)[0] }
     }
 
+    /// For each slot the trusted connections of its source; empty if trust is off.
+    pub(crate) fn trusted(&self) -> &[AtomicU64] {
+        let slots = self.geometry.trusted_slots();
+        // SAFETY: AtomicU64 is an atomic for which zeroed memory is valid. Offset and length
+        // are those that Geometry gives to this part.
+        unsafe { self.slice(self.geometry.trusted_at(), slots) }
+    }
+
     /// Both halves of the rules.
     pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {
         let half = MAX_RULES * size_of::<RuleEntry>();
@@ -524,8 +537,16 @@ mod tests {
     }
 
     #[test]
+    fn trust_takes_28_bytes_more_for_a_connection() {
+        let without = Geometry::for_connections(1_000_000).unwrap();
+        let more = without.with_trust().bytes() - without.bytes();
+        assert_eq!(more, without.slots() * 8);
+        assert!(more as f64 / 1e6 <= 28.1, "{more}");
+    }
+
+    #[test]
     fn parts_do_not_overlap() {
-        let region = Region::create(Geometry::of_buckets(3)).unwrap();
+        let region = Region::create(Geometry::of_buckets(3).with_trust()).unwrap();
         for (i, bucket) in region.buckets().iter().enumerate() {
             for slot in &bucket.slots {
                 slot.word.store(i as u64, Ordering::Relaxed);
@@ -542,12 +563,22 @@ mod tests {
         for rejected in region.ban_rejected() {
             rejected.store(u32::MAX, Ordering::Relaxed);
         }
+        for trusted in region.trusted() {
+            trusted.store(u64::MAX, Ordering::Relaxed);
+        }
         for record in region.connections() {
             record.cell.store(u64::MAX - 1, Ordering::Relaxed);
         }
         assert_eq!(region.header().settings.limit.load(Ordering::Relaxed), 0);
         assert_eq!(region.buckets().len(), 3);
         assert_eq!(region.details().len(), 12);
+        assert_eq!(region.trusted().len(), 12);
+        let rules = region.rules();
+        assert!(
+            rules
+                .iter()
+                .all(|half| half[0].upper.load(Ordering::Relaxed) == 0)
+        );
         assert_eq!(region.connections().len(), 2);
         for record in region.connections() {
             assert_eq!(record.cell.load(Ordering::Relaxed), u64::MAX - 1);

@@ -57,18 +57,47 @@ impl Facts {
     /// The host, not the client, wanted to close it.
     pub const CLOSED_BY_HOST: Facts = Facts(1 << 3);
 
-    const ALL: u8 = 0b1111;
+    /// The script trusts it, see [`Limiter::trust`](crate::limiter::Limiter::trust).
+    pub const TRUSTED: Facts = Facts(1 << 4);
+    /// It was not trusted in time, see [`crate::limiter`]'s `trust`.
+    pub(crate) const EXPIRED: Facts = Facts(1 << 5);
 
-    /// The facts with these bits. Other bits have no meaning and are ignored.
+    /// The facts that a host says.
+    const OF_HOST: u8 = 0b1111;
+    const ALL: u8 = 0b11_1111;
+
+    /// The facts with these bits. Other bits are ignored; a host cannot say that a
+    /// connection is trusted.
     #[inline]
     pub fn from_bits(bits: u32) -> Facts {
-        Facts(bits as u8 & Facts::ALL)
+        Facts(bits as u8 & Facts::OF_HOST)
     }
 
     /// The facts as an integer.
     #[inline]
     pub fn to_bits(self) -> u32 {
         self.0.into()
+    }
+
+    /// Those that a host can say.
+    pub(crate) fn to_host(self) -> Facts {
+        Facts(self.0 & Facts::OF_HOST)
+    }
+
+    /// All facts as an integer, also those that a host cannot say.
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The facts with these [`bits`](Self::bits).
+    pub(crate) fn of_record(bits: u8) -> Facts {
+        Facts(bits & Facts::ALL)
+    }
+
+    /// Whether the client spoke, and the connection was not trusted.
+    #[inline]
+    pub(crate) fn are_usual(self) -> bool {
+        self.0 & (Facts::SPOKE.0 | Facts::TRUSTED.0) == Facts::SPOKE.0
     }
 
     /// Whether these include all of `other`.
@@ -119,6 +148,11 @@ impl ConnectionToken {
         self.0.get()
     }
 
+    /// The descriptor.
+    pub(crate) fn descriptor(self) -> c_int {
+        self.0.get() as u32 as c_int
+    }
+
     #[inline]
     fn index(self) -> usize {
         self.0.get() as u32 as usize
@@ -156,7 +190,7 @@ impl State {
     }
 
     fn facts(self) -> Facts {
-        Facts::from_bits(self.0)
+        Facts(self.0 as u8 & Facts::ALL)
     }
 
     /// Open, for the next connection. Must be closed.
@@ -168,6 +202,10 @@ impl State {
     #[inline]
     fn with(self, facts: Facts) -> State {
         State(self.0 | u32::from(facts.0))
+    }
+
+    fn without(self, facts: Facts) -> State {
+        State(self.0 & !u32::from(facts.0))
     }
 
     /// Closed.
@@ -192,7 +230,40 @@ pub(crate) struct Record<'a> {
     descriptor: u32,
 }
 
+/// An open connection at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) token: ConnectionToken,
+    /// The cell in which the connection is counted.
+    pub(crate) cell: u64,
+    pub(crate) facts: Facts,
+    /// The second in which it opened.
+    pub(crate) opened_at: u32,
+}
+
 impl Record<'_> {
+    /// What the record holds; `None` if it is closed, or another connection opened meanwhile.
+    pub(crate) fn look(self) -> Option<Seen> {
+        // Acquire: sees what the record holds, see `open`.
+        let state = State::load(&self.record.state, Ordering::Acquire);
+        if !state.is_open() {
+            return None;
+        }
+        // Relaxed (statistics).
+        let opened_at = self.record.opened_at.load(Ordering::Relaxed);
+        // Acquire: if it is the cell of a later connection, the state below is not the same,
+        // see `open`.
+        let cell = self.record.cell.load(Ordering::Acquire);
+        // Acquire: for the facts that were added meanwhile, see `Connections::change`.
+        let now = State::load(&self.record.state, Ordering::Acquire);
+        (now.without_facts() == state.without_facts()).then(|| Seen {
+            token: ConnectionToken::new(self.descriptor, state.without_facts()),
+            cell,
+            facts: now.facts(),
+            opened_at,
+        })
+    }
+
     /// The token of the connection that is open with this descriptor.
     #[inline]
     pub(crate) fn token(self) -> Option<ConnectionToken> {
@@ -206,7 +277,7 @@ impl Record<'_> {
 
     /// The cell in which the connection that is open with this descriptor is counted.
     pub(crate) fn cell(self) -> Option<u64> {
-        cell_of(self.record).map(|(cell, _)| cell)
+        self.look().map(|seen| seen.cell)
     }
 
     /// Opens the record for a connection that is counted in `cell`, at the second `now`.
@@ -227,7 +298,7 @@ impl Record<'_> {
         }
         let opened = before.opened();
         // Release: a process that still reads the previous connection and sees this cell
-        // also sees that the record was closed since, see `Connections::cells`.
+        // also sees that the record was closed since, see `look`.
         word.store(cell, Ordering::Release);
         // Relaxed (statistics).
         opened_at.store(now, Ordering::Relaxed);
@@ -320,26 +391,53 @@ impl<'a> Connections<'a> {
             .is_ok()
     }
 
+    /// Adds a fact to the connection that `token` names, or removes it. Returns whether that
+    /// changed anything; `None` if the connection is closed. Any process may do this.
+    pub(crate) fn change(self, token: ConnectionToken, fact: Facts, add: bool) -> Option<bool> {
+        let record = self.records.get(token.index())?;
+        // Relaxed: the exchange decides.
+        let mut state = State::load(&record.state, Ordering::Relaxed);
+        while token.is_of(state) {
+            let next = if add {
+                state.with(fact)
+            } else {
+                state.without(fact)
+            };
+            if next == state {
+                return Some(false);
+            }
+            // Release: a process that takes the connection, or looks at it, and finds the fact
+            // also sees what was done for it before, see `crate::table::trusted`.
+            let changed = record.state.compare_exchange(
+                state.0,
+                next.0,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            match changed {
+                Ok(_) => return Some(true),
+                Err(now) => state = State(now),
+            }
+        }
+        None
+    }
+
+    /// What the record of the connection that `token` names holds. `None` if the connection
+    /// is closed.
+    pub(crate) fn look(self, token: ConnectionToken) -> Option<Seen> {
+        let seen = self.record(token.index() as c_int)?.look()?;
+        (seen.token == token).then_some(seen)
+    }
+
+    /// Each open connection. One that opens or closes meanwhile may be missing.
+    pub(crate) fn all(self) -> impl Iterator<Item = Seen> + 'a {
+        let records = (0..).zip(self.records);
+        records.filter_map(|(descriptor, record)| Record { record, descriptor }.look())
+    }
+
     /// The cell of each open connection, and the second in which it opened. A connection
     /// that opens or closes meanwhile may be missing.
     pub(crate) fn cells(self) -> impl Iterator<Item = (u64, u32)> + 'a {
-        self.records.iter().filter_map(cell_of)
+        self.all().map(|seen| (seen.cell, seen.opened_at))
     }
-}
-
-/// The cell of a connection and the second in which it opened, if it is open.
-fn cell_of(record: &Connection) -> Option<(u64, u32)> {
-    // Acquire: sees what the record holds, see `Record::open`.
-    let state = State::load(&record.state, Ordering::Acquire);
-    if !state.is_open() {
-        return None;
-    }
-    // Relaxed (statistics).
-    let opened_at = record.opened_at.load(Ordering::Relaxed);
-    // Acquire: if it is the cell of a later connection, the state below is not the same, see
-    // `Record::open`.
-    let cell = record.cell.load(Ordering::Acquire);
-    let now = State::load(&record.state, Ordering::Relaxed);
-    // Facts may have been added.
-    (now.without_facts() == state.without_facts()).then_some((cell, opened_at))
 }

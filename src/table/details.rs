@@ -73,6 +73,8 @@ pub enum RejectedFor {
     Rate = 2,
     /// Its source was banned.
     Ban = 3,
+    /// Its source was at its limit of untrusted connections.
+    Untrusted = 4,
 }
 
 impl RejectedFor {
@@ -82,11 +84,13 @@ impl RejectedFor {
             RejectedFor::Limit => "limit",
             RejectedFor::Rate => "rate",
             RejectedFor::Ban => "ban",
+            RejectedFor::Untrusted => "untrusted",
         }
     }
 }
 
-/// The connections of a source when one was last rejected, and why:
+/// The connections of a source when one was last rejected, or only the untrusted ones if
+/// those were too many, and why:
 ///
 /// ```text
 ///   bits 0–27 connections │ 28–31 reason, or 0
@@ -108,6 +112,7 @@ impl RejectedAt {
             1 => Some(RejectedFor::Limit),
             2 => Some(RejectedFor::Rate),
             3 => Some(RejectedFor::Ban),
+            4 => Some(RejectedFor::Untrusted),
             _ => None,
         };
         (word & Self::CONNECTIONS, reason)

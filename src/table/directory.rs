@@ -394,6 +394,14 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// Whether the source that had the slot `at` still has it.
+    pub(crate) fn is_owned_since(self, at: SlotRef) -> bool {
+        // Acquire is enough, see `Trusted::add`: what was read before this load is not read
+        // after it.
+        let control = Control::load(&self.slot(at.slot).control, Ordering::Acquire);
+        control.is_still_owned_since(at.control)
+    }
+
     /// The source that has `slot`, if any.
     pub(crate) fn source_at(self, slot: usize) -> Option<(Source, SlotRef)> {
         let entry = self.slot(slot);

@@ -32,7 +32,7 @@ impl Tag {
     }
 
     /// The word with this tag and these lower 40 bits.
-    fn word(self, rest: u64) -> u64 {
+    pub(super) fn word(self, rest: u64) -> u64 {
         self.0 << Self::SHIFT | rest & (u64::MAX >> Self::BITS)
     }
 

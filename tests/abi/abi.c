@@ -98,12 +98,25 @@ static void host_unbanned(const struct tcl_event *of)
 	keep_ban(of);
 }
 
+static int timed_out;
+static struct tcl_event timed_out_event;
+static char timed_out_source[TCL_SOURCE_TEXT];
+
+static void host_timed_out(const struct tcl_event *of)
+{
+	timed_out++;
+	timed_out_event = *of;
+	snprintf(timed_out_source, sizeof(timed_out_source), "%s", of->source);
+	CHECK(strcmp(of->reason, "untrusted") == 0);
+}
+
 static const struct tcl_host host = {.log = host_log,
 		.now = host_now,
 		.rejected = host_rejected,
 		.released = host_released,
 		.banned = host_banned,
-		.unbanned = host_unbanned};
+		.unbanned = host_unbanned,
+		.timed_out = host_timed_out};
 
 /* Ticks a second later. Returns how many lines were logged. */
 static int watch(uint32_t log_interval)
@@ -141,6 +154,8 @@ static void before_init(void)
 	int32_t limit, mode;
 	struct tcl_rate rate;
 	struct tcl_ban ban;
+	struct tcl_trust_settings trust;
+	struct tcl_connection connection;
 	uint32_t interval;
 	char error[100];
 
@@ -187,6 +202,13 @@ static void before_init(void)
 	CHECK(tcl_ban_address(a, 4, 1) == TCL_EINIT);
 	CHECK(tcl_unban_address(a, 4) == TCL_EINIT);
 	CHECK(tcl_offence(a, 4) == TCL_EINIT && tcl_banned(a, 4) == TCL_EINIT);
+	CHECK(tcl_trust(0) == TCL_EINIT && tcl_untrust(1) == TCL_EINIT);
+	CHECK(tcl_trust_get(&trust) == TCL_EINIT);
+	CHECK(tcl_set_untrusted_limit(1) == TCL_EINIT);
+	CHECK(tcl_set_trust_timeout(1) == TCL_EINIT);
+	CHECK(tcl_expired() == 0 && tcl_is_expired(0) == 0);
+	CHECK(tcl_connections(a, 4, &connection, 1, &total) == TCL_EINIT);
+	CHECK(tcl_trusted_share() == TCL_NEVER);
 	CHECK(tcl_settings(&limit, &mode) == TCL_EINIT);
 	CHECK(tcl_reset_stats() == TCL_EINIT);
 	CHECK(tcl_watch(60) == TCL_EINIT && tcl_watch(0) == TCL_EINIT);
@@ -400,6 +422,18 @@ static void bad_init(void)
 	bad.on_full = -1;
 	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
 	CHECK(strncmp(error, "on_full -1", 10) == 0);
+	bad = good;
+	bad.untrusted_limit = 5;
+	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "untrusted_limit 5: must be 0 to 0") == 0);
+	bad.trust = 1;
+	bad.untrusted_limit = -5;
+	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "untrusted_limit -5: must be 0 to 100000000") == 0);
+	bad.untrusted_limit = 0;
+	bad.trust_timeout = 86401;
+	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "trust_timeout 86401: must be 0 to 86400") == 0);
 	CHECK(tcl_stats(&(uint64_t){0}, 1) == TCL_EINIT);
 	CHECK(tcl_huge_pages() == 0);
 }
@@ -737,7 +771,7 @@ static void bad_addresses(void)
 	CHECK(tcl_stats(NULL, TCL_MAX_COUNTERS) == TCL_EARG);
 	CHECK(tcl_counter(0, NULL) == TCL_EARG);
 	CHECK(tcl_top(NULL, 1, TCL_BY_CONNECTIONS) == TCL_EARG);
-	CHECK(tcl_top(&source, 1, 4) == TCL_EARG);
+	CHECK(tcl_top(&source, 1, 5) == TCL_EARG);
 	CHECK(tcl_top(&source, 1, -1) == TCL_EARG);
 }
 
@@ -1565,12 +1599,103 @@ static void listeners(void)
 	CHECK(load(NULL, NULL) == TCL_OK);
 }
 
+/* Runs in a separate process, because the limiter is created once. */
+static void without_trust(void)
+{
+	struct tcl_config config = {
+			.max_connections = 10, .ipv4_prefix = 32, .ipv6_prefix = 64};
+	struct tcl_trust_settings trust;
+	const char *rule = "192.0.2.1=5 untrusted=2";
+	uint64_t token;
+	pid_t child = fork();
+
+	CHECK(child >= 0);
+	if(child != 0) {
+		int status;
+		CHECK(waitpid(child, &status, 0) == child && status == 0);
+		return;
+	}
+	CHECK(tcl_init(&config, &host, NULL, 0) == TCL_OK);
+	token = opened(a, 4);
+	CHECK(tcl_trust(token) == TCL_EOFF && tcl_untrust(token) == TCL_EOFF);
+	CHECK(tcl_set_untrusted_limit(5) == TCL_EOFF);
+	CHECK(tcl_set_trust_timeout(5) == TCL_EOFF);
+	CHECK(tcl_trust_get(&trust) == TCL_OK);
+	CHECK(trust.on == 0 && trust.untrusted_limit == 0);
+	CHECK(tcl_rules_load(&rule, 1, NULL, error, sizeof(error)) == TCL_ERULES);
+	CHECK(strstr(error, "set the modparam untrusted_limit") != NULL);
+	CHECK(tcl_trusted_share() == TCL_NEVER);
+	CHECK(source_now(a, 4).untrusted == 0);
+	exit(0);
+}
+
+static void trust(void)
+{
+	static const uint8_t c[4] = {192, 0, 2, 77};
+	struct tcl_trust_settings set;
+	struct tcl_connection list[4];
+	struct tcl_source source, top[1];
+	uint64_t total, first, second, third;
+
+	CHECK(tcl_trust_get(&set) == TCL_OK && tcl_trust_get(NULL) == TCL_EARG);
+	CHECK(set.on == 1 && set.untrusted_limit == 0 && set.trust_timeout == 0);
+	CHECK(tcl_set_limit(10) == TCL_OK && tcl_set_untrusted_limit(1) == TCL_OK);
+	CHECK(tcl_trust(0) == TCL_ESTALE && tcl_untrust(1) == TCL_ESTALE);
+
+	first = tcl_opened(c, 4, 70, TCL_FACT_TLS);
+	CHECK(check(c, 4) == 1 && counter("untrusted_rejected") == 1);
+	CHECK(tcl_trust(first) == TCL_OK && tcl_trust(first) == TCL_OK);
+	CHECK(counter("became_trusted") == 1 && check(c, 4) == 0);
+	second = tcl_opened(c, 4, 71, 0);
+	source = source_now(c, 4);
+	CHECK(source.trusted == 1 && source.untrusted == 1);
+	CHECK(source.untrusted_limit == 1);
+	CHECK(strcmp(source.rejected_for, "untrusted") == 0);
+	CHECK(tcl_top(top, 1, TCL_BY_UNTRUSTED) == 1);
+	CHECK(strcmp(top[0].text, "192.0.2.77") == 0);
+	CHECK(tcl_trusted_share() <= 100);
+
+	clock_s += 7;
+	CHECK(tcl_connections((const uint8_t *)"192.0.2.77", 10, list, 4, &total)
+			== 2);
+	CHECK(total == 2 && list[0].age >= 7 && list[0].descriptor == 70);
+	CHECK(list[0].facts == (TCL_FACT_TLS | TCL_FACT_TRUSTED | TCL_FACT_SPOKE));
+	CHECK(list[1].descriptor == 71 && list[1].facts == 0);
+	CHECK(tcl_connections((const uint8_t *)"192.0.2.77", 10, list, 1, NULL)
+			== 1);
+	CHECK(tcl_connections((const uint8_t *)"x", 1, list, 1, NULL) == TCL_EARG);
+	CHECK(tcl_connections(NULL, 0, list, 1, NULL) == TCL_EARG);
+	CHECK(tcl_connections((const uint8_t *)"192.0.2.77", 10, NULL, 1, NULL)
+			== TCL_EARG);
+
+	/* In time. */
+	CHECK(tcl_set_trust_timeout(-1) == TCL_EARG);
+	CHECK(tcl_set_trust_timeout(86401) == TCL_EARG);
+	CHECK(tcl_set_trust_timeout(30) == TCL_OK);
+	next_interval();
+	CHECK(timed_out >= 1 && tcl_is_expired(71) == 1 && tcl_is_expired(70) == 0);
+	CHECK(tcl_expired() >= 1 && tcl_is_expired(-1) == 0);
+	CHECK(timed_out_event.seconds == 30 && timed_out_event.would == 0);
+	CHECK(tcl_untrust(first) == TCL_OK && closed(second) == TCL_OK);
+	CHECK(tcl_is_expired(71) == 0);
+
+	/* A late call. */
+	third = tcl_opened(c, 4, 71, 0);
+	CHECK(tcl_trust(second) == TCL_ESTALE && source_now(c, 4).trusted == 0);
+	CHECK(closed(first) == TCL_OK && closed(third) == TCL_OK);
+	CHECK(tcl_set_trust_timeout(0) == TCL_OK);
+	CHECK(tcl_set_untrusted_limit(-1) == TCL_OK);
+	CHECK(tcl_trust_get(&set) == TCL_OK && set.untrusted_limit == 0);
+	CHECK(tcl_set_limit(3) == TCL_OK);
+}
+
 int main(int argc, char **argv)
 {
 	struct tcl_config config = {.max_connections = 100,
 			.limit = 3,
 			.ipv4_prefix = 32,
-			.ipv6_prefix = 64};
+			.ipv6_prefix = 64,
+			.trust = 1};
 
 	CHECK(argc == 2);
 	folder = argv[1];
@@ -1580,6 +1705,7 @@ int main(int argc, char **argv)
 	bad_init();
 	no_memory();
 	full_tables();
+	without_trust();
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_OK);
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_EALREADY);
 	tcl_set_worker(0);
@@ -1602,6 +1728,7 @@ int main(int argc, char **argv)
 	lists_and_suggestions();
 	rates();
 	bans();
+	trust();
 	audit();
 	another_process();
 	nothing_to_interpose();

@@ -14,7 +14,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use support::engine::rules_for;
 use support::processes::{self, Child, shared};
-use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
+use tcp_conn_limit::limiter::{Facts, Fault, Limiter, Token, Worker};
 use tcp_conn_limit::observe::audit::Audit;
 use tcp_conn_limit::observe::report::{By, Report};
 use tcp_conn_limit::observe::watch::Watch;
@@ -63,7 +63,12 @@ struct Table {
 impl Table {
     fn new(connections: u32, prefixes: PrefixLengths) -> Table {
         let before = mappings();
-        let limiter = Limiter::new(connections, 0, prefixes).unwrap();
+        // The watch then reads all records, which takes long here, so one table is enough.
+        let create = match (connections, prefixes) {
+            (1, PrefixLengths::DEFAULT) => Limiter::with_trust,
+            _ => Limiter::new,
+        };
+        let limiter = create(connections, 0, prefixes).unwrap();
         let mut new = mappings();
         new.retain(|mapping| !before.contains(mapping));
         let [Range { start, end }] = new[..] else {
@@ -124,6 +129,30 @@ fn connections(limiter: &Limiter, tokens: &mut Vec<Token>, random: &mut SmallRng
         }
     }
     limiter.note(Worker::ACCEPTOR, Fault::BadAddress);
+}
+
+/// Opens connections with records, trusts some and takes that back.
+fn trust(limiter: &Limiter, random: &mut SmallRng) {
+    for _ in 0..20 {
+        let worker = Worker::new(random.random_range(0..4));
+        let source = Source::new(&address(random), limiter.prefixes()).unwrap();
+        let descriptor = random.random_range(0..30);
+        let _ = match limiter.connection(descriptor) {
+            None => limiter
+                .connect(worker, descriptor, source, &[], Facts::NONE, 0)
+                .is_ok(),
+            Some(token) if random.random() => limiter.trust(worker, token).is_ok(),
+            Some(token) => limiter.untrust(token).is_ok(),
+        };
+        limiter.is_expired(descriptor);
+    }
+    if random.random_bool(0.05) {
+        // It reads all records.
+        let source = Source::new(&address(random), limiter.prefixes()).unwrap();
+        let _ = limiter.connections_of(source, random.random(), 5);
+    }
+    let _ = limiter.set_untrusted_limit(random.random_range(0..4));
+    let _ = limiter.set_trust_timeout(random.random_range(0..4));
 }
 
 /// Calls everything that an operator or the background process can ask for.
@@ -279,9 +308,11 @@ fn image(tables: &[Table], seed: u64) {
     all_controls(limiter, &mut random);
     all_controls(limiter, &mut random);
     connections(limiter, &mut tokens, &mut random);
+    trust(limiter, &mut random);
     for _ in 0..random.random_range(1..3) {
         damage(limiter, bytes, &mut random);
         connections(limiter, &mut tokens, &mut random);
+        trust(limiter, &mut random);
         reports(limiter, &mut watch, &mut random);
         all_controls(limiter, &mut random);
         connections(limiter, &mut tokens, &mut random);

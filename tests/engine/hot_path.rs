@@ -3,7 +3,7 @@
 
 use support::allocations::{Counting, allocations};
 use support::engine::{load_rules, source};
-use tcp_conn_limit::limiter::{Limiter, Worker};
+use tcp_conn_limit::limiter::{Facts, Limiter, Worker};
 use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
 use tcp_conn_limit::source::PrefixLengths;
@@ -49,4 +49,37 @@ fn check_opened_and_closed_allocate_nothing() {
     }
     assert!(rejected > 0 && without_slot > 0);
     assert!(allocations() > 0, "allocations are not counted");
+}
+
+/// Also with connections that are trusted, and at the limit of the others.
+#[test]
+fn trusted_connections_allocate_nothing() {
+    const DESCRIPTORS: i32 = 90;
+    let limiter = Limiter::with_trust(100, 0, PrefixLengths::DEFAULT).unwrap();
+    limiter.set_untrusted_limit(3).unwrap();
+    load_rules(&limiter, &["10.0.0.1=5 untrusted=1", "10.0.0.2=5 trusted"]);
+    let me = Worker::ACCEPTOR;
+    let mut rejected = 0;
+    let before = allocations();
+    for round in 0..20 {
+        for descriptor in 0..DESCRIPTORS {
+            let source = source((descriptor + round) as u32 % 7);
+            if let Some(token) = limiter.connection(descriptor) {
+                limiter.disconnect(me, token, Facts::SPOKE).unwrap();
+                continue;
+            }
+            if let Err(rejection) = limiter.check(source) {
+                limiter.rejected(me, rejection);
+                rejected += 1;
+                continue;
+            }
+            let token = limiter.connect(me, descriptor, source, &[], Facts::NONE, 0);
+            if descriptor % 2 == 0 {
+                limiter.trust(Worker::new(1), token.unwrap()).unwrap();
+            }
+        }
+    }
+    assert_eq!(allocations(), before);
+    let totals = limiter.totals();
+    assert!(rejected > 0 && totals.untrusted_rejected > 0 && totals.became_trusted > 0);
 }

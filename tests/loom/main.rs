@@ -280,6 +280,140 @@ fn fact_against_reuse_of_the_descriptor() {
     });
 }
 
+impl Shared {
+    /// A table whose connections can be trusted, which waits for no other one.
+    fn with_trust(buckets: usize) -> Shared {
+        Shared(Arc::new(Limiter::with_buckets_and_trust(buckets, 0)))
+    }
+
+    fn trust(&self, token: ConnectionToken) -> bool {
+        self.0.trust(Worker::new(1), token).is_ok()
+    }
+
+    /// The connections of source `n` that are trusted.
+    fn trusted(&self, n: u8) -> u32 {
+        Report::of(&self.0).get(source(n)).trusted
+    }
+}
+
+/// A worker trusts a connection while TCP main closes it, and its source or another one opens a
+/// connection with the same descriptor. That one is untrusted, and counts as such.
+#[test]
+fn trust_against_reuse_of_the_descriptor() {
+    for (name, next) in [("the same source", A), ("another source", B)] {
+        explore(&format!("trust against reuse by {name}"), move || {
+            // One slot: the other source takes it.
+            let shared = Shared::with_trust(1);
+            let first = shared.connect(A);
+            let other = shared.spawn(move |shared| shared.trust(first));
+            let ended = shared.disconnect(first).unwrap();
+            let second = shared.connect(next);
+            let trusted = other.join().unwrap();
+            assert_eq!(ended.include(Facts::TRUSTED), trusted);
+            assert_eq!(shared.trusted(next), 0);
+            assert!(shared.trust(second));
+            assert_eq!(shared.trusted(next), 1);
+            assert!(shared.disconnect(second).unwrap().include(Facts::TRUSTED));
+            shared.assert_counts(&[]);
+        });
+    }
+}
+
+/// A worker trusts the next connection of a source while another one still trusts one that is
+/// closed.
+#[test]
+fn late_trust_against_the_next_connection() {
+    // Very many orders.
+    let search = Search::of(1, || {
+        let shared = Shared::with_trust(1);
+        let first = shared.connect(A);
+        let late = shared.spawn(move |shared| shared.trust(first));
+        shared.disconnect(first).unwrap();
+        let second = shared.connect(A);
+        let next = shared.spawn(move |shared| shared.trust(second));
+        assert!(next.join().unwrap());
+        late.join().unwrap();
+        assert_eq!(shared.trusted(A), 1);
+    });
+    println!("late trust against the next connection: {search}");
+}
+
+/// Two workers trust one connection, and another one takes that back.
+#[test]
+fn trust_against_trust_and_untrust() {
+    explore("trust against trust", || {
+        let shared = Shared::with_trust(1);
+        let token = shared.connect(A);
+        let other = shared.spawn(move |shared| shared.trust(token));
+        assert!(shared.trust(token));
+        assert!(other.join().unwrap());
+        // Another connection, or else the report shows no more than one.
+        shared.opened(0, A, ANY).unwrap();
+        assert_eq!(shared.trusted(A), 1);
+    });
+    explore("trust against untrust", || {
+        let shared = Shared::with_trust(1);
+        let token = shared.connect(A);
+        assert!(shared.trust(token));
+        let other = shared.spawn(move |shared| shared.0.untrust(token).unwrap());
+        let again = shared.0.trust(Worker::new(1), token).unwrap();
+        let taken_back = other.join().unwrap();
+        assert!(taken_back);
+        assert_eq!(shared.trusted(A), u32::from(again));
+        let ended = shared.disconnect(token).unwrap();
+        assert_eq!(ended.include(Facts::TRUSTED), again);
+    });
+}
+
+/// A worker takes trust back while TCP main closes the connection.
+#[test]
+fn untrust_against_close() {
+    explore("untrust against close", || {
+        let shared = Shared::with_trust(1);
+        let token = shared.connect(A);
+        let kept = shared.opened(0, A, ANY).unwrap();
+        assert!(shared.trust(token));
+        let other = shared.spawn(move |shared| shared.0.untrust(token).is_ok());
+        let ended = shared.disconnect(token).unwrap();
+        assert_eq!(ended.include(Facts::TRUSTED), !other.join().unwrap());
+        assert_eq!(shared.trusted(A), 0);
+        shared.closed(0, kept).unwrap();
+    });
+}
+
+/// A worker is killed while it trusts a connection, or takes that back: it leaves no fewer
+/// trusted connections than there are, at most one more, and none after the source has closed
+/// all.
+#[test]
+fn killed_while_trusting() {
+    for trust in [true, false] {
+        explore_kills("killed while it trusts or untrusts", move |steps| {
+            let shared = Shared::with_trust(1);
+            let token = shared.connect(A);
+            if !trust {
+                assert!(shared.trust(token));
+            }
+            let victim = shared.spawn(move |shared| {
+                let done = killed_after(steps, || match trust {
+                    true => shared.trust(token),
+                    false => shared.0.untrust(token).is_ok(),
+                });
+                done.is_none()
+            });
+            let killed = victim.join().unwrap();
+            let counted = shared.trusted(A);
+            let ended = shared.disconnect(token).unwrap();
+            let real = u32::from(ended.include(Facts::TRUSTED));
+            assert!(counted == real || killed && counted == real + 1);
+            let next = shared.connect(A);
+            assert_eq!(shared.trusted(A), 0);
+            assert!(shared.trust(next));
+            assert_eq!(shared.trusted(A), 1);
+            killed
+        });
+    }
+}
+
 /// Two workers add different facts while TCP main closes the connection.
 #[test]
 fn two_facts_against_close() {

@@ -65,6 +65,11 @@ test_each_threshold_is_tested() {
 		capacity > 0.8|capacity >= 0.8
 		mode == 2|mode >= 1
 		near_limit > 0|near_limit >= 0
+		untrusted_rejected[15m]) > 100|untrusted_rejected[15m]) > 80
+		untrusted_rejected[15m]) > 100|untrusted_rejected[15m]) > 130
+		limit_untrusted > 10|limit_untrusted >= 10
+		limit_trusted == 0|limit_trusted >= 0
+		became_trusted[1h]) == 0|became_trusted[1h]) >= 0
 		limit_limit == 0 and|limit_limit >= 0 and
 		 and kamailio_tcp_conn_limit_mode < 2|
 		[1d]) unless kamailio_tcp_conn_limit_capacity|[1d]) == 2048

@@ -50,7 +50,7 @@ test_wrong_options_are_refused() {
     refused "expected a number from 1 to 400" "$top" -n 4294967297
     refused "expected a number from 1 to 400" "$top" -n 1.5
     refused "expected seconds" "$top" -i 0
-    refused "expected connections, rejected, peak or rate" "$top" -b size
+    refused "expected connections, rejected, peak, rate or untrusted" "$top" -b size
     refused "needs a value" "$top" -n
     refused "unknown option --twice" "$top" --twice
     [ ! -e asked ]

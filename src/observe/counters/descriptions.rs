@@ -216,7 +216,7 @@ counters! {
     memory {
         kind: Fixed,
         unit: "bytes",
-        meaning: "bytes of shared memory mapped for sources and connections; rules take 7 MB more",
+        meaning: "bytes of shared memory mapped for sources and connections; rules take 8 MB more",
     }
     limit {
         kind: Setting,
@@ -331,6 +331,55 @@ counters! {
         meaning: "sources whose slot another source took while they still owed something",
         note: "Their bans, offences and debts are forgotten. It happens only if all other slots \
                are in use by sources with connections; then raise tcp_max_connections.",
+    }
+    trusted {
+        kind: Sampled,
+        unit: "connections",
+        meaning: "open connections that are trusted, by the script or by their rule",
+        note: "Without untrusted_limit and trust_timeout all connections count as neither trusted \
+               nor untrusted.",
+    }
+    untrusted {
+        kind: Sampled,
+        unit: "connections",
+        meaning: "open connections that are not trusted",
+    }
+    untrusted_rejected {
+        kind: Counter,
+        unit: "connections",
+        meaning: "rejected connections whose source was at its limit of untrusted connections",
+    }
+    untrusted_would_reject {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections whose source was at its limit of untrusted connections, in monitor \
+                  mode",
+    }
+    became_trusted {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections that the script trusted",
+        note: "One that the script trusts again after tcp_conn_limit_untrust() counts again.",
+    }
+    trust_timeouts {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections closed because they were not trusted in time",
+    }
+    would_trust_timeout {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections that were not trusted in time, in monitor mode",
+    }
+    untrusted_limit {
+        kind: Setting,
+        unit: "connections",
+        meaning: "the limit of untrusted connections of a source without a rule; 0: no limit",
+    }
+    trust_timeout {
+        kind: Setting,
+        unit: "seconds",
+        meaning: "seconds after which an untrusted connection is closed; 0: never",
     }
     rate_interval {
         kind: Setting,

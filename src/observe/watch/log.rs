@@ -103,6 +103,7 @@ impl Known {
             Some(RejectedFor::Limit) | None => Why::Limit,
             Some(RejectedFor::Rate) => Why::Rate(report.rate_of(source)),
             Some(RejectedFor::Ban) => Why::Ban(report.ban_in_effect(source, None, tick.now)),
+            Some(RejectedFor::Untrusted) => Why::Untrusted(report.untrusted_limit_of(source)),
         };
         self.reported = Some(Reported { why, would });
         Notice::First {
@@ -278,6 +279,17 @@ fn released(source: Source, reported: Reported, tick: &Tick<'_>) -> Option<Optio
         Why::Rate(_) => {
             let rate = report.rate_of(source);
             (now.owed_us <= rate.tolerance_us(), Some(rate))
+        }
+        Why::Untrusted(_) => {
+            let limit = report.untrusted_limit_of(source);
+            let is_back = limit == 0 || now.untrusted() < limit;
+            let notice = Notice::TrustedEnough {
+                report: now,
+                rule,
+                limit,
+                would: reported.would,
+            };
+            return is_back.then_some(Some(notice));
         }
         Why::Limit => (limit <= 0 || now.connections < limit.unsigned_abs(), None),
     };

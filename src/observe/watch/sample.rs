@@ -49,6 +49,8 @@ pub(super) struct Sampler {
     nearness: Nearness,
     /// The banned sources before that slot.
     banned: u32,
+    /// The trusted connections of the sources before that slot, and the others.
+    trusted: [u64; 2],
     debts: Debts,
 }
 
@@ -73,7 +75,8 @@ impl Sampler {
                 found(Found::Banned(report));
             }
             if limiter.table().is_in_use(slot)
-                && let Some(sample) = sample(limiter, slot, now, &mut self.nearness)
+                && let Some(sample) =
+                    sample(limiter, slot, now, &mut self.nearness, &mut self.trusted)
             {
                 found(Found::Rejections(sample));
             }
@@ -85,6 +88,11 @@ impl Sampler {
                 let banned = core::mem::take(&mut self.banned);
                 // Relaxed (statistics).
                 limiter.banned().store(banned, Ordering::Relaxed);
+                let [trusted, untrusted] = core::mem::take(&mut self.trusted);
+                let gauges = limiter.trust_gauges();
+                // Relaxed (statistics).
+                gauges.0.store(trusted, Ordering::Relaxed);
+                gauges.1.store(untrusted, Ordering::Relaxed);
             }
         }
     }
@@ -100,12 +108,23 @@ fn settle(limiter: &Limiter, slot: usize, debts: &mut Debts) -> Option<SourceRep
     report.ban().is_some().then_some(report)
 }
 
-/// Samples the source in `slot`, and adds it to `nearness`. `None` if it has no rejections.
-fn sample(limiter: &Limiter, slot: usize, now: u32, nearness: &mut Nearness) -> Option<Sample> {
+/// Samples the source in `slot`, and adds it to `nearness` and, if connections can be trusted,
+/// its connections to `trusted`. `None` if it has no rejections.
+fn sample(
+    limiter: &Limiter,
+    slot: usize,
+    now: u32,
+    nearness: &mut Nearness,
+    trusted: &mut [u64; 2],
+) -> Option<Sample> {
     // Read before the numbers: if they are reset in between, they are lower than those that
     // were logged, and nothing is logged twice.
     let resets = limiter.resets();
     let (report, at) = Report::of(limiter).slot(slot)?;
+    if limiter.has_trust() {
+        trusted[0] += u64::from(report.trusted);
+        trusted[1] += u64::from(report.untrusted());
+    }
     let has_rejections = report.rejected > 0 || report.would_reject > 0;
     // A source that came and went since the last sample is also recorded, once.
     let is_known = report.first_seen != 0;

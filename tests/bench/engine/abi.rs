@@ -25,6 +25,7 @@ struct Host {
     released: unsafe extern "C" fn(*const c_void),
     banned: unsafe extern "C" fn(*const c_void),
     unbanned: unsafe extern "C" fn(*const c_void),
+    timed_out: unsafe extern "C" fn(*const c_void),
 }
 
 type Init = unsafe extern "C" fn(*const tcl_config, *const Host, *mut c_char, usize) -> i32;
@@ -247,6 +248,7 @@ static HOST: Host = Host {
     released: ignore_rejection,
     banned: ignore_rejection,
     unbanned: ignore_rejection,
+    timed_out: ignore_rejection,
 };
 
 unsafe extern "C" fn ignore(_level: i32, _line: *const c_char) {}

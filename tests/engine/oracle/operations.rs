@@ -690,6 +690,10 @@ impl Oracle {
                     panic!("no operation bans a source")
                 }
                 Notice::RuleEnded(_) => panic!("no operation sets a rule that ends"),
+                Notice::TrustedEnough { .. }
+                | Notice::TimedOut(_)
+                | Notice::MoreTimedOut(_)
+                | Notice::NeverTrusted(_) => panic!("no connection can be trusted"),
             });
         if reports.now.wrapping_sub(since) >= INTERVAL {
             assert_eq!(full, std::mem::take(&mut reports.full));

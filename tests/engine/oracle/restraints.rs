@@ -252,6 +252,7 @@ impl Oracle {
                     RejectedFor::Ban => {}
                     RejectedFor::Limit => self.offend(n, 2),
                     RejectedFor::Rate => self.offend(n, 3),
+                    RejectedFor::Untrusted => panic!("no connection can be trusted"),
                 }
                 if self.mode == Mode::Enforce {
                     return;

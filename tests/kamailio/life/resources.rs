@@ -122,7 +122,7 @@ fn tcp_main_has_all_pages(mode: Mode) {
     let smaps = fs::read_to_string(format!("/proc/{}/smaps", server.tcp_main()));
     let smaps = smaps.expect("TCP main runs");
     // The table's mapping also has the rules. No other shared mapping has that size.
-    let sizes = memory..memory + (8 << 10);
+    let sizes = memory..memory + (9 << 10);
     let values = |name| smaps.lines().filter_map(move |line| kilobytes(line, name));
     // The first line of a mapping has its addresses, permissions and name.
     let names = smaps

@@ -20,7 +20,7 @@ const REQUESTS: usize = 2_000;
 /// Of a datagram the server reads little more, and cannot read what it has cut.
 const LONGEST: usize = 60_000;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 18] = [
     "stats",
     "get",
     "top",
@@ -36,6 +36,9 @@ const COMMANDS: [&str; 15] = [
     "ban",
     "unban",
     "bans",
+    "connections",
+    "set_untrusted_limit",
+    "set_trust_timeout",
 ];
 
 /// Texts that are valid for one command or another, or almost valid.

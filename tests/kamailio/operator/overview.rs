@@ -62,7 +62,7 @@ fn stats_reports_every_field(mode: Mode) {
         let value = stats.remove(name).and_then(|n| n.as_u64());
         assert!(value <= Some(most) && value.is_some(), "{name}: {value:?}");
     }
-    let expected = json!({
+    let mut expected = json!({
         "attached": mode.attached(), "limit": 4, "ipv4_prefix": 32, "ipv6_prefix": 64,
         "capacity": 500, "connections": 8, "admitted": 9, "rejected": 5,
         "errors": 0, "panics": 0, "table_full": 0, "bad_address": 0, "stale_token": 0,
@@ -76,6 +76,19 @@ fn stats_reports_every_field(mode: Mode) {
         "penalty_silent": 0, "penalty_tls": 0, "penalty_rejected": 0, "penalty_rate": 0,
         "penalty_script": 0, "forgotten": 0,
     });
+    for of_trust in [
+        "trusted",
+        "untrusted",
+        "untrusted_limit",
+        "trust_timeout",
+        "untrusted_rejected",
+        "untrusted_would_reject",
+        "became_trusted",
+        "trust_timeouts",
+        "would_trust_timeout",
+    ] {
+        expected[of_trust] = json!(0);
+    }
     assert_eq!(Value::Object(stats.clone()), expected);
     mode.finish(server, &[]);
 }

@@ -24,7 +24,7 @@ const TRANSPORTS: [(&str, Transport); 3] = [
 
 /// Each command with valid arguments, and how many of them it needs. A reason may also come
 /// after those of `ban`, and may be any text.
-const COMMANDS: [(&str, &[&str], usize); 10] = [
+const COMMANDS: [(&str, &[&str], usize); 12] = [
     ("set_limit", &["7"], 1),
     ("set_mode", &["monitor"], 1),
     ("set_rate", &["10/s", "20"], 1),
@@ -33,6 +33,8 @@ const COMMANDS: [(&str, &[&str], usize); 10] = [
     ("ban", &["127.94.0.1", "60"], 2),
     ("unban", &["127.95.0.1"], 1),
     ("bans", &["5"], 0),
+    ("set_untrusted_limit", &["9"], 1),
+    ("set_trust_timeout", &["3600"], 1),
     ("reload", &[], 0),
     ("reset_stats", &[], 0),
 ];
@@ -89,6 +91,8 @@ fn state(server: &Server) -> Value {
         "limit",
         "mode",
         "rate",
+        "untrusted_limit",
+        "trust_timeout",
         "rules",
         "rules_set",
         "reloads",
@@ -106,6 +110,7 @@ fn start(mode: Mode) -> Server {
         // A call over HTTP is also a connection.
         .rule("127.0.0.1=unlimited")
         .rules_file("127.92.0.0/16=3\n")
+        .param("untrusted_limit", 8)
         .fifo_and_http()
         .start();
     let from = source(93, 0, 1);
@@ -122,7 +127,7 @@ fn start(mode: Mode) -> Server {
 fn invalid_arguments_change_nothing_through_any_transport(mode: Mode) {
     let server = start(mode);
     let before = state(&server);
-    assert_eq!(before, json!([2, "enforce", "none", 3, 1, 0, 1, 1]));
+    assert_eq!(before, json!([2, "enforce", "none", 8, 0, 3, 1, 0, 1, 1]));
 
     for (transport, call) in TRANSPORTS {
         let refused = |command: &str, arguments: &[Value], shown: &str| {
@@ -219,6 +224,12 @@ fn valid_arguments_work_through_any_transport(mode: Mode) {
         assert_eq!(ban["seconds_left"], 1000, "{ban}");
         assert_eq!(call("bans", json!([1]))["shown"], 1);
         assert_eq!(call("unban", json!(["127.94.0.1"])), json!({"lifted": 1}));
+        let set = call("set_untrusted_limit", json!([9]));
+        assert_eq!(set, json!({"untrusted_limit": 9, "was": 8}), "{transport}");
+        call("set_untrusted_limit", json!(["8"]));
+        let set = call("set_trust_timeout", json!(["60"]));
+        assert_eq!(set, json!({"trust_timeout": 60, "was": "none"}));
+        call("set_trust_timeout", json!(["none"]));
         // An argument may have a name.
         call("set_rule", json!(["127.90.0.0/16", "none"]));
         call("del_rule", json!({"prefix": "127.90.0.0/16"}));

@@ -15,6 +15,7 @@ mod http;
 mod log;
 pub mod mode;
 mod netns;
+pub mod phone;
 pub mod process;
 pub mod proxy;
 mod rpc;

@@ -119,17 +119,22 @@ impl Client {
              CSeq: 1 OPTIONS\r\n\
              Content-Length: 0\r\n\r\n"
         );
-        self.send(request.as_bytes())
-            .expect("an admitted connection can be written to");
-        let mut answer = Vec::new();
-        // The answer has no body.
-        while !answer.ends_with(b"\r\n\r\n") {
-            answer.extend(self.receive(1).expect("the server answers a request"));
-        }
-        let answer = String::from_utf8(answer).expect("SIP is text");
+        let answer = self.exchange(&request);
         let reason = answer.lines().next().unwrap_or_default();
         let reason = reason.strip_prefix("SIP/2.0 200 ");
         reason.unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// Sends a SIP request. Returns the answer, which must have no body.
+    #[track_caller]
+    pub fn exchange(&mut self, request: &str) -> String {
+        self.send(request.as_bytes())
+            .expect("an admitted connection can be written to");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.extend(self.receive(1).expect("the server answers a request"));
+        }
+        String::from_utf8(answer).expect("SIP is text")
     }
 
     /// Reads everything that the server sent until it closed the connection.
