@@ -36,6 +36,9 @@ struct Host {
     now: Option<unsafe extern "C" fn() -> u32>,
     rejected: Option<unsafe extern "C" fn(*const Event)>,
     released: Option<unsafe extern "C" fn(*const Event)>,
+    banned: Option<unsafe extern "C" fn(*const Event)>,
+    unbanned: Option<unsafe extern "C" fn(*const Event)>,
+    timed_out: Option<unsafe extern "C" fn(*const Event)>,
 }
 
 static HOST: Host = Host {
@@ -43,6 +46,9 @@ static HOST: Host = Host {
     now: Some(now),
     rejected: Some(rejected),
     released: Some(rejected),
+    banned: Some(rejected),
+    unbanned: Some(rejected),
+    timed_out: Some(rejected),
 };
 
 /// The host's clock.

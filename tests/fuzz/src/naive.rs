@@ -264,6 +264,8 @@ pub fn whole_rule(text: &str) -> Option<(Net, i32, String)> {
     let mut rate = None;
     let mut burst = None;
     let mut exempt = None;
+    let mut untrusted = None;
+    let mut trusted = None;
     for word in words {
         let twice = if let Some(value) = word.strip_prefix("rate=") {
             rate.replace(interval(value)?).is_some()
@@ -271,6 +273,14 @@ pub fn whole_rule(text: &str) -> Option<(Net, i32, String)> {
             burst
                 .replace(digits_of(value, 1_000_000).filter(|burst| *burst > 0)?)
                 .is_some()
+        } else if let Some(value) = word.strip_prefix("untrusted=") {
+            let limit = match value {
+                "unlimited" | "none" => 0,
+                digits => digits_of(digits, i32::MAX as u128).filter(|limit| *limit > 0)?,
+            };
+            untrusted.replace(limit).is_some()
+        } else if word == "trusted" {
+            trusted.replace(()).is_some()
         } else {
             word != "exempt" || exempt.replace(()).is_some()
         };
@@ -301,6 +311,13 @@ pub fn whole_rule(text: &str) -> Option<(Net, i32, String)> {
     }
     if exempt.is_some() && limit > 0 {
         shown += " exempt";
+    }
+    match (untrusted, trusted) {
+        (None, None) => {}
+        (Some(0), None) => shown += " untrusted=none",
+        (Some(limit), None) => shown += &format!(" untrusted={limit}"),
+        (None, Some(())) => shown += " trusted",
+        (Some(_), Some(())) => return None,
     }
     Some((net, limit, shown))
 }
