@@ -323,10 +323,10 @@ impl Limiter {
             return None;
         }
         let is_known = seen.facts.include(Facts::EXPIRED);
-        // None is closed too early: the clock of the records counts whole seconds, and is up to
-        // a second behind.
+        // None is closed too early: the clock of the records counts whole seconds, and is a second
+        // behind, or a little more if the background process is late.
         let late =
-            (age(seen, now) >= timeout.saturating_add(2)).then(|| self.source_to_time_out(seen));
+            (age(seen, now) >= timeout.saturating_add(3)).then(|| self.source_to_time_out(seen));
         let Some(source) = late.flatten() else {
             if is_known {
                 // The time or a rule has changed. If the connection is closed, there is nothing

@@ -317,7 +317,7 @@ fn connection_that_is_not_trusted_in_time_must_be_closed() {
     limiter
         .trust(script(), limiter.connection(2).unwrap())
         .unwrap();
-    assert!(tick(&mut watch, &limiter, 1_031).is_empty());
+    assert!(tick(&mut watch, &limiter, 1_032).is_empty());
     assert_eq!(watch.to_close(), 0);
     let expected = [Notice::TimedOut(TimedOut {
         source: source(1),
@@ -325,12 +325,12 @@ fn connection_that_is_not_trusted_in_time_must_be_closed() {
         timeout: 30,
         would: false,
     })];
-    assert_eq!(tick(&mut watch, &limiter, 1_032), expected);
+    assert_eq!(tick(&mut watch, &limiter, 1_033), expected);
     let expired =
         |limiter: &Limiter| -> Vec<i32> { (0..20).filter(|fd| limiter.is_expired(*fd)).collect() };
     assert_eq!((watch.to_close(), expired(&limiter)), (2, vec![1, 3]));
     // They are reported and counted once, and must be closed until they are.
-    assert!(tick(&mut watch, &limiter, 1_033).is_empty());
+    assert!(tick(&mut watch, &limiter, 1_034).is_empty());
     assert_eq!((watch.to_close(), limiter.totals().trust_timeouts), (2, 2));
     disconnect(&limiter, limiter.connection(1).unwrap());
     // One is trusted at the last moment.
@@ -338,15 +338,15 @@ fn connection_that_is_not_trusted_in_time_must_be_closed() {
         .trust(script(), limiter.connection(3).unwrap())
         .unwrap();
     assert!(expired(&limiter).is_empty());
-    tick(&mut watch, &limiter, 1_034);
+    tick(&mut watch, &limiter, 1_035);
     assert_eq!(watch.to_close(), 0);
     // The time of one that is no longer trusted counts from its beginning.
     limiter.untrust(limiter.connection(2).unwrap()).unwrap();
-    tick(&mut watch, &limiter, 1_035);
+    tick(&mut watch, &limiter, 1_036);
     assert_eq!(expired(&limiter), [2]);
     // More time, or a rule, takes it back.
     limiter.set_trust_timeout(300).unwrap();
-    tick(&mut watch, &limiter, 1_036);
+    tick(&mut watch, &limiter, 1_037);
     assert!(expired(&limiter).is_empty());
     limiter.set_trust_timeout(0).unwrap();
     tick(&mut watch, &limiter, 9_999);
@@ -367,19 +367,19 @@ fn monitor_mode_closes_nothing_in_time_and_counts_it() {
         timeout: 30,
         would: true,
     })];
-    assert_eq!(tick(&mut watch, &limiter, 1_032), expected);
+    assert_eq!(tick(&mut watch, &limiter, 1_033), expected);
     assert!(!limiter.is_expired(1) && watch.to_close() == 0);
     let totals = limiter.totals();
     assert_eq!((totals.would_trust_timeout, totals.trust_timeouts), (1, 0));
     limiter.set_mode(Mode::Off);
-    tick(&mut watch, &limiter, 1_033);
+    tick(&mut watch, &limiter, 1_034);
     assert!(!limiter.is_expired(1) && watch.to_close() == 0);
     limiter.set_mode(Mode::Monitor);
-    tick(&mut watch, &limiter, 1_034);
+    tick(&mut watch, &limiter, 1_035);
     assert_eq!(limiter.totals().would_trust_timeout, 1);
     // Enforced, it is closed, and counted as such.
     limiter.set_mode(Mode::Enforce);
-    tick(&mut watch, &limiter, 1_035);
+    tick(&mut watch, &limiter, 1_036);
     assert!(limiter.is_expired(1) && watch.to_close() == 1);
     assert_eq!(limiter.totals().trust_timeouts, 1);
 }
@@ -394,7 +394,7 @@ fn many_timeouts_have_few_lines() {
         connect(&limiter, n as i32, source(n)).unwrap();
         connect(&limiter, 300 + n as i32, source(n)).unwrap();
     }
-    let lines = tick(&mut watch, &limiter, 1_003);
+    let lines = tick(&mut watch, &limiter, 1_004);
     assert_eq!(lines.len(), MAX_TIMED_OUT);
     let connections = |notice: &Notice| match notice {
         Notice::TimedOut(timed_out) => u64::from(timed_out.connections),
@@ -402,7 +402,7 @@ fn many_timeouts_have_few_lines() {
         other => panic!("{other:?}"),
     };
     let mut all: u64 = lines.iter().map(connections).sum();
-    assert!(tick(&mut watch, &limiter, 1_004).is_empty());
+    assert!(tick(&mut watch, &limiter, 1_005).is_empty());
     let summary = tick(&mut watch, &limiter, 1_060);
     let more = summary
         .iter()

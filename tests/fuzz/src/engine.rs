@@ -42,6 +42,7 @@ struct Host {
     released: Option<unsafe extern "C" fn(*const Event)>,
     banned: Option<unsafe extern "C" fn(*const Event)>,
     unbanned: Option<unsafe extern "C" fn(*const Event)>,
+    timed_out: Option<unsafe extern "C" fn(*const Event)>,
 }
 
 static HOST: Host = Host {
@@ -51,6 +52,7 @@ static HOST: Host = Host {
     released: Some(rejected),
     banned: Some(rejected),
     unbanned: Some(rejected),
+    timed_out: Some(rejected),
 };
 
 /// The host's clock.

@@ -286,6 +286,8 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
     let mut burst = None;
     let mut exempt = None;
     let mut named = None;
+    let mut untrusted = None;
+    let mut trusted = None;
     for word in words {
         let twice = if let Some(value) = word.strip_prefix("rate=") {
             rate.replace(interval(value)?).is_some()
@@ -295,6 +297,14 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
                 .is_some()
         } else if let Some(value) = word.strip_prefix("listener=") {
             named.replace(listener(value)?).is_some()
+        } else if let Some(value) = word.strip_prefix("untrusted=") {
+            let limit = match value {
+                "unlimited" | "none" => 0,
+                digits => digits_of(digits, i32::MAX as u128).filter(|limit| *limit > 0)?,
+            };
+            untrusted.replace(limit).is_some()
+        } else if word == "trusted" {
+            trusted.replace(()).is_some()
         } else {
             word != "exempt" || exempt.replace(()).is_some()
         };
@@ -329,6 +339,13 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
     if let Some((protocol, (address, port))) = named {
         // As the standard library shows an address with a port.
         shown += &format!(" listener={protocol}{}", SocketAddr::new(address, port));
+    }
+    match (untrusted, trusted) {
+        (None, None) => {}
+        (Some(0), None) => shown += " untrusted=none",
+        (Some(limit), None) => shown += &format!(" untrusted={limit}"),
+        (None, Some(())) => shown += " trusted",
+        (Some(_), Some(())) => return None,
     }
     Some(Rule {
         net,

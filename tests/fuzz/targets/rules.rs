@@ -32,6 +32,7 @@ static IN_MEMORY: OnceLock<(File, CString)> = OnceLock::new();
 
 fn init() {
     engine::start(tcl_config {
+        trust: 1,
         max_connections: 1,
         limit: 7,
         ipv4_prefix: LENGTHS.0 as i32,

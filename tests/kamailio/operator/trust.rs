@@ -365,7 +365,7 @@ fn close_in_time(mode: Mode, via: Via) {
         wait_until_closed(client);
     }
     let took = began.elapsed();
-    assert!(took > Duration::from_millis(1_900), "{took:?}");
+    assert!(took > Duration::from_secs(2), "{took:?}");
     assert!(took < Duration::from_secs(15), "{took:?}");
     assert_eq!(trusted.ask("show"), "now 1 0 2");
     assert!(by_rule.is_admitted());
@@ -375,7 +375,7 @@ fn close_in_time(mode: Mode, via: Via) {
     // Its descriptor is used again, by a connection that has its own time.
     let mut next = server.admit(via, from);
     assert_eq!(next.ask("trust"), "1");
-    std::thread::sleep(Duration::from_secs(5));
+    std::thread::sleep(Duration::from_secs(6));
     assert_eq!(next.ask("show"), "now 2 0 2");
     mode.finish(server, &[]);
 }
