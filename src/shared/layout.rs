@@ -195,6 +195,8 @@ pub(crate) struct Settings {
     pub(crate) untrusted_limit: AtomicU32,
     /// Seconds after which an untrusted connection is closed; 0: never.
     pub(crate) trust_timeout: AtomicU32,
+    /// The clock of rates, penalties and bans, as the background process last read it.
+    pub(crate) micros: Statistic64,
 }
 
 /// Data that only reports and the background process use.
