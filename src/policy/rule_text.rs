@@ -2,7 +2,7 @@
 //! The text of a rule: its grammar, and why a text is not a rule.
 //!
 //! ```text
-//!   PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt]
+//!   PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt] [trusted]
 //!
 //!   PREFIX   an address, or a network as ADDRESS/LENGTH
 //!   LIMIT    a number from 1 to 2147483647, or unlimited, or none, which is the same

@@ -3,7 +3,7 @@
 //! that set a rule take the same text.
 //!
 //! ```text
-//!   LIMIT [rate=RATE] [burst=BURST] [exempt]
+//!   LIMIT [rate=RATE] [burst=BURST] [exempt] [trusted]
 //! ```
 //!
 //! Each word is a row of `WORDS`, which says how it is read and shown. Everything else
@@ -75,6 +75,19 @@ const WORDS: &[Word] = &[
             false => Ok(()),
         },
     },
+    Word {
+        name: "trusted",
+        example: None,
+        help: "may use the reserve; pressure does not lower its limit",
+        read: |_, written| {
+            written.trusted = true;
+            Ok(())
+        },
+        show: |terms, f| match terms.trusted {
+            true => f.write_str(" trusted"),
+            false => Ok(()),
+        },
+    },
 ];
 
 /// What the words of a rule say.
@@ -84,6 +97,7 @@ struct Written {
     rate: Option<u32>,
     burst: Option<u32>,
     exempt: bool,
+    trusted: bool,
 }
 
 impl Written {
@@ -101,6 +115,7 @@ impl Written {
         Ok(Terms {
             rate,
             exempt: plain.exempt || self.exempt,
+            trusted: self.trusted,
             ..plain
         })
     }
@@ -373,6 +388,8 @@ mod tests {
             ("100 burst=30", 100, RuleRate::DefaultWithBurst(30), false),
             ("100 rate=none", 100, RuleRate::Own(Rate::NONE), false),
             ("100 exempt", 100, default, true),
+            ("100 trusted", 100, default, false),
+            ("none trusted", 0, default, true),
             ("\t7 \texempt  rate=2/h ", 7, own(1_800_000_000, 5), true),
         ] {
             let banned = false;
@@ -381,6 +398,7 @@ mod tests {
                 rate,
                 exempt,
                 banned,
+                trusted: text.contains("trusted"),
             };
             assert_eq!(terms(text), expected, "{text}");
         }
@@ -393,6 +411,7 @@ mod tests {
             ("unlimited", "none"),
             ("unlimited exempt", "none"),
             ("5 exempt rate=10/s", "5 rate=10/s exempt"),
+            ("5 trusted exempt", "5 exempt trusted"),
             ("5 burst=10 rate=10/s", "5 rate=10/s"),
             ("5 burst=11 rate=10/s", "5 rate=10/s burst=11"),
             ("5 burst=11", "5 burst=11"),
@@ -451,11 +470,11 @@ mod tests {
                 format!("unknown word `{name}`; did you mean `{nearest}`?")
             );
         }
-        for text in ["6", "=6", "trusted", "r", "network", "b", "limit=5", "="] {
+        for text in ["6", "=6", "r", "network", "b", "limit=5", "="] {
             let name = text.split('=').next().unwrap();
             assert_eq!(
                 reason(&format!("5 {text}")),
-                format!("unknown word `{name}`; expected rate=10/s, burst=20 or exempt")
+                format!("unknown word `{name}`; expected rate=10/s, burst=20, exempt or trusted")
             );
         }
         let long = reason(&format!("5 {}", "x".repeat(100_000)));
@@ -528,7 +547,7 @@ mod tests {
     fn grammar_has_all_words() {
         let grammar = Grammar.to_string();
         assert!(
-            grammar.starts_with("PREFIX = LIMIT [rate=10/s] [burst=20] [exempt]\n"),
+            grammar.starts_with("PREFIX = LIMIT [rate=10/s] [burst=20] [exempt] [trusted]\n"),
             "{grammar}"
         );
         assert_eq!(grammar.lines().count(), 1 + 2 + WORDS.len());
@@ -556,11 +575,12 @@ mod tests {
             own,
         ];
         let limit = prop_oneof![Just(0), 1..=i32::MAX];
-        (limit, rate, any::<bool>()).prop_map(|(limit, rate, exempt)| Terms {
+        (limit, rate, any::<[bool; 2]>()).prop_map(|(limit, rate, [exempt, trusted])| Terms {
             limit,
             rate,
             exempt: exempt || limit <= 0,
             banned: false,
+            trusted,
         })
     }
 

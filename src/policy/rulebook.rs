@@ -947,6 +947,7 @@ const REASON: u32 = 12;
 /// Flags in [`RuleEntry::shape`], see [`Terms`].
 const EXEMPT: u32 = 1 << 15;
 const BANNED: u32 = 1 << 16;
+const TRUSTED: u32 = 1 << 17;
 
 /// Rates in [`RuleEntry::rate`]:
 ///
@@ -996,6 +997,7 @@ impl RuleEntry {
         let terms = rule.terms;
         let flag = |is_set, flag| if is_set { flag } else { 0 };
         let flags = flag(terms.exempt, EXEMPT) | flag(terms.banned, BANNED);
+        let flags = flags | flag(terms.trusted, TRUSTED);
         let shape = flags | kind | family | u32::from(prefix.length);
         self.shape.store(shape, Ordering::Release);
         self.origin.store(origin, Ordering::Release);
@@ -1031,6 +1033,7 @@ impl RuleEntry {
             rate: rate_of(self.rate.load(Ordering::Acquire)),
             exempt: shape & EXEMPT != 0,
             banned: shape & BANNED != 0,
+            trusted: shape & TRUSTED != 0,
         }
     }
 

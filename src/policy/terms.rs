@@ -118,6 +118,8 @@ pub struct Terms {
     /// A command banned the prefix of the rule, or a prefix that contains it. Never true if
     /// `exempt` is.
     pub banned: bool,
+    /// Its sources may use the reserve, and pressure does not lower their limit.
+    pub trusted: bool,
 }
 
 impl Terms {
@@ -128,6 +130,7 @@ impl Terms {
             rate: RuleRate::Default,
             exempt: false,
             banned: false,
+            trusted: false,
         }
     }
 
