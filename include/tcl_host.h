@@ -24,15 +24,36 @@ struct tcl_event
 	const char *rule;	/* prefix of its rule, or "default" */
 	uint32_t
 			connections; /* when it was rejected; now, if it is back under its limit */
-	int32_t limit;		/* the current one; 0: no limit */
-	uint32_t rejected;	/* its rejections, including those of monitor mode */
-	int32_t would;		/* 1 in monitor mode: its connections were admitted */
-	const char *reason; /* of the rejection: "limit", "rate" or "ban" */
+	int32_t limit;	   /* the current one; 0: no limit */
+	uint32_t rejected; /* its rejections, including those of monitor mode */
+	int32_t would;	   /* 1 in monitor mode: its connections were admitted */
+	const char
+			*reason; /* of the rejection: "limit", "rate", "ban", "reserve" or
+						 * "pressure" */
 	const char *
 			ban; /* reason of the ban: "silent", "tls", "rejected", "rate", "script"
 					  * or "rpc"; "" if there is none */
 	const char *rate; /* its rate, such as "10/s, burst 20", or "none" */
 	uint32_t seconds; /* left of the ban; 0: it ended, or there is none */
+};
+
+/* How many of its connections the host uses. */
+struct tcl_load
+{
+	uint32_t
+			in_use; /* open ones, including those that the host opened itself */
+	uint32_t max;	/* the most that there may be */
+};
+
+/* The level of pressure changed. The text is valid during the call. */
+struct tcl_pressure
+{
+	uint32_t level; /* levels that are reached; 0: the limits apply in full */
+	uint32_t was;	/* the same before */
+	const char *pressure; /* all levels, such as "80:50% 90:10", or "none" */
+	uint32_t in_use;	  /* as in tcl_load */
+	uint32_t max;		  /* as in tcl_load */
+	int32_t would;		  /* 1 in monitor mode: nothing is rejected */
 };
 
 struct tcl_host
@@ -60,6 +81,14 @@ struct tcl_host
 	 * `rejected` is the number of its connections that were rejected because of the
 	 * ban. Otherwise as banned(). May be NULL. */
 	void (*unbanned)(const struct tcl_event *event);
+	/* Writes how many of its connections the host uses. Called in the process that
+	 * accepts for each connection while a reserve or levels of pressure are set, and from
+	 * functions that report. Must return at once, and neither lock nor allocate. May be
+	 * NULL; then there can be no reserve and no pressure. */
+	void (*load)(struct tcl_load *load);
+	/* Reports that the level of pressure changed: at most once a second. Otherwise as
+	 * rejected(). May be NULL. */
+	void (*pressure)(const struct tcl_pressure *event);
 };
 
 #endif /* TCL_HOST_H */

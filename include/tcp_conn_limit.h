@@ -124,6 +124,16 @@ union sockaddr_union;
 #define TCL_REASON_TEXT 16
 
 /**
+ * Size of a reserve as text, in bytes, including the NUL.
+ */
+#define TCL_RESERVE_TEXT 16
+
+/**
+ * Size of levels of pressure as text, in bytes, including the NUL.
+ */
+#define TCL_PRESSURE_TEXT 64
+
+/**
  * Size of a source as text, in bytes, including the NUL.
  */
 #define TCL_SOURCE_TEXT 52
@@ -311,6 +321,17 @@ struct tcl_config {
    * The longest ban by offences, in seconds, from `ban_min` to 2592000; 0: 600.
    */
   int32_t ban_max;
+  /**
+   * The last connections of the host, which only sources of rules with the word trusted
+   * get: a number of connections below `max_connections`, or a share of them such as 5%.
+   * Null or "none": no reserve.
+   */
+  const char *reserve;
+  /**
+   * The levels of use from which on the limits of sources are lower: a string like
+   * "80:50% 90:10". Null or "none": no levels.
+   */
+  const char *pressure;
 };
 
 /**
@@ -411,8 +432,8 @@ struct tcl_source {
    */
   uint32_t last_seen;
   /**
-   * Why a connection of it was last rejected, or would have been: "limit", "rate" or
-   * "ban"; "" if none was.
+   * Why a connection of it was last rejected, or would have been: "limit", "rate", "ban",
+   * "reserve" or "pressure"; "" if none was.
    */
   char rejected_for[TCL_REASON_TEXT];
   /**
@@ -445,6 +466,18 @@ struct tcl_source {
    * 1 if a rule exempts it from penalties and bans, else 0.
    */
   int32_t exempt;
+  /**
+   * 1 if a rule says that it is trusted, else 0.
+   */
+  int32_t trusted_rule;
+  /**
+   * Its limit now, which pressure may have lowered; 0: no limit.
+   */
+  int32_t limit_in_force;
+  /**
+   * 1 if it cannot connect because only connections of the reserve are left, else 0.
+   */
+  int32_t reserved;
 };
 
 /**
@@ -645,6 +678,60 @@ struct tcl_ban {
 };
 
 /**
+ * How many of its connections the host uses, and what follows from that.
+ */
+struct tcl_load_report {
+  /**
+   * Open connections, including those that the host opened itself.
+   */
+  uint32_t in_use;
+  /**
+   * The most that there may be.
+   */
+  uint32_t max;
+  /**
+   * The share in use, in percent, rounded down.
+   */
+  uint32_t percent;
+  /**
+   * The reserve as it is set, such as "100" or "5%", or "none".
+   */
+  char reserve[TCL_RESERVE_TEXT];
+  /**
+   * The reserve in connections.
+   */
+  uint32_t reserve_connections;
+  /**
+   * Connections of the reserve that are in use.
+   */
+  uint32_t reserve_used;
+  /**
+   * 1 if only connections of the reserve are left, else 0.
+   */
+  int32_t reserved;
+  /**
+   * The levels of pressure, such as "80:50% 90:10", or "none".
+   */
+  char pressure[TCL_PRESSURE_TEXT];
+  /**
+   * How many levels there are.
+   */
+  uint32_t levels;
+  /**
+   * How many of them are reached.
+   */
+  uint32_t level;
+  /**
+   * The share of its limit that each source may use, in percent.
+   */
+  uint32_t limit_percent;
+  /**
+   * The most connections that each source may have; 0: any number.
+   */
+  uint32_t limit_connections;
+};
+
+/**
  * The sums of an audit.
  */
 struct tcl_audit_sums {
@@ -719,7 +806,7 @@ int32_t tcl_init(const struct tcl_config *config,
  * Replaces all rules, except those of `tcl_rule_set()`, at once with the `count` texts and
  * the rules in `file` (null: no file), together at most 65,535. If a text and the file
  * have a rule for the same prefix, the one in the file applies. A text is
- * `PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt]`, see `tcl_rule_grammar()`. The file
+ * `PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt] [trusted]`, see `tcl_rule_grammar()`. The file
  * has one rule in each line, `#` begins a comment, and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
  * that names its origin, the rule, the reason and the remedy is written to `error`,
  * truncated to `error_size` bytes including the NUL.
@@ -1434,6 +1521,50 @@ int32_t tcl_offence(const uint8_t *address, uint32_t length);
  * `address` is null or points to `length` bytes.
  */
 int64_t tcl_banned(const uint8_t *address, uint32_t length);
+
+/**
+ * Writes how many of its connections the host uses, and what follows from that.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `report` is null or valid for writing.
+ */
+int32_t tcl_load_report(struct tcl_load_report *report);
+
+/**
+ * Changes the reserve to that of a text of `length` bytes: a number of connections below
+ * `max_connections`, a share of them from 1% to 99%, or `none`. `by` says who does so, for
+ * the log. No connection is closed.
+ *
+ * Returns `TCL_OK`, `TCL_EINIT`, or `TCL_EARG`: nothing changes, and a text with the reason
+ * and the remedy is written to `error`, truncated to `error_size` bytes including the NUL.
+ *
+ * # Safety
+ *
+ * `name` is null or points to `length` bytes; `by` is null or a string; `error` is null or
+ * has room for `error_size` bytes.
+ */
+int32_t tcl_set_reserve(const uint8_t *name,
+                        uint32_t length,
+                        const char *by,
+                        char *error,
+                        uintptr_t error_size);
+
+/**
+ * Changes the levels of pressure to those of a text of `length` bytes, such as
+ * "80:50% 90:10", or `none`. Otherwise as `tcl_set_reserve()`.
+ *
+ * # Safety
+ *
+ * As for `tcl_set_reserve()`.
+ */
+int32_t tcl_set_pressure(const uint8_t *name,
+                         uint32_t length,
+                         const char *by,
+                         char *error,
+                         uintptr_t error_size);
 
 /**
  * Begins an audit of `connections` connections, with room for an eighth plus 1,024

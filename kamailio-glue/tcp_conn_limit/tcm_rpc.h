@@ -44,6 +44,9 @@ extern rpc_export_t tcm_rpc_rules[];
 /* Commands about bans: ban, unban, bans. */
 extern rpc_export_t tcm_rpc_bans[];
 
+/* Commands about reserve and pressure: load, set_reserve, set_pressure. */
+extern rpc_export_t tcm_rpc_load[];
+
 /* The command audit. */
 extern rpc_export_t tcm_rpc_audit[];
 

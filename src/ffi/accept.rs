@@ -297,6 +297,8 @@ mod tests {
             released: None,
             banned: None,
             unbanned: None,
+            load: None,
+            pressure: None,
         };
         global.populate();
         assert!(LINES.lock().unwrap().is_empty());

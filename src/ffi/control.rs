@@ -19,6 +19,7 @@ use super::codes::{
 };
 use super::global::{GLOBAL, Global, guard, report_panic};
 use super::line::Line;
+use super::load::{self, LoadTextError, NoLoad};
 use super::memory::{NullString, bytes, put, strings, text, write_text};
 use super::rules::code_of;
 use crate::host::{TCL_LOG_NOTICE, TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
@@ -29,7 +30,9 @@ use crate::observe::watch::Watch;
 use crate::policy::ChangeError;
 use crate::policy::limit_text;
 use crate::policy::penalties::{Penalty, PenaltyError};
+use crate::policy::pressure::Pressure;
 use crate::policy::rate_text::{self, BurstError, RateError};
+use crate::policy::reserve::Reserve;
 use crate::policy::rules::{Origin, RuleError, RuleSet};
 use crate::policy::rules_file::{ReadError, RulesFile};
 use crate::policy::settings::{BanBounds, Mode, OnFull};
@@ -94,6 +97,13 @@ pub struct tcl_config {
     pub ban_min: i32,
     /// The longest ban by offences, in seconds, from `ban_min` to 2592000; 0: 600.
     pub ban_max: i32,
+    /// The last connections of the host, which only sources of rules with the word trusted
+    /// get: a number of connections below `max_connections`, or a share of them such as 5%.
+    /// Null or "none": no reserve.
+    pub reserve: *const c_char,
+    /// The levels of use from which on the limits of sources are lower: a string like
+    /// "80:50% 90:10". Null or "none": no levels.
+    pub pressure: *const c_char,
 }
 
 impl Default for tcl_config {
@@ -114,6 +124,8 @@ impl Default for tcl_config {
             penalty_count: 0,
             ban_min: 0,
             ban_max: 0,
+            reserve: null(),
+            pressure: null(),
         }
     }
 }
@@ -173,6 +185,8 @@ pub(super) enum InitError {
     Burst(BurstError),
     NullPenalty,
     Penalty(PenaltyError),
+    Load(LoadTextError),
+    NoLoad,
     AlreadyCreated,
     Create(CreateError),
     Panic,
@@ -191,7 +205,9 @@ impl InitError {
             | InitError::Rate(_)
             | InitError::Burst(_)
             | InitError::NullPenalty
-            | InitError::Penalty(_) => TCL_EARG,
+            | InitError::Penalty(_)
+            | InitError::Load(_)
+            | InitError::NoLoad => TCL_EARG,
             InitError::AlreadyCreated => TCL_EALREADY,
             InitError::Create(_) => TCL_EMEM,
             InitError::Panic => TCL_EPANIC,
@@ -226,6 +242,8 @@ impl fmt::Display for InitError {
             InitError::Burst(error) => error.fmt(f),
             InitError::NullPenalty => f.write_str("a string in penalties is null"),
             InitError::Penalty(error) => error.fmt(f),
+            InitError::Load(error) => error.fmt(f),
+            InitError::NoLoad => NoLoad.fmt(f),
             InitError::AlreadyCreated => f.write_str("this process already has a limiter"),
             InitError::Create(error) => error.fmt(f),
             InitError::Panic => f.write_str("internal error: caught a panic"),
@@ -262,13 +280,15 @@ pub(super) struct Setup {
     rate: Rate,
     penalties: Vec<Penalty>,
     ban_bounds: BanBounds,
+    load: (Reserve, Pressure),
 }
 
 impl Setup {
     /// # Safety
     ///
     /// `config.nat64_prefixes` is null or points to `config.nat64_count` pointers, each
-    /// null or a string, and so is `config.penalties`; `config.rate` is null or a string.
+    /// null or a string, and so is `config.penalties`; `config.rate`, `config.reserve` and
+    /// `config.pressure` are null or strings.
     pub(super) unsafe fn of(config: Option<&tcl_config>) -> Result<Setup, InitError> {
         let config = config.ok_or(InitError::NoConfig)?;
         let v4 = positive("ipv4_prefix", config.ipv4_prefix, 32)?;
@@ -300,6 +320,8 @@ impl Setup {
         let penalties = penalties.iter().map(|text| Penalty::parse(text));
         // SAFETY: as the caller promises.
         let rate = unsafe { text(config.rate) };
+        // SAFETY: as the caller promises.
+        let (reserve, pressure) = unsafe { (text(config.reserve), text(config.pressure)) };
         Ok(Setup {
             max_connections,
             limit: config.limit,
@@ -312,6 +334,7 @@ impl Setup {
                 .collect::<Result<_, _>>()
                 .map_err(InitError::Penalty)?,
             ban_bounds: ban_bounds(config.ban_min, config.ban_max)?,
+            load: load::read(reserve, pressure, max_connections).map_err(InitError::Load)?,
         })
     }
 }
@@ -357,11 +380,18 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
     let (Some(log), Some(now), Some(rejected)) = (host.log, host.now, host.rejected) else {
         return Err(InitError::NoHostFunction);
     };
+    if setup.load != Default::default() && host.load.is_none() {
+        return Err(InitError::NoLoad);
+    }
     let mut created = false;
     GLOBAL.get_or_try_init(|| {
         let limiter = Limiter::new(setup.max_connections, setup.limit, setup.prefixes)
             .map_err(InitError::Create)?
             .with_nat64(setup.nat64);
+        let limiter = match host.load {
+            Some(_) => limiter.with_load(load::of_host),
+            None => limiter,
+        };
         limiter.set_mode(setup.mode);
         limiter.set_on_full(setup.on_full);
         limiter.set_rate(setup.rate);
@@ -369,6 +399,8 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
             limiter.set_penalty(*penalty);
         }
         limiter.set_ban_bounds(setup.ban_bounds);
+        limiter.set_reserve(setup.load.0);
+        limiter.set_pressure(setup.load.1);
         created = true;
         let global = Global {
             limiter,
@@ -378,6 +410,8 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
             released: host.released,
             banned: host.banned,
             unbanned: host.unbanned,
+            load: host.load,
+            pressure: host.pressure,
         };
         global.limiter.set_clock(global.now());
         Ok(global)
@@ -394,7 +428,7 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
 /// Replaces all rules, except those of `tcl_rule_set()`, at once with the `count` texts and
 /// the rules in `file` (null: no file), together at most 65,535. If a text and the file
 /// have a rule for the same prefix, the one in the file applies. A text is
-/// `PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt]`, see `tcl_rule_grammar()`. The file
+/// `PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt] [trusted]`, see `tcl_rule_grammar()`. The file
 /// has one rule in each line, `#` begins a comment, and its size is at most 16 MiB. If any rule is invalid, nothing changes, and a text
 /// that names its origin, the rule, the reason and the remedy is written to `error`,
 /// truncated to `error_size` bytes including the NUL.
@@ -636,8 +670,12 @@ impl Global {
             | Notice::MoreBanned { .. } => TCL_LOG_REJECTED,
             Notice::RuleEnded(_) => TCL_LOG_NOTICE,
             Notice::Full { .. } | Notice::Untracked { .. } => TCL_LOG_WARN,
+            Notice::Load(notice) => load::severity(notice),
         };
         self.log(level, &line);
+        if let Notice::Load(notice) = notice {
+            self.report_pressure(notice);
+        }
         if let Some(event) = Event::of(self, notice) {
             event.send(self);
         }
@@ -670,6 +708,8 @@ impl<'a> Event<'a> {
                     Why::Limit => (RejectedFor::Limit, None),
                     Why::Rate(_) => (RejectedFor::Rate, None),
                     Why::Ban(ban) => (RejectedFor::Ban, *ban),
+                    Why::Reserve => (RejectedFor::Reserve, None),
+                    Why::Pressure => (RejectedFor::Pressure, None),
                 };
                 Event {
                     call: global.rejected,
@@ -723,6 +763,7 @@ impl<'a> Event<'a> {
             Notice::Summary(_)
             | Notice::MoreBanned { .. }
             | Notice::RuleEnded(_)
+            | Notice::Load(_)
             | Notice::Full { .. }
             | Notice::Untracked { .. } => return None,
         })
@@ -733,6 +774,10 @@ impl<'a> Event<'a> {
         let report = Report::of(limiter);
         let key = self.report.source;
         let (rule, limit) = report.rule_of(key);
+        let limit = match self.reason {
+            RejectedFor::Pressure => report.in_force(key),
+            _ => limit,
+        };
         let source: [c_char; TCL_SOURCE_TEXT] = global.text(key.display(limiter.prefixes()));
         let rule: [c_char; TCL_SOURCE_TEXT] = global.text(RuleName(rule));
         let rate: [c_char; TCL_RATE_TEXT] = global.text(RateAsText(report.rate_of(key)));

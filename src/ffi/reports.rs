@@ -86,8 +86,8 @@ pub struct tcl_source {
     /// Seconds since it was last seen with connections, 0 if it has connections now, or
     /// `TCL_NEVER`.
     pub last_seen: u32,
-    /// Why a connection of it was last rejected, or would have been: "limit", "rate" or
-    /// "ban"; "" if none was.
+    /// Why a connection of it was last rejected, or would have been: "limit", "rate", "ban",
+    /// "reserve" or "pressure"; "" if none was.
     pub rejected_for: [c_char; TCL_REASON_TEXT],
     /// Why it is banned: "silent", "tls", "rejected", "rate", "script" or "rpc"; "" if it
     /// is not.
@@ -105,6 +105,12 @@ pub struct tcl_source {
     pub rate: tcl_rate,
     /// 1 if a rule exempts it from penalties and bans, else 0.
     pub exempt: i32,
+    /// 1 if a rule says that it is trusted, else 0.
+    pub trusted_rule: i32,
+    /// Its limit now, which pressure may have lowered; 0: no limit.
+    pub limit_in_force: i32,
+    /// 1 if it cannot connect because only connections of the reserve are left, else 0.
+    pub reserved: i32,
 }
 
 /// A rule.
@@ -554,6 +560,9 @@ impl Global {
             owed: rate.owed(report.owed_us),
             rate: self.rate(rate),
             exempt: terms.exempt.into(),
+            trusted_rule: terms.trusted.into(),
+            limit_in_force: self.report().limit_in_force(terms),
+            reserved: (self.limiter.load_report().is_reserved() && !terms.trusted).into(),
         }
     }
 

@@ -11,10 +11,13 @@
 
 mod ban;
 mod limit;
+mod pressure;
 mod rate;
+mod reserve;
 mod room;
 
 use crate::limiter::Limiter;
+use crate::limiter::load::Scarcity;
 use crate::policy::rulebook::RuleId;
 use crate::policy::terms::Terms;
 use crate::source::Source;
@@ -34,6 +37,8 @@ pub(super) enum Reason {
     OverGiven,
     /// Its source has no slot, and this rule bans its prefix.
     BannedPrefix(RuleId),
+    /// Its source has no slot and this rule, and only connections of the reserve are left.
+    Reserved(RuleId),
     /// The table has no slot for its source.
     Full,
     /// Its descriptor is not tracked.
@@ -59,6 +64,7 @@ struct Asked<'a> {
     owes: Option<Owes<'a>>,
     connections: i32,
     terms: Terms,
+    scarcity: Scarcity,
 }
 
 /// What a source owes at the time `now`, in microseconds.
@@ -74,6 +80,8 @@ fn first_closed(asked: &Asked<'_>) -> Option<RejectedFor> {
     None.or_else(|| reject(ban::admits(asked), RejectedFor::Ban))
         .or_else(|| reject(rate::admits(asked), RejectedFor::Rate))
         .or_else(|| reject(limit::admits(asked), RejectedFor::Limit))
+        .or_else(|| reject(reserve::admits(asked), RejectedFor::Reserve))
+        .or_else(|| reject(pressure::admits(asked), RejectedFor::Pressure))
 }
 
 impl Rejection {
@@ -82,6 +90,7 @@ impl Rejection {
         match &self.0 {
             Reason::Source(rejected) => Some(rejected.reason),
             Reason::BannedPrefix(_) => Some(RejectedFor::Ban),
+            Reason::Reserved(_) => Some(RejectedFor::Reserve),
             Reason::OverGiven | Reason::Full | Reason::Untracked => None,
         }
     }
@@ -96,9 +105,10 @@ impl Limiter {
         address: &[u8],
         mut at: SlotRef,
         mut connections: i32,
+        scarcity: Scarcity,
     ) -> Result<(), Rejection> {
         loop {
-            match self.first_closed_gate(source, address, at, connections) {
+            match self.first_closed_gate(source, address, at, connections, scarcity) {
                 None => {
                     self.hints.set(at.slot);
                     return Ok(());
@@ -112,7 +122,7 @@ impl Limiter {
             // Another source took the slot meanwhile.
             let Some(now) = self.table().find(source) else {
                 let checked_from = self.settings().checked_from();
-                return self.check_new(source, address, checked_from);
+                return self.check_new(source, address, checked_from, scarcity);
             };
             at = now;
             connections = self.table().connections(at);
@@ -126,6 +136,7 @@ impl Limiter {
         address: &[u8],
         at: SlotRef,
         connections: i32,
+        scarcity: Scarcity,
     ) -> Option<Rejected> {
         let owner = Owner::of(self.table(), source, at);
         let (rule, terms) = self.terms(source, address, owner);
@@ -138,6 +149,7 @@ impl Limiter {
             owes,
             connections,
             terms,
+            scarcity,
         })?;
         Some(Rejected {
             reason,
@@ -179,20 +191,30 @@ impl Limiter {
         source: Source,
         address: &[u8],
         checked_from: u32,
+        scarcity: Scarcity,
     ) -> Result<(), Rejection> {
-        if checked_from == 0 {
-            self.check_banned_prefix(source, address)?;
+        if checked_from == 0 || scarcity.reserved {
+            self.check_new_by_rule(source, address, scarcity)?;
         }
         self.check_room(source)
     }
 
-    /// The check of a source without a slot while a prefix is banned.
+    /// The check of a source without a slot while a prefix is banned, or while only
+    /// connections of the reserve are left.
     #[cold]
-    fn check_banned_prefix(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
+    fn check_new_by_rule(
+        &self,
+        source: Source,
+        address: &[u8],
+        scarcity: Scarcity,
+    ) -> Result<(), Rejection> {
         let of_host = self.terms_of_host(address);
         let (rule, terms) = of_host.unwrap_or_else(|| self.rulebook().resolve(source));
         if terms.banned {
             return Err(Rejection(Reason::BannedPrefix(rule)));
+        }
+        if scarcity.reserved && !terms.trusted {
+            return Err(Rejection(Reason::Reserved(rule)));
         }
         Ok(())
     }

@@ -74,6 +74,14 @@ totals! {
     penalty_script,
     /// Sources whose slot another source took while they owed something.
     forgotten,
+    /// The part of `rejected` that would have used the reserve.
+    reserve_rejected,
+    /// The part of `would_reject` that would have used the reserve.
+    reserve_would_reject,
+    /// The part of `rejected` whose source was at the limit in force under pressure.
+    pressure_rejected,
+    /// The part of `would_reject` whose source was at the limit in force under pressure.
+    pressure_would_reject,
 }
 
 impl Totals {

@@ -10,6 +10,7 @@ use core::fmt;
 use std::io;
 use std::panic::PanicHookInfo;
 
+use crate::observe::load_notices::LoadNotice;
 use crate::observe::report::{PenaltyReport, RuleName, SourceReport};
 use crate::policy::limit_text::LimitName;
 use crate::policy::rate_text::RateName;
@@ -80,6 +81,8 @@ pub enum Notice {
     },
     /// A rule that was set for some time has ended.
     RuleEnded(RuleEnded),
+    /// The host is nearly full, or no longer.
+    Load(LoadNotice),
     /// In the last interval the table had no slot for new sources.
     Full {
         /// Connections of such sources that were admitted uncounted.
@@ -105,6 +108,10 @@ pub enum Why {
     Rate(Rate),
     /// Its source was banned; `None`: the ban has ended meanwhile.
     Ban(Option<PenaltyReport>),
+    /// Only connections of the reserve were left.
+    Reserve,
+    /// It was at the limit in force under pressure, which is the limit of the notice.
+    Pressure,
 }
 
 /// A command banned a source.
@@ -363,6 +370,14 @@ impl fmt::Display for NoticeLine<'_> {
                         write!(f, "banned, reason {cause}, {seconds} s left")
                     }
                     Why::Ban(None) => f.write_str("banned, and the ban has ended since"),
+                    Why::Reserve => write!(f, "only the reserve was left, rule {rule}"),
+                    Why::Pressure => {
+                        let connections = Connections(report.rejected_at, "");
+                        write!(
+                            f,
+                            "{connections}, limit {limit} under pressure, rule {rule}"
+                        )
+                    }
                 }
             }
             Notice::Released {
@@ -416,6 +431,7 @@ impl fmt::Display for NoticeLine<'_> {
                 write!(f, "{verb} {sources} more source{plural} in {seconds} s")
             }
             Notice::RuleEnded(ended) => ended.fmt(f),
+            Notice::Load(notice) => notice.fmt(f),
             Notice::Summary(summary) => {
                 let most = summary.most.display(self.prefixes);
                 let verb = match (summary.rejected, summary.would_reject) {

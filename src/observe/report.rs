@@ -260,6 +260,21 @@ impl<'a> Report<'a> {
         (rule, terms.limit)
     }
 
+    /// The limit in force of `source`: its limit, lowered by pressure unless its rule is
+    /// trusted; 0: no limit.
+    pub fn in_force(self, source: Source) -> i32 {
+        let (_, terms) = self.terms_of(source, None);
+        self.limit_in_force(terms)
+    }
+
+    /// The limit in force of a source with these terms.
+    pub fn limit_in_force(self, terms: Terms) -> i32 {
+        match terms.trusted {
+            true => terms.limit.max(0),
+            false => self.limiter.load_report().cap().in_force(terms.limit),
+        }
+    }
+
     /// Rule and terms of `source`, or of the address `host` in it: those of a rule with a
     /// prefix longer than a source, if one contains the address, else those of the source.
     pub fn terms_of(self, source: Source, host: Option<Source>) -> (Option<Prefix>, Terms) {

@@ -22,22 +22,28 @@
 //! ([`Notice::Unbanned`]), at most [`MAX_BANNED`] of each in an interval; the number of
 //! others is logged at its end. Bans by command have their first line from the command.
 //!
+//! A change of the level of pressure has a line and so has the reserve when it is needed,
+//! then the number of connections that were rejected to keep it in each interval
+//! ([`Notice::Load`]).
+//!
 //! Not logged are the rejections of a source whose slot another source took before the
 //! next sample, and those of more than `MAX_KNOWN` sources. The totals of the limiter
 //! include them.
 //!
-//! `sample` walks through the table, `log` and `bans` decide what is logged, and
+//! `sample` walks through the table, `log`, `bans` and `load` decide what is logged, and
 //! [`notices`](crate::observe::notices) words it.
 
 #![forbid(unsafe_code)]
 
 mod bans;
+mod load;
 mod log;
 mod sample;
 
 use crate::limiter::Limiter;
 use crate::observe::notices::{Notice, RuleEnded};
 use bans::Bans;
+use load::LoadLog;
 use log::Log;
 use sample::{Found, SLOTS_PER_TICK, Sampler, publish_occupancy};
 
@@ -50,6 +56,7 @@ pub struct Watch {
     sampler: Sampler,
     log: Log,
     bans: Bans,
+    load: LoadLog,
     /// When the interval began; `None` before the first tick.
     since: Option<u32>,
 }
@@ -89,11 +96,13 @@ impl Watch {
             log,
         };
         end_rules(&mut tick);
+        self.load.tick(&mut tick);
         self.sample(SLOTS_PER_TICK, &mut tick);
         let seconds = now.wrapping_sub(since);
         if seconds >= interval {
             self.log.end_interval(seconds, &mut tick);
             self.bans.end_interval(seconds, &mut tick);
+            self.load.end_interval(seconds, &mut tick);
             self.since = Some(now);
         }
     }

@@ -67,7 +67,8 @@ const ZERO: u32 = 1 << 31;
 /// The mode, and what checks and counts must look at, as one word.
 ///
 /// ```text
-///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate │ 4 something may be remembered
+///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate │ 4 something may be remembered │
+///   8 a reserve │ 9 levels of pressure
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Switches(u32);
@@ -77,6 +78,9 @@ impl Switches {
     const RATE: u32 = 0b100;
     const RULE_RATES: u32 = 0b1000;
     const MEMORY: u32 = 0b1_0000;
+    const RESERVE: u32 = 1 << 8;
+    const PRESSURE: u32 = 1 << 9;
+    const LOAD: u32 = Self::RESERVE | Self::PRESSURE;
 
     /// A number that is not a mode, from damaged memory, reads as the default.
     #[inline]
@@ -104,7 +108,24 @@ impl Switches {
     /// Whether a slot may remember something: once there was a rate, a penalty or a ban.
     #[inline]
     pub(crate) fn may_remember(self) -> bool {
-        self.0 & !Self::MODE != 0
+        self.0 & !(Self::MODE | Self::LOAD) != 0
+    }
+
+    /// Whether the mode may be [`Mode::Off`], or the load of the host matters. One test, so
+    /// that the usual check costs nothing more.
+    #[inline]
+    pub(crate) fn is_unusual(self) -> bool {
+        self.0 & (Mode::Off as u32 | Self::LOAD) != 0
+    }
+
+    /// Whether there is a reserve, or levels of pressure.
+    pub(crate) fn watches_load(self) -> bool {
+        self.0 & Self::LOAD != 0
+    }
+
+    /// Whether there are levels of pressure.
+    pub(crate) fn has_pressure(self) -> bool {
+        self.0 & Self::PRESSURE != 0
     }
 }
 
@@ -187,6 +208,22 @@ impl<'a> Settings<'a> {
         if self.switches().0 & Switches::MEMORY == 0 {
             self.switch(Switches::MEMORY, Switches::MEMORY);
         }
+    }
+
+    /// Says whether there is a reserve.
+    pub(crate) fn set_reserved(self, is_set: bool) {
+        self.switch(
+            Switches::RESERVE,
+            if is_set { Switches::RESERVE } else { 0 },
+        );
+    }
+
+    /// Says whether there are levels of pressure.
+    pub(crate) fn set_pressed(self, is_set: bool) {
+        self.switch(
+            Switches::PRESSURE,
+            if is_set { Switches::PRESSURE } else { 0 },
+        );
     }
 
     /// The rate of a source without another one.

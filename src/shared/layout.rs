@@ -48,6 +48,9 @@ pub(crate) const ACCEPTOR_ROW: usize = 0;
 /// The ranges of a [`Histogram`](crate::observe::report::Histogram).
 pub(crate) const HISTOGRAM_RANGES: usize = 18;
 
+/// The most levels of pressure.
+pub(crate) const PRESSURE_LEVELS: usize = 4;
+
 /// Kinds of offences.
 pub(crate) const OFFENCES: usize = 5;
 
@@ -143,6 +146,10 @@ pub(crate) struct Tally {
     pub(crate) penalty_rate: Statistic64,
     pub(crate) penalty_script: Statistic64,
     pub(crate) forgotten: Statistic64,
+    pub(crate) reserve_rejected: Statistic64,
+    pub(crate) reserve_would_reject: Statistic64,
+    pub(crate) pressure_rejected: Statistic64,
+    pub(crate) pressure_would_reject: Statistic64,
 }
 
 /// Settings that every check reads and that are rarely written.
@@ -222,6 +229,18 @@ pub(crate) struct Background {
     pub(crate) reset_at: Tally,
 }
 
+/// What happens while the host is nearly full. Read only if that is switched on.
+#[repr(C, align(128))]
+#[cfg_attr(loom, derive(Default))]
+pub(crate) struct Load {
+    /// See [`Reserve`](crate::policy::reserve::Reserve).
+    pub(crate) reserve: AtomicU32,
+    /// See [`Level`](crate::policy::pressure::Level); 0: there is no such level.
+    pub(crate) levels: [AtomicU32; PRESSURE_LEVELS],
+    /// The levels that are reached, see [`crate::limiter::load`].
+    pub(crate) reached: AtomicU32,
+}
+
 /// The first bytes of the mapping.
 #[repr(C)]
 #[cfg_attr(loom, derive(Default))]
@@ -229,6 +248,7 @@ pub(crate) struct Header {
     pub(crate) settings: Settings,
     pub(crate) background: Background,
     pub(crate) tallies: [Tally; ROWS],
+    pub(crate) load: Load,
 }
 
 /// A rule, see [`crate::policy::rulebook`].

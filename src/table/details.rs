@@ -72,6 +72,10 @@ pub enum RejectedFor {
     Rate = 2,
     /// Its source was banned.
     Ban = 3,
+    /// Only connections of the reserve were left.
+    Reserve = 8,
+    /// Its source was at its limit in force under pressure.
+    Pressure = 9,
 }
 
 impl RejectedFor {
@@ -81,6 +85,8 @@ impl RejectedFor {
             RejectedFor::Limit => "limit",
             RejectedFor::Rate => "rate",
             RejectedFor::Ban => "ban",
+            RejectedFor::Reserve => "reserve",
+            RejectedFor::Pressure => "pressure",
         }
     }
 }
@@ -107,6 +113,8 @@ impl RejectedAt {
             1 => Some(RejectedFor::Limit),
             2 => Some(RejectedFor::Rate),
             3 => Some(RejectedFor::Ban),
+            8 => Some(RejectedFor::Reserve),
+            9 => Some(RejectedFor::Pressure),
             _ => None,
         };
         (word & Self::CONNECTIONS, reason)

@@ -103,6 +103,12 @@ impl Known {
             Some(RejectedFor::Limit) | None => Why::Limit,
             Some(RejectedFor::Rate) => Why::Rate(report.rate_of(source)),
             Some(RejectedFor::Ban) => Why::Ban(report.ban_in_effect(source, None, tick.now)),
+            Some(RejectedFor::Reserve) => Why::Reserve,
+            Some(RejectedFor::Pressure) => Why::Pressure,
+        };
+        let limit = match why {
+            Why::Pressure => report.in_force(source),
+            _ => limit,
         };
         self.reported = Some(Reported { why, would });
         Notice::First {
@@ -280,11 +286,26 @@ fn released(source: Source, reported: Reported, tick: &Tick<'_>) -> Option<Optio
             (now.owed_us <= rate.tolerance_us(), Some(rate))
         }
         Why::Limit => (limit <= 0 || now.connections < limit.unsigned_abs(), None),
+        Why::Pressure => {
+            let in_force = report.in_force(source);
+            (
+                in_force <= 0 || now.connections < in_force.unsigned_abs(),
+                None,
+            )
+        }
+        // That the reserve is no longer needed has a notice of its own.
+        Why::Reserve => {
+            let is_reserved = tick.limiter.load_report().is_reserved();
+            return (!is_reserved).then_some(None);
+        }
     };
     is_back.then_some(Some(Notice::Released {
         report: now,
         rule,
-        limit: limit.max(0),
+        limit: match reported.why {
+            Why::Pressure => report.in_force(source),
+            _ => limit.max(0),
+        },
         rate,
         would: reported.would,
     }))

@@ -25,6 +25,8 @@ struct Host {
     released: unsafe extern "C" fn(*const c_void),
     banned: unsafe extern "C" fn(*const c_void),
     unbanned: unsafe extern "C" fn(*const c_void),
+    load: Option<unsafe extern "C" fn(*mut c_void)>,
+    pressure: Option<unsafe extern "C" fn(*const c_void)>,
 }
 
 type Init = unsafe extern "C" fn(*const tcl_config, *const Host, *mut c_char, usize) -> i32;
@@ -218,6 +220,8 @@ static HOST: Host = Host {
     released: ignore_rejection,
     banned: ignore_rejection,
     unbanned: ignore_rejection,
+    load: None,
+    pressure: None,
 };
 
 unsafe extern "C" fn ignore(_level: i32, _line: *const c_char) {}

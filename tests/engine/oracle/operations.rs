@@ -606,6 +606,7 @@ impl Oracle {
                     panic!("no operation bans a source")
                 }
                 Notice::RuleEnded(_) => panic!("no operation sets a rule that ends"),
+                Notice::Load(_) => panic!("no operation sets a reserve or pressure"),
             });
         if reports.now.wrapping_sub(since) >= INTERVAL {
             assert_eq!(full, std::mem::take(&mut reports.full));

@@ -36,6 +36,17 @@ struct Host {
     now: Option<unsafe extern "C" fn() -> u32>,
     rejected: Option<unsafe extern "C" fn(*const Event)>,
     released: Option<unsafe extern "C" fn(*const Event)>,
+    banned: Option<unsafe extern "C" fn(*const Event)>,
+    unbanned: Option<unsafe extern "C" fn(*const Event)>,
+    load: Option<unsafe extern "C" fn(*mut Load)>,
+    pressure: Option<unsafe extern "C" fn(*const c_void)>,
+}
+
+/// `struct tcl_load` of include/tcl_host.h.
+#[repr(C)]
+struct Load {
+    in_use: u32,
+    max: u32,
 }
 
 static HOST: Host = Host {
@@ -43,6 +54,10 @@ static HOST: Host = Host {
     now: Some(now),
     rejected: Some(rejected),
     released: Some(rejected),
+    banned: Some(rejected),
+    unbanned: Some(rejected),
+    load: Some(load),
+    pressure: None,
 };
 
 /// The host's clock.
@@ -69,6 +84,17 @@ unsafe extern "C" fn rejected(event: *const Event) {
     }
     // `rejected` is not checked: it may be 0 if the statistics were reset since.
     assert!(event.limit >= 0 && (0..=1).contains(&event.would));
+}
+
+/// A host that is nearly full, of 100 connections.
+unsafe extern "C" fn load(load: *mut Load) {
+    // SAFETY: `load` is valid for writing, as tcl_host.h says.
+    unsafe {
+        load.write(Load {
+            in_use: 97,
+            max: 100,
+        });
+    }
 }
 
 thread_local! {
