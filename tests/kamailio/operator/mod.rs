@@ -7,6 +7,7 @@ mod ban_scripts;
 mod bans;
 mod changes;
 mod kemi;
+mod load;
 mod logs;
 mod metrics;
 mod modes;
