@@ -473,7 +473,7 @@ struct tcl_source {
   /**
    * Its limit now, which pressure may have lowered; 0: no limit.
    */
-  int32_t limit_in_force;
+  int32_t effective_limit;
   /**
    * 1 if it cannot connect because only connections of the reserve are left, else 0.
    */

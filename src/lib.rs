@@ -112,7 +112,7 @@
 //! - **exempt**: commits no offence and is not banned, by its rule.
 //! - **load**: how many of its connections the host uses, of how many.
 //! - **reserve**: the last connections of the host, which only sources of **trusted** rules
-//!   get. **Pressure**: levels of the load that lower the **limit in force** of all other
+//!   get. **Pressure**: levels of the load that lower the **effective limit** of all other
 //!   sources.
 //! - **remembers**: the bit of a slot's control word that says that its source may owe
 //!   something: a debt, a penalty or a ban.

@@ -120,9 +120,9 @@ static int add_load(rpc_t *rpc, void *h, const struct tcl_source *s)
 		return -1;
 	if(s->reserved && rpc->struct_add(h, "s", "only_reserve_left", "yes") < 0)
 		return -1;
-	if(s->limit_in_force == s->limit)
+	if(s->effective_limit == s->limit)
 		return 0;
-	return tcm_rpc_add_limit(rpc, h, "limit_in_force", s->limit_in_force);
+	return tcm_rpc_add_limit(rpc, h, "effective_limit", s->effective_limit);
 }
 
 /* Adds the rate of a source, and what it remembers of rate, offences and bans. */

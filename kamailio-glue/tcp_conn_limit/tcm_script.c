@@ -71,7 +71,7 @@ static const struct field fields[] = {
 	{"ban_rejected", UNSIGNED, AT(ban_rejected)},
 	{"exempt", SIGNED, AT(exempt)},
 	{"trusted_rule", SIGNED, AT(trusted_rule)},
-	{"limit_in_force", SIGNED, AT(limit_in_force)},
+	{"effective_limit", SIGNED, AT(effective_limit)},
 	{"reserved", SIGNED, AT(reserved)},
 	{"in_use", LOAD, offsetof(struct tcl_load_report, in_use)},
 	{"in_use_max", LOAD, offsetof(struct tcl_load_report, max)},
@@ -97,7 +97,7 @@ static int find_field(const str *name)
 	LM_ERR("unknown field \"%.*s\" of tcp_conn_limit: expected source,"
 		   " connections, limit, rejected, would_reject, peak, rule, mode,"
 		   " rejected_for, rate, burst, owed, penalty, banned, ban_reason,"
-		   " ban_rejected, exempt, trusted_rule, limit_in_force, reserved,"
+		   " ban_rejected, exempt, trusted_rule, effective_limit, reserved,"
 		   " in_use, in_use_max, pressure_level or pressure_was\n",
 			name->len, name->s);
 	return -1;
@@ -271,8 +271,8 @@ static int ki_check(sip_msg_t *msg, str *address)
 		return TCM_SCRIPT_YES;
 	if(source.banned > 0 || source.reserved
 			|| (source.rate.interval_us > 0 && source.owed >= source.rate.burst)
-			|| (source.limit_in_force > 0
-					&& source.connections >= (uint32_t)source.limit_in_force))
+			|| (source.effective_limit > 0
+					&& source.connections >= (uint32_t)source.effective_limit))
 		return TCM_SCRIPT_NO;
 	return TCM_SCRIPT_YES;
 }

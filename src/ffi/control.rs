@@ -775,7 +775,7 @@ impl<'a> Event<'a> {
         let key = self.report.source;
         let (rule, limit) = report.rule_of(key);
         let limit = match self.reason {
-            RejectedFor::Pressure => report.in_force(key),
+            RejectedFor::Pressure => report.effective(key),
             _ => limit,
         };
         let source: [c_char; TCL_SOURCE_TEXT] = global.text(key.display(limiter.prefixes()));

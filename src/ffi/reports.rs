@@ -108,7 +108,7 @@ pub struct tcl_source {
     /// 1 if a rule says that it is trusted, else 0.
     pub trusted_rule: i32,
     /// Its limit now, which pressure may have lowered; 0: no limit.
-    pub limit_in_force: i32,
+    pub effective_limit: i32,
     /// 1 if it cannot connect because only connections of the reserve are left, else 0.
     pub reserved: i32,
 }
@@ -561,7 +561,7 @@ impl Global {
             rate: self.rate(rate),
             exempt: terms.exempt.into(),
             trusted_rule: terms.trusted.into(),
-            limit_in_force: self.report().limit_in_force(terms),
+            effective_limit: self.report().effective_limit(terms),
             reserved: (self.limiter.load_report().is_reserved() && !terms.trusted).into(),
         }
     }

@@ -78,9 +78,9 @@ totals! {
     reserve_rejected,
     /// The part of `would_reject` that would have used the reserve.
     reserve_would_reject,
-    /// The part of `rejected` whose source was at the limit in force under pressure.
+    /// The part of `rejected` whose source was at the effective limit under pressure.
     pressure_rejected,
-    /// The part of `would_reject` whose source was at the limit in force under pressure.
+    /// The part of `would_reject` whose source was at the effective limit under pressure.
     pressure_would_reject,
 }
 

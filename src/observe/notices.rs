@@ -110,7 +110,7 @@ pub enum Why {
     Ban(Option<PenaltyReport>),
     /// Only connections of the reserve were left.
     Reserve,
-    /// It was at the limit in force under pressure, which is the limit of the notice.
+    /// It was at the effective limit under pressure, which is the limit of the notice.
     Pressure,
 }
 

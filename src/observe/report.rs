@@ -260,18 +260,18 @@ impl<'a> Report<'a> {
         (rule, terms.limit)
     }
 
-    /// The limit in force of `source`: its limit, lowered by pressure unless its rule is
+    /// The effective limit of `source`: its limit, lowered by pressure unless its rule is
     /// trusted; 0: no limit.
-    pub fn in_force(self, source: Source) -> i32 {
+    pub fn effective(self, source: Source) -> i32 {
         let (_, terms) = self.terms_of(source, None);
-        self.limit_in_force(terms)
+        self.effective_limit(terms)
     }
 
-    /// The limit in force of a source with these terms.
-    pub fn limit_in_force(self, terms: Terms) -> i32 {
+    /// The effective limit of a source with these terms.
+    pub fn effective_limit(self, terms: Terms) -> i32 {
         match terms.trusted {
             true => terms.limit.max(0),
-            false => self.limiter.load_report().cap().in_force(terms.limit),
+            false => self.limiter.load_report().cap().effective(terms.limit),
         }
     }
 

@@ -94,9 +94,9 @@ impl Cap {
         share.min(self.connections)
     }
 
-    /// The limit in force of a source with `limit`, in connections; 0 or less: no limit.
+    /// The effective limit of a source with `limit`, in connections; 0 or less: no limit.
     #[inline]
-    pub fn in_force(self, limit: i32) -> i32 {
+    pub fn effective(self, limit: i32) -> i32 {
         let unlimited = u32::MAX;
         let limit = if limit > 0 {
             limit.unsigned_abs()
@@ -440,7 +440,7 @@ mod tests {
     #[test]
     fn levels_apply_together() {
         let pressure = pressure("80:50% 90:10");
-        for (limit, reached, in_force) in [
+        for (limit, reached, effective) in [
             (100, 0, 100),
             (0, 0, 0),
             (101, 1, 51),
@@ -451,7 +451,7 @@ mod tests {
             (0, 2, 10),
             (i32::MAX, 1, 1 << 30),
         ] {
-            assert_eq!(pressure.cap(reached).in_force(limit), in_force, "{limit}");
+            assert_eq!(pressure.cap(reached).effective(limit), effective, "{limit}");
         }
         assert_eq!(Cap::NONE.lower(u32::MAX), u32::MAX);
         assert_eq!(Cap::NONE.lower(0), 0);
@@ -469,9 +469,9 @@ mod tests {
             let (low, high) = (low.min(high), low.max(high));
             let of = |in_use| pressure.reached(before, in_use, 1_000);
             prop_assert!(of(low) <= of(high));
-            let in_force = |in_use| pressure.cap(of(in_use)).in_force(limit);
-            prop_assert!(in_force(high) >= 1);
-            prop_assert!(in_force(high) <= in_force(low) && in_force(low) <= limit);
+            let effective = |in_use| pressure.cap(of(in_use)).effective(limit);
+            prop_assert!(effective(high) >= 1);
+            prop_assert!(effective(high) <= effective(low) && effective(low) <= limit);
         }
 
         #[test]

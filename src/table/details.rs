@@ -74,7 +74,7 @@ pub enum RejectedFor {
     Ban = 3,
     /// Only connections of the reserve were left.
     Reserve = 8,
-    /// Its source was at its limit in force under pressure.
+    /// Its source was at its effective limit under pressure.
     Pressure = 9,
 }
 

@@ -1467,7 +1467,7 @@ static void reserve_and_pressure(void)
 	in_use = 80;
 	CHECK(check(a, 4) == 1 && check(b, 4) == 0);
 	source = source_now(a, 4);
-	CHECK(source.limit == 6 && source.limit_in_force == 3);
+	CHECK(source.limit == 6 && source.effective_limit == 3);
 	CHECK(strcmp(source.rejected_for, "pressure") == 0);
 	pressure_changes = events = 0;
 	next_interval();
@@ -1494,8 +1494,8 @@ static void reserve_and_pressure(void)
 	CHECK(tcl_set_reserve(NULL, 9, NULL, error, sizeof(error)) == TCL_EARG);
 	CHECK(strstr(error, "reserve ``: expected one such as") == error);
 	CHECK(tcl_set_reserve(TEXT("100"), NULL, NULL, 0) == TCL_EARG);
-	CHECK(tcl_set_pressure(TEXT("\xff"), NULL, error, 5) == TCL_EARG);
-	CHECK(strcmp(error, "pres") == 0);
+	CHECK(tcl_set_pressure(TEXT("\xff"), NULL, error, 6) == TCL_EARG);
+	CHECK(strcmp(error, "press") == 0);
 	CHECK(tcl_load_report(&report) == TCL_OK && report.levels == 1);
 	CHECK(strcmp(report.reserve, "5%") == 0);
 

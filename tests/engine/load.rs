@@ -263,7 +263,7 @@ fn switching_off_admits_at_once() {
     assert_eq!(attempt(&limiter, source(1)), Err(RejectedFor::Reserve));
     limiter.set_reserve(Reserve::None);
     assert_eq!(attempt(&limiter, source(1)), Err(RejectedFor::Pressure));
-    assert_eq!(Report::of(&limiter).in_force(source(1)), 1);
+    assert_eq!(Report::of(&limiter).effective(source(1)), 1);
     limiter.set_pressure(Pressure::NONE);
     assert_eq!(attempt(&limiter, source(1)), Ok(()));
     let report = limiter.load_report();
@@ -392,7 +392,7 @@ fn reserve_is_logged_when_needed_and_with_its_rejections() {
 
 /// A source that is rejected has a line, and another one when it is back.
 #[test]
-fn source_under_pressure_is_logged_with_its_limit_in_force() {
+fn source_under_pressure_is_logged_with_its_effective_limit() {
     let limiter = limiter(100, "none", "80:50%");
     let mut tokens = open(&limiter, source(1), 50);
     let mut log = Log {

@@ -379,12 +379,12 @@ counters! {
     pressure_rejected {
         kind: Counter,
         unit: "connections",
-        meaning: "the part of rejected whose source was at the limit in force under pressure",
+        meaning: "the part of rejected whose source was at the effective limit under pressure",
     }
     pressure_would_reject {
         kind: Counter,
         unit: "connections",
-        meaning: "the part of would_reject whose source was at the limit in force under pressure",
+        meaning: "the part of would_reject whose source was at the effective limit under pressure",
     }
     log_suppressed {
         kind: Counter,

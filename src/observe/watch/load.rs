@@ -9,7 +9,7 @@ use crate::observe::load_notices::{LoadChange, LoadNotice};
 use crate::observe::notices::Notice;
 use crate::policy::settings::Mode;
 
-/// What was logged of reserve and pressure.
+/// The lines about reserve and pressure so far.
 #[derive(Default)]
 pub(super) struct LoadLog {
     /// The reached levels of pressure.

@@ -107,7 +107,7 @@ impl Known {
             Some(RejectedFor::Pressure) => Why::Pressure,
         };
         let limit = match why {
-            Why::Pressure => report.in_force(source),
+            Why::Pressure => report.effective(source),
             _ => limit,
         };
         self.reported = Some(Reported { why, would });
@@ -287,9 +287,9 @@ fn released(source: Source, reported: Reported, tick: &Tick<'_>) -> Option<Optio
         }
         Why::Limit => (limit <= 0 || now.connections < limit.unsigned_abs(), None),
         Why::Pressure => {
-            let in_force = report.in_force(source);
+            let effective = report.effective(source);
             (
-                in_force <= 0 || now.connections < in_force.unsigned_abs(),
+                effective <= 0 || now.connections < effective.unsigned_abs(),
                 None,
             )
         }
@@ -303,7 +303,7 @@ fn released(source: Source, reported: Reported, tick: &Tick<'_>) -> Option<Optio
         report: now,
         rule,
         limit: match reported.why {
-            Why::Pressure => report.in_force(source),
+            Why::Pressure => report.effective(source),
             _ => limit.max(0),
         },
         rate,

@@ -93,7 +93,7 @@ fn last_connections_are_for_trusted_rules(mode: Mode) {
     assert_eq!(found["rejected_for"], "reserve", "{found}");
     assert_eq!(found["only_reserve_left"], "yes", "{found}");
     let rejected = server.stat("reserve_rejected");
-    // By hooks, the core rejects before it asks.
+    // With hooks, the core rejects before it asks.
     let of_core = u64::from(mode == Mode::Interposed);
     assert_eq!(rejected, 4 + of_core);
     assert_eq!(server.stat("rejected"), rejected);
@@ -131,7 +131,7 @@ fn heaviest_sources_are_rejected_first(mode: Mode) {
     server.wait_for_counter("pressure_level", 1);
     let found = server.source("127.201.0.1");
     assert_eq!(found["limit"], 20, "{found}");
-    assert_eq!(found["limit_in_force"], 10, "{found}");
+    assert_eq!(found["effective_limit"], 10, "{found}");
     assert_eq!(found["rejected_for"], "pressure", "{found}");
     held.extend(server.admit_all(3, Via::Tcp, second));
     server.reject(Via::Tls, second);
@@ -149,7 +149,7 @@ fn heaviest_sources_are_rejected_first(mode: Mode) {
     assert_open(&mut held);
     assert_eq!(server.stat("pressure_rejected"), 4);
     assert_eq!(server.stat("rejected"), 4);
-    assert!(server.source("127.200.0.1")["limit_in_force"].is_null());
+    assert!(server.source("127.200.0.1")["effective_limit"].is_null());
     // The greedy source closes, and the limits apply in full again.
     held.drain(..12);
     held.truncate(10);
