@@ -75,6 +75,9 @@ fn stats_reports_every_field(mode: Mode) {
         "ban_rejected": 0, "ban_would_reject": 0, "bans": 0, "would_ban": 0,
         "penalty_silent": 0, "penalty_tls": 0, "penalty_rejected": 0, "penalty_rate": 0,
         "penalty_script": 0, "forgotten": 0,
+        "in_use": 8, "reserve": "none", "reserve_used": 0, "reserve_rejected": 0,
+        "reserve_would_reject": 0, "pressure": "none", "pressure_level": 0,
+        "pressure_rejected": 0, "pressure_would_reject": 0,
     });
     assert_eq!(Value::Object(stats.clone()), expected);
     mode.finish(server, &[]);
