@@ -3,7 +3,8 @@
 //! one that does not admit it names the reason.
 //!
 //! Only a source that remembers something (see [`crate::table`]) or has as many connections
-//! as the lowest limit comes here. A gate reads and changes nothing: a rejected connection
+//! as the lowest limit comes here, which pressure may have lowered, and each source while only
+//! the reserve is left. A gate reads and changes nothing: a rejected connection
 //! costs its source nothing of its rate, so a client that tries again gets in as soon as one
 //! that waits.
 

@@ -20,7 +20,8 @@
 //! A process first reads the word, then the load, and then replaces the word by
 //! compare-exchange. Because of the changes it succeeds only if no other process changed
 //! the word meanwhile. So a process that was stopped in between never replaces a level by
-//! one that follows from an older load.
+//! one that follows from an older load. A process that is killed in between has changed
+//! nothing, or this one word.
 //!
 //! Several acceptors that check at the same moment see the same load, so there may be one
 //! more connection than the reserve allows for each of them but one.
