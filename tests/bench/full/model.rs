@@ -121,7 +121,7 @@ impl Who {
 enum Event {
     /// A client that came at this time tries to connect.
     Try(Who, u64),
-    /// The connection in this place closes.
+    /// The connection with this number closes.
     Close(usize),
 }
 
@@ -170,7 +170,7 @@ pub(crate) fn run(policy: Policy, load: &Load) -> Outcome {
     {
         match event {
             Event::Try(who, came) => world.connect(now, who, came),
-            Event::Close(place) => world.close(place),
+            Event::Close(number) => world.close(number),
         }
     }
     let mut outcome = world.outcome;
@@ -223,8 +223,8 @@ impl World<'_> {
                     self.outcome.greedy_most = self.outcome.greedy_most.max(self.greedy);
                 }
                 Who::Phone(_) | Who::Trunk(_) => {
-                    let place = self.open.len() - 1;
-                    self.at(now + load.phone_stays, Event::Close(place));
+                    let number = self.open.len() - 1;
+                    self.at(now + load.phone_stays, Event::Close(number));
                     self.count(who, came, Some(now - came));
                 }
             }
@@ -251,8 +251,8 @@ impl World<'_> {
         }
     }
 
-    fn close(&mut self, place: usize) {
-        if let Some((_, token)) = self.open[place].take() {
+    fn close(&mut self, number: usize) {
+        if let Some((_, token)) = self.open[number].take() {
             let closed = self.limiter.closed(Worker::ACCEPTOR, token);
             closed.expect("an open connection");
             self.in_use -= 1;

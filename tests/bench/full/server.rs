@@ -69,7 +69,7 @@ pub(crate) enum Which {
     Stock,
     /// The module with a limit only.
     Limit,
-    /// The module with pressure and reserve, by hooks.
+    /// The module with pressure and reserve, with hooks.
     Hooks,
     /// The same, interposed.
     Interposed,
