@@ -264,7 +264,7 @@ impl Limiter {
         scarcity: Scarcity,
     ) -> Result<(), Rejection> {
         let settings = self.settings();
-        let checked_from = scarcity.cap.lower(settings.checked_from());
+        let checked_from = scarcity.cap().lower(settings.checked_from());
         if checked_from > i32::MAX as u32
             && !scarcity.reserved
             && !switches.may_remember()

@@ -48,21 +48,36 @@ pub struct Load {
     pub max: u32,
 }
 
-/// What applies to all sources while the host is nearly full.
+/// What applies to all sources while the host is nearly full. It fits a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Scarcity {
     /// Only connections of the reserve are left.
     pub(crate) reserved: bool,
-    /// What the reached levels of pressure allow.
-    pub(crate) cap: Cap,
+    /// See [`Cap`].
+    percent: u8,
+    connections: u32,
 }
 
 impl Scarcity {
     /// There are connections for all.
-    pub(crate) const NONE: Scarcity = Scarcity {
-        reserved: false,
-        cap: Cap::NONE,
-    };
+    pub(crate) const NONE: Scarcity = Scarcity::new(false, Cap::NONE);
+
+    const fn new(reserved: bool, cap: Cap) -> Scarcity {
+        Scarcity {
+            reserved,
+            percent: cap.percent,
+            connections: cap.connections,
+        }
+    }
+
+    /// What the reached levels of pressure allow.
+    #[inline]
+    pub(crate) fn cap(self) -> Cap {
+        Cap {
+            percent: self.percent,
+            connections: self.connections,
+        }
+    }
 }
 
 /// The load, and what follows from it.
@@ -203,10 +218,7 @@ impl Limiter {
             }
             false => (self.load(), Cap::NONE),
         };
-        Scarcity {
-            reserved: is_reserved(load, self.reserve()),
-            cap,
-        }
+        Scarcity::new(is_reserved(load, self.reserve()), cap)
     }
 
     /// The load, and how many levels of pressure are reached with it.

@@ -12,6 +12,6 @@ pub(super) fn admits(asked: &Asked<'_>) -> bool {
     if asked.terms.trusted {
         return true;
     }
-    let effective = asked.scarcity.cap.effective(asked.terms.limit);
+    let effective = asked.scarcity.cap().effective(asked.terms.limit);
     effective <= 0 || asked.connections < effective
 }

@@ -62,7 +62,7 @@ fn stats_reports_every_field(mode: Mode) {
         let value = stats.remove(name).and_then(|n| n.as_u64());
         assert!(value <= Some(most) && value.is_some(), "{name}: {value:?}");
     }
-    let expected = json!({
+    let mut expected = json!({
         "attached": mode.attached(), "limit": 4, "ipv4_prefix": 32, "ipv6_prefix": 64,
         "capacity": 500, "connections": 8, "admitted": 9, "rejected": 5,
         "errors": 0, "panics": 0, "table_full": 0, "bad_address": 0, "stale_token": 0,
@@ -75,10 +75,15 @@ fn stats_reports_every_field(mode: Mode) {
         "ban_rejected": 0, "ban_would_reject": 0, "bans": 0, "would_ban": 0,
         "penalty_silent": 0, "penalty_tls": 0, "penalty_rejected": 0, "penalty_rate": 0,
         "penalty_script": 0, "forgotten": 0,
+    });
+    // The macro has a limit of its own.
+    let of_load = json!({
         "in_use": 8, "reserve": "none", "reserve_used": 0, "reserve_rejected": 0,
         "reserve_would_reject": 0, "pressure": "none", "pressure_level": 0,
         "pressure_rejected": 0, "pressure_would_reject": 0,
     });
+    let more = of_load.as_object().expect("a struct").clone();
+    expected.as_object_mut().expect("a struct").extend(more);
     assert_eq!(Value::Object(stats.clone()), expected);
     mode.finish(server, &[]);
 }
