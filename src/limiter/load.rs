@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Load`]: how many of its connections the host uses, and [`Scarcity`]: what follows from
+//! [`Load`]: how many of its connections the host uses, and `Scarcity`: what follows from
 //! that for all sources, by the reserve and by pressure.
 //!
 //! The host counts its connections itself, including those that it opened, because its own
