@@ -146,6 +146,7 @@ bench-kamailio:
 bench-attacks:
 	@$(with_servers)
 	cargo bench --package tcp_conn_limit-bench --bench bench-attacks -- $(ARGS)
+	cargo bench --package tcp_conn_limit-bench --bench bench-full -- $(ARGS)
 
 .PHONY: bench-peers
 bench-peers:

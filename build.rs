@@ -120,7 +120,7 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 11] = [
+        const SOURCES: [&str; 13] = [
             "ffi/codes.rs",
             "ffi/version.rs",
             "ffi/control.rs",
@@ -132,6 +132,7 @@ mod generate {
             "ffi/rules.rs",
             "ffi/restraints.rs",
             "ffi/trust.rs",
+            "ffi/load.rs",
             "ffi/audit.rs",
         ];
         SOURCES

@@ -24,10 +24,12 @@ struct tcl_event
 	const char *rule;	/* prefix of its rule, or "default" */
 	uint32_t
 			connections; /* when it was rejected; now, if it is back under its limit */
-	int32_t limit;		/* the current one; 0: no limit */
-	uint32_t rejected;	/* its rejections, including those of monitor mode */
-	int32_t would;		/* 1 in monitor mode: its connections were admitted */
-	const char *reason; /* of the rejection: "limit", "rate", "ban" or "untrusted" */
+	int32_t limit;	   /* the current one; 0: no limit */
+	uint32_t rejected; /* its rejections, including those of monitor mode */
+	int32_t would;	   /* 1 in monitor mode: its connections were admitted */
+	const char
+			*reason; /* of the rejection: "limit", "rate", "ban", "untrusted", "reserve"
+						 * or "pressure" */
 	const char *
 			ban; /* reason of the ban: "silent", "tls", "rejected", "rate", "script"
 					  * or "rpc"; "" if there is none */
@@ -35,6 +37,25 @@ struct tcl_event
 	uint32_t seconds; /* left of the ban; 0: it ended, or there is none; of timed_out(): the
 					   * time to trust a connection */
 	const char *listener; /* where it is counted apart; "": nowhere */
+};
+
+/* How many of its connections the host uses. */
+struct tcl_load
+{
+	uint32_t
+			in_use; /* open ones, including those that the host opened itself */
+	uint32_t max;	/* the most that there may be */
+};
+
+/* The level of pressure changed. The text is valid during the call. */
+struct tcl_pressure
+{
+	uint32_t level; /* levels that are reached; 0: the limits apply in full */
+	uint32_t was;	/* the same before */
+	const char *pressure; /* all levels, such as "80:50% 90:10", or "none" */
+	uint32_t in_use;	  /* as in tcl_load */
+	uint32_t max;		  /* as in tcl_load */
+	int32_t would;		  /* 1 in monitor mode: nothing is rejected */
 };
 
 struct tcl_host
@@ -67,6 +88,14 @@ struct tcl_host
 	 * `connections` is the number of these connections, `reason` is "untrusted", and
 	 * `seconds` is the time to trust them. Otherwise as rejected(). May be NULL. */
 	void (*timed_out)(const struct tcl_event *event);
+	/* Writes how many of its connections the host uses. Called in the process that
+	 * accepts for each connection while a reserve or levels of pressure are set, and from
+	 * functions that report. Must return at once, and neither lock nor allocate. May be
+	 * NULL; then there can be no reserve and no pressure. */
+	void (*load)(struct tcl_load *load);
+	/* Reports that the level of pressure changed: at most once a second. Otherwise as
+	 * rejected(). May be NULL. */
+	void (*pressure)(const struct tcl_pressure *event);
 };
 
 #endif /* TCL_HOST_H */

@@ -129,6 +129,16 @@ union sockaddr_union;
 #define TCL_REASON_TEXT 16
 
 /**
+ * Size of a reserve as text, in bytes, including the NUL.
+ */
+#define TCL_RESERVE_TEXT 16
+
+/**
+ * Size of levels of pressure as text, in bytes, including the NUL.
+ */
+#define TCL_PRESSURE_TEXT 64
+
+/**
  * Size of a source as text, in bytes, including the NUL.
  */
 #define TCL_SOURCE_TEXT 52
@@ -360,6 +370,17 @@ struct tcl_config {
    * Seconds after which an untrusted connection must be closed, at most 86400; 0: never.
    */
   int32_t trust_timeout;
+  /**
+   * The last connections of the host, which only sources of rules with the word trusted
+   * get: a number of connections below `max_connections`, or a share of them such as 5%.
+   * Null or "none": no reserve.
+   */
+  const char *reserve;
+  /**
+   * The levels of use from which on the limits of sources are lower: a string like
+   * "80:50% 90:10". Null or "none": no levels.
+   */
+  const char *pressure;
 };
 
 /**
@@ -467,8 +488,8 @@ struct tcl_source {
    */
   uint32_t last_seen;
   /**
-   * Why a connection of it was last rejected, or would have been: "limit", "rate", "ban" or
-   * "untrusted"; "" if none was.
+   * Why a connection of it was last rejected, or would have been: "limit", "rate", "ban",
+   * "untrusted", "reserve" or "pressure"; "" if none was.
    */
   char rejected_for[TCL_REASON_TEXT];
   /**
@@ -506,6 +527,30 @@ struct tcl_source {
    * as "tcp:192.0.2.1:5060"; "": all others.
    */
   char listener[TCL_LISTENER_TEXT];
+  /**
+   * Its trusted connections: all if its rule trusts it; 0 if connections cannot be trusted.
+   */
+  uint32_t trusted;
+  /**
+   * Its other connections; 0 if connections cannot be trusted.
+   */
+  uint32_t untrusted;
+  /**
+   * Its limit of untrusted connections; 0: no limit.
+   */
+  int32_t untrusted_limit;
+  /**
+   * 1 if a rule says that it is trusted, else 0.
+   */
+  int32_t trusted_rule;
+  /**
+   * Its limit now, which pressure may have lowered; 0: no limit.
+   */
+  int32_t effective_limit;
+  /**
+   * 1 if it cannot connect because only connections of the reserve are left, else 0.
+   */
+  int32_t reserved;
 };
 
 /**
@@ -762,6 +807,60 @@ struct tcl_connection {
 };
 
 /**
+ * How many of its connections the host uses, and what follows from that.
+ */
+struct tcl_load_report {
+  /**
+   * Open connections, including those that the host opened itself.
+   */
+  uint32_t in_use;
+  /**
+   * The most that there may be.
+   */
+  uint32_t max;
+  /**
+   * The share in use, in percent, rounded down.
+   */
+  uint32_t percent;
+  /**
+   * The reserve as it is set, such as "100" or "5%", or "none".
+   */
+  char reserve[TCL_RESERVE_TEXT];
+  /**
+   * The reserve in connections.
+   */
+  uint32_t reserve_connections;
+  /**
+   * Connections of the reserve that are in use.
+   */
+  uint32_t reserve_used;
+  /**
+   * 1 if only connections of the reserve are left, else 0.
+   */
+  int32_t reserved;
+  /**
+   * The levels of pressure, such as "80:50% 90:10", or "none".
+   */
+  char pressure[TCL_PRESSURE_TEXT];
+  /**
+   * How many levels there are.
+   */
+  uint32_t levels;
+  /**
+   * How many of them are reached.
+   */
+  uint32_t level;
+  /**
+   * The share of its limit that each source may use, in percent.
+   */
+  uint32_t limit_percent;
+  /**
+   * The most connections that each source may have; 0: any number.
+   */
+  uint32_t limit_connections;
+};
+
+/**
  * The sums of an audit.
  */
 struct tcl_audit_sums {
@@ -924,6 +1023,9 @@ int32_t tcl_reset_stats(void);
  * through `released()`, when it is back under its limit or its rate. Bans that begin and end
  * have a line each, unless a command has logged it, and are reported through `banned()` and
  * `unbanned()`, at most 100 of each in an interval. What sources have paid off is forgotten.
+ * Connections that were not trusted in time have a line for each source and are reported
+ * through `timed_out()`, at most 100 in an interval; the host then closes them, see
+ * `tcl_expired()`.
  *
  * Must be called once a second, always from the same process, which must not accept
  * connections.
@@ -1697,6 +1799,50 @@ int32_t tcl_connections(const uint8_t *name,
  * connection opened.
  */
 uint32_t tcl_trusted_share(void);
+
+/**
+ * Writes how many of its connections the host uses, and what follows from that.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `report` is null or valid for writing.
+ */
+int32_t tcl_load_report(struct tcl_load_report *report);
+
+/**
+ * Changes the reserve to that of a text of `length` bytes: a number of connections below
+ * `max_connections`, a share of them from 1% to 99%, or `none`. `by` says who does so, for
+ * the log. No connection is closed.
+ *
+ * Returns `TCL_OK`, `TCL_EINIT`, or `TCL_EARG`: nothing changes, and a text with the reason
+ * and the remedy is written to `error`, truncated to `error_size` bytes including the NUL.
+ *
+ * # Safety
+ *
+ * `name` is null or points to `length` bytes; `by` is null or a string; `error` is null or
+ * has room for `error_size` bytes.
+ */
+int32_t tcl_set_reserve(const uint8_t *name,
+                        uint32_t length,
+                        const char *by,
+                        char *error,
+                        uintptr_t error_size);
+
+/**
+ * Changes the levels of pressure to those of a text of `length` bytes, such as
+ * "80:50% 90:10", or `none`. Otherwise as `tcl_set_reserve()`.
+ *
+ * # Safety
+ *
+ * As for `tcl_set_reserve()`.
+ */
+int32_t tcl_set_pressure(const uint8_t *name,
+                         uint32_t length,
+                         const char *by,
+                         char *error,
+                         uintptr_t error_size);
 
 /**
  * Begins an audit of `connections` connections, with room for an eighth plus 1,024

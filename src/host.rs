@@ -24,6 +24,22 @@ pub struct tcl_event {
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct tcl_load {
+    pub in_use: u32,
+    pub max: u32,
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct tcl_pressure {
+    pub level: u32,
+    pub was: u32,
+    pub pressure: *const ::core::ffi::c_char,
+    pub in_use: u32,
+    pub max: u32,
+    pub would: i32,
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct tcl_host {
     pub log: ::core::option::Option<
         unsafe extern "C" fn(level: i32, line: *const ::core::ffi::c_char),
@@ -34,4 +50,8 @@ pub struct tcl_host {
     pub banned: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
     pub unbanned: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
     pub timed_out: ::core::option::Option<unsafe extern "C" fn(event: *const tcl_event)>,
+    pub load: ::core::option::Option<unsafe extern "C" fn(load: *mut tcl_load)>,
+    pub pressure: ::core::option::Option<
+        unsafe extern "C" fn(event: *const tcl_pressure),
+    >,
 }

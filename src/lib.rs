@@ -44,7 +44,8 @@
 //! 1. [`source`]: what is counted. In its folder: its scope, the prefix of a network.
 //! 2. [`limiter`]: check, opened, closed. In its folder: `connections` (connect and
 //!    disconnect, which keep a record of each connection), `gates` (why a connection is
-//!    rejected: ban, rate, limit, no room), `offences` (penalties and bans), the token of a
+//!    rejected: ban, rate, limit, reserve, pressure, no room), [`load`](limiter::load) (how
+//!    full the host is, and what follows from it), `offences` (penalties and bans), the token of a
 //!    cell, and the totals.
 //! 3. `table`: `hash` and `directory` (how a source finds, gets and loses its slot),
 //!    `rows` (its count), `connections` (the records), `details` (its rejections and its
@@ -52,7 +53,8 @@
 //! 4. [`policy`]: [`terms`](policy::terms) (what a rule grants), `rule_text` (the grammar of
 //!    a rule), [`rule_words`](policy::rule_words) (the words in it),
 //!    [`rate_text`](policy::rate_text), [`penalties`](policy::penalties) (offences and what
-//!    they cost), [`origin`](policy::origin) (where a rule comes from),
+//!    they cost), [`reserve`](policy::reserve) and [`pressure`](policy::pressure) (what
+//!    applies while the host is nearly full), [`origin`](policy::origin) (where a rule comes from),
 //!    [`rule_command`](policy::rule_command) (the arguments of commands
 //!    that change a rule), [`rules`](policy::rules) (a set of them and the longest match),
 //!    [`rules_file`](policy::rules_file), `rulebook` (the active rules in shared memory),
@@ -63,7 +65,7 @@
 //!    operator; [`counters`](observe::counters) describes and reads the counters;
 //!    [`watch`](observe::watch) samples sources and decides what is logged;
 //!    [`nearness`](observe::nearness) is what it samples of the limits;
-//!    [`notices`](observe::notices) words it.
+//!    [`notices`](observe::notices) and [`load_notices`](observe::load_notices) word it.
 //! 7. `interpose`: the attachment to a core without hooks. `attach`, `got` and `patch`
 //!    replace functions, `wrappers` has the replacements, `counter` is what these call.
 //! 8. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where
@@ -108,13 +110,17 @@
 //! - **round** of trusted connections: grows when a source opens its first connection and
 //!   something was left of earlier ones (`table::trusted`).
 //! - **gate**: one reason to reject a connection: a ban, the rate, the limit, the limit of
-//!   untrusted connections.
+//!   untrusted connections, the reserve, pressure.
 //! - **debt**: the time that a source needs to pay for its connections at its rate. Each
 //!   connection costs an interval; the source may owe a burst of them (GCRA).
 //! - **offence**: something that costs a source time, such as a connection without a
 //!   message. **Penalty**: the sum of its offences. **Ban**: a penalty that is long enough, or
 //!   one that a command or the script set.
 //! - **exempt**: commits no offence and is not banned, by its rule.
+//! - **load**: how many of its connections the host uses, of how many.
+//! - **reserve**: the last connections of the host, which only sources of **trusted** rules
+//!   get. **Pressure**: levels of the load that lower the **effective limit** of all other
+//!   sources.
 //! - **remembers**: the bit of a slot's control word that says that its source may owe
 //!   something: a debt, a penalty or a ban.
 //! - **generation** of the rules: counts the sets of rules that were published. Its lowest
@@ -147,6 +153,8 @@
 //! 10. At rest, a source has as many trusted connections as its records say, plus one for
 //!     each process that was killed while it trusted one, until the source has no connection
 //!     any more. Never fewer: a kill is in favour of the source.
+//! 11. With one acceptor, a source of a trusted rule is never rejected because of the load, and
+//!     a source without connections only to keep the reserve.
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 

@@ -16,6 +16,7 @@ mod connections;
 mod connections_tests;
 mod gates;
 mod listeners;
+pub mod load;
 mod offences;
 mod token;
 mod totals;
@@ -41,7 +42,7 @@ use crate::policy::origin::BanReason;
 use crate::policy::penalties::{Cause, Penalty};
 use crate::policy::rulebook::{ChangeError, Rulebook};
 use crate::policy::rules::{Rule, RuleSet};
-use crate::policy::settings::{BanBounds, Mode, OnFull, Settings};
+use crate::policy::settings::{BanBounds, Mode, OnFull, Settings, Switches};
 use crate::policy::terms::{Rate, Terms};
 use crate::shared::clock::Clock;
 use crate::shared::layout::{ACCEPTOR_ROW, Geometry, HISTOGRAM_RANGES, ROWS, Tally};
@@ -56,6 +57,7 @@ use crate::table::restraints::{Restraints, owed_something};
 use crate::table::rows::Rows;
 use crate::table::{ClaimError, Event, SlotRef, Table};
 use gates::{Reason, Rejected};
+use load::{Load, Scarcity};
 
 /// A worker of the server, as a row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +131,8 @@ pub struct Limiter {
     max_connections: u32,
     hints: Hints,
     clock: Clock,
+    /// Reads the load of the host.
+    load: Option<fn() -> Load>,
     /// Admits one thread of this process at a time to publish rules.
     rules_gate: OneThread,
 }
@@ -197,6 +201,7 @@ impl Limiter {
             max_connections,
             hints: Hints::default(),
             clock: Clock::new(),
+            load: None,
             rules_gate: OneThread::new(),
         })
     }
@@ -262,13 +267,26 @@ impl Limiter {
     /// As for [`check`](Self::check).
     #[inline(always)]
     pub fn check_from(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
-        let settings = self.settings();
-        let switches = settings.switches();
-        if switches.is_off() {
-            return Ok(());
+        let switches = self.settings().switches();
+        if switches.is_unusual() {
+            return self.check_with_load(source, address);
         }
-        let checked_from = settings.checked_from();
+        self.check_under(source, address, switches, Scarcity::NONE)
+    }
+
+    /// The check while `scarcity` applies to all sources.
+    #[inline(always)]
+    fn check_under(
+        &self,
+        source: Source,
+        address: &[u8],
+        switches: Switches,
+        scarcity: Scarcity,
+    ) -> Result<(), Rejection> {
+        let settings = self.settings();
+        let checked_from = scarcity.cap().lower(settings.checked_from());
         if checked_from > i32::MAX as u32
+            && !scarcity.reserved
             && !switches.may_remember()
             && settings.on_full() == OnFull::Admit
         {
@@ -278,13 +296,14 @@ impl Limiter {
         if let Some(at) = table.find(source) {
             let connections = table.connections(at);
             // No count is negative.
-            if (connections as u32) < checked_from && !at.control.remembers() {
+            if (connections as u32) < checked_from && !scarcity.reserved && !at.control.remembers()
+            {
                 self.hints.set(at.slot);
                 return Ok(());
             }
-            return self.check_gates(source, address, at, connections);
+            return self.check_gates(source, address, at, connections, scarcity);
         }
-        self.check_new(source, address, checked_from)
+        self.check_new(source, address, checked_from, scarcity)
     }
 
     /// May `source` open one more connection under `limit`? Rules and mode are ignored.
@@ -335,6 +354,10 @@ impl Limiter {
                 count(&tally.ban_rejected, &tally.ban_would_reject);
                 self.rulebook().count(rule, close);
             }
+            Reason::Reserved(rule) => {
+                count(&tally.reserve_rejected, &tally.reserve_would_reject);
+                self.rulebook().count(rule, close);
+            }
             Reason::Source(rejected) => {
                 let Rejected {
                     reason,
@@ -372,6 +395,17 @@ impl Limiter {
                     RejectedFor::Untrusted => {
                         count(&tally.untrusted_rejected, &tally.untrusted_would_reject);
                         Cause::Rejected
+                    }
+                    // That the host is full is not an offence of its source.
+                    RejectedFor::Reserve => {
+                        count(&tally.reserve_rejected, &tally.reserve_would_reject);
+                        self.rulebook().count(rule, close);
+                        return close;
+                    }
+                    RejectedFor::Pressure => {
+                        count(&tally.pressure_rejected, &tally.pressure_would_reject);
+                        self.rulebook().count(rule, close);
+                        return close;
                     }
                 };
                 self.rulebook().count(rule, close);

@@ -7,11 +7,13 @@
 //! - [`watch`]: samples the sources in a dedicated process and decides what is logged.
 //! - [`debts`]: how much of their bursts sources use, and rates that would fit.
 //! - [`nearness`]: how near the sources are to their limits.
-//! - [`notices`]: the wording of all log lines.
+//! - [`notices`]: the wording of all log lines. [`load_notices`]: those about reserve and
+//!   pressure.
 
 pub mod audit;
 pub mod counters;
 pub mod debts;
+pub mod load_notices;
 pub mod nearness;
 pub mod notices;
 pub mod report;

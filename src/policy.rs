@@ -15,6 +15,8 @@
 //! - `file_end`: the marks that show that a rules file is complete.
 //! - `rulebook`: the active rules, in shared memory, replaced while they are read.
 //! - [`penalties`]: what an offence is, and what it costs.
+//! - [`reserve`]: the connections that are kept for trusted rules.
+//! - [`pressure`]: the limits of sources while the host is nearly full.
 //! - [`settings`]: the default limit, the mode, what happens when the table is full.
 
 mod file_end;
@@ -23,7 +25,9 @@ pub mod listener;
 pub(crate) mod listeners;
 pub mod origin;
 pub mod penalties;
+pub mod pressure;
 pub mod rate_text;
+pub mod reserve;
 pub mod rule_command;
 mod rule_text;
 pub mod rule_words;

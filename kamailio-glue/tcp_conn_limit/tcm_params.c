@@ -8,11 +8,13 @@
  */
 
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../../core/dprint.h"
 #include "../../core/globals.h"
 #include "../../core/mem/mem.h"
+#include "../../core/ut.h"
 
 #include "tcm_attach.h"
 #include "tcm_cfg.h"
@@ -28,6 +30,9 @@
 
 /* The longest ban, in seconds, as tcl_config_check() allows it. */
 #define BAN_MAX 2592000
+
+/* The most connections for which tcl_config_check() allows a configuration. */
+#define CONNECTIONS_MAX 100000000
 
 static int limit = LIMIT_OF_CORE;
 
@@ -55,6 +60,8 @@ static struct texts nat64_prefixes = {0};
 static struct texts penalties = {0};
 static char *rules_file = NULL; /* NULL if not set */
 static char *rate = NULL;		/* NULL if not set */
+static char *reserve = NULL;	/* NULL if not set */
+static char *pressure = NULL;	/* NULL if not set */
 
 static int grow(struct texts *texts)
 {
@@ -128,7 +135,7 @@ static int check_own(void)
 	struct tcl_config config;
 
 	tcm_params_config(&config);
-	config.max_connections = 1;
+	config.max_connections = CONNECTIONS_MAX;
 	if(config.ban_min == 0)
 		config.ban_min = 1;
 	if(config.ban_max == 0)
@@ -201,20 +208,45 @@ static int penalty_param(modparam_t type, void *value)
 	return add_checked(&penalties, value);
 }
 
-static int rate_param(modparam_t type, void *value)
+/* Sets a text to a copy of the value. An invalid one is reported once and not kept. */
+static int set_text(char **to, const char *value)
 {
-	char *before = rate;
+	char *before = *to;
 
-	rate = copy_of(value);
-	if(rate != NULL && check_own() == 0) {
+	*to = copy_of(value);
+	if(*to != NULL && check_own() == 0) {
 		if(before != NULL)
 			pkg_free(before);
 		return 0;
 	}
-	if(rate != NULL)
-		pkg_free(rate);
-	rate = before;
+	if(*to != NULL)
+		pkg_free(*to);
+	*to = before;
 	return -1;
+}
+
+static int rate_param(modparam_t type, void *value)
+{
+	return set_text(&rate, value);
+}
+
+static int reserve_param(modparam_t type, void *value)
+{
+	return set_text(&reserve, value);
+}
+
+/* A number of connections without quotes. */
+static int reserve_number_param(modparam_t type, void *value)
+{
+	char text[INT2STR_MAX_LEN];
+
+	snprintf(text, sizeof(text), "%ld", (long)value);
+	return set_text(&reserve, text);
+}
+
+static int pressure_param(modparam_t type, void *value)
+{
+	return set_text(&pressure, value);
 }
 
 static int burst_param(modparam_t type, void *value)
@@ -331,6 +363,7 @@ IS_NUMBER(mode)
 IS_NUMBER(on_full)
 IS_NUMBER(rate)
 IS_TEXT(burst)
+IS_NUMBER(pressure)
 IS_NUMBER(penalty)
 IS_TEXT(ban_min)
 IS_TEXT(ban_max)
@@ -364,6 +397,10 @@ param_export_t tcm_params_exports[] = {
 	{"rate", PARAM_INT | PARAM_USE_FUNC, rate_is_number},
 	{"burst", PARAM_INT | PARAM_USE_FUNC, burst_param},
 	{"burst", PARAM_STRING | PARAM_USE_FUNC, burst_is_text},
+	{"reserve", PARAM_STRING | PARAM_USE_FUNC, reserve_param},
+	{"reserve", PARAM_INT | PARAM_USE_FUNC, reserve_number_param},
+	{"pressure", PARAM_STRING | PARAM_USE_FUNC, pressure_param},
+	{"pressure", PARAM_INT | PARAM_USE_FUNC, pressure_is_number},
 	{"penalty", PARAM_STRING | PARAM_USE_FUNC, penalty_param},
 	{"penalty", PARAM_INT | PARAM_USE_FUNC, penalty_is_number},
 	{"ban_min", PARAM_INT | PARAM_USE_FUNC, ban_min_param},
@@ -408,6 +445,8 @@ void tcm_params_config(struct tcl_config *config)
 	config->trust = tcm_params.trust;
 	config->untrusted_limit = tcm_cfg_start.untrusted_limit;
 	config->trust_timeout = tcm_cfg_start.trust_timeout;
+	config->reserve = reserve;
+	config->pressure = pressure;
 }
 
 int tcm_params_check_rate(

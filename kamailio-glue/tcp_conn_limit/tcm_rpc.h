@@ -47,6 +47,8 @@ extern rpc_export_t tcm_rpc_bans[];
 /* Commands about trusted connections: connections, set_untrusted_limit,
  * set_trust_timeout. */
 extern rpc_export_t tcm_rpc_trust[];
+/* Commands about reserve and pressure: load, set_reserve, set_pressure. */
+extern rpc_export_t tcm_rpc_load[];
 
 /* The command audit. */
 extern rpc_export_t tcm_rpc_audit[];

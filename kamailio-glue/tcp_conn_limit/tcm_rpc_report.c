@@ -62,15 +62,20 @@ static int add_stats(rpc_t *rpc, void *h, const uint64_t *values, int n)
 			{"huge_pages", tcl_huge_pages()}, {NULL, 0}};
 	int32_t limit = 0, mode = TCL_MODE_ENFORCE;
 	struct tcl_rate rate = {.text = "none"};
+	struct tcl_load_report load = {.reserve = "none", .pressure = "none"};
 
 	tcl_settings(&limit, &mode);
 	tcl_rate(&rate);
+	tcl_load_report(&load);
 	if(rpc->struct_add(h, "ssss", "version", tcl_version(), "attached",
 			   tcm_attach_name(), "mode", tcm_text_mode_name(mode), "on_full",
 			   tcm_text_on_full_name(tcm_params.on_full))
 					< 0
 			|| tcm_rpc_add_limit(rpc, h, "limit", limit) < 0
 			|| tcm_rpc_add_rate(rpc, h, "rate", "burst", &rate) < 0
+			|| rpc->struct_add(h, "ss", "reserve", load.reserve, "pressure",
+					   load.pressure)
+					   < 0
 			|| add_counters(rpc, h, values, n) < 0)
 		return -1;
 	return tcm_rpc_add_numbers(rpc, h, huge_pages);
@@ -107,6 +112,19 @@ static int add_local_time(rpc_t *rpc, void *h, const char *name, time_t at)
 			h, "s", (char *)name, (char *)tcm_time_local(at, text));
 }
 
+/* Adds whether the rule of a source is trusted, and what the load of the server means for
+ * it. */
+static int add_load(rpc_t *rpc, void *h, const struct tcl_source *s)
+{
+	if(s->trusted_rule && rpc->struct_add(h, "s", "trusted_rule", "yes") < 0)
+		return -1;
+	if(s->reserved && rpc->struct_add(h, "s", "only_reserve_left", "yes") < 0)
+		return -1;
+	if(s->effective_limit == s->limit)
+		return 0;
+	return tcm_rpc_add_limit(rpc, h, "effective_limit", s->effective_limit);
+}
+
 /* Adds the rate of a source, and what it remembers of rate, offences and bans. */
 static int add_restraints(rpc_t *rpc, void *h, const struct tcl_source *s)
 {
@@ -128,9 +146,9 @@ static int add_restraints(rpc_t *rpc, void *h, const struct tcl_source *s)
 	if(s->rejected_for[0] != '\0'
 			&& rpc->struct_add(h, "s", "rejected_for", s->rejected_for) < 0)
 		return -1;
-	if(!s->exempt)
-		return 0;
-	return rpc->struct_add(h, "s", "exempt", "yes");
+	if(s->exempt && rpc->struct_add(h, "s", "exempt", "yes") < 0)
+		return -1;
+	return add_load(rpc, h, s);
 }
 
 /* Adds the trusted and the untrusted connections of a source, if connections can be

@@ -37,7 +37,8 @@ enum kind
 	TEXT,
 	UNSIGNED,
 	SIGNED,
-	MODE /* of the module, not of the source */
+	MODE, /* of the module, not of the source */
+	LOAD  /* of the server; the offset is in struct tcl_load_report */
 };
 
 struct field
@@ -48,6 +49,9 @@ struct field
 };
 
 #define AT(member) offsetof(struct tcl_source, member)
+
+/* Not in the struct: the level before the event, or the present one. */
+#define PRESSURE_WAS sizeof(struct tcl_load_report)
 
 /* clang-format off */
 static const struct field fields[] = {
@@ -72,6 +76,13 @@ static const struct field fields[] = {
 	{"trusted", UNSIGNED, AT(trusted)},
 	{"untrusted", UNSIGNED, AT(untrusted)},
 	{"untrusted_limit", SIGNED, AT(untrusted_limit)},
+	{"trusted_rule", SIGNED, AT(trusted_rule)},
+	{"effective_limit", SIGNED, AT(effective_limit)},
+	{"reserved", SIGNED, AT(reserved)},
+	{"in_use", LOAD, offsetof(struct tcl_load_report, in_use)},
+	{"in_use_max", LOAD, offsetof(struct tcl_load_report, max)},
+	{"pressure_level", LOAD, offsetof(struct tcl_load_report, level)},
+	{"pressure_was", LOAD, PRESSURE_WAS},
 };
 /* clang-format on */
 
@@ -92,8 +103,9 @@ static int find_field(const str *name)
 	LM_ERR("unknown field \"%.*s\" of tcp_conn_limit: expected source,"
 		   " connections, limit, rejected, would_reject, peak, rule, mode,"
 		   " rejected_for, rate, burst, owed, penalty, banned, ban_reason,"
-		   " ban_rejected, exempt, listener, trusted, untrusted or"
-		   " untrusted_limit\n",
+		   " ban_rejected, exempt, listener, trusted, untrusted,"
+		   " untrusted_limit, trusted_rule, effective_limit, reserved,"
+		   " in_use, in_use_max, pressure_level or pressure_was\n",
 			name->len, name->s);
 	return -1;
 }
@@ -112,6 +124,26 @@ static const char *mode_name(void)
 	return tcm_text_mode_name(cfg_get(tcp_conn_limit, tcm_cfg, mode));
 }
 
+/* A number of the server: of the event if it is a change of pressure, else of now. */
+static int load_value(size_t offset, pv_value_t *value)
+{
+	const struct tcl_pressure *event = tcm_watch_pressure_event();
+	struct tcl_load_report report;
+
+	if(tcl_load_report(&report) != TCL_OK)
+		return pv_get_null(NULL, NULL, value);
+	if(event != NULL) {
+		report.in_use = event->in_use;
+		report.max = event->max;
+		report.level = event->level;
+	}
+	if(offset == PRESSURE_WAS)
+		return pv_get_uintval(
+				NULL, NULL, value, (event != NULL) ? event->was : report.level);
+	return pv_get_uintval(
+			NULL, NULL, value, *(uint32_t *)((char *)&report + offset));
+}
+
 static int field_value(
 		const struct tcl_source *source, int field, pv_value_t *value)
 {
@@ -122,6 +154,8 @@ static int field_value(
 			return text_value(member, value);
 		case MODE:
 			return text_value(mode_name(), value);
+		case LOAD:
+			return load_value(fields[field].offset, value);
 		case UNSIGNED:
 			return pv_get_uintval(NULL, NULL, value, *(uint32_t *)member);
 		default:
@@ -246,10 +280,10 @@ static int ki_check(sip_msg_t *msg, str *address)
 		return ret;
 	if(cfg_get(tcp_conn_limit, tcm_cfg, mode) != TCL_MODE_ENFORCE)
 		return TCM_SCRIPT_YES;
-	if(source.banned > 0
+	if(source.banned > 0 || source.reserved
 			|| (source.rate.interval_us > 0 && source.owed >= source.rate.burst)
-			|| (source.limit > 0
-					&& source.connections >= (uint32_t)source.limit)
+			|| (source.effective_limit > 0
+					&& source.connections >= (uint32_t)source.effective_limit)
 			|| (source.untrusted_limit > 0
 					&& source.untrusted >= (uint32_t)source.untrusted_limit))
 		return TCM_SCRIPT_NO;
@@ -343,6 +377,13 @@ static sr_kemi_xval_t *ki_rule(sip_msg_t *msg, str *address)
 
 	return ki_text(
 			(tcm_script_find(msg, address, &source) < 0) ? "" : source.rule);
+}
+
+static int ki_pressure_level(sip_msg_t *msg)
+{
+	struct tcl_load_report report;
+
+	return (tcl_load_report(&report) == TCL_OK) ? (int)report.level : 0;
 }
 
 static sr_kemi_xval_t *ki_mode(sip_msg_t *msg)
@@ -566,6 +607,11 @@ sr_kemi_t tcm_script_kemi_exports[] = {
 	{ str_init("tcp_conn_limit"), str_init("banned"),
 		SR_KEMIP_INT, ki_banned,
 		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("tcp_conn_limit"), str_init("pressure_level"),
+		SR_KEMIP_INT, ki_pressure_level,
+		{ SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE,
 			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
 	},
 	{ str_init("tcp_conn_limit"), str_init("ban"),

@@ -40,13 +40,20 @@ static struct kind kind_released = {str_init("tcp-conn-limit:released"), -1};
 static struct kind kind_banned = {str_init("tcp-conn-limit:banned"), -1};
 static struct kind kind_unbanned = {str_init("tcp-conn-limit:unbanned"), -1};
 static struct kind kind_timed_out = {str_init("tcp-conn-limit:timed-out"), -1};
+static struct kind kind_pressure = {str_init("tcp-conn-limit:pressure"), -1};
 static str callback = STR_NULL;
 
 static const struct tcl_event *current = NULL;
+static const struct tcl_pressure *current_pressure = NULL;
 
 const struct tcl_event *tcm_watch_event(void)
 {
 	return current;
+}
+
+const struct tcl_pressure *tcm_watch_pressure_event(void)
+{
+	return current_pressure;
 }
 
 /* The script is loaded when a process starts, so this is the first moment at which it
@@ -108,9 +115,11 @@ static int read_source(const struct tcl_event *event, struct ip_addr *ip)
 	return 0;
 }
 
-/* Runs the scripts for an event, then restores what they may have changed, so that
- * each event starts from the same state. */
-static void run(struct kind *kind, const struct tcl_event *event)
+/* Runs the scripts for an event of a source, or for a change of the level of pressure,
+ * then restores what they may have changed, so that each event starts from the same
+ * state. */
+static void run(struct kind *kind, const struct tcl_event *event,
+		const struct tcl_pressure *pressure)
 {
 	sip_msg_t *msg;
 	struct ip_addr source, source_before;
@@ -127,13 +136,15 @@ static void run(struct kind *kind, const struct tcl_event *event)
 	/* So $si is the source of the event. The message is the core's, and other events of
 	 * this process use it later. */
 	source_before = msg->rcv.src_ip;
-	if(read_source(event, &source) == 0)
+	if(event != NULL && read_source(event, &source) == 0)
 		msg->rcv.src_ip = source;
 	type_before = get_route_type();
 	set_route_type(EVENT_ROUTE);
 	current = event;
+	current_pressure = pressure;
 	run_scripts(kind, msg);
 	current = NULL;
+	current_pressure = NULL;
 	set_route_type(type_before);
 	msg->rcv.src_ip = source_before;
 	ksr_msg_env_reset();
@@ -141,33 +152,39 @@ static void run(struct kind *kind, const struct tcl_event *event)
 
 void tcm_watch_rejected(const struct tcl_event *event)
 {
-	run(&kind_rejected, event);
+	run(&kind_rejected, event, NULL);
 }
 
 void tcm_watch_released(const struct tcl_event *event)
 {
-	run(&kind_released, event);
+	run(&kind_released, event, NULL);
 }
 
 void tcm_watch_banned(const struct tcl_event *event)
 {
-	run(&kind_banned, event);
+	run(&kind_banned, event, NULL);
 }
 
 void tcm_watch_unbanned(const struct tcl_event *event)
 {
-	run(&kind_unbanned, event);
+	run(&kind_unbanned, event, NULL);
+}
+
+void tcm_watch_pressure(const struct tcl_pressure *event)
+{
+	run(&kind_pressure, NULL, event);
 }
 
 void tcm_watch_timed_out(const struct tcl_event *event)
 {
-	run(&kind_timed_out, event);
+	run(&kind_timed_out, event, NULL);
 }
 
 int tcm_watch_check(const str *event_callback)
 {
 	static const str *const known[] = {&kind_rejected.name, &kind_released.name,
-			&kind_banned.name, &kind_unbanned.name, &kind_timed_out.name, NULL};
+			&kind_banned.name, &kind_unbanned.name, &kind_timed_out.name,
+			&kind_pressure.name, NULL};
 
 	if(tcm_events_check_routes(known) < 0)
 		return -1;
@@ -176,6 +193,7 @@ int tcm_watch_check(const str *event_callback)
 	kind_banned.route = route_lookup(&event_rt, kind_banned.name.s);
 	kind_unbanned.route = route_lookup(&event_rt, kind_unbanned.name.s);
 	kind_timed_out.route = route_lookup(&event_rt, kind_timed_out.name.s);
+	kind_pressure.route = route_lookup(&event_rt, kind_pressure.name.s);
 	if(event_callback->len > 0 && sr_kemi_eng_get() == NULL) {
 		LM_ERR("event_callback is \"%.*s\", but no KEMI script is loaded: set"
 			   " cfgengine, or remove the modparam\n",

@@ -24,6 +24,7 @@
 #include "tcm_core.h"
 #include "tcm_counters.h"
 #include "tcm_listeners.h"
+#include "tcm_load.h"
 #include "tcm_params.h"
 #include "tcm_rpc.h"
 #include "tcm_script.h"
@@ -89,6 +90,8 @@ static const struct tcl_host host = {
 		.banned = tcm_watch_banned,
 		.unbanned = tcm_watch_unbanned,
 		.timed_out = tcm_watch_timed_out,
+		.load = tcm_load_read,
+		.pressure = tcm_watch_pressure,
 };
 
 /* Creates the table. Returns 0, or -1 after logging an error. */
@@ -141,6 +144,7 @@ static int mod_init(void)
 		return -1;
 	if(tcm_attach_begin() < 0)
 		return -1;
+	tcm_load_check_tls();
 	LM_INFO("limit per source %s, rules: %u, mode %s, attachment %s; %s\n",
 			tcm_text_limit(tcm_cfg_start.limit, limit), tcl_rules_count(),
 			tcm_text_mode_name(tcm_cfg_start.mode), tcm_attach_name(),

@@ -340,6 +340,8 @@ mod tests {
             banned: None,
             unbanned: None,
             timed_out: None,
+            load: None,
+            pressure: None,
         };
         global.populate();
         assert!(LINES.lock().unwrap().is_empty());

@@ -44,6 +44,10 @@ pub const TCL_EOFF: i32 = -13;
 pub const TCL_RATE_TEXT: usize = 40;
 /// Size of the reason of a rejection or a ban as text, in bytes, including the NUL.
 pub const TCL_REASON_TEXT: usize = 16;
+/// Size of a reserve as text, in bytes, including the NUL.
+pub const TCL_RESERVE_TEXT: usize = 16;
+/// Size of levels of pressure as text, in bytes, including the NUL.
+pub const TCL_PRESSURE_TEXT: usize = 64;
 /// Size of a source as text, in bytes, including the NUL.
 pub const TCL_SOURCE_TEXT: usize = 52;
 

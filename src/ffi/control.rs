@@ -19,6 +19,7 @@ use super::codes::{
 };
 use super::global::{GLOBAL, Global, guard, report_panic};
 use super::line::Line;
+use super::load::{self, LoadTextError, NoLoad};
 use super::memory::{NullString, bytes, put, strings, text, write_text};
 use super::rules::code_of;
 use crate::host::{TCL_LOG_NOTICE, TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
@@ -29,7 +30,9 @@ use crate::observe::watch::Watch;
 use crate::policy::ChangeError;
 use crate::policy::limit_text;
 use crate::policy::penalties::{Penalty, PenaltyError};
+use crate::policy::pressure::Pressure;
 use crate::policy::rate_text::{self, BurstError, RateError};
+use crate::policy::reserve::Reserve;
 use crate::policy::rules::{Origin, RuleError, RuleSet};
 use crate::policy::rules_file::{ReadError, RulesFile};
 use crate::policy::settings::{BanBounds, Mode, OnFull};
@@ -101,6 +104,13 @@ pub struct tcl_config {
     pub untrusted_limit: i32,
     /// Seconds after which an untrusted connection must be closed, at most 86400; 0: never.
     pub trust_timeout: i32,
+    /// The last connections of the host, which only sources of rules with the word trusted
+    /// get: a number of connections below `max_connections`, or a share of them such as 5%.
+    /// Null or "none": no reserve.
+    pub reserve: *const c_char,
+    /// The levels of use from which on the limits of sources are lower: a string like
+    /// "80:50% 90:10". Null or "none": no levels.
+    pub pressure: *const c_char,
 }
 
 /// Upper bound of `trust_timeout`, in seconds.
@@ -127,6 +137,8 @@ impl Default for tcl_config {
             trust: 0,
             untrusted_limit: 0,
             trust_timeout: 0,
+            reserve: null(),
+            pressure: null(),
         }
     }
 }
@@ -186,6 +198,8 @@ pub(super) enum InitError {
     Burst(BurstError),
     NullPenalty,
     Penalty(PenaltyError),
+    Load(LoadTextError),
+    NoLoad,
     AlreadyCreated,
     Create(CreateError),
     Panic,
@@ -204,7 +218,9 @@ impl InitError {
             | InitError::Rate(_)
             | InitError::Burst(_)
             | InitError::NullPenalty
-            | InitError::Penalty(_) => TCL_EARG,
+            | InitError::Penalty(_)
+            | InitError::Load(_)
+            | InitError::NoLoad => TCL_EARG,
             InitError::AlreadyCreated => TCL_EALREADY,
             InitError::Create(_) => TCL_EMEM,
             InitError::Panic => TCL_EPANIC,
@@ -239,6 +255,8 @@ impl fmt::Display for InitError {
             InitError::Burst(error) => error.fmt(f),
             InitError::NullPenalty => f.write_str("a string in penalties is null"),
             InitError::Penalty(error) => error.fmt(f),
+            InitError::Load(error) => error.fmt(f),
+            InitError::NoLoad => NoLoad.fmt(f),
             InitError::AlreadyCreated => f.write_str("this process already has a limiter"),
             InitError::Create(error) => error.fmt(f),
             InitError::Panic => f.write_str("internal error: caught a panic"),
@@ -277,13 +295,15 @@ pub(super) struct Setup {
     ban_bounds: BanBounds,
     /// The limit of untrusted connections and the seconds to trust one.
     trust: Option<(u32, u32)>,
+    load: (Reserve, Pressure),
 }
 
 impl Setup {
     /// # Safety
     ///
     /// `config.nat64_prefixes` is null or points to `config.nat64_count` pointers, each
-    /// null or a string, and so is `config.penalties`; `config.rate` is null or a string.
+    /// null or a string, and so is `config.penalties`; `config.rate`, `config.reserve` and
+    /// `config.pressure` are null or strings.
     pub(super) unsafe fn of(config: Option<&tcl_config>) -> Result<Setup, InitError> {
         let config = config.ok_or(InitError::NoConfig)?;
         let v4 = positive("ipv4_prefix", config.ipv4_prefix, 32)?;
@@ -315,6 +335,8 @@ impl Setup {
         let penalties = penalties.iter().map(|text| Penalty::parse(text));
         // SAFETY: as the caller promises.
         let rate = unsafe { text(config.rate) };
+        // SAFETY: as the caller promises.
+        let (reserve, pressure) = unsafe { (text(config.reserve), text(config.pressure)) };
         Ok(Setup {
             max_connections,
             limit: config.limit,
@@ -328,6 +350,7 @@ impl Setup {
                 .map_err(InitError::Penalty)?,
             ban_bounds: ban_bounds(config.ban_min, config.ban_max)?,
             trust: trust(config)?,
+            load: load::read(reserve, pressure, max_connections).map_err(InitError::Load)?,
         })
     }
 }
@@ -392,6 +415,9 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
     let (Some(log), Some(now), Some(rejected)) = (host.log, host.now, host.rejected) else {
         return Err(InitError::NoHostFunction);
     };
+    if setup.load != Default::default() && host.load.is_none() {
+        return Err(InitError::NoLoad);
+    }
     let mut created = false;
     GLOBAL.get_or_try_init(|| {
         let create = match setup.trust {
@@ -406,6 +432,10 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
             let _ = limiter.set_untrusted_limit(untrusted_limit);
             let _ = limiter.set_trust_timeout(timeout);
         }
+        let limiter = match host.load {
+            Some(_) => limiter.with_load(load::of_host),
+            None => limiter,
+        };
         limiter.set_mode(setup.mode);
         limiter.set_on_full(setup.on_full);
         limiter.set_rate(setup.rate);
@@ -413,6 +443,8 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
             limiter.set_penalty(*penalty);
         }
         limiter.set_ban_bounds(setup.ban_bounds);
+        limiter.set_reserve(setup.load.0);
+        limiter.set_pressure(setup.load.1);
         created = true;
         let global = Global {
             limiter,
@@ -423,6 +455,8 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
             banned: host.banned,
             unbanned: host.unbanned,
             timed_out: host.timed_out,
+            load: host.load,
+            pressure: host.pressure,
         };
         global.limiter.set_clock(global.now());
         Ok(global)
@@ -710,8 +744,12 @@ impl Global {
             Notice::Full { .. } | Notice::Untracked { .. } | Notice::NeverTrusted(_) => {
                 TCL_LOG_WARN
             }
+            Notice::Load(notice) => load::severity(notice),
         };
         self.log(level, &line);
+        if let Notice::Load(notice) = notice {
+            self.report_pressure(notice);
+        }
     }
 }
 
@@ -742,6 +780,8 @@ impl Event {
                     Why::Rate(_) => (RejectedFor::Rate, None),
                     Why::Ban(ban) => (RejectedFor::Ban, *ban),
                     Why::Untrusted(_) => (RejectedFor::Untrusted, None),
+                    Why::Reserve => (RejectedFor::Reserve, None),
+                    Why::Pressure => (RejectedFor::Pressure, None),
                 };
                 Event {
                     call: global.rejected,
@@ -819,6 +859,7 @@ impl Event {
             | Notice::MoreTimedOut(_)
             | Notice::NeverTrusted(_)
             | Notice::RuleEnded(_)
+            | Notice::Load(_)
             | Notice::Full { .. }
             | Notice::Untracked { .. } => return None,
         })
@@ -829,6 +870,10 @@ impl Event {
         let report = Report::of(limiter);
         let key = self.source;
         let (rule, limit) = report.rule_of(key);
+        let limit = match self.reason {
+            RejectedFor::Pressure => report.effective(key),
+            _ => limit,
+        };
         let source: [c_char; TCL_SOURCE_TEXT] = global.text(key.display(limiter.prefixes()));
         let rule: [c_char; TCL_SOURCE_TEXT] = global.text(RuleName(rule));
         let rate: [c_char; TCL_RATE_TEXT] = global.text(RateAsText(report.rate_of(key)));

@@ -10,7 +10,7 @@ use std::panic::{PanicHookInfo, catch_unwind};
 use once_cell::sync::OnceCell;
 
 use super::line::Line;
-use crate::host::{TCL_LOG_ERROR, tcl_event};
+use crate::host::{TCL_LOG_ERROR, tcl_event, tcl_load, tcl_pressure};
 use crate::limiter::{Fault, Limiter, Worker};
 use crate::observe::notices::Panicked;
 use crate::shared::sync::{AtomicBool, AtomicU32, Ordering};
@@ -25,6 +25,8 @@ pub(super) struct Global {
     pub(super) banned: Option<unsafe extern "C" fn(*const tcl_event)>,
     pub(super) unbanned: Option<unsafe extern "C" fn(*const tcl_event)>,
     pub(super) timed_out: Option<unsafe extern "C" fn(*const tcl_event)>,
+    pub(super) load: Option<unsafe extern "C" fn(*mut tcl_load)>,
+    pub(super) pressure: Option<unsafe extern "C" fn(*const tcl_pressure)>,
 }
 
 /// Set by `tcl_init`, before the server forks. Each forked process has its own copy, with

@@ -89,8 +89,8 @@ pub struct tcl_source {
     /// Seconds since it was last seen with connections, 0 if it has connections now, or
     /// `TCL_NEVER`.
     pub last_seen: u32,
-    /// Why a connection of it was last rejected, or would have been: "limit", "rate", "ban" or
-    /// "untrusted"; "" if none was.
+    /// Why a connection of it was last rejected, or would have been: "limit", "rate", "ban",
+    /// "untrusted", "reserve" or "pressure"; "" if none was.
     pub rejected_for: [c_char; TCL_REASON_TEXT],
     /// Why it is banned: "silent", "tls", "rejected", "rate", "script" or "rpc"; "" if it
     /// is not.
@@ -117,6 +117,12 @@ pub struct tcl_source {
     pub untrusted: u32,
     /// Its limit of untrusted connections; 0: no limit.
     pub untrusted_limit: i32,
+    /// 1 if a rule says that it is trusted, else 0.
+    pub trusted_rule: i32,
+    /// Its limit now, which pressure may have lowered; 0: no limit.
+    pub effective_limit: i32,
+    /// 1 if it cannot connect because only connections of the reserve are left, else 0.
+    pub reserved: i32,
 }
 
 /// A rule.
@@ -589,6 +595,9 @@ impl Global {
             untrusted_limit: terms
                 .untrusted_limit(self.limiter.untrusted_limit())
                 .cast_signed(),
+            trusted_rule: terms.trusted.into(),
+            effective_limit: self.report().effective_limit(terms),
+            reserved: (self.limiter.load_report().is_reserved() && !terms.trusted).into(),
         }
     }
 

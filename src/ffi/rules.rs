@@ -201,7 +201,7 @@ impl Global {
         })
     }
 
-    fn log_change(&self, change: impl fmt::Display) {
+    pub(super) fn log_change(&self, change: impl fmt::Display) {
         let mut line = Line::default();
         // A line that is too long is truncated.
         let _ = write!(line, "{change}");

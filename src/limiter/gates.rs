@@ -3,7 +3,8 @@
 //! one that does not admit it names the reason.
 //!
 //! Only a source that remembers something (see [`crate::table`]) or has as many connections
-//! as the lowest limit comes here. A gate reads and changes nothing: a rejected connection
+//! as the lowest limit comes here, which pressure may have lowered, and each source while only
+//! the reserve is left. A gate reads and changes nothing: a rejected connection
 //! costs its source nothing of its rate, so a client that tries again gets in as soon as one
 //! that waits.
 
@@ -11,11 +12,14 @@
 
 mod ban;
 mod limit;
+mod pressure;
 mod rate;
+mod reserve;
 mod room;
 mod untrusted;
 
 use crate::limiter::Limiter;
+use crate::limiter::load::Scarcity;
 use crate::policy::rulebook::RuleId;
 use crate::policy::terms::Terms;
 use crate::shared::sync::Ordering;
@@ -36,6 +40,8 @@ pub(super) enum Reason {
     OverGiven,
     /// Its source has no slot, and this rule bans its prefix.
     BannedPrefix(RuleId),
+    /// Its source has no slot and this rule, and only connections of the reserve are left.
+    Reserved(RuleId),
     /// The table has no slot for its source.
     Full,
     /// Its descriptor is not tracked.
@@ -65,6 +71,7 @@ struct Asked<'a> {
     at: SlotRef,
     connections: i32,
     terms: Terms,
+    scarcity: Scarcity,
 }
 
 impl Asked<'_> {
@@ -96,6 +103,8 @@ fn first_closed(asked: &Asked<'_>) -> Option<RejectedFor> {
         .or_else(|| reject(rate::admits(asked), RejectedFor::Rate))
         .or_else(|| reject(limit::admits(asked), RejectedFor::Limit))
         .or_else(|| reject(untrusted::admits(asked), RejectedFor::Untrusted))
+        .or_else(|| reject(reserve::admits(asked), RejectedFor::Reserve))
+        .or_else(|| reject(pressure::admits(asked), RejectedFor::Pressure))
 }
 
 impl Rejection {
@@ -104,6 +113,7 @@ impl Rejection {
         match &self.0 {
             Reason::Source(rejected) => Some(rejected.reason),
             Reason::BannedPrefix(_) => Some(RejectedFor::Ban),
+            Reason::Reserved(_) => Some(RejectedFor::Reserve),
             Reason::OverGiven | Reason::Full | Reason::Untracked => None,
         }
     }
@@ -118,9 +128,10 @@ impl Limiter {
         address: &[u8],
         mut at: SlotRef,
         mut connections: i32,
+        scarcity: Scarcity,
     ) -> Result<(), Rejection> {
         loop {
-            match self.first_closed_gate(source, address, at, connections) {
+            match self.first_closed_gate(source, address, at, connections, scarcity) {
                 None => {
                     self.hints.set(at.slot);
                     return Ok(());
@@ -134,7 +145,7 @@ impl Limiter {
             // Another source took the slot meanwhile.
             let Some(now) = self.table().find(source) else {
                 let checked_from = self.settings().checked_from();
-                return self.check_new(source, address, checked_from);
+                return self.check_new(source, address, checked_from, scarcity);
             };
             at = now;
             connections = self.table().connections(at);
@@ -148,6 +159,7 @@ impl Limiter {
         address: &[u8],
         at: SlotRef,
         connections: i32,
+        scarcity: Scarcity,
     ) -> Option<Rejected> {
         let owner = Owner::of(self.table(), source, at);
         let (rule, terms) = self.terms(source, address, owner);
@@ -160,15 +172,20 @@ impl Limiter {
             at,
             connections,
             terms,
+            scarcity,
         };
         let reason = first_closed(&asked)?;
         let rule = match reason {
             RejectedFor::Ban => self.ban_around(source, address).unwrap_or(rule),
-            RejectedFor::Rate | RejectedFor::Limit | RejectedFor::Untrusted => rule,
+            RejectedFor::Rate
+            | RejectedFor::Limit
+            | RejectedFor::Untrusted
+            | RejectedFor::Reserve
+            | RejectedFor::Pressure => rule,
         };
         let number = match reason {
             RejectedFor::Untrusted => asked.untrusted(),
-            RejectedFor::Limit | RejectedFor::Rate | RejectedFor::Ban => connections.unsigned_abs(),
+            _ => connections.unsigned_abs(),
         };
         Some(Rejected {
             reason,
@@ -216,21 +233,31 @@ impl Limiter {
         source: Source,
         address: &[u8],
         checked_from: u32,
+        scarcity: Scarcity,
     ) -> Result<(), Rejection> {
-        if checked_from == 0 {
-            self.check_banned_prefix(source, address)?;
+        if checked_from == 0 || scarcity.reserved {
+            self.check_new_by_rule(source, address, scarcity)?;
         }
         self.check_room(source)
     }
 
-    /// The check of a source without a slot while a prefix is banned.
+    /// The check of a source without a slot while a prefix is banned, or while only
+    /// connections of the reserve are left.
     #[cold]
-    fn check_banned_prefix(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
+    fn check_new_by_rule(
+        &self,
+        source: Source,
+        address: &[u8],
+        scarcity: Scarcity,
+    ) -> Result<(), Rejection> {
         let of_host = self.terms_of_host(address, source.scope());
         let (rule, terms) = of_host.unwrap_or_else(|| self.rulebook().resolve(source));
         if terms.banned {
             let ban = self.ban_around(source, address).unwrap_or(rule);
             return Err(Rejection(Reason::BannedPrefix(ban)));
+        }
+        if scarcity.reserved && !terms.trusted {
+            return Err(Rejection(Reason::Reserved(rule)));
         }
         Ok(())
     }

@@ -84,6 +84,14 @@ totals! {
     trust_timeouts,
     /// Untrusted connections that would have timed out, in monitor mode.
     would_trust_timeout,
+    /// The part of `rejected` that would have used the reserve.
+    reserve_rejected,
+    /// The part of `would_reject` that would have used the reserve.
+    reserve_would_reject,
+    /// The part of `rejected` whose source was at the effective limit under pressure.
+    pressure_rejected,
+    /// The part of `would_reject` whose source was at the effective limit under pressure.
+    pressure_would_reject,
 }
 
 impl Totals {

@@ -25,6 +25,7 @@ impl Limiter {
         let nearness = Nearness::last(self);
         let rate = self.rate();
         let (trusted, untrusted) = self.trust_gauges();
+        let load = self.load_report();
         let prefix_length = |family| self.prefixes().length(family).into();
         Counters {
             sources: occupancy.sources,
@@ -83,6 +84,14 @@ impl Limiter {
             trust_timeout: self.trust_timeout().into(),
             rate_interval: rate.interval_us.into(),
             burst: if rate.is_none() { 0 } else { rate.burst.into() },
+            in_use: load.load.in_use.into(),
+            reserve: load.reserve.of(load.load.max).into(),
+            reserve_used: load.reserve_used.into(),
+            reserve_rejected: totals.reserve_rejected,
+            reserve_would_reject: totals.reserve_would_reject,
+            pressure_level: load.reached as u64,
+            pressure_rejected: totals.pressure_rejected,
+            pressure_would_reject: totals.pressure_would_reject,
             log_suppressed: self.log_suppressed().load(Ordering::Relaxed),
         }
     }

@@ -12,6 +12,7 @@ use core::fmt;
 use std::io;
 use std::panic::PanicHookInfo;
 
+use crate::observe::load_notices::LoadNotice;
 use crate::observe::report::{PenaltyReport, RuleName, SourceReport};
 use crate::policy::limit_text::LimitName;
 use crate::policy::listener::ListenerName;
@@ -105,6 +106,8 @@ pub enum Notice {
     },
     /// A rule that was set for some time has ended.
     RuleEnded(RuleEnded),
+    /// The host is nearly full, or no longer.
+    Load(LoadNotice),
     /// In the last interval the table had no slot for new sources.
     Full {
         /// Connections of such sources that were admitted uncounted.
@@ -132,6 +135,10 @@ pub enum Why {
     Ban(Option<PenaltyReport>),
     /// Its source was at this limit of untrusted connections; 0: there is no limit any more.
     Untrusted(u32),
+    /// Only connections of the reserve were left.
+    Reserve,
+    /// It was at the effective limit under pressure, which is the limit of the notice.
+    Pressure,
 }
 
 /// A command banned a source.
@@ -414,6 +421,14 @@ impl fmt::Display for NoticeLine<'_> {
                         let limit = LimitName(limit.cast_signed());
                         write!(f, "{untrusted}, untrusted limit {limit}, rule {rule}")
                     }
+                    Why::Reserve => write!(f, "only the reserve was left, rule {rule}"),
+                    Why::Pressure => {
+                        let connections = Connections(report.rejected_at, "");
+                        write!(
+                            f,
+                            "{connections}, limit {limit} under pressure, rule {rule}"
+                        )
+                    }
                 }
             }
             Notice::Released {
@@ -488,6 +503,7 @@ impl fmt::Display for NoticeLine<'_> {
                 write!(f, "{verb} {sources} more source{plural} in {seconds} s")
             }
             Notice::RuleEnded(ended) => ended.fmt(f),
+            Notice::Load(notice) => notice.fmt(f),
             Notice::Summary(summary) => {
                 let most = summary.most.display(self.prefixes);
                 let verb = match (summary.rejected, summary.would_reject) {

@@ -279,6 +279,21 @@ impl<'a> Report<'a> {
         (rule, terms.limit)
     }
 
+    /// The effective limit of `source`: its limit, lowered by pressure unless its rule is
+    /// trusted; 0: no limit.
+    pub fn effective(self, source: Source) -> i32 {
+        let (_, terms) = self.terms_of(source, None);
+        self.effective_limit(terms)
+    }
+
+    /// The effective limit of a source with these terms.
+    pub fn effective_limit(self, terms: Terms) -> i32 {
+        match terms.trusted {
+            true => terms.limit.max(0),
+            false => self.limiter.load_report().cap().effective(terms.limit),
+        }
+    }
+
     /// Rule and terms of `source`, or of the address `host` in it: those of a rule with a
     /// prefix longer than a source, if one contains the address, else those of the source.
     pub fn terms_of(self, source: Source, host: Option<Source>) -> (Option<Prefix>, Terms) {

@@ -22,6 +22,10 @@
 //! ([`Notice::Unbanned`]), at most [`MAX_BANNED`] of each in an interval; the number of
 //! others is logged at its end. A command that sets or lifts a ban logs that itself.
 //!
+//! A change of the level of pressure has a line and so has the reserve when it is needed,
+//! then the number of connections that were rejected to keep it in each interval
+//! ([`Notice::Load`]).
+//!
 //! Not logged are the rejections of a source whose slot another source took before the
 //! next sample, and those of more than `MAX_KNOWN` sources. The totals of the limiter
 //! include them.
@@ -31,12 +35,13 @@
 //! ([`Notice::TimedOut`]), at most [`MAX_TIMED_OUT`]; one line covers the others. If many
 //! connections live on and none was ever trusted, one line a day says so.
 //!
-//! `sample` walks through the table, `log`, `bans` and `trust` decide what is logged, and
+//! `sample` walks through the table, `log`, `bans`, `load` and `trust` decide what is logged, and
 //! [`notices`](crate::observe::notices) words it.
 
 #![forbid(unsafe_code)]
 
 mod bans;
+mod load;
 mod log;
 mod sample;
 mod trust;
@@ -44,6 +49,7 @@ mod trust;
 use crate::limiter::Limiter;
 use crate::observe::notices::{Notice, RuleEnded};
 use bans::Bans;
+use load::LoadLog;
 use log::Log;
 use sample::{Found, SLOTS_PER_TICK, Sampler, publish_occupancy};
 use trust::Trust;
@@ -59,6 +65,7 @@ pub struct Watch {
     log: Log,
     bans: Bans,
     trust: Trust,
+    load: LoadLog,
     /// When the interval began; `None` before the first tick.
     since: Option<u32>,
 }
@@ -98,6 +105,7 @@ impl Watch {
             log,
         };
         end_rules(&mut tick);
+        self.load.tick(&mut tick);
         self.sample(SLOTS_PER_TICK, &mut tick);
         self.trust.tick(&mut tick);
         let seconds = now.wrapping_sub(since);
@@ -105,6 +113,7 @@ impl Watch {
             self.log.end_interval(seconds, &mut tick);
             self.bans.end_interval(seconds, &mut tick);
             self.trust.end_interval(seconds, &mut tick);
+            self.load.end_interval(seconds, &mut tick);
             self.since = Some(now);
         }
     }

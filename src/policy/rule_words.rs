@@ -457,12 +457,15 @@ mod tests {
             ("100 burst=30", 100, RuleRate::DefaultWithBurst(30), false),
             ("100 rate=none", 100, RuleRate::Own(Rate::NONE), false),
             ("100 exempt", 100, default, true),
+            ("100 trusted", 100, default, false),
+            ("none trusted", 0, default, true),
             ("\t7 \texempt  rate=2/h ", 7, own(1_800_000_000, 5), true),
         ] {
             let expected = Terms {
                 limit,
                 rate,
                 exempt,
+                trusted: text.contains("trusted"),
                 ..Terms::of_default(limit)
             };
             assert_eq!(terms(text), expected, "{text}");
@@ -497,6 +500,7 @@ mod tests {
             ("unlimited", "none"),
             ("unlimited exempt", "none"),
             ("5 exempt rate=10/s", "5 rate=10/s exempt"),
+            ("5 trusted exempt", "5 exempt trusted"),
             ("5 burst=10 rate=10/s", "5 rate=10/s"),
             ("5 burst=11 rate=10/s", "5 rate=10/s burst=11"),
             ("5 burst=11", "5 burst=11"),

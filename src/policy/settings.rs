@@ -68,7 +68,8 @@ const ZERO: u32 = 1 << 31;
 ///
 /// ```text
 ///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate │ 4 something may be remembered
-///   5 a rule's listener │ 6 trusted connections are counted
+///   5 a rule's listener │ 6 trusted connections are counted │ 8 a reserve
+///   9 levels of pressure
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Switches(u32);
@@ -80,6 +81,9 @@ impl Switches {
     const MEMORY: u32 = 0b1_0000;
     const LISTENERS: u32 = 0b10_0000;
     const TRUST: u32 = 0b100_0000;
+    const RESERVE: u32 = 1 << 8;
+    const PRESSURE: u32 = 1 << 9;
+    const LOAD: u32 = Self::RESERVE | Self::PRESSURE;
 
     /// A number that is not a mode, from damaged memory, reads as the default.
     #[inline]
@@ -127,6 +131,23 @@ impl Switches {
     #[inline]
     pub(crate) fn has_rates_or_trust(self) -> bool {
         self.0 & (Self::RATE | Self::RULE_RATES | Self::TRUST) != 0
+    }
+
+    /// Whether the mode may be [`Mode::Off`], or the load of the host matters. One test, so
+    /// that the usual check costs nothing more.
+    #[inline]
+    pub(crate) fn is_unusual(self) -> bool {
+        self.0 & (Mode::Off as u32 | Self::LOAD) != 0
+    }
+
+    /// Whether there is a reserve, or levels of pressure.
+    pub(crate) fn watches_load(self) -> bool {
+        self.0 & Self::LOAD != 0
+    }
+
+    /// Whether there are levels of pressure.
+    pub(crate) fn has_pressure(self) -> bool {
+        self.0 & Self::PRESSURE != 0
     }
 }
 
@@ -214,6 +235,22 @@ impl<'a> Settings<'a> {
     /// Says whether an active rule names a listener of the host.
     pub(crate) fn set_listener_rules(self, any: bool) {
         self.switch(Switches::LISTENERS, u32::from(any) * Switches::LISTENERS);
+    }
+
+    /// Says whether there is a reserve.
+    pub(crate) fn set_reserved(self, is_set: bool) {
+        self.switch(
+            Switches::RESERVE,
+            if is_set { Switches::RESERVE } else { 0 },
+        );
+    }
+
+    /// Says whether there are levels of pressure.
+    pub(crate) fn set_pressed(self, is_set: bool) {
+        self.switch(
+            Switches::PRESSURE,
+            if is_set { Switches::PRESSURE } else { 0 },
+        );
     }
 
     /// The rate of a source without another one.

@@ -125,7 +125,8 @@ pub struct Terms {
     /// The largest number of untrusted connections of each source, at most `i32::MAX`; 0:
     /// unlimited; `None`: the rule does not mention it.
     pub untrusted: Option<u32>,
-    /// Connections of its sources are trusted from the start.
+    /// Connections of its sources are trusted from the start. They may use the reserve, and
+    /// pressure does not lower their limit.
     pub trusted: bool,
 }
 

@@ -54,6 +54,8 @@ pub(crate) const MAX_SCOPES: usize = if cfg!(loom) { 1 } else { 64 };
 
 /// Listening sockets that the host can name.
 pub(crate) const MAX_SOCKETS: usize = if cfg!(loom) { 1 } else { 256 };
+/// The most levels of pressure.
+pub(crate) const PRESSURE_LEVELS: usize = 4;
 
 /// Kinds of offences.
 pub(crate) const OFFENCES: usize = 5;
@@ -155,6 +157,10 @@ pub(crate) struct Tally {
     pub(crate) became_trusted: Statistic64,
     pub(crate) trust_timeouts: Statistic64,
     pub(crate) would_trust_timeout: Statistic64,
+    pub(crate) reserve_rejected: Statistic64,
+    pub(crate) reserve_would_reject: Statistic64,
+    pub(crate) pressure_rejected: Statistic64,
+    pub(crate) pressure_would_reject: Statistic64,
 }
 
 /// Settings that every check reads and that are rarely written.
@@ -269,6 +275,18 @@ pub(crate) struct ListenerTable {
     pub(crate) sockets: [Listener; MAX_SOCKETS],
 }
 
+/// What happens while the host is nearly full. Read only if that is switched on.
+#[repr(C, align(128))]
+#[cfg_attr(loom, derive(Default))]
+pub(crate) struct Load {
+    /// See [`Reserve`](crate::policy::reserve::Reserve).
+    pub(crate) reserve: AtomicU32,
+    /// See [`Level`](crate::policy::pressure::Level); 0: there is no such level.
+    pub(crate) levels: [AtomicU32; PRESSURE_LEVELS],
+    /// The levels that are reached, see [`crate::limiter::load`].
+    pub(crate) reached: AtomicU32,
+}
+
 /// The first bytes of the mapping.
 #[repr(C)]
 #[cfg_attr(loom, derive(Default))]
@@ -276,6 +294,7 @@ pub(crate) struct Header {
     pub(crate) settings: Settings,
     pub(crate) background: Background,
     pub(crate) tallies: [Tally; ROWS],
+    pub(crate) load: Load,
 }
 
 /// A rule, see [`crate::policy::rulebook`].

@@ -75,6 +75,10 @@ pub enum RejectedFor {
     Ban = 3,
     /// Its source was at its limit of untrusted connections.
     Untrusted = 4,
+    /// Only connections of the reserve were left.
+    Reserve = 8,
+    /// Its source was at its effective limit under pressure.
+    Pressure = 9,
 }
 
 impl RejectedFor {
@@ -85,6 +89,8 @@ impl RejectedFor {
             RejectedFor::Rate => "rate",
             RejectedFor::Ban => "ban",
             RejectedFor::Untrusted => "untrusted",
+            RejectedFor::Reserve => "reserve",
+            RejectedFor::Pressure => "pressure",
         }
     }
 }
@@ -113,6 +119,8 @@ impl RejectedAt {
             2 => Some(RejectedFor::Rate),
             3 => Some(RejectedFor::Ban),
             4 => Some(RejectedFor::Untrusted),
+            8 => Some(RejectedFor::Reserve),
+            9 => Some(RejectedFor::Pressure),
             _ => None,
         };
         (word & Self::CONNECTIONS, reason)

@@ -110,13 +110,36 @@ static void host_timed_out(const struct tcl_event *of)
 	CHECK(strcmp(of->reason, "untrusted") == 0);
 }
 
+/* Connections of the host, of 100. */
+static uint32_t in_use;
+
+static void host_load(struct tcl_load *load)
+{
+	load->in_use = in_use;
+	load->max = 100;
+}
+
+/* How often the level of pressure changed, and the last change. */
+static int pressure_changes;
+static struct tcl_pressure pressure_event;
+static char pressure_text[TCL_PRESSURE_TEXT];
+
+static void host_pressure(const struct tcl_pressure *of)
+{
+	pressure_changes++;
+	pressure_event = *of;
+	snprintf(pressure_text, sizeof(pressure_text), "%s", of->pressure);
+}
+
 static const struct tcl_host host = {.log = host_log,
 		.now = host_now,
 		.rejected = host_rejected,
 		.released = host_released,
 		.banned = host_banned,
 		.unbanned = host_unbanned,
-		.timed_out = host_timed_out};
+		.timed_out = host_timed_out,
+		.load = host_load,
+		.pressure = host_pressure};
 
 /* Ticks a second later. Returns how many lines were logged. */
 static int watch(uint32_t log_interval)
@@ -209,6 +232,9 @@ static void before_init(void)
 	CHECK(tcl_expired() == 0 && tcl_is_expired(0) == 0);
 	CHECK(tcl_connections(a, 4, &connection, 1, &total) == TCL_EINIT);
 	CHECK(tcl_trusted_share() == TCL_NEVER);
+	CHECK(tcl_set_reserve(a, 1, NULL, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_set_pressure(a, 1, NULL, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_load_report(NULL) == TCL_EINIT);
 	CHECK(tcl_settings(&limit, &mode) == TCL_EINIT);
 	CHECK(tcl_reset_stats() == TCL_EINIT);
 	CHECK(tcl_watch(60) == TCL_EINIT && tcl_watch(0) == TCL_EINIT);
@@ -386,6 +412,8 @@ static void bad_init(void)
 	struct tcl_config bad;
 	struct tcl_host no_clock = {.log = host_log, .rejected = host_rejected};
 	struct tcl_host no_events = {.log = host_log, .now = host_now};
+	struct tcl_host no_load = {
+			.log = host_log, .now = host_now, .rejected = host_rejected};
 	char error[100];
 
 	CHECK(tcl_init(NULL, &host, error, sizeof(error)) == TCL_EARG);
@@ -434,6 +462,22 @@ static void bad_init(void)
 	bad.trust_timeout = 86401;
 	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
 	CHECK(strcmp(error, "trust_timeout 86401: must be 0 to 86400") == 0);
+	bad = good;
+	bad.reserve = "100";
+	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "reserve `100`: it must be below tcp_max_connections "
+						"(100)")
+			== 0);
+	bad.reserve = "none";
+	bad.pressure = "80";
+	CHECK(tcl_init(&bad, &host, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "pressure `80`: write one such as") == error);
+	/* A host that does not say how many connections it uses. */
+	bad.pressure = "80:50%";
+	CHECK(tcl_init(&bad, &no_load, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "reserve and pressure need the function load of "
+						"tcl_host, which is null")
+			== 0);
 	CHECK(tcl_stats(&(uint64_t){0}, 1) == TCL_EINIT);
 	CHECK(tcl_huge_pages() == 0);
 }
@@ -1432,6 +1476,79 @@ static void rates(void)
 	CHECK(check(shortly, 4) == 0);
 }
 
+#define TEXT(text) (const uint8_t *)(text), sizeof(text) - 1
+
+static void reserve_and_pressure(void)
+{
+	const char *trusted[] = {"192.0.2.2=10 trusted"};
+	struct tcl_load_report report;
+	struct tcl_source source;
+	uint64_t tokens[3];
+	int i;
+
+	CHECK(tcl_load_report(NULL) == TCL_EARG);
+	CHECK(tcl_load_report(&report) == TCL_OK && report.max == 100);
+	CHECK(strcmp(report.reserve, "none") == 0 && report.levels == 0);
+	CHECK(strcmp(report.pressure, "none") == 0 && report.limit_percent == 100);
+	CHECK(tcl_rules_load(trusted, 1, NULL, NULL, 0) == TCL_OK);
+	CHECK(tcl_set_limit(6) == TCL_OK);
+	CHECK(tcl_set_reserve(TEXT("5%"), "RPC", error, sizeof(error)) == TCL_OK);
+	CHECK(strcmp(logged.line, "reserve changed from none to 5% by RPC") == 0);
+	CHECK(tcl_set_pressure(TEXT("80:50%"), NULL, NULL, 0) == TCL_OK);
+	CHECK(strcmp(logged.line,
+				  "pressure changed from none to 80:50% by the host")
+			== 0);
+	for(i = 0; i < 3; i++)
+		tokens[i] = opened(a, 4);
+
+	/* Pressure. */
+	CHECK(check(a, 4) == 0);
+	in_use = 80;
+	CHECK(check(a, 4) == 1 && check(b, 4) == 0);
+	source = source_now(a, 4);
+	CHECK(source.limit == 6 && source.effective_limit == 3);
+	CHECK(strcmp(source.rejected_for, "pressure") == 0);
+	pressure_changes = events = 0;
+	next_interval();
+	CHECK(pressure_changes == 1 && pressure_event.level == 1);
+	CHECK(pressure_event.was == 0 && pressure_event.in_use == 80);
+	CHECK(pressure_event.max == 100 && pressure_event.would == 0);
+	CHECK(strcmp(pressure_text, "80:50%") == 0);
+	CHECK(events == 1 && strcmp(event_reason, "pressure") == 0);
+	CHECK(event.limit == 3);
+
+	/* Reserve. */
+	in_use = 95;
+	CHECK(check(shortly, 4) == 1 && check(b, 4) == 0);
+	CHECK(source_now(shortly, 4).reserved && !source_now(b, 4).reserved);
+	CHECK(source_now(b, 4).trusted_rule && !source_now(a, 4).trusted_rule);
+	CHECK(tcl_load_report(&report) == TCL_OK && report.reserved);
+	CHECK(report.reserve_connections == 5 && report.percent == 95);
+	CHECK(report.level == 1 && report.limit_percent == 50);
+	CHECK(tcl_counter_value(counter_number("reserve_rejected")) == 1);
+	CHECK(tcl_counter_value(counter_number("pressure_rejected")) == 1);
+	CHECK(tcl_counter_value(counter_number("pressure_level")) == 1);
+
+	/* Errors change nothing. */
+	CHECK(tcl_set_reserve(NULL, 9, NULL, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "reserve ``: expected one such as") == error);
+	CHECK(tcl_set_reserve(TEXT("100"), NULL, NULL, 0) == TCL_EARG);
+	CHECK(tcl_set_pressure(TEXT("\xff"), NULL, error, 6) == TCL_EARG);
+	CHECK(strcmp(error, "press") == 0);
+	CHECK(tcl_load_report(&report) == TCL_OK && report.levels == 1);
+	CHECK(strcmp(report.reserve, "5%") == 0);
+
+	CHECK(tcl_set_reserve(TEXT("none"), NULL, NULL, 0) == TCL_OK);
+	CHECK(tcl_set_pressure(TEXT("none"), NULL, NULL, 0) == TCL_OK);
+	CHECK(check(a, 4) == 0);
+	in_use = 0;
+	for(i = 0; i < 3; i++)
+		CHECK(closed(tokens[i]) == TCL_OK);
+	CHECK(tcl_rules_load(NULL, 0, NULL, NULL, 0) == TCL_OK);
+	next_interval();
+	CHECK(pressure_changes == 2 && pressure_event.level == 0);
+}
+
 static void bans(void)
 {
 	const char *exempt[] = {"192.0.2.9=unlimited"};
@@ -1727,6 +1844,7 @@ int main(int argc, char **argv)
 	resets();
 	lists_and_suggestions();
 	rates();
+	reserve_and_pressure();
 	bans();
 	trust();
 	audit();

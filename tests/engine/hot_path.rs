@@ -3,8 +3,11 @@
 
 use support::allocations::{Counting, allocations};
 use support::engine::{load_rules, source};
+use tcp_conn_limit::limiter::load::Load;
 use tcp_conn_limit::limiter::{Facts, Limiter, Worker};
 use tcp_conn_limit::observe::report::Report;
+use tcp_conn_limit::policy::pressure::Pressure;
+use tcp_conn_limit::policy::reserve::Reserve;
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
 use tcp_conn_limit::source::PrefixLengths;
 
@@ -82,4 +85,39 @@ fn trusted_connections_allocate_nothing() {
     assert_eq!(allocations(), before);
     let totals = limiter.totals();
     assert!(rejected > 0 && totals.untrusted_rejected > 0 && totals.became_trusted > 0);
+}
+
+/// Sources are new, known, over their effective limit, trusted, and rejected to keep the
+/// reserve, while levels are reached and left.
+#[test]
+fn checks_under_load_allocate_nothing() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static IN_USE: AtomicU32 = AtomicU32::new(0);
+
+    let limiter = Limiter::new(100, 9, PrefixLengths::DEFAULT).unwrap();
+    let limiter = limiter.with_load(|| Load {
+        in_use: IN_USE.load(Ordering::Relaxed),
+        max: 100,
+    });
+    limiter.set_reserve(Reserve::Percent(5));
+    limiter.set_pressure(Pressure::parse("50:50% 80:1").unwrap());
+    load_rules(&limiter, &["10.0.0.0/29=9 trusted"]);
+    let me = Worker::ACCEPTOR;
+    for n in 0..16 {
+        limiter.opened(me, source(n), 0).unwrap();
+    }
+    let before = allocations();
+    let (mut admitted, mut rejected) = (0, 0);
+    for in_use in (0..=100).chain((0..100).rev()) {
+        IN_USE.store(in_use, Ordering::Relaxed);
+        for n in 0..32 {
+            match limiter.check(source(n)) {
+                Ok(()) => admitted += 1,
+                Err(rejection) => rejected += u32::from(limiter.rejected(me, rejection)),
+            }
+        }
+    }
+    assert_eq!(allocations(), before);
+    assert!(admitted > 0 && rejected > 0);
 }

@@ -19,12 +19,14 @@ use loom::model::Builder;
 use loom::thread::{self, JoinHandle};
 use support::engine;
 use tcp_conn_limit::killed_after;
+use tcp_conn_limit::limiter::load::Load;
 use tcp_conn_limit::limiter::{
     ConnectionToken, Facts, Limiter, NotCounted, Rejection, StaleToken, Token, Worker,
 };
 use tcp_conn_limit::observe::report::{Report, SourceReport};
 use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::penalties::Cause;
+use tcp_conn_limit::policy::pressure::Pressure;
 use tcp_conn_limit::policy::rules::RuleSet;
 use tcp_conn_limit::policy::terms::Rate;
 use tcp_conn_limit::source::{Scope, Source};
@@ -1055,4 +1057,37 @@ fn ban_against_replacement() {
         }
     });
     println!("ban against replacement: {search}");
+}
+
+/// Connections that the host uses, of 100. The atomics of the library are what loom reorders;
+/// this one only moves on between their steps.
+static IN_USE: AtomicU64 = AtomicU64::new(0);
+
+fn load() -> Load {
+    Load {
+        in_use: IN_USE.load(Ordering::Relaxed) as u32,
+        max: 100,
+    }
+}
+
+/// A background process works out the level of pressure while the use goes down, up and into
+/// the band in which a level stays. It never replaces a level by one of an older load.
+#[test]
+fn late_process_keeps_the_newer_level() {
+    let _clock = clock();
+    explore("level of pressure against a late process", || {
+        IN_USE.store(80, Ordering::Relaxed);
+        let limiter = Limiter::with_buckets(1, 0).with_load(load);
+        let shared = Shared(Arc::new(limiter));
+        shared.0.set_pressure(Pressure::parse("80:1").unwrap());
+        assert_eq!(shared.0.load_report().reached, 1);
+        let other = shared.spawn(|shared| shared.0.load_report().reached);
+        for (in_use, reached) in [(74, 0), (81, 1), (77, 1)] {
+            IN_USE.store(in_use, Ordering::Relaxed);
+            assert!(shared.check(A).is_ok());
+            assert_eq!(shared.0.load_report().reached, reached, "{in_use}");
+        }
+        other.join().unwrap();
+        assert_eq!(shared.0.load_report().reached, 1);
+    });
 }

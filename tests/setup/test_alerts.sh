@@ -64,6 +64,12 @@ test_each_threshold_is_tested() {
 		increase(kamailio_tcp_conn_limit_bad_address[15m])|0
 		capacity > 0.8|capacity >= 0.8
 		mode == 2|mode >= 1
+		pressure_level > 0|pressure_level > 2
+		pressure_level > 0|pressure_level >= 0
+		reserve_used > 0|reserve_used > 49
+		reserve_used > 0|reserve_used >= 0
+		limit_reserve_used >= |limit_reserve_used > 
+		 and kamailio_tcp_conn_limit_reserve > 0|
 		near_limit > 0|near_limit >= 0
 		untrusted_rejected[15m]) > 100|untrusted_rejected[15m]) > 80
 		untrusted_rejected[15m]) > 100|untrusted_rejected[15m]) > 130

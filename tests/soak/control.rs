@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Changes the rules, the limit and the mode, and bans greedy sources, under load.
+//! Changes the rules, the limit, the mode and the levels of pressure, and bans greedy sources,
+//! under load.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +22,7 @@ pub(crate) const HIGHEST: usize = 16;
 
 /// The limit and the rules in a rest.
 pub(crate) const LIMIT: usize = 10;
-pub(crate) const RULES: &str = "127.0.0.1=unlimited\n";
+pub(crate) const RULES: &str = "127.0.0.1=unlimited trusted\n";
 
 /// Whether limits are enforced: they are while the number is even. Each change increments
 /// it, so limits were enforced all the time between two reads of the same even number.
@@ -82,7 +83,8 @@ pub(crate) fn run(server: &Server, settings: &Settings, seed: u64, end: Instant)
                 server.rpc("tcp_conn_limit.set_limit", json!([limit]));
                 changes.limits += 1;
             }
-            85..93 => {
+            85..88 => press(server, &mut random),
+            88..93 => {
                 ban(server, &mut random);
                 changes.bans += 1;
             }
@@ -101,7 +103,21 @@ pub(crate) fn run(server: &Server, settings: &Settings, seed: u64, end: Instant)
     load(server, RULES);
     server.rpc("tcp_conn_limit.set_limit", json!([LIMIT]));
     lift_all(server);
+    server.rpc("tcp_conn_limit.set_pressure", json!(["none"]));
+    server.rpc("tcp_conn_limit.set_reserve", json!(["none"]));
     changes
+}
+
+/// Sets levels of pressure that reject no honest source, and a reserve that is never needed.
+fn press(server: &Server, random: &mut SmallRng) {
+    let levels = ["none", "10:8", "10:12 20:9", "11:15 12:12 13:10 99:8"];
+    let levels = levels[random.random_range(0..levels.len())];
+    let answer = server.rpc("tcp_conn_limit.set_pressure", json!([levels]));
+    assert_eq!(answer["pressure"], levels, "{answer}");
+    let reserve = random.random_range(1..5);
+    server.rpc("tcp_conn_limit.set_reserve", json!([format!("{reserve}%")]));
+    let load = server.rpc("tcp_conn_limit.load", json!([]));
+    assert!(number(&load, "level") <= number(&load, "levels"), "{load}");
 }
 
 /// Bans a greedy source for a moment, or lifts all bans. It closes no connection.

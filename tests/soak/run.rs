@@ -43,7 +43,7 @@ const EXPECTED: &[&str] = &[
     "ERROR: tls [tls_server.c",
     "ERROR: tls [tls_util.h",
     // Invalid rules files.
-    "rpc_reload(): reload: ",
+    "reload_failed(): reload: ",
     "/rules:",
     // The machine is so busy that workers fall behind.
     ": queue full, ",

@@ -393,6 +393,48 @@ counters! {
         meaning: "connections that a quiet source without another rate may open at once; 0: no rate",
         in_stats: false,
     }
+    in_use {
+        kind: Sampled,
+        unit: "connections",
+        meaning: "connections that count towards the core's tcp_max_connections",
+        note: "They include those that the server opened itself.",
+    }
+    reserve {
+        kind: Setting,
+        unit: "connections",
+        meaning: "connections that are kept for sources of rules with the word trusted; 0: none",
+        in_stats: false,
+    }
+    reserve_used {
+        kind: Sampled,
+        unit: "connections",
+        meaning: "connections of the reserve that are in use",
+    }
+    reserve_rejected {
+        kind: Counter,
+        unit: "connections",
+        meaning: "the part of rejected that would have used the reserve",
+    }
+    reserve_would_reject {
+        kind: Counter,
+        unit: "connections",
+        meaning: "the part of would_reject that would have used the reserve",
+    }
+    pressure_level {
+        kind: Sampled,
+        unit: "levels",
+        meaning: "levels of pressure that are reached; 0: the limits apply in full",
+    }
+    pressure_rejected {
+        kind: Counter,
+        unit: "connections",
+        meaning: "the part of rejected whose source was at the effective limit under pressure",
+    }
+    pressure_would_reject {
+        kind: Counter,
+        unit: "connections",
+        meaning: "the part of would_reject whose source was at the effective limit under pressure",
+    }
     log_suppressed {
         kind: Counter,
         unit: "rejections",

@@ -104,6 +104,12 @@ impl Known {
             Some(RejectedFor::Rate) => Why::Rate(report.rate_of(source)),
             Some(RejectedFor::Ban) => Why::Ban(report.ban_in_effect(source, None, tick.now)),
             Some(RejectedFor::Untrusted) => Why::Untrusted(report.untrusted_limit_of(source)),
+            Some(RejectedFor::Reserve) => Why::Reserve,
+            Some(RejectedFor::Pressure) => Why::Pressure,
+        };
+        let limit = match why {
+            Why::Pressure => report.effective(source),
+            _ => limit,
         };
         self.reported = Some(Reported { why, would });
         Notice::First {
@@ -292,11 +298,26 @@ fn released(source: Source, reported: Reported, tick: &Tick<'_>) -> Option<Optio
             return is_back.then_some(Some(notice));
         }
         Why::Limit => (limit <= 0 || now.connections < limit.unsigned_abs(), None),
+        Why::Pressure => {
+            let effective = report.effective(source);
+            (
+                effective <= 0 || now.connections < effective.unsigned_abs(),
+                None,
+            )
+        }
+        // That the reserve is no longer needed has a notice of its own.
+        Why::Reserve => {
+            let is_reserved = tick.limiter.load_report().is_reserved();
+            return (!is_reserved).then_some(None);
+        }
     };
     is_back.then_some(Some(Notice::Released {
         report: now,
         rule,
-        limit: limit.max(0),
+        limit: match reported.why {
+            Why::Pressure => report.effective(source),
+            _ => limit.max(0),
+        },
         rate,
         would: reported.would,
     }))

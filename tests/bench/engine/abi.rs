@@ -26,6 +26,8 @@ struct Host {
     banned: unsafe extern "C" fn(*const c_void),
     unbanned: unsafe extern "C" fn(*const c_void),
     timed_out: unsafe extern "C" fn(*const c_void),
+    load: Option<unsafe extern "C" fn(*mut c_void)>,
+    pressure: Option<unsafe extern "C" fn(*const c_void)>,
 }
 
 type Init = unsafe extern "C" fn(*const tcl_config, *const Host, *mut c_char, usize) -> i32;
@@ -249,6 +251,8 @@ static HOST: Host = Host {
     banned: ignore_rejection,
     unbanned: ignore_rejection,
     timed_out: ignore_rejection,
+    load: None,
+    pressure: None,
 };
 
 unsafe extern "C" fn ignore(_level: i32, _line: *const c_char) {}

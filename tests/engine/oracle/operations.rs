@@ -694,6 +694,7 @@ impl Oracle {
                 | Notice::TimedOut(_)
                 | Notice::MoreTimedOut(_)
                 | Notice::NeverTrusted(_) => panic!("no connection can be trusted"),
+                Notice::Load(_) => panic!("no operation sets a reserve or pressure"),
             });
         if reports.now.wrapping_sub(since) >= INTERVAL {
             assert_eq!(full, std::mem::take(&mut reports.full));

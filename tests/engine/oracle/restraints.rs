@@ -249,7 +249,7 @@ impl Oracle {
             if let Err(reason) = expected {
                 *self.rejected.entry(reason).or_default() += 1;
                 match reason {
-                    RejectedFor::Ban => {}
+                    RejectedFor::Ban | RejectedFor::Reserve | RejectedFor::Pressure => {}
                     RejectedFor::Limit => self.offend(n, 2),
                     RejectedFor::Rate => self.offend(n, 3),
                     RejectedFor::Untrusted => panic!("no connection can be trusted"),

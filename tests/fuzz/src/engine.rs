@@ -43,6 +43,15 @@ struct Host {
     banned: Option<unsafe extern "C" fn(*const Event)>,
     unbanned: Option<unsafe extern "C" fn(*const Event)>,
     timed_out: Option<unsafe extern "C" fn(*const Event)>,
+    load: Option<unsafe extern "C" fn(*mut Load)>,
+    pressure: Option<unsafe extern "C" fn(*const c_void)>,
+}
+
+/// `struct tcl_load` of include/tcl_host.h.
+#[repr(C)]
+struct Load {
+    in_use: u32,
+    max: u32,
 }
 
 static HOST: Host = Host {
@@ -53,6 +62,8 @@ static HOST: Host = Host {
     banned: Some(rejected),
     unbanned: Some(rejected),
     timed_out: Some(rejected),
+    load: Some(load),
+    pressure: None,
 };
 
 /// The host's clock.
@@ -84,6 +95,17 @@ unsafe extern "C" fn rejected(event: *const Event) {
     assert!(event.seconds == 0 || !ban.is_empty());
     // `rejected` is not checked: it may be 0 if the statistics were reset since.
     assert!(event.limit >= 0 && (0..=1).contains(&event.would));
+}
+
+/// A host that is nearly full, of 100 connections.
+unsafe extern "C" fn load(load: *mut Load) {
+    // SAFETY: `load` is valid for writing, as tcl_host.h says.
+    unsafe {
+        load.write(Load {
+            in_use: 97,
+            max: 100,
+        });
+    }
 }
 
 thread_local! {

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{
     TCL_EARG, TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_find, tcl_limit_parse,
-    tcl_set_limit, tcl_set_mode,
+    tcl_load_report, tcl_set_limit, tcl_set_mode, tcl_set_pressure, tcl_set_reserve,
 };
 use tcp_conn_limit_fuzz::edge::Edge;
 use tcp_conn_limit_fuzz::engine::{self, tcl_config, tcl_source, text};
@@ -119,6 +119,53 @@ fn numbers(bytes: &[u8]) {
         assert_eq!(tcl_set_mode(read), if is_mode { TCL_OK } else { TCL_EARG });
         let top = engine::top(10, read);
         assert_eq!(top.err(), (!(0..4).contains(&read)).then_some(TCL_EARG));
+    }
+}
+
+/// Reserves and levels of pressure: what is accepted is shown as a text that means the same.
+fn loads(bytes: &[u8]) {
+    type Set = unsafe extern "C" fn(*const u8, u32, *const c_char, *mut c_char, usize) -> i32;
+    // SAFETY: `text` has that many bytes; the other pointers are null.
+    let set = |set: Set, text: &[u8]| unsafe {
+        let (null, length) = (core::ptr::null(), text.len() as u32);
+        set(text.as_ptr(), length, null, core::ptr::null_mut(), 0)
+    };
+    let report = || {
+        let mut report = core::mem::MaybeUninit::uninit();
+        // SAFETY: `report` is valid for writes, and written if the call succeeds.
+        unsafe {
+            assert_eq!(tcl_load_report(report.as_mut_ptr()), TCL_OK);
+            report.assume_init()
+        }
+    };
+    let numbers = || {
+        let now = report();
+        let reserve = (now.reserve_connections, now.reserve_used);
+        let pressure = (
+            now.level,
+            now.levels,
+            now.limit_percent,
+            now.limit_connections,
+        );
+        (reserve, pressure)
+    };
+    for change in [tcl_set_reserve as Set, tcl_set_pressure] {
+        let before = numbers();
+        if set(change, bytes) != TCL_OK {
+            assert_eq!(numbers(), before);
+            continue;
+        }
+        let (after, now) = (numbers(), report());
+        assert!(now.reserve_used <= now.reserve_connections && now.level <= now.levels);
+        let shown = [text(&now.reserve), text(&now.pressure)];
+        for (set_again, shown) in [tcl_set_reserve as Set, tcl_set_pressure]
+            .into_iter()
+            .zip(shown)
+        {
+            assert_eq!(set(set_again, shown.as_bytes()), TCL_OK);
+        }
+        assert_eq!(numbers(), after);
+        assert_eq!(set(change, b"none"), TCL_OK);
     }
 }
 
@@ -272,7 +319,10 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
         2 => words(bytes),
         3 => lists(&text, room),
         4 => rules(&text, room),
-        5 => limits(bytes),
+        5 => {
+            limits(bytes);
+            loads(bytes);
+        }
         _ => files(&text, room),
     }
 });

@@ -8,6 +8,7 @@ mod bans;
 mod changes;
 mod kemi;
 mod listeners;
+mod load;
 mod logs;
 mod metrics;
 mod modes;

@@ -89,6 +89,14 @@ fn stats_reports_every_field(mode: Mode) {
     ] {
         expected[of_trust] = json!(0);
     }
+    // The macro has a limit of its own.
+    let of_load = json!({
+        "in_use": 8, "reserve": "none", "reserve_used": 0, "reserve_rejected": 0,
+        "reserve_would_reject": 0, "pressure": "none", "pressure_level": 0,
+        "pressure_rejected": 0, "pressure_would_reject": 0,
+    });
+    let more = of_load.as_object().expect("a struct").clone();
+    expected.as_object_mut().expect("a struct").extend(more);
     assert_eq!(Value::Object(stats.clone()), expected);
     mode.finish(server, &[]);
 }

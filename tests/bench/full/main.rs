@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! bench-full: who still gets in when a few greedy sources fill a server. README.md, one
+//! folder up, says what is measured and how to read it.
+//!
+//! ```text
+//! main ─┬─ policy ── model    policies in the engine, under one load, in virtual time
+//!       ├─ server             real servers that are filled
+//!       └─ report             the tables
+//! common                      the command line, the record, the machine
+//! ```
+
+#[allow(dead_code, reason = "other benchmarks use more of it")]
+#[path = "../common/mod.rs"]
+mod common;
+mod model;
+mod policy;
+mod report;
+mod server;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use common::cli::{self, Bench};
+use common::process::Role;
+use common::run::Run;
+use common::{Result, machine};
+use support::kamailio::Servers;
+
+/// This benchmark.
+struct Full;
+
+impl Bench for Full {
+    const NAME: &'static str = "full";
+    const QUICK: &'static str = "half a minute";
+    const ROLES: &'static [Role] = &[];
+    type Record = Record;
+
+    fn measure(run: Run, _: &Path) -> Result<Record> {
+        let version = machine::kamailio_version(&Servers::from_env().stock.to_string_lossy())?;
+        let modelled = model::Load::all(run.quick).map(|load| Modelled {
+            outcomes: policy::Policy::ALL
+                .map(|policy| model::run(policy, &load))
+                .into(),
+            load,
+        });
+        let plan = server::Plan::new(run.quick);
+        let served = server::run(&plan)?;
+        Ok(Record {
+            run,
+            version,
+            modelled: modelled.into(),
+            plan,
+            served,
+        })
+    }
+
+    fn print(record: &Record) {
+        report::print(record);
+    }
+
+    fn run(record: &Record) -> &Run {
+        &record.run
+    }
+}
+
+/// The result of a run.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    run: Run,
+    version: String,
+    modelled: Vec<Modelled>,
+    plan: server::Plan,
+    served: Vec<server::Served>,
+}
+
+/// All policies under one load.
+#[derive(Debug, Serialize, Deserialize)]
+struct Modelled {
+    load: model::Load,
+    outcomes: Vec<model::Outcome>,
+}
+
+/// The waits of one kind of clients, in seconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Waits {
+    /// Those of the clients that got in, sorted.
+    waited: Vec<f64>,
+    /// Clients that gave up.
+    failed: usize,
+}
+
+impl Waits {
+    fn total(&self) -> usize {
+        self.waited.len() + self.failed
+    }
+
+    /// The share of clients that got in, in percent.
+    fn share(&self) -> f64 {
+        100.0 * self.waited.len() as f64 / self.total().max(1) as f64
+    }
+
+    /// The wait that this share of all clients did not exceed; `None`: they failed.
+    fn quantile(&self, share: f64) -> Option<f64> {
+        let nth = (share * self.total() as f64).ceil() as usize;
+        self.waited.get(nth.max(1) - 1).copied()
+    }
+
+    fn sort(mut self) -> Waits {
+        self.waited.sort_by(f64::total_cmp);
+        self
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main::<Full>()
+}

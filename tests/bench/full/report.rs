@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The tables.
+
+use crate::policy::{LEVELS, RESERVE};
+use crate::{Modelled, Record, Waits};
+
+pub(crate) fn print(record: &Record) {
+    println!(
+        "Policies in the engine, in virtual time. Pressure \"{LEVELS}\", reserve {RESERVE}. Waits in \
+         seconds; -: failed."
+    );
+    for Modelled { load, outcomes } in &record.modelled {
+        println!(
+            "\nA server for {} connections, {} for each source. {} phones come each second and \
+             stay {} s; {} trunks open a connection every {} s. Then {} greedy sources try every \
+             {} ms and keep what they get, for {} s.\n",
+            load.max,
+            load.limit,
+            load.phones_per_second,
+            load.phone_stays / 1_000,
+            load.trunks,
+            load.trunk_period / 1_000,
+            load.greedy,
+            load.greedy_retry,
+            (load.end - load.calm) / 1_000,
+        );
+        head("policy", "trunks");
+        for outcome in outcomes {
+            println!(
+                "  {:<24}{}{}{:>16}{:>9}",
+                outcome.policy.name(),
+                row(&outcome.phones),
+                row(&outcome.trunks),
+                outcome.greedy_most,
+                outcome.in_use,
+            );
+        }
+    }
+    let plan = &record.plan;
+    println!(
+        "\n{}. A server for {} connections, {} for each source, {} phones registered. \
+         {} greedy sources fill it and keep trying; then {} phones and {} connections of a \
+         trunk come each second for {} s, stay {} s, try again after {} ms and give up after \
+         {} s.\n",
+        record.version.trim().trim_start_matches("version: "),
+        plan.max,
+        plan.limit,
+        plan.registered,
+        plan.greedy,
+        plan.phones_per_second,
+        plan.trunk_per_second,
+        plan.window.as_secs(),
+        plan.stays.as_secs(),
+        plan.retry.as_millis(),
+        plan.patience.as_secs(),
+    );
+    head("server", "trunk");
+    for served in &record.served {
+        println!(
+            "  {:<24}{}{}{:>16}{:>9}",
+            served.server.name(),
+            row(&served.phones),
+            row(&served.trunk),
+            served.greedy,
+            served.in_use,
+        );
+    }
+}
+
+fn head(what: &str, trunk: &str) {
+    println!(
+        "  {what:<24}{:>30}{:>30}{:>16}{:>9}",
+        "phones in, median, p99",
+        format!("{trunk} in, median, p99"),
+        "greedy have",
+        "in use"
+    );
+}
+
+fn row(waits: &Waits) -> String {
+    let time = |share| match waits.quantile(share) {
+        Some(seconds) => format!("{seconds:.3}"),
+        None => "-".to_owned(),
+    };
+    format!("{:>12.1} %{:>8}{:>8}", waits.share(), time(0.5), time(0.99))
+}
