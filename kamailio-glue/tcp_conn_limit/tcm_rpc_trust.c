@@ -116,8 +116,8 @@ static void rpc_connections(rpc_t *rpc, void *c)
 		rpc->fault(c, 400, "missing address: expected an IPv4 or IPv6 address");
 		return;
 	}
-	ret = tcl_find(
-			(const uint8_t *)text.s, text.len, &source, error, sizeof(error));
+	ret = tcl_find((const uint8_t *)text.s, text.len, -1, &source, error,
+			sizeof(error));
 	if(ret == TCL_EARG)
 		rpc->fault(c, 400, "%s", error);
 	else if(ret != TCL_OK)

@@ -19,11 +19,14 @@ use super::{CreateError, CreateFault, Limiter, Token, Worker};
 use crate::policy::settings::Mode;
 use crate::shared::layout::Geometry;
 use crate::shared::sync::Ordering;
-use crate::source::{PrefixLengths, Source};
+use crate::source::{PrefixLengths, Scope, Source};
 use crate::table::SlotRef;
 use crate::table::connections::{ConnectionToken, Facts, Seen};
 use crate::table::details::Owner;
 use crate::table::trusted::Trusted;
+
+/// An address counts without a scope, and once for each listener with rules.
+const ALL_SCOPES: usize = Scope::MAX_LISTENERS as usize + 1;
 
 /// Why a connection is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,8 +188,9 @@ impl Limiter {
         self.mode() == Mode::Enforce && seen.is_some_and(|seen| is_expired(seen.facts))
     }
 
-    /// The open connections of `source`, oldest first, at most `max` of them, at the time
-    /// `now` of the host clock, and how many there are. Reads all records, so the accepting
+    /// The open connections of `source`, also those on listeners that rules name, oldest
+    /// first, at most `max` of them, at the time `now` of the host clock, and how many there
+    /// are. Reads all records, so the accepting
     /// process should not call it; takes no lock of the host.
     ///
     /// # Errors
@@ -199,16 +203,17 @@ impl Limiter {
         max: usize,
     ) -> Result<(Vec<OpenConnection>, u64), std::collections::TryReserveError> {
         let mut list = Vec::new();
-        let Some(at) = self.table().find(source) else {
-            return Ok((list, 0));
-        };
+        let slots = self.slots_of_all_scopes(source);
         let mut oldest = std::collections::BinaryHeap::new();
         let room = max.min(self.first_untracked());
         oldest.try_reserve(room.saturating_add(1))?;
         let mut found = 0;
         for seen in self.connections().all() {
-            let cell = Token::from_bits(seen.cell);
-            if !cell.is_some_and(|cell| cell.is_in(at.slot, at.control.epoch())) {
+            let Some(cell) = Token::from_bits(seen.cell) else {
+                continue;
+            };
+            let mut slots = slots.iter().flatten();
+            if !slots.any(|at| cell.is_in(at.slot, at.control.epoch())) {
                 continue;
             }
             found += 1;
@@ -229,6 +234,20 @@ impl Limiter {
             },
         ));
         Ok((list, found))
+    }
+
+    /// The slots of the address without a scope and on each listener.
+    fn slots_of_all_scopes(&self, source: Source) -> [Option<SlotRef>; ALL_SCOPES] {
+        let table = self.table();
+        let mut slots = [None; ALL_SCOPES];
+        slots[0] = table.find(source);
+        if self.prefixes.leave_room_for_scopes() {
+            for (number, slot) in (0..).zip(&mut slots).skip(1) {
+                let scope = Scope::of_listener(number);
+                *slot = scope.and_then(|scope| table.find(source.in_scope(scope)));
+            }
+        }
+        slots
     }
 
     fn require_trust(&self) -> Result<(), TrustError> {
