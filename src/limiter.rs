@@ -193,7 +193,9 @@ impl Limiter {
     /// microseconds that `read` returns. For tests.
     pub fn with_clock(self, read: fn() -> u64) -> Limiter {
         let clock = Clock::of(read);
-        Limiter { clock, ..self }
+        let limiter = Limiter { clock, ..self };
+        limiter.read_clock();
+        limiter
     }
 
     /// The translators whose clients count by their IPv4 address.

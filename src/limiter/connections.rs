@@ -207,9 +207,19 @@ impl Limiter {
 
     /// Sets the clock by which [`oldest`](Self::oldest) counts: the host clock, which a
     /// background process reads once a second. So a new connection need not read a clock.
+    /// Also reads the limiter's own clock, see [`read_clock`](Self::read_clock).
     pub fn set_clock(&self, now: u32) {
         // Relaxed (statistics).
         self.settings().seconds().store(now, Ordering::Relaxed);
+        self.read_clock();
+    }
+
+    /// Reads the clock of rates, penalties and bans for gates that need only know a time in
+    /// the past.
+    pub(super) fn read_clock(&self) {
+        let past = self.settings().past_micros();
+        // Relaxed (statistics): a process that sees an older time reads the clock more often.
+        past.store(self.micros(), Ordering::Relaxed);
     }
 
     /// Whether a host without hooks must find out, before it closes a connection, whether

@@ -17,6 +17,7 @@ mod room;
 use crate::limiter::Limiter;
 use crate::policy::rulebook::RuleId;
 use crate::policy::terms::Terms;
+use crate::shared::sync::Ordering;
 use crate::source::{Prefix, Scope, Source};
 use crate::table::SlotRef;
 use crate::table::details::{Owner, RejectedFor};
@@ -56,15 +57,23 @@ pub(super) struct Rejected {
 struct Asked<'a> {
     limiter: &'a Limiter,
     /// What the source owes, if anything is remembered of it.
-    owes: Option<Owes<'a>>,
+    owes: Option<Restraints<'a>>,
     connections: i32,
     terms: Terms,
 }
 
-/// What a source owes at the time `now`, in microseconds.
-struct Owes<'a> {
-    restraints: Restraints<'a>,
-    now: u64,
+impl Asked<'_> {
+    /// Whether a gate `admits` the source now, if it is one that admits a source later
+    /// whenever it does so earlier. So the clock is read only if the gate does not admit the
+    /// source at a time in the past that is known already.
+    #[inline]
+    fn at_present(&self, admits: impl Fn(u64) -> bool) -> bool {
+        // Relaxed (statistics): any time in the past will do. It is less than a second old
+        // while the background process runs, and the words of restraints can be compared
+        // with any time of the last three days.
+        let past = self.limiter.settings().past_micros();
+        admits(past.load(Ordering::Relaxed)) || admits(self.limiter.micros())
+    }
 }
 
 /// The gates in their order: the first that does not admit the source.
@@ -129,10 +138,8 @@ impl Limiter {
     ) -> Option<Rejected> {
         let owner = Owner::of(self.table(), source, at);
         let (rule, terms) = self.terms(source, address, owner);
-        let owes = at.control.remembers().then(|| Owes {
-            restraints: self.restraints(owner, at),
-            now: self.micros(),
-        });
+        let owes = at.control.remembers();
+        let owes = owes.then(|| self.restraints(owner, at));
         let reason = first_closed(&Asked {
             limiter: self,
             owes,

@@ -263,6 +263,15 @@ impl<'a> Rulebook<'a> {
         tag: u32,
         detail: &Detail,
     ) -> (RuleId, Terms) {
+        if let Some((generation, true)) = self.read_once(|half| half.count == 0) {
+            let generation = generation as u16;
+            let default = Settings::of(self.region).limit();
+            let none = RuleId {
+                generation,
+                index: None,
+            };
+            return (none, Terms::of_default(default));
+        }
         // A ban is a rule without a listener, so here two rules apply, which the word cannot
         // hold. Whoever sees rules with a ban also sees that each source must be looked up.
         if source.scope().is_some() && Settings::of(self.region).checked_from() == 0 {

@@ -12,7 +12,7 @@
 use crate::policy::penalties::{Cause, Penalty};
 use crate::policy::terms::Rate;
 use crate::shared::region::Region;
-use crate::shared::sync::{AtomicU32, Ordering, Statistic32};
+use crate::shared::sync::{AtomicU32, Ordering, Statistic32, Statistic64};
 
 /// What happens to a connection over the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -272,6 +272,13 @@ impl<'a> Settings<'a> {
     #[inline]
     pub(crate) fn seconds(self) -> &'a Statistic32 {
         &self.0.seconds
+    }
+
+    /// A time in the past of the clock of rates, penalties and bans: when the background
+    /// process last read it.
+    #[inline]
+    pub(crate) fn past_micros(self) -> &'a Statistic64 {
+        &self.0.micros
     }
 
     /// The words of a region without rules. Zeros would mean that each source must be

@@ -184,6 +184,8 @@ pub(crate) struct Settings {
     pub(crate) ban_max: AtomicU32,
     /// The host clock, as the background process last read it.
     pub(crate) seconds: Statistic32,
+    /// The clock of rates, penalties and bans, as the background process last read it.
+    pub(crate) micros: Statistic64,
 }
 
 /// Data that only reports and the background process use.

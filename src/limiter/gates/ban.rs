@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Asked, Owes};
+use super::Asked;
 
 #[inline]
 pub(super) fn admits(asked: &Asked<'_>) -> bool {
@@ -14,8 +14,8 @@ pub(super) fn admits(asked: &Asked<'_>) -> bool {
     if asked.terms.banned {
         return false;
     }
-    let Some(Owes { restraints, now }) = &asked.owes else {
+    let Some(restraints) = &asked.owes else {
         return true;
     };
-    restraints.ban(now / 1_000).is_none()
+    asked.at_present(|micros| restraints.ban(micros / 1_000).is_none())
 }

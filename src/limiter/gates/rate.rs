@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Asked, Owes};
+use super::Asked;
 use crate::limiter::Limiter;
 use crate::policy::settings::Mode;
 use crate::source::Source;
@@ -16,11 +16,11 @@ use crate::table::details::Owner;
 
 #[inline]
 pub(super) fn admits(asked: &Asked<'_>) -> bool {
-    let Some(Owes { restraints, now }) = &asked.owes else {
+    let Some(restraints) = &asked.owes else {
         return true;
     };
     let rate = asked.terms.rate.or_default(asked.limiter.rate());
-    rate.is_none() || restraints.owed(*now) <= rate.tolerance_us()
+    rate.is_none() || asked.at_present(|micros| restraints.owed(micros) <= rate.tolerance_us())
 }
 
 impl Limiter {
