@@ -128,7 +128,7 @@ pub unsafe extern "C" fn tcl_unknown_listener(index: u32, name: *mut c_char) -> 
         };
         match unknown.get(index as usize) {
             Some(found) => {
-                // SAFETY: room for so many bytes, as the caller promises.
+                // SAFETY: room for that many bytes, as the caller promises.
                 unsafe { write_text(name, TCL_LISTENER_TEXT, &found.to_string()) };
                 1
             }

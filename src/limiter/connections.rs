@@ -222,7 +222,7 @@ impl Limiter {
 
     /// Sets the clock by which [`oldest`](Self::oldest) counts: the host clock, which a
     /// background process reads once a second. So a new connection need not read a clock.
-    /// Also reads the limiter's own clock, see [`read_clock`](Self::read_clock).
+    /// Also reads the clock of rates, penalties and bans, so that most checks need not.
     pub fn set_clock(&self, now: u32) {
         // Relaxed (statistics).
         self.settings().seconds().store(now, Ordering::Relaxed);

@@ -51,7 +51,7 @@ impl Limiter {
         self.rulebook().unknown_listeners()
     }
 
-    /// Whether the host has named its listeners, and this is none of them.
+    /// Whether the host has named its listeners, and this is not one of them.
     pub fn lacks_listener(&self, name: ListenerName) -> bool {
         self.listeners().are_known() && !self.listeners().has(name)
     }
@@ -148,7 +148,7 @@ impl Limiter {
     }
 
     /// The scope in which the connection of `descriptor` is counted.
-    pub(crate) fn scope_of_connection(&self, descriptor: c_int) -> Option<Scope> {
+    pub fn scope_of_connection(&self, descriptor: c_int) -> Option<Scope> {
         let cell = self.connections().record(descriptor)?.cell()?;
         let (slot, _, epoch) = Token::from_bits(cell)?.parts()?;
         let (source, at) = self.table().source_at(slot)?;

@@ -77,7 +77,7 @@ impl ListenerName {
         [first, (bits >> 64) as u64, bits as u64]
     }
 
-    /// The name that these words are; `None` if they are none.
+    /// The name that these words are; `None` if they are not a name.
     pub(crate) fn from_words([first, upper, lower]: [u64; 3]) -> Option<ListenerName> {
         let bits = u128::from(upper) << 64 | u128::from(lower);
         (first >> 19 == 1).then_some(ListenerName {

@@ -282,7 +282,7 @@ impl<'a> Rulebook<'a> {
             return (none, Terms::of_default(default));
         }
         // A ban is a rule without a listener, so here two rules apply, which the word cannot
-        // hold. Whoever sees rules with a ban also sees that each source must be looked up.
+        // hold. A process that sees rules with a ban also sees that each source must be looked up.
         if source.scope().is_some() && Settings::of(self.region).checked_from() == 0 {
             return self.resolve(source);
         }

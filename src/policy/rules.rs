@@ -260,7 +260,7 @@ impl<'a> RulesBuilder<'a> {
         rules.try_reserve_exact(self.drafts.len())?;
         let mut scope = 0;
         for drafts in self.drafts.chunk_by(|a, b| a.key().0 == b.key().0) {
-            // There may be more, but so many cannot be published.
+            // There may be more, but they cannot be published.
             scope = match drafts[0].rule.terms.listener {
                 None => 0,
                 Some(_) => u8::saturating_add(scope, 1),

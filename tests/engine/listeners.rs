@@ -16,7 +16,7 @@ use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 
 const ACCEPTOR: Worker = Worker::ACCEPTOR;
 
-/// Descriptors of the sockets of `limiter`, and of none of them.
+/// Descriptors of the sockets of `limiter`, and of another socket.
 const SIP: i32 = 5;
 const TLS: i32 = 6;
 const V6: i32 = 7;
@@ -142,7 +142,7 @@ fn every_listener_has_counts_of_its_own() {
             assert_eq!(admitted(&limiter, text, SIP), limits[0], "{text}");
             if text.contains(':') {
                 assert_eq!(admitted(&limiter, text, V6), 2, "{text}");
-                // SIP is named, too, but not for IPv6.
+                // SIP is also named, but not for IPv6.
                 assert_eq!(admitted(&limiter, text, OTHER), 3, "{text}");
             }
             let plain = on(&limiter, text, OTHER);

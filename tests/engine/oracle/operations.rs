@@ -180,7 +180,7 @@ pub(crate) fn operations(sources: u32, most: usize) -> impl Strategy<Value = Vec
     operations_in(0, sources, most)
 }
 
-/// Up to `most` operations, in so many scopes and outside of them.
+/// Up to `most` operations, in this number of scopes and outside of them.
 pub(crate) fn operations_in(
     scopes: u8,
     sources: u32,

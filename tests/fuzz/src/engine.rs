@@ -359,7 +359,7 @@ pub fn bans(room: usize) -> (Vec<tcl_ban>, u64) {
 
 /// `tcl_ban_address()`.
 pub fn ban_address(address: &[u8], seconds: u32) -> i32 {
-    // SAFETY: the pointer is null or has that many bytes, here and below.
+    // SAFETY: the pointer is null or has that many bytes.
     with_bytes(address, |bytes, length| unsafe {
         ffi::tcl_ban_address(bytes, length, seconds)
     })
@@ -367,6 +367,7 @@ pub fn ban_address(address: &[u8], seconds: u32) -> i32 {
 
 /// `tcl_unban_address()`.
 pub fn unban_address(address: &[u8]) -> i32 {
+    // SAFETY: the pointer is null or has that many bytes.
     with_bytes(address, |bytes, length| unsafe {
         ffi::tcl_unban_address(bytes, length)
     })
@@ -374,6 +375,7 @@ pub fn unban_address(address: &[u8]) -> i32 {
 
 /// `tcl_offence()`.
 pub fn offence(address: &[u8]) -> i32 {
+    // SAFETY: the pointer is null or has that many bytes.
     with_bytes(address, |bytes, length| unsafe {
         ffi::tcl_offence(bytes, length)
     })
@@ -381,6 +383,7 @@ pub fn offence(address: &[u8]) -> i32 {
 
 /// `tcl_banned()`.
 pub fn banned(address: &[u8]) -> i64 {
+    // SAFETY: the pointer is null or has that many bytes.
     with_bytes(address, |bytes, length| unsafe {
         ffi::tcl_banned(bytes, length)
     })

@@ -264,7 +264,7 @@ pub struct Rule {
     pub net: Net,
     /// 0: unlimited.
     pub limit: i32,
-    /// What is shown of it after the `=`.
+    /// Its text after the `=`, as it is shown.
     pub shown: String,
     /// The listener that it is for.
     pub listener: Option<Listener>,

@@ -458,9 +458,9 @@ impl Ledger {
         }
         let mut terms = HashMap::new();
         for text in texts.iter().flatten() {
-            if let Some((net, _, shown)) = naive::whole_rule(text.to_string_lossy().trim_ascii()) {
+            if let Some(rule) = naive::whole_rule(text.to_string_lossy().trim_ascii()) {
                 // Another interval than the oracle's.
-                terms.insert(net, Terms::of_shown(&shown)?);
+                terms.insert(rule.net, Terms::of_shown(&rule.shown)?);
             }
         }
         let (code, _) = engine::rules_load(&texts, None, usize::from(bytes.byte()?));

@@ -413,7 +413,7 @@ fn invalid_listeners_stop_the_start(mode: Mode) {
             "listener=udp:127.0.0.1:5060",
             "`udp` of a listener must be tcp or tls",
         ),
-        ("listner=127.0.0.1:5060", "did you mean `listener`?"),
+        ("listenr=127.0.0.1:5060", "did you mean `listener`?"),
         ("listener=127.0.0.1", "has an address and a port"),
         ("listener", "`listener` has no value"),
     ] {
