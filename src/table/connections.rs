@@ -80,7 +80,7 @@ impl Facts {
     }
 
     /// Those that a host can say.
-    pub(crate) fn to_host(self) -> Facts {
+    pub fn to_host(self) -> Facts {
         Facts(self.0 & Facts::OF_HOST)
     }
 

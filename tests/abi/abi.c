@@ -1759,11 +1759,11 @@ static void trust(void)
 	CHECK(tcl_set_limit(10) == TCL_OK && tcl_set_untrusted_limit(1) == TCL_OK);
 	CHECK(tcl_trust(0) == TCL_ESTALE && tcl_untrust(1) == TCL_ESTALE);
 
-	first = tcl_opened(c, 4, 70, TCL_FACT_TLS);
+	first = tcl_opened(c, 4, 70, -1, TCL_FACT_TLS);
 	CHECK(check(c, 4) == 1 && counter("untrusted_rejected") == 1);
 	CHECK(tcl_trust(first) == TCL_OK && tcl_trust(first) == TCL_OK);
 	CHECK(counter("became_trusted") == 1 && check(c, 4) == 0);
-	second = tcl_opened(c, 4, 71, 0);
+	second = tcl_opened(c, 4, 71, -1, 0);
 	source = source_now(c, 4);
 	CHECK(source.trusted == 1 && source.untrusted == 1);
 	CHECK(source.untrusted_limit == 1);
@@ -1797,7 +1797,7 @@ static void trust(void)
 	CHECK(tcl_is_expired(71) == 0);
 
 	/* A late call. */
-	third = tcl_opened(c, 4, 71, 0);
+	third = tcl_opened(c, 4, 71, -1, 0);
 	CHECK(tcl_trust(second) == TCL_ESTALE && source_now(c, 4).trusted == 0);
 	CHECK(closed(first) == TCL_OK && closed(third) == TCL_OK);
 	CHECK(tcl_set_trust_timeout(0) == TCL_OK);
