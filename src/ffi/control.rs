@@ -633,7 +633,8 @@ impl Global {
             | Notice::Released { .. }
             | Notice::Banned { .. }
             | Notice::Unbanned { .. }
-            | Notice::MoreBanned { .. } => TCL_LOG_REJECTED,
+            | Notice::MoreBanned { .. }
+            | Notice::Flood { .. } => TCL_LOG_REJECTED,
             Notice::RuleEnded(_) => TCL_LOG_NOTICE,
             Notice::Full { .. } | Notice::Untracked { .. } => TCL_LOG_WARN,
         };
@@ -722,6 +723,7 @@ impl<'a> Event<'a> {
             },
             Notice::Summary(_)
             | Notice::MoreBanned { .. }
+            | Notice::Flood { .. }
             | Notice::RuleEnded(_)
             | Notice::Full { .. }
             | Notice::Untracked { .. } => return None,

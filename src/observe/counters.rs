@@ -24,6 +24,7 @@ impl Limiter {
         let totals = self.totals();
         let nearness = Nearness::last(self);
         let rate = self.rate();
+        let shield = self.shield_numbers();
         let prefix_length = |family| self.prefixes().length(family).into();
         Counters {
             sources: occupancy.sources,
@@ -73,6 +74,11 @@ impl Limiter {
             forgotten: totals.forgotten,
             rate_interval: rate.interval_us.into(),
             burst: if rate.is_none() { 0 } else { rate.burst.into() },
+            shield_entries: shield.entries.load(Ordering::Relaxed).into(),
+            shield_unlisted: shield.unlisted.load(Ordering::Relaxed).into(),
+            shield_dropped: shield.dropped.load(Ordering::Relaxed),
+            shield_floods: shield.floods.load(Ordering::Relaxed),
+            shield_would_list: shield.would_list.load(Ordering::Relaxed),
             log_suppressed: self.log_suppressed().load(Ordering::Relaxed),
         }
     }

@@ -605,6 +605,7 @@ impl Oracle {
                 Notice::Banned { .. } | Notice::Unbanned { .. } | Notice::MoreBanned { .. } => {
                     panic!("no operation bans a source")
                 }
+                Notice::Flood { .. } => panic!("no operation sets a threshold"),
                 Notice::RuleEnded(_) => panic!("no operation sets a rule that ends"),
             });
         if reports.now.wrapping_sub(since) >= INTERVAL {
