@@ -157,6 +157,8 @@ pub mod limiter;
 pub mod observe;
 pub mod policy;
 mod shared;
+#[cfg(not(loom))]
+pub mod shield;
 pub mod source;
 mod table;
 

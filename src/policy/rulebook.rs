@@ -408,9 +408,10 @@ impl<'a> Rulebook<'a> {
         loads.load(Ordering::Relaxed)
     }
 
-    fn generation(self) -> u32 {
+    /// The number of the active set of rules.
+    pub(crate) fn generation(self) -> u32 {
         let settings = &self.region.header().settings;
-        // Relaxed: only statistics and writers use it. Only writers store it, and the lock
+        // Relaxed: only statistics, writers and a reader that compares it use it. Only writers store it, and the lock
         // lets a writer see everything that the previous one wrote.
         settings.rules_generation.load(Ordering::Relaxed)
     }

@@ -25,6 +25,14 @@ use super::{Family, Prefix, PrefixError};
 /// counts as a translator's. The next 32 bits are 0.
 pub(super) const WELL_KNOWN_UPPER: u64 = 0x0064_ff9b << 32;
 
+/// The well-known prefix.
+pub(crate) const WELL_KNOWN_TRANSLATOR: Prefix = Prefix {
+    family: Family::V6,
+    upper: WELL_KNOWN_UPPER,
+    lower: 0,
+    length: 96,
+};
+
 /// The prefixes of translators, besides the well-known one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nat64 {
@@ -87,6 +95,12 @@ impl Nat64 {
             Some(reason) => Err(reason),
             None => Ok(()),
         }
+    }
+
+    /// The prefixes besides the well-known one.
+    pub(crate) fn translators(&self) -> impl Iterator<Item = Prefix> + '_ {
+        let translators = self.translators[..self.count].iter();
+        translators.map(|translator| translator.prefix())
     }
 
     /// Whether there is no prefix besides the well-known one.
