@@ -37,6 +37,12 @@ pub const TCL_EEXEMPT: i32 = -11;
 /// The table has no slot for the source.
 pub const TCL_ESLOT: i32 = -12;
 
+/// The kernel shield is not available; the error text says why.
+pub const TCL_ESHIELD: i32 = -13;
+
+/// Size of why the kernel shield is not active as text, in bytes, including the NUL.
+pub const TCL_SHIELD_TEXT: usize = 256;
+
 /// Size of a rate with its burst as text, in bytes, including the NUL.
 pub const TCL_RATE_TEXT: usize = 40;
 /// Size of the reason of a rejection or a ban as text, in bytes, including the NUL.

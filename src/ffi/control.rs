@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{catch_unwind, set_hook};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use once_cell::sync::Lazy;
 
@@ -591,6 +591,10 @@ pub extern "C" fn tcl_reset_stats() -> i32 {
 /// protects against a host that calls `tcl_watch()` from several threads.
 static WATCH: Lazy<Mutex<Watch>> = Lazy::new(Mutex::default);
 
+pub(super) fn watch() -> MutexGuard<'static, Watch> {
+    WATCH.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Removes the rules that ended, samples the sources, and reports the rejections since the
 /// last call to the host: the first one of each source in `log_interval` seconds in its own
 /// log line and through `rejected()`, all others in one log line at the end of the
@@ -598,7 +602,8 @@ static WATCH: Lazy<Mutex<Watch>> = Lazy::new(Mutex::default);
 /// those with the most rejections. A source that had one has another line, and is reported
 /// through `released()`, when it is back under its limit or its rate. Bans that begin and end
 /// have a line each and are reported through `banned()` and `unbanned()`, at most 100 of each
-/// in an interval. What sources have paid off is forgotten.
+/// in an interval. What sources have paid off is forgotten. If the kernel shield is active,
+/// its list in the kernel is brought up to date.
 ///
 /// Must be called once a second, always from the same process, which must not accept
 /// connections.
@@ -611,11 +616,12 @@ pub extern "C" fn tcl_watch(log_interval: u32) -> i32 {
             return TCL_EARG;
         }
         // A panic in a function of the host at worst leaves some notices unreported.
-        let mut watch = WATCH.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watch = watch();
         let now = global.now();
         watch.tick(&global.limiter, now, log_interval, &mut |notice| {
             global.log_notice(&notice);
         });
+        super::shield::update(global, &watch, now, log_interval);
         TCL_OK
     })
 }

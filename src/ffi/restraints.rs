@@ -53,6 +53,8 @@ pub struct tcl_ban {
     /// Connections rejected because of the ban since it began; in monitor mode those that
     /// would have been.
     pub rejected: u64,
+    /// Connection attempts (SYN packets) that the kernel shield dropped because of the ban.
+    pub dropped: u64,
 }
 
 /// Reads a rate that an operator sets while the server runs: a text like 10/s, 100/m or
@@ -539,6 +541,7 @@ impl Global {
             reason: self.text(Cause::Rpc),
             seconds,
             rejected: 0,
+            dropped: 0,
         })
     }
 
@@ -603,12 +606,12 @@ impl Global {
         bans.try_reserve_exact(sources.len() + prefixes.len())
             .ok()?;
         bans.extend(sources.iter().filter_map(|report| {
-            let name = report.source.display(self.limiter.prefixes());
-            Some(self.ban_of(&name, report.ban()?))
+            let source = report.source.prefix(self.limiter.prefixes());
+            Some(self.ban_of(source, true, report.ban()?))
         }));
         bans.extend(prefixes.iter().filter_map(|rule| {
             let ban = PenaltyReport::of_prefix(rule, self.now())?;
-            Some(self.ban_of(&rule.prefix, ban))
+            Some(self.ban_of(rule.prefix, false, ban))
         }));
         // Stable: sources before prefixes, and those in their order.
         bans.sort_by_key(|ban| Reverse(ban.seconds));
@@ -616,9 +619,10 @@ impl Global {
         Some((bans, found))
     }
 
-    fn ban_of(&self, name: &dyn fmt::Display, ban: PenaltyReport) -> tcl_ban {
+    fn ban_of(&self, who: Prefix, is_source: bool, ban: PenaltyReport) -> tcl_ban {
         tcl_ban {
-            text: self.text(name),
+            text: self.text(who),
+            dropped: super::shield::dropped(who, is_source),
             reason: self.text(ban.cause),
             seconds: ban.seconds_left(),
             rejected: ban.rejected.into(),
