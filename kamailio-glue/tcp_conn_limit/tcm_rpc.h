@@ -44,6 +44,9 @@ extern rpc_export_t tcm_rpc_rules[];
 /* Commands about bans: ban, unban, bans. */
 extern rpc_export_t tcm_rpc_bans[];
 
+/* The command shield. */
+extern rpc_export_t tcm_rpc_shield[];
+
 /* The command audit. */
 extern rpc_export_t tcm_rpc_audit[];
 
