@@ -1532,8 +1532,8 @@ int32_t tcl_shield_load(char *error, uintptr_t error_size);
  * If it fails, the filter is attached to no socket, and `error` is written as by
  * `tcl_shield_load()`.
  *
- * Returns `TCL_OK`, `TCL_ESHIELD`, `TCL_EARG` (`sockets` is null, `seconds` is out of range,
- * or no program is loaded) or `TCL_EINIT`.
+ * Returns `TCL_OK`, `TCL_ESHIELD`, `TCL_EARG` (`sockets` is null or has a negative
+ * number, `seconds` is out of range, or no program is loaded) or `TCL_EINIT`.
  *
  * # Safety
  *

@@ -18,7 +18,8 @@
 //! calls, and its wrappers make the same three calls.
 //!
 //! Inside the library, an arrow means "calls". `ffi` also attaches and detaches
-//! `interpose`, and uses its reader of socket addresses.
+//! `interpose`, and uses its reader of socket addresses; it loads the `shield` into the
+//! kernel, and updates it from what `observe` found.
 //!
 //! ```text
 //!   interpose ─────────▶ ffi ──────────────▶ observe
@@ -66,14 +67,16 @@
 //!    [`notices`](observe::notices) words it.
 //! 7. `interpose`: the attachment to a core without hooks. `attach`, `got` and `patch`
 //!    replace functions, `wrappers` has the replacements, `counter` is what these call.
-//! 8. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where
+//! 8. [`shield`]: the kernel's part. `filter` is the program that drops packets, `wanted`
+//!    decides whose.
+//! 9. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where
 //!    panics stop), then one file for each group of functions. `host`: the types and
 //!    functions of the host.
 //!
 //! `src/loom/` is not shipped. It replaces the atomics, the memory, the hash and the
 //! processes where `make loom` searches the orders of threads.
 //!
-//! `unsafe` is in `shared::region`, `interpose` and [`ffi`] only.
+//! `unsafe` is in `shared::region`, `interpose`, `shield::bpf` and [`ffi`] only.
 //!
 //! # Glossary
 //!
@@ -117,6 +120,10 @@
 //! - **active rules**: the rules that checks use now. To publish is to fill the inactive
 //!   half and then store the next generation.
 //!
+//! - **kernel shield**: a program in the kernel that drops the connection attempts of
+//!   **listed** sources and prefixes: banned ones, and for a time those that **flood**, which
+//!   are rejected more often than a threshold in a second.
+//!
 //! # Invariants
 //!
 //! 1. At rest, the sum of a source's cells is the number of its connections.
@@ -136,6 +143,8 @@
 //!    because of a ban does not make the ban longer.
 //! 9. A source is never banned or charged for another one, except by the chance that
 //!    `table::tagged` states. A full table forgets bans; it never rejects because of them.
+//! 10. The kernel shield drops only SYN packets of sources that the limiter would reject
+//!    because of a ban, or that flood, at the last tick of the watch.
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 

@@ -89,9 +89,27 @@ pub unsafe extern "C" fn tcl_shield_load(error: *mut c_char, error_size: usize) 
                 unsafe { unavailable(&reason, error, error_size) }
             }
         };
-        *state() = next;
+        set(global, next);
         result
     })
+}
+
+/// Changes the state, also in the counters.
+fn set(global: &Global, next: State) {
+    let numbers = global.limiter.shield_numbers();
+    // Relaxed (statistics).
+    numbers.state.store(next.number() as u32, Ordering::Relaxed);
+    *state() = next;
+}
+
+impl State {
+    fn number(&self) -> i32 {
+        match self {
+            State::Off | State::Loaded(_) => TCL_SHIELD_OFF,
+            State::Unavailable(_) => TCL_SHIELD_UNAVAILABLE,
+            State::Active(_) => TCL_SHIELD_ACTIVE,
+        }
+    }
 }
 
 /// Attaches the loaded program to the `count` sockets, which listen for TCP. From then on
@@ -120,7 +138,7 @@ pub unsafe extern "C" fn tcl_shield_attach(
     error: *mut c_char,
     error_size: usize,
 ) -> i32 {
-    guard(TCL_EINIT, |_| {
+    guard(TCL_EINIT, |global| {
         let in_range = threshold == 0 || (1..=MAX_SHIELD_SECONDS).contains(&seconds);
         if sockets.is_null() || !in_range {
             return TCL_EARG;
@@ -153,7 +171,8 @@ pub unsafe extern "C" fn tcl_shield_attach(
                 unsafe { unavailable(&reason, error, error_size) }
             }
         };
-        *state = next;
+        drop(state);
+        set(global, next);
         result
     })
 }
@@ -194,22 +213,23 @@ unsafe fn unavailable(reason: &Unavailable, error: *mut c_char, error_size: usiz
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_shield(shield: *mut tcl_shield) -> i32 {
     guard(TCL_EINIT, |global| {
-        let (state, reason) = match &*state() {
-            State::Off | State::Loaded(_) => (TCL_SHIELD_OFF, "shield is off".to_owned()),
-            State::Unavailable(reason) => (TCL_SHIELD_UNAVAILABLE, reason.clone()),
-            State::Active(_) => (TCL_SHIELD_ACTIVE, String::new()),
+        let state = state();
+        let reason = match &*state {
+            State::Off | State::Loaded(_) => "shield is off",
+            State::Unavailable(reason) => reason,
+            State::Active(_) => "",
         };
         let numbers = global.limiter.shield_numbers();
         // Relaxed (statistics).
         let value = tcl_shield {
-            state,
+            state: state.number(),
             entries: numbers.entries.load(Ordering::Relaxed),
             unlisted: numbers.unlisted.load(Ordering::Relaxed),
             room: MAX_SOURCES as u32,
             dropped: numbers.dropped.load(Ordering::Relaxed),
             floods: numbers.floods.load(Ordering::Relaxed),
             would_list: numbers.would_list.load(Ordering::Relaxed),
-            reason: global.text(&reason),
+            reason: global.text(reason),
         };
         // SAFETY: null or valid for writing, as the caller promises.
         unsafe { put(shield, value) }

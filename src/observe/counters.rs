@@ -74,6 +74,7 @@ impl Limiter {
             forgotten: totals.forgotten,
             rate_interval: rate.interval_us.into(),
             burst: if rate.is_none() { 0 } else { rate.burst.into() },
+            shield: shield.state.load(Ordering::Relaxed).into(),
             shield_entries: shield.entries.load(Ordering::Relaxed).into(),
             shield_unlisted: shield.unlisted.load(Ordering::Relaxed).into(),
             shield_dropped: shield.dropped.load(Ordering::Relaxed),

@@ -228,6 +228,8 @@ pub(crate) struct Background {
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct ShieldNumbers {
+    /// 0: off, 1: active, 2: not available.
+    pub(crate) state: Statistic32,
     /// Sources and prefixes that the kernel drops.
     pub(crate) entries: Statistic32,
     /// Sources and prefixes that it should drop, but for which there was no room.

@@ -344,6 +344,13 @@ counters! {
         meaning: "connections that a quiet source without another rate may open at once; 0: no rate",
         in_stats: false,
     }
+    shield {
+        kind: Fixed,
+        unit: "",
+        meaning: "the kernel shield; 0: off, 1: active, 2: not available",
+        note: "tcp_conn_limit.shield shows why it is not available.",
+        in_stats: false,
+    }
     shield_entries {
         kind: Sampled,
         unit: "entries",

@@ -109,7 +109,9 @@ fn banned_source_does_not_reach_the_server(mode: Mode) {
         assert_eq!(ban["source"], "127.9.0.1");
         assert!(number(ban, "dropped") >= 2, "{ban}");
         assert_eq!(server.stat("shield_entries"), 1);
-        server.wait_for_log(1, "from 127.9.0.1");
+        until("drops are logged", || {
+            server.log().contains(" from 127.9.0.1")
+        });
 
         server.rpc(UNBAN, json!(["127.9.0.1"]));
         let lifted = Instant::now();
@@ -361,15 +363,15 @@ fn killed_server_leaves_nothing_in_the_kernel(mode: Mode) {
 fn flood(server: &Server, from: IpAddr, most: usize) -> usize {
     let to = server.address(Via::Tcp);
     let attempts = (0..most).take_while(|_| {
-        let client = connect_from(from, to, PATIENCE);
-        client.is_ok()
+        // On a busy machine a SYN may be lost, and is repeated after a second.
+        connect_from(from, to, Duration::from_millis(2500)).is_ok()
     });
     attempts.count()
 }
 
 fn with_threshold(mode: Mode) -> Config {
     let config = mode.with_module().limit(1).text_param("shield", "on");
-    config.param("shield_threshold", 50).param("shield_time", 3)
+    config.param("shield_threshold", 50).param("shield_time", 6)
 }
 
 fn flooding_source_is_dropped_for_a_time(mode: Mode) {
@@ -393,7 +395,7 @@ fn flooding_source_is_dropped_for_a_time(mode: Mode) {
         // It was listed at most two attempts before the first that failed.
         let took = listed.elapsed();
         assert!(
-            took >= Duration::from_secs(1) && took < Duration::from_secs(9),
+            took >= Duration::from_secs(1) && took < Duration::from_secs(12),
             "{took:?}"
         );
         // An exempt source may flood.
@@ -405,7 +407,7 @@ fn flooding_source_is_dropped_for_a_time(mode: Mode) {
         }
         assert_eq!(number(&shield(&server), "floods"), 1);
         let log = mode.finish(server, &[]);
-        let line = "the kernel shield drops new connections from 127.2.0.1 for 3 s: ";
+        let line = "the kernel shield drops new connections from 127.2.0.1 for 6 s: ";
         assert!(
             log.contains(line) && log.contains("shield_threshold 50"),
             "{log}"
