@@ -48,8 +48,8 @@ pub struct tcl_shield {
     pub reason: [c_char; TCL_SHIELD_TEXT],
 }
 
-/// Each forked process has its own copy, with the same maps in the kernel. What has been
-/// listed is remembered only in the process that calls `tcl_watch()`.
+/// Each forked process has its own copy, with the same maps in the kernel. The listed
+/// sources are remembered only in the process that calls `tcl_watch()`.
 enum State {
     Off,
     Unavailable(String),

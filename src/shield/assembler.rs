@@ -99,7 +99,7 @@ impl Assembler {
         Label(self.labels.len() - 1)
     }
 
-    /// Places `label` before the next instruction.
+    /// Sets `label` before the next instruction.
     pub(super) fn place(&mut self, label: Label) {
         self.labels[label.0] = Some(self.instructions.len());
     }

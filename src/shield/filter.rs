@@ -185,7 +185,7 @@ const MAPPED: Prefix = Prefix {
     length: 96,
 };
 
-/// `to =` the address of a place on the stack.
+/// `to =` the address of an offset on the stack.
 fn to_stack(p: &mut Assembler, to: Register, at: i16) {
     p.copy(to, STACK);
     p.add(to, at.into());

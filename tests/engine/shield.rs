@@ -416,7 +416,7 @@ fn longest_prefix_decides_and_counts() {
     );
 }
 
-/// A datagram whose octet at the place of the TCP flags, which is in its payload, has this
+/// A datagram whose octet at the offset of the TCP flags, which is in its payload, has this
 /// value.
 fn datagram(flags: u8, length: usize) -> Vec<u8> {
     let mut payload = vec![0; length];

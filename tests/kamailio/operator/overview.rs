@@ -74,7 +74,8 @@ fn stats_reports_every_field(mode: Mode) {
         "rate": "none", "banned": 0, "rate_rejected": 0, "rate_would_reject": 0,
         "ban_rejected": 0, "ban_would_reject": 0, "bans": 0, "would_ban": 0,
         "penalty_silent": 0, "penalty_tls": 0, "penalty_rejected": 0, "penalty_rate": 0,
-        "penalty_script": 0, "forgotten": 0,
+        "penalty_script": 0, "forgotten": 0, "shield_entries": 0, "shield_unlisted": 0,
+        "shield_dropped": 0, "shield_floods": 0, "shield_would_list": 0,
     });
     assert_eq!(Value::Object(stats.clone()), expected);
     mode.finish(server, &[]);

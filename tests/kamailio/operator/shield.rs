@@ -319,7 +319,7 @@ mod libc_error {
 
 fn server_of_another_user_changes_the_maps(mode: Mode) {
     with_shield(|| {
-        let server = with(mode).as_user("nobody", "nogroup").start();
+        let server = with(mode).as_user("daemon", "daemon").start();
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.process("watcher")));
         let status = status.expect("the watcher lives");
         assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
