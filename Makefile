@@ -150,7 +150,7 @@ bench-attacks:
 
 .PHONY: bench-shield
 bench-shield:
-	@$(scripts)/deps.sh peers
+	@$(scripts)/deps.sh shield
 	$(with_servers)
 	cargo bench --package tcp_conn_limit-bench --bench bench-shield -- $(ARGS)
 

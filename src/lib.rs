@@ -144,7 +144,7 @@
 //! 9. A source is never banned or charged for another one, except by the chance that
 //!    `table::tagged` states. A full table forgets bans; it never rejects because of them.
 //! 10. The kernel shield drops only SYN packets of sources that the limiter would reject
-//!    because of a ban, or that flood, at the last tick of the watch.
+//!     because of a ban, or that flood, at the last tick of the watch.
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 
