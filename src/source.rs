@@ -15,7 +15,6 @@ mod nat64;
 mod prefix;
 
 pub use address::{Named, SourceError, read_source};
-pub(crate) use nat64::WELL_KNOWN_TRANSLATOR;
 pub use nat64::{Nat64, Nat64Error};
 pub use prefix::{Prefix, PrefixError};
 

@@ -33,7 +33,7 @@ use super::assembler::{
     STACK, Size,
 };
 use super::key::{FAMILY_V4, FAMILY_V6, Key, TrieKey, Verdict};
-use crate::source::{Family, Nat64, Prefix, PrefixLengths, WELL_KNOWN_TRANSLATOR};
+use crate::source::{Family, Nat64, Prefix, PrefixLengths};
 
 /// The maps of the program, by their descriptors.
 #[derive(Clone, Copy)]
@@ -109,7 +109,7 @@ pub(super) fn program(maps: Maps, lengths: PrefixLengths, nat64: &Nat64) -> Vec<
     // IPv6: an address that stands for an IPv4 address continues there.
     p.place(v6);
     embedded(&mut p, MAPPED, as_v4);
-    embedded(&mut p, WELL_KNOWN_TRANSLATOR, as_v4);
+    embedded(&mut p, Nat64::WELL_KNOWN, as_v4);
     for translator in nat64.translators() {
         embedded(&mut p, translator, as_v4);
     }

@@ -25,14 +25,6 @@ use super::{Family, Prefix, PrefixError};
 /// counts as a translator's. The next 32 bits are 0.
 pub(super) const WELL_KNOWN_UPPER: u64 = 0x0064_ff9b << 32;
 
-/// The well-known prefix.
-pub(crate) const WELL_KNOWN_TRANSLATOR: Prefix = Prefix {
-    family: Family::V6,
-    upper: WELL_KNOWN_UPPER,
-    lower: 0,
-    length: 96,
-};
-
 /// The prefixes of translators, besides the well-known one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nat64 {
@@ -50,6 +42,14 @@ struct Translator {
 impl Nat64 {
     /// The largest number of prefixes.
     pub const MAX_PREFIXES: usize = 16;
+
+    /// The well-known prefix.
+    pub const WELL_KNOWN: Prefix = Prefix {
+        family: Family::V6,
+        upper: WELL_KNOWN_UPPER,
+        lower: 0,
+        length: 96,
+    };
 
     /// No prefix besides the well-known one.
     pub(super) const NONE: Nat64 = Nat64 {
@@ -98,7 +98,7 @@ impl Nat64 {
     }
 
     /// The prefixes besides the well-known one.
-    pub(crate) fn translators(&self) -> impl Iterator<Item = Prefix> + '_ {
+    pub fn translators(&self) -> impl Iterator<Item = Prefix> + '_ {
         let translators = self.translators[..self.count].iter();
         translators.map(|translator| translator.prefix())
     }

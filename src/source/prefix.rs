@@ -126,7 +126,7 @@ impl Prefix {
     }
 
     /// The network's address in network byte order, with zeros after an IPv4 address.
-    pub(crate) fn octets(self) -> [u8; 16] {
+    pub fn octets(self) -> [u8; 16] {
         match self.family {
             Family::V4 => (u128::from(self.upper) << 96).to_be_bytes(),
             Family::V6 => self.bits().to_be_bytes(),
