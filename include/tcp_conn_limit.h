@@ -714,6 +714,20 @@ struct tcl_shield {
 };
 
 /**
+ * A source or a prefix that the kernel drops.
+ */
+struct tcl_shield_entry {
+  /**
+   * The source or the prefix.
+   */
+  char text[TCL_SOURCE_TEXT];
+  /**
+   * SYN packets dropped since it was listed.
+   */
+  uint64_t dropped;
+};
+
+/**
  * The sums of an audit.
  */
 struct tcl_audit_sums {
@@ -1557,6 +1571,20 @@ int32_t tcl_shield_attach(const int *sockets,
  * `shield` is null or valid for writing.
  */
 int32_t tcl_shield(struct tcl_shield *shield);
+
+/**
+ * Writes the sources and prefixes that the kernel drops at this moment, at most `room`, those
+ * with the most dropped packets first. Asks the kernel for each entry, and allocates, so the
+ * process that accepts connections should not call it.
+ *
+ * Returns the number of entries written, 0 if the shield is not active, `TCL_EARG` (`entries`
+ * is null), `TCL_ESHIELD` (the kernel does not allow it) or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `entries` is null or has room for `room` of them.
+ */
+int32_t tcl_shield_entries(struct tcl_shield_entry *entries, uint32_t room);
 
 /**
  * Begins an audit of `connections` connections, with room for an eighth plus 1,024

@@ -63,6 +63,7 @@ pub struct Filter {
     has_prefixes: Map<4, 8>,
     dropped: Map<4, 8>,
     program: Program,
+    lengths: PrefixLengths,
 }
 
 /// Why the kernel shield is not available. Its `Display` says what failed and what helps.
@@ -137,6 +138,7 @@ impl Filter {
             prefixes,
             has_prefixes,
             dropped,
+            lengths,
             program: program.map_err(|error| {
                 Unavailable::new("load the eBPF program", error, NEEDS_CAPABILITY)
             })?,
@@ -182,16 +184,16 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// If there is no room, or it is listed.
+    /// If there is no room, or the kernel does not allow it.
     pub fn add_source(&self, source: Prefix) -> io::Result<()> {
         self.sources.add(&Key::of(source), &[0; 8])
     }
 
-    /// Ends that.
+    /// Ends that, if it is listed.
     ///
     /// # Errors
     ///
-    /// If it is not listed.
+    /// If the kernel does not allow it.
     pub fn remove_source(&self, source: Prefix) -> io::Result<()> {
         self.sources.remove(&Key::of(source))
     }
@@ -211,11 +213,11 @@ impl Filter {
         self.prefixes.set(&TrieKey::of(prefix), &verdict.to_bytes())
     }
 
-    /// Ends that.
+    /// Ends that, if it is listed.
     ///
     /// # Errors
     ///
-    /// If it is not listed.
+    /// If the kernel does not allow it.
     pub fn remove_prefix(&self, prefix: Prefix) -> io::Result<()> {
         self.prefixes.remove(&TrieKey::of(prefix))
     }
@@ -261,6 +263,32 @@ impl Filter {
         let verdict = value.map(Verdict::from_bytes);
         let own = verdict.filter(|verdict| verdict.length == prefix.length && verdict.drops);
         Ok(own.map(|verdict| verdict.dropped))
+    }
+
+    /// The sources and prefixes that are dropped, each with its SYN packets, most first. An
+    /// entry that is added or removed meanwhile may be missing.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not allow it.
+    pub fn entries(&self) -> io::Result<Vec<(Prefix, u64)>> {
+        let mut entries = BTreeMap::new();
+        for key in self.sources.keys(MAX_SOURCES)? {
+            let source = Key::prefix(key, self.lengths.length(Key::family(key)));
+            if let Some(dropped) = self.dropped_from_source(source)? {
+                entries.insert(source, dropped);
+            }
+        }
+        for key in self.prefixes.keys(MAX_PREFIXES)? {
+            let prefix = TrieKey::prefix(key);
+            if let Some(dropped) = self.dropped_from_prefix(prefix)? {
+                *entries.entry(prefix).or_default() += dropped;
+            }
+        }
+        let mut entries: Vec<(Prefix, u64)> = entries.into_iter().collect();
+        // Stable: those with as many are in the order of their prefixes.
+        entries.sort_by_key(|&(_, dropped)| std::cmp::Reverse(dropped));
+        Ok(entries)
     }
 
     /// Runs the program `repeat` times on a packet, at whose beginning are both the IP

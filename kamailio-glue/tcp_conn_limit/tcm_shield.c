@@ -18,6 +18,7 @@
 
 #include "tcm_rpc.h"
 #include "tcm_shield.h"
+#include "tcm_text.h"
 
 #include <tcp_conn_limit.h>
 
@@ -174,6 +175,29 @@ static const char *state_name(int32_t state)
 	}
 }
 
+/* The entries with the most dropped packets. This many fit into an answer. */
+#define ENTRIES_MAX 400
+#define ENTRIES_DEFAULT 10
+
+/* Adds the list of entries. Returns 0, or -1. */
+static int add_entries(
+		rpc_t *rpc, void *h, const struct tcl_shield_entry *entries, int found)
+{
+	int i;
+	void *array;
+
+	if(rpc->struct_add(h, "[", "list", &array) < 0)
+		return -1;
+	for(i = 0; i < found; i++) {
+		const struct tcm_rpc_number numbers[] = {
+				{"dropped", entries[i].dropped}, {NULL, 0}};
+
+		if(tcm_rpc_add_item(rpc, array, entries[i].text, numbers) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int add_shield(rpc_t *rpc, void *h, const struct tcl_shield *shield)
 {
 	const struct tcm_rpc_number numbers[] = {{"entries", shield->entries},
@@ -191,24 +215,52 @@ static int add_shield(rpc_t *rpc, void *h, const struct tcl_shield *shield)
 	return tcm_rpc_add_numbers(rpc, h, numbers);
 }
 
-static void rpc_shield(rpc_t *rpc, void *c)
+static void answer_shield(rpc_t *rpc, void *c, int most)
 {
+	struct tcl_shield_entry *entries = pkg_malloc(most * sizeof(*entries));
 	struct tcl_shield shield;
-	int ret;
+	int ret, found;
 	void *h;
 
-	if(tcm_rpc_end(rpc, c, TCM_RPC_NO_ARGUMENTS) < 0)
-		return;
-	ret = tcl_shield(&shield);
-	if(ret != TCL_OK)
-		tcm_rpc_failed(rpc, c, ret);
-	else if(rpc->add(c, "{", &h) < 0 || add_shield(rpc, h, &shield) < 0)
+	ret = (entries != NULL) ? tcl_shield(&shield) : TCL_EMEM;
+	found = (ret == TCL_OK) ? tcl_shield_entries(entries, most) : ret;
+	if(found == TCL_ESHIELD)
+		rpc->fault(
+				c, 500, "the kernel does not let this process read the list");
+	else if(found < 0)
+		tcm_rpc_failed(rpc, c, found);
+	else if(rpc->add(c, "{", &h) < 0 || add_shield(rpc, h, &shield) < 0
+			|| add_entries(rpc, h, entries, found) < 0)
 		tcm_rpc_no_room(rpc, c);
+	if(entries != NULL)
+		pkg_free(entries);
+}
+
+static void rpc_shield(rpc_t *rpc, void *c)
+{
+	str text;
+	int most = ENTRIES_DEFAULT;
+
+	if(tcm_rpc_text(rpc, c, &text) > 0) {
+		if(tcm_text_number(&text, &most) < 0 || most < 1
+				|| most > ENTRIES_MAX) {
+			rpc->fault(c, 400,
+					"invalid number \"%.*s\": expected a number from 1 to %d",
+					TCM_RPC_SHOWN(text), ENTRIES_MAX);
+			return;
+		}
+		if(tcm_rpc_end(rpc, c, "at most one number") < 0)
+			return;
+	}
+	answer_shield(rpc, c, most);
 }
 
 static const char *shield_doc[] = {
 		"Shows whether the kernel drops the connection attempts of banned"
-		" sources, or why not, and how many it dropped.",
+		" sources, or why not, how many it dropped, and the sources and "
+		"prefixes"
+		" with the most. Parameter: how many to list (default 10, at most "
+		"400).",
 		0};
 
 /* clang-format off */

@@ -6,7 +6,7 @@ use core::fmt::Write as _;
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::codes::{TCL_EARG, TCL_EINIT, TCL_ESHIELD, TCL_OK, TCL_SHIELD_TEXT};
+use super::codes::{TCL_EARG, TCL_EINIT, TCL_ESHIELD, TCL_OK, TCL_SHIELD_TEXT, TCL_SOURCE_TEXT};
 use super::global::{Global, guard};
 use super::line::Line;
 use super::memory::{put, write_text};
@@ -233,6 +233,53 @@ pub unsafe extern "C" fn tcl_shield(shield: *mut tcl_shield) -> i32 {
         };
         // SAFETY: null or valid for writing, as the caller promises.
         unsafe { put(shield, value) }
+    })
+}
+
+/// A source or a prefix that the kernel drops.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct tcl_shield_entry {
+    /// The source or the prefix.
+    pub text: [c_char; TCL_SOURCE_TEXT],
+    /// SYN packets dropped since it was listed.
+    pub dropped: u64,
+}
+
+/// Writes the sources and prefixes that the kernel drops at this moment, at most `room`, those
+/// with the most dropped packets first. Asks the kernel for each entry, and allocates, so the
+/// process that accepts connections should not call it.
+///
+/// Returns the number of entries written, 0 if the shield is not active, `TCL_EARG` (`entries`
+/// is null), `TCL_ESHIELD` (the kernel does not allow it) or `TCL_EINIT`.
+///
+/// # Safety
+///
+/// `entries` is null or has room for `room` of them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_shield_entries(entries: *mut tcl_shield_entry, room: u32) -> i32 {
+    guard(TCL_EINIT, |global| {
+        if entries.is_null() {
+            return TCL_EARG;
+        }
+        let State::Active(shield) = &*state() else {
+            return 0;
+        };
+        let Ok(list) = shield.filter().entries() else {
+            return TCL_ESHIELD;
+        };
+        let shown = list.len().min(room as usize);
+        for (at, &(entry, dropped)) in list[..shown].iter().enumerate() {
+            let entry = tcl_shield_entry {
+                text: global.text(entry),
+                dropped,
+            };
+            // SAFETY: `at` is less than `room`, and there is room for that many, as the caller
+            // promises.
+            unsafe { entries.add(at).write(entry) };
+        }
+        shown as i32
     })
 }
 

@@ -24,6 +24,7 @@ enum Command {
     MapLookup = 1,
     MapUpdate = 2,
     MapDelete = 3,
+    MapGetNextKey = 4,
     ProgLoad = 5,
     ProgTestRun = 10,
 }
@@ -122,6 +123,15 @@ unsafe fn call<T>(command: Command, attributes: &mut T) -> io::Result<c_int> {
     }
 }
 
+/// The result, unless it is this error, which means that nothing had to be done: a program
+/// with the privileges for it may also change a map.
+fn unless(done: c_int, result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(done) => Ok(()),
+        other => other,
+    }
+}
+
 fn address<T>(of: &[T]) -> u64 {
     of.as_ptr() as u64
 }
@@ -175,30 +185,31 @@ impl<const K: usize, const V: usize> Map<K, V> {
         self.update(key, value, ANY)
     }
 
-    /// Adds an entry; it is an error if there is one.
+    /// Adds an entry, unless there is one.
     pub(super) fn add(&self, key: &[u8; K], value: &[u8; V]) -> io::Result<()> {
-        self.update(key, value, NO_EXIST)
+        unless(libc::EEXIST, self.update(key, value, NO_EXIST))
     }
 
     fn update(&self, key: &[u8; K], value: &[u8; V], flags: u64) -> io::Result<()> {
-        let mut attributes = self.element(key, address(value), flags);
+        let mut attributes = self.element(address(key), address(value), flags);
         // SAFETY: the layout is that of the command; the kernel reads the `K` bytes of the
         // key and the `V` bytes of the value, the sizes that the map was created with.
         unsafe { call(Command::MapUpdate, &mut attributes) }.map(|_| ())
     }
 
-    /// Removes an entry.
+    /// Removes an entry, if there is one.
     pub(super) fn remove(&self, key: &[u8; K]) -> io::Result<()> {
-        let mut attributes = self.element(key, 0, 0);
+        let mut attributes = self.element(address(key), 0, 0);
         // SAFETY: the layout is that of the command; the kernel reads the `K` bytes of the
         // key, the size that the map was created with.
-        unsafe { call(Command::MapDelete, &mut attributes) }.map(|_| ())
+        let removed = unsafe { call(Command::MapDelete, &mut attributes) };
+        unless(libc::ENOENT, removed.map(|_| ()))
     }
 
     /// The value of an entry. In a trie: that of the longest prefix.
     pub(super) fn get(&self, key: &[u8; K]) -> io::Result<Option<[u8; V]>> {
         let mut value = [0; V];
-        let mut attributes = self.element(key, value.as_mut_ptr() as u64, 0);
+        let mut attributes = self.element(address(key), value.as_mut_ptr() as u64, 0);
         // SAFETY: the layout is that of the command; the kernel reads the `K` bytes of the
         // key and writes the `V` bytes of the value. No map is one with a value for each
         // processor, for which it would write more.
@@ -209,11 +220,32 @@ impl<const K: usize, const V: usize> Map<K, V> {
         }
     }
 
-    fn element(&self, key: &[u8; K], value: u64, flags: u64) -> Element {
+    /// The keys of its entries, at most `most`. If the map is changed meanwhile, some may be
+    /// missing and others twice. No entry may have the key of which all bits are set: the
+    /// kernel takes it, as each key that is not in the map, for the one before the first. A
+    /// null key would mean the same, but valgrind warns of it.
+    pub(super) fn keys(&self, most: usize) -> io::Result<Vec<[u8; K]>> {
+        let mut keys: Vec<[u8; K]> = Vec::new();
+        while keys.len() < most {
+            let mut next = [0; K];
+            let last = keys.last().unwrap_or(&[u8::MAX; K]);
+            let mut attributes = self.element(address(last), next.as_mut_ptr() as u64, 0);
+            // SAFETY: the layout is that of the command; the kernel reads the `K` bytes of a
+            // key and writes the `K` bytes of the next one.
+            match unsafe { call(Command::MapGetNextKey, &mut attributes) } {
+                Ok(_) => keys.push(next),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(keys)
+    }
+
+    fn element(&self, key: u64, value: u64, flags: u64) -> Element {
         Element {
             map_fd: self.descriptor() as u32,
             padding: 0,
-            key: address(key),
+            key,
             value,
             flags,
         }

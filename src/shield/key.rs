@@ -27,6 +27,32 @@ impl Key {
         key[4..].copy_from_slice(&source.octets());
         key
     }
+
+    /// The prefix of this length that has the key.
+    pub(super) fn prefix(key: [u8; Key::SIZE], length: u8) -> Prefix {
+        let [a, b, c, d, octets @ ..] = key;
+        let bits = u128::from_be_bytes(octets);
+        let upper = (bits >> 64) as u64;
+        match u32::from_ne_bytes([a, b, c, d]) {
+            FAMILY_V4 => Prefix {
+                family: Family::V4,
+                upper: upper >> 32,
+                lower: 0,
+                length,
+            },
+            _ => Prefix {
+                family: Family::V6,
+                upper,
+                lower: bits as u64,
+                length,
+            },
+        }
+    }
+
+    /// Its family.
+    pub(super) fn family(key: [u8; Key::SIZE]) -> Family {
+        Key::prefix(key, 0).family
+    }
 }
 
 /// A prefix: the number of bits that must be the same (`struct bpf_lpm_trie_key`), then a
@@ -38,6 +64,13 @@ impl TrieKey {
     const FAMILY_BITS: u32 = 32;
     /// All bits, as the program asks for an address.
     pub(super) const WHOLE: u32 = Self::FAMILY_BITS + 128;
+
+    /// The prefix that has the key.
+    pub(super) fn prefix(key: [u8; TrieKey::SIZE]) -> Prefix {
+        let [a, b, c, d, rest @ ..] = key;
+        let bits = u32::from_ne_bytes([a, b, c, d]);
+        Key::prefix(rest, bits.saturating_sub(Self::FAMILY_BITS) as u8)
+    }
 
     pub(super) fn of(prefix: Prefix) -> [u8; TrieKey::SIZE] {
         let mut key = [0; TrieKey::SIZE];
@@ -81,6 +114,28 @@ impl Verdict {
             drops: u32::from_ne_bytes(drops) != 0,
             length: bytes[4],
             dropped: u64::from_ne_bytes(dropped),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_back_as_their_prefixes() {
+        for text in [
+            "0.0.0.0/0",
+            "192.0.2.1",
+            "192.0.2.0/24",
+            "::/0",
+            "2001:db8::/32",
+            "2001:db8:1:2:3:4:5:6",
+        ] {
+            let prefix = Prefix::parse_any(text).unwrap();
+            assert_eq!(TrieKey::prefix(TrieKey::of(prefix)), prefix);
+            assert_eq!(Key::prefix(Key::of(prefix), prefix.length), prefix);
+            assert_eq!(Key::family(Key::of(prefix)), prefix.family);
         }
     }
 }

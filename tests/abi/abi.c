@@ -184,6 +184,7 @@ static void before_init(void)
 	CHECK(tcl_shield(NULL) == TCL_EINIT);
 	CHECK(tcl_shield_load(NULL, 0) == TCL_EINIT);
 	CHECK(tcl_shield_attach(NULL, 0, 0, 0, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_shield_entries(NULL, 0) == TCL_EINIT);
 	CHECK(tcl_ban_address(a, 4, 1) == TCL_EINIT);
 	CHECK(tcl_unban_address(a, 4) == TCL_EINIT);
 	CHECK(tcl_offence(a, 4) == TCL_EINIT && tcl_banned(a, 4) == TCL_EINIT);
@@ -1497,6 +1498,7 @@ static void shield(void)
 {
 	struct tcl_shield now;
 	struct tcl_ban list[1];
+	struct tcl_shield_entry entries[2];
 	struct sockaddr_in any = {.sin_family = AF_INET};
 	int listening = socket(AF_INET, SOCK_STREAM, 0);
 	int negative = -1;
@@ -1508,6 +1510,8 @@ static void shield(void)
 	CHECK(tcl_shield(&now) == TCL_OK && now.state == TCL_SHIELD_OFF);
 	CHECK(strcmp(now.reason, "shield is off") == 0);
 	CHECK(tcl_shield_attach(&listening, 1, 0, 0, NULL, 0) == TCL_EARG);
+	CHECK(tcl_shield_entries(NULL, 9) == TCL_EARG);
+	CHECK(tcl_shield_entries(entries, 2) == 0);
 	if(tcl_shield_load(error, sizeof(error)) != TCL_OK) {
 		fprintf(stderr, "SKIPPED the shield: %s\n", error);
 		CHECK(tcl_shield(&now) == TCL_OK);
@@ -1535,6 +1539,9 @@ static void shield(void)
 	CHECK(tcl_shield(&now) == TCL_OK && now.entries == 1);
 	CHECK(now.unlisted == 0 && now.dropped == 0 && now.floods == 0);
 	CHECK(tcl_bans(list, 1, NULL) == 1 && list[0].dropped == 0);
+	CHECK(tcl_shield_entries(entries, 0) == 0);
+	CHECK(tcl_shield_entries(entries, 2) == 1 && entries[0].dropped == 0);
+	CHECK(strcmp(entries[0].text, "192.0.2.1") == 0);
 	CHECK(tcl_unban("all", NULL, NULL, NULL, 0) == TCL_OK);
 	CHECK(tcl_watch(60) == TCL_OK);
 	CHECK(tcl_shield(&now) == TCL_OK && now.entries == 0);

@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use support::engine::source;
 use support::kamailio::in_own_network;
 use support::raw::{connect_from, raw_tcp, set_option};
 use tcp_conn_limit::limiter::{Limiter, RejectedFor, Worker};
@@ -26,8 +27,14 @@ use tcp_conn_limit::policy::origin::BanReason;
 use tcp_conn_limit::policy::penalties::Cause;
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
 use tcp_conn_limit::policy::settings::Mode;
-use tcp_conn_limit::shield::{Filter, Shield};
+use tcp_conn_limit::shield::{Filter, MAX_SOURCES, Shield};
 use tcp_conn_limit::source::{Nat64, Prefix, PrefixLengths, Source};
+
+/// Random cases of each property. CASES sets another number.
+fn cases() -> u32 {
+    let text = std::env::var("CASES");
+    text.map_or(400, |text| text.parse().expect("CASES is a number"))
+}
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
@@ -268,7 +275,7 @@ fn is_exempt(limiter: &Limiter, address: IpAddr) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn kernel_drops_exactly_what_a_ban_rejects(policy in policy(), unbanned in any::<Index>()) {
@@ -336,8 +343,7 @@ proptest! {
         let sources: Vec<Source> = listed.iter().filter_map(|&address| source(address)).collect();
         for source in &sources {
             let text = source.display(lengths).to_string();
-            // Two addresses may be one source.
-            let _ = filter.add_source(prefix(&text));
+            filter.add_source(prefix(&text)).unwrap();
         }
         // Bytes at random, and bytes that are nearly a packet of a listed source.
         let mut near = bytes.clone();
@@ -409,11 +415,117 @@ fn longest_prefix_decides_and_counts() {
     assert_eq!(of_source("10.2.3.1"), Some(0));
     assert_eq!(of_source("10.10.4.1"), Some(1));
     assert_eq!(of_source("10.10.4.2"), None);
+    let entries: Vec<(String, u64)> = filter
+        .entries()
+        .unwrap()
+        .into_iter()
+        .map(|(entry, dropped)| (entry.to_string(), dropped))
+        .collect();
+    let expected = [("10.2.0.0/16", 2), ("10.10.4.1", 1), ("10.2.3.1", 0)];
+    assert_eq!(entries, expected.map(|(text, n)| (text.to_owned(), n)));
     // A prefix without an entry is not taken for one that contains it.
     assert_eq!(
         filter.dropped_from_prefix(prefix("10.2.9.0/24")).unwrap(),
         None
     );
+}
+
+/// Updates the list at a time of the host clock, and returns the lines.
+fn update(shield: &mut Shield, limiter: &Limiter, sources: &[Source], now: u32) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (banned, flooding) = (sources.iter().copied(), std::iter::empty());
+    shield.update(limiter, banned, flooding, now, 60, &mut |notice| {
+        lines.push(notice.to_string());
+    });
+    lines
+}
+
+#[test]
+fn dropped_packets_are_counted_and_logged() {
+    let Some(filter) = load(PrefixLengths::DEFAULT, &Nat64::default()) else {
+        return;
+    };
+    let limiter = Limiter::new(100, 1, PrefixLengths::DEFAULT).unwrap();
+    let mut shield = Shield::new(filter);
+    let sources: Vec<Source> = (1..=5u8)
+        .map(|n| limiter.source(&[10, 2, 0, n]).unwrap())
+        .collect();
+    for &source in &sources {
+        limiter
+            .ban(Worker::ACCEPTOR, source, 1000, Cause::Rpc)
+            .unwrap();
+    }
+    let send = |shield: &Shield, to_send: &[(u8, u32)]| {
+        for &(n, times) in to_send {
+            let packet = packet([10, 2, 0, n].into());
+            assert!(!shield.filter().run(&packet, times).unwrap().0);
+        }
+    };
+    let dropped = || {
+        limiter
+            .counters(Report::of(&limiter).occupancy())
+            .shield_dropped
+    };
+    assert!(update(&mut shield, &limiter, &sources, 0).is_empty());
+    send(&shield, &[(1, 4), (2, 30), (3, 2)]);
+    assert!(update(&mut shield, &limiter, &sources, 1).is_empty());
+    assert_eq!(dropped(), 36);
+    // A reset; a source that is no longer listed has its packets in the line.
+    limiter.reset_stats();
+    assert_eq!(dropped(), 0);
+    send(&shield, &[(4, 7), (5, 1)]);
+    limiter.unban(sources[3]);
+    assert!(update(&mut shield, &limiter, &sources, 59).is_empty());
+    assert_eq!(dropped(), 8);
+    assert_eq!(
+        update(&mut shield, &limiter, &sources, 60),
+        [
+            "the kernel shield dropped 44 connection attempts (SYN packets) in 60 s: 30 from \
+             10.2.0.2, 7 from 10.2.0.4, 4 from 10.2.0.1, others from 2 more"
+        ]
+    );
+    // An interval in which nothing is dropped has no line, and the next one only its own.
+    assert!(update(&mut shield, &limiter, &sources, 120).is_empty());
+    send(&shield, &[(1, 1)]);
+    assert_eq!(
+        update(&mut shield, &limiter, &sources, 180),
+        ["the kernel shield dropped 1 connection attempt (SYN packets) in 60 s: 1 from 10.2.0.1"]
+    );
+}
+
+#[test]
+fn sources_beyond_the_room_are_counted_and_logged() {
+    let Some(filter) = load(PrefixLengths::DEFAULT, &Nat64::default()) else {
+        return;
+    };
+    // So large that no source takes the slot of another one.
+    let limiter = Limiter::new(1_000_000, 1, PrefixLengths::DEFAULT).unwrap();
+    let mut shield = Shield::new(filter);
+    let sources: Vec<Source> = (0..MAX_SOURCES as u32 + 3).map(source).collect();
+    for &source in &sources {
+        limiter
+            .ban(Worker::ACCEPTOR, source, 1000, Cause::Rpc)
+            .unwrap();
+    }
+    let numbers = || {
+        let numbers = limiter.counters(Report::of(&limiter).occupancy());
+        (numbers.shield_entries, numbers.shield_unlisted)
+    };
+    assert!(update(&mut shield, &limiter, &sources, 0).is_empty());
+    assert_eq!(numbers(), (MAX_SOURCES as u64, 3));
+    assert_eq!(
+        update(&mut shield, &limiter, &sources, 60),
+        [
+            "the kernel shield has no room for 3 more sources; the server rejects their \
+             connections itself; ban prefixes instead"
+        ]
+    );
+    // There is room again.
+    for &source in &sources[..10] {
+        limiter.unban(source);
+    }
+    assert!(update(&mut shield, &limiter, &sources, 120).is_empty());
+    assert_eq!(numbers(), (MAX_SOURCES as u64 - 7, 0));
 }
 
 /// A datagram whose octet at the offset of the TCP flags, which is in its payload, has this

@@ -108,6 +108,9 @@ fn banned_source_does_not_reach_the_server(mode: Mode) {
         let ban = &bans["list"][0];
         assert_eq!(ban["source"], "127.9.0.1");
         assert!(number(ban, "dropped") >= 2, "{ban}");
+        let list = shield(&server)["list"].take();
+        assert_eq!(list[0]["source"], "127.9.0.1", "{list}");
+        assert!(number(&list[0], "dropped") >= 2, "{list}");
         assert_eq!(server.stat("shield_entries"), 1);
         until("drops are logged", || {
             server.log().contains(" from 127.9.0.1")
@@ -183,6 +186,8 @@ fn banned_prefix_is_dropped_but_for_exempt_rules(mode: Mode) {
         for ban in bans["list"].as_array().unwrap() {
             assert!(number(ban, "dropped") >= 1, "{bans}");
         }
+        let list = server.rpc(SHIELD, json!([2]))["list"].take();
+        assert_eq!(list.as_array().map(Vec::len), Some(2), "{list}");
         // A rule that is set later.
         server.rpc(
             "tcp_conn_limit.set_rule",
@@ -391,6 +396,8 @@ fn flooding_source_is_dropped_for_a_time(mode: Mode) {
         assert!(held.is_admitted());
         let answer = shield(&server);
         assert_eq!(number(&answer, "floods"), 1, "{answer}");
+        // It is not banned, but listed with what was dropped.
+        assert_eq!(answer["list"][0]["source"], "127.2.0.1", "{answer}");
         until("it connects again", || connects(from, to));
         // It was listed at most two attempts before the first that failed.
         let took = listed.elapsed();
@@ -470,7 +477,16 @@ fn wrong_parameters_are_refused(mode: Mode) {
         config.start_fails().assert_error(&texts);
     }
     let server = module().start();
-    let fault = server.fault(SHIELD, json!(["now"]));
-    assert!(fault.message.contains("surplus argument"), "{fault:?}");
+    for (arguments, text) in [
+        (
+            json!(["now"]),
+            "invalid number \"now\": expected a number from 1 to 400",
+        ),
+        (json!([401]), "invalid number \"401\""),
+        (json!([1, 2]), "surplus argument \"2\""),
+    ] {
+        let fault = server.fault(SHIELD, arguments);
+        assert!(fault.message.contains(text), "{fault:?}");
+    }
     mode.finish(server, &[]);
 }
