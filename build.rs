@@ -120,7 +120,7 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 13] = [
+        const SOURCES: [&str; 14] = [
             "ffi/codes.rs",
             "ffi/version.rs",
             "ffi/control.rs",
@@ -131,6 +131,7 @@ mod generate {
             "ffi/reports.rs",
             "ffi/rules.rs",
             "ffi/restraints.rs",
+            "ffi/shield.rs",
             "ffi/trust.rs",
             "ffi/load.rs",
             "ffi/audit.rs",

@@ -23,6 +23,8 @@
  *   function blocks or waits for a lock, with these exceptions: `tcl_init`,
  *   `tcl_watch` and each `tcl_interpose_` function wait while another thread is in
  *   the same function; `tcl_watch` waits for the host functions that it calls;
+ *   `tcl_bans` and each `tcl_shield` function wait while another thread of the process
+ *   is in one of them or in `tcl_watch`;
  *   `tcl_rules_load` and `tcl_rules_check` read a file. `tcl_rules_load`, `tcl_rule_set`
  *   and `tcl_rule_remove` fail while another process or thread is in one of them. The
  *   code that runs for every connection allocates
@@ -117,6 +119,16 @@ union sockaddr_union;
  * Connections cannot be trusted: `tcl_config.trust` was 0.
  */
 #define TCL_EOFF -13
+
+/**
+ * The kernel shield is not available; the error text says why.
+ */
+#define TCL_ESHIELD -14
+
+/**
+ * Size of why the kernel shield is not active as text, in bytes, including the NUL.
+ */
+#define TCL_SHIELD_TEXT 256
 
 /**
  * Size of a rate with its burst as text, in bytes, including the NUL.
@@ -277,7 +289,22 @@ union sockaddr_union;
 /**
  * `tcl_stats()` writes at most this many numbers.
  */
-#define TCL_MAX_COUNTERS 64
+#define TCL_MAX_COUNTERS 96
+
+/**
+ * The shield was not asked for.
+ */
+#define TCL_SHIELD_OFF 0
+
+/**
+ * The kernel drops the connection attempts of banned sources.
+ */
+#define TCL_SHIELD_ACTIVE 1
+
+/**
+ * The shield was asked for, but the system does not allow it.
+ */
+#define TCL_SHIELD_UNAVAILABLE 2
 
 /**
  * The script trusts the connection, see `tcl_trust()`.
@@ -767,6 +794,62 @@ struct tcl_ban {
    * would have been.
    */
   uint64_t rejected;
+  /**
+   * Connection attempts (SYN packets) that the kernel shield dropped because of the ban.
+   */
+  uint64_t dropped;
+};
+
+/**
+ * The kernel shield.
+ */
+struct tcl_shield {
+  /**
+   * `TCL_SHIELD_OFF`, `TCL_SHIELD_ACTIVE` or `TCL_SHIELD_UNAVAILABLE`.
+   */
+  int32_t state;
+  /**
+   * Sources and prefixes whose connection attempts the kernel drops.
+   */
+  uint32_t entries;
+  /**
+   * Those that it should drop, but for which there was no room.
+   */
+  uint32_t unlisted;
+  /**
+   * The most sources that can be listed.
+   */
+  uint32_t room;
+  /**
+   * SYN packets dropped since the start or the last reset, as `tcl_watch()` last read it.
+   */
+  uint64_t dropped;
+  /**
+   * Sources that were listed because of a flood.
+   */
+  uint64_t floods;
+  /**
+   * Sources that would have been, in the mode monitor.
+   */
+  uint64_t would_list;
+  /**
+   * Why it is not active; empty if it is.
+   */
+  char reason[TCL_SHIELD_TEXT];
+};
+
+/**
+ * A source or a prefix that the kernel drops.
+ */
+struct tcl_shield_entry {
+  /**
+   * The source or the prefix.
+   */
+  char text[TCL_SOURCE_TEXT];
+  /**
+   * SYN packets dropped since it was listed.
+   */
+  uint64_t dropped;
 };
 
 /**
@@ -1025,7 +1108,8 @@ int32_t tcl_reset_stats(void);
  * `unbanned()`, at most 100 of each in an interval. What sources have paid off is forgotten.
  * Connections that were not trusted in time have a line for each source and are reported
  * through `timed_out()`, at most 100 in an interval; the host then closes them, see
- * `tcl_expired()`.
+ * `tcl_expired()`. If the kernel shield is active, its list in the kernel is brought up to
+ * date.
  *
  * Must be called once a second, always from the same process, which must not accept
  * connections.
@@ -1715,6 +1799,73 @@ int32_t tcl_offence(const uint8_t *address, uint32_t length);
  * `address` is null or points to `length` bytes.
  */
 int64_t tcl_banned(const uint8_t *address, uint32_t length);
+
+/**
+ * Loads the program and the maps of the kernel shield. To be called after `tcl_init()`, while
+ * the process still has its privileges, before it forks.
+ *
+ * If it fails, nothing is left in the kernel, and a text with the reason and the remedy is
+ * written to `error`, truncated to `error_size` bytes including the NUL. The limiter works
+ * as without the shield.
+ *
+ * Returns `TCL_OK`, `TCL_ESHIELD` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_shield_load(char *error, uintptr_t error_size);
+
+/**
+ * Attaches the loaded program to the `count` sockets, which listen for TCP. From then on
+ * `tcl_watch()` lists the banned sources in the kernel. To be called once, after the
+ * process changed its user and before it forks.
+ *
+ * With a `threshold` above 0, sources that are rejected more often than that in a second are
+ * also listed, for `seconds` seconds, 1 to 86400.
+ *
+ * If it fails, the filter is attached to no socket, and `error` is written as by
+ * `tcl_shield_load()`.
+ *
+ * Returns `TCL_OK`, `TCL_ESHIELD`, `TCL_EARG` (`sockets` is null or has a negative
+ * number, `seconds` is out of range, or no program is loaded) or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `sockets` is null or points to `count` open descriptors; `error` is null or has room for
+ * `error_size` bytes.
+ */
+int32_t tcl_shield_attach(const int *sockets,
+                          uint32_t count,
+                          uint32_t threshold,
+                          uint32_t seconds,
+                          char *error,
+                          uintptr_t error_size);
+
+/**
+ * Writes what the kernel shield does to `shield`. May be called from any process.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `shield` is null or valid for writing.
+ */
+int32_t tcl_shield(struct tcl_shield *shield);
+
+/**
+ * Writes the sources and prefixes that the kernel drops at this moment, at most `room`, those
+ * with the most dropped packets first. Asks the kernel for each entry, and allocates, so the
+ * process that accepts connections should not call it.
+ *
+ * Returns the number of entries written, 0 if the shield is not active, `TCL_EARG` (`entries`
+ * is null), `TCL_ESHIELD` (the kernel does not allow it) or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `entries` is null or has room for `room` of them.
+ */
+int32_t tcl_shield_entries(struct tcl_shield_entry *entries, uint32_t room);
 
 /**
  * Trusts the connection that `token` stands for: it no longer counts for the limit of

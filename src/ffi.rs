@@ -17,6 +17,8 @@
 //!   function blocks or waits for a lock, with these exceptions: `tcl_init`,
 //!   `tcl_watch` and each `tcl_interpose_` function wait while another thread is in
 //!   the same function; `tcl_watch` waits for the host functions that it calls;
+//!   `tcl_bans` and each `tcl_shield` function wait while another thread of the process
+//!   is in one of them or in `tcl_watch`;
 //!   `tcl_rules_load` and `tcl_rules_check` read a file. `tcl_rules_load`, `tcl_rule_set`
 //!   and `tcl_rule_remove` fail while another process or thread is in one of them. The
 //!   code that runs for every connection allocates
@@ -44,6 +46,7 @@ mod memory;
 mod reports;
 mod restraints;
 mod rules;
+mod shield;
 mod trust;
 mod version;
 
@@ -58,5 +61,6 @@ pub use load::*;
 pub use reports::*;
 pub use restraints::*;
 pub use rules::*;
+pub use shield::*;
 pub use trust::*;
 pub use version::*;

@@ -18,7 +18,8 @@
 //! calls, and its wrappers make the same three calls.
 //!
 //! Inside the library, an arrow means "calls". `ffi` also attaches and detaches
-//! `interpose`, and uses its reader of socket addresses.
+//! `interpose`, and uses its reader of socket addresses; it loads the `shield` into the
+//! kernel, and updates it from what `observe` found.
 //!
 //! ```text
 //!   interpose ─────────▶ ffi ──────────────▶ observe
@@ -68,14 +69,16 @@
 //!    [`notices`](observe::notices) and [`load_notices`](observe::load_notices) word it.
 //! 7. `interpose`: the attachment to a core without hooks. `attach`, `got` and `patch`
 //!    replace functions, `wrappers` has the replacements, `counter` is what these call.
-//! 8. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where
+//! 8. [`shield`]: the kernel's part. `filter` is the program that drops packets, `wanted`
+//!    decides whose.
+//! 9. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where
 //!    panics stop), then one file for each group of functions. `host`: the types and
 //!    functions of the host.
 //!
 //! `src/loom/` is not shipped. It replaces the atomics, the memory, the hash and the
 //! processes where `make loom` searches the orders of threads.
 //!
-//! `unsafe` is in `shared::region`, `interpose` and [`ffi`] only.
+//! `unsafe` is in `shared::region`, `interpose`, `shield::bpf` and [`ffi`] only.
 //!
 //! # Glossary
 //!
@@ -131,6 +134,10 @@
 //! - **active rules**: the rules that checks use now. To publish is to fill the inactive
 //!   half and then store the next generation.
 //!
+//! - **kernel shield**: a program in the kernel that drops the connection attempts of
+//!   **listed** sources and prefixes: banned ones, and for a time those that **flood**, which
+//!   are rejected more often than a threshold in a second.
+//!
 //! # Invariants
 //!
 //! 1. At rest, the sum of a source's cells is the number of its connections.
@@ -155,6 +162,8 @@
 //!     any more. Never fewer: a kill is in favour of the source.
 //! 11. With one acceptor, a source of a trusted rule is never rejected because of the load, and
 //!     a source without connections only to keep the reserve.
+//! 12. The kernel shield drops only SYN packets of sources that the limiter would reject
+//!     because of a ban, or that flood, at the last tick of the watch.
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 
@@ -176,6 +185,8 @@ pub mod limiter;
 pub mod observe;
 pub mod policy;
 mod shared;
+#[cfg(not(loom))]
+pub mod shield;
 pub mod source;
 mod table;
 

@@ -45,7 +45,7 @@ use crate::policy::rules::{Rule, RuleSet};
 use crate::policy::settings::{BanBounds, Mode, OnFull, Settings, Switches};
 use crate::policy::terms::{Rate, Terms};
 use crate::shared::clock::Clock;
-use crate::shared::layout::{ACCEPTOR_ROW, Geometry, HISTOGRAM_RANGES, ROWS, Tally};
+use crate::shared::layout::{ACCEPTOR_ROW, Geometry, HISTOGRAM_RANGES, ROWS, ShieldNumbers, Tally};
 use crate::shared::process::OneThread;
 use crate::shared::region::{Region, RegionError};
 use crate::shared::sync::{Ordering, Statistic32, Statistic64};
@@ -739,6 +739,9 @@ impl Limiter {
         let background = &header.background;
         totals::reset(&background.reset_at, &header.tallies);
         background.log_suppressed.store(0, Ordering::Relaxed);
+        for number in self.shield_numbers().totals() {
+            number.store(0, Ordering::Relaxed);
+        }
         for slot in 0..self.table().slots() {
             if let Some((source, at)) = self.table().source_at(slot) {
                 let connections = self.rows().sum(slot, at.control.rows());
@@ -832,6 +835,11 @@ impl Limiter {
     /// The number of banned sources that was last sampled.
     pub(crate) fn banned(&self) -> &Statistic32 {
         &self.region.header().background.banned
+    }
+
+    /// The numbers of the kernel shield.
+    pub(crate) fn shield_numbers(&self) -> &ShieldNumbers {
+        &self.region.header().background.shield
     }
 
     /// Raises the peak of `source` at `at` to its current number of connections, which is

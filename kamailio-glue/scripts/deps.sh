@@ -18,6 +18,7 @@ declare -A packages=(
     [package]="debhelper dpkg-dev"
     [chroot]="debootstrap util-linux"
     [peers]="haproxy iproute2 libnginx-mod-stream nftables nginx-light"
+    [shield]="iproute2 nftables"
     [profile]="linux-perf"
     [arm64]="binutils dpkg-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
     [musl]="binutils dpkg-dev musl-tools"

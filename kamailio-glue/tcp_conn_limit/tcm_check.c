@@ -25,6 +25,7 @@
 #include "tcm_check.h"
 #include "tcm_identity.h"
 #include "tcm_params.h"
+#include "tcm_shield.h"
 #include "tcm_watch.h"
 
 /* Errors in the configuration file. Defined in core/cfg.y; no header declares it. */
@@ -42,6 +43,8 @@ int tcm_check(void)
 	if(tcm_params_check() < 0)
 		ret = -1;
 	if(tcm_attach_choose() < 0)
+		ret = -1;
+	if(tcm_shield_check() < 0)
 		ret = -1;
 	if(tcm_params_check_rules() < 0)
 		ret = -1;

@@ -20,6 +20,7 @@
 #include "tcm_cfg.h"
 #include "tcm_core.h"
 #include "tcm_params.h"
+#include "tcm_shield.h"
 #include "tcm_text.h"
 
 #include <tcp_conn_limit.h>
@@ -332,6 +333,26 @@ static int on_full_param(modparam_t type, void *value)
 	return 0;
 }
 
+static int shield_param(modparam_t type, void *value)
+{
+	if(tcm_shield_request(value) < 0) {
+		LM_ERR("modparam shield is \"%s\": expected off, auto or on\n",
+				(char *)value);
+		return -1;
+	}
+	return 0;
+}
+
+static int shield_threshold_param(modparam_t type, void *value)
+{
+	return tcm_shield_set_threshold((int)(long)value);
+}
+
+static int shield_time_param(modparam_t type, void *value)
+{
+	return tcm_shield_set_time((int)(long)value);
+}
+
 /* Each parameter also has an entry for a value of the wrong type. Without it, the
  * core would report that the parameter does not exist. The core does not pass the
  * parameter's name to the function, so each parameter has a function of its own. */
@@ -372,6 +393,9 @@ IS_TEXT(log_level)
 IS_NUMBER(event_callback)
 IS_TEXT(untrusted_limit)
 IS_TEXT(trust_timeout)
+IS_NUMBER(shield)
+IS_TEXT(shield_threshold)
+IS_TEXT(shield_time)
 
 /* clang-format off */
 param_export_t tcm_params_exports[] = {
@@ -417,6 +441,12 @@ param_export_t tcm_params_exports[] = {
 	{"untrusted_limit", PARAM_STRING | PARAM_USE_FUNC, untrusted_limit_is_text},
 	{"trust_timeout", PARAM_INT | PARAM_USE_FUNC, trust_timeout_param},
 	{"trust_timeout", PARAM_STRING | PARAM_USE_FUNC, trust_timeout_is_text},
+	{"shield", PARAM_STRING | PARAM_USE_FUNC, shield_param},
+	{"shield", PARAM_INT | PARAM_USE_FUNC, shield_is_number},
+	{"shield_threshold", PARAM_INT | PARAM_USE_FUNC, shield_threshold_param},
+	{"shield_threshold", PARAM_STRING | PARAM_USE_FUNC, shield_threshold_is_text},
+	{"shield_time", PARAM_INT | PARAM_USE_FUNC, shield_time_param},
+	{"shield_time", PARAM_STRING | PARAM_USE_FUNC, shield_time_is_text},
 	{0, 0, 0}
 };
 /* clang-format on */

@@ -217,6 +217,7 @@ int tcm_rpc_register(void)
 			|| rpc_register_array(tcm_rpc_check) != 0
 			|| rpc_register_array(tcm_rpc_rules) != 0
 			|| rpc_register_array(tcm_rpc_bans) != 0
+			|| rpc_register_array(tcm_rpc_shield) != 0
 			|| rpc_register_array(tcm_rpc_trust) != 0
 			|| rpc_register_array(tcm_rpc_load) != 0
 			|| rpc_register_array(tcm_rpc_audit) != 0) {

@@ -50,6 +50,9 @@ extern rpc_export_t tcm_rpc_trust[];
 /* Commands about reserve and pressure: load, set_reserve, set_pressure. */
 extern rpc_export_t tcm_rpc_load[];
 
+/* The command shield. */
+extern rpc_export_t tcm_rpc_shield[];
+
 /* The command audit. */
 extern rpc_export_t tcm_rpc_audit[];
 

@@ -23,7 +23,7 @@
 static int add_ban(rpc_t *rpc, void *h, const struct tcl_ban *ban)
 {
 	const struct tcm_rpc_number numbers[] = {{"seconds_left", ban->seconds},
-			{"rejected", ban->rejected}, {NULL, 0}};
+			{"rejected", ban->rejected}, {"dropped", ban->dropped}, {NULL, 0}};
 
 	if(rpc->struct_add(h, "ss", "source", ban->text, "reason", ban->reason) < 0)
 		return -1;

@@ -28,6 +28,7 @@
 #include "tcm_params.h"
 #include "tcm_rpc.h"
 #include "tcm_script.h"
+#include "tcm_shield.h"
 #include "tcm_text.h"
 #include "tcm_watch.h"
 
@@ -140,7 +141,7 @@ static int mod_init(void)
 		return -1;
 	if(tcm_cfg_read_rate() < 0 || tcm_cfg_declare() < 0
 			|| tcm_rpc_register() < 0 || tcm_counters_register() < 0
-			|| tcm_watch_register() < 0)
+			|| tcm_watch_register() < 0 || tcm_shield_load() < 0)
 		return -1;
 	if(tcm_attach_begin() < 0)
 		return -1;
@@ -159,7 +160,7 @@ static int child_init(int rank)
 	tcl_set_worker((rank == PROC_TCP_MAIN) ? 0 : 1 + process_no);
 	switch(rank) {
 		case PROC_INIT:
-			if(tcm_attach_listening() < 0)
+			if(tcm_attach_listening() < 0 || tcm_shield_attach() < 0)
 				return -1;
 			return tcm_listeners_register();
 		case PROC_MAIN:

@@ -40,6 +40,12 @@ pub const TCL_ESLOT: i32 = -12;
 /// Connections cannot be trusted: `tcl_config.trust` was 0.
 pub const TCL_EOFF: i32 = -13;
 
+/// The kernel shield is not available; the error text says why.
+pub const TCL_ESHIELD: i32 = -14;
+
+/// Size of why the kernel shield is not active as text, in bytes, including the NUL.
+pub const TCL_SHIELD_TEXT: usize = 256;
+
 /// Size of a rate with its burst as text, in bytes, including the NUL.
 pub const TCL_RATE_TEXT: usize = 40;
 /// Size of the reason of a rejection or a ban as text, in bytes, including the NUL.

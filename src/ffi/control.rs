@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{catch_unwind, set_hook};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use once_cell::sync::Lazy;
 
@@ -670,10 +670,13 @@ pub extern "C" fn tcl_reset_stats() -> i32 {
 /// protects against a host that calls `tcl_watch()` from several threads.
 static WATCH: Lazy<Mutex<Watch>> = Lazy::new(Mutex::default);
 
+pub(super) fn watch() -> MutexGuard<'static, Watch> {
+    WATCH.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The connections that the host must close, as the last tick of this process found.
 pub(super) fn to_close() -> u32 {
-    let watch = WATCH.lock().unwrap_or_else(PoisonError::into_inner);
-    watch.to_close()
+    watch().to_close()
 }
 
 /// Removes the rules that ended, samples the sources, and reports the rejections since the
@@ -686,7 +689,8 @@ pub(super) fn to_close() -> u32 {
 /// `unbanned()`, at most 100 of each in an interval. What sources have paid off is forgotten.
 /// Connections that were not trusted in time have a line for each source and are reported
 /// through `timed_out()`, at most 100 in an interval; the host then closes them, see
-/// `tcl_expired()`.
+/// `tcl_expired()`. If the kernel shield is active, its list in the kernel is brought up to
+/// date.
 ///
 /// Must be called once a second, always from the same process, which must not accept
 /// connections.
@@ -699,11 +703,12 @@ pub extern "C" fn tcl_watch(log_interval: u32) -> i32 {
             return TCL_EARG;
         }
         // A panic in a function of the host at worst leaves some notices unreported.
-        let mut watch = WATCH.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watch = watch();
         let now = global.now();
         watch.tick(&global.limiter, now, log_interval, &mut |notice| {
             global.report_notice(&notice);
         });
+        super::shield::update(global, &watch, now, log_interval);
         TCL_OK
     })
 }
@@ -739,7 +744,8 @@ impl Global {
             | Notice::TrustedEnough { .. }
             | Notice::TimedOut(_)
             | Notice::MoreTimedOut(_)
-            | Notice::MoreBanned { .. } => TCL_LOG_REJECTED,
+            | Notice::MoreBanned { .. }
+            | Notice::Flood { .. } => TCL_LOG_REJECTED,
             Notice::RuleEnded(_) => TCL_LOG_NOTICE,
             Notice::Full { .. } | Notice::Untracked { .. } | Notice::NeverTrusted(_) => {
                 TCL_LOG_WARN
@@ -858,6 +864,7 @@ impl Event {
             | Notice::MoreBanned { .. }
             | Notice::MoreTimedOut(_)
             | Notice::NeverTrusted(_)
+            | Notice::Flood { .. }
             | Notice::RuleEnded(_)
             | Notice::Load(_)
             | Notice::Full { .. }

@@ -45,7 +45,7 @@ pub const TCL_HISTOGRAM_TEXT: usize = 512;
 pub const TCL_NEVER: u32 = u32::MAX;
 
 /// `tcl_stats()` writes at most this many numbers.
-pub const TCL_MAX_COUNTERS: usize = 64;
+pub const TCL_MAX_COUNTERS: usize = 96;
 const _: () = assert!(COUNTERS.len() <= TCL_MAX_COUNTERS);
 
 /// What a counter means.

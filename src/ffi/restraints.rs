@@ -53,6 +53,8 @@ pub struct tcl_ban {
     /// Connections rejected because of the ban since it began; in monitor mode those that
     /// would have been.
     pub rejected: u64,
+    /// Connection attempts (SYN packets) that the kernel shield dropped because of the ban.
+    pub dropped: u64,
 }
 
 /// Reads a rate that an operator sets while the server runs: a text like 10/s, 100/m or
@@ -557,6 +559,7 @@ impl Global {
             seconds,
             // A ban that replaces another one goes on counting.
             rejected: before.map_or(0, |before| before.rejected.into()),
+            dropped: 0,
         };
         Ok((ban, before.map_or(0, |before| before.seconds_left())))
     }
@@ -625,12 +628,12 @@ impl Global {
         bans.try_reserve_exact(sources.len() + prefixes.len())
             .ok()?;
         bans.extend(sources.iter().filter_map(|report| {
-            let name = report.source.display(self.limiter.prefixes());
-            Some(self.ban_of(&name, report.ban()?))
+            let source = report.source.prefix(self.limiter.prefixes());
+            Some(self.ban_of(source, true, report.ban()?))
         }));
         bans.extend(prefixes.iter().filter_map(|rule| {
             let ban = PenaltyReport::of_prefix(rule, self.now())?;
-            Some(self.ban_of(&rule.prefix, ban))
+            Some(self.ban_of(rule.prefix, false, ban))
         }));
         // Stable: sources before prefixes, and those in their order.
         bans.sort_by_key(|ban| Reverse(ban.seconds));
@@ -638,9 +641,10 @@ impl Global {
         Some((bans, found))
     }
 
-    fn ban_of(&self, name: &dyn fmt::Display, ban: PenaltyReport) -> tcl_ban {
+    fn ban_of(&self, who: Prefix, is_source: bool, ban: PenaltyReport) -> tcl_ban {
         tcl_ban {
-            text: self.text(name),
+            text: self.text(who),
+            dropped: super::shield::dropped(who, is_source),
             reason: self.text(ban.cause),
             seconds: ban.seconds_left(),
             rejected: ban.rejected.into(),

@@ -26,6 +26,7 @@ impl Limiter {
         let rate = self.rate();
         let (trusted, untrusted) = self.trust_gauges();
         let load = self.load_report();
+        let shield = self.shield_numbers();
         let prefix_length = |family| self.prefixes().length(family).into();
         Counters {
             sources: occupancy.sources,
@@ -92,6 +93,12 @@ impl Limiter {
             pressure_level: load.reached as u64,
             pressure_rejected: totals.pressure_rejected,
             pressure_would_reject: totals.pressure_would_reject,
+            shield: shield.state.load(Ordering::Relaxed).into(),
+            shield_entries: shield.entries.load(Ordering::Relaxed).into(),
+            shield_unlisted: shield.unlisted.load(Ordering::Relaxed).into(),
+            shield_dropped: shield.dropped.load(Ordering::Relaxed),
+            shield_floods: shield.floods.load(Ordering::Relaxed),
+            shield_would_list: shield.would_list.load(Ordering::Relaxed),
             log_suppressed: self.log_suppressed().load(Ordering::Relaxed),
         }
     }

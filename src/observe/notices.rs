@@ -6,7 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+mod shield;
 mod trust;
+
+pub use shield::{ShieldDropped, ShieldFailed, ShieldFull, ShieldUnavailable};
 
 use core::fmt;
 use std::io;
@@ -14,6 +17,7 @@ use std::panic::PanicHookInfo;
 
 use crate::observe::load_notices::LoadNotice;
 use crate::observe::report::{PenaltyReport, RuleName, SourceReport};
+use crate::observe::watch::FloodThreshold;
 use crate::policy::limit_text::LimitName;
 use crate::policy::listener::ListenerName;
 use crate::policy::rate_text::RateName;
@@ -102,6 +106,17 @@ pub enum Notice {
         /// The length of the interval in seconds.
         seconds: u32,
         /// Their connections are admitted, in monitor mode.
+        would: bool,
+    },
+    /// A source floods, and the kernel drops its connections for a time.
+    Flood {
+        /// The source.
+        report: SourceReport,
+        /// Its rejections in a second.
+        rejections: u32,
+        /// What they exceed, and for how long it is listed.
+        threshold: FloodThreshold,
+        /// It is not listed, in monitor mode.
         would: bool,
     },
     /// A rule that was set for some time has ended.
@@ -524,6 +539,18 @@ impl fmt::Display for NoticeLine<'_> {
                 f,
                 "the table had no slot for new sources: {}; raise tcp_max_connections",
                 Uncounted(*admitted, *rejected)
+            ),
+            Notice::Flood {
+                report,
+                rejections,
+                threshold,
+                would,
+            } => shield::flood(
+                f,
+                report.source.display(self.prefixes),
+                *rejections,
+                *threshold,
+                *would,
             ),
             Notice::Untracked { admitted, rejected } => write!(
                 f,

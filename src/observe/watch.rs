@@ -41,6 +41,7 @@
 #![forbid(unsafe_code)]
 
 mod bans;
+mod floods;
 mod load;
 mod log;
 mod sample;
@@ -48,13 +49,16 @@ mod trust;
 
 use crate::limiter::Limiter;
 use crate::observe::notices::{Notice, RuleEnded};
+use crate::source::Source;
 use bans::Bans;
+use floods::Floods;
 use load::LoadLog;
 use log::Log;
 use sample::{Found, SLOTS_PER_TICK, Sampler, publish_occupancy};
 use trust::Trust;
 
 pub use bans::MAX_BANNED;
+pub use floods::{FloodThreshold, MAX_FLOOD_LINES};
 pub use log::{MAX_AT_ONCE, MAX_FIRST, MAX_RELEASED};
 pub use trust::MAX_TIMED_OUT;
 
@@ -66,6 +70,7 @@ pub struct Watch {
     bans: Bans,
     trust: Trust,
     load: LoadLog,
+    floods: Floods,
     /// When the interval began; `None` before the first tick.
     since: Option<u32>,
 }
@@ -114,6 +119,7 @@ impl Watch {
             self.bans.end_interval(seconds, &mut tick);
             self.trust.end_interval(seconds, &mut tick);
             self.load.end_interval(seconds, &mut tick);
+            self.floods.end_interval();
             self.since = Some(now);
         }
     }
@@ -124,16 +130,32 @@ impl Watch {
         self.trust.to_close
     }
 
+    /// Lists sources that are rejected more often than this from now on; `None`: none.
+    pub fn set_flood_threshold(&mut self, threshold: Option<FloodThreshold>) {
+        self.floods.set_threshold(threshold);
+    }
+
+    /// Sources whose connections the kernel should drop, unless they are exempt: those with
+    /// a ban that the last tick saw, which may have ended meanwhile, and those that flood.
+    /// Banned prefixes are not among them.
+    pub fn listed(&self) -> (impl Iterator<Item = Source>, impl Iterator<Item = Source>) {
+        (self.bans.known(), self.floods.listed())
+    }
+
     /// Samples the next `max` slots, or all if there are fewer.
     fn sample(&mut self, max: usize, tick: &mut Tick<'_>) {
         let (limiter, now) = (tick.limiter, tick.now);
         self.sampler
             .sample(max, limiter, now, &mut |found| match found {
-                Found::Rejections(sample) => self.log.rejections(&sample, tick),
+                Found::Rejections(sample) => {
+                    self.floods.seen(&sample, tick);
+                    self.log.rejections(&sample, tick);
+                }
                 Found::Banned(report) => self.bans.seen(report, tick),
             });
         self.log.end_tick(tick);
         self.bans.end_tick(tick);
+        self.floods.end_tick(now);
     }
 }
 

@@ -90,6 +90,12 @@ impl<'a> Listeners<'a> {
             .filter_map(|(number, entry)| Some((number, entry.name()?)))
     }
 
+    /// How many names have a number.
+    pub(crate) fn count(self) -> u8 {
+        // Acquire: see `number`. There are fewer than 256.
+        self.region.listeners().names_count.load(Ordering::Acquire) as u8
+    }
+
     /// Whether the host has named its sockets.
     pub(crate) fn are_known(self) -> bool {
         self.sockets().next().is_some()

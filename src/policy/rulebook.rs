@@ -383,6 +383,17 @@ impl<'a> Rulebook<'a> {
         }
     }
 
+    /// Whether the kernel must never drop the connection attempts of `source`: its rule without
+    /// a listener exempts or trusts it, or any rule for a listener that contains it does.
+    pub(crate) fn spares(self, source: Source) -> bool {
+        let wanted = source.prefix(self.lengths);
+        let (_, terms) = self.describe(wanted, None);
+        let listeners = Listeners::of(self.region).count();
+        let found = self.read(|half| (1..=listeners).any(|scope| half.spares(scope, wanted)));
+        // If rules are published all the time, the source is spared.
+        terms.is_spared() || found.is_none_or(|(_, found)| found)
+    }
+
     /// The host rule of the address `host` in this scope, for a report.
     pub(crate) fn describe_host(
         self,
@@ -549,10 +560,11 @@ impl<'a> Rulebook<'a> {
         loads.load(Ordering::Relaxed)
     }
 
-    fn generation(self) -> u32 {
+    /// The number of the active set of rules.
+    pub(crate) fn generation(self) -> u32 {
         let settings = &self.region.header().settings;
-        // Relaxed: only statistics and writers use it. Only writers store it, and the lock
-        // lets a writer see everything that the previous one wrote.
+        // Relaxed: only statistics, writers and a reader that compares it use it. Only writers
+        // store it, and the lock lets a writer see everything that the previous one wrote.
         settings.rules_generation.load(Ordering::Relaxed)
     }
 
@@ -1120,6 +1132,29 @@ impl<'a> Half<'a> {
             Some(index) => self.entry(index).terms(default_limit),
             None => Terms::of_default(default_limit),
         }
+    }
+
+    /// Whether a rule of this scope that contains `wanted` exempts or trusts it.
+    fn spares(self, scope: u8, wanted: Prefix) -> bool {
+        let wanted = RuleKey {
+            scope,
+            prefix: wanted,
+        };
+        let mut next = longest_match(
+            self.count,
+            |i| self.entry(i).key(),
+            |i| self.entry(i).parent(),
+            wanted,
+        );
+        while let Some(index) = next {
+            let entry = self.entry(index);
+            if entry.terms(DEFAULT_LIMIT).is_spared() {
+                return true;
+            }
+            // In memory that is not damaged, a parent comes before its child.
+            next = entry.parent().filter(|parent| *parent < index);
+        }
+        false
     }
 
     /// The ban with the longest prefix that contains `wanted`.

@@ -152,6 +152,11 @@ impl Terms {
         }
     }
 
+    /// Whether the kernel must never drop the connection attempts of its sources.
+    pub fn is_spared(&self) -> bool {
+        self.exempt || self.trusted
+    }
+
     /// The limit of untrusted connections if `default` is that of sources without a rule; 0:
     /// unlimited. An unlimited rule that does not mention it has none.
     pub fn untrusted_limit(&self, default: u32) -> u32 {

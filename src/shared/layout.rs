@@ -243,6 +243,8 @@ pub(crate) struct Background {
     pub(crate) trusted: Statistic64,
     /// Untrusted connections, as last sampled by the background process.
     pub(crate) untrusted: Statistic64,
+    /// What the kernel shield did.
+    pub(crate) shield: ShieldNumbers,
     /// Sources by the largest debt that the background process sampled.
     pub(crate) debts: [Statistic32; HISTOGRAM_RANGES],
     /// How often the statistics were reset.
@@ -285,6 +287,31 @@ pub(crate) struct Load {
     pub(crate) levels: [AtomicU32; PRESSURE_LEVELS],
     /// The levels that are reached, see [`crate::limiter::load`].
     pub(crate) reached: AtomicU32,
+}
+
+/// The numbers of the kernel shield. The background process writes them.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct ShieldNumbers {
+    /// 0: off, 1: active, 2: not available.
+    pub(crate) state: Statistic32,
+    /// Sources and prefixes that the kernel drops.
+    pub(crate) entries: Statistic32,
+    /// Sources and prefixes that it should drop, but for which there was no room.
+    pub(crate) unlisted: Statistic32,
+    /// SYN packets dropped.
+    pub(crate) dropped: Statistic64,
+    /// Sources that were listed because of a flood.
+    pub(crate) floods: Statistic64,
+    /// Sources that would have been, in monitor mode.
+    pub(crate) would_list: Statistic64,
+}
+
+impl ShieldNumbers {
+    /// Those that only grow.
+    pub(crate) fn totals(&self) -> [&Statistic64; 3] {
+        [&self.dropped, &self.floods, &self.would_list]
+    }
 }
 
 /// The first bytes of the mapping.

@@ -43,6 +43,14 @@ impl Nat64 {
     /// The largest number of prefixes.
     pub const MAX_PREFIXES: usize = 16;
 
+    /// The well-known prefix.
+    pub const WELL_KNOWN: Prefix = Prefix {
+        family: Family::V6,
+        upper: WELL_KNOWN_UPPER,
+        lower: 0,
+        length: 96,
+    };
+
     /// No prefix besides the well-known one.
     pub(super) const NONE: Nat64 = Nat64 {
         translators: [Translator { bits: 0, length: 0 }; Nat64::MAX_PREFIXES],
@@ -87,6 +95,12 @@ impl Nat64 {
             Some(reason) => Err(reason),
             None => Ok(()),
         }
+    }
+
+    /// The prefixes besides the well-known one.
+    pub fn translators(&self) -> impl Iterator<Item = Prefix> + '_ {
+        let translators = self.translators[..self.count].iter();
+        translators.map(|translator| translator.prefix())
     }
 
     /// Whether there is no prefix besides the well-known one.

@@ -96,8 +96,9 @@ impl Prefix {
         }
     }
 
-    /// The prefix of this length that contains this one, which is longer.
-    fn shortened(self, length: u8) -> Prefix {
+    /// The prefix of this length that contains this one, which is longer
+    /// or has this length.
+    pub(crate) fn shortened(self, length: u8) -> Prefix {
         let host_bits = self.family.bits().saturating_sub(length.into());
         let bits = self.bits() & u128::MAX.checked_shl(host_bits).unwrap_or(0);
         let (upper, lower) = match self.family {
@@ -122,6 +123,14 @@ impl Prefix {
             && self.length <= other.length
             // The shift of ::/0 is 128 bits, which leaves nothing to compare.
             && difference.unwrap_or(0) == 0
+    }
+
+    /// The network's address in network byte order, with zeros after an IPv4 address.
+    pub fn octets(self) -> [u8; 16] {
+        match self.family {
+            Family::V4 => (u128::from(self.upper) << 96).to_be_bytes(),
+            Family::V6 => self.bits().to_be_bytes(),
+        }
     }
 
     /// The network's address as a number.

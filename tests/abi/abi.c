@@ -3,6 +3,7 @@
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -222,6 +223,10 @@ static void before_init(void)
 			== TCL_EINIT);
 	CHECK(tcl_unban("all", NULL, NULL, NULL, 0) == TCL_EINIT);
 	CHECK(tcl_bans(&ban, 1, &total) == TCL_EINIT);
+	CHECK(tcl_shield(NULL) == TCL_EINIT);
+	CHECK(tcl_shield_load(NULL, 0) == TCL_EINIT);
+	CHECK(tcl_shield_attach(NULL, 0, 0, 0, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_shield_entries(NULL, 0) == TCL_EINIT);
 	CHECK(tcl_ban_address(a, 4, 1) == TCL_EINIT);
 	CHECK(tcl_unban_address(a, 4) == TCL_EINIT);
 	CHECK(tcl_offence(a, 4) == TCL_EINIT && tcl_banned(a, 4) == TCL_EINIT);
@@ -1806,6 +1811,63 @@ static void trust(void)
 	CHECK(tcl_set_limit(3) == TCL_OK);
 }
 
+/* Where the system does not allow the shield, only the reason is checked. */
+static void shield(void)
+{
+	struct tcl_shield now;
+	struct tcl_ban list[1];
+	struct tcl_shield_entry entries[2];
+	struct sockaddr_in any = {.sin_family = AF_INET};
+	int listening = socket(AF_INET, SOCK_STREAM, 0);
+	int negative = -1;
+	int no_socket = open("/dev/null", O_RDONLY);
+
+	CHECK(bind(listening, (struct sockaddr *)&any, sizeof(any)) == 0);
+	CHECK(listen(listening, 1) == 0);
+	CHECK(tcl_shield(NULL) == TCL_EARG);
+	CHECK(tcl_shield(&now) == TCL_OK && now.state == TCL_SHIELD_OFF);
+	CHECK(strcmp(now.reason, "shield is off") == 0);
+	CHECK(tcl_shield_attach(&listening, 1, 0, 0, NULL, 0) == TCL_EARG);
+	CHECK(tcl_shield_entries(NULL, 9) == TCL_EARG);
+	CHECK(tcl_shield_entries(entries, 2) == 0);
+	if(tcl_shield_load(error, sizeof(error)) != TCL_OK) {
+		fprintf(stderr, "SKIPPED the shield: %s\n", error);
+		CHECK(tcl_shield(&now) == TCL_OK);
+		CHECK(now.state == TCL_SHIELD_UNAVAILABLE);
+		CHECK(strcmp(now.reason, error) == 0);
+		close(listening);
+		close(no_socket);
+		return;
+	}
+	CHECK(tcl_shield_attach(NULL, 1, 0, 0, NULL, 0) == TCL_EARG);
+	CHECK(tcl_shield_attach(&listening, 1, 9, 0, NULL, 0) == TCL_EARG);
+	CHECK(tcl_shield_attach(&listening, 1, 9, 86401, NULL, 0) == TCL_EARG);
+	CHECK(tcl_shield_attach(&negative, 1, 0, 0, NULL, 0) == TCL_EARG);
+	CHECK(tcl_shield_attach(&no_socket, 1, 0, 0, error, sizeof(error))
+			== TCL_ESHIELD);
+	CHECK(strstr(error, "cannot attach the eBPF program") == error);
+	CHECK(tcl_shield(&now) == TCL_OK && now.state == TCL_SHIELD_UNAVAILABLE);
+	CHECK(tcl_shield_load(NULL, 0) == TCL_OK);
+	CHECK(tcl_shield_attach(&listening, 1, 9, 10, NULL, 0) == TCL_OK);
+	CHECK(tcl_shield(&now) == TCL_OK && now.state == TCL_SHIELD_ACTIVE);
+	CHECK(now.reason[0] == '\0' && now.entries == 0 && now.room == 65536);
+
+	CHECK(tcl_ban("192.0.2.1", "60", NULL, NULL, NULL, NULL, NULL, 0)
+			== TCL_OK);
+	CHECK(tcl_watch(60) == TCL_OK);
+	CHECK(tcl_shield(&now) == TCL_OK && now.entries == 1);
+	CHECK(now.unlisted == 0 && now.dropped == 0 && now.floods == 0);
+	CHECK(tcl_bans(list, 1, NULL) == 1 && list[0].dropped == 0);
+	CHECK(tcl_shield_entries(entries, 0) == 0);
+	CHECK(tcl_shield_entries(entries, 2) == 1 && entries[0].dropped == 0);
+	CHECK(strcmp(entries[0].text, "192.0.2.1") == 0);
+	CHECK(tcl_unban("all", NULL, NULL, NULL, 0) == TCL_OK);
+	CHECK(tcl_watch(60) == TCL_OK);
+	CHECK(tcl_shield(&now) == TCL_OK && now.entries == 0);
+	close(listening);
+	close(no_socket);
+}
+
 int main(int argc, char **argv)
 {
 	struct tcl_config config = {.max_connections = 100,
@@ -1846,6 +1908,7 @@ int main(int argc, char **argv)
 	rates();
 	reserve_and_pressure();
 	bans();
+	shield();
 	trust();
 	audit();
 	another_process();

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the background process samples and reports, with a simulated clock.
 
-use support::engine::source;
+use support::engine::{load_rules, source};
 use tcp_conn_limit::limiter::{Fault, Limiter, Token, Worker};
 use tcp_conn_limit::observe::nearness::Nearness;
 use tcp_conn_limit::observe::notices::{Notice, Summary};
 use tcp_conn_limit::observe::report::{Report, seconds_since};
-use tcp_conn_limit::observe::watch::{MAX_AT_ONCE, MAX_FIRST, MAX_RELEASED, Watch};
+use tcp_conn_limit::observe::watch::{
+    FloodThreshold, MAX_AT_ONCE, MAX_FIRST, MAX_FLOOD_LINES, MAX_RELEASED, Watch,
+};
 use tcp_conn_limit::policy::rules::UNLIMITED;
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
 use tcp_conn_limit::policy::terms::Terms;
@@ -863,4 +865,122 @@ fn reset_during_a_tick_reports_nothing_twice() {
     let summed = notices.iter().filter_map(summary);
     let summed: u64 = summed.map(|(_, most, _, others)| most + others).sum();
     assert_eq!(firsts + summed, u64::from(SOURCES * ROUNDS));
+}
+
+/// More than 10 rejections in a second, for 5 s.
+const THRESHOLD: FloodThreshold = FloodThreshold {
+    per_second: 10,
+    seconds: 5,
+};
+
+/// Rejects a source this often in a second. Returns whether it is listed then, and the
+/// rejections and the mode that a line about it says.
+fn flood(scene: &mut Scene, n: u32, times: u32) -> (bool, Option<(u32, bool)>) {
+    for _ in 0..times {
+        reject(&scene.limiter, n);
+    }
+    let line = scene.tick().iter().find_map(|notice| match notice {
+        Notice::Flood {
+            report,
+            rejections,
+            would,
+            ..
+        } if report.source == source(n) => Some((*rejections, *would)),
+        _ => None,
+    });
+    let (_, mut flooding) = scene.watch.listed();
+    (flooding.any(|one| one == source(n)), line)
+}
+
+#[test]
+fn source_over_the_threshold_is_listed_for_its_time() {
+    for now in [0, u32::MAX - 3] {
+        let mut scene = Scene::at(now, 2);
+        // Without a threshold nothing floods.
+        assert_eq!(flood(&mut scene, 0, 1000), (false, None));
+        scene.watch.set_flood_threshold(Some(THRESHOLD));
+        // What it did before does not count.
+        assert_eq!(flood(&mut scene, 0, 1), (false, None));
+        assert_eq!(flood(&mut scene, 0, 10), (false, None));
+        assert_eq!(flood(&mut scene, 0, 11), (true, Some((11, false))));
+        for _ in 0..4 {
+            assert_eq!(flood(&mut scene, 0, 0), (true, None));
+        }
+        assert_eq!(flood(&mut scene, 0, 0), (false, None));
+        // Again, after a reset of its numbers.
+        scene.limiter.reset_stats();
+        assert_eq!(flood(&mut scene, 0, 12), (true, Some((12, false))));
+        // Another source, from its first second on.
+        assert_eq!(flood(&mut scene, 1, 11), (true, Some((11, false))));
+        let floods = scene
+            .limiter
+            .counters(Report::of(&scene.limiter).occupancy());
+        assert_eq!((floods.shield_floods, floods.shield_would_list), (2, 0));
+    }
+}
+
+#[test]
+fn flood_in_monitor_mode_would_be_listed_and_exempt_sources_do_not_flood() {
+    let mut scene = Scene::new(2);
+    scene.watch.set_flood_threshold(Some(THRESHOLD));
+    scene.tick();
+    scene.limiter.set_mode(Mode::Monitor);
+    let (_, line) = flood(&mut scene, 0, 20);
+    assert_eq!(line, Some((20, true)));
+    let exempt = Terms {
+        exempt: true,
+        ..Terms::of_limit(1)
+    };
+    scene.limiter.set_mode(Mode::Enforce);
+    let prefix = Prefix::parse("10.0.0.1", PrefixLengths::DEFAULT).unwrap();
+    scene.limiter.set_rule(prefix, exempt, None).unwrap();
+    assert_eq!(flood(&mut scene, 1, 1000), (false, None));
+    let numbers = scene
+        .limiter
+        .counters(Report::of(&scene.limiter).occupancy());
+    assert_eq!((numbers.shield_floods, numbers.shield_would_list), (0, 1));
+}
+
+/// Also if the flood is on another listener, or if a longer rule of that listener has no such
+/// word.
+#[test]
+fn sources_that_a_rule_trusts_or_spares_on_a_listener_do_not_flood() {
+    const SPARED: [&str; 4] = [
+        "10.0.0.1 = 1 trusted",
+        "10.0.0.1 = 1 exempt listener=192.0.2.1:5060",
+        "10.0.0.0/24 = 1 trusted listener=192.0.2.1:5060\n10.0.0.1 = 1 listener=192.0.2.1:5060",
+        "10.0.0.0/8 = unlimited listener=192.0.2.2:5060",
+    ];
+    for (rules, floods) in SPARED
+        .map(|rules| (rules, false))
+        .into_iter()
+        .chain([("10.0.0.1 = 1 listener=192.0.2.1:5060", true)])
+    {
+        let mut scene = Scene::new(2);
+        scene.watch.set_flood_threshold(Some(THRESHOLD));
+        scene.tick();
+        load_rules(&scene.limiter, &rules.lines().collect::<Vec<_>>());
+        let (listed, line) = flood(&mut scene, 1, 1000);
+        assert_eq!((listed, line.is_some()), (floods, floods), "{rules}");
+    }
+}
+
+#[test]
+fn lines_about_floods_are_bounded() {
+    let sources = MAX_FLOOD_LINES as u32 + 30;
+    let mut scene = Scene::new(sources);
+    scene.watch.set_flood_threshold(Some(THRESHOLD));
+    scene.tick();
+    for n in 0..sources {
+        for _ in 0..11 {
+            reject(&scene.limiter, n);
+        }
+    }
+    let is_flood = |notice: &&Notice| matches!(notice, Notice::Flood { .. });
+    assert_eq!(
+        scene.tick().iter().filter(is_flood).count(),
+        MAX_FLOOD_LINES
+    );
+    let (_, flooding) = scene.watch.listed();
+    assert_eq!(flooding.count(), sources as usize);
 }

@@ -56,6 +56,11 @@ test_each_threshold_is_tested() {
 		forgotten[15m]) > 0|forgotten[15m]) > 3
 		rejected[1m]) > 100|rejected[1m]) > 80
 		rejected[1m]) > 100|rejected[1m]) > 130
+		limit_shield == 2|limit_shield >= 1
+		limit_shield == 2|limit_shield != 1
+		shield_unlisted > 0|shield_unlisted >= 0
+		shield_dropped[5m]) > 100|shield_dropped[5m]) > 80
+		shield_dropped[5m]) > 100|shield_dropped[5m]) > 120
 		would_reject[1h]) > 0 and kamailio_tcp_conn_limit_mode == 1|would_reject[1h]) > 0
 		would_ban[1h]) > 0 and kamailio_tcp_conn_limit_mode == 1|would_ban[1h]) > 0
 		table_full[5m]) +|table_full[5m]) -

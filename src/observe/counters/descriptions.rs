@@ -435,6 +435,45 @@ counters! {
         unit: "connections",
         meaning: "the part of would_reject whose source was at the effective limit under pressure",
     }
+    shield {
+        kind: Fixed,
+        unit: "",
+        meaning: "the kernel shield; 0: off, 1: active, 2: not available",
+        note: "tcp_conn_limit.shield shows why it is not available.",
+        in_stats: false,
+    }
+    shield_entries {
+        kind: Sampled,
+        unit: "entries",
+        meaning: "banned and flooding sources and banned prefixes whose new connections the \
+                  kernel drops",
+        note: "Always 0 if the shield is not active, or in another mode than enforce.",
+    }
+    shield_unlisted {
+        kind: Sampled,
+        unit: "entries",
+        meaning: "sources and prefixes that the kernel should drop but that have no entry there",
+        note: "There is no room, or the kernel refused the entry. The server rejects their \
+               connections as it does without the shield.",
+    }
+    shield_dropped {
+        kind: Counter,
+        unit: "packets",
+        meaning: "connection attempts (SYN packets) that the kernel dropped",
+        note: "The client's system repeats a SYN that is not answered, so a connection that \
+               does not come about counts several times. It is read once a second.",
+    }
+    shield_floods {
+        kind: Counter,
+        unit: "sources",
+        meaning: "sources without a ban that the kernel dropped for a time because of a flood",
+        note: "Only with shield_threshold.",
+    }
+    shield_would_list {
+        kind: Counter,
+        unit: "sources",
+        meaning: "sources that shield_floods would count if the mode were enforce",
+    }
     log_suppressed {
         kind: Counter,
         unit: "rejections",

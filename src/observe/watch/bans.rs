@@ -40,6 +40,11 @@ struct Known {
 }
 
 impl Bans {
+    /// The sources whose bans were seen. Some may have ended.
+    pub(super) fn known(&self) -> impl Iterator<Item = Source> + '_ {
+        self.known.keys().copied()
+    }
+
     /// Notes a banned source.
     pub(super) fn seen(&mut self, report: SourceReport, tick: &mut Tick<'_>) {
         let Some(ban) = report.ban() else {

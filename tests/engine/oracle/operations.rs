@@ -689,6 +689,7 @@ impl Oracle {
                 Notice::Banned { .. } | Notice::Unbanned { .. } | Notice::MoreBanned { .. } => {
                     panic!("no operation bans a source")
                 }
+                Notice::Flood { .. } => panic!("no operation sets a threshold"),
                 Notice::RuleEnded(_) => panic!("no operation sets a rule that ends"),
                 Notice::TrustedEnough { .. }
                 | Notice::TimedOut(_)

@@ -20,6 +20,7 @@ mod rules;
 mod script;
 mod set_rules;
 mod settings;
+mod shield;
 mod silence;
 mod sources;
 mod tables;

@@ -62,6 +62,10 @@ fn stats_reports_every_field(mode: Mode) {
         let value = stats.remove(name).and_then(|n| n.as_u64());
         assert!(value <= Some(most) && value.is_some(), "{name}: {value:?}");
     }
+    for name in ["entries", "unlisted", "dropped", "floods", "would_list"] {
+        let value = stats.remove(&format!("shield_{name}"));
+        assert_eq!(value, Some(json!(0)), "{name}");
+    }
     let mut expected = json!({
         "attached": mode.attached(), "limit": 4, "ipv4_prefix": 32, "ipv6_prefix": 64,
         "capacity": 500, "connections": 8, "admitted": 9, "rejected": 5,

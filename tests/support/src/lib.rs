@@ -3,10 +3,12 @@
 //!
 //! ```text
 //! allocations  the number of allocations
+//! denied       systems that do not allow all of bpf(2)
 //! engine       sources, rules and workers, for tests of the library
 //! processes    forked processes and the memory they share
 //! programs     C programs that are built and run
 //! kamailio     a real server, its clients and its limit
+//! raw          raw sockets
 //! ports, wait  free ports, and waiting with a deadline
 //! ```
 //!
@@ -14,6 +16,7 @@
 //! built without `cfg(test)`, so its `Limiter` is another type than theirs.
 
 pub mod allocations;
+pub mod denied;
 pub mod engine;
 pub mod kamailio;
 pub mod ports;
@@ -21,6 +24,7 @@ pub mod processes;
 // Under loom the library has no C ABI.
 #[cfg(not(loom))]
 pub mod programs;
+pub mod raw;
 mod set_at_end;
 pub mod wait;
 

@@ -2,7 +2,8 @@
 
 //! The configuration of a server, and how to run one with it.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 
@@ -73,6 +74,7 @@ pub struct Config {
     files: Vec<(String, String)>,
     tls: bool,
     any_address: bool,
+    changes_user: bool,
     megabytes: u32,
     wrapper: Vec<String>,
     environment: Vec<(String, String)>,
@@ -112,6 +114,7 @@ impl Config {
             files: Vec::new(),
             tls: false,
             any_address: false,
+            changes_user: false,
             megabytes: 64,
             wrapper: Vec::new(),
             environment: Vec::new(),
@@ -247,6 +250,12 @@ impl Config {
         self
     }
 
+    /// Lets the server change its user and group once it listens. Needs root.
+    pub fn as_user(mut self, user: &str, group: &str) -> Self {
+        self.changes_user = true;
+        self.core(&format!("user={user}\ngroup={group}"))
+    }
+
     /// Runs the server through another program.
     pub fn run_by(mut self, command: &[&str]) -> Self {
         self.wrapper = command.iter().map(ToString::to_string).collect();
@@ -335,6 +344,10 @@ impl Config {
     fn prepare(&self, ports: Ports) -> (TempDir, Vec<String>) {
         let dir = TempDir::with_prefix("tcp_conn_limit-").expect("a temporary directory");
         let path = dir.path();
+        if self.changes_user {
+            let all = Permissions::from_mode(0o777);
+            fs::set_permissions(path, all).expect("the directory is ours");
+        }
         if self.tls {
             tls::write_certificate(path);
         }

@@ -2,8 +2,9 @@
 
 //! Remote procedure calls: JSON over a datagram socket, and kamcmd.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -35,6 +36,8 @@ pub(super) fn call(
     // The server answers to the address that the request came from.
     let own_path = dir.join(format!("rpc-client-{id}.sock"));
     let socket = UnixDatagram::bind(&own_path)?;
+    // The server may be another user.
+    fs::set_permissions(&own_path, Permissions::from_mode(0o666))?;
     let answer = socket
         .send_to(request(method, params, id).as_bytes(), dir.join("rpc.sock"))
         .and_then(|_| receive(&socket, is_gone));

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! bench-shield: what a flood of a banned source costs a real Kamailio with and without the
+//! kernel shield, and next to nftables. README.md, one folder up, says what is measured and
+//! how to read it.
+//!
+//! ```text
+//! main ─┬─ run ─┬─ subject              a server, or a server behind nftables
+//!       │       ├─ flooder, honest      its clients, each a process
+//!       │       └─ program              the program in the kernel, alone
+//!       ├─ record                       the JSON file
+//!       └─ report                       the tables and verdicts
+//! common                                CPU time, the machine
+//! ```
+
+#[allow(dead_code, reason = "other benchmarks use more of it")]
+#[path = "../common/mod.rs"]
+mod common;
+mod flooder;
+mod honest;
+mod program;
+mod record;
+mod report;
+mod run;
+mod subject;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use common::cli::{self, Bench};
+use common::process::Role;
+use common::run::Run;
+use common::{Result, cpu, kamailio, machine, process, progress, stats};
+use record::Record;
+
+/// This benchmark.
+struct Shield;
+
+impl Bench for Shield {
+    const NAME: &'static str = "shield";
+    const QUICK: &'static str = "half a minute";
+    const ROLES: &'static [Role] = &[flooder::ROLE, honest::ROLE];
+    type Record = Record;
+
+    fn measure(run: Run, _: &Path) -> Result<Record> {
+        run::measure(run)
+    }
+
+    fn print(record: &Record) {
+        report::print(record);
+    }
+
+    fn run(record: &Record) -> &Run {
+        &record.run
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main::<Shield>()
+}
