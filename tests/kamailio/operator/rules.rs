@@ -914,8 +914,8 @@ fn wrong_word_is_refused(mode: Mode) {
     let texts = [
         ("5 brust=9", "unknown word `brust`; did you mean `burst`?"),
         (
-            "5 cluster=9",
-            "unknown word `cluster`; expected rate=10/s, burst=20, exempt, \
+            "5 vlan=9",
+            "unknown word `vlan`; expected rate=10/s, burst=20, exempt, \
              listener=192.0.2.1:5060, untrusted=20 or trusted",
         ),
         ("5 rate=1/s rate=1/s", "`rate` is written twice"),
