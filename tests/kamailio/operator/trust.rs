@@ -39,7 +39,15 @@ request_route {
 	switch ($rU) {
 		case "trust": tcp_conn_limit_trust(); break;
 		case "untrust": tcp_conn_limit_untrust(); break;
-		case "late": sleep("4"); tcp_conn_limit_trust(); $sht(noted=>late) = $rc; break;
+		case "late":
+			$var(turns) = 0;
+			while ($sht(noted=>closed) == $null && $var(turns) < 90) {
+				usleep("200000");
+				$var(turns) = $var(turns) + 1;
+			}
+			tcp_conn_limit_trust();
+			$sht(noted=>late) = $rc;
+			break;
 		case "check": tcp_conn_limit_check("$si"); break;
 		case "show":
 			sl_send_reply("200", "now $tcp_conn_limit(trusted) $tcp_conn_limit(untrusted) $tcp_conn_limit(untrusted_limit)");
@@ -444,6 +452,7 @@ fn late_trust_does_nothing(mode: Mode) {
     // It is closed although a worker reads from it.
     wait_until_closed(&late);
     server.rpc("tcp_conn_limit.set_trust_timeout", json!(["none"]));
+    server.rpc("htable.seti", json!(["noted", "closed", 1]));
     server.wait_for_connections(0);
     let next = server.admit(Via::Tcp, from);
     let mut found = Value::Null;
