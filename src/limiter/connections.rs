@@ -237,6 +237,23 @@ impl Limiter {
         past.store(self.micros(), Ordering::Relaxed);
     }
 
+    /// Microseconds of the clock, for a debt that is written now. Each debt can be compared
+    /// with the time in the past that gates use, because it ends at most
+    /// [`Debt::MAX`](crate::table::tagged::Debt::MAX) and a second after it, also if no
+    /// background process reads the clock.
+    pub(super) fn present(&self) -> u64 {
+        const SECOND: u64 = 1_000_000;
+        let now = self.micros();
+        let past = self.settings().past_micros();
+        // Relaxed: the word of the debt is written afterwards, in the total order, so a
+        // process that reads the debt and then this time sees it. In all other cases any
+        // time in the past will do.
+        if now.wrapping_sub(past.load(Ordering::Relaxed)) > SECOND {
+            past.store(now, Ordering::Relaxed);
+        }
+        now
+    }
+
     /// Whether a host without hooks must find out, before it closes a connection, whether
     /// the client has sent anything, because silence is an offence. That costs a system call
     /// for each.

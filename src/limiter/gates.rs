@@ -87,9 +87,8 @@ impl Asked<'_> {
     /// source at a time in the past that is known already.
     #[inline]
     fn at_present(&self, admits: impl Fn(u64) -> bool) -> bool {
-        // Relaxed (statistics): any time in the past will do. It is less than a second old
-        // while the background process runs, and the words of restraints can be compared
-        // with any time of the last three days.
+        // Relaxed (statistics): any time in the past will do, see `Limiter::present`. It is
+        // less than a second old while the background process runs.
         let past = self.limiter.settings().past_micros();
         admits(past.load(Ordering::Relaxed)) || admits(self.limiter.micros())
     }

@@ -43,6 +43,6 @@ impl Limiter {
         rate.is_none()
             || self
                 .restraints(owner, at)
-                .charge(self.micros(), cost, rate.tolerance_us() + cost)
+                .charge(self.present(), cost, rate.tolerance_us() + cost)
     }
 }
