@@ -30,9 +30,9 @@ struct listeners
 };
 
 /* All processes inherit it. Those that do not accept connections close the listening
- * sockets, and then struct socket_info no longer says which descriptor it was. NULL before
+ * sockets, and then struct socket_info no longer says which descriptor it was. Empty before
  * they are registered. */
-static struct listeners *known = NULL;
+static struct listeners known;
 
 static void add(struct listeners *to, const struct socket_info *si, int tls)
 {
@@ -78,17 +78,8 @@ static int register_all(struct listeners *all)
 
 int tcm_listeners_register(void)
 {
-	struct listeners *all = pkg_malloc(sizeof(*all));
-
-	if(all == NULL) {
-		PKG_MEM_ERROR;
+	if(register_all(&known) < 0)
 		return -1;
-	}
-	if(register_all(all) < 0) {
-		pkg_free(all);
-		return -1;
-	}
-	known = all;
 	tcm_listeners_warn();
 	return 0;
 }
@@ -109,11 +100,11 @@ int tcm_listeners_of_message(const sip_msg_t *msg)
 {
 	uint32_t i;
 
-	if(msg == NULL || msg->rcv.bind_address == NULL || known == NULL)
+	if(msg == NULL || msg->rcv.bind_address == NULL)
 		return -1;
-	for(i = 0; i < known->count; i++) {
-		if(known->sockets[i] == msg->rcv.bind_address)
-			return known->list[i].descriptor;
+	for(i = 0; i < known.count; i++) {
+		if(known.sockets[i] == msg->rcv.bind_address)
+			return known.list[i].descriptor;
 	}
 	return -1;
 }
