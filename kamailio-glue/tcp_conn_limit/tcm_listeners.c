@@ -14,7 +14,6 @@
 
 #include "../../core/dprint.h"
 #include "../../core/globals.h"
-#include "../../core/mem/mem.h"
 #include "../../core/socket_info.h"
 
 #include "tcm_listeners.h"
