@@ -428,13 +428,15 @@ inside_rate() {
     recipe rate | nft -f -
     echo 'request_route { exit; }' | write_config
     start
-    for ((number = 0; number < 60; number++)); do
-        { timeout 0.3 bash -c 'exec 3<>/dev/tcp/127.0.0.1/5060' && echo; } 2>/dev/null || true
-    done >admitted
-    # The burst, and what the rate admits while each dropped attempt waits 0.3 s.
+    # In one process, which is faster than the rate also on a machine with other work.
+    # shellcheck disable=SC2016
+    timeout 3 bash -c 'for ((n = 0; n < 300; n++)); do
+        exec {fd}<>/dev/tcp/127.0.0.1/5060 && echo
+    done' >admitted 2>/dev/null || true
+    # The burst, and what the rate admits while each dropped attempt waits.
     number=$(wc -l <admitted)
     echo "admitted: $number"
-    [ "$number" -ge 40 ] && [ "$number" -lt 60 ]
+    [ "$number" -ge 40 ] && [ "$number" -lt 150 ]
     nft list set inet siprate rate4 | grep 127.0.0.1
 }
 
