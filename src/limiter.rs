@@ -378,12 +378,12 @@ impl Limiter {
                 let word = RejectedAt::word(number, reason);
                 detail.rejected_at.store(word, Ordering::Relaxed);
                 self.details().peak(owner, connections.unsigned_abs());
+                // A ban of a prefix has its rejections in its rule, also where a source has a
+                // ban of its own.
+                self.rulebook().count(rule, close);
                 let offence = match reason {
                     RejectedFor::Ban => {
                         count(&tally.ban_rejected, &tally.ban_would_reject);
-                        // A ban of a prefix has its rejections in its rule, also where a
-                        // source has a ban of its own.
-                        self.rulebook().count(rule, close);
                         self.restraints(owner, at).count_rejected();
                         return close;
                     }
@@ -399,16 +399,13 @@ impl Limiter {
                     // That the host is full is not an offence of its source.
                     RejectedFor::Reserve => {
                         count(&tally.reserve_rejected, &tally.reserve_would_reject);
-                        self.rulebook().count(rule, close);
                         return close;
                     }
                     RejectedFor::Pressure => {
                         count(&tally.pressure_rejected, &tally.pressure_would_reject);
-                        self.rulebook().count(rule, close);
                         return close;
                     }
                 };
-                self.rulebook().count(rule, close);
                 if !exempt && self.settings().penalty(offence) > 0 {
                     self.offend(worker, owner, at, offence);
                 }
