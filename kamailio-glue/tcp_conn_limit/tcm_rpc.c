@@ -210,6 +210,24 @@ void tcm_rpc_refused(rpc_t *rpc, void *c, int error, const char *text)
 		tcm_rpc_failed(rpc, c, error);
 }
 
+int tcm_rpc_limit(rpc_t *rpc, void *c, int32_t *limit)
+{
+	char error[256] = "cannot read the limit";
+	str text;
+
+	if(tcm_rpc_text(rpc, c, &text) < 1) {
+		rpc->fault(c, 400,
+				"missing limit: expected a number, or none for no limit");
+		return -1;
+	}
+	if(tcl_limit_parse((uint8_t *)text.s, text.len, limit, error, sizeof(error))
+			!= TCL_OK) {
+		rpc->fault(c, 400, "%s", error);
+		return -1;
+	}
+	return tcm_rpc_end(rpc, c, "one limit");
+}
+
 int tcm_rpc_register(void)
 {
 	if(rpc_register_array(tcm_rpc_report) != 0

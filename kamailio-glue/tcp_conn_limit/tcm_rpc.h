@@ -47,6 +47,7 @@ extern rpc_export_t tcm_rpc_bans[];
 /* Commands about trusted connections: connections, set_untrusted_limit,
  * set_trust_timeout. */
 extern rpc_export_t tcm_rpc_trust[];
+
 /* Commands about reserve and pressure: load, set_reserve, set_pressure. */
 extern rpc_export_t tcm_rpc_load[];
 
@@ -108,6 +109,10 @@ int tcm_rpc_arguments(rpc_t *rpc, void *c, char text[][TCM_RPC_ARGUMENT_SIZE],
 /* Answers with a fault if there is another argument. `expected` says what the command
  * expects. Returns 0 if there is none, or -1. */
 int tcm_rpc_end(rpc_t *rpc, void *c, const char *expected);
+
+/* Reads the only argument, a limit: a number, or none, which becomes 0. Returns 0, or -1
+ * after answering with a fault. */
+int tcm_rpc_limit(rpc_t *rpc, void *c, int32_t *limit);
 
 #define TCM_RPC_NO_ARGUMENTS "no arguments"
 

@@ -134,24 +134,11 @@ static const char *set_untrusted_limit_doc[] = {
 
 static void rpc_set_untrusted_limit(rpc_t *rpc, void *c)
 {
-	char error[256] = "cannot read the limit";
-	str text;
 	int32_t limit;
 	int was;
 	void *h;
 
-	if(tcm_rpc_text(rpc, c, &text) < 1) {
-		rpc->fault(c, 400,
-				"missing limit: expected a number, or none for no limit");
-		return;
-	}
-	if(tcl_limit_parse(
-			   (uint8_t *)text.s, text.len, &limit, error, sizeof(error))
-			!= TCL_OK) {
-		rpc->fault(c, 400, "%s", error);
-		return;
-	}
-	if(tcm_rpc_end(rpc, c, "one limit") < 0)
+	if(tcm_rpc_limit(rpc, c, &limit) < 0)
 		return;
 	switch(tcm_cfg_set_untrusted_limit(limit, &was)) {
 		case TCL_OK:
