@@ -64,3 +64,5 @@ pub use rules::*;
 pub use shield::*;
 pub use trust::*;
 pub use version::*;
+
+pub use crate::host::{tcl_event, tcl_host, tcl_load, tcl_pressure};

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::libc;
 use tcp_conn_limit::ffi::{
-    TCL_FACT_SPOKE, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_config, tcl_source,
-    tcl_version,
+    self, TCL_FACT_SPOKE, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_config, tcl_event,
+    tcl_host, tcl_source, tcl_version,
 };
 use tcp_conn_limit::observe::counters::{COUNTERS, Counters};
 
@@ -16,21 +16,15 @@ use crate::operations::Subject;
 use crate::sources::address;
 use crate::{Result, descriptors, shared};
 
-/// `struct tcl_host` of include/tcl_host.h.
-#[repr(C)]
-struct Host {
-    log: unsafe extern "C" fn(i32, *const c_char),
-    now: unsafe extern "C" fn() -> u32,
-    rejected: unsafe extern "C" fn(*const c_void),
-    released: unsafe extern "C" fn(*const c_void),
-    banned: unsafe extern "C" fn(*const c_void),
-    unbanned: unsafe extern "C" fn(*const c_void),
-    timed_out: unsafe extern "C" fn(*const c_void),
-    load: Option<unsafe extern "C" fn(*mut c_void)>,
-    pressure: Option<unsafe extern "C" fn(*const c_void)>,
-}
-
-type Init = unsafe extern "C" fn(*const tcl_config, *const Host, *mut c_char, usize) -> i32;
+type SetWorker = extern "C" fn(u32);
+type Check = unsafe extern "C" fn(*const u8, u32, c_int, c_int) -> c_int;
+type Opened = unsafe extern "C" fn(*const u8, u32, c_int, c_int, u32) -> u64;
+type Closed = extern "C" fn(u64, u32) -> i32;
+type Get = unsafe extern "C" fn(*const u8, u32, c_int, *mut tcl_source) -> i32;
+type Stats = unsafe extern "C" fn(*mut u64, u32) -> i32;
+type HugePages = extern "C" fn() -> u64;
+type Ban = unsafe extern "C" fn(*const u8, u32, u32) -> i32;
+type Init = unsafe extern "C" fn(*const tcl_config, *const tcl_host, *mut c_char, usize) -> i32;
 
 /// Returns the version of the library.
 pub(crate) fn version() -> String {
@@ -41,14 +35,14 @@ pub(crate) fn version() -> String {
 
 pub(crate) struct Engine {
     init: Init,
-    set_worker: extern "C" fn(u32),
-    check: unsafe extern "C" fn(*const u8, u32, c_int, c_int) -> c_int,
-    opened: unsafe extern "C" fn(*const u8, u32, c_int, c_int, u32) -> u64,
-    closed: extern "C" fn(u64, u32) -> i32,
-    get: unsafe extern "C" fn(*const u8, u32, *mut tcl_source) -> i32,
-    stats: unsafe extern "C" fn(*mut u64, u32) -> i32,
-    huge_pages: extern "C" fn() -> u64,
-    ban: unsafe extern "C" fn(*const u8, u32, u32) -> i32,
+    set_worker: SetWorker,
+    check: Check,
+    opened: Opened,
+    closed: Closed,
+    get: Get,
+    stats: Stats,
+    huge_pages: HugePages,
+    ban: Ban,
 }
 
 impl Engine {
@@ -62,20 +56,19 @@ impl Engine {
         if library.is_null() {
             return Err(dl_error());
         }
-        // SAFETY: the types match the functions in include/tcp_conn_limit.h.
-        unsafe {
-            Ok(Engine {
-                init: symbol(library, c"tcl_init")?,
-                set_worker: symbol(library, c"tcl_set_worker")?,
-                check: symbol(library, c"tcl_check")?,
-                opened: symbol(library, c"tcl_opened")?,
-                closed: symbol(library, c"tcl_closed")?,
-                get: symbol(library, c"tcl_get")?,
-                stats: symbol(library, c"tcl_stats")?,
-                huge_pages: symbol(library, c"tcl_huge_pages")?,
-                ban: symbol(library, c"tcl_ban_address")?,
-            })
-        }
+        // Each cast fails to compile if the function has another type. The process uses the
+        // functions of the library, not those that are linked into this program.
+        Ok(Engine {
+            init: symbol(library, c"tcl_init", ffi::tcl_init as Init)?,
+            set_worker: symbol(library, c"tcl_set_worker", ffi::tcl_set_worker as SetWorker)?,
+            check: symbol(library, c"tcl_check", ffi::tcl_check as Check)?,
+            opened: symbol(library, c"tcl_opened", ffi::tcl_opened as Opened)?,
+            closed: symbol(library, c"tcl_closed", ffi::tcl_closed as Closed)?,
+            get: symbol(library, c"tcl_get", ffi::tcl_get as Get)?,
+            stats: symbol(library, c"tcl_stats", ffi::tcl_stats as Stats)?,
+            huge_pages: symbol(library, c"tcl_huge_pages", ffi::tcl_huge_pages as HugePages)?,
+            ban: symbol(library, c"tcl_ban_address", ffi::tcl_ban_address as Ban)?,
+        })
     }
 
     /// Creates the limiter. A process can have only one.
@@ -181,7 +174,7 @@ impl Engine {
         // SAFETY: it is a struct of integers, for which zeros are valid.
         let mut source: tcl_source = unsafe { std::mem::zeroed() };
         // SAFETY: the address has four bytes, and `source` is valid for writes.
-        match unsafe { (self.get)(address(index).as_ptr(), 4, &mut source) } {
+        match unsafe { (self.get)(address(index).as_ptr(), 4, -1, &mut source) } {
             TCL_OK => Ok(source.connections),
             code => Err(format!("tcl_get: {code}").into()),
         }
@@ -243,14 +236,14 @@ pub(crate) fn config(max_connections: u32, limit: i32) -> Result<tcl_config> {
     })
 }
 
-static HOST: Host = Host {
-    log: ignore,
-    now: noon,
-    rejected: ignore_rejection,
-    released: ignore_rejection,
-    banned: ignore_rejection,
-    unbanned: ignore_rejection,
-    timed_out: ignore_rejection,
+static HOST: tcl_host = tcl_host {
+    log: Some(ignore),
+    now: Some(noon),
+    rejected: Some(ignore_rejection),
+    released: Some(ignore_rejection),
+    banned: Some(ignore_rejection),
+    unbanned: Some(ignore_rejection),
+    timed_out: Some(ignore_rejection),
     load: None,
     pressure: None,
 };
@@ -261,22 +254,19 @@ unsafe extern "C" fn noon() -> u32 {
     12 * 3_600
 }
 
-unsafe extern "C" fn ignore_rejection(_event: *const c_void) {}
+unsafe extern "C" fn ignore_rejection(_event: *const tcl_event) {}
 
-/// Looks up a function of the library.
-///
-/// # Safety
-///
-/// `F` must be the type of a pointer to the function of that name.
-unsafe fn symbol<F: Copy>(library: *mut c_void, name: &CStr) -> Result<F> {
+/// Looks up the function of the library that has this name and the type of `same`.
+fn symbol<F: Copy>(library: *mut c_void, name: &CStr, _same: F) -> Result<F> {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
     // SAFETY: the library is never closed, and `name` is a valid string.
     let address = unsafe { libc::dlsym(library, name.as_ptr()) };
     if address.is_null() {
         return Err(dl_error());
     }
-    // SAFETY: the caller guarantees that the function of that name has type F, and the
-    // assertion above that F has the size of a pointer.
+    // SAFETY: F has the size of a pointer, by the assertion above. The library is built from
+    // the same sources as this program, so its function has the type of the one of the same
+    // name that the caller gave.
     Ok(unsafe { std::mem::transmute_copy(&address) })
 }
 

@@ -122,7 +122,7 @@ impl Operations {
     /// The child's side.
     pub(crate) fn work(self) -> Result<()> {
         let limit = self.population.limit();
-        let max = self.sources + self.max_new();
+        let max = self.held() + self.max_new();
         match self.variant {
             Variant::Floor => self.serve_floor(&Floor::new(self.sources)?),
             Variant::Engine => self.serve(&Engine::start(max, limit)?),
@@ -306,6 +306,14 @@ impl Operations {
             operation: Operation::CycleMix,
             ns: chain(&mix, |index| cycle(subject, index)),
         }]
+    }
+
+    /// The connections that stay open, at most.
+    fn held(&self) -> u32 {
+        match self.population {
+            Population::Mixed => self.sources + self.sources.div_ceil(10),
+            Population::Modest | Population::AtLimit | Population::Returning => self.sources,
+        }
     }
 
     /// The maximum number of connections of new sources at a time, small compared with
