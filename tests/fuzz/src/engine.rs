@@ -11,50 +11,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tcp_conn_limit::ffi::{self, TCL_EARG, TCL_EINIT, TCL_ERULES, TCL_OK, TCL_SOURCE_TEXT};
 pub use tcp_conn_limit::ffi::{
-    tcl_audit_sums, tcl_ban, tcl_config, tcl_difference, tcl_rule, tcl_source, tcl_suggestion,
+    tcl_audit_sums, tcl_ban, tcl_config, tcl_difference, tcl_event, tcl_host, tcl_load, tcl_rule,
+    tcl_source, tcl_suggestion,
 };
 use tcp_conn_limit::observe::counters::COUNTERS;
 pub use tcp_conn_limit::observe::counters::Counters;
 
 use crate::edge::Edge;
 
-/// `struct tcl_event` of include/tcl_host.h.
-#[repr(C)]
-struct Event {
-    source: *const c_char,
-    rule: *const c_char,
-    connections: u32,
-    limit: i32,
-    rejected: u32,
-    would: i32,
-    reason: *const c_char,
-    ban: *const c_char,
-    rate: *const c_char,
-    seconds: u32,
-}
-
-/// `struct tcl_host` of include/tcl_host.h.
-#[repr(C)]
-struct Host {
-    log: Option<unsafe extern "C" fn(i32, *const c_char)>,
-    now: Option<unsafe extern "C" fn() -> u32>,
-    rejected: Option<unsafe extern "C" fn(*const Event)>,
-    released: Option<unsafe extern "C" fn(*const Event)>,
-    banned: Option<unsafe extern "C" fn(*const Event)>,
-    unbanned: Option<unsafe extern "C" fn(*const Event)>,
-    timed_out: Option<unsafe extern "C" fn(*const Event)>,
-    load: Option<unsafe extern "C" fn(*mut Load)>,
-    pressure: Option<unsafe extern "C" fn(*const c_void)>,
-}
-
-/// `struct tcl_load` of include/tcl_host.h.
-#[repr(C)]
-struct Load {
-    in_use: u32,
-    max: u32,
-}
-
-static HOST: Host = Host {
+static HOST: tcl_host = tcl_host {
     log: Some(log),
     now: Some(now),
     rejected: Some(rejected),
@@ -80,7 +45,7 @@ unsafe extern "C" fn now() -> u32 {
     CLOCK.load(Ordering::Relaxed)
 }
 
-unsafe extern "C" fn rejected(event: *const Event) {
+unsafe extern "C" fn rejected(event: *const tcl_event) {
     // SAFETY: the event is valid during the call, as tcl_host.h says.
     let event = unsafe { &*event };
     for text in [event.source, event.rule] {
@@ -98,10 +63,10 @@ unsafe extern "C" fn rejected(event: *const Event) {
 }
 
 /// A host that is nearly full, of 100 connections.
-unsafe extern "C" fn load(load: *mut Load) {
+unsafe extern "C" fn load(load: *mut tcl_load) {
     // SAFETY: `load` is valid for writing, as tcl_host.h says.
     unsafe {
-        load.write(Load {
+        load.write(tcl_load {
             in_use: 97,
             max: 100,
         });

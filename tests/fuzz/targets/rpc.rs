@@ -13,8 +13,9 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{
-    TCL_EARG, TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_find, tcl_limit_parse,
-    tcl_load_report, tcl_set_limit, tcl_set_mode, tcl_set_pressure, tcl_set_reserve,
+    TCL_BY_CONNECTIONS, TCL_BY_UNTRUSTED, TCL_EARG, TCL_ERULES, TCL_MODE_ENFORCE, TCL_OK,
+    TCL_ON_FULL_ADMIT, tcl_find, tcl_limit_parse, tcl_load_report, tcl_set_limit, tcl_set_mode,
+    tcl_set_pressure, tcl_set_reserve,
 };
 use tcp_conn_limit_fuzz::edge::Edge;
 use tcp_conn_limit_fuzz::engine::{self, tcl_config, tcl_source, text};
@@ -118,7 +119,10 @@ fn numbers(bytes: &[u8]) {
         let is_mode = (0..3).contains(&read);
         assert_eq!(tcl_set_mode(read), if is_mode { TCL_OK } else { TCL_EARG });
         let top = engine::top(10, read);
-        assert_eq!(top.err(), (!(0..4).contains(&read)).then_some(TCL_EARG));
+        assert_eq!(
+            top.err(),
+            (!(TCL_BY_CONNECTIONS..=TCL_BY_UNTRUSTED).contains(&read)).then_some(TCL_EARG)
+        );
     }
 }
 
