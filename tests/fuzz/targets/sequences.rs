@@ -12,9 +12,10 @@ use std::sync::atomic::Ordering;
 
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{
-    TCL_EALREADY, TCL_EARG, TCL_EEXEMPT, TCL_EINTERPOSE, TCL_ERULES, TCL_ESLOT, TCL_ESTALE,
-    TCL_FACT_SPOKE, TCL_FACT_TLS, TCL_MODE_ENFORCE, TCL_MODE_MONITOR, TCL_MODE_OFF, TCL_NEVER,
-    TCL_OK, TCL_ON_FULL_REJECT, tcl_interpose_activate, tcl_interpose_detach, tcl_reset_stats,
+    TCL_BY_CONNECTIONS, TCL_BY_OWED, TCL_BY_PEAK, TCL_BY_REJECTED, TCL_BY_UNTRUSTED, TCL_EALREADY,
+    TCL_EARG, TCL_EEXEMPT, TCL_EINTERPOSE, TCL_ERULES, TCL_ESLOT, TCL_ESTALE, TCL_FACT_SPOKE,
+    TCL_FACT_TLS, TCL_MODE_ENFORCE, TCL_MODE_MONITOR, TCL_MODE_OFF, TCL_NEVER, TCL_OK,
+    TCL_ON_FULL_REJECT, tcl_interpose_activate, tcl_interpose_detach, tcl_reset_stats,
     tcl_set_limit, tcl_set_mode, tcl_settings, tcl_version, tcl_watch,
 };
 use tcp_conn_limit_fuzz::engine::{
@@ -608,7 +609,7 @@ impl Ledger {
         let top = match engine::top(room, by) {
             Ok(top) => top,
             Err(code) => {
-                assert!(!(0..4).contains(&by));
+                assert!(!(TCL_BY_CONNECTIONS..=TCL_BY_UNTRUSTED).contains(&by));
                 return assert_eq!(code, TCL_EARG);
             }
         };
@@ -618,14 +619,16 @@ impl Ledger {
             address.expect("an address").source(LENGTHS)
         };
         let key = |source: &tcl_source| match by {
-            0 => source.connections,
-            1 => source.rejected + source.would_reject,
-            2 => source.peak,
-            _ => self.restraints.owed(net_of(source)),
+            TCL_BY_CONNECTIONS => source.connections,
+            TCL_BY_REJECTED => source.rejected + source.would_reject,
+            TCL_BY_PEAK => source.peak,
+            TCL_BY_OWED => self.restraints.owed(net_of(source)),
+            // The script trusts no connection here.
+            _ => source.connections,
         };
         assert!(top.iter().all(|source| key(source) > 0));
         assert!(top.is_sorted_by(|a, b| key(a) >= key(b)));
-        if by == 0 {
+        if by == TCL_BY_CONNECTIONS {
             let mut ranked = self.ranked(None);
             ranked.truncate(room);
             assert_eq!(top.iter().map(key).collect::<Vec<_>>(), ranked);
