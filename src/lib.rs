@@ -60,8 +60,8 @@
 //!    that change a rule), [`rules`](policy::rules) (a set of them and the longest match),
 //!    [`rules_file`](policy::rules_file), `rulebook` (the active rules in shared memory),
 //!    [`settings`](policy::settings).
-//! 5. `shared`: `layout` and `region` (the shared memory), `clock`, `sync` (atomics and the rules
-//!    of their orderings), `process`, `visible` (text for log lines).
+//! 5. `shared`: `layout` and `region` (the shared memory), `prefetch`, `clock`, `sync` (atomics
+//!    and the rules of their orderings), `process`, `visible` (text for log lines).
 //! 6. [`observe`]: [`report`](observe::report) and [`audit`](observe::audit) answer an
 //!    operator; [`counters`](observe::counters) describes and reads the counters;
 //!    [`watch`](observe::watch) samples sources and decides what is logged;
@@ -78,7 +78,8 @@
 //! `src/loom/` is not shipped. It replaces the atomics, the memory, the hash and the
 //! processes where `make loom` searches the orders of threads.
 //!
-//! `unsafe` is in `shared::region`, `interpose`, `shield::bpf` and [`ffi`] only.
+//! `unsafe` is in `shared::region`, `shared::prefetch`, `interpose`, `shield::bpf` and
+//! [`ffi`] only.
 //!
 //! # Glossary
 //!

@@ -269,12 +269,29 @@ impl Limiter {
     pub fn check_from(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
         let switches = self.settings().switches();
         if switches.is_unusual() {
-            return self.check_with_load(source, address);
+            return self.check_unusual(source, address, switches);
         }
-        self.check_under(source, address, switches, Scarcity::NONE)
+        self.check_under(source, address, switches, Scarcity::NONE, false)
     }
 
-    /// The check while `scarcity` applies to all sources.
+    /// The check while the mode is off, sources may have a rate, or the load matters.
+    #[cold]
+    #[inline(never)]
+    fn check_unusual(
+        &self,
+        source: Source,
+        address: &[u8],
+        switches: Switches,
+    ) -> Result<(), Rejection> {
+        if switches.is_off() {
+            return Ok(());
+        }
+        let with_details = switches.has_rates();
+        self.check_under(source, address, switches, self.scarcity(), with_details)
+    }
+
+    /// The check while `scarcity` applies to all sources. `with_details`: most sources owe
+    /// something.
     #[inline(always)]
     fn check_under(
         &self,
@@ -282,6 +299,7 @@ impl Limiter {
         address: &[u8],
         switches: Switches,
         scarcity: Scarcity,
+        with_details: bool,
     ) -> Result<(), Rejection> {
         let settings = self.settings();
         let checked_from = scarcity.cap().lower(settings.checked_from());
@@ -293,10 +311,12 @@ impl Limiter {
             return Ok(());
         }
         let table = self.table();
-        if let Some(at) = table.find(source) {
+        if let Some(at) = table.find_for(source, with_details) {
             let connections = table.connections(at);
             // No count is negative.
-            if (connections as u32) < checked_from && !scarcity.reserved && !at.control.remembers()
+            if (connections as u32) < checked_from
+                && !scarcity.reserved
+                && (!at.control.remembers() || self.owes_little(source, at))
             {
                 self.hints.set(at.slot);
                 return Ok(());
@@ -511,8 +531,9 @@ impl Limiter {
             rows.release(worker.0, at.slot);
             return Some(Err(NotCounted::OverLimit));
         }
-        if self.settings().switches().has_rates_or_trust()
-            && !self.account(source, address, at, in_row)
+        let switches = self.settings().switches();
+        if switches.has_rates_or_trust()
+            && !self.account(source, address, at, in_row, switches)
             && limit > 0
             && self.mode() == Mode::Enforce
         {
@@ -530,12 +551,18 @@ impl Limiter {
     /// `at`, in whose row it has `in_row` connections. `false` if it is over its rate.
     #[cold]
     #[inline(never)]
-    fn account(&self, source: Source, address: &[u8], at: SlotRef, in_row: i32) -> bool {
-        let switches = self.settings().switches();
+    fn account(
+        &self,
+        source: Source,
+        address: &[u8],
+        at: SlotRef,
+        in_row: i32,
+        switches: Switches,
+    ) -> bool {
         if switches.has_trust() && in_row == 1 {
             self.begin_trust(source, at);
         }
-        !switches.has_rates() || self.charge(source, address, at)
+        !switches.has_rates() || self.charge(source, address, at, switches)
     }
 
     /// Releases the connection that `token` was given for. Any process may do this;

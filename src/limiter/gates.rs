@@ -119,6 +119,24 @@ impl Rejection {
 }
 
 impl Limiter {
+    /// Whether the gates of bans and rates surely admit a source that had the slot `at`, which
+    /// remembers something: it is not banned, and owes no more than it may by its rule. So
+    /// neither its rule nor the clock need be read. `false` if the gates must be asked.
+    #[inline(never)]
+    pub(super) fn owes_little(&self, source: Source, at: SlotRef) -> bool {
+        let settings = self.settings();
+        let most = match (settings.switches().has_rated_rules(), settings.rate()) {
+            (true, _) => 0,
+            (false, rate) if rate.is_none() => u64::MAX,
+            (false, rate) => rate.tolerance_us(),
+        };
+        let owner = Owner::of(self.table(), source, at);
+        let restraints = self.restraints(owner, at);
+        // Relaxed (statistics): as in `Asked::at_present`.
+        let past = settings.past_micros().load(Ordering::Relaxed);
+        restraints.owed(past) <= most && restraints.ban(past / 1_000).is_none()
+    }
+
     /// Asks each gate. The source had the slot `at` and this number of connections.
     #[cold]
     pub(super) fn check_gates(

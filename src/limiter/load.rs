@@ -31,13 +31,11 @@
 #![forbid(unsafe_code)]
 
 use super::Limiter;
-use super::gates::Rejection;
 use crate::policy::pressure::{Cap, Pressure};
 use crate::policy::reserve::Reserve;
 use crate::policy::settings::Mode;
 use crate::shared::layout;
 use crate::shared::sync::Ordering;
-use crate::source::Source;
 
 /// How many of its connections the host uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,17 +241,6 @@ impl Limiter {
                 return (load, reached);
             }
         }
-    }
-
-    /// The check while the mode is off, or while the load matters.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn check_with_load(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
-        let switches = self.settings().switches();
-        if switches.is_off() {
-            return Ok(());
-        }
-        self.check_under(source, address, switches, self.scarcity())
     }
 
     fn load_words(&self) -> &layout::Load {

@@ -133,11 +133,11 @@ impl Switches {
         self.0 & (Self::RATE | Self::RULE_RATES | Self::TRUST) != 0
     }
 
-    /// Whether the mode may be [`Mode::Off`], or the load of the host matters. One test, so
-    /// that the usual check costs nothing more.
+    /// Whether the mode may be [`Mode::Off`], a source may have a rate, or the load of the host
+    /// matters. One test, so that the usual check costs nothing more.
     #[inline]
     pub(crate) fn is_unusual(self) -> bool {
-        self.0 & (Mode::Off as u32 | Self::LOAD) != 0
+        self.0 & (Mode::Off as u32 | Self::RATE | Self::RULE_RATES | Self::LOAD) != 0
     }
 
     /// Whether there is a reserve, or levels of pressure.

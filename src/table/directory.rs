@@ -92,6 +92,7 @@
 #![forbid(unsafe_code)]
 
 use crate::shared::layout::{Bucket, Detail, SLOTS_PER_BUCKET, Slot};
+use crate::shared::prefetch::prefetch;
 use crate::shared::region::Region;
 use crate::shared::sync::{AtomicU32, Ordering, Statistic32};
 use crate::source::{Kind, PrefixLengths, Source};
@@ -294,6 +295,22 @@ impl<'a> Table<'a> {
     #[inline(always)]
     pub(crate) fn find(self, source: Source) -> Option<SlotRef> {
         self.find_in(self.buckets_of(source), source)
+    }
+
+    /// As [`find`](Self::find). If `with_details`, the details of each slot that the source may
+    /// have are fetched together with the slots, so that a reader does not wait again.
+    #[inline(always)]
+    pub(crate) fn find_for(self, source: Source, with_details: bool) -> Option<SlotRef> {
+        let buckets = self.buckets_of(source);
+        if with_details {
+            for bucket in buckets {
+                let first = bucket * SLOTS_PER_BUCKET;
+                for detail in &self.region.details()[first..first + SLOTS_PER_BUCKET] {
+                    prefetch(detail);
+                }
+            }
+        }
+        self.find_in(buckets, source)
     }
 
     /// The Live slot of `source` with `row` entered. If the source has no slot, one is
@@ -618,12 +635,18 @@ impl<'a> Table<'a> {
     /// Makes the slot remember something, after it was written. `false` if the source lost
     /// the slot. A slot that is being replaced becomes one that is not: its control word
     /// changes, so the claim fails.
-    #[cold]
+    #[inline]
     pub(crate) fn remember(self, at: SlotRef) -> bool {
-        let word = &self.slot(at.slot).control;
         // total order, here and below, see the module's documentation: also a load that finds
         // the bit set comes before it is cleared.
-        let mut now = Control::load(word, Ordering::SeqCst);
+        let now = Control::load(&self.slot(at.slot).control, Ordering::SeqCst);
+        now.is_still_owned_since(at.control) && (now.remembers() || self.mark(at, now))
+    }
+
+    /// As [`remember`](Self::remember), for a slot with the control word `now`.
+    #[cold]
+    fn mark(self, at: SlotRef, mut now: Control) -> bool {
+        let word = &self.slot(at.slot).control;
         loop {
             if !now.is_still_owned_since(at.control) {
                 return false;

@@ -9,7 +9,8 @@
 
 use super::Asked;
 use crate::limiter::Limiter;
-use crate::policy::settings::Mode;
+use crate::policy::settings::{Mode, Switches};
+use crate::policy::terms::Rate;
 use crate::source::Source;
 use crate::table::SlotRef;
 use crate::table::details::Owner;
@@ -26,23 +27,37 @@ pub(super) fn admits(asked: &Asked<'_>) -> bool {
 impl Limiter {
     /// Charges one connection from `address` to its source with the slot `at`, which was just
     /// counted there. `false` if that is over the rate; then nothing was charged.
-    #[cold]
-    #[inline(never)]
-    pub(in crate::limiter) fn charge(&self, source: Source, address: &[u8], at: SlotRef) -> bool {
-        if self.mode() == Mode::Off {
+    #[inline]
+    pub(in crate::limiter) fn charge(
+        &self,
+        source: Source,
+        address: &[u8],
+        at: SlotRef,
+        switches: Switches,
+    ) -> bool {
+        if switches.mode() == Mode::Off {
             return true;
         }
         let owner = Owner::of(self.table(), source, at);
-        let of_host = match self.rulebook().has_host_rates() {
-            true => self.terms_of_host(address, source.scope()),
-            false => None,
+        let rate = match switches.has_rated_rules() {
+            true => self.rate_by_rule(source, address, owner),
+            false => self.rate(),
         };
-        let (_, terms) = of_host.unwrap_or_else(|| self.terms_of_source(source, owner));
-        let rate = terms.rate.or_default(self.rate());
         let cost = rate.interval_us.into();
         rate.is_none()
             || self
                 .restraints(owner, at)
                 .charge(self.present(), cost, rate.tolerance_us() + cost)
+    }
+
+    /// The rate of `address`, whose source is `owner`, while rules have rates.
+    #[inline(never)]
+    fn rate_by_rule(&self, source: Source, address: &[u8], owner: Owner) -> Rate {
+        let of_host = match self.rulebook().has_host_rates() {
+            true => self.terms_of_host(address, source.scope()),
+            false => None,
+        };
+        let (_, terms) = of_host.unwrap_or_else(|| self.terms_of_source(source, owner));
+        terms.rate.or_default(self.rate())
     }
 }

@@ -10,7 +10,8 @@
  *   cycle   has one connection; check, opened, closed
  *   return  had a connection before, has none now, and still has its slot; check,
  *           opened, closed. SOURCES such sources take turns.
- *   new     was never seen; check, opened, closed. It stays as an idle source. */
+ *   new     was never seen; check, opened, closed. It stays as an idle source.
+ *   rate    as cycle, with a rate, at which the source still owes something */
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,11 +55,12 @@ enum operation
 	CYCLE,
 	RETURN,
 	NEW,
+	RATE,
 	OPERATIONS
 };
 
 static const char *const names[OPERATIONS] = {
-		"nothing", "check", "reject", "cycle", "return", "new"};
+		"nothing", "check", "reject", "cycle", "return", "new", "rate"};
 
 /* Returns 0, or 1 if the limiter gives a wrong answer. */
 static int run(enum operation operation, const uint8_t bytes[4], int descriptor)
@@ -71,6 +73,7 @@ static int run(enum operation operation, const uint8_t bytes[4], int descriptor)
 		case CYCLE:
 		case RETURN:
 		case NEW:
+		case RATE:
 			return tcl_check(bytes, 4, descriptor, -1) != 0
 				   || tcl_closed(tcl_opened(bytes, 4, descriptor, -1, 0),
 							  TCL_FACT_SPOKE)
@@ -132,6 +135,10 @@ int main(int argc, char **argv)
 	count = strtoul(argv[3], NULL, 10);
 	config.max_connections = sources * 2;
 	free_descriptor = sources * 2;
+	if(operation == RATE) {
+		config.rate = "10000/s";
+		config.burst = 1000000;
+	}
 	if(operation == OPERATIONS
 			|| tcl_init(&config, &host, error, sizeof(error)) != TCL_OK)
 		return 2;
