@@ -124,6 +124,11 @@ union sockaddr_union;
 #define TCL_REASON_TEXT 16
 
 /**
+ * Size of the scope of a source as text, in bytes, including the NUL.
+ */
+#define TCL_SCOPE_TEXT 8
+
+/**
  * Size of a source as text, in bytes, including the NUL.
  */
 #define TCL_SOURCE_TEXT 52
@@ -311,6 +316,33 @@ struct tcl_config {
    * The longest ban by offences, in seconds, from `ban_min` to 2592000; 0: 600.
    */
   int32_t ban_max;
+  /**
+   * 1: the networks of sources are also counted, and the members below apply. 0: they are
+   * not, and rules for networks are errors.
+   */
+  int32_t networks;
+  /**
+   * Limit of a network without a rule, in connections; 0 or less: no limit.
+   */
+  int32_t network_limit;
+  /**
+   * The rate of a network without another one, as `rate`.
+   */
+  const char *network_rate;
+  /**
+   * The burst of that rate, as `burst`.
+   */
+  int32_t network_burst;
+  /**
+   * Leading bits of an IPv4 address that make a network, 8 to 31 and at most
+   * `ipv4_prefix`; 0: 24.
+   */
+  int32_t ipv4_network;
+  /**
+   * Leading bits of an IPv6 address that make a network, 16 to 64 and at most
+   * `ipv6_prefix`; 0: 48.
+   */
+  int32_t ipv6_network;
 };
 
 /**
@@ -371,6 +403,10 @@ struct tcl_source {
    * Address, with the prefix length if that is shorter than an address.
    */
   char text[TCL_SOURCE_TEXT];
+  /**
+   * "source", or "network" if it is a network.
+   */
+  char scope[TCL_SCOPE_TEXT];
   /**
    * Prefix of its rule; "default" if it has none.
    */
@@ -445,6 +481,10 @@ struct tcl_source {
    * 1 if a rule exempts it from penalties and bans, else 0.
    */
   int32_t exempt;
+  /**
+   * 1 if it counts in its network, and that is at its limit or over its rate, else 0.
+   */
+  int32_t over_network;
 };
 
 /**
@@ -671,7 +711,8 @@ struct tcl_audit_sums {
  */
 struct tcl_difference {
   /**
-   * Address, with the prefix length if that is shorter than an address.
+   * Address, with the prefix length if that is shorter than an address; for a network
+   * after the word `network` and a blank.
    */
   char text[TCL_SOURCE_TEXT];
   /**
@@ -1437,7 +1478,7 @@ int64_t tcl_banned(const uint8_t *address, uint32_t length);
 
 /**
  * Begins an audit of `connections` connections, with room for an eighth plus 1,024
- * more. Reserves 90 bytes for each, and writes to all of this memory so that the next
+ * more. Reserves 90 bytes for each, or 180 if networks are counted, and writes to all of this memory so that the next
  * steps cause no page faults. Returns null if there is no memory, or before
  * `tcl_init()`. The audit must be ended with `tcl_audit_end()`.
  */

@@ -20,6 +20,7 @@ pub struct tcl_event {
     pub ban: *const ::core::ffi::c_char,
     pub rate: *const ::core::ffi::c_char,
     pub seconds: u32,
+    pub scope: *const ::core::ffi::c_char,
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

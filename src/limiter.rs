@@ -15,6 +15,9 @@ mod connections;
 #[cfg(test)]
 mod connections_tests;
 mod gates;
+mod networks;
+#[cfg(test)]
+mod networks_tests;
 mod offences;
 mod token;
 mod totals;
@@ -33,11 +36,12 @@ pub use crate::table::details::RejectedFor;
 use core::fmt;
 use std::io;
 
+use crate::policy::network_settings::NetworkSettings;
 use crate::policy::origin::BanReason;
 use crate::policy::penalties::{Cause, Penalty};
 use crate::policy::rulebook::{ChangeError, Rulebook};
 use crate::policy::rules::{Rule, RuleSet};
-use crate::policy::settings::{BanBounds, Mode, OnFull, Settings};
+use crate::policy::settings::{BanBounds, Mode, OnFull, Settings, Switches};
 use crate::policy::terms::{Rate, Terms};
 use crate::shared::clock::Clock;
 use crate::shared::layout::{ACCEPTOR_ROW, Geometry, HISTOGRAM_RANGES, ROWS, Tally};
@@ -81,6 +85,8 @@ pub enum NotCounted {
     OverRate,
     /// The table has no slot for its source.
     TableFull,
+    /// It would have exceeded the limit of its network, or that is over its rate.
+    OverNetwork,
 }
 
 /// Why a limiter was not created. Its `Display` says the value or the system's error.
@@ -124,6 +130,7 @@ pub struct Limiter {
     nat64: Nat64,
     max_connections: u32,
     hints: Hints,
+    network_hints: Hints,
     clock: Clock,
     /// Admits one thread of this process at a time to publish rules.
     rules_gate: OneThread,
@@ -134,7 +141,8 @@ impl Limiter {
     pub const MAX_CONNECTIONS: u32 = Geometry::MAX_CONNECTIONS;
 
     /// A limiter sized for `max_connections` connections (1 to 100,000,000) at a time.
-    /// With a `limit` of 0 or less, all connections are admitted.
+    /// With a `limit` of 0 or less, all connections are admitted. If `prefixes` have lengths
+    /// of networks, these are also counted, which takes half as much memory again.
     ///
     /// # Errors
     ///
@@ -146,6 +154,10 @@ impl Limiter {
     ) -> Result<Limiter, CreateError> {
         let geometry = Geometry::for_connections(max_connections)
             .ok_or(CreateError(CreateFault::MaxConnections(max_connections)))?;
+        let geometry = match prefixes.networks() {
+            Some(_) => geometry.with_networks(),
+            None => geometry,
+        };
         Self::with_geometry(geometry, max_connections, limit, prefixes)
             .map_err(|error| CreateError(CreateFault::Region(error)))
     }
@@ -169,6 +181,8 @@ impl Limiter {
         let region = Region::create(geometry)?;
         let settings = Settings::of(&region);
         settings.init();
+        let networks = NetworkSettings::of(&region);
+        networks.init(prefixes.networks().is_some());
         settings.set_limit(limit);
         settings.set_ban_bounds(BanBounds::default());
         Ok(Limiter {
@@ -178,6 +192,7 @@ impl Limiter {
             nat64: Nat64::default(),
             max_connections,
             hints: Hints::default(),
+            network_hints: Hints::default(),
             clock: Clock::new(),
             rules_gate: OneThread::new(),
         })
@@ -244,9 +259,21 @@ impl Limiter {
     pub fn check_from(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
         let settings = self.settings();
         let switches = settings.switches();
-        if switches.is_off() {
-            return Ok(());
+        if switches.is_off_or_has_networks() {
+            return self.check_unusual(source, address, switches);
         }
+        self.check_source(source, address, switches)
+    }
+
+    /// Asks the gates of a source, without those of its network. The mode is not off.
+    #[inline(always)]
+    fn check_source(
+        &self,
+        source: Source,
+        address: &[u8],
+        switches: Switches,
+    ) -> Result<(), Rejection> {
+        let settings = self.settings();
         let checked_from = settings.checked_from();
         if checked_from > i32::MAX as u32
             && !switches.may_remember()
@@ -311,30 +338,28 @@ impl Limiter {
                 tally.untracked_rejected.fetch_add(1, Ordering::Relaxed);
             }
             Reason::Full | Reason::Untracked => {}
+            Reason::Network(rejected) => {
+                count(&tally.network_rejected, &tally.network_would_reject);
+                self.note_rejected(&rejected, close);
+                // Networks without a rule have only the total.
+                if !rejected.rule.is_default() {
+                    self.rulebook().count(rejected.rule, close);
+                }
+            }
             Reason::BannedPrefix(rule) => {
                 count(&tally.ban_rejected, &tally.ban_would_reject);
                 self.rulebook().count(rule, close);
             }
             Reason::Source(rejected) => {
+                self.note_rejected(&rejected, close);
                 let Rejected {
                     reason,
                     at,
                     owner,
-                    connections,
                     rule,
                     exempt,
+                    ..
                 } = rejected;
-                let detail = self.details().own(owner);
-                let number = if close {
-                    &detail.rejected
-                } else {
-                    &detail.would_reject
-                };
-                number.fetch_add(1, Ordering::Relaxed);
-                let connections = connections.unsigned_abs();
-                let word = RejectedAt::word(connections, reason);
-                detail.rejected_at.store(word, Ordering::Relaxed);
-                self.details().peak(owner, connections);
                 self.rulebook().count(rule, close);
                 let offence = match reason {
                     // A ban of a prefix has its rejections in its rule, also where a source
@@ -358,6 +383,28 @@ impl Limiter {
         close
     }
 
+    /// Counts a rejection in the details of its source or network.
+    fn note_rejected(&self, rejected: &Rejected, close: bool) {
+        let Rejected {
+            reason,
+            owner,
+            connections,
+            ..
+        } = *rejected;
+        let detail = self.details().own(owner);
+        let number = if close {
+            &detail.rejected
+        } else {
+            &detail.would_reject
+        };
+        // Relaxed (statistics), here and below.
+        number.fetch_add(1, Ordering::Relaxed);
+        let connections = connections.unsigned_abs();
+        let word = RejectedAt::word(connections, reason);
+        detail.rejected_at.store(word, Ordering::Relaxed);
+        self.details().peak(owner, connections);
+    }
+
     /// Counts a connection of `source` that `worker` opened.
     ///
     /// With a `limit` above 0 the connection is counted only if the source then has at
@@ -375,21 +422,32 @@ impl Limiter {
     /// [`NotCounted`], and there is nothing to release.
     #[inline(always)]
     pub fn opened(&self, worker: Worker, source: Source, limit: i32) -> Result<Token, NotCounted> {
+        self.count::<true>(worker, source, limit)
+    }
+
+    /// As [`opened`](Self::opened). Without `CHARGES` no source may have a rate.
+    #[inline(always)]
+    fn count<const CHARGES: bool>(
+        &self,
+        worker: Worker,
+        source: Source,
+        limit: i32,
+    ) -> Result<Token, NotCounted> {
         // The slot that the check of this connection found, in nearly all cases.
         let table = self.table();
         if let Some(at) = table.live_at(self.hints.get(), source, worker.0)
             && !table.is_crowded(at)
-            && let Some(counted) = self.count_at(worker, source, at, limit)
+            && let Some(counted) = self.count_at::<CHARGES>(worker, source, at, limit)
         {
             return counted;
         }
-        self.find_and_count(worker, source, limit)
+        self.find_and_count::<CHARGES>(worker, source, limit)
     }
 
     /// Counts a connection of a source that may not have a slot, or not the one that the
     /// hint names.
     #[inline(never)]
-    fn find_and_count(
+    fn find_and_count<const CHARGES: bool>(
         &self,
         worker: Worker,
         source: Source,
@@ -408,7 +466,7 @@ impl Limiter {
                     return Err(NotCounted::TableFull);
                 }
             };
-            if let Some(counted) = self.count_at(worker, source, at, limit) {
+            if let Some(counted) = self.count_at::<CHARGES>(worker, source, at, limit) {
                 return counted;
             }
         }
@@ -418,7 +476,7 @@ impl Limiter {
     /// entered. `None` if another source took the slot meanwhile, which happens only if
     /// another process claimed it at that moment.
     #[inline(always)]
-    fn count_at(
+    fn count_at<const CHARGES: bool>(
         &self,
         worker: Worker,
         source: Source,
@@ -435,8 +493,9 @@ impl Limiter {
             rows.release(worker.0, at.slot);
             return Some(Err(NotCounted::OverLimit));
         }
-        if self.settings().switches().has_rates()
-            && !self.charge(source, at)
+        if CHARGES
+            && self.settings().switches().has_rates()
+            && self.charge(source, at).is_none()
             && limit > 0
             && self.mode() == Mode::Enforce
         {
@@ -461,9 +520,11 @@ impl Limiter {
     /// distinguished from one of theirs. So the host must release each token only once.
     #[inline]
     pub fn closed(&self, worker: Worker, token: Token) -> Result<(), StaleToken> {
-        let released = token.parts().is_some_and(|(slot, row, epoch)| {
-            self.table().in_use_since(slot, epoch) && self.rows().release(row, slot)
-        });
+        let released = token
+            .parts_without_network()
+            .is_some_and(|(slot, row, epoch)| {
+                self.table().in_use_since(slot, epoch) && self.rows().release(row, slot)
+            });
         if released {
             return Ok(());
         }

@@ -14,9 +14,11 @@
 //! - `rulebook`: the active rules, in shared memory, replaced while they are read.
 //! - [`penalties`]: what an offence is, and what it costs.
 //! - [`settings`]: the default limit, the mode, what happens when the table is full.
+//! - `network_settings`: the same for networks.
 
 mod file_end;
 pub mod limit_text;
+pub(crate) mod network_settings;
 pub mod origin;
 pub mod penalties;
 pub mod rate_text;

@@ -15,6 +15,7 @@
 #include "../../core/pt.h"
 #include "../../core/rpc_lookup.h"
 
+#include "tcm_networks.h"
 #include "tcm_rpc.h"
 #include "tcm_rpc_json.h"
 #include "tcm_text.h"
@@ -217,6 +218,7 @@ int tcm_rpc_register(void)
 			|| rpc_register_array(tcm_rpc_check) != 0
 			|| rpc_register_array(tcm_rpc_rules) != 0
 			|| rpc_register_array(tcm_rpc_bans) != 0
+			|| rpc_register_array(tcm_rpc_networks) != 0
 			|| rpc_register_array(tcm_rpc_audit) != 0) {
 		LM_ERR("cannot register the RPC commands\n");
 		return -1;

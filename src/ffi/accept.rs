@@ -233,7 +233,7 @@ impl Global {
             return 0;
         };
         let limiter = &self.limiter;
-        let opened = limiter.connect(worker(), descriptor, source, facts, 0);
+        let opened = limiter.connect_from(worker(), descriptor, source, address, facts, 0);
         opened.map_or(0, ConnectionToken::to_bits)
     }
 

@@ -9,11 +9,11 @@ use std::ffi::CString;
 
 use super::codes::{TCL_EARG, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK};
 use super::control::{InitError, Setup, build, nat64, read_rules_file, tcl_config};
-use super::global::guard_early;
+use super::global::{GLOBAL, guard_early};
 use super::memory::{put, strings, text, write_text};
 use crate::policy::rule_words::Grammar;
 use crate::policy::rules::{Faults, RuleLine, RuleSet, check_rule};
-use crate::source::{Nat64, PrefixLengths};
+use crate::source::{Nat64, NetworkLengths, PrefixLengths};
 
 /// `tcl_rules_check()` reports at most this many faults in lines of their own.
 pub const TCL_MAX_FAULTS: usize = 20;
@@ -189,8 +189,14 @@ fn check(
         }
     };
     let content = file.as_ref().map(|file| (&*file.name, &*file.content));
-    // The prefix lengths of sources do not decide whether a rule is valid.
-    let builder = RuleSet::builder(PrefixLengths::DEFAULT).with_nat64(nat64);
+    // The prefix lengths of sources do not decide whether a rule is valid. Those of networks
+    // do, once they are known.
+    let lengths = match GLOBAL.get() {
+        Some(global) => Some(global.limiter.prefixes()),
+        None => PrefixLengths::DEFAULT.with_networks(NetworkLengths::LONGEST),
+    };
+    let lengths = lengths.unwrap_or(PrefixLengths::DEFAULT);
+    let builder = RuleSet::builder(lengths).with_nat64(nat64);
     let faults = match builder.check(texts, content) {
         Ok(faults) => faults,
         Err(error) => {
@@ -213,7 +219,7 @@ fn check(
     let Some(list) = list else {
         return (TCL_OK, valid);
     };
-    match build(PrefixLengths::DEFAULT, nat64, texts, file.as_ref()) {
+    match build(lengths, nat64, texts, file.as_ref()) {
         Ok(rules) => {
             rules.applying().for_each(|rule| list(&RuleLine(rule)));
             (TCL_OK, valid)

@@ -41,6 +41,8 @@ pub const TCL_ESLOT: i32 = -12;
 pub const TCL_RATE_TEXT: usize = 40;
 /// Size of the reason of a rejection or a ban as text, in bytes, including the NUL.
 pub const TCL_REASON_TEXT: usize = 16;
+/// Size of the scope of a source as text, in bytes, including the NUL.
+pub const TCL_SCOPE_TEXT: usize = 8;
 /// Size of a source as text, in bytes, including the NUL.
 pub const TCL_SOURCE_TEXT: usize = 52;
 

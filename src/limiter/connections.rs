@@ -12,7 +12,7 @@ use super::{Fault, Limiter, NotCounted, StaleToken, Token, Worker};
 use crate::policy::penalties::Cause;
 use crate::shared::sync::{AtomicU32, Ordering};
 use crate::source::Source;
-use crate::table::connections::{ConnectionToken, Connections, Facts, Taken};
+use crate::table::connections::{ConnectionToken, Connections, Facts, Record, Taken};
 
 /// Why a connection has no record and was not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +36,8 @@ impl Limiter {
         self.connections().is_tracked(descriptor)
     }
 
-    /// Counts a connection of `source` that `worker` opened, as [`opened`](Self::opened)
-    /// does, and opens the record of its `descriptor`. Must be called by the process that
-    /// has the descriptor. If that still has a connection, the previous one is
-    /// [forgotten](Self::forget).
+    /// As [`connect_from`](Self::connect_from), if the address is not known. Rules with a
+    /// prefix longer than a source do not apply.
     ///
     /// # Errors
     ///
@@ -53,18 +51,57 @@ impl Limiter {
         facts: Facts,
         limit: i32,
     ) -> Result<ConnectionToken, NotConnected> {
+        self.connect_from(worker, descriptor, source, &[], facts, limit)
+    }
+
+    /// Counts a connection of `source` that `worker` opened, as [`opened`](Self::opened)
+    /// does, and one of its network if networks are counted, and opens the record of its `descriptor`. Must be called by the process that
+    /// has the descriptor. If that still has a connection, the previous one is
+    /// [forgotten](Self::forget). `address` is that of [`check_from`](Self::check_from).
+    ///
+    /// With a `limit` above 0 the network must also be within its limit and its rate, except
+    /// in monitor mode.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`], and there is nothing to release.
+    #[inline(always)]
+    pub fn connect_from(
+        &self,
+        worker: Worker,
+        descriptor: c_int,
+        source: Source,
+        address: &[u8],
+        facts: Facts,
+        limit: i32,
+    ) -> Result<ConnectionToken, NotConnected> {
         let Some(record) = self.connections().record(descriptor) else {
             self.note(worker, Fault::Untracked);
             return Err(NotConnected::Untracked);
         };
-        let cell = self.opened(worker, source, limit)?;
+        if self.settings().switches().has_rates_or_networks() {
+            return self.connect_unusual(worker, record, source, address, facts, limit);
+        }
+        let cell = self.count::<false>(worker, source, limit)?;
+        Ok(self.open_record(worker, record, cell, facts))
+    }
+
+    /// Opens the record of a connection that is counted in `cell`.
+    #[inline(always)]
+    pub(super) fn open_record(
+        &self,
+        worker: Worker,
+        record: Record<'_>,
+        cell: Token,
+        facts: Facts,
+    ) -> ConnectionToken {
         // Relaxed (statistics).
         let now = self.settings().seconds().load(Ordering::Relaxed);
         loop {
             if let Some(token) = record.open(cell.to_bits(), facts, now) {
-                return Ok(token);
+                return token;
             }
-            self.forget_connection(worker, descriptor);
+            self.forget_connection(worker, record.descriptor());
         }
     }
 
@@ -84,7 +121,11 @@ impl Limiter {
         ended: Facts,
     ) -> Result<Facts, StaleToken> {
         match self.connections().take(token) {
-            Some(taken) => self.release(worker, taken, ended),
+            // The descriptor is not closed yet, so no other connection has it.
+            Some(taken) => {
+                let network = || self.read_network_cell(token.descriptor());
+                self.release_taken(worker, taken, ended, network)
+            }
             None => Err(self.note_stale(worker)),
         }
     }
@@ -95,7 +136,8 @@ impl Limiter {
     #[inline]
     pub(crate) fn take(&self, descriptor: c_int) -> Option<Taken> {
         let connections = self.connections();
-        connections.take(connections.record(descriptor)?.token()?)
+        let taken = connections.take(connections.record(descriptor)?.token()?)?;
+        Some(self.with_network_cell(descriptor, taken))
     }
 
     /// Releases a connection whose record was taken. Returns all that was known of it.
@@ -110,6 +152,19 @@ impl Limiter {
         taken: Taken,
         ended: Facts,
     ) -> Result<Facts, StaleToken> {
+        self.release_taken(worker, taken, ended, || taken.network)
+    }
+
+    /// As [`release`](Self::release); `network` reads the cell of the connection's network if
+    /// it has one.
+    #[inline(always)]
+    fn release_taken(
+        &self,
+        worker: Worker,
+        taken: Taken,
+        ended: Facts,
+        network: impl Fn() -> u64,
+    ) -> Result<Facts, StaleToken> {
         let Some(cell) = Token::from_bits(taken.cell) else {
             return Err(self.note_stale(worker));
         };
@@ -117,9 +172,9 @@ impl Limiter {
         self.offence_of_close(worker, cell, facts);
         // The record vouches for the cell: it is taken once, and the source keeps its slot
         // until then. So the slot need not be read, as `closed` does.
-        match cell.parts() {
+        match cell.parts_without_network() {
             Some((slot, row, _)) if self.rows().release(row, slot) => Ok(facts),
-            _ => Err(self.note_stale(worker)),
+            _ => self.release_unusual(worker, cell, facts, network),
         }
     }
 
@@ -133,7 +188,7 @@ impl Limiter {
     }
 
     #[cold]
-    fn forget_connection(&self, worker: Worker, descriptor: c_int) {
+    pub(super) fn forget_connection(&self, worker: Worker, descriptor: c_int) {
         if let Some(taken) = self.take(descriptor) {
             self.note(worker, Fault::DescriptorReused);
             // A stale token is counted, and there is nothing else to do about it. Nothing
@@ -168,7 +223,7 @@ impl Limiter {
             return false;
         }
         // A connection that is not counted is admitted nevertheless.
-        let _ = self.connect(worker, descriptor, source, facts, 0);
+        let _ = self.connect_from(worker, descriptor, source, address, facts, 0);
         true
     }
 

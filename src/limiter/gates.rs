@@ -30,6 +30,8 @@ pub struct Rejection(pub(super) Reason);
 pub(super) enum Reason {
     /// A gate does not admit its source.
     Source(Rejected),
+    /// A gate does not admit its network.
+    Network(Rejected),
     /// Its source is at or over the limit that the caller gave.
     OverGiven,
     /// Its source has no slot, and this rule bans its prefix.
@@ -55,6 +57,7 @@ pub(super) struct Rejected {
 /// What a gate decides by.
 struct Asked<'a> {
     limiter: &'a Limiter,
+    source: Source,
     /// What the source owes, if anything is remembered of it.
     owes: Option<Owes<'a>>,
     connections: i32,
@@ -77,10 +80,20 @@ fn first_closed(asked: &Asked<'_>) -> Option<RejectedFor> {
 }
 
 impl Rejection {
+    /// A gate does not admit a network.
+    pub(super) fn of_network(rejected: Rejected) -> Rejection {
+        Rejection(Reason::Network(rejected))
+    }
+
+    /// Whether its network was rejected.
+    pub fn is_of_network(&self) -> bool {
+        matches!(self.0, Reason::Network(_))
+    }
+
     /// Why its source was rejected; `None`: for another reason.
     pub fn reason(&self) -> Option<RejectedFor> {
         match &self.0 {
-            Reason::Source(rejected) => Some(rejected.reason),
+            Reason::Source(rejected) | Reason::Network(rejected) => Some(rejected.reason),
             Reason::BannedPrefix(_) => Some(RejectedFor::Ban),
             Reason::OverGiven | Reason::Full | Reason::Untracked => None,
         }
@@ -120,7 +133,7 @@ impl Limiter {
     }
 
     /// The first gate that does not admit the source.
-    fn first_closed_gate(
+    pub(super) fn first_closed_gate(
         &self,
         source: Source,
         address: &[u8],
@@ -135,6 +148,7 @@ impl Limiter {
         });
         let reason = first_closed(&Asked {
             limiter: self,
+            source,
             owes,
             connections,
             terms,
@@ -163,7 +177,7 @@ impl Limiter {
 
     /// The rule and the terms of `address`, if there is a rule with a prefix longer than its
     /// source.
-    fn terms_of_host(&self, address: &[u8]) -> Option<(RuleId, Terms)> {
+    pub(super) fn terms_of_host(&self, address: &[u8]) -> Option<(RuleId, Terms)> {
         let rulebook = self.rulebook();
         if !rulebook.has_host_rules() {
             return None;

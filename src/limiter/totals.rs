@@ -74,6 +74,13 @@ totals! {
     penalty_script,
     /// Sources whose slot another source took while they owed something.
     forgotten,
+    /// The part of `rejected` whose network was at its limit or over its rate.
+    network_rejected,
+    /// The part of `would_reject` whose network was at its limit or over its rate.
+    network_would_reject,
+    /// Connections that count in their source, but not in their network, because the table
+    /// had no slot for the network.
+    network_uncounted,
 }
 
 impl Totals {
@@ -85,6 +92,7 @@ impl Totals {
             + self.bad_address
             + self.stale_token
             + self.descriptor_reused
+            + self.network_uncounted
     }
 
     /// The sums of all `tallies` since they were `reset_at`.

@@ -6,7 +6,7 @@ use core::fmt;
 use std::io;
 
 use super::layout::{ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, ROWS, RuleEntry};
-use crate::shared::sync::{AtomicI32, Statistic32};
+use crate::shared::sync::{AtomicI32, AtomicU64, Statistic32};
 
 /// This error never occurs: there is always memory.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub(crate) struct Region {
     header: Header,
     buckets: Vec<Bucket>,
     connections: Vec<Connection>,
+    network_cells: Vec<AtomicU64>,
     cells: [Vec<AtomicI32>; ROWS - 1],
     details: Vec<Detail>,
     ban_rejected: Vec<Statistic32>,
@@ -42,6 +43,7 @@ impl Region {
             header: Header::default(),
             buckets: zeroed(geometry.buckets),
             connections: zeroed(geometry.descriptors),
+            network_cells: zeroed(geometry.network_cells),
             cells: core::array::from_fn(|_| zeroed(slots)),
             details: zeroed(slots),
             ban_rejected: zeroed(slots),
@@ -69,6 +71,10 @@ impl Region {
 
     pub(crate) fn buckets(&self) -> &[Bucket] {
         &self.buckets
+    }
+
+    pub(crate) fn network_cells(&self) -> &[AtomicU64] {
+        &self.network_cells
     }
 
     pub(crate) fn connections(&self) -> &[Connection] {

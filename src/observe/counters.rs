@@ -13,6 +13,7 @@ pub use descriptions::{COUNTERS, Counters, Description, Kind};
 
 use crate::limiter::Limiter;
 use crate::observe::nearness::Nearness;
+use crate::observe::networks::Networks;
 use crate::observe::report::Occupancy;
 use crate::shared::sync::Ordering;
 use crate::source::Family;
@@ -24,6 +25,12 @@ impl Limiter {
         let totals = self.totals();
         let nearness = Nearness::last(self);
         let rate = self.rate();
+        let networks = Networks::last(self);
+        let network_rate = self.network_rate();
+        let network_length = |family| {
+            let networks = self.prefixes().networks();
+            networks.map_or(0, |networks| networks.length(family).into())
+        };
         let prefix_length = |family| self.prefixes().length(family).into();
         Counters {
             sources: occupancy.sources,
@@ -73,6 +80,19 @@ impl Limiter {
             forgotten: totals.forgotten,
             rate_interval: rate.interval_us.into(),
             burst: if rate.is_none() { 0 } else { rate.burst.into() },
+            networks: networks.networks.into(),
+            busiest_network: networks.busiest.into(),
+            network_rejected: totals.network_rejected,
+            network_would_reject: totals.network_would_reject,
+            network_uncounted: totals.network_uncounted,
+            network_limit: self.network_limit().unsigned_abs().into(),
+            network_rate_interval: network_rate.interval_us.into(),
+            network_burst: match network_rate.is_none() {
+                true => 0,
+                false => network_rate.burst.into(),
+            },
+            ipv4_network: network_length(Family::V4),
+            ipv6_network: network_length(Family::V6),
             log_suppressed: self.log_suppressed().load(Ordering::Relaxed),
         }
     }

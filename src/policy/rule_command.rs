@@ -38,8 +38,12 @@ impl SetRule {
     ) -> Result<SetRule, InvalidArgument> {
         let prefix = parse_prefix(prefix, nat64)?;
         let terms = terms.ok_or(InvalidArgument(Invalid::NoLimit))?.trim_ascii();
-        let terms = rule_words::parse(terms)
-            .map_err(|reason| InvalidArgument(Invalid::Terms(excerpt(terms), reason)))?;
+        let read = match prefix.of_networks {
+            true => rule_words::parse_of_networks(terms),
+            false => rule_words::parse(terms),
+        };
+        let terms =
+            read.map_err(|reason| InvalidArgument(Invalid::Terms(excerpt(terms), reason)))?;
         let seconds = seconds.map(|text| {
             let text = text.trim_ascii();
             parse_seconds(text).ok_or_else(|| InvalidArgument(Invalid::Seconds(excerpt(text))))
@@ -63,9 +67,7 @@ pub fn parse_prefix(prefix: Option<&str>, nat64: &Nat64) -> Result<Prefix, Inval
         .ok_or(InvalidArgument(Invalid::NoPrefix))?
         .trim_ascii();
     let invalid = |error| InvalidArgument(Invalid::Prefix(excerpt(text), error));
-    let prefix = Prefix::parse_any(text).map_err(invalid)?;
-    nat64.check(prefix).map_err(invalid)?;
-    Ok(prefix)
+    Prefix::parse_of_rule(text, nat64).map_err(invalid)
 }
 
 fn excerpt(text: &str) -> Excerpt {

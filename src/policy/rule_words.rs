@@ -3,7 +3,7 @@
 //! that set a rule take the same text.
 //!
 //! ```text
-//!   LIMIT [rate=RATE] [burst=BURST] [exempt]
+//!   LIMIT [rate=RATE] [burst=BURST] [exempt] [no_network]
 //! ```
 //!
 //! Each word is a row of `WORDS`, which says how it is read and shown. Everything else
@@ -75,6 +75,19 @@ const WORDS: &[Word] = &[
             false => Ok(()),
         },
     },
+    Word {
+        name: "no_network",
+        example: None,
+        help: "its connections do not count in their network",
+        read: |_, written| {
+            written.no_network = true;
+            Ok(())
+        },
+        show: |terms, f| match terms.no_network {
+            true => f.write_str(" no_network"),
+            false => Ok(()),
+        },
+    },
 ];
 
 /// What the words of a rule say.
@@ -84,6 +97,7 @@ struct Written {
     rate: Option<u32>,
     burst: Option<u32>,
     exempt: bool,
+    no_network: bool,
 }
 
 impl Written {
@@ -101,6 +115,7 @@ impl Written {
         Ok(Terms {
             rate,
             exempt: plain.exempt || self.exempt,
+            no_network: self.no_network,
             ..plain
         })
     }
@@ -139,6 +154,27 @@ pub(super) fn parse(text: &str) -> Result<Terms, WordError> {
         (word.read)(value, &mut written)?;
     }
     written.terms(limit)
+}
+
+/// Reads the terms of a rule for networks, which have no other words than `rate` and
+/// `burst`.
+///
+/// # Errors
+///
+/// The first part that is invalid.
+pub(super) fn parse_of_networks(text: &str) -> Result<Terms, WordError> {
+    let terms = parse(text)?;
+    let is_surplus = |word: &Word| {
+        let words = text.split_ascii_whitespace().skip(1);
+        !matches!(word.name, "rate" | "burst")
+            && words
+                .map(|part| part.split('=').next())
+                .any(|name| name == Some(word.name))
+    };
+    match WORDS.iter().find(|word| is_surplus(word)) {
+        Some(word) => Err(WordError::NotOfNetworks(word.name)),
+        None => Ok(terms),
+    }
 }
 
 /// Reads the limit of a rule.
@@ -190,6 +226,10 @@ impl fmt::Display for Grammar {
         let mut line = |form: &str, help: &str| write!(f, "\n  {form:<12}{help}");
         line("PREFIX", "an address, or a network as ADDRESS/LENGTH")?;
         line(
+            "",
+            "`network PREFIX` is about the networks in PREFIX, each as a whole",
+        )?;
+        line(
             "LIMIT",
             "connections of each source, at least 1, or unlimited",
         )?;
@@ -233,6 +273,8 @@ pub(super) enum WordError {
     Rate(RateError),
     Burst(BurstError),
     BurstWithoutRate,
+    /// A rule for networks has this word.
+    NotOfNetworks(&'static str),
 }
 
 impl WordError {
@@ -293,6 +335,11 @@ impl fmt::Display for WordError {
             }
             WordError::Rate(error) => error.fmt(f),
             WordError::Burst(error) => error.fmt(f),
+            WordError::NotOfNetworks(name) => write!(
+                f,
+                "a rule for networks has no `{name}`; remove it, or write it in a rule for \
+                 addresses"
+            ),
             WordError::BurstWithoutRate => {
                 f.write_str("without a rate there is no burst; remove `rate=none` or `burst`")
             }
@@ -375,12 +422,11 @@ mod tests {
             ("100 exempt", 100, default, true),
             ("\t7 \texempt  rate=2/h ", 7, own(1_800_000_000, 5), true),
         ] {
-            let banned = false;
             let expected = Terms {
                 limit,
                 rate,
                 exempt,
-                banned,
+                ..Terms::of_default(0)
             };
             assert_eq!(terms(text), expected, "{text}");
         }
@@ -451,11 +497,13 @@ mod tests {
                 format!("unknown word `{name}`; did you mean `{nearest}`?")
             );
         }
-        for text in ["6", "=6", "trusted", "r", "network", "b", "limit=5", "="] {
+        for text in ["6", "=6", "trusted", "r", "b", "limit=5", "="] {
             let name = text.split('=').next().unwrap();
             assert_eq!(
                 reason(&format!("5 {text}")),
-                format!("unknown word `{name}`; expected rate=10/s, burst=20 or exempt")
+                format!(
+                    "unknown word `{name}`; expected rate=10/s, burst=20, exempt or no_network"
+                )
             );
         }
         let long = reason(&format!("5 {}", "x".repeat(100_000)));
@@ -528,10 +576,10 @@ mod tests {
     fn grammar_has_all_words() {
         let grammar = Grammar.to_string();
         assert!(
-            grammar.starts_with("PREFIX = LIMIT [rate=10/s] [burst=20] [exempt]\n"),
+            grammar.starts_with("PREFIX = LIMIT [rate=10/s] [burst=20] [exempt] [no_network]\n"),
             "{grammar}"
         );
-        assert_eq!(grammar.lines().count(), 1 + 2 + WORDS.len());
+        assert_eq!(grammar.lines().count(), 1 + 3 + WORDS.len());
         for word in WORDS {
             // Each example is valid.
             terms(&format!("5 {}", word.form()));
@@ -556,11 +604,13 @@ mod tests {
             own,
         ];
         let limit = prop_oneof![Just(0), 1..=i32::MAX];
-        (limit, rate, any::<bool>()).prop_map(|(limit, rate, exempt)| Terms {
+        let flags = any::<(bool, bool)>();
+        (limit, rate, flags).prop_map(|(limit, rate, (exempt, no_network))| Terms {
             limit,
             rate,
             exempt: exempt || limit <= 0,
-            banned: false,
+            no_network,
+            ..Terms::of_default(0)
         })
     }
 

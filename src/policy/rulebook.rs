@@ -41,6 +41,7 @@
 use core::fmt;
 use std::collections::TryReserveError;
 
+use crate::policy::network_settings::NetworkSettings;
 use crate::policy::origin::{BanReason, RuleOrigin};
 use crate::policy::rules::{
     DEFAULT_LIMIT, MAX_RULES, Rule, RuleError, RuleSet, find_parent, longest_match,
@@ -67,6 +68,11 @@ pub(crate) struct RuleId {
 }
 
 impl RuleId {
+    /// Whether there is no rule.
+    pub(crate) fn is_default(self) -> bool {
+        self.index.is_none()
+    }
+
     /// The word that caches this for the source with this tag:
     ///
     /// ```text
@@ -213,7 +219,7 @@ impl<'a> Rulebook<'a> {
 
     /// The rule of `source`, and what it may do by it or by default.
     pub(crate) fn resolve(self, source: Source) -> (RuleId, Terms) {
-        let default = Settings::of(self.region).limit();
+        let default = self.default_limit(source.is_network());
         let found = self.read(|half| {
             let index = half.longest_match(source.prefix(self.lengths));
             let terms = half.terms(index, default);
@@ -246,7 +252,7 @@ impl<'a> Rulebook<'a> {
         // Relaxed, here and below: this word stands alone. It has all that is needed to
         // decide whether it is valid.
         if let Some(id) = RuleId::from_cached(detail.rule.load(Ordering::Relaxed), tag)
-            && let Some(terms) = self.terms_of(id)
+            && let Some(terms) = self.terms_of(id, self.default_limit(source.is_network()))
         {
             return (id, terms);
         }
@@ -289,9 +295,16 @@ impl<'a> Rulebook<'a> {
         Some((id, prefix, terms))
     }
 
+    /// The limit of sources, or of networks, without a rule.
+    fn default_limit(self, of_networks: bool) -> i32 {
+        match of_networks {
+            true => NetworkSettings::of(self.region).limit(),
+            false => Settings::of(self.region).limit(),
+        }
+    }
+
     /// The terms of the rule `id`, if its generation is active.
-    fn terms_of(self, id: RuleId) -> Option<Terms> {
-        let default = Settings::of(self.region).limit();
+    fn terms_of(self, id: RuleId, default: i32) -> Option<Terms> {
         let index = id.index.map(usize::from);
         let (generation, terms) = self.read(|half| half.terms(index, default))?;
         (generation as u16 == id.generation && id.generation != 0).then_some(terms)
@@ -300,7 +313,7 @@ impl<'a> Rulebook<'a> {
     /// The rule of `wanted`, a source or a prefix, and its terms, for a report. Sources of a
     /// prefix may also have rules with longer prefixes.
     pub(crate) fn describe(self, wanted: Prefix) -> (Option<Prefix>, Terms) {
-        let default = Settings::of(self.region).limit();
+        let default = self.default_limit(wanted.of_networks);
         let found = self.read(|half| {
             let entry = half.entry(half.longest_match(wanted)?);
             Some((entry.prefix(), entry.terms(default)))
@@ -670,12 +683,19 @@ impl<'a> Rulebook<'a> {
         };
         background.rules_ending[half].store(count(RuleOrigin::ends), Ordering::Release);
         background.rules_set[half].store(count(RuleOrigin::is_rpc), Ordering::Release);
-        let checked_from = rules.iter().map(|rule| match rule.terms {
-            Terms { banned: true, .. } => 0,
-            Terms { limit: 1.., .. } => rule.terms.limit.unsigned_abs(),
-            _ => u32::MAX,
-        });
-        let lowest = checked_from.min().unwrap_or(u32::MAX);
+        let lowest_of = |of_networks: bool| {
+            let rules = rules.iter();
+            let rules = rules.filter(|rule| rule.prefix.of_networks == of_networks);
+            let checked_from = rules.map(|rule| match rule.terms {
+                Terms { banned: true, .. } => 0,
+                Terms { limit: 1.., .. } => rule.terms.limit.unsigned_abs(),
+                _ => u32::MAX,
+            });
+            checked_from.min().unwrap_or(u32::MAX)
+        };
+        let (lowest, lowest_of_networks) = (lowest_of(false), lowest_of(true));
+        let networks = NetworkSettings::of(self.region);
+        let has_exceptions = rules.iter().any(|rule| rule.terms.no_network);
         let is_rated = |rule: &Rule| matches!(rule.terms.rate, RuleRate::Own(r) if !r.is_none());
         let has_rated_rules = rules.iter().any(is_rated);
         // While the generation changes, this is the lower one of the old and the new
@@ -686,7 +706,11 @@ impl<'a> Rulebook<'a> {
         settings
             .lowest_rule
             .store(before.min(lowest), Ordering::Release);
+        networks.set_lowest_rule(networks.lowest_rule().min(lowest_of_networks));
         // A flag is set while the old rules or the new ones need it.
+        if has_exceptions {
+            networks.set_exceptions(true);
+        }
         if has_host_rules {
             settings.host_rules.store(1, Ordering::Release);
         }
@@ -699,6 +723,8 @@ impl<'a> Rulebook<'a> {
         }
         Settings::of(self.region).set_rated_rules(has_rated_rules);
         settings.lowest_rule.store(lowest, Ordering::Release);
+        networks.set_exceptions(has_exceptions);
+        networks.set_lowest_rule(lowest_of_networks);
     }
 
     /// Clears all cached rules, so that none is mistaken for a rule of a later generation
@@ -811,12 +837,24 @@ impl Rules {
             }
         }
         rules.truncate(kept);
-        for index in 0..kept {
+        let mut rules = Rules { rules, lengths };
+        rules.find_parents();
+        rules
+    }
+
+    /// Keeps only the rules that are `wanted`.
+    pub(crate) fn retain(&mut self, wanted: impl Fn(&RuleReport) -> bool) {
+        self.rules.retain(wanted);
+        self.find_parents();
+    }
+
+    fn find_parents(&mut self) {
+        let rules = &mut self.rules;
+        for index in 0..rules.len() {
             let parent = find_parent(index, |i| rules[i].prefix, |i| rules[i].parent());
             // There are at most MAX_RULES.
             rules[index].parent = parent.map_or(0, |parent| parent as u32 + 1);
         }
-        Rules { rules, lengths }
     }
 
     pub(crate) fn as_slice(&self) -> &[RuleReport] {
@@ -948,6 +986,10 @@ const REASON: u32 = 12;
 /// Flags in [`RuleEntry::shape`], see [`Terms`].
 const EXEMPT: u32 = 1 << 15;
 const BANNED: u32 = 1 << 16;
+const NO_NETWORK: u32 = 1 << 20;
+
+/// Set in [`RuleEntry::shape`] for the prefix of networks.
+const NETWORKS: u32 = 1 << 21;
 
 /// Rates in [`RuleEntry::rate`]:
 ///
@@ -996,7 +1038,10 @@ impl RuleEntry {
         };
         let terms = rule.terms;
         let flag = |is_set, flag| if is_set { flag } else { 0 };
-        let flags = flag(terms.exempt, EXEMPT) | flag(terms.banned, BANNED);
+        let flags = flag(terms.exempt, EXEMPT)
+            | flag(terms.banned, BANNED)
+            | flag(terms.no_network, NO_NETWORK)
+            | flag(prefix.of_networks, NETWORKS);
         let shape = flags | kind | family | u32::from(prefix.length);
         self.shape.store(shape, Ordering::Release);
         self.origin.store(origin, Ordering::Release);
@@ -1012,6 +1057,7 @@ impl RuleEntry {
         // Acquire, as in the functions below: see `Rulebook::read_once`.
         let shape = self.shape.load(Ordering::Acquire);
         Prefix {
+            of_networks: shape & NETWORKS != 0,
             family: if shape & V6 == 0 {
                 Family::V4
             } else {
@@ -1032,6 +1078,7 @@ impl RuleEntry {
             rate: rate_of(self.rate.load(Ordering::Acquire)),
             exempt: shape & EXEMPT != 0,
             banned: shape & BANNED != 0,
+            no_network: shape & NO_NETWORK != 0,
         }
     }
 

@@ -47,7 +47,9 @@ use super::terms::Terms;
 use super::{file_end, rules_file};
 use crate::source::{Nat64, Prefix, PrefixLengths};
 
-pub use super::rule_text::{InvalidRule, Origin, UNLIMITED, check_rule};
+pub use super::rule_text::{
+    InvalidRule, NoNetwork, Origin, UNLIMITED, check_rule, rules_have_networks,
+};
 pub use crate::shared::layout::MAX_RULES;
 pub use check::Faults;
 
@@ -157,6 +159,8 @@ impl<'a> RulesBuilder<'a> {
         let rule = RuleText::parse(text).map_err(invalid)?;
         let checked = self.nat64.check(rule.prefix);
         checked.map_err(|error| invalid(Reason::Prefix(error)))?;
+        let checked = NoNetwork::check(rule.prefix, self.lengths);
+        checked.map_err(|error| invalid(Reason::NoNetwork(error)))?;
         if self.drafts.len() >= MAX_RULES {
             return Err(invalid(Reason::TooManyRules));
         }
@@ -242,7 +246,10 @@ impl RuleSet {
             rules[index].parent = parent.map(|parent| parent as u16);
         }
         apply_bans(&mut rules);
-        let is_for_host = |rule: &Rule| rule.prefix.length > lengths.length(rule.prefix.family);
+        let is_for_host = |rule: &Rule| {
+            let prefix = rule.prefix;
+            prefix.length > lengths.length(prefix.family) && !prefix.of_networks
+        };
         let has_host_rules = rules.iter().any(is_for_host);
         RuleSet {
             rules,
@@ -711,6 +718,7 @@ mod tests {
     fn any_prefix() -> impl Strategy<Value = Prefix> {
         (any::<bool>(), any::<u64>(), any::<u64>(), any::<u8>()).prop_map(
             |(v6, upper, lower, length)| Prefix {
+                of_networks: lower & 1 != 0,
                 family: if v6 { Family::V6 } else { Family::V4 },
                 upper,
                 lower,

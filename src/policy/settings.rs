@@ -12,7 +12,7 @@
 use crate::policy::penalties::{Cause, Penalty};
 use crate::policy::terms::Rate;
 use crate::shared::region::Region;
-use crate::shared::sync::{AtomicU32, Ordering, Statistic32};
+use crate::shared::sync::{AtomicU32, AtomicU64, Ordering, Statistic32};
 
 /// What happens to a connection over the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +68,7 @@ const ZERO: u32 = 1 << 31;
 ///
 /// ```text
 ///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate │ 4 something may be remembered
+///   8 networks are counted │ 9 a default rate of networks
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Switches(u32);
@@ -77,6 +78,8 @@ impl Switches {
     const RATE: u32 = 0b100;
     const RULE_RATES: u32 = 0b1000;
     const MEMORY: u32 = 0b1_0000;
+    pub(super) const NETWORKS: u32 = 1 << 8;
+    pub(super) const NETWORK_RATE: u32 = 1 << 9;
 
     /// A number that is not a mode, from damaged memory, reads as the default.
     #[inline]
@@ -88,6 +91,26 @@ impl Switches {
     #[inline]
     pub(crate) fn is_off(self) -> bool {
         self.0 & Self::MODE == Mode::Off as u32
+    }
+
+    /// False in the usual case: the mode is not [`Mode::Off`], and networks are not counted.
+    #[inline]
+    pub(crate) fn is_off_or_has_networks(self) -> bool {
+        // One comparison, since the modes before it have lower numbers.
+        self.0 & (Self::MODE | Self::NETWORKS) >= Mode::Off as u32
+    }
+
+    /// Whether a network may have a rate.
+    #[inline]
+    pub(crate) fn has_network_rates(self) -> bool {
+        self.0 & (Self::NETWORK_RATE | Self::RULE_RATES) != 0
+    }
+
+    /// False in the usual case: no connection is charged to a source or a network, and
+    /// networks are not counted.
+    #[inline]
+    pub(crate) fn has_rates_or_networks(self) -> bool {
+        self.0 & (Self::RATE | Self::RULE_RATES | Self::NETWORKS) != 0
     }
 
     /// Whether a source may have a rate. If none has, no connection is charged.
@@ -104,7 +127,7 @@ impl Switches {
     /// Whether a slot may remember something: once there was a rate, a penalty or a ban.
     #[inline]
     pub(crate) fn may_remember(self) -> bool {
-        self.0 & !Self::MODE != 0
+        self.0 & Self::MEMORY != 0
     }
 }
 
@@ -123,6 +146,17 @@ impl Default for BanBounds {
             min: 15_000,
             max: 600_000,
         }
+    }
+}
+
+/// The rate in a word of shared memory.
+pub(super) fn rate_of(word: u64) -> Rate {
+    match word as u32 {
+        0 => Rate::NONE,
+        interval_us => Rate {
+            interval_us,
+            burst: ((word >> 32) as u32).max(1),
+        },
     }
 }
 
@@ -171,7 +205,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Replaces the switches in `mask`.
-    fn switch(self, mask: u32, to: u32) {
+    pub(super) fn switch(self, mask: u32, to: u32) {
         // Cannot fail: the closure always returns a word.
         let _ = self
             .0
@@ -191,26 +225,24 @@ impl<'a> Settings<'a> {
 
     /// The rate of a source without another one.
     pub(crate) fn rate(self) -> Rate {
-        let word = self.0.rate.load(Ordering::Relaxed);
-        match word as u32 {
-            0 => Rate::NONE,
-            interval_us => Rate {
-                interval_us,
-                burst: ((word >> 32) as u32).max(1),
-            },
-        }
+        rate_of(self.0.rate.load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_rate(self, rate: Rate) {
+        self.store_rate(&self.0.rate, rate, Switches::RATE);
+    }
+
+    /// Stores a rate in its word, and says by this switch whether there is one.
+    pub(super) fn store_rate(self, word: &AtomicU64, rate: Rate, switch: u32) {
         if rate.is_none() {
-            self.switch(Switches::RATE, 0);
-            self.0.rate.store(0, Ordering::Relaxed);
+            self.switch(switch, 0);
+            word.store(0, Ordering::Relaxed);
             return;
         }
-        let word = u64::from(rate.burst.max(1)) << 32 | u64::from(rate.interval_us);
-        self.0.rate.store(word, Ordering::Relaxed);
+        let bits = u64::from(rate.burst.max(1)) << 32 | u64::from(rate.interval_us);
+        word.store(bits, Ordering::Relaxed);
         self.expect_memory();
-        self.switch(Switches::RATE, Switches::RATE);
+        self.switch(switch, switch);
     }
 
     /// The milliseconds that this offence costs; 0: nothing. A cause that is not an offence costs

@@ -118,6 +118,9 @@ pub struct Terms {
     /// A command banned the prefix of the rule, or a prefix that contains it. Never true if
     /// `exempt` is.
     pub banned: bool,
+    /// Its connections do not count in the network of the source, whose limit and rate do
+    /// not apply to them.
+    pub no_network: bool,
 }
 
 impl Terms {
@@ -128,6 +131,7 @@ impl Terms {
             rate: RuleRate::Default,
             exempt: false,
             banned: false,
+            no_network: false,
         }
     }
 

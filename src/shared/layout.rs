@@ -5,6 +5,8 @@
 //! ```text
 //! Header                    settings; a Tally per row; which rules are active
 //! Bucket      × buckets     4 slots of 16 bytes: one cache line
+//! AtomicU64   × descriptors if networks are counted: in which cell of a network each
+//!                           connection is counted
 //! Connection  × descriptors 16 bytes for each descriptor of the accepting process
 //! AtomicI32   × slots       × (ROWS − 1): the cells of every row but the acceptor row
 //! Detail      × slots       touched only for busy sources, those that owe, and by reports
@@ -143,6 +145,9 @@ pub(crate) struct Tally {
     pub(crate) penalty_rate: Statistic64,
     pub(crate) penalty_script: Statistic64,
     pub(crate) forgotten: Statistic64,
+    pub(crate) network_rejected: Statistic64,
+    pub(crate) network_would_reject: Statistic64,
+    pub(crate) network_uncounted: Statistic64,
 }
 
 /// Settings that every check reads and that are rarely written.
@@ -178,6 +183,23 @@ pub(crate) struct Settings {
     pub(crate) ban_max: AtomicU32,
     /// The host clock, as the background process last read it.
     pub(crate) seconds: Statistic32,
+}
+
+/// Settings about networks, which are read only if networks are counted.
+#[repr(C, align(128))]
+#[cfg_attr(loom, derive(Default))]
+pub(crate) struct NetworkSettings {
+    /// The limit of a network without a rule; 0: no limit.
+    pub(crate) limit: AtomicU32,
+    /// The lowest limit of the active rules for networks; `u32::MAX`: no rule has one.
+    pub(crate) lowest_rule: AtomicU32,
+    /// 1 if an active rule keeps its connections out of their networks, else 0.
+    pub(crate) exceptions: AtomicU32,
+    /// As [`Settings::rate`].
+    pub(crate) rate: AtomicU64,
+    /// The networks with connections in the upper half, and the most connections of one in
+    /// the lower half, as last sampled by the background process.
+    pub(crate) gauges: Statistic64,
 }
 
 /// Data that only reports and the background process use.
@@ -227,6 +249,7 @@ pub(crate) struct Background {
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Header {
     pub(crate) settings: Settings,
+    pub(crate) networks: NetworkSettings,
     pub(crate) background: Background,
     pub(crate) tallies: [Tally; ROWS],
 }
@@ -277,6 +300,8 @@ pub(crate) struct Geometry {
     pub(super) buckets: usize,
     pub(super) connections: usize,
     pub(super) descriptors: usize,
+    /// Cells of networks: one for each descriptor, or none.
+    pub(super) network_cells: usize,
 }
 
 impl Geometry {
@@ -296,7 +321,19 @@ impl Geometry {
             buckets: usize::try_from(buckets).ok()?,
             connections,
             descriptors: connections + OTHER_FILES,
+            network_cells: 0,
         })
+    }
+
+    /// The same, where the network of each connection is counted as well, with half as many
+    /// buckets again. If each connection has a source and a network of its own, a bucket then
+    /// holds 1.52 of them on average.
+    pub(crate) fn with_networks(self) -> Geometry {
+        Geometry {
+            buckets: self.buckets + self.buckets / 2,
+            network_cells: self.descriptors,
+            ..self
+        }
     }
 
     /// Exactly `buckets` buckets, for tests that fill the table.
@@ -312,6 +349,7 @@ impl Geometry {
             buckets,
             connections: descriptors,
             descriptors,
+            network_cells: 0,
         }
     }
 

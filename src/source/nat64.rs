@@ -147,6 +147,7 @@ impl Translator {
         };
         let length = (prefix.length - self.length - octet_8).min(32);
         Some(Prefix {
+            of_networks: false,
             family: Family::V4,
             upper: address.into(),
             lower: 0,
@@ -164,6 +165,7 @@ impl Translator {
 
     fn prefix(self) -> Prefix {
         Prefix {
+            of_networks: false,
             family: Family::V6,
             upper: (self.bits >> 64) as u64,
             lower: self.bits as u64,

@@ -119,6 +119,11 @@ impl ConnectionToken {
         self.0.get()
     }
 
+    /// The descriptor of the connection.
+    pub(crate) fn descriptor(self) -> c_int {
+        self.index() as c_int
+    }
+
     #[inline]
     fn index(self) -> usize {
         self.0.get() as u32 as usize
@@ -182,6 +187,8 @@ impl State {
 pub(crate) struct Taken {
     /// The cell in which the connection is counted.
     pub(crate) cell: u64,
+    /// The same in the network of its source, once it is known; 0: it does not count there.
+    pub(crate) network: u64,
     pub(crate) facts: Facts,
 }
 
@@ -193,6 +200,10 @@ pub(crate) struct Record<'a> {
 }
 
 impl Record<'_> {
+    pub(crate) fn descriptor(self) -> c_int {
+        self.descriptor as c_int
+    }
+
     /// The token of the connection that is open with this descriptor.
     #[inline]
     pub(crate) fn token(self) -> Option<ConnectionToken> {
@@ -289,6 +300,7 @@ impl<'a> Connections<'a> {
                     return Some(Taken {
                         // Relaxed: the next connection has not opened the record yet.
                         cell: record.cell.load(Ordering::Relaxed),
+                        network: 0,
                         facts: state.facts(),
                     });
                 }
@@ -315,23 +327,32 @@ impl<'a> Connections<'a> {
             .is_ok()
     }
 
+    /// The cell of the connection that is open with a descriptor.
+    pub(crate) fn cell(self, descriptor: c_int) -> Option<u64> {
+        let record = self.records.get(descriptor as u32 as usize)?;
+        open_cell(record).map(|(cell, _)| cell)
+    }
+
     /// The cell of each open connection, and the second in which it opened. A connection
     /// that opens or closes meanwhile may be missing.
     pub(crate) fn cells(self) -> impl Iterator<Item = (u64, u32)> + 'a {
-        self.records.iter().filter_map(|record| {
-            // Acquire: sees what the record holds, see `Record::open`.
-            let state = State::load(&record.state, Ordering::Acquire);
-            if !state.is_open() {
-                return None;
-            }
-            // Relaxed (statistics).
-            let opened_at = record.opened_at.load(Ordering::Relaxed);
-            // Acquire: if it is the cell of a later connection, the state below is not the
-            // same, see `Record::open`.
-            let cell = record.cell.load(Ordering::Acquire);
-            let now = State::load(&record.state, Ordering::Relaxed);
-            // Facts may have been added.
-            (now.without_facts() == state.without_facts()).then_some((cell, opened_at))
-        })
+        self.records.iter().filter_map(open_cell)
     }
+}
+
+/// The cell of the connection whose record is open, and the second in which it opened.
+fn open_cell(record: &Connection) -> Option<(u64, u32)> {
+    // Acquire: sees what the record holds, see `Record::open`.
+    let state = State::load(&record.state, Ordering::Acquire);
+    if !state.is_open() {
+        return None;
+    }
+    // Relaxed (statistics).
+    let opened_at = record.opened_at.load(Ordering::Relaxed);
+    // Acquire: if it is the cell of a later connection, the state below is not the same, see
+    // `Record::open`.
+    let cell = record.cell.load(Ordering::Acquire);
+    let now = State::load(&record.state, Ordering::Relaxed);
+    // Facts may have been added.
+    (now.without_facts() == state.without_facts()).then_some((cell, opened_at))
 }

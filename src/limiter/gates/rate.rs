@@ -19,26 +19,29 @@ pub(super) fn admits(asked: &Asked<'_>) -> bool {
     let Some(Owes { restraints, now }) = &asked.owes else {
         return true;
     };
-    let rate = asked.terms.rate.or_default(asked.limiter.rate());
+    let rate = asked.limiter.default_rate(asked.source);
+    let rate = asked.terms.rate.or_default(rate);
     rate.is_none() || restraints.owed(*now) <= rate.tolerance_us()
 }
 
 impl Limiter {
     /// Charges one connection to the source with the slot `at`, which was just counted
-    /// there. `false` if that is over its rate; then nothing was charged.
+    /// there. Returns what it costs in microseconds; `None` if that is over its rate; then
+    /// nothing was charged.
     #[cold]
     #[inline(never)]
-    pub(in crate::limiter) fn charge(&self, source: Source, at: SlotRef) -> bool {
+    pub(in crate::limiter) fn charge(&self, source: Source, at: SlotRef) -> Option<u64> {
         if self.mode() == Mode::Off {
-            return true;
+            return Some(0);
         }
         let owner = Owner::of(self.table(), source, at);
         let (_, terms) = self.terms_of_source(source, owner);
-        let rate = terms.rate.or_default(self.rate());
+        let rate = terms.rate.or_default(self.default_rate(source));
         let cost = rate.interval_us.into();
-        rate.is_none()
+        let is_within = rate.is_none()
             || self
                 .restraints(owner, at)
-                .charge(self.micros(), cost, rate.tolerance_us() + cost)
+                .charge(self.micros(), cost, rate.tolerance_us() + cost);
+        is_within.then_some(cost)
     }
 }

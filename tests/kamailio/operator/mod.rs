@@ -10,6 +10,7 @@ mod kemi;
 mod logs;
 mod metrics;
 mod modes;
+mod networks;
 mod overview;
 mod rate;
 mod reloads;
