@@ -48,6 +48,8 @@ use crate::shared::layout::{ACCEPTOR_ROW, Geometry, HISTOGRAM_RANGES, ROWS, Tall
 use crate::shared::process::OneThread;
 use crate::shared::region::{Region, RegionError};
 use crate::shared::sync::{Ordering, Statistic32, Statistic64};
+#[cfg(loom)]
+use crate::source::NetworkLengths;
 use crate::source::{Named, Nat64, Prefix, PrefixLengths, Source, SourceError, read_source};
 use crate::table::details::{Details, Owner, RejectedAt};
 use crate::table::hash::SourceHash;
@@ -168,6 +170,21 @@ impl Limiter {
         let geometry = Geometry::of_buckets(buckets);
         match Self::with_geometry(geometry, 1, limit, PrefixLengths::DEFAULT) {
             Ok(limiter) => limiter,
+            Err(error) => match error {},
+        }
+    }
+
+    /// The same, with networks of at most `network_limit` connections.
+    #[cfg(loom)]
+    pub fn with_networks_and_buckets(buckets: usize, network_limit: i32) -> Limiter {
+        let geometry = Geometry::of_buckets(buckets).with_network_cells();
+        let networks = PrefixLengths::DEFAULT.with_networks(NetworkLengths::DEFAULT);
+        let prefixes = networks.unwrap_or(PrefixLengths::DEFAULT);
+        match Self::with_geometry(geometry, 1, 0, prefixes) {
+            Ok(limiter) => {
+                limiter.set_network_limit(network_limit);
+                limiter
+            }
             Err(error) => match error {},
         }
     }
@@ -384,6 +401,7 @@ impl Limiter {
     }
 
     /// Counts a rejection in the details of its source or network.
+    #[inline(always)]
     fn note_rejected(&self, rejected: &Rejected, close: bool) {
         let Rejected {
             reason,
@@ -520,11 +538,10 @@ impl Limiter {
     /// distinguished from one of theirs. So the host must release each token only once.
     #[inline]
     pub fn closed(&self, worker: Worker, token: Token) -> Result<(), StaleToken> {
-        let released = token
-            .parts_without_network()
-            .is_some_and(|(slot, row, epoch)| {
-                self.table().in_use_since(slot, epoch) && self.rows().release(row, slot)
-            });
+        let parts = token.parts().filter(|_| !token.has_network());
+        let released = parts.is_some_and(|(slot, row, epoch)| {
+            self.table().in_use_since(slot, epoch) && self.rows().release(row, slot)
+        });
         if released {
             return Ok(());
         }

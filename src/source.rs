@@ -50,8 +50,8 @@ impl Family {
 pub struct PrefixLengths {
     v4: u8,
     v6: u8,
-    /// Those of networks, if these are counted.
-    networks: Option<NetworkLengths>,
+    /// Those of networks, or zeros if these are not counted.
+    networks: NetworkLengths,
 }
 
 impl PrefixLengths {
@@ -60,14 +60,14 @@ impl PrefixLengths {
     pub const DEFAULT: PrefixLengths = PrefixLengths {
         v4: 32,
         v6: 64,
-        networks: None,
+        networks: NetworkLengths::NONE,
     };
 
     /// Each address is a source.
     pub(crate) const HOST: PrefixLengths = PrefixLengths {
         v4: 32,
         v6: 128,
-        networks: None,
+        networks: NetworkLengths::NONE,
     };
 
     /// `v4` must be 1 to 32 and `v6` 1 to 128, else the result is `None`.
@@ -76,7 +76,7 @@ impl PrefixLengths {
             Some(PrefixLengths {
                 v4: v4 as u8,
                 v6: v6 as u8,
-                networks: None,
+                networks: NetworkLengths::NONE,
             })
         } else {
             None

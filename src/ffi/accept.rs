@@ -229,6 +229,23 @@ impl Global {
     /// Counts a connection of the address. Returns its token, or 0 if it is not counted.
     #[inline(always)]
     pub(super) fn opened(&self, address: &[u8], descriptor: c_int, facts: Facts) -> u64 {
+        let limiter = &self.limiter;
+        // First, so that the usual case need not keep the address.
+        if limiter.charges_or_counts_networks() {
+            return self.opened_unusual(address, descriptor, facts);
+        }
+        let Some(source) = self.source_of(address) else {
+            return 0;
+        };
+        let opened = limiter
+            .record(worker(), descriptor)
+            .and_then(|record| limiter.connect_usual(worker(), record, source, facts, 0));
+        opened.map_or(0, ConnectionToken::to_bits)
+    }
+
+    /// As [`opened`](Self::opened), if connections are charged or networks are counted.
+    #[inline(never)]
+    fn opened_unusual(&self, address: &[u8], descriptor: c_int, facts: Facts) -> u64 {
         let Some(source) = self.source_of(address) else {
             return 0;
         };

@@ -75,15 +75,46 @@ impl Limiter {
         facts: Facts,
         limit: i32,
     ) -> Result<ConnectionToken, NotConnected> {
-        let Some(record) = self.connections().record(descriptor) else {
-            self.note(worker, Fault::Untracked);
-            return Err(NotConnected::Untracked);
-        };
-        if self.settings().switches().has_rates_or_networks() {
+        let record = self.record(worker, descriptor)?;
+        if self.charges_or_counts_networks() {
             return self.connect_unusual(worker, record, source, address, facts, limit);
         }
+        self.connect_usual(worker, record, source, facts, limit)
+    }
+
+    /// Whether a connection may be charged, or also counts in a network. Otherwise
+    /// [`connect_usual`](Self::connect_usual) counts it.
+    #[inline(always)]
+    pub(crate) fn charges_or_counts_networks(&self) -> bool {
+        self.settings().switches().has_rates_or_networks()
+    }
+
+    /// As [`connect_from`](Self::connect_from), unless
+    /// [`charges_or_counts_networks`](Self::charges_or_counts_networks).
+    #[inline(always)]
+    pub(crate) fn connect_usual(
+        &self,
+        worker: Worker,
+        record: Record<'_>,
+        source: Source,
+        facts: Facts,
+        limit: i32,
+    ) -> Result<ConnectionToken, NotConnected> {
         let cell = self.count::<false>(worker, source, limit)?;
         Ok(self.open_record(worker, record, cell, facts))
+    }
+
+    /// The record of a descriptor; an error that is counted if it is not tracked.
+    #[inline(always)]
+    pub(crate) fn record(
+        &self,
+        worker: Worker,
+        descriptor: c_int,
+    ) -> Result<Record<'_>, NotConnected> {
+        self.connections().record(descriptor).ok_or_else(|| {
+            self.note(worker, Fault::Untracked);
+            NotConnected::Untracked
+        })
     }
 
     /// Opens the record of a connection that is counted in `cell`.
@@ -122,10 +153,7 @@ impl Limiter {
     ) -> Result<Facts, StaleToken> {
         match self.connections().take(token) {
             // The descriptor is not closed yet, so no other connection has it.
-            Some(taken) => {
-                let network = || self.read_network_cell(token.descriptor());
-                self.release_taken(worker, taken, ended, network)
-            }
+            Some(taken) => self.release_taken(worker, taken, ended, Some(token)),
             None => Err(self.note_stale(worker)),
         }
     }
@@ -152,29 +180,30 @@ impl Limiter {
         taken: Taken,
         ended: Facts,
     ) -> Result<Facts, StaleToken> {
-        self.release_taken(worker, taken, ended, || taken.network)
+        self.release_taken(worker, taken, ended, None)
     }
 
-    /// As [`release`](Self::release); `network` reads the cell of the connection's network if
-    /// it has one.
+    /// As [`release`](Self::release). With its token, the connection still has its
+    /// descriptor, and the cell of its network need not have been read before.
     #[inline(always)]
     fn release_taken(
         &self,
         worker: Worker,
         taken: Taken,
         ended: Facts,
-        network: impl Fn() -> u64,
+        token: Option<ConnectionToken>,
     ) -> Result<Facts, StaleToken> {
-        let Some(cell) = Token::from_bits(taken.cell) else {
-            return Err(self.note_stale(worker));
-        };
         let facts = taken.facts | ended;
+        let Some(cell) = Token::without_network_from_bits(taken.cell) else {
+            let descriptor = token.map(ConnectionToken::descriptor);
+            return self.release_unusual(worker, taken.cell, facts, taken.network, descriptor);
+        };
         self.offence_of_close(worker, cell, facts);
         // The record vouches for the cell: it is taken once, and the source keeps its slot
         // until then. So the slot need not be read, as `closed` does.
-        match cell.parts_without_network() {
+        match cell.parts() {
             Some((slot, row, _)) if self.rows().release(row, slot) => Ok(facts),
-            _ => self.release_unusual(worker, cell, facts, network),
+            _ => Err(self.note_stale(worker)),
         }
     }
 

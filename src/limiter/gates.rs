@@ -133,6 +133,7 @@ impl Limiter {
     }
 
     /// The first gate that does not admit the source.
+    #[inline(always)]
     pub(super) fn first_closed_gate(
         &self,
         source: Source,

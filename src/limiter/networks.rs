@@ -68,6 +68,7 @@ impl Limiter {
     }
 
     /// The rate of a source or network whose rule has none of its own.
+    #[inline(never)]
     pub fn default_rate(&self, source: Source) -> Rate {
         match source.is_network() {
             true => self.network_rate(),
@@ -298,8 +299,8 @@ impl Limiter {
         }
     }
 
-    /// Releases a connection that also counts in a network, whose cell `network` reads.
-    /// Returns `facts`.
+    /// Releases a connection that is counted in `cell` and in a network. The cell there is
+    /// `network`, unless the connection still has its `descriptor`. Returns `facts`.
     ///
     /// # Errors
     ///
@@ -308,19 +309,24 @@ impl Limiter {
     pub(super) fn release_unusual(
         &self,
         worker: Worker,
-        cell: Token,
+        cell: u64,
         facts: Facts,
-        network: impl Fn() -> u64,
+        network: u64,
+        descriptor: Option<c_int>,
     ) -> Result<Facts, StaleToken> {
         let release = |cell: Token| {
             let parts = cell.parts();
             parts.is_some_and(|(slot, row, _)| self.rows().release(row, slot))
         };
-        if !cell.has_network() {
+        let Some(cell) = Token::from_bits(cell) else {
             return Err(self.note_stale(worker));
-        }
-        let network = Token::from_bits(network()).is_some_and(release);
-        match release(cell) && network {
+        };
+        self.offence_of_close(worker, cell, facts);
+        let network = match descriptor {
+            Some(descriptor) => self.read_network_cell(descriptor),
+            None => network,
+        };
+        match release(cell) & Token::from_bits(network).is_some_and(release) {
             true => Ok(facts),
             false => Err(self.note_stale(worker)),
         }

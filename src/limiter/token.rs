@@ -11,7 +11,7 @@ use crate::shared::layout::ROWS;
 /// connection holds it, see [`connect`](super::Limiter::connect).
 ///
 /// ```text
-///   bits 0–31 slot + 1 │ 32–38 row │ 39 and a network │ 40–51 epoch of the slot
+///   bits 0–31 slot + 1 │ 32–39 row │ 40–51 epoch of the slot │ 63 and a network
 /// ```
 ///
 /// The record of a connection that also counts in a network says so in its token.
@@ -21,7 +21,7 @@ pub struct Token(NonZeroU64);
 impl Token {
     const ROW_SHIFT: u32 = 32;
     const EPOCH_SHIFT: u32 = 40;
-    const NETWORK: u64 = 1 << 39;
+    const NETWORK: u64 = 1 << 63;
 
     pub(super) fn new(slot: usize, row: usize, epoch: u32) -> Token {
         let slot = NonZeroU64::MIN.saturating_add(slot as u64);
@@ -38,16 +38,19 @@ impl Token {
         self.0.get()
     }
 
-    /// Slot, row and epoch; `None` if the bits cannot be a token.
-    pub(super) fn parts(self) -> Option<(usize, usize, u32)> {
-        self.without_network().parts_without_network()
+    /// The token with these bits. `None` for 0, and if the connection also counts in a
+    /// network: one comparison decides both.
+    #[inline(always)]
+    pub(super) fn without_network_from_bits(bits: u64) -> Option<Token> {
+        match bits.cast_signed() {
+            1.. => Token::from_bits(bits),
+            _ => None,
+        }
     }
 
-    /// As [`parts`](Self::parts), and `None` also if the connection counts in a network. That
-    /// takes no instruction, because the row is checked anyway.
-    #[inline]
-    pub(super) fn parts_without_network(self) -> Option<(usize, usize, u32)> {
-        let bits = self.0.get();
+    /// Slot, row and epoch; `None` if the bits cannot be a token.
+    pub(super) fn parts(self) -> Option<(usize, usize, u32)> {
+        let bits = self.0.get() & !Self::NETWORK;
         let slot = (bits as u32).checked_sub(1)? as usize;
         let row = (bits >> Self::ROW_SHIFT & 0xff) as usize;
         let epoch = u32::try_from(bits >> Self::EPOCH_SHIFT).ok()?;
@@ -63,11 +66,6 @@ impl Token {
     /// The same for the record of a connection that also counts in a network.
     pub(super) fn with_network(self) -> Token {
         Token(self.0 | Self::NETWORK)
-    }
-
-    fn without_network(self) -> Token {
-        // Never 0: the mask leaves the slot.
-        Token(NonZeroU64::new(self.0.get() & !Self::NETWORK).unwrap_or(self.0))
     }
 
     /// Whether the cell is one of the source that took `slot` in `epoch`.

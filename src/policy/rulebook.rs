@@ -296,11 +296,17 @@ impl<'a> Rulebook<'a> {
     }
 
     /// The limit of sources, or of networks, without a rule.
+    #[inline]
     fn default_limit(self, of_networks: bool) -> i32 {
         match of_networks {
-            true => NetworkSettings::of(self.region).limit(),
+            true => self.default_limit_of_networks(),
             false => Settings::of(self.region).limit(),
         }
+    }
+
+    #[cold]
+    fn default_limit_of_networks(self) -> i32 {
+        NetworkSettings::of(self.region).limit()
     }
 
     /// The terms of the rule `id`, if its generation is active.

@@ -5,9 +5,9 @@
 //! ```text
 //! Header                    settings; a Tally per row; which rules are active
 //! Bucket      × buckets     4 slots of 16 bytes: one cache line
+//! Connection  × descriptors 16 bytes for each descriptor of the accepting process
 //! AtomicU64   × descriptors if networks are counted: in which cell of a network each
 //!                           connection is counted
-//! Connection  × descriptors 16 bytes for each descriptor of the accepting process
 //! AtomicI32   × slots       × (ROWS − 1): the cells of every row but the acceptor row
 //! Detail      × slots       touched only for busy sources, those that owe, and by reports
 //! Statistic32 × slots       rejections during a ban
@@ -331,6 +331,13 @@ impl Geometry {
     pub(crate) fn with_networks(self) -> Geometry {
         Geometry {
             buckets: self.buckets + self.buckets / 2,
+            ..self.with_network_cells()
+        }
+    }
+
+    /// The same number of buckets, and cells of networks.
+    pub(crate) fn with_network_cells(self) -> Geometry {
+        Geometry {
             network_cells: self.descriptors,
             ..self
         }

@@ -42,18 +42,17 @@ impl Geometry {
     }
 
     #[inline]
-    fn network_cells_at(self) -> usize {
+    fn connections_at(self) -> usize {
         self.buckets_at() + self.buckets * size_of::<Bucket>()
     }
 
     #[inline]
-    fn connections_at(self) -> usize {
-        let end = self.network_cells_at() + self.network_cells * size_of::<AtomicU64>();
-        end.next_multiple_of(align_of::<Bucket>())
+    fn network_cells_at(self) -> usize {
+        self.connections_at() + self.descriptors * size_of::<Connection>()
     }
 
     fn cells_at(self) -> usize {
-        self.connections_at() + self.descriptors * size_of::<Connection>()
+        self.network_cells_at() + self.network_cells * size_of::<AtomicU64>()
     }
 
     fn details_at(self) -> usize {
@@ -63,11 +62,15 @@ impl Geometry {
     }
 
     /// Bytes from the start of the mapping that [`Region::populate`] populates: the
-    /// header, the buckets, the cells of networks, and the records of as many connections as are allowed. Few
-    /// descriptors are higher, and their records are allocated when they are touched.
+    /// header, the buckets, and the records of as many connections as are allowed. Few
+    /// descriptors are higher, and their records are allocated when they are touched. If
+    /// networks are counted, also all records, and the cells of as many connections.
     fn populated(self) -> usize {
-        let records = self.connections * size_of::<Connection>();
-        (self.connections_at() + records).min(MAX_POPULATED)
+        let end = match self.network_cells {
+            0 => self.connections_at() + self.connections * size_of::<Connection>(),
+            _ => self.network_cells_at() + self.connections * size_of::<AtomicU64>(),
+        };
+        end.min(MAX_POPULATED)
     }
 
     /// Bytes from the start of the mapping that may be in huge pages: the populated bytes,
@@ -250,10 +253,11 @@ impl Region {
         let bytes = self.geometry.populated() - self.geometry.buckets_at();
         let buckets = &self.buckets()[..self.geometry.buckets.min(bytes / size_of::<Bucket>())];
         let rest = bytes - size_of_val(buckets);
+        let records = self.connections();
+        let records = &records[..records.len().min(rest / size_of::<Connection>())];
+        let left = (rest - size_of_val(records)) / size_of::<AtomicU64>();
         let networks = self.network_cells();
-        let networks = &networks[..networks.len().min(rest / size_of::<AtomicU64>())];
-        let records = (rest - size_of_val(networks)) / size_of::<Connection>();
-        let records = &self.connections()[..records.min(self.geometry.descriptors)];
+        let networks = &networks[..networks.len().min(left)];
         // The last item of each may lie on a page that the steps do not reach.
         let words = buckets.iter().step_by(step / size_of::<Bucket>());
         let words = words.chain(buckets.last());

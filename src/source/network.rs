@@ -25,6 +25,10 @@ impl NetworkLengths {
     /// /24 in IPv4. In IPv6 the /48 network, which a site usually gets (RFC 6177).
     pub const DEFAULT: NetworkLengths = NetworkLengths { v4: 24, v6: 48 };
 
+    /// Stands for networks that are not counted. Not an `Option`, because the lengths of
+    /// sources are then read with more instructions.
+    pub(super) const NONE: NetworkLengths = NetworkLengths { v4: 0, v6: 0 };
+
     /// The longest ones.
     pub(crate) const LONGEST: NetworkLengths = NetworkLengths { v4: 31, v6: 64 };
 
@@ -51,16 +55,14 @@ impl PrefixLengths {
     /// The same lengths of sources, with networks that are counted. `None` if a network
     /// would be smaller than a source.
     pub fn with_networks(self, networks: NetworkLengths) -> Option<PrefixLengths> {
-        (networks.v4 <= self.v4 && networks.v6 <= self.v6).then_some(PrefixLengths {
-            networks: Some(networks),
-            ..self
-        })
+        (networks.v4 <= self.v4 && networks.v6 <= self.v6)
+            .then_some(PrefixLengths { networks, ..self })
     }
 
     /// The lengths of networks; `None` if networks are not counted.
     #[inline]
     pub fn networks(self) -> Option<NetworkLengths> {
-        self.networks
+        (self.networks.v4 != 0).then_some(self.networks)
     }
 }
 
@@ -68,7 +70,7 @@ impl Source {
     /// The network of this source, whatever its scope. `None` if networks are not counted.
     #[inline]
     pub fn network(self, prefixes: PrefixLengths) -> Option<Source> {
-        let networks = prefixes.networks?;
+        let networks = prefixes.networks()?;
         // No network is longer than 64 bits.
         let upper = self.address_upper();
         let address = match self.family() {
@@ -86,9 +88,12 @@ impl Source {
     }
 
     /// Whether it is a network.
-    #[inline]
+    #[inline(always)]
     pub fn is_network(self) -> bool {
-        self.scope() == Some(Scope::NETWORK)
+        match self.kind {
+            Kind::V4 | Kind::V6 => false,
+            Kind::ScopedV4 | Kind::ScopedV6 => self.scope() == Some(Scope::NETWORK),
+        }
     }
 
     /// Its address, with the prefix length if that is shorter than the address; also of a
@@ -102,7 +107,7 @@ impl Source {
     pub(super) fn prefix_of_network(self, prefixes: PrefixLengths) -> Prefix {
         let prefix = Prefix::from(self);
         let length = prefixes
-            .networks
+            .networks()
             .map(|networks| networks.length(prefix.family));
         Prefix {
             length: length.unwrap_or(prefix.length),
@@ -134,7 +139,7 @@ impl Prefix {
     /// Whether it is a part of one network only, or networks are not counted, so that a rule
     /// for it would apply to no network.
     pub(crate) fn is_within_a_network(self, lengths: PrefixLengths) -> bool {
-        let networks = lengths.networks;
+        let networks = lengths.networks();
         self.of_networks && networks.is_none_or(|n| self.length > n.length(self.family))
     }
 

@@ -920,3 +920,76 @@ fn ban_against_replacement() {
     });
     println!("ban against replacement: {search}");
 }
+
+impl Shared {
+    /// A slot for A and one for its network, which has the limit 1. Both have their slots.
+    fn with_network() -> Shared {
+        let shared = Shared(Arc::new(Limiter::with_networks_and_buckets(2, 1)));
+        let token = shared.connect_within(0, ANY).unwrap();
+        shared
+            .0
+            .disconnect(Worker::ACCEPTOR, token, Facts::NONE)
+            .unwrap();
+        shared
+    }
+
+    /// Counts a connection of A with the descriptor of this worker.
+    fn connect_within(&self, worker: u32, limit: i32) -> Option<ConnectionToken> {
+        let (descriptor, facts) = (worker as i32, Facts::NONE);
+        let worker = Worker::new(worker);
+        self.0
+            .connect(worker, descriptor, source(A), facts, limit)
+            .ok()
+    }
+
+    /// Asserts, at rest, that A and its network have this number of connections.
+    fn assert_both(&self, expected: usize) {
+        let network = self.0.network(source(A)).unwrap();
+        for key in [source(A), network] {
+            let found = Report::of(&self.0).get(key).connections;
+            assert_eq!(found as usize, expected);
+        }
+    }
+}
+
+/// Two acceptors count connections in a source and in its network, whose limit is 1.
+#[test]
+fn two_acceptors_count_in_both_scopes_or_in_neither() {
+    explore("two_acceptors_count_in_both_scopes_or_in_neither", || {
+        let shared = Shared::with_network();
+        let other = shared.spawn(|shared| shared.connect_within(1, 9));
+        let own = shared.connect_within(0, 9);
+        let open: Vec<_> = [own, other.join().unwrap()].into_iter().flatten().collect();
+        assert!(open.len() <= 1, "more than the limit of the network");
+        shared.assert_both(open.len());
+        for token in open {
+            shared.disconnect(token).unwrap();
+        }
+        shared.assert_both(0);
+    });
+}
+
+/// A connection closes in another process while the source opens one within the limit 1,
+/// which its network does not have yet, or has.
+#[test]
+fn close_in_both_scopes_against_connect() {
+    explore("close_in_both_scopes_against_connect", || {
+        let shared = Shared::with_network();
+        let first = shared.connect_within(1, ANY).unwrap();
+        let closer = shared.spawn(move |shared| {
+            shared
+                .0
+                .disconnect(Worker::new(1), first, Facts::NONE)
+                .unwrap();
+        });
+        let second = shared.connect_within(0, 9);
+        closer.join().unwrap();
+        shared.assert_both(usize::from(second.is_some()));
+        let third = shared.connect_within(1, 9);
+        assert_eq!(third.is_some(), second.is_none());
+        for token in [second, third].into_iter().flatten() {
+            shared.disconnect(token).unwrap();
+        }
+        shared.assert_both(0);
+    });
+}

@@ -4,6 +4,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
+use std::ptr::null;
 
 use nix::libc;
 use tcp_conn_limit::ffi::{
@@ -98,6 +99,28 @@ impl Engine {
         engine.init(config)?;
         engine.set_worker(0);
         Ok(engine)
+    }
+
+    /// Starts a limiter that counts networks, with this rate and burst of each source and
+    /// network.
+    pub(crate) fn start_with_networks(
+        max_connections: u32,
+        limit: i32,
+        rate: Option<(&'static CStr, i32)>,
+    ) -> Result<Engine> {
+        let (rate, burst) = match rate {
+            Some((rate, burst)) => (rate.as_ptr(), burst),
+            None => (null(), 0),
+        };
+        Engine::start_with(&tcl_config {
+            networks: 1,
+            network_limit: i32::MAX,
+            rate,
+            burst,
+            network_rate: rate,
+            network_burst: burst,
+            ..config(max_connections, limit)?
+        })
     }
 
     /// Starts a limiter whose buckets are in huge pages.

@@ -36,6 +36,10 @@ pub(crate) enum Variant {
     Engine,
     /// The engine in huge pages.
     HugePages,
+    /// The engine with networks counted, which have limits.
+    Networks,
+    /// The same, and sources and networks have rates.
+    NetworkRates,
     /// A chained map in shared memory, one lock.
     Locked,
     /// The same in 64 parts, each with a lock.
@@ -118,6 +122,12 @@ impl Operations {
             Variant::Floor => self.serve_floor(&Floor::new(self.sources)?),
             Variant::Engine => self.serve(&Engine::start(max, limit)?),
             Variant::HugePages => self.serve(&Engine::start_in_huge_pages(max, limit)?),
+            Variant::Networks => self.serve(&Engine::start_with_networks(max, limit, None)?),
+            Variant::NetworkRates => {
+                // Steps of a pass never use up a burst.
+                let rate = Some((c"10000/s", 1_000_000));
+                self.serve(&Engine::start_with_networks(max, limit, rate)?)
+            }
             Variant::Locked => self.serve(&LockedMap::<Chained, 1>::new(max, limit)?),
             Variant::Striped => self.serve(&LockedMap::<Chained, 64>::new(max, limit)?),
             Variant::Hashbrown => self.serve(&LockedMap::<Open, 1>::new(max, limit)?),

@@ -11,7 +11,7 @@ use crate::scaling::{self, Counting, Spread};
 use crate::{churn, cold, delay, init, long_prefixes, stats, threads, walks};
 
 /// The rows of the table, with the names that a reader sees.
-const ROWS: [(&str, Variant, Operation); 49] = {
+const ROWS: [(&str, Variant, Operation); 55] = {
     use Operation::*;
     use Variant::*;
     [
@@ -27,6 +27,12 @@ const ROWS: [(&str, Variant, Operation); 49] = {
         ("opened, returning source", Engine, OpenedReturning),
         ("opened, new source", Engine, OpenedNew),
         ("closed", Engine, ClosedKnown),
+        ("networks: cycle, known", Networks, CycleKnown),
+        ("networks: cycle, new", Networks, CycleNew),
+        ("networks: check, known", Networks, CheckKnown),
+        ("networks: opened, known", Networks, OpenedKnown),
+        ("networks: closed", Networks, ClosedKnown),
+        ("networks, rates: cycle, known", NetworkRates, CycleKnown),
         ("huge pages: cycle, known", HugePages, CycleKnown),
         ("huge pages: cycle, new", HugePages, CycleNew),
         ("huge pages: cycle, mix", HugePages, CycleMix),
@@ -84,12 +90,18 @@ enum Bound {
     AtLeast(f64),
 }
 
-const AIMS: [Aim; 5] = [
+const AIMS: [Aim; 6] = [
     Aim {
         name: "full cycle, known source / floor",
         above: (Variant::Engine, Operation::CycleKnown),
         below: (Variant::Floor, Operation::Add),
         bounds: [Bound::AtMost(2.0), Bound::AtMost(1.5)],
+    },
+    Aim {
+        name: "full cycle, networks, rates / floor",
+        above: (Variant::NetworkRates, Operation::CycleKnown),
+        below: (Variant::Floor, Operation::Add),
+        bounds: [Bound::AtMost(3.5), Bound::AtMost(2.6)],
     },
     Aim {
         name: "check alone, known source / floor",

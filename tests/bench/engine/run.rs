@@ -310,6 +310,8 @@ fn huge_pages(plan: &Plan) -> (HugePages, Option<Allowed>) {
 fn subjects(in_huge_pages: bool) -> Vec<(Variant, Population)> {
     let mut subjects = vec![(Variant::Floor, Population::Modest)];
     subjects.push((Variant::Engine, Population::Returning));
+    subjects.push((Variant::Networks, Population::Modest));
+    subjects.push((Variant::NetworkRates, Population::Modest));
     for population in Population::COMMON {
         if in_huge_pages {
             subjects.push((Variant::HugePages, population));
