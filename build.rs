@@ -120,7 +120,7 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 10] = [
+        const SOURCES: [&str; 11] = [
             "ffi/codes.rs",
             "ffi/version.rs",
             "ffi/control.rs",
@@ -130,6 +130,7 @@ mod generate {
             "ffi/reports.rs",
             "ffi/rules.rs",
             "ffi/restraints.rs",
+            "ffi/networks.rs",
             "ffi/audit.rs",
         ];
         SOURCES

@@ -1477,6 +1477,97 @@ int32_t tcl_offence(const uint8_t *address, uint32_t length);
 int64_t tcl_banned(const uint8_t *address, uint32_t length);
 
 /**
+ * Whether one of these rules is for networks, as `tcl_rules_load()` would read them. Needs
+ * no limiter, so a host can decide to count networks before it calls `tcl_init()`. Invalid
+ * rules are skipped.
+ *
+ * Reads the file and allocates, so the process that accepts connections should not call
+ * it.
+ *
+ * Returns 1 or 0.
+ *
+ * # Safety
+ *
+ * `texts` is null or points to `count` pointers, each null or a string; `file` is null or a
+ * string.
+ */
+int32_t tcl_rules_have_networks(const char *const *texts, uint32_t count, const char *file);
+
+/**
+ * Changes the limit of networks without a rule; 0 or less: no limit.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` (networks are not counted) or `TCL_EINIT`.
+ */
+int32_t tcl_set_network_limit(int32_t limit);
+
+/**
+ * Changes the rate of networks without another one, as `tcl_set_rate()` does for sources.
+ *
+ * Returns `TCL_OK`, `TCL_EINIT`, or `TCL_EARG`: as for `tcl_set_rate()`, or networks are not
+ * counted.
+ *
+ * # Safety
+ *
+ * `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_set_network_rate(uint32_t interval_us,
+                             uint32_t burst,
+                             char *error,
+                             uintptr_t error_size);
+
+/**
+ * Writes the limit (0: no limit) and the rate of networks without a rule.
+ *
+ * Returns 1; 0 if networks are not counted, and then nothing is written; or `TCL_EARG` or
+ * `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `limit` and `rate` are null or valid for writing.
+ */
+int32_t tcl_network_settings(int32_t *limit, struct tcl_rate *rate);
+
+/**
+ * Reports the network that a text names: an address in it, a source as for `tcl_find()`, or
+ * the network itself, `ADDRESS/LENGTH`. Writes to `counts` 1 if connections of the address
+ * or source count in the network, and 0 if a rule keeps them out.
+ *
+ * Returns 1; 0 if networks are not counted, and then nothing is written; or `TCL_EARG` (the
+ * text names no network, or a pointer is null) or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `name` is null or points to `length` bytes; `network` and `counts` are null or valid for
+ * writing.
+ */
+int32_t tcl_network(const uint8_t *name,
+                    uint32_t length,
+                    struct tcl_source *network,
+                    int32_t *counts);
+
+/**
+ * As `tcl_top()`, for networks.
+ *
+ * Returns the number of networks written, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `networks` is null or has room for `room` of them.
+ */
+int32_t tcl_top_networks(struct tcl_source *networks, uint32_t room, int32_t by);
+
+/**
+ * As `tcl_suggest()`, for networks. Their peaks are those that `tcl_watch()` sampled.
+ *
+ * Returns the number of suggestions written, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `suggestions` is null or has room for `room` of them.
+ */
+int32_t tcl_suggest_networks(struct tcl_suggestion *suggestions, uint32_t room);
+
+/**
  * Begins an audit of `connections` connections, with room for an eighth plus 1,024
  * more. Reserves 90 bytes for each, or 180 if networks are counted, and writes to all of this memory so that the next
  * steps cause no page faults. Returns null if there is no memory, or before

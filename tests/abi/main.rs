@@ -217,7 +217,7 @@ fn check_rules_shows_the_grammar() {
     assert_eq!(check.run(&among_others).1, help);
     for text in [
         "usage: ",
-        "PREFIX = LIMIT [rate=10/s] [burst=20] [exempt]\n",
+        "PREFIX = LIMIT [rate=10/s] [burst=20] [exempt] [no_network]\n",
         "\n  burst=20 ",
     ] {
         assert!(help.contains(text), "{help}");

@@ -915,7 +915,7 @@ fn wrong_word_is_refused(mode: Mode) {
         ("5 brust=9", "unknown word `brust`; did you mean `burst`?"),
         (
             "5 cluster=9",
-            "unknown word `cluster`; expected rate=10/s, burst=20 or exempt",
+            "unknown word `cluster`; expected rate=10/s, burst=20, exempt or no_network",
         ),
         ("5 rate=1/s rate=1/s", "`rate` is written twice"),
         (
