@@ -102,7 +102,8 @@ impl Engine {
     }
 
     /// Starts a limiter that counts networks, with this rate and burst of each source and
-    /// network.
+    /// network. The addresses are spread over all of IPv4, so a network is a /12: a million
+    /// of them then has 244 addresses in each, as a full /24 has.
     pub(crate) fn start_with_networks(
         max_connections: u32,
         limit: i32,
@@ -115,6 +116,7 @@ impl Engine {
         Engine::start_with(&tcl_config {
             networks: 1,
             network_limit: i32::MAX,
+            ipv4_network: 12,
             rate,
             burst,
             network_rate: rate,

@@ -74,7 +74,7 @@ const ROWS: [(&str, Variant, Operation); 55] = {
 };
 
 /// The sizes for which there are targets.
-const AIMED: [u32; 2] = [35_000, 1_000_000];
+pub(crate) const AIMED: [u32; 2] = [35_000, 1_000_000];
 
 /// A ratio of two medians and its target at each of the sizes `AIMED`.
 struct Aim {
