@@ -31,8 +31,8 @@ struct tcl_event
 	const char *
 			ban; /* reason of the ban: "silent", "tls", "rejected", "rate", "script"
 					  * or "rpc"; "" if there is none */
-	const char *rate; /* its rate, such as "10/s, burst 20", or "none" */
-	uint32_t seconds; /* left of the ban; 0: it ended, or there is none */
+	const char *rate;  /* its rate, such as "10/s, burst 20", or "none" */
+	uint32_t seconds;  /* left of the ban; 0: it ended, or there is none */
 	const char *scope; /* what the event is about: "source" or "network" */
 };
 

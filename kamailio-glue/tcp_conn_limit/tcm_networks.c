@@ -24,8 +24,8 @@
 #define NOT_SET -1
 
 static int limit = NOT_SET;
-static int burst = 0;	  /* 0 if not set */
-static char *rate = NULL; /* NULL if not set */
+static int burst = 0;		/* 0 if not set */
+static char *rate = NULL;	/* NULL if not set */
 static int ipv4_length = 0; /* 0 if not set, here and below */
 static int ipv6_length = 0;
 
@@ -133,8 +133,7 @@ static void rpc_set_network_limit(rpc_t *rpc, void *c)
 				"missing limit: expected a number, or none for no limit");
 		return;
 	}
-	if(tcl_limit_parse(
-			   (uint8_t *)text.s, text.len, &now, error, sizeof(error))
+	if(tcl_limit_parse((uint8_t *)text.s, text.len, &now, error, sizeof(error))
 			!= TCL_OK) {
 		rpc->fault(c, 400, "%s", error);
 		return;
