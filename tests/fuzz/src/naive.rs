@@ -264,6 +264,7 @@ pub fn whole_rule(text: &str) -> Option<(Net, i32, String)> {
     let mut rate = None;
     let mut burst = None;
     let mut exempt = None;
+    let mut no_network = None;
     for word in words {
         let twice = if let Some(value) = word.strip_prefix("rate=") {
             rate.replace(interval(value)?).is_some()
@@ -271,6 +272,8 @@ pub fn whole_rule(text: &str) -> Option<(Net, i32, String)> {
             burst
                 .replace(digits_of(value, 1_000_000).filter(|burst| *burst > 0)?)
                 .is_some()
+        } else if word == "no_network" {
+            no_network.replace(()).is_some()
         } else {
             word != "exempt" || exempt.replace(()).is_some()
         };
@@ -301,6 +304,9 @@ pub fn whole_rule(text: &str) -> Option<(Net, i32, String)> {
     }
     if exempt.is_some() && limit > 0 {
         shown += " exempt";
+    }
+    if no_network.is_some() {
+        shown += " no_network";
     }
     Some((net, limit, shown))
 }
