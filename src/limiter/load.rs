@@ -31,13 +31,11 @@
 #![forbid(unsafe_code)]
 
 use super::Limiter;
-use super::gates::Rejection;
 use crate::policy::pressure::{Cap, Pressure};
 use crate::policy::reserve::Reserve;
 use crate::policy::settings::Mode;
 use crate::shared::layout;
 use crate::shared::sync::Ordering;
-use crate::source::Source;
 
 /// How many of its connections the host uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,11 +126,9 @@ const CHANGE: u32 = 0x100;
 impl Limiter {
     /// The same limiter, for a host whose load `read` returns. Without it, no connection is
     /// in use. `read` must return at once, because checks call it.
-    pub fn with_load(self, read: fn() -> Load) -> Limiter {
-        Limiter {
-            load: Some(read),
-            ..self
-        }
+    pub fn with_load(mut self, read: fn() -> Load) -> Limiter {
+        self.load = Some(read);
+        self
     }
 
     /// Whether the host says how many of its connections it uses.
@@ -243,17 +239,6 @@ impl Limiter {
                 return (load, reached);
             }
         }
-    }
-
-    /// The check while the mode is off, or while the load matters.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn check_with_load(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
-        let switches = self.settings().switches();
-        if switches.is_off() {
-            return Ok(());
-        }
-        self.check_under(source, address, switches, self.scarcity())
     }
 
     fn load_words(&self) -> &layout::Load {
