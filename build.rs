@@ -120,7 +120,7 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 14] = [
+        const SOURCES: [&str; 15] = [
             "ffi/codes.rs",
             "ffi/version.rs",
             "ffi/control.rs",
@@ -134,6 +134,7 @@ mod generate {
             "ffi/shield.rs",
             "ffi/trust.rs",
             "ffi/load.rs",
+            "ffi/networks.rs",
             "ffi/audit.rs",
         ];
         SOURCES

@@ -37,6 +37,7 @@ struct tcl_event
 	uint32_t seconds; /* left of the ban; 0: it ended, or there is none; of timed_out(): the
 					   * time to trust a connection */
 	const char *listener; /* where it is counted apart; "": nowhere */
+	const char *scope;	  /* what the event is about: "source" or "network" */
 };
 
 /* How many of its connections the host uses. */

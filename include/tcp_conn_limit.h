@@ -151,6 +151,11 @@ union sockaddr_union;
 #define TCL_PRESSURE_TEXT 64
 
 /**
+ * Size of the scope of a source as text, in bytes, including the NUL.
+ */
+#define TCL_SCOPE_TEXT 8
+
+/**
  * Size of a source as text, in bytes, including the NUL.
  */
 #define TCL_SOURCE_TEXT 52
@@ -408,6 +413,33 @@ struct tcl_config {
    * "80:50% 90:10". Null or "none": no levels.
    */
   const char *pressure;
+  /**
+   * 1: the networks of sources are also counted, and the members below apply. 0: they are
+   * not, and rules for networks are errors.
+   */
+  int32_t networks;
+  /**
+   * Limit of a network without a rule, in connections; 0 or less: no limit.
+   */
+  int32_t network_limit;
+  /**
+   * The rate of a network without another one, as `rate`.
+   */
+  const char *network_rate;
+  /**
+   * The burst of that rate, as `burst`.
+   */
+  int32_t network_burst;
+  /**
+   * Leading bits of an IPv4 address that make a network, 8 to 31 and at most
+   * `ipv4_prefix`; 0: 24.
+   */
+  int32_t ipv4_network;
+  /**
+   * Leading bits of an IPv6 address that make a network, 16 to 64 and at most
+   * `ipv6_prefix`; 0: 48.
+   */
+  int32_t ipv6_network;
 };
 
 /**
@@ -475,6 +507,10 @@ struct tcl_source {
    * Address, with the prefix length if that is shorter than an address.
    */
   char text[TCL_SOURCE_TEXT];
+  /**
+   * "source", or "network" if it is a network.
+   */
+  char scope[TCL_SCOPE_TEXT];
   /**
    * Prefix of its rule; "default" if it has none.
    */
@@ -578,6 +614,10 @@ struct tcl_source {
    * 1 if it cannot connect because only connections of the reserve are left, else 0.
    */
   int32_t reserved;
+  /**
+   * 1 if it counts in its network, and that is at its limit or over its rate, else 0.
+   */
+  int32_t over_network;
 };
 
 /**
@@ -970,7 +1010,8 @@ struct tcl_audit_sums {
  */
 struct tcl_difference {
   /**
-   * Address, with the prefix length if that is shorter than an address.
+   * Address, with the prefix length if that is shorter than an address; for a network
+   * after the word `network` and a blank.
    */
   char text[TCL_SOURCE_TEXT];
   /**
@@ -1996,8 +2037,99 @@ int32_t tcl_set_pressure(const uint8_t *name,
                          uintptr_t error_size);
 
 /**
+ * Whether one of these rules is for networks, as `tcl_rules_load()` would read them. Needs
+ * no limiter, so a host can decide to count networks before it calls `tcl_init()`. Invalid
+ * rules are skipped.
+ *
+ * Reads the file and allocates, so the process that accepts connections should not call
+ * it.
+ *
+ * Returns 1 or 0.
+ *
+ * # Safety
+ *
+ * `texts` is null or points to `count` pointers, each null or a string; `file` is null or a
+ * string.
+ */
+int32_t tcl_rules_have_networks(const char *const *texts, uint32_t count, const char *file);
+
+/**
+ * Changes the limit of networks without a rule; 0 or less: no limit.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` (networks are not counted) or `TCL_EINIT`.
+ */
+int32_t tcl_set_network_limit(int32_t limit);
+
+/**
+ * Changes the rate of networks without another one, as `tcl_set_rate()` does for sources.
+ *
+ * Returns `TCL_OK`, `TCL_EINIT`, or `TCL_EARG`: as for `tcl_set_rate()`, or networks are not
+ * counted.
+ *
+ * # Safety
+ *
+ * `error` is null or has room for `error_size` bytes.
+ */
+int32_t tcl_set_network_rate(uint32_t interval_us,
+                             uint32_t burst,
+                             char *error,
+                             uintptr_t error_size);
+
+/**
+ * Writes the limit (0: no limit) and the rate of networks without a rule.
+ *
+ * Returns 1; 0 if networks are not counted, and then nothing is written; or `TCL_EARG` or
+ * `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `limit` and `rate` are null or valid for writing.
+ */
+int32_t tcl_network_settings(int32_t *limit, struct tcl_rate *rate);
+
+/**
+ * Reports the network that a text names: an address in it, a source as for `tcl_find()`, or
+ * the network itself, `ADDRESS/LENGTH`. Writes to `counts` 1 if connections of the address
+ * or source count in the network, and 0 if a rule keeps them out.
+ *
+ * Returns 1; 0 if networks are not counted, and then nothing is written; or `TCL_EARG` (the
+ * text names no network, or a pointer is null) or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `name` is null or points to `length` bytes; `network` and `counts` are null or valid for
+ * writing.
+ */
+int32_t tcl_network(const uint8_t *name,
+                    uint32_t length,
+                    struct tcl_source *network,
+                    int32_t *counts);
+
+/**
+ * As `tcl_top()`, for networks, which have no order by untrusted connections.
+ *
+ * Returns the number of networks written, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `networks` is null or has room for `room` of them.
+ */
+int32_t tcl_top_networks(struct tcl_source *networks, uint32_t room, int32_t by);
+
+/**
+ * As `tcl_suggest()`, for networks. Their peaks are those that `tcl_watch()` sampled.
+ *
+ * Returns the number of suggestions written, or `TCL_EARG`, `TCL_EINIT` or `TCL_EMEM`.
+ *
+ * # Safety
+ *
+ * `suggestions` is null or has room for `room` of them.
+ */
+int32_t tcl_suggest_networks(struct tcl_suggestion *suggestions, uint32_t room);
+
+/**
  * Begins an audit of `connections` connections, with room for an eighth plus 1,024
- * more. Reserves 90 bytes for each, and writes to all of this memory so that the next
+ * more. Reserves 90 bytes for each, or 180 if networks are counted, and writes to all of this memory so that the next
  * steps cause no page faults. Returns null if there is no memory, or before
  * `tcl_init()`. The audit must be ended with `tcl_audit_end()`.
  */

@@ -21,6 +21,7 @@ pub struct tcl_event {
     pub rate: *const ::core::ffi::c_char,
     pub seconds: u32,
     pub listener: *const ::core::ffi::c_char,
+    pub scope: *const ::core::ffi::c_char,
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -45,9 +45,9 @@
 //! 1. [`source`]: what is counted. In its folder: its scope, the prefix of a network.
 //! 2. [`limiter`]: check, opened, closed. In its folder: `connections` (connect and
 //!    disconnect, which keep a record of each connection), `gates` (why a connection is
-//!    rejected: ban, rate, limit, reserve, pressure, no room), [`load`](limiter::load) (how
-//!    full the host is, and what follows from it), `offences` (penalties and bans), the token of a
-//!    cell, and the totals.
+//!    rejected: ban, rate, limit, reserve, pressure, no room), `networks` (the second scope),
+//!    [`load`](limiter::load) (how full the host is, and what follows from it), `offences`
+//!    (penalties and bans), the token of a cell, and the totals.
 //! 3. `table`: `hash` and `directory` (how a source finds, gets and loses its slot),
 //!    `rows` (its count), `connections` (the records), `details` (its rejections and its
 //!    peak), `tagged` and `restraints` (what it owes), `hint`.
@@ -87,6 +87,8 @@
 //!   ([`source::Source`]).
 //! - **scope** of a source: where its connections are counted, if not once for the whole
 //!   server ([`source::Scope`]). An address is another source in each scope.
+//! - **network** of a source: the /24 or /48 that it lies in, if networks are counted. It is
+//!   a source in a scope of its own, with a limit and a rate.
 //! - **slot**: an entry of the table. A source with connections has exactly one, among
 //!   the eight slots of its two buckets.
 //! - **`SlotRef`**: a slot, and the control word that was read in it. It is valid while
@@ -165,6 +167,8 @@
 //!     a source without connections only to keep the reserve.
 //! 12. The kernel shield drops only SYN packets of sources that the limiter would reject
 //!     because of a ban, or that flood, at the last tick of the watch.
+//! 13. Each connection is counted in its source and in its network, or in neither, unless the
+//!     rule of its address keeps it out of the network or the table has no slot for that.
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 

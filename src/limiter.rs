@@ -17,6 +17,9 @@ mod connections_tests;
 mod gates;
 mod listeners;
 pub mod load;
+mod networks;
+#[cfg(test)]
+mod networks_tests;
 mod offences;
 mod token;
 mod totals;
@@ -38,6 +41,7 @@ pub use crate::table::details::RejectedFor;
 use core::fmt;
 use std::io;
 
+use crate::policy::network_settings::NetworkSettings;
 use crate::policy::origin::BanReason;
 use crate::policy::penalties::{Cause, Penalty};
 use crate::policy::rulebook::{ChangeError, Rulebook};
@@ -49,6 +53,8 @@ use crate::shared::layout::{ACCEPTOR_ROW, Geometry, HISTOGRAM_RANGES, ROWS, Shie
 use crate::shared::process::OneThread;
 use crate::shared::region::{Region, RegionError};
 use crate::shared::sync::{Ordering, Statistic32, Statistic64};
+#[cfg(loom)]
+use crate::source::NetworkLengths;
 use crate::source::{Named, Nat64, Prefix, PrefixLengths, Source, SourceError, read_source};
 use crate::table::details::{Details, Owner, RejectedAt};
 use crate::table::hash::SourceHash;
@@ -87,6 +93,8 @@ pub enum NotCounted {
     OverRate,
     /// The table has no slot for its source.
     TableFull,
+    /// It would have exceeded the limit of its network, or that is over its rate.
+    OverNetwork,
 }
 
 /// Why a limiter was not created. Its `Display` says the value or the system's error.
@@ -130,6 +138,7 @@ pub struct Limiter {
     nat64: Nat64,
     max_connections: u32,
     hints: Hints,
+    network_hints: Hints,
     clock: Clock,
     /// Reads the load of the host.
     load: Option<fn() -> Load>,
@@ -142,7 +151,8 @@ impl Limiter {
     pub const MAX_CONNECTIONS: u32 = Geometry::MAX_CONNECTIONS;
 
     /// A limiter sized for `max_connections` connections (1 to 100,000,000) at a time.
-    /// With a `limit` of 0 or less, all connections are admitted.
+    /// With a `limit` of 0 or less, all connections are admitted. If `prefixes` have lengths
+    /// of networks, these are also counted, which takes half as much memory again.
     ///
     /// # Errors
     ///
@@ -152,10 +162,20 @@ impl Limiter {
         limit: i32,
         prefixes: PrefixLengths,
     ) -> Result<Limiter, CreateError> {
-        let geometry = Geometry::for_connections(max_connections)
-            .ok_or(CreateError(CreateFault::MaxConnections(max_connections)))?;
+        let geometry = Self::geometry(max_connections, prefixes)?;
         Self::with_geometry(geometry, max_connections, limit, prefixes)
             .map_err(|error| CreateError(CreateFault::Region(error)))
+    }
+
+    /// The memory for `max_connections` connections, and for their networks if `prefixes` have
+    /// lengths of these.
+    fn geometry(max_connections: u32, prefixes: PrefixLengths) -> Result<Geometry, CreateError> {
+        let geometry = Geometry::for_connections(max_connections)
+            .ok_or(CreateError(CreateFault::MaxConnections(max_connections)))?;
+        Ok(match prefixes.networks() {
+            Some(_) => geometry.with_networks(),
+            None => geometry,
+        })
     }
 
     /// A limiter for loom, as [`with_buckets`](Self::with_buckets), whose connections can be
@@ -179,6 +199,21 @@ impl Limiter {
         }
     }
 
+    /// The same, with networks of at most `network_limit` connections.
+    #[cfg(loom)]
+    pub fn with_networks_and_buckets(buckets: usize, network_limit: i32) -> Limiter {
+        let geometry = Geometry::of_buckets(buckets).with_network_cells();
+        let networks = PrefixLengths::DEFAULT.with_networks(NetworkLengths::DEFAULT);
+        let prefixes = networks.unwrap_or(PrefixLengths::DEFAULT);
+        match Self::with_geometry(geometry, 1, 0, prefixes) {
+            Ok(limiter) => {
+                limiter.set_network_limit(network_limit);
+                limiter
+            }
+            Err(error) => match error {},
+        }
+    }
+
     pub(crate) fn with_geometry(
         geometry: Geometry,
         max_connections: u32,
@@ -188,6 +223,8 @@ impl Limiter {
         let region = Region::create(geometry)?;
         let settings = Settings::of(&region);
         settings.init();
+        let networks = NetworkSettings::of(&region);
+        networks.init(prefixes.networks().is_some());
         settings.set_limit(limit);
         settings.set_ban_bounds(BanBounds::default());
         if !region.trusted().is_empty() {
@@ -200,6 +237,7 @@ impl Limiter {
             nat64: Nat64::default(),
             max_connections,
             hints: Hints::default(),
+            network_hints: Hints::default(),
             clock: Clock::new(),
             load: None,
             rules_gate: OneThread::new(),
@@ -274,24 +312,8 @@ impl Limiter {
         self.check_under(source, address, switches, Scarcity::NONE, false)
     }
 
-    /// The check while the mode is off, sources may have a rate, or the load matters.
-    #[cold]
-    #[inline(never)]
-    fn check_unusual(
-        &self,
-        source: Source,
-        address: &[u8],
-        switches: Switches,
-    ) -> Result<(), Rejection> {
-        if switches.is_off() {
-            return Ok(());
-        }
-        let with_details = switches.has_rates();
-        self.check_under(source, address, switches, self.scarcity(), with_details)
-    }
-
-    /// The check while `scarcity` applies to all sources. `with_details`: most sources owe
-    /// something.
+    /// The check of a source, without its network, while `scarcity` applies to all sources.
+    /// The mode is not off. `with_details`: most sources owe something.
     #[inline(always)]
     fn check_under(
         &self,
@@ -370,6 +392,14 @@ impl Limiter {
                 tally.untracked_rejected.fetch_add(1, Ordering::Relaxed);
             }
             Reason::Full | Reason::Untracked => {}
+            Reason::Network(rejected) => {
+                count(&tally.network_rejected, &tally.network_would_reject);
+                self.note_rejected(&rejected, close);
+                // Networks without a rule have only the total.
+                if !rejected.rule.is_default() {
+                    self.rulebook().count(rejected.rule, close);
+                }
+            }
             Reason::BannedPrefix(rule) => {
                 count(&tally.ban_rejected, &tally.ban_would_reject);
                 self.rulebook().count(rule, close);
@@ -379,27 +409,15 @@ impl Limiter {
                 self.rulebook().count(rule, close);
             }
             Reason::Source(rejected) => {
+                self.note_rejected(&rejected, close);
                 let Rejected {
                     reason,
                     at,
                     owner,
-                    connections,
-                    number,
                     rule,
                     exempt,
+                    ..
                 } = rejected;
-                let detail = self.details().own(owner);
-                let rejections = if close {
-                    &detail.rejected
-                } else {
-                    &detail.would_reject
-                };
-                rejections.fetch_add(1, Ordering::Relaxed);
-                let word = RejectedAt::word(number, reason);
-                detail.rejected_at.store(word, Ordering::Relaxed);
-                self.details().peak(owner, connections.unsigned_abs());
-                // A ban of a prefix has its rejections in its rule, also where a source has a
-                // ban of its own.
                 self.rulebook().count(rule, close);
                 let offence = match reason {
                     RejectedFor::Ban => {
@@ -432,6 +450,29 @@ impl Limiter {
             }
         }
         close
+    }
+
+    /// Counts a rejection in the details of its source or network.
+    #[inline(always)]
+    fn note_rejected(&self, rejected: &Rejected, close: bool) {
+        let Rejected {
+            reason,
+            owner,
+            connections,
+            number,
+            ..
+        } = *rejected;
+        let detail = self.details().own(owner);
+        let rejections = if close {
+            &detail.rejected
+        } else {
+            &detail.would_reject
+        };
+        // Relaxed (statistics), here and below.
+        rejections.fetch_add(1, Ordering::Relaxed);
+        let word = RejectedAt::word(number, reason);
+        detail.rejected_at.store(word, Ordering::Relaxed);
+        self.details().peak(owner, connections.unsigned_abs());
     }
 
     /// Counts a connection of `source` that `worker` opened.
@@ -469,21 +510,34 @@ impl Limiter {
         address: &[u8],
         limit: i32,
     ) -> Result<Token, NotCounted> {
+        self.count::<true>(worker, source, address, limit)
+    }
+
+    /// As [`opened_from`](Self::opened_from). Without `ACCOUNTS` there must be no rates and no
+    /// trust.
+    #[inline(always)]
+    fn count<const ACCOUNTS: bool>(
+        &self,
+        worker: Worker,
+        source: Source,
+        address: &[u8],
+        limit: i32,
+    ) -> Result<Token, NotCounted> {
         // The slot that the check of this connection found, in nearly all cases.
         let table = self.table();
         if let Some(at) = table.live_at(self.hints.get(), source, worker.0)
             && !table.is_crowded(at)
-            && let Some(counted) = self.count_at(worker, source, address, at, limit)
+            && let Some(counted) = self.count_at::<ACCOUNTS>(worker, source, address, at, limit)
         {
             return counted;
         }
-        self.find_and_count(worker, source, address, limit)
+        self.find_and_count::<ACCOUNTS>(worker, source, address, limit)
     }
 
     /// Counts a connection of a source that may not have a slot, or not the one that the
     /// hint names.
     #[inline(never)]
-    fn find_and_count(
+    fn find_and_count<const ACCOUNTS: bool>(
         &self,
         worker: Worker,
         source: Source,
@@ -503,7 +557,7 @@ impl Limiter {
                     return Err(NotCounted::TableFull);
                 }
             };
-            if let Some(counted) = self.count_at(worker, source, address, at, limit) {
+            if let Some(counted) = self.count_at::<ACCOUNTS>(worker, source, address, at, limit) {
                 return counted;
             }
         }
@@ -513,7 +567,7 @@ impl Limiter {
     /// entered. `None` if another source took the slot meanwhile, which happens only if
     /// another process claimed it at that moment.
     #[inline(always)]
-    fn count_at(
+    fn count_at<const ACCOUNTS: bool>(
         &self,
         worker: Worker,
         source: Source,
@@ -532,7 +586,8 @@ impl Limiter {
             return Some(Err(NotCounted::OverLimit));
         }
         let switches = self.settings().switches();
-        if switches.has_rates_or_trust()
+        if ACCOUNTS
+            && switches.has_rates_or_trust()
             && !self.account(source, address, at, in_row, switches)
             && limit > 0
             && self.mode() == Mode::Enforce
@@ -562,7 +617,7 @@ impl Limiter {
         if switches.has_trust() && in_row == 1 {
             self.begin_trust(source, at);
         }
-        !switches.has_rates() || self.charge(source, address, at, switches)
+        !switches.has_rates() || self.charge(source, address, at, switches).is_some()
     }
 
     /// Releases the connection that `token` was given for. Any process may do this;
@@ -576,7 +631,8 @@ impl Limiter {
     /// distinguished from one of theirs. So the host must release each token only once.
     #[inline]
     pub fn closed(&self, worker: Worker, token: Token) -> Result<(), StaleToken> {
-        let released = token.parts().is_some_and(|(slot, row, epoch)| {
+        let parts = token.parts().filter(|_| !token.has_network());
+        let released = parts.is_some_and(|(slot, row, epoch)| {
             self.table().in_use_since(slot, epoch) && self.rows().release(row, slot)
         });
         if released {

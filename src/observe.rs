@@ -7,6 +7,7 @@
 //! - [`watch`]: samples the sources in a dedicated process and decides what is logged.
 //! - [`debts`]: how much of their bursts sources use, and rates that would fit.
 //! - [`nearness`]: how near the sources are to their limits.
+//! - [`networks`]: how many networks there are.
 //! - [`notices`]: the wording of all log lines. [`load_notices`]: those about reserve and
 //!   pressure.
 
@@ -15,6 +16,7 @@ pub mod counters;
 pub mod debts;
 pub mod load_notices;
 pub mod nearness;
+pub mod networks;
 pub mod notices;
 pub mod report;
 pub mod watch;

@@ -18,11 +18,13 @@
 //! - [`reserve`]: the connections that are kept for trusted rules.
 //! - [`pressure`]: the limits of sources while the host is nearly full.
 //! - [`settings`]: the default limit, the mode, what happens when the table is full.
+//! - `network_settings`: the same for networks.
 
 mod file_end;
 pub mod limit_text;
 pub mod listener;
 pub(crate) mod listeners;
+pub(crate) mod network_settings;
 pub mod origin;
 pub mod penalties;
 pub mod pressure;

@@ -12,11 +12,13 @@
 
 mod address;
 mod nat64;
+mod network;
 mod prefix;
 mod scope;
 
 pub use address::{Named, SourceError, read_source};
 pub use nat64::{Nat64, Nat64Error};
+pub use network::NetworkLengths;
 pub use prefix::{Prefix, PrefixError};
 pub(crate) use scope::Kind;
 pub use scope::Scope;
@@ -48,15 +50,25 @@ impl Family {
 pub struct PrefixLengths {
     v4: u8,
     v6: u8,
+    /// Those of networks, or zeros if these are not counted.
+    networks: NetworkLengths,
 }
 
 impl PrefixLengths {
     /// A single host in IPv4. In IPv6 the /64 network, which usually belongs to a
     /// single host (RFC 6177, RFC 7421).
-    pub const DEFAULT: PrefixLengths = PrefixLengths { v4: 32, v6: 64 };
+    pub const DEFAULT: PrefixLengths = PrefixLengths {
+        v4: 32,
+        v6: 64,
+        networks: NetworkLengths::NONE,
+    };
 
     /// Each address is a source.
-    pub(crate) const HOST: PrefixLengths = PrefixLengths { v4: 32, v6: 128 };
+    pub(crate) const HOST: PrefixLengths = PrefixLengths {
+        v4: 32,
+        v6: 128,
+        networks: NetworkLengths::NONE,
+    };
 
     /// `v4` must be 1 to 32 and `v6` 1 to 128, else the result is `None`.
     pub fn new(v4: u32, v6: u32) -> Option<PrefixLengths> {
@@ -64,6 +76,7 @@ impl PrefixLengths {
             Some(PrefixLengths {
                 v4: v4 as u8,
                 v6: v6 as u8,
+                networks: NetworkLengths::NONE,
             })
         } else {
             None
@@ -292,6 +305,9 @@ impl Source {
     /// The network that the source is.
     #[inline]
     pub(crate) fn prefix(self, prefixes: PrefixLengths) -> Prefix {
+        if self.is_network() {
+            return self.prefix_of_network(prefixes);
+        }
         Prefix {
             length: prefixes.length(self.family()),
             ..Prefix::from(self)

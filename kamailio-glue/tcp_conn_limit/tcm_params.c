@@ -19,6 +19,7 @@
 #include "tcm_attach.h"
 #include "tcm_cfg.h"
 #include "tcm_core.h"
+#include "tcm_networks.h"
 #include "tcm_params.h"
 #include "tcm_shield.h"
 #include "tcm_text.h"
@@ -137,6 +138,8 @@ static int check_own(void)
 
 	tcm_params_config(&config);
 	config.max_connections = CONNECTIONS_MAX;
+	/* Their lengths are compared with those of sources, which may be set later. */
+	config.networks = 0;
 	if(config.ban_min == 0)
 		config.ban_min = 1;
 	if(config.ban_max == 0)
@@ -209,8 +212,7 @@ static int penalty_param(modparam_t type, void *value)
 	return add_checked(&penalties, value);
 }
 
-/* Sets a text to a copy of the value. An invalid one is reported once and not kept. */
-static int set_text(char **to, const char *value)
+int tcm_params_set_text(char **to, const char *value)
 {
 	char *before = *to;
 
@@ -226,14 +228,19 @@ static int set_text(char **to, const char *value)
 	return -1;
 }
 
+int tcm_params_set_number(int *to, void *value)
+{
+	return set_number(to, value, check_own);
+}
+
 static int rate_param(modparam_t type, void *value)
 {
-	return set_text(&rate, value);
+	return tcm_params_set_text(&rate, value);
 }
 
 static int reserve_param(modparam_t type, void *value)
 {
-	return set_text(&reserve, value);
+	return tcm_params_set_text(&reserve, value);
 }
 
 /* A number of connections without quotes. */
@@ -242,12 +249,12 @@ static int reserve_number_param(modparam_t type, void *value)
 	char text[INT2STR_MAX_LEN];
 
 	snprintf(text, sizeof(text), "%ld", (long)value);
-	return set_text(&reserve, text);
+	return tcm_params_set_text(&reserve, text);
 }
 
 static int pressure_param(modparam_t type, void *value)
 {
-	return set_text(&pressure, value);
+	return tcm_params_set_text(&pressure, value);
 }
 
 static int burst_param(modparam_t type, void *value)
@@ -356,22 +363,8 @@ static int shield_time_param(modparam_t type, void *value)
 /* Each parameter also has an entry for a value of the wrong type. Without it, the
  * core would report that the parameter does not exist. The core does not pass the
  * parameter's name to the function, so each parameter has a function of its own. */
-#define IS_NUMBER(param)                                           \
-	static int param##_is_number(modparam_t type, void *value)     \
-	{                                                              \
-		LM_ERR("modparam " #param                                  \
-			   ": expected a quoted string, got the number %ld\n", \
-				(long)value);                                      \
-		return -1;                                                 \
-	}
-#define IS_TEXT(param)                                                        \
-	static int param##_is_text(modparam_t type, void *value)                  \
-	{                                                                         \
-		LM_ERR("modparam " #param                                             \
-			   ": expected a number without quotes, got the string \"%s\"\n", \
-				(char *)value);                                               \
-		return -1;                                                            \
-	}
+#define IS_NUMBER(param) static TCM_PARAMS_IS_NUMBER(, param)
+#define IS_TEXT(param) static TCM_PARAMS_IS_TEXT(, param)
 
 IS_NUMBER(attach)
 IS_TEXT(tcp_conn_limit)
@@ -431,6 +424,16 @@ param_export_t tcm_params_exports[] = {
 	{"ban_min", PARAM_STRING | PARAM_USE_FUNC, ban_min_is_text},
 	{"ban_max", PARAM_INT | PARAM_USE_FUNC, ban_max_param},
 	{"ban_max", PARAM_STRING | PARAM_USE_FUNC, ban_max_is_text},
+	{"network_limit", PARAM_INT | PARAM_USE_FUNC, tcm_network_limit_param},
+	{"network_limit", PARAM_STRING | PARAM_USE_FUNC, tcm_network_limit_is_text},
+	{"network_rate", PARAM_STRING | PARAM_USE_FUNC, tcm_network_rate_param},
+	{"network_rate", PARAM_INT | PARAM_USE_FUNC, tcm_network_rate_is_number},
+	{"network_burst", PARAM_INT | PARAM_USE_FUNC, tcm_network_burst_param},
+	{"network_burst", PARAM_STRING | PARAM_USE_FUNC, tcm_network_burst_is_text},
+	{"ipv4_network", PARAM_INT | PARAM_USE_FUNC, tcm_ipv4_network_param},
+	{"ipv4_network", PARAM_STRING | PARAM_USE_FUNC, tcm_ipv4_network_is_text},
+	{"ipv6_network", PARAM_INT | PARAM_USE_FUNC, tcm_ipv6_network_param},
+	{"ipv6_network", PARAM_STRING | PARAM_USE_FUNC, tcm_ipv6_network_is_text},
 	{"log_interval", PARAM_INT | PARAM_USE_FUNC, log_interval_param},
 	{"log_interval", PARAM_STRING | PARAM_USE_FUNC, log_interval_is_text},
 	{"log_level", PARAM_INT | PARAM_USE_FUNC, log_level_param},
@@ -477,6 +480,13 @@ void tcm_params_config(struct tcl_config *config)
 	config->trust_timeout = tcm_cfg_start.trust_timeout;
 	config->reserve = reserve;
 	config->pressure = pressure;
+	tcm_networks_config(config);
+}
+
+int tcm_params_have_network_rules(void)
+{
+	return tcl_rules_have_networks(
+			(const char *const *)rules.list, rules.count, rules_file);
 }
 
 int tcm_params_check_rate(

@@ -66,4 +66,31 @@ int tcm_params_check_file(const char *file, tcl_fault fault, tcl_rule_line rule,
  * file. Returns as tcl_rules_load(), with the same message. Logs nothing. */
 int tcm_params_load_rules(char *error, size_t error_size);
 
+/* Is one of the rules that the parameters name for networks? Reads the rules file. */
+int tcm_params_have_network_rules(void);
+
+/* Sets a parameter, which must be one of the configuration of the limiter. Returns 0, or
+ * -1 after logging an error; then it keeps its value. */
+int tcm_params_set_text(char **to, const char *value);
+int tcm_params_set_number(int *to, void *value);
+
+/* Defines PREFIXparam_is_number() and PREFIXparam_is_text(), which report a value of the
+ * wrong type. */
+#define TCM_PARAMS_IS_NUMBER(prefix, param)                        \
+	int prefix##param##_is_number(modparam_t type, void *value)    \
+	{                                                              \
+		LM_ERR("modparam " #param                                  \
+			   ": expected a quoted string, got the number %ld\n", \
+				(long)value);                                      \
+		return -1;                                                 \
+	}
+#define TCM_PARAMS_IS_TEXT(prefix, param)                                     \
+	int prefix##param##_is_text(modparam_t type, void *value)                 \
+	{                                                                         \
+		LM_ERR("modparam " #param                                             \
+			   ": expected a number without quotes, got the string \"%s\"\n", \
+				(char *)value);                                               \
+		return -1;                                                            \
+	}
+
 #endif /* TCM_PARAMS_H */

@@ -15,6 +15,7 @@
 #include "../../core/pt.h"
 #include "../../core/rpc_lookup.h"
 
+#include "tcm_networks.h"
 #include "tcm_rpc.h"
 #include "tcm_rpc_json.h"
 #include "tcm_text.h"
@@ -238,6 +239,7 @@ int tcm_rpc_register(void)
 			|| rpc_register_array(tcm_rpc_shield) != 0
 			|| rpc_register_array(tcm_rpc_trust) != 0
 			|| rpc_register_array(tcm_rpc_load) != 0
+			|| rpc_register_array(tcm_rpc_networks) != 0
 			|| rpc_register_array(tcm_rpc_audit) != 0) {
 		LM_ERR("cannot register the RPC commands\n");
 		return -1;

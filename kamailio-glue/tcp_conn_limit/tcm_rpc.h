@@ -114,6 +114,16 @@ int tcm_rpc_end(rpc_t *rpc, void *c, const char *expected);
  * after answering with a fault. */
 int tcm_rpc_limit(rpc_t *rpc, void *c, int32_t *limit);
 
+/* What commands expect as a rate. */
+#define TCM_RPC_RATES "one such as 10/s, 100/m or 2/h, or none for no rate"
+
+/* Reads a rate: its interval, and its text with a NUL, which has room for TCL_RATE_TEXT
+ * bytes. Returns 0, or -1 after answering with a fault. */
+int tcm_rpc_read_rate(rpc_t *rpc, void *c, uint32_t *interval_us, char *rate);
+
+/* Reads a burst after a rate, 0 if it is missing. Returns as above. */
+int tcm_rpc_read_burst(rpc_t *rpc, void *c, int *burst);
+
 #define TCM_RPC_NO_ARGUMENTS "no arguments"
 
 /* The beginning of a text, for "%.*s" in a fault: some transports send only short

@@ -107,24 +107,20 @@ static void rpc_set_limit(rpc_t *rpc, void *c)
 		tcm_rpc_no_room(rpc, c);
 }
 
-#define RATES "one such as 10/s, 100/m or 2/h, or none for no rate"
-
 static const char *set_rate_doc[] = {
 		"Sets the rate of sources without a rule until the server stops, and"
-		" shows what it is and was. Parameters: " RATES
+		" shows what it is and was. Parameters: " TCM_RPC_RATES
 		"; how many connections a quiet source may open at once (default:"
 		" those of one second, at least 5).",
 		0};
 
-/* Reads a rate: its interval, and its text with a NUL. Returns 0, or -1 after answering
- * with a fault. */
-static int read_rate(rpc_t *rpc, void *c, uint32_t *interval_us, char *rate)
+int tcm_rpc_read_rate(rpc_t *rpc, void *c, uint32_t *interval_us, char *rate)
 {
 	char error[256] = "cannot read the rate";
 	str text;
 
 	if(tcm_rpc_text(rpc, c, &text) < 1) {
-		rpc->fault(c, 400, "missing rate: expected " RATES);
+		rpc->fault(c, 400, "missing rate: expected " TCM_RPC_RATES);
 		return -1;
 	}
 	if(tcl_rate_parse(
@@ -137,8 +133,7 @@ static int read_rate(rpc_t *rpc, void *c, uint32_t *interval_us, char *rate)
 	return 0;
 }
 
-/* Reads a burst, 0 if it is missing. Returns as above. */
-static int read_burst(rpc_t *rpc, void *c, int *burst)
+int tcm_rpc_read_burst(rpc_t *rpc, void *c, int *burst)
 {
 	str text;
 
@@ -161,8 +156,8 @@ static void rpc_set_rate(rpc_t *rpc, void *c)
 	int burst;
 	void *h;
 
-	if(read_rate(rpc, c, &interval_us, text) < 0
-			|| read_burst(rpc, c, &burst) < 0)
+	if(tcm_rpc_read_rate(rpc, c, &interval_us, text) < 0
+			|| tcm_rpc_read_burst(rpc, c, &burst) < 0)
 		return;
 	if(tcm_params_check_rate(text, burst, error, sizeof(error)) < 0)
 		rpc->fault(c, 400, "%s", error);

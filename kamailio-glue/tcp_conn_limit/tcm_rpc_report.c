@@ -16,6 +16,7 @@
 #include "../../core/str.h"
 
 #include "tcm_attach.h"
+#include "tcm_networks.h"
 #include "tcm_params.h"
 #include "tcm_rpc.h"
 #include "tcm_text.h"
@@ -73,6 +74,7 @@ static int add_stats(rpc_t *rpc, void *h, const uint64_t *values, int n)
 					< 0
 			|| tcm_rpc_add_limit(rpc, h, "limit", limit) < 0
 			|| tcm_rpc_add_rate(rpc, h, "rate", "burst", &rate) < 0
+			|| tcm_networks_add_settings(rpc, h) < 0
 			|| rpc->struct_add(h, "ss", "reserve", load.reserve, "pressure",
 					   load.pressure)
 					   < 0
@@ -152,13 +154,13 @@ static int add_restraints(rpc_t *rpc, void *h, const struct tcl_source *s)
 }
 
 /* Adds the trusted and the untrusted connections of a source, if connections can be
- * trusted. */
+ * trusted. Networks do not count them. */
 static int add_trust(rpc_t *rpc, void *h, const struct tcl_source *s)
 {
 	const struct tcm_rpc_number numbers[] = {
 			{"trusted", s->trusted}, {"untrusted", s->untrusted}, {NULL, 0}};
 
-	if(!tcm_params.trust)
+	if(!tcm_params.trust || strcmp(s->scope, "source") != 0)
 		return 0;
 	if(tcm_rpc_add_numbers(rpc, h, numbers) < 0)
 		return -1;
@@ -199,7 +201,7 @@ static int add_source(
 			{NULL, 0},
 	};
 
-	if(rpc->struct_add(h, "ss", "source", s->text, "rule", s->rule) < 0
+	if(rpc->struct_add(h, "ss", s->scope, s->text, "rule", s->rule) < 0
 			|| tcm_rpc_add_limit(rpc, h, "limit", s->limit) < 0
 			|| tcm_rpc_add_numbers(rpc, h, numbers) < 0)
 		return -1;
@@ -249,9 +251,27 @@ static int add_listeners(rpc_t *rpc, void *h, const str *name)
 	return 0;
 }
 
+/* Adds the network of the source with this name, if networks are counted, and whether its
+ * connections count there. */
+static int add_network(rpc_t *rpc, void *h, const str *name)
+{
+	struct tcl_source network;
+	int32_t counts;
+	void *item;
+
+	if(tcl_network((const uint8_t *)name->s, name->len, &network, &counts) != 1)
+		return 0;
+	if(rpc->struct_add(h, "s{", "counts_in_network", counts ? "yes" : "no",
+			   "network", &item)
+			< 0)
+		return -1;
+	return add_source(rpc, item, &network, 1);
+}
+
 static const char *get_doc[] = {
-		"Shows the source that an address belongs to. Parameter: an IPv4 or"
-		" IPv6 address, or a source as top shows it, such as 2001:db8::/64.",
+		"Shows the source that an address belongs to, and its network if"
+		" networks are counted. Parameter: an IPv4 or IPv6 address, or a source"
+		" as top shows it, such as 2001:db8::/64.",
 		0};
 
 static void rpc_get(rpc_t *rpc, void *c)
@@ -275,8 +295,8 @@ static void rpc_get(rpc_t *rpc, void *c)
 	else if(tcm_rpc_end(rpc, c, "one address") < 0)
 		return;
 	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source, 1) < 0
-			|| add_oldest(rpc, h, &text) < 0
-			|| add_listeners(rpc, h, &text) < 0)
+			|| add_oldest(rpc, h, &text) < 0 || add_listeners(rpc, h, &text) < 0
+			|| add_network(rpc, h, &text) < 0)
 		tcm_rpc_no_room(rpc, c);
 }
 
@@ -285,17 +305,30 @@ static const char *top_doc[] = {
 		" how many (default 10, at most 400); by what (connections, rejected,"
 		" peak, untrusted, or rate, which means the connections of its burst "
 		"that"
-		" a source has used; default connections).",
+		" a source has used; default connections); networks, to list networks.",
 		0};
 
-static void answer_top(rpc_t *rpc, void *c, int n, int by)
+/* What top was asked for; -1: not given. */
+struct top
+{
+	int n;
+	int by;
+	int networks;
+};
+
+static void answer_top(rpc_t *rpc, void *c, int n, int by, int networks)
 {
 	struct tcl_source *sources;
 	int i, found;
 	void *h;
 
 	sources = pkg_malloc(n * sizeof(*sources));
-	found = (sources != NULL) ? tcl_top(sources, n, by) : TCL_EMEM;
+	if(sources == NULL)
+		found = TCL_EMEM;
+	else if(networks)
+		found = tcl_top_networks(sources, n, by);
+	else
+		found = tcl_top(sources, n, by);
 	if(found < 0)
 		tcm_rpc_failed(rpc, c, found);
 	for(i = 0; i < found; i++) {
@@ -309,20 +342,31 @@ static void answer_top(rpc_t *rpc, void *c, int n, int by)
 		pkg_free(sources);
 }
 
-/* Reads a number of sources or an order. Returns 0, or -1 if the text is neither, or if
- * one of this kind was given before. */
-static int top_argument(const str *text, int *n, int *by)
+static int is_networks(const str *text)
+{
+	static const str word = str_init("networks");
+
+	return text->len == word.len && memcmp(text->s, word.s, word.len) == 0;
+}
+
+/* Reads a number of sources, an order or the word networks. Returns 0, or -1 if the text
+ * is something else, or if one of this kind was given before. */
+static int top_argument(const str *text, struct top *top)
 {
 	int number = 0;
 	const int order = tcm_text_by(text);
 
-	if(order >= 0 && *by < 0) {
-		*by = order;
+	if(is_networks(text) && top->networks < 0) {
+		top->networks = 1;
 		return 0;
 	}
-	if(order < 0 && *n < 0 && tcm_text_number(text, &number) == 0 && number >= 1
-			&& number <= TOP_MAX) {
-		*n = number;
+	if(order >= 0 && top->by < 0) {
+		top->by = order;
+		return 0;
+	}
+	if(order < 0 && top->n < 0 && tcm_text_number(text, &number) == 0
+			&& number >= 1 && number <= TOP_MAX) {
+		top->n = number;
 		return 0;
 	}
 	return -1;
@@ -330,21 +374,27 @@ static int top_argument(const str *text, int *n, int *by)
 
 static void rpc_top(rpc_t *rpc, void *c)
 {
-	int n = -1, by = -1; /* not given */
+	struct top top = {-1, -1, -1};
 	str text;
 
 	while(tcm_rpc_text(rpc, c, &text) > 0) {
-		if(top_argument(&text, &n, &by) < 0) {
+		if(top_argument(&text, &top) < 0) {
 			rpc->fault(c, 400,
-					"invalid argument \"%.*s\": expected at most two, in"
+					"invalid argument \"%.*s\": expected at most three, in"
 					" any order: a number from"
-					" 1 to %d, and " TCM_TEXT_BYS,
+					" 1 to %d, networks, and " TCM_TEXT_BYS,
 					TCM_RPC_SHOWN(text), TOP_MAX);
 			return;
 		}
 	}
-	answer_top(rpc, c, (n < 0) ? TOP_DEFAULT : n,
-			(by < 0) ? TCL_BY_CONNECTIONS : by);
+	if(top.networks > 0 && top.by == TCL_BY_UNTRUSTED) {
+		rpc->fault(c, 400,
+				"networks have no untrusted connections: expected another "
+				"order");
+		return;
+	}
+	answer_top(rpc, c, (top.n < 0) ? TOP_DEFAULT : top.n,
+			(top.by < 0) ? TCL_BY_CONNECTIONS : top.by, top.networks > 0);
 }
 
 #define LISTED "sources with connections, most connections first"
@@ -473,7 +523,8 @@ static const char *suggest_doc[] = {
 		" sources whose peak exceeds the limit, and shows how many sources have"
 		" which peak, and which share of them each limit would have hit, and"
 		" which share of all connections the script trusted. At"
-		" most 100; rules with sources take precedence.",
+		" most 100; rules with sources take precedence. Parameter: networks, to"
+		" propose limits of networks.",
 		0};
 
 /* Adds to a struct of the answer what is suggested for the rate of sources without a rule.
@@ -546,14 +597,26 @@ static void rpc_suggest(rpc_t *rpc, void *c)
 {
 	struct tcl_suggestion *suggestions;
 	struct tcl_rate_suggestion rate;
-	int i, found, has_rate;
+	int i, found, has_rate, networks;
+	str text;
 
-	if(tcm_rpc_end(rpc, c, TCM_RPC_NO_ARGUMENTS) < 0)
+	networks = tcm_rpc_text(rpc, c, &text) > 0;
+	if(networks && !is_networks(&text)) {
+		rpc->fault(c, 400,
+				"invalid argument \"%.*s\": expected networks, or no argument",
+				TCM_RPC_SHOWN(text));
+		return;
+	}
+	if(networks && tcm_rpc_end(rpc, c, "one argument, networks") < 0)
 		return;
 	suggestions = pkg_malloc(SUGGESTIONS_MAX * sizeof(*suggestions));
-	found = (suggestions != NULL) ? tcl_suggest(suggestions, SUGGESTIONS_MAX)
-								  : TCL_EMEM;
-	has_rate = (tcl_suggest_rate(&rate) == TCL_OK);
+	if(suggestions == NULL)
+		found = TCL_EMEM;
+	else if(networks)
+		found = tcl_suggest_networks(suggestions, SUGGESTIONS_MAX);
+	else
+		found = tcl_suggest(suggestions, SUGGESTIONS_MAX);
+	has_rate = !networks && tcl_suggest_rate(&rate) == TCL_OK;
 	if(found < 0)
 		tcm_rpc_failed(rpc, c, found);
 	for(i = 0; i < found; i++) {

@@ -56,6 +56,7 @@ struct field
 /* clang-format off */
 static const struct field fields[] = {
 	{"source", TEXT, AT(text)},
+	{"scope", TEXT, AT(scope)},
 	{"connections", UNSIGNED, AT(connections)},
 	{"limit", SIGNED, AT(limit)},
 	{"rejected", UNSIGNED, AT(rejected)},
@@ -100,7 +101,7 @@ static int find_field(const str *name)
 				&& strncmp(name->s, fields[i].name, name->len) == 0)
 			return i;
 	}
-	LM_ERR("unknown field \"%.*s\" of tcp_conn_limit: expected source,"
+	LM_ERR("unknown field \"%.*s\" of tcp_conn_limit: expected source, scope,"
 		   " connections, limit, rejected, would_reject, peak, rule, mode,"
 		   " rejected_for, rate, burst, owed, penalty, banned, ban_reason,"
 		   " ban_rejected, exempt, listener, trusted, untrusted,"
@@ -183,10 +184,18 @@ static void source_of_ban(
 static void source_of_event(
 		const struct tcl_event *event, struct tcl_source *source)
 {
-	if(tcl_find((const uint8_t *)event->source, strlen(event->source), -1,
-			   source, NULL, 0)
-			!= TCL_OK)
+	const uint8_t *name = (const uint8_t *)event->source;
+	const size_t length = strlen(event->source);
+	int32_t counts;
+	int found;
+
+	if(strcmp(event->scope, "network") == 0)
+		found = tcl_network(name, length, source, &counts) == 1;
+	else
+		found = tcl_find(name, length, -1, source, NULL, 0) == TCL_OK;
+	if(!found)
 		memset(source, 0, sizeof(*source));
+	snprintf(source->scope, sizeof(source->scope), "%s", event->scope);
 	snprintf(source->text, sizeof(source->text), "%s", event->source);
 	snprintf(source->rule, sizeof(source->rule), "%s", event->rule);
 	source->connections = event->connections;
@@ -280,7 +289,7 @@ static int ki_check(sip_msg_t *msg, str *address)
 		return ret;
 	if(cfg_get(tcp_conn_limit, tcm_cfg, mode) != TCL_MODE_ENFORCE)
 		return TCM_SCRIPT_YES;
-	if(source.banned > 0 || source.reserved
+	if(source.banned > 0 || source.reserved || source.over_network
 			|| (source.rate.interval_us > 0 && source.owed >= source.rate.burst)
 			|| (source.effective_limit > 0
 					&& source.connections >= (uint32_t)source.effective_limit)

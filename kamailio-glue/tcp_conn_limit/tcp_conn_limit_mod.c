@@ -102,6 +102,8 @@ static int make_limiter(void)
 	char error[256];
 
 	tcm_params_config(&config);
+	if(tcm_params_have_network_rules())
+		config.networks = 1;
 	switch(tcl_init(&config, &host, error, sizeof(error))) {
 		case TCL_OK:
 			return 0;

@@ -261,6 +261,30 @@ impl Global {
         listener: c_int,
         facts: Facts,
     ) -> u64 {
+        let limiter = &self.limiter;
+        // First, so that the usual case need not keep the address.
+        if limiter.has_unusual_connects() {
+            return self.opened_unusual(address, descriptor, listener, facts);
+        }
+        let Some(source) = self.source_of(address) else {
+            return 0;
+        };
+        let opened = limiter
+            .record(worker(), descriptor)
+            .and_then(|record| limiter.connect_usual(worker(), record, source, facts, 0));
+        opened.map_or(0, ConnectionToken::to_bits)
+    }
+
+    /// As [`opened`](Self::opened), if the connection may need more than to be counted in its
+    /// source.
+    #[inline(never)]
+    fn opened_unusual(
+        &self,
+        address: &[u8],
+        descriptor: c_int,
+        listener: c_int,
+        facts: Facts,
+    ) -> u64 {
         let Some(mut source) = self.source_of(address) else {
             return 0;
         };

@@ -12,7 +12,8 @@ use crate::observe::audit::{Audit, NoRoom};
 #[repr(C)]
 #[allow(non_camel_case_types)]
 pub struct tcl_difference {
-    /// Address, with the prefix length if that is shorter than an address.
+    /// Address, with the prefix length if that is shorter than an address; for a network
+    /// after the word `network` and a blank.
     pub text: [c_char; TCL_SOURCE_TEXT],
     /// Its connections according to the host.
     pub host: u32,
@@ -46,13 +47,18 @@ fn room(outcome: Result<(), NoRoom>) -> i32 {
 }
 
 /// Begins an audit of `connections` connections, with room for an eighth plus 1,024
-/// more. Reserves 90 bytes for each, and writes to all of this memory so that the next
+/// more. Reserves 90 bytes for each, or 180 if networks are counted, and writes to all of this memory so that the next
 /// steps cause no page faults. Returns null if there is no memory, or before
 /// `tcl_init()`. The audit must be ended with `tcl_audit_end()`.
 #[unsafe(no_mangle)]
 pub extern "C" fn tcl_audit_begin(connections: u32) -> *mut tcl_audit {
-    guard(core::ptr::null_mut(), |_| {
-        Audit::new(connections as usize).map_or(core::ptr::null_mut(), |audit| {
+    guard(core::ptr::null_mut(), |global| {
+        let scopes = match global.limiter.prefixes().networks() {
+            Some(_) => 2,
+            None => 1,
+        };
+        let room = (connections as usize).saturating_mul(scopes);
+        Audit::new(room).map_or(core::ptr::null_mut(), |audit| {
             Box::into_raw(Box::new(tcl_audit(audit)))
         })
     })
@@ -88,7 +94,12 @@ pub unsafe extern "C" fn tcl_audit_connection(
         let scope = global.limiter.scope_of_connection(descriptor);
         let source = source.map(|source| scope.map_or(source, |scope| source.in_scope(scope)));
         match (audit, source) {
-            (Some(audit), Some(source)) => room(audit.0.connection(source, counted)),
+            (Some(audit), Some(source)) => {
+                let network = global.limiter.network(source);
+                let network = network.filter(|_| global.limiter.counts_network_of(descriptor));
+                let copied = audit.0.connection(source, counted);
+                room(copied.and_then(|()| network.map_or(Ok(()), |n| audit.0.network(n))))
+            }
             _ => TCL_EARG,
         }
     })

@@ -11,10 +11,9 @@ use super::codes::{TCL_EARG, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK};
 use super::control::{InitError, Setup, build, nat64, read_rules_file, tcl_config};
 use super::global::{GLOBAL, guard_early};
 use super::memory::{put, strings, text, write_text};
-use crate::limiter::Limiter;
 use crate::policy::rule_words::Grammar;
 use crate::policy::rules::{Faults, RuleLine, RuleSet, check_rule};
-use crate::source::{Nat64, PrefixLengths};
+use crate::source::{Nat64, NetworkLengths, PrefixLengths};
 
 /// `tcl_rules_check()` reports at most this many faults in lines of their own.
 pub const TCL_MAX_FAULTS: usize = 20;
@@ -191,9 +190,14 @@ fn check(
         }
     };
     let content = file.as_ref().map(|file| (&*file.name, &*file.content));
-    // Without a limiter, a rule with a listener counts as valid.
+    // Without a limiter, a rule with a listener counts as valid, and one for networks of any
+    // length.
     let limiter = GLOBAL.get().map(|global| &global.limiter);
-    let prefixes = limiter.map_or(PrefixLengths::DEFAULT, Limiter::prefixes);
+    let prefixes = match limiter {
+        Some(limiter) => Some(limiter.prefixes()),
+        None => PrefixLengths::DEFAULT.with_networks(NetworkLengths::LONGEST),
+    };
+    let prefixes = prefixes.unwrap_or(PrefixLengths::DEFAULT);
     let builder = RuleSet::builder(prefixes).with_nat64(nat64);
     let faults = match builder.check(texts, content) {
         Ok(faults) => faults,

@@ -54,6 +54,8 @@ pub const TCL_REASON_TEXT: usize = 16;
 pub const TCL_RESERVE_TEXT: usize = 16;
 /// Size of levels of pressure as text, in bytes, including the NUL.
 pub const TCL_PRESSURE_TEXT: usize = 64;
+/// Size of the scope of a source as text, in bytes, including the NUL.
+pub const TCL_SCOPE_TEXT: usize = 8;
 /// Size of a source as text, in bytes, including the NUL.
 pub const TCL_SOURCE_TEXT: usize = 52;
 

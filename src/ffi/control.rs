@@ -21,6 +21,7 @@ use super::global::{GLOBAL, Global, guard, report_panic};
 use super::line::Line;
 use super::load::{self, LoadTextError, NoLoad};
 use super::memory::{NullString, bytes, put, strings, text, write_text};
+use super::reports::scope_name;
 use super::rules::code_of;
 use crate::host::{TCL_LOG_NOTICE, TCL_LOG_REJECTED, TCL_LOG_WARN, tcl_event, tcl_host};
 use crate::limiter::{CreateError, Limiter, MAX_BAN_SECONDS, RejectedFor};
@@ -38,7 +39,7 @@ use crate::policy::rules_file::{ReadError, RulesFile};
 use crate::policy::settings::{BanBounds, Mode, OnFull};
 use crate::policy::terms::Rate;
 use crate::shared::visible::Excerpt;
-use crate::source::{Nat64, Nat64Error, PrefixLengths, Source};
+use crate::source::{Family, Nat64, Nat64Error, NetworkLengths, PrefixLengths, Source};
 
 /// Connections over the limit are rejected.
 pub const TCL_MODE_ENFORCE: i32 = 0;
@@ -111,6 +112,21 @@ pub struct tcl_config {
     /// The levels of use from which on the limits of sources are lower: a string like
     /// "80:50% 90:10". Null or "none": no levels.
     pub pressure: *const c_char,
+    /// 1: the networks of sources are also counted, and the members below apply. 0: they are
+    /// not, and rules for networks are errors.
+    pub networks: i32,
+    /// Limit of a network without a rule, in connections; 0 or less: no limit.
+    pub network_limit: i32,
+    /// The rate of a network without another one, as `rate`.
+    pub network_rate: *const c_char,
+    /// The burst of that rate, as `burst`.
+    pub network_burst: i32,
+    /// Leading bits of an IPv4 address that make a network, 8 to 31 and at most
+    /// `ipv4_prefix`; 0: 24.
+    pub ipv4_network: i32,
+    /// Leading bits of an IPv6 address that make a network, 16 to 64 and at most
+    /// `ipv6_prefix`; 0: 48.
+    pub ipv6_network: i32,
 }
 
 /// Upper bound of `trust_timeout`, in seconds.
@@ -139,6 +155,12 @@ impl Default for tcl_config {
             trust_timeout: 0,
             reserve: null(),
             pressure: null(),
+            networks: 0,
+            network_limit: 0,
+            network_rate: null(),
+            network_burst: 0,
+            ipv4_network: 0,
+            ipv6_network: 0,
         }
     }
 }
@@ -196,6 +218,11 @@ pub(super) enum InitError {
     Nat64Prefix(String, Nat64Error),
     Rate(RateError),
     Burst(BurstError),
+    /// Something is wrong with the modparam of this name for networks.
+    Network(&'static str, Box<InitError>),
+    /// A network of this family would be smaller than a source: the number of the family,
+    /// and both lengths.
+    SmallNetwork(u8, u32, u32),
     NullPenalty,
     Penalty(PenaltyError),
     Load(LoadTextError),
@@ -217,6 +244,8 @@ impl InitError {
             | InitError::Nat64Prefix(..)
             | InitError::Rate(_)
             | InitError::Burst(_)
+            | InitError::Network(..)
+            | InitError::SmallNetwork(..)
             | InitError::NullPenalty
             | InitError::Penalty(_)
             | InitError::Load(_)
@@ -253,6 +282,12 @@ impl fmt::Display for InitError {
             }
             InitError::Rate(error) => error.fmt(f),
             InitError::Burst(error) => error.fmt(f),
+            InitError::Network(name, error) => write!(f, "{name}: {error}"),
+            InitError::SmallNetwork(family, network, source) => write!(
+                f,
+                "ipv{family}_network {network}: must be at most ipv{family}_prefix, which is \
+                 {source}, so that a network contains whole sources"
+            ),
             InitError::NullPenalty => f.write_str("a string in penalties is null"),
             InitError::Penalty(error) => error.fmt(f),
             InitError::Load(error) => error.fmt(f),
@@ -296,14 +331,16 @@ pub(super) struct Setup {
     /// The limit of untrusted connections and the seconds to trust one.
     trust: Option<(u32, u32)>,
     load: (Reserve, Pressure),
+    network_limit: i32,
+    network_rate: Rate,
 }
 
 impl Setup {
     /// # Safety
     ///
     /// `config.nat64_prefixes` is null or points to `config.nat64_count` pointers, each
-    /// null or a string, and so is `config.penalties`; `config.rate`, `config.reserve` and
-    /// `config.pressure` are null or strings.
+    /// null or a string, and so is `config.penalties`; `config.rate`, `config.network_rate`,
+    /// `config.reserve` and `config.pressure` are null or strings.
     pub(super) unsafe fn of(config: Option<&tcl_config>) -> Result<Setup, InitError> {
         let config = config.ok_or(InitError::NoConfig)?;
         let v4 = positive("ipv4_prefix", config.ipv4_prefix, 32)?;
@@ -327,6 +364,7 @@ impl Setup {
             TCL_ON_FULL_REJECT,
         ))?;
         let prefixes = PrefixLengths::new(v4, v6).ok_or(InitError::PrefixLengths)?;
+        let prefixes = with_networks(prefixes, config)?;
         // SAFETY: as the caller promises.
         let texts = unsafe { strings(config.nat64_prefixes, config.nat64_count) };
         // SAFETY: as the caller promises.
@@ -334,7 +372,15 @@ impl Setup {
         let penalties = penalties.map_err(|_| InitError::NullPenalty)?;
         let penalties = penalties.iter().map(|text| Penalty::parse(text));
         // SAFETY: as the caller promises.
-        let rate = unsafe { text(config.rate) };
+        let (rate, network_rate) = unsafe { (text(config.rate), text(config.network_rate)) };
+        let network_rate = rate_of(network_rate, config.network_burst);
+        let network_rate = network_rate.map_err(|error| {
+            let name = match error {
+                InitError::Rate(_) => "network_rate",
+                _ => "network_burst",
+            };
+            InitError::Network(name, Box::new(error))
+        })?;
         // SAFETY: as the caller promises.
         let (reserve, pressure) = unsafe { (text(config.reserve), text(config.pressure)) };
         Ok(Setup {
@@ -351,6 +397,8 @@ impl Setup {
             ban_bounds: ban_bounds(config.ban_min, config.ban_max)?,
             trust: trust(config)?,
             load: load::read(reserve, pressure, max_connections).map_err(InitError::Load)?,
+            network_limit: config.network_limit,
+            network_rate,
         })
     }
 }
@@ -372,6 +420,39 @@ fn trust(config: &tcl_config) -> Result<Option<(u32, u32)>, InitError> {
         most(TCL_MAX_TRUST_TIMEOUT),
     )?;
     Ok((config.trust != 0).then_some((limit, timeout)))
+}
+
+/// The prefix lengths of sources, with those of networks if these are counted.
+fn with_networks(prefixes: PrefixLengths, config: &tcl_config) -> Result<PrefixLengths, InitError> {
+    let default = NetworkLengths::DEFAULT;
+    let length = |name, value, family, min, max| match value {
+        0 => Ok(default.length(family).into()),
+        value => ranged(name, value, min, max),
+    };
+    let v4 = length("ipv4_network", config.ipv4_network, Family::V4, 8, 31)?;
+    let v6 = length("ipv6_network", config.ipv6_network, Family::V6, 16, 64)?;
+    if config.networks == 0 {
+        return Ok(prefixes);
+    }
+    for (number, family, network) in [(4, Family::V4, v4), (6, Family::V6, v6)] {
+        let source = prefixes.length(family).into();
+        if network > source {
+            return Err(InitError::SmallNetwork(number, network, source));
+        }
+    }
+    let networks = NetworkLengths::new(v4, v6);
+    let prefixes = networks.and_then(|networks| prefixes.with_networks(networks));
+    prefixes.ok_or(InitError::PrefixLengths)
+}
+
+/// A rate of this interval, and with this burst, 0: the default one. The error is the text
+/// for the operator.
+pub(super) fn rate_from(interval_us: u32, burst: u32) -> Result<Rate, String> {
+    if interval_us != 0 && !(100..=3_600_000_000).contains(&interval_us) {
+        return Err("the rate must be 1/h to 10000/s".to_owned());
+    }
+    let rate = rate_text::rate(interval_us, (burst != 0).then_some(burst));
+    rate.map_err(|reason| reason.to_string())
 }
 
 /// The rate with this text (`None`: no rate) and this burst.
@@ -445,6 +526,10 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
         limiter.set_ban_bounds(setup.ban_bounds);
         limiter.set_reserve(setup.load.0);
         limiter.set_pressure(setup.load.1);
+        if setup.prefixes.networks().is_some() {
+            limiter.set_network_limit(setup.network_limit);
+            limiter.set_network_rate(setup.network_rate);
+        }
         created = true;
         let global = Global {
             limiter,
@@ -881,7 +966,7 @@ impl Event {
             RejectedFor::Pressure => report.effective(key),
             _ => limit,
         };
-        let source: [c_char; TCL_SOURCE_TEXT] = global.text(key.display(limiter.prefixes()));
+        let source: [c_char; TCL_SOURCE_TEXT] = global.address_text(key);
         let rule: [c_char; TCL_SOURCE_TEXT] = global.text(RuleName(rule));
         let rate: [c_char; TCL_RATE_TEXT] = global.text(RateAsText(report.rate_of(key)));
         let reason: [c_char; TCL_REASON_TEXT] = global.text(self.reason.name());
@@ -901,6 +986,7 @@ impl Event {
             rate: rate.as_ptr(),
             seconds: self.seconds,
             listener: listener.as_ptr(),
+            scope: scope_name(key).as_ptr(),
         };
         // SAFETY: callable until the process ends, as the caller of `tcl_init` promised;
         // the event and its texts live until it returns.

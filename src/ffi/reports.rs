@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Reports for operators.
 
-use core::ffi::{c_char, c_int};
+use core::ffi::{CStr, c_char, c_int};
 use core::fmt;
 
 use super::codes::{
-    TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_LISTENER_TEXT, TCL_REASON_TEXT, TCL_SOURCE_TEXT,
-    TCL_TERMS_TEXT,
+    TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_LISTENER_TEXT, TCL_REASON_TEXT, TCL_SCOPE_TEXT,
+    TCL_SOURCE_TEXT, TCL_TERMS_TEXT,
 };
 use super::global::{Global, guard};
 use super::memory::{bytes, put, text, write_text};
@@ -14,7 +14,7 @@ use super::restraints::tcl_rate;
 use crate::limiter::RejectedFor;
 use crate::observe::counters::COUNTERS;
 use crate::observe::report::{
-    By, Group, Report, RuleName, SourceReport, Suggestion, seconds_since,
+    By, Group, Of, Report, RuleName, SourceReport, Suggestion, seconds_since,
 };
 use crate::policy::rule_words::TermsText;
 use crate::policy::terms::Terms;
@@ -68,6 +68,8 @@ pub struct tcl_counter {
 pub struct tcl_source {
     /// Address, with the prefix length if that is shorter than an address.
     pub text: [c_char; TCL_SOURCE_TEXT],
+    /// "source", or "network" if it is a network.
+    pub scope: [c_char; TCL_SCOPE_TEXT],
     /// Prefix of its rule; "default" if it has none.
     pub rule: [c_char; TCL_SOURCE_TEXT],
     /// What its rule says after the `=`; the default limit if it has none.
@@ -123,6 +125,8 @@ pub struct tcl_source {
     pub effective_limit: i32,
     /// 1 if it cannot connect because only connections of the reserve are left, else 0.
     pub reserved: i32,
+    /// 1 if it counts in its network, and that is at its limit or over its rate, else 0.
+    pub over_network: i32,
 }
 
 /// A rule.
@@ -383,17 +387,32 @@ pub unsafe extern "C" fn tcl_oldest(name: *const u8, length: u32, seconds: *mut 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_top(sources: *mut tcl_source, room: u32, by: i32) -> i32 {
     guard(TCL_EINIT, |global| {
-        let by = match by {
-            TCL_BY_CONNECTIONS => By::Connections,
-            TCL_BY_REJECTED => By::Rejected,
-            TCL_BY_PEAK => By::Peak,
-            TCL_BY_OWED => By::Owed,
-            TCL_BY_UNTRUSTED => By::Untrusted,
-            _ => return TCL_EARG,
+        let Some(by) = by_of(by) else {
+            return TCL_EARG;
         };
         // SAFETY: null or room for `room` sources, as the caller promises.
-        unsafe { global.rank(sources, room, by, None) }.0
+        unsafe { global.rank(Of::Sources, sources, room, by, None) }.0
     })
+}
+
+/// The order with this number.
+pub(super) fn by_of(by: i32) -> Option<By> {
+    Some(match by {
+        TCL_BY_CONNECTIONS => By::Connections,
+        TCL_BY_REJECTED => By::Rejected,
+        TCL_BY_PEAK => By::Peak,
+        TCL_BY_OWED => By::Owed,
+        TCL_BY_UNTRUSTED => By::Untrusted,
+        _ => return None,
+    })
+}
+
+/// The scope of a source, in answers and events.
+pub(super) fn scope_name(source: Source) -> &'static CStr {
+    match source.is_network() {
+        true => c"network",
+        false => c"source",
+    }
 }
 
 /// Writes the sources in `prefix` (null: all sources) with the most connections, at most
@@ -437,7 +456,10 @@ pub unsafe extern "C" fn tcl_list(
             }
         };
         // SAFETY: null or room for `room` sources, as the caller promises.
-        let (written, found) = unsafe { global.rank(sources, room, By::Connections, prefix) };
+        let (written, found) = unsafe {
+            let of = Of::Sources;
+            global.rank(of, sources, room, By::Connections, prefix)
+        };
         // SAFETY: null or valid, as the caller promises. A null pointer is allowed here.
         let _ = unsafe { put(total, found) };
         written
@@ -501,7 +523,8 @@ pub unsafe extern "C" fn tcl_suggest(suggestions: *mut tcl_suggestion, room: u32
         let Ok(found) = global.report().suggest(room as usize, TCL_SUGGEST_SOURCES) else {
             return TCL_EMEM;
         };
-        let values = found.iter().map(|suggestion| global.suggestion(suggestion));
+        let limit = global.limiter.limit();
+        let values = found.iter().map(|one| global.suggestion(one, limit));
         // SAFETY: there are at most `room` suggestions, and there is room for `room` of
         // them, as the caller promises.
         unsafe { write_all(suggestions, values) }
@@ -525,8 +548,9 @@ impl Global {
     /// # Safety
     ///
     /// `sources` is null or has room for `room` of them.
-    unsafe fn rank(
+    pub(super) unsafe fn rank(
         &self,
+        of: Of,
         sources: *mut tcl_source,
         room: u32,
         by: By,
@@ -535,7 +559,7 @@ impl Global {
         if sources.is_null() {
             return (TCL_EARG, 0);
         }
-        let Ok((top, found)) = self.report().top(room as usize, by, prefix) else {
+        let Ok((top, found)) = self.report().top_of(of, room as usize, by, prefix) else {
             return (TCL_EMEM, 0);
         };
         let values = top.iter().map(|report| self.describe(report));
@@ -562,9 +586,13 @@ impl Global {
         };
         let ban = self.report().ban_in_effect(report.source, host, now);
         let offences = report.penalty.filter(|penalty| !penalty.banned);
-        let rate = terms.rate.or_default(self.limiter.rate());
+        let default_rate = self.limiter.default_rate(report.source);
+        let is_network = report.source.is_network();
+        let is_reserved = self.limiter.load_report().is_reserved();
+        let rate = terms.rate.or_default(default_rate);
         tcl_source {
-            text: self.text(report.source.display(self.limiter.prefixes())),
+            text: self.address_text(report.source),
+            scope: self.text(scope_name(report.source).to_string_lossy()),
             rule: self.text(RuleName(rule)),
             terms: self.text(TermsText(terms)),
             connections: report.connections,
@@ -592,13 +620,35 @@ impl Global {
                 false => 0,
             },
             // Limits fit.
-            untrusted_limit: terms
-                .untrusted_limit(self.limiter.untrusted_limit())
-                .cast_signed(),
+            untrusted_limit: match is_network {
+                true => 0,
+                false => terms
+                    .untrusted_limit(self.limiter.untrusted_limit())
+                    .cast_signed(),
+            },
             trusted_rule: terms.trusted.into(),
-            effective_limit: self.report().effective_limit(terms),
-            reserved: (self.limiter.load_report().is_reserved() && !terms.trusted).into(),
+            effective_limit: self.report().effective_limit(report.source, terms),
+            reserved: (is_reserved && !terms.trusted && !is_network).into(),
+            over_network: (terms.count_in_network() && self.is_network_closed(report.source))
+                .into(),
         }
+    }
+
+    /// Whether the network of `source` is at its limit or over its rate.
+    fn is_network_closed(&self, source: Source) -> bool {
+        let network = self.limiter.network(source);
+        network.is_some_and(|network| {
+            let now = self.report().get(network);
+            let (_, limit) = self.report().rule_of(network);
+            let rate = self.report().rate_of(network);
+            (limit > 0 && now.connections >= limit.unsigned_abs())
+                || (!rate.is_none() && now.owed_us > rate.tolerance_us())
+        })
+    }
+
+    /// The address of a source or network, with the prefix length if that is shorter.
+    pub(super) fn address_text(&self, source: Source) -> [c_char; TCL_SOURCE_TEXT] {
+        self.text(source.addresses(self.limiter.prefixes()))
     }
 
     fn rule(&self, group: &Group) -> tcl_rule {
@@ -625,16 +675,16 @@ impl Global {
         }
     }
 
-    fn suggestion(&self, suggestion: &Suggestion) -> tcl_suggestion {
+    pub(super) fn suggestion(&self, suggestion: &Suggestion, default_limit: i32) -> tcl_suggestion {
         let mut list = [tcl_peak {
             text: [0; TCL_SOURCE_TEXT],
             peak: 0,
         }; TCL_SUGGEST_SOURCES];
         for (to, (source, peak)) in list.iter_mut().zip(&suggestion.list) {
-            to.text = self.text(source.display(self.limiter.prefixes()));
+            to.text = self.address_text(*source);
             to.peak = *peak;
         }
-        let limit = suggestion.limit.unwrap_or_else(|| self.limiter.limit());
+        let limit = suggestion.limit.unwrap_or(default_limit);
         tcl_suggestion {
             prefix: self.text(RuleName(suggestion.rule)),
             limit: limit.max(0),
@@ -663,7 +713,7 @@ pub(super) fn histogram_text(histogram: impl fmt::Display) -> [c_char; TCL_HISTO
 /// # Safety
 ///
 /// `to` has room for all of them.
-unsafe fn write_all<T>(to: *mut T, values: impl Iterator<Item = T>) -> i32 {
+pub(super) unsafe fn write_all<T>(to: *mut T, values: impl Iterator<Item = T>) -> i32 {
     let mut written = 0;
     for value in values {
         // SAFETY: there is room for all values, as the caller promises.

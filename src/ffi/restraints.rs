@@ -9,6 +9,7 @@ use super::codes::{
     TCL_EARG, TCL_EEXEMPT, TCL_EINIT, TCL_EMEM, TCL_ERULES, TCL_ESLOT, TCL_OK, TCL_RATE_TEXT,
     TCL_REASON_TEXT, TCL_SOURCE_TEXT,
 };
+use super::control::rate_from;
 use super::global::{Global, guard, worker};
 use super::line::Line;
 use super::memory::{bytes, put, text, write_text};
@@ -112,20 +113,16 @@ pub unsafe extern "C" fn tcl_set_rate(
     error_size: usize,
 ) -> i32 {
     guard(TCL_EINIT, |global| {
-        let fail = |reason: &dyn fmt::Display| {
-            // SAFETY: null or `error_size` bytes, as the caller promises.
-            unsafe { write_text(error, error_size, &reason.to_string()) };
-            TCL_EARG
-        };
-        if interval_us != 0 && !(100..=3_600_000_000).contains(&interval_us) {
-            return fail(&"the rate must be 1/h to 10000/s");
-        }
-        match rate_text::rate(interval_us, (burst != 0).then_some(burst)) {
+        match rate_from(interval_us, burst) {
             Ok(rate) => {
                 global.limiter.set_rate(rate);
                 TCL_OK
             }
-            Err(reason) => fail(&reason),
+            Err(reason) => {
+                // SAFETY: null or `error_size` bytes, as the caller promises.
+                unsafe { write_text(error, error_size, &reason) };
+                TCL_EARG
+            }
         }
     })
 }

@@ -18,6 +18,7 @@ use crate::observe::report::RuleName;
 use crate::policy::ChangeError;
 use crate::policy::rule_command::{InvalidArgument, SetRule, parse_prefix};
 use crate::policy::rule_words::TermsText;
+use crate::policy::rules::NoNetwork;
 
 /// What a command did to a rule.
 #[repr(C)]
@@ -112,13 +113,14 @@ pub unsafe extern "C" fn tcl_rule_remove(
 /// Why a command did nothing. Its `Display` is the text for the operator.
 enum CommandError {
     Argument(InvalidArgument),
+    NoNetwork(NoNetwork),
     Change(ChangeError),
 }
 
 impl CommandError {
     fn code(&self) -> i32 {
         match self {
-            CommandError::Argument(_) => TCL_EARG,
+            CommandError::Argument(_) | CommandError::NoNetwork(_) => TCL_EARG,
             CommandError::Change(error) => code_of(*error),
         }
     }
@@ -144,6 +146,7 @@ impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CommandError::Argument(error) => error.fmt(f),
+            CommandError::NoNetwork(error) => error.fmt(f),
             CommandError::Change(error) => error.fmt(f),
         }
     }
@@ -156,6 +159,7 @@ impl Global {
         let texts = (prefix.as_deref(), limit.as_deref(), seconds.as_deref());
         let rule = SetRule::parse(texts.0, texts.1, texts.2, self.limiter.nat64())
             .map_err(CommandError::Argument)?;
+        NoNetwork::check(rule.prefix, self.limiter.prefixes()).map_err(CommandError::NoNetwork)?;
         let end = rule.seconds.map(|seconds| self.now().wrapping_add(seconds));
         let was = self.limiter.set_rule(rule.prefix, rule.terms, end);
         let was = was.map_err(CommandError::Change)?;

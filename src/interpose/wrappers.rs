@@ -209,7 +209,11 @@ mod tests {
 
         fn take(&self, _: c_int) -> Option<Taken> {
             let facts = Facts::NONE;
-            Some(Taken { cell: 1, facts })
+            Some(Taken {
+                cell: 1,
+                network: 0,
+                facts,
+            })
         }
 
         fn release(&self, _: Taken, facts: Facts) {

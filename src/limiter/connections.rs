@@ -12,7 +12,7 @@ use super::{Fault, Limiter, NotCounted, StaleToken, Token, Worker};
 use crate::policy::penalties::Cause;
 use crate::shared::sync::{AtomicU32, Ordering};
 use crate::source::Source;
-use crate::table::connections::{ConnectionToken, Connections, Facts, Taken};
+use crate::table::connections::{ConnectionToken, Connections, Facts, Record, Taken};
 
 /// Why a connection has no record and was not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +37,13 @@ impl Limiter {
     }
 
     /// Counts a connection of `source` from `address` that `worker` opened, as
-    /// [`opened_from`](Self::opened_from) does, and opens the record of its `descriptor`. Must be called by the process that
+    /// [`opened_from`](Self::opened_from) does, and one of its network if networks are
+    /// counted, and opens the record of its `descriptor`. Must be called by the process that
     /// has the descriptor. If that still has a connection, the previous one is
     /// [forgotten](Self::forget).
+    ///
+    /// With a `limit` above 0 the network must also be within its limit and its rate, except
+    /// in monitor mode.
     ///
     /// # Errors
     ///
@@ -54,18 +58,64 @@ impl Limiter {
         facts: Facts,
         limit: i32,
     ) -> Result<ConnectionToken, NotConnected> {
-        let Some(record) = self.connections().record(descriptor) else {
+        let record = self.record(worker, descriptor)?;
+        if self.has_unusual_connects() {
+            return self.connect_unusual(worker, record, source, address, facts, limit);
+        }
+        self.connect_usual(worker, record, source, facts, limit)
+    }
+
+    /// Whether a connection may belong to a listener with rules, be charged, be trusted, or
+    /// count in a network. Otherwise [`connect_usual`](Self::connect_usual) counts it.
+    #[inline(always)]
+    pub(crate) fn has_unusual_connects(&self) -> bool {
+        self.settings().switches().have_unusual_connects()
+    }
+
+    /// As [`connect`](Self::connect), unless
+    /// [`has_unusual_connects`](Self::has_unusual_connects).
+    #[inline(always)]
+    pub(crate) fn connect_usual(
+        &self,
+        worker: Worker,
+        record: Record<'_>,
+        source: Source,
+        facts: Facts,
+        limit: i32,
+    ) -> Result<ConnectionToken, NotConnected> {
+        let cell = self.count::<false>(worker, source, &[], limit)?;
+        Ok(self.open_record(worker, record, cell, facts))
+    }
+
+    /// The record of a descriptor; an error that is counted if it is not tracked.
+    #[inline(always)]
+    pub(crate) fn record(
+        &self,
+        worker: Worker,
+        descriptor: c_int,
+    ) -> Result<Record<'_>, NotConnected> {
+        self.connections().record(descriptor).ok_or_else(|| {
             self.note(worker, Fault::Untracked);
-            return Err(NotConnected::Untracked);
-        };
-        let cell = self.opened_from(worker, source, address, limit)?;
+            NotConnected::Untracked
+        })
+    }
+
+    /// Opens the record of a connection that is counted in `cell`.
+    #[inline(always)]
+    pub(super) fn open_record(
+        &self,
+        worker: Worker,
+        record: Record<'_>,
+        cell: Token,
+        facts: Facts,
+    ) -> ConnectionToken {
         // Relaxed (statistics).
         let now = self.settings().seconds().load(Ordering::Relaxed);
         loop {
             if let Some(token) = record.open(cell.to_bits(), facts, now) {
-                return Ok(token);
+                return token;
             }
-            self.forget_connection(worker, descriptor);
+            self.forget_connection(worker, record.descriptor());
         }
     }
 
@@ -85,7 +135,8 @@ impl Limiter {
         ended: Facts,
     ) -> Result<Facts, StaleToken> {
         match self.connections().take(token) {
-            Some(taken) => self.release(worker, taken, ended),
+            // The descriptor is not closed yet, so no other connection has it.
+            Some(taken) => self.release_taken(worker, taken, ended, Some(token)),
             None => Err(self.note_stale(worker)),
         }
     }
@@ -96,7 +147,8 @@ impl Limiter {
     #[inline]
     pub(crate) fn take(&self, descriptor: c_int) -> Option<Taken> {
         let connections = self.connections();
-        connections.take(connections.record(descriptor)?.token()?)
+        let taken = connections.take(connections.record(descriptor)?.token()?)?;
+        Some(self.with_network_cell(descriptor, taken))
     }
 
     /// Releases a connection whose record was taken. Returns all that was known of it.
@@ -111,10 +163,24 @@ impl Limiter {
         taken: Taken,
         ended: Facts,
     ) -> Result<Facts, StaleToken> {
-        let Some(cell) = Token::from_bits(taken.cell) else {
-            return Err(self.note_stale(worker));
-        };
+        self.release_taken(worker, taken, ended, None)
+    }
+
+    /// As [`release`](Self::release). With its token, the connection still has its
+    /// descriptor, and the cell of its network need not have been read before.
+    #[inline(always)]
+    fn release_taken(
+        &self,
+        worker: Worker,
+        taken: Taken,
+        ended: Facts,
+        token: Option<ConnectionToken>,
+    ) -> Result<Facts, StaleToken> {
         let mut facts = taken.facts | ended;
+        let Some(cell) = Token::without_network_from_bits(taken.cell) else {
+            let descriptor = token.map(ConnectionToken::descriptor);
+            return self.release_unusual(worker, taken.cell, facts, taken.network, descriptor);
+        };
         if !facts.are_usual() {
             facts = self.close_unusual(worker, cell, facts);
         }
@@ -129,7 +195,7 @@ impl Limiter {
     /// What the close of a connection needs that was trusted, or carried no message. Returns
     /// all that is known of it.
     #[inline(never)]
-    fn close_unusual(&self, worker: Worker, cell: Token, mut facts: Facts) -> Facts {
+    pub(super) fn close_unusual(&self, worker: Worker, cell: Token, mut facts: Facts) -> Facts {
         if facts.include(Facts::TRUSTED) {
             // What trusts it has read a message of the client.
             facts = facts | Facts::SPOKE;
@@ -149,7 +215,7 @@ impl Limiter {
     }
 
     #[cold]
-    fn forget_connection(&self, worker: Worker, descriptor: c_int) {
+    pub(super) fn forget_connection(&self, worker: Worker, descriptor: c_int) {
         if let Some(taken) = self.take(descriptor) {
             self.note(worker, Fault::DescriptorReused);
             // A stale token is counted, and there is nothing else to do about it. Nothing

@@ -36,6 +36,8 @@ pub struct Rejection(pub(super) Reason);
 pub(super) enum Reason {
     /// A gate does not admit its source.
     Source(Rejected),
+    /// A gate does not admit its network.
+    Network(Rejected),
     /// Its source is at or over the limit that the caller gave.
     OverGiven,
     /// Its source has no slot, and this rule bans its prefix.
@@ -99,7 +101,12 @@ impl Asked<'_> {
 fn first_closed(asked: &Asked<'_>) -> Option<RejectedFor> {
     let reject = |admits: bool, reason| (!admits).then_some(reason);
     None.or_else(|| reject(ban::admits(asked), RejectedFor::Ban))
-        .or_else(|| reject(rate::admits(asked), RejectedFor::Rate))
+        .or_else(|| {
+            reject(
+                rate::admits(asked, || asked.limiter.rate()),
+                RejectedFor::Rate,
+            )
+        })
         .or_else(|| reject(limit::admits(asked), RejectedFor::Limit))
         .or_else(|| reject(untrusted::admits(asked), RejectedFor::Untrusted))
         .or_else(|| reject(reserve::admits(asked), RejectedFor::Reserve))
@@ -107,10 +114,20 @@ fn first_closed(asked: &Asked<'_>) -> Option<RejectedFor> {
 }
 
 impl Rejection {
+    /// A gate does not admit a network.
+    pub(super) fn of_network(rejected: Rejected) -> Rejection {
+        Rejection(Reason::Network(rejected))
+    }
+
+    /// Whether its network was rejected.
+    pub fn is_of_network(&self) -> bool {
+        matches!(self.0, Reason::Network(_))
+    }
+
     /// Why its source was rejected; `None`: for another reason.
     pub fn reason(&self) -> Option<RejectedFor> {
         match &self.0 {
-            Reason::Source(rejected) => Some(rejected.reason),
+            Reason::Source(rejected) | Reason::Network(rejected) => Some(rejected.reason),
             Reason::BannedPrefix(_) => Some(RejectedFor::Ban),
             Reason::Reserved(_) => Some(RejectedFor::Reserve),
             Reason::OverGiven | Reason::Full | Reason::Untracked => None,
@@ -125,7 +142,8 @@ impl Limiter {
     #[inline(never)]
     pub(super) fn owes_little(&self, source: Source, at: SlotRef) -> bool {
         let settings = self.settings();
-        let most = match (settings.switches().has_rated_rules(), settings.rate()) {
+        let rated_rules = settings.switches().has_rated_rules();
+        let most = match (rated_rules, self.default_rate(source)) {
             (true, _) => 0,
             (false, rate) if rate.is_none() => u64::MAX,
             (false, rate) => rate.tolerance_us(),
@@ -210,6 +228,45 @@ impl Limiter {
             owner,
             connections,
             number,
+            rule,
+            exempt: terms.exempt,
+        })
+    }
+
+    /// The first gate that does not admit a network, which has the slot `at` and this number
+    /// of connections: its rate or its limit.
+    pub(super) fn first_closed_gate_of_network(
+        &self,
+        network: Source,
+        at: SlotRef,
+        connections: i32,
+    ) -> Option<Rejected> {
+        let owner = Owner::of(self.table(), network, at);
+        let (rule, terms) = self.terms_of_source(network, owner);
+        let owes = at.control.remembers();
+        let owes = owes.then(|| self.restraints(owner, at));
+        let asked = Asked {
+            limiter: self,
+            owes,
+            owner,
+            at,
+            connections,
+            terms,
+            scarcity: Scarcity::NONE,
+        };
+        let reason = if !rate::admits(&asked, || self.network_rate()) {
+            RejectedFor::Rate
+        } else if !limit::admits(&asked) {
+            RejectedFor::Limit
+        } else {
+            return None;
+        };
+        Some(Rejected {
+            reason,
+            at,
+            owner,
+            connections,
+            number: connections.unsigned_abs(),
             rule,
             exempt: terms.exempt,
         })

@@ -126,11 +126,9 @@ const CHANGE: u32 = 0x100;
 impl Limiter {
     /// The same limiter, for a host whose load `read` returns. Without it, no connection is
     /// in use. `read` must return at once, because checks call it.
-    pub fn with_load(self, read: fn() -> Load) -> Limiter {
-        Limiter {
-            load: Some(read),
-            ..self
-        }
+    pub fn with_load(mut self, read: fn() -> Load) -> Limiter {
+        self.load = Some(read);
+        self
     }
 
     /// Whether the host says how many of its connections it uses.

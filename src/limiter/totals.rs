@@ -92,6 +92,13 @@ totals! {
     pressure_rejected,
     /// The part of `would_reject` whose source was at the effective limit under pressure.
     pressure_would_reject,
+    /// The part of `rejected` whose network was at its limit or over its rate.
+    network_rejected,
+    /// The part of `would_reject` whose network was at its limit or over its rate.
+    network_would_reject,
+    /// Connections that count in their source, but not in their network, because the table
+    /// had no slot for the network.
+    network_uncounted,
 }
 
 impl Totals {
@@ -103,6 +110,7 @@ impl Totals {
             + self.bad_address
             + self.stale_token
             + self.descriptor_reused
+            + self.network_uncounted
     }
 
     /// The sums of all `tallies` since they were `reset_at`.

@@ -17,7 +17,6 @@ use core::fmt;
 
 use super::{CreateError, CreateFault, Limiter, Token, Worker};
 use crate::policy::settings::Mode;
-use crate::shared::layout::Geometry;
 use crate::shared::sync::Ordering;
 use crate::source::{PrefixLengths, Scope, Source};
 use crate::table::SlotRef;
@@ -85,9 +84,7 @@ impl Limiter {
         limit: i32,
         prefixes: PrefixLengths,
     ) -> Result<Limiter, CreateError> {
-        let geometry = Geometry::for_connections(max_connections)
-            .ok_or(CreateError(CreateFault::MaxConnections(max_connections)))?;
-        let geometry = geometry.with_trust();
+        let geometry = Self::geometry(max_connections, prefixes)?.with_trust();
         Self::with_geometry(geometry, max_connections, limit, prefixes)
             .map_err(|error| CreateError(CreateFault::Region(error)))
     }

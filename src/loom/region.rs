@@ -27,6 +27,7 @@ pub(crate) struct Region {
     header: Header,
     buckets: Vec<Bucket>,
     connections: Vec<Connection>,
+    network_cells: Vec<AtomicU64>,
     cells: [Vec<AtomicI32>; ROWS - 1],
     details: Vec<Detail>,
     ban_rejected: Vec<Statistic32>,
@@ -46,6 +47,7 @@ impl Region {
             header: Header::default(),
             buckets: zeroed(geometry.buckets),
             connections: zeroed(geometry.descriptors),
+            network_cells: zeroed(geometry.network_cells),
             cells: core::array::from_fn(|_| zeroed(slots)),
             details: zeroed(slots),
             ban_rejected: zeroed(slots),
@@ -75,6 +77,10 @@ impl Region {
 
     pub(crate) fn buckets(&self) -> &[Bucket] {
         &self.buckets
+    }
+
+    pub(crate) fn network_cells(&self) -> &[AtomicU64] {
+        &self.network_cells
     }
 
     pub(crate) fn connections(&self) -> &[Connection] {

@@ -63,8 +63,11 @@ impl<T: Copy> Reserved<T> {
 
 /// An audit in progress.
 pub struct Audit {
-    /// The source of each of the host's connections that is counted.
+    /// The source of each of the host's connections that is counted, and the network of
+    /// those that also count there.
     host: Reserved<Source>,
+    /// How many of these are networks.
+    networks: usize,
     counts: Reserved<Count>,
     uncounted: u64,
     counted: u64,
@@ -72,7 +75,8 @@ pub struct Audit {
 
 impl Audit {
     /// Reserves memory for `connections` connections of the host and some more, because
-    /// others may open before the copies are made.
+    /// others may open before the copies are made. If networks are counted, twice as many
+    /// need room.
     ///
     /// # Errors
     ///
@@ -88,6 +92,7 @@ impl Audit {
         };
         Ok(Audit {
             host: Reserved::new(room, source)?,
+            networks: 0,
             counts: Reserved::new(room, count)?,
             uncounted: 0,
             counted: 0,
@@ -109,6 +114,17 @@ impl Audit {
         Ok(())
     }
 
+    /// Copies the network of a connection that also counts there. Allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`]: this audit cannot be completed.
+    pub fn network(&mut self, network: Source) -> Result<(), NoRoom> {
+        self.host.push(network)?;
+        self.networks += 1;
+        Ok(())
+    }
+
     /// Copies the counts of `limiter`. Allocates nothing.
     ///
     /// # Errors
@@ -116,7 +132,9 @@ impl Audit {
     /// [`NoRoom`]: this audit cannot be completed.
     pub fn copy_counts(&mut self, limiter: &Limiter) -> Result<(), NoRoom> {
         for (source, connections) in Report::of(limiter).counts() {
-            self.counted += u64::from(connections);
+            if !source.is_network() {
+                self.counted += u64::from(connections);
+            }
             self.counts.push(Count {
                 source,
                 connections,
@@ -127,7 +145,7 @@ impl Audit {
 
     /// The number of the host's connections.
     pub fn connections(&self) -> u64 {
-        self.host.used as u64 + self.uncounted
+        (self.host.used - self.networks) as u64 + self.uncounted
     }
 
     /// The number of the host's connections that are not counted.
@@ -135,7 +153,7 @@ impl Audit {
         self.uncounted
     }
 
-    /// The sum of all counts.
+    /// The sum of the counts of all sources.
     pub fn counted(&self) -> u64 {
         self.counted
     }

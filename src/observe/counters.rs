@@ -13,6 +13,7 @@ pub use descriptions::{COUNTERS, Counters, Description, Kind};
 
 use crate::limiter::Limiter;
 use crate::observe::nearness::Nearness;
+use crate::observe::networks::Networks;
 use crate::observe::report::Occupancy;
 use crate::shared::sync::Ordering;
 use crate::source::Family;
@@ -27,6 +28,12 @@ impl Limiter {
         let (trusted, untrusted) = self.trust_gauges();
         let load = self.load_report();
         let shield = self.shield_numbers();
+        let networks = Networks::last(self);
+        let network_rate = self.network_rate();
+        let network_length = |family| {
+            let networks = self.prefixes().networks();
+            networks.map_or(0, |networks| networks.length(family).into())
+        };
         let prefix_length = |family| self.prefixes().length(family).into();
         Counters {
             sources: occupancy.sources,
@@ -99,6 +106,19 @@ impl Limiter {
             shield_dropped: shield.dropped.load(Ordering::Relaxed),
             shield_floods: shield.floods.load(Ordering::Relaxed),
             shield_would_list: shield.would_list.load(Ordering::Relaxed),
+            networks: networks.networks.into(),
+            busiest_network: networks.busiest.into(),
+            network_rejected: totals.network_rejected,
+            network_would_reject: totals.network_would_reject,
+            network_uncounted: totals.network_uncounted,
+            network_limit: self.network_limit().unsigned_abs().into(),
+            network_rate_interval: network_rate.interval_us.into(),
+            network_burst: match network_rate.is_none() {
+                true => 0,
+                false => network_rate.burst.into(),
+            },
+            ipv4_network: network_length(Family::V4),
+            ipv6_network: network_length(Family::V6),
             log_suppressed: self.log_suppressed().load(Ordering::Relaxed),
         }
     }

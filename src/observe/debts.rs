@@ -29,6 +29,9 @@ pub(super) struct Debts {
 impl Debts {
     /// Notes what a source owes.
     pub(super) fn add(&mut self, limiter: &Limiter, report: &SourceReport) {
+        if report.source.is_network() {
+            return; // Nothing is proposed for their rate.
+        }
         let rate = limiter.rate();
         if self.rate != Some(rate) {
             // Numbers of another rate say nothing about this one.

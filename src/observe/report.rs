@@ -102,6 +102,21 @@ impl PenaltyReport {
     }
 }
 
+/// What a report is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Sources, without networks.
+    Sources,
+    /// Networks of sources.
+    Networks,
+}
+
+impl Of {
+    fn includes(self, source: Source) -> bool {
+        source.is_network() == (self == Of::Networks)
+    }
+}
+
 /// The number by which sources are ranked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
@@ -206,9 +221,12 @@ impl SourceReport {
         }
     }
 
-    /// How many of its connections are not trusted.
+    /// How many of its connections are not trusted. Trust is not counted for networks.
     pub fn untrusted(&self) -> u32 {
-        self.connections.saturating_sub(self.trusted)
+        match self.source.is_network() {
+            true => 0,
+            false => self.connections.saturating_sub(self.trusted),
+        }
     }
 
     /// Its ban.
@@ -283,12 +301,13 @@ impl<'a> Report<'a> {
     /// trusted; 0: no limit.
     pub fn effective(self, source: Source) -> i32 {
         let (_, terms) = self.terms_of(source, None);
-        self.effective_limit(terms)
+        self.effective_limit(source, terms)
     }
 
-    /// The effective limit of a source with these terms.
-    pub fn effective_limit(self, terms: Terms) -> i32 {
-        match terms.trusted {
+    /// The effective limit of a source with these terms. Pressure does not lower that of a
+    /// network.
+    pub fn effective_limit(self, source: Source, terms: Terms) -> i32 {
+        match terms.trusted || source.is_network() {
             true => terms.limit.max(0),
             false => self.limiter.load_report().cap().effective(terms.limit),
         }
@@ -343,7 +362,10 @@ impl<'a> Report<'a> {
         if terms.exempt {
             return None;
         }
-        let own = self.get(source.without_scope()).ban();
+        let own = match source.is_network() {
+            true => None,
+            false => self.get(source.without_scope()).ban(),
+        };
         let of_prefix = terms.banned.then(|| self.ban_of(source, host)).flatten();
         let of_prefix = of_prefix.and_then(|rule| PenaltyReport::of_prefix(&rule, now));
         own.into_iter()
@@ -354,7 +376,7 @@ impl<'a> Report<'a> {
     /// The rate of `source`.
     pub fn rate_of(self, source: Source) -> Rate {
         let (_, terms) = self.terms_of(source, None);
-        terms.rate.or_default(self.limiter.rate())
+        terms.rate.or_default(self.limiter.default_rate(source))
     }
 
     /// The limit of untrusted connections of `source`; 0: no limit.
@@ -365,10 +387,19 @@ impl<'a> Report<'a> {
 
     /// All sources with connections, in no order.
     pub fn sources(self) -> impl Iterator<Item = SourceReport> + 'a {
-        self.all().filter(|report| report.connections > 0)
+        self.with_connections(Of::Sources)
     }
 
-    /// All sources with connections, and the numbers of their connections, in no order.
+    /// All networks with connections, in no order.
+    pub fn networks(self) -> impl Iterator<Item = SourceReport> + 'a {
+        self.with_connections(Of::Networks)
+    }
+
+    fn with_connections(self, of: Of) -> impl Iterator<Item = SourceReport> + 'a {
+        self.all(of).filter(|report| report.connections > 0)
+    }
+
+    /// All sources and networks with connections, and the numbers of their connections, in no order.
     /// Reads nothing else and allocates nothing.
     pub(crate) fn counts(self) -> impl Iterator<Item = (Source, u32)> + 'a {
         (0..self.limiter.table().slots()).filter_map(move |slot| self.count(slot))
@@ -388,14 +419,16 @@ impl<'a> Report<'a> {
         None
     }
 
-    /// All sources in the table, including those whose connections have all closed.
-    fn all(self) -> impl Iterator<Item = SourceReport> + 'a {
-        (0..self.limiter.table().slots()).filter_map(move |slot| Some(self.slot(slot)?.0))
+    /// All in the table, including those whose connections have all closed.
+    fn all(self, of: Of) -> impl Iterator<Item = SourceReport> + 'a {
+        let all = (0..self.limiter.table().slots()).filter_map(move |slot| self.slot(slot));
+        all.map(|(report, _)| report)
+            .filter(move |report| of.includes(report.source))
     }
 
-    /// All sources in the table that have a peak.
-    fn with_peak(self) -> impl Iterator<Item = SourceReport> + 'a {
-        self.all().filter(|report| report.peak > 0)
+    /// All in the table that have a peak.
+    fn with_peak(self, of: Of) -> impl Iterator<Item = SourceReport> + 'a {
+        self.all(of).filter(|report| report.peak > 0)
     }
 
     /// The first `n` sources in `prefix` by `by`, highest first. Sources whose number is 0
@@ -410,10 +443,25 @@ impl<'a> Report<'a> {
         by: By,
         prefix: Option<Prefix>,
     ) -> Result<(Vec<SourceReport>, u64), TryReserveError> {
+        self.top_of(Of::Sources, n, by, prefix)
+    }
+
+    /// As [`top`](Self::top), of sources or networks.
+    ///
+    /// # Errors
+    ///
+    /// As for [`top`](Self::top).
+    pub fn top_of(
+        self,
+        of: Of,
+        n: usize,
+        by: By,
+        prefix: Option<Prefix>,
+    ) -> Result<(Vec<SourceReport>, u64), TryReserveError> {
         let inside = |report: &SourceReport| {
             prefix.is_none_or(|prefix| prefix.contains(Prefix::from(report.source)))
         };
-        let ranked = self.all().filter(inside);
+        let ranked = self.all(of).filter(inside);
         let ranked = ranked.map(|report| (report.rank(by), report.source, report));
         let mut found = 0;
         let counted = ranked
@@ -452,6 +500,15 @@ impl<'a> Report<'a> {
             slots: self.slots(),
             ..Occupancy::default()
         };
+        if self.limiter.prefixes().networks().is_some() {
+            // The key says which slots have networks.
+            let counts = self.counts().filter(|(source, _)| !source.is_network());
+            for (_, connections) in counts {
+                occupancy.sources += 1;
+                occupancy.connections += u64::from(connections);
+            }
+            return occupancy;
+        }
         for slot in 0..table.slots() {
             let connections = table.connections_at(slot);
             occupancy.sources += u64::from(connections > 0);
@@ -472,7 +529,7 @@ impl<'a> Report<'a> {
         self.limiter.table().slots() as u64
     }
 
-    /// At most `max` rules with the numbers of their sources, sorted by prefix, then those
+    /// At most `max` rules with the numbers of their sources or networks, sorted by prefix, then those
     /// of the sources without a rule. If there are more, rules with sources or rejections
     /// take precedence.
     ///
@@ -487,7 +544,12 @@ impl<'a> Report<'a> {
         let default_numbers = self.limiter.rulebook().default_numbers();
         let mut loads = filled(default + 1, Load::default())?;
         for (source, connections) in self.counts() {
-            let load = &mut loads[rules.of(source).unwrap_or(default)];
+            let rule = match rules.of(source) {
+                Some(rule) => rule,
+                None if source.is_network() => continue,
+                None => default,
+            };
+            let load = &mut loads[rule];
             // Saturates only in damaged memory.
             load.sources = load.sources.saturating_add(1);
             load.connections = load.connections.saturating_add(connections);
@@ -526,14 +588,29 @@ impl<'a> Report<'a> {
     ///
     /// If there is no memory.
     pub fn suggest(self, max: usize, list: usize) -> Result<Vec<Suggestion>, TryReserveError> {
-        let rules = self.limiter.rulebook().all()?;
+        self.suggest_of(Of::Sources, max, list)
+    }
+
+    /// As [`suggest`](Self::suggest), for sources or networks.
+    ///
+    /// # Errors
+    ///
+    /// As for [`suggest`](Self::suggest).
+    pub fn suggest_of(
+        self,
+        of: Of,
+        max: usize,
+        list: usize,
+    ) -> Result<Vec<Suggestion>, TryReserveError> {
+        let mut rules = self.limiter.rulebook().all()?;
+        rules.retain(|rule| rule.prefix.of_networks == (of == Of::Networks));
         let default = rules.as_slice().len();
         let index_of = |report: &SourceReport| rules.of(report.source).unwrap_or(default);
         let shown = if default < max {
             select(max, default, |_| true)?
         } else {
             let mut has_peaks = filled(default + 1, false)?;
-            for report in self.with_peak() {
+            for report in self.with_peak(of) {
                 has_peaks[index_of(&report)] = true;
             }
             select(max, default, |index| has_peaks[index])?
@@ -554,7 +631,7 @@ impl<'a> Report<'a> {
             above: 0,
             list: Vec::new(),
         }));
-        for report in self.with_peak() {
+        for report in self.with_peak(of) {
             if let Some(group) = group_of(&report) {
                 let suggestion = &mut suggestions[group];
                 suggestion.sources += 1;
@@ -564,7 +641,7 @@ impl<'a> Report<'a> {
             }
         }
         while percentiles.narrow() {
-            for report in self.with_peak() {
+            for report in self.with_peak(of) {
                 if let Some(group) = group_of(&report) {
                     percentiles.count(group, report.peak);
                 }
@@ -576,7 +653,7 @@ impl<'a> Report<'a> {
             suggestion.proposed = usual.saturating_mul(3).div_ceil(2).max(LEAST);
         }
         // Another walk, for the few sources above the proposed limits.
-        for report in self.all().filter(|report| report.peak > LEAST) {
+        for report in self.all(of).filter(|report| report.peak > LEAST) {
             let Some(group) = group_of(&report) else {
                 continue;
             };

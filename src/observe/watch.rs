@@ -148,7 +148,10 @@ impl Watch {
         self.sampler
             .sample(max, limiter, now, &mut |found| match found {
                 Found::Rejections(sample) => {
-                    self.floods.seen(&sample, tick);
+                    // The kernel drops attempts of sources only.
+                    if !sample.report.source.is_network() {
+                        self.floods.seen(&sample, tick);
+                    }
                     self.log.rejections(&sample, tick);
                 }
                 Found::Banned(report) => self.bans.seen(report, tick),

@@ -38,7 +38,11 @@ impl SetRule {
     ) -> Result<SetRule, InvalidArgument> {
         let prefix = parse_prefix(prefix, nat64)?;
         let terms = terms.ok_or(InvalidArgument(Invalid::NoLimit))?.trim_ascii();
-        let terms = rule_words::parse(terms)
+        let read = match prefix.of_networks {
+            true => rule_words::parse_of_networks(terms),
+            false => rule_words::parse(terms),
+        };
+        let terms = read
             .and_then(|read| match read.listener {
                 Some(_) => Err(WordError::ListenerInCommand),
                 None => Ok(read),
@@ -67,9 +71,7 @@ pub fn parse_prefix(prefix: Option<&str>, nat64: &Nat64) -> Result<Prefix, Inval
         .ok_or(InvalidArgument(Invalid::NoPrefix))?
         .trim_ascii();
     let invalid = |error| InvalidArgument(Invalid::Prefix(excerpt(text), error));
-    let prefix = Prefix::parse_any(text).map_err(invalid)?;
-    nat64.check(prefix).map_err(invalid)?;
-    Ok(prefix)
+    Prefix::parse_of_rule(text, nat64).map_err(invalid)
 }
 
 fn excerpt(text: &str) -> Excerpt {

@@ -2,7 +2,9 @@
 //! The text of a rule: its grammar, and why a text is not a rule.
 //!
 //! ```text
-//!   PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt] [listener=LISTENER]
+//!   PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt] [listener=LISTENER] [untrusted=LIMIT]
+//!                  [trusted] [no_network]
+//!   network PREFIX = LIMIT [rate=RATE] [burst=BURST]
 //!
 //!   PREFIX   an address, or a network as ADDRESS/LENGTH
 //!   LIMIT    a number from 1 to 2147483647, or unlimited, or none, which is the same
@@ -17,10 +19,11 @@ use core::fmt;
 
 use super::origin::RuleOrigin;
 use super::rule_words::{self, WordError};
+use super::rules_file;
 use super::terms::Terms;
 use crate::shared::layout::MAX_RULES;
 use crate::shared::visible::{Excerpt, Visible};
-use crate::source::{Prefix, PrefixError, Scope};
+use crate::source::{Family, Nat64, Prefix, PrefixError, PrefixLengths, Scope};
 
 /// A [`Terms::limit`] that admits any number of connections.
 pub const UNLIMITED: i32 = 0;
@@ -35,15 +38,19 @@ impl RuleText {
     /// Parses a text without blanks at its ends.
     pub(super) fn parse(text: &str) -> Result<RuleText, Reason> {
         let (prefix, terms) = text.split_once('=').ok_or(Reason::NoEquals)?;
-        Ok(RuleText {
-            prefix: parse_prefix(prefix.trim_ascii())?,
-            terms: rule_words::parse(terms).map_err(Reason::Word)?,
-        })
+        let prefix = parse_prefix(prefix.trim_ascii())?;
+        let terms = match prefix.of_networks {
+            true => rule_words::parse_of_networks(terms),
+            false => rule_words::parse(terms),
+        };
+        let terms = terms.map_err(Reason::Word)?;
+        Ok(RuleText { prefix, terms })
     }
 }
 
 fn parse_prefix(text: &str) -> Result<Prefix, Reason> {
-    Prefix::parse_any(text).map_err(|error| {
+    // Prefixes of translators are checked with the others, which are known there.
+    Prefix::parse_of_rule(text, &Nat64::default()).map_err(|error| {
         // In `10.0.0.0/8 5 rate=10/s` the first `=` is that of a word.
         match text.split_once(|c: char| c.is_ascii_whitespace()) {
             Some((first, rest))
@@ -154,6 +161,8 @@ pub(super) enum Reason {
     TooManyRules,
     /// IPv6 sources leave no bits for a listener.
     ListenerWithLongSources,
+    /// The rule is for networks, and these are not counted, or are larger than its prefix.
+    NoNetwork(NoNetwork),
     /// A file that begins with `# begin` does not end with `# end`.
     EndMissing,
     /// A rule comes after the `# end` in this line.
@@ -173,6 +182,7 @@ impl fmt::Display for Reason {
             }
             Reason::Prefix(error) => error.fmt(f),
             Reason::Word(error) => error.fmt(f),
+            Reason::NoNetwork(error) => error.fmt(f),
             Reason::TooManyRules => write!(
                 f,
                 "there are more than {MAX_RULES} rules; merge prefixes into shorter ones",
@@ -204,6 +214,65 @@ impl fmt::Display for Reason {
                 f,
                 "{first} already has a rule for this prefix; remove one of the two",
             ),
+        }
+    }
+}
+
+/// Whether one of these texts, or of the lines of a rules file, is a rule for networks. Those
+/// that are invalid are skipped.
+pub fn rules_have_networks(texts: &[impl AsRef<str>], file: &[u8]) -> bool {
+    let is_one = |text: &str| {
+        let rule = RuleText::parse(text.trim_ascii());
+        rule.is_ok_and(|rule| rule.prefix.of_networks)
+    };
+    let mut lines = rules_file::texts(file).filter_map(|(_, text)| str::from_utf8(text).ok());
+    texts.iter().any(|text| is_one(text.as_ref())) || lines.any(is_one)
+}
+
+/// A rule for networks would apply to no network. Its `Display` says why, and the remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoNetwork {
+    /// Networks are not counted.
+    Off,
+    /// Networks of this family have this prefix length.
+    Length(Family, u8),
+}
+
+impl NoNetwork {
+    /// Checks the prefix of a rule.
+    ///
+    /// # Errors
+    ///
+    /// If the rule is for networks, but would apply to no network.
+    pub(crate) fn check(prefix: Prefix, lengths: PrefixLengths) -> Result<(), NoNetwork> {
+        if !prefix.is_within_a_network(lengths) {
+            return Ok(());
+        }
+        Err(match lengths.networks().map(|n| n.length(prefix.family)) {
+            Some(length) => NoNetwork::Length(prefix.family, length),
+            None => NoNetwork::Off,
+        })
+    }
+}
+
+impl fmt::Display for NoNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoNetwork::Off => f.write_str(
+                "networks have not been counted since the start; set the modparam \
+                 network_limit (0: no limit) and restart the server",
+            ),
+            NoNetwork::Length(family, length) => {
+                let number = match family {
+                    Family::V4 => 4,
+                    Family::V6 => 6,
+                };
+                write!(
+                    f,
+                    "a network is a /{length}; write a prefix of at most {length} bits, or \
+                     raise the modparam ipv{number}_network"
+                )
+            }
         }
     }
 }

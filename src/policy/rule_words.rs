@@ -4,6 +4,7 @@
 //!
 //! ```text
 //!   LIMIT [rate=RATE] [burst=BURST] [exempt] [listener=LISTENER] [untrusted=LIMIT] [trusted]
+//!         [no_network]
 //! ```
 //!
 //! Each word is a row of `WORDS`, which says how it is read and shown. Everything else
@@ -116,6 +117,19 @@ const WORDS: &[Word] = &[
             false => Ok(()),
         },
     },
+    Word {
+        name: "no_network",
+        example: None,
+        help: "its connections do not count in their network",
+        read: |_, written| {
+            written.no_network = true;
+            Ok(())
+        },
+        show: |terms, f| match terms.no_network {
+            true => f.write_str(" no_network"),
+            false => Ok(()),
+        },
+    },
 ];
 
 /// What the words of a rule say.
@@ -129,6 +143,7 @@ struct Written {
     /// 0: no limit.
     untrusted: Option<u32>,
     trusted: bool,
+    no_network: bool,
 }
 
 impl Written {
@@ -152,6 +167,7 @@ impl Written {
             listener: self.listener,
             untrusted: self.untrusted,
             trusted: self.trusted,
+            no_network: self.no_network,
             ..plain
         })
     }
@@ -190,6 +206,27 @@ pub(super) fn parse(text: &str) -> Result<Terms, WordError> {
         (word.read)(value, &mut written)?;
     }
     written.terms(limit)
+}
+
+/// Reads the terms of a rule for networks, which have no other words than `rate` and
+/// `burst`.
+///
+/// # Errors
+///
+/// The first part that is invalid.
+pub(super) fn parse_of_networks(text: &str) -> Result<Terms, WordError> {
+    let terms = parse(text)?;
+    let is_surplus = |word: &Word| {
+        let words = text.split_ascii_whitespace().skip(1);
+        !matches!(word.name, "rate" | "burst")
+            && words
+                .map(|part| part.split('=').next())
+                .any(|name| name == Some(word.name))
+    };
+    match WORDS.iter().find(|word| is_surplus(word)) {
+        Some(word) => Err(WordError::NotOfNetworks(word.name)),
+        None => Ok(terms),
+    }
 }
 
 /// Reads the limit of a rule.
@@ -252,6 +289,10 @@ impl fmt::Display for Grammar {
         let mut line = |form: &str, help: &str| write!(f, "\n  {form:<25}{help}");
         line("PREFIX", "an address, or a network as ADDRESS/LENGTH")?;
         line(
+            "",
+            "`network PREFIX` is about the networks in PREFIX, each as a whole",
+        )?;
+        line(
             "LIMIT",
             "connections of each source, at least 1, or unlimited",
         )?;
@@ -300,6 +341,8 @@ pub(super) enum WordError {
     ListenerInCommand,
     Untrusted(Excerpt),
     UntrustedOfTrusted,
+    /// A rule for networks has this word.
+    NotOfNetworks(&'static str),
 }
 
 impl WordError {
@@ -364,6 +407,11 @@ impl fmt::Display for WordError {
             WordError::ListenerInCommand => f.write_str(
                 "a rule with `listener` cannot be set by a command; write it into the rules file \
                  and reload",
+            ),
+            WordError::NotOfNetworks(name) => write!(
+                f,
+                "a rule for networks has no `{name}`; remove it, or write it in a rule for \
+                 addresses"
             ),
             WordError::BurstWithoutRate => {
                 f.write_str("without a rate there is no burst; remove `rate=none` or `burst`")
@@ -554,6 +602,7 @@ mod tests {
             ("exmept", "exempt"),
             ("trustd", "trusted"),
             ("untrustd=5", "untrusted"),
+            ("network", "no_network"),
         ] {
             let name = text.split('=').next().unwrap();
             assert_eq!(
@@ -561,13 +610,13 @@ mod tests {
                 format!("unknown word `{name}`; did you mean `{nearest}`?")
             );
         }
-        for text in ["6", "=6", "r", "network", "b", "limit=5", "="] {
+        for text in ["6", "=6", "r", "b", "limit=5", "="] {
             let name = text.split('=').next().unwrap();
             assert_eq!(
                 reason(&format!("5 {text}")),
                 format!(
                     "unknown word `{name}`; expected rate=10/s, burst=20, exempt, \
-                     listener=192.0.2.1:5060, untrusted=20 or trusted"
+                     listener=192.0.2.1:5060, untrusted=20, trusted or no_network"
                 )
             );
         }
@@ -661,11 +710,11 @@ mod tests {
         assert!(
             grammar.starts_with(
                 "PREFIX = LIMIT [rate=10/s] [burst=20] [exempt] [listener=192.0.2.1:5060] \
-                 [untrusted=20] [trusted]\n"
+                 [untrusted=20] [trusted] [no_network]\n"
             ),
             "{grammar}"
         );
-        assert_eq!(grammar.lines().count(), 1 + 2 + WORDS.len());
+        assert_eq!(grammar.lines().count(), 1 + 3 + WORDS.len());
         for word in WORDS {
             // Each example is valid.
             terms(&format!("5 {}", word.form()));
@@ -705,15 +754,19 @@ mod tests {
             Just((None, true)),
             (0..=i32::MAX as u32).prop_map(|untrusted| (Some(untrusted), false)),
         ];
-        let words = (rate, any::<bool>(), listener, trust);
-        (limit, words).prop_map(|(limit, (rate, exempt, listener, trust))| Terms {
-            rate,
-            exempt: exempt || limit <= 0,
-            listener,
-            untrusted: trust.0,
-            trusted: trust.1,
-            ..Terms::of_default(limit)
-        })
+        let flags = any::<(bool, bool)>();
+        let words = (rate, flags, listener, trust);
+        (limit, words).prop_map(
+            |(limit, (rate, (exempt, no_network), listener, trust))| Terms {
+                rate,
+                exempt: exempt || limit <= 0,
+                listener,
+                untrusted: trust.0,
+                trusted: trust.1,
+                no_network,
+                ..Terms::of_default(limit)
+            },
+        )
     }
 
     proptest! {

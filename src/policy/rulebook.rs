@@ -43,6 +43,7 @@ use std::collections::TryReserveError;
 
 use crate::policy::listener::ListenerName;
 use crate::policy::listeners::{Listeners, TooManyNames};
+use crate::policy::network_settings::NetworkSettings;
 use crate::policy::origin::{BanReason, RuleOrigin};
 use crate::policy::rules::{
     DEFAULT_LIMIT, HostRules, MAX_RULES, Rule, RuleError, RuleKey, RuleSet, find_parent,
@@ -70,6 +71,11 @@ pub(crate) struct RuleId {
 }
 
 impl RuleId {
+    /// Whether there is no rule.
+    pub(crate) fn is_default(self) -> bool {
+        self.index.is_none()
+    }
+
     /// The word that caches this for the source with this tag:
     ///
     /// ```text
@@ -241,7 +247,7 @@ impl<'a> Rulebook<'a> {
 
     /// The rule of `source`, and what it may do by it or by default.
     pub(crate) fn resolve(self, source: Source) -> (RuleId, Terms) {
-        let default = Settings::of(self.region).limit();
+        let default = self.default_limit(source.is_network());
         let found = self.read(|half| {
             let (scope, prefix) = (scope_number(source), source.prefix(self.lengths));
             let index = half.longest_match(scope, prefix);
@@ -274,7 +280,7 @@ impl<'a> Rulebook<'a> {
     ) -> (RuleId, Terms) {
         if let Some((generation, true)) = self.read_once(|half| half.count == 0) {
             let generation = generation as u16;
-            let default = Settings::of(self.region).limit();
+            let default = self.default_limit(source.is_network());
             let none = RuleId {
                 generation,
                 index: None,
@@ -283,13 +289,13 @@ impl<'a> Rulebook<'a> {
         }
         // A ban is a rule without a listener, so here two rules apply, which the word cannot
         // hold. A process that sees rules with a ban also sees that each source must be looked up.
-        if source.scope().is_some() && Settings::of(self.region).checked_from() == 0 {
+        if scope_number(source) != 0 && Settings::of(self.region).checked_from() == 0 {
             return self.resolve(source);
         }
         // Relaxed, here and below: this word stands alone. It has all that is needed to
         // decide whether it is valid.
         if let Some(id) = RuleId::from_cached(detail.rule.load(Ordering::Relaxed), tag)
-            && let Some(terms) = self.terms_of(id)
+            && let Some(terms) = self.terms_of(id, self.default_limit(source.is_network()))
         {
             return (id, terms);
         }
@@ -358,9 +364,22 @@ impl<'a> Rulebook<'a> {
         })
     }
 
+    /// The limit of sources, or of networks, without a rule.
+    #[inline]
+    fn default_limit(self, of_networks: bool) -> i32 {
+        match of_networks {
+            true => self.default_limit_of_networks(),
+            false => Settings::of(self.region).limit(),
+        }
+    }
+
+    #[cold]
+    fn default_limit_of_networks(self) -> i32 {
+        NetworkSettings::of(self.region).limit()
+    }
+
     /// The terms of the rule `id`, if its generation is active.
-    fn terms_of(self, id: RuleId) -> Option<Terms> {
-        let default = Settings::of(self.region).limit();
+    fn terms_of(self, id: RuleId, default: i32) -> Option<Terms> {
         let index = id.index.map(usize::from);
         let (generation, terms) = self.read(|half| half.terms(index, default))?;
         (generation as u16 == id.generation && id.generation != 0).then_some(terms)
@@ -369,7 +388,7 @@ impl<'a> Rulebook<'a> {
     /// The rule of `wanted`, a source or a prefix, in this scope, and its terms, for a report.
     /// Sources of a prefix may also have rules with longer prefixes.
     pub(crate) fn describe(self, wanted: Prefix, scope: Option<Scope>) -> (Option<Prefix>, Terms) {
-        let default = Settings::of(self.region).limit();
+        let default = self.default_limit(wanted.of_networks);
         let scope = number_of(scope);
         let found = self.read(|half| {
             let index = half.longest_match(scope, wanted)?;
@@ -846,21 +865,28 @@ impl<'a> Rulebook<'a> {
         };
         background.rules_ending[half].store(count(RuleOrigin::ends), Ordering::Release);
         background.rules_set[half].store(count(RuleOrigin::is_rpc), Ordering::Release);
-        let checked_from = rules.iter().map(|rule| match rule.terms {
-            Terms { banned: true, .. } => 0,
-            terms => {
-                let limit = match terms.limit {
-                    1.. => terms.limit.unsigned_abs(),
-                    _ => u32::MAX,
-                };
-                // A source has at least as many connections as untrusted ones.
-                match terms.untrusted_limit(0) {
-                    0 => limit,
-                    untrusted => limit.min(untrusted),
+        let lowest_of = |of_networks: bool| {
+            let rules = rules.iter();
+            let rules = rules.filter(|rule| rule.prefix.of_networks == of_networks);
+            let checked_from = rules.map(|rule| match rule.terms {
+                Terms { banned: true, .. } => 0,
+                terms => {
+                    let limit = match terms.limit {
+                        1.. => terms.limit.unsigned_abs(),
+                        _ => u32::MAX,
+                    };
+                    // A source has at least as many connections as untrusted ones.
+                    match terms.untrusted_limit(0) {
+                        0 => limit,
+                        untrusted => limit.min(untrusted),
+                    }
                 }
-            }
-        });
-        let lowest = checked_from.min().unwrap_or(u32::MAX);
+            });
+            checked_from.min().unwrap_or(u32::MAX)
+        };
+        let (lowest, lowest_of_networks) = (lowest_of(false), lowest_of(true));
+        let networks = NetworkSettings::of(self.region);
+        let has_exceptions = rules.iter().any(|rule| !rule.terms.count_in_network());
         let is_rated = |rule: &Rule| matches!(rule.terms.rate, RuleRate::Own(r) if !r.is_none());
         let has_rated_rules = rules.iter().any(is_rated);
         // While the generation changes, this is the lower one of the old and the new
@@ -871,7 +897,11 @@ impl<'a> Rulebook<'a> {
         settings
             .lowest_rule
             .store(before.min(lowest), Ordering::Release);
+        networks.set_lowest_rule(networks.lowest_rule().min(lowest_of_networks));
         // A flag is set while the old rules or the new ones need it.
+        if has_exceptions {
+            networks.set_exceptions(true);
+        }
         settings
             .host_rules
             .store(self.host_rules().max(host_rules), Ordering::Release);
@@ -885,6 +915,8 @@ impl<'a> Rulebook<'a> {
         let scopes = rules.iter().filter_map(|rule| rule.scope.checked_sub(1));
         let scopes = scopes.fold(0, |all, index| all | 1 << index);
         Listeners::of(self.region).activate(scopes);
+        networks.set_exceptions(has_exceptions);
+        networks.set_lowest_rule(lowest_of_networks);
     }
 
     /// Clears all cached rules, so that none is mistaken for a rule of a later generation
@@ -997,12 +1029,24 @@ impl Rules {
             }
         }
         rules.truncate(kept);
-        for index in 0..kept {
+        let mut rules = Rules { rules, lengths };
+        rules.find_parents();
+        rules
+    }
+
+    /// Keeps only the rules that are `wanted`.
+    pub(crate) fn retain(&mut self, wanted: impl Fn(&RuleReport) -> bool) {
+        self.rules.retain(wanted);
+        self.find_parents();
+    }
+
+    fn find_parents(&mut self) {
+        let rules = &mut self.rules;
+        for index in 0..rules.len() {
             let parent = find_parent(index, |i| rules[i].key(), |i| rules[i].parent());
             // There are at most MAX_RULES.
             rules[index].parent = parent.map_or(0, |parent| parent as u32 + 1);
         }
-        Rules { rules, lengths }
     }
 
     pub(crate) fn as_slice(&self) -> &[RuleReport] {
@@ -1224,6 +1268,10 @@ const PARENT: u32 = (1 << SCOPE) - 1;
 const EXEMPT: u32 = 1 << 15;
 const BANNED: u32 = 1 << 16;
 const TRUSTED: u32 = 1 << 17;
+const NO_NETWORK: u32 = 1 << 18;
+
+/// Set in [`RuleEntry::shape`] for the prefix of networks.
+const NETWORKS: u32 = 1 << 19;
 
 /// Rates in [`RuleEntry::rate`]:
 ///
@@ -1273,8 +1321,11 @@ impl RuleEntry {
         };
         let terms = rule.terms;
         let flag = |is_set, flag| if is_set { flag } else { 0 };
-        let flags =
-            flag(terms.exempt, EXEMPT) | flag(terms.banned, BANNED) | flag(terms.trusted, TRUSTED);
+        let flags = flag(terms.exempt, EXEMPT)
+            | flag(terms.banned, BANNED)
+            | flag(terms.trusted, TRUSTED)
+            | flag(terms.no_network, NO_NETWORK)
+            | flag(prefix.of_networks, NETWORKS);
         let scope = u32::from(rule.scope) << SCOPE;
         let shape = scope | flags | kind | family | u32::from(prefix.length);
         self.shape.store(shape, Ordering::Release);
@@ -1294,6 +1345,7 @@ impl RuleEntry {
         // Acquire, as in the functions below: see `Rulebook::read_once`.
         let shape = self.shape.load(Ordering::Acquire);
         Prefix {
+            of_networks: shape & NETWORKS != 0,
             family: if shape & V6 == 0 {
                 Family::V4
             } else {
@@ -1329,6 +1381,7 @@ impl RuleEntry {
             listener: None,
             untrusted: self.untrusted.load(Ordering::Acquire).checked_sub(1),
             trusted: shape & TRUSTED != 0,
+            no_network: shape & NO_NETWORK != 0,
         }
     }
 

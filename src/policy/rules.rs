@@ -53,7 +53,9 @@ use super::terms::{RuleRate, Terms};
 use super::{file_end, rules_file};
 use crate::source::{Nat64, Prefix, PrefixLengths};
 
-pub use super::rule_text::{InvalidRule, Origin, UNLIMITED, check_rule};
+pub use super::rule_text::{
+    InvalidRule, NoNetwork, Origin, UNLIMITED, check_rule, rules_have_networks,
+};
 pub use crate::shared::layout::MAX_RULES;
 pub use check::Faults;
 
@@ -212,6 +214,8 @@ impl<'a> RulesBuilder<'a> {
         if rule.terms.listener.is_some() && !self.lengths.leave_room_for_scopes() {
             return Err(invalid(Reason::ListenerWithLongSources));
         }
+        let checked = NoNetwork::check(rule.prefix, self.lengths);
+        checked.map_err(|error| invalid(Reason::NoNetwork(error)))?;
         if self.drafts.len() >= MAX_RULES {
             return Err(invalid(Reason::TooManyRules));
         }
@@ -320,7 +324,10 @@ impl RuleSet {
             rules[index].parent = parent.map(|parent| parent as u16);
         }
         apply_bans(&mut rules);
-        let is_for_host = |rule: &Rule| rule.prefix.length > lengths.length(rule.prefix.family);
+        let is_for_host = |rule: &Rule| {
+            let prefix = rule.prefix;
+            prefix.length > lengths.length(prefix.family) && !prefix.of_networks
+        };
         let has_rate = |rule: &Rule| rule.terms.rate != RuleRate::Default;
         let host_rules = match (rules.iter().any(is_for_host), rules.iter().any(has_rate)) {
             (false, _) => HostRules::None,
@@ -809,6 +816,7 @@ mod tests {
     fn any_prefix() -> impl Strategy<Value = Prefix> {
         (any::<bool>(), any::<u64>(), any::<u64>(), any::<u8>()).prop_map(
             |(v6, upper, lower, length)| Prefix {
+                of_networks: lower & 1 != 0,
                 family: if v6 { Family::V6 } else { Family::V4 },
                 upper,
                 lower,

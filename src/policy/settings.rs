@@ -12,7 +12,7 @@
 use crate::policy::penalties::{Cause, Penalty};
 use crate::policy::terms::Rate;
 use crate::shared::region::Region;
-use crate::shared::sync::{AtomicU32, Ordering, Statistic32, Statistic64};
+use crate::shared::sync::{AtomicU32, AtomicU64, Ordering, Statistic32, Statistic64};
 
 /// What happens to a connection over the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ const ZERO: u32 = 1 << 31;
 /// ```text
 ///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate │ 4 something may be remembered
 ///   5 a rule's listener │ 6 trusted connections are counted │ 8 a reserve
-///   9 levels of pressure
+///   9 levels of pressure │ 10 networks are counted │ 11 a default rate of networks
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Switches(u32);
@@ -84,6 +84,8 @@ impl Switches {
     const RESERVE: u32 = 1 << 8;
     const PRESSURE: u32 = 1 << 9;
     const LOAD: u32 = Self::RESERVE | Self::PRESSURE;
+    pub(super) const NETWORKS: u32 = 1 << 10;
+    pub(super) const NETWORK_RATE: u32 = 1 << 11;
 
     /// A number that is not a mode, from damaged memory, reads as the default.
     #[inline]
@@ -95,6 +97,12 @@ impl Switches {
     #[inline]
     pub(crate) fn is_off(self) -> bool {
         self.0 & Self::MODE == Mode::Off as u32
+    }
+
+    /// Whether a network may have a rate.
+    #[inline]
+    pub(crate) fn has_network_rates(self) -> bool {
+        self.0 & (Self::NETWORK_RATE | Self::RULE_RATES) != 0
     }
 
     /// Whether a source may have a rate. If none has, no connection is charged.
@@ -111,7 +119,7 @@ impl Switches {
     /// Whether a slot may remember something: once there was a rate, a penalty or a ban.
     #[inline]
     pub(crate) fn may_remember(self) -> bool {
-        self.0 & (Self::RATE | Self::RULE_RATES | Self::MEMORY) != 0
+        self.0 & Self::MEMORY != 0
     }
 
     /// Whether an active rule names a listener of the host.
@@ -133,11 +141,28 @@ impl Switches {
         self.0 & (Self::RATE | Self::RULE_RATES | Self::TRUST) != 0
     }
 
-    /// Whether the mode may be [`Mode::Off`], a source may have a rate, or the load of the host
-    /// matters. One test, so that the usual check costs nothing more.
+    /// Whether the mode may be [`Mode::Off`], a source may have a rate, the load of the host
+    /// matters, or networks are counted. One test, so that the usual check costs nothing more.
     #[inline]
     pub(crate) fn is_unusual(self) -> bool {
-        self.0 & (Mode::Off as u32 | Self::RATE | Self::RULE_RATES | Self::LOAD) != 0
+        const UNUSUAL: u32 = Mode::Off as u32
+            | Switches::RATE
+            | Switches::RULE_RATES
+            | Switches::LOAD
+            | Switches::NETWORKS;
+        self.0 & UNUSUAL != 0
+    }
+
+    /// Whether a new connection may belong to a listener with rules, be charged to a rate, be
+    /// trusted, or count in a network. Also one test.
+    #[inline]
+    pub(crate) fn have_unusual_connects(self) -> bool {
+        const UNUSUAL: u32 = Switches::LISTENERS
+            | Switches::RATE
+            | Switches::RULE_RATES
+            | Switches::TRUST
+            | Switches::NETWORKS;
+        self.0 & UNUSUAL != 0
     }
 
     /// Whether there is a reserve, or levels of pressure.
@@ -166,6 +191,17 @@ impl Default for BanBounds {
             min: 15_000,
             max: 600_000,
         }
+    }
+}
+
+/// The rate in a word of shared memory.
+pub(super) fn rate_of(word: u64) -> Rate {
+    match word as u32 {
+        0 => Rate::NONE,
+        interval_us => Rate {
+            interval_us,
+            burst: ((word >> 32) as u32).max(1),
+        },
     }
 }
 
@@ -214,7 +250,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Replaces the switches in `mask`.
-    fn switch(self, mask: u32, to: u32) {
+    pub(super) fn switch(self, mask: u32, to: u32) {
         // Cannot fail: the closure always returns a word.
         let _ = self
             .0
@@ -255,26 +291,24 @@ impl<'a> Settings<'a> {
 
     /// The rate of a source without another one.
     pub(crate) fn rate(self) -> Rate {
-        let word = self.0.rate.load(Ordering::Relaxed);
-        match word as u32 {
-            0 => Rate::NONE,
-            interval_us => Rate {
-                interval_us,
-                burst: ((word >> 32) as u32).max(1),
-            },
-        }
+        rate_of(self.0.rate.load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_rate(self, rate: Rate) {
+        self.store_rate(&self.0.rate, rate, Switches::RATE);
+    }
+
+    /// Stores a rate in its word, and says by this switch whether there is one.
+    pub(super) fn store_rate(self, word: &AtomicU64, rate: Rate, switch: u32) {
         if rate.is_none() {
-            self.switch(Switches::RATE, 0);
-            self.0.rate.store(0, Ordering::Relaxed);
+            self.switch(switch, 0);
+            word.store(0, Ordering::Relaxed);
             return;
         }
-        let word = u64::from(rate.burst.max(1)) << 32 | u64::from(rate.interval_us);
-        self.0.rate.store(word, Ordering::Relaxed);
+        let bits = u64::from(rate.burst.max(1)) << 32 | u64::from(rate.interval_us);
+        word.store(bits, Ordering::Relaxed);
         self.expect_memory();
-        self.switch(Switches::RATE, Switches::RATE);
+        self.switch(switch, switch);
     }
 
     /// The milliseconds that this offence costs; 0: nothing. A cause that is not an offence costs

@@ -128,6 +128,9 @@ pub struct Terms {
     /// Connections of its sources are trusted from the start. They may use the reserve, and
     /// pressure does not lower their limit.
     pub trusted: bool,
+    /// Its connections do not count in the network of the source, whose limit and rate do
+    /// not apply to them. This is also so if they are trusted.
+    pub no_network: bool,
 }
 
 impl Terms {
@@ -141,6 +144,7 @@ impl Terms {
             listener: None,
             untrusted: None,
             trusted: false,
+            no_network: false,
         }
     }
 
@@ -155,6 +159,11 @@ impl Terms {
     /// Whether the kernel must never drop the connection attempts of its sources.
     pub fn is_spared(&self) -> bool {
         self.exempt || self.trusted
+    }
+
+    /// Whether its connections count in the network of the source.
+    pub fn count_in_network(&self) -> bool {
+        !self.no_network && !self.trusted
     }
 
     /// The limit of untrusted connections if `default` is that of sources without a rule; 0:

@@ -6,6 +6,8 @@
 //! Header                    settings; a Tally per row; which rules are active
 //! Bucket      × buckets     4 slots of 16 bytes: one cache line
 //! Connection  × descriptors 16 bytes for each descriptor of the accepting process
+//! AtomicU64   × descriptors if networks are counted: in which cell of a network each
+//!                           connection is counted
 //! AtomicI32   × slots       × (ROWS − 1): the cells of every row but the acceptor row
 //! Detail      × slots       touched only for busy sources, those that owe, and by reports
 //! Statistic32 × slots       rejections during a ban
@@ -161,6 +163,9 @@ pub(crate) struct Tally {
     pub(crate) reserve_would_reject: Statistic64,
     pub(crate) pressure_rejected: Statistic64,
     pub(crate) pressure_would_reject: Statistic64,
+    pub(crate) network_rejected: Statistic64,
+    pub(crate) network_would_reject: Statistic64,
+    pub(crate) network_uncounted: Statistic64,
 }
 
 /// Settings that every check reads and that are rarely written.
@@ -203,6 +208,23 @@ pub(crate) struct Settings {
     pub(crate) trust_timeout: AtomicU32,
     /// The clock of rates, penalties and bans, as the background process last read it.
     pub(crate) micros: Statistic64,
+}
+
+/// Settings about networks, which are read only if networks are counted.
+#[repr(C, align(128))]
+#[cfg_attr(loom, derive(Default))]
+pub(crate) struct NetworkSettings {
+    /// The limit of a network without a rule; 0: no limit.
+    pub(crate) limit: AtomicU32,
+    /// The lowest limit of the active rules for networks; `u32::MAX`: no rule has one.
+    pub(crate) lowest_rule: AtomicU32,
+    /// 1 if an active rule keeps its connections out of their networks, else 0.
+    pub(crate) exceptions: AtomicU32,
+    /// As [`Settings::rate`].
+    pub(crate) rate: AtomicU64,
+    /// The networks with connections in the upper half, and the most connections of one in
+    /// the lower half, as last sampled by the background process.
+    pub(crate) gauges: Statistic64,
 }
 
 /// Data that only reports and the background process use.
@@ -319,6 +341,7 @@ impl ShieldNumbers {
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Header {
     pub(crate) settings: Settings,
+    pub(crate) networks: NetworkSettings,
     pub(crate) background: Background,
     pub(crate) tallies: [Tally; ROWS],
     pub(crate) load: Load,
@@ -375,6 +398,8 @@ pub(crate) struct Geometry {
     pub(super) descriptors: usize,
     /// Whether trusted connections are counted.
     pub(super) trust: bool,
+    /// Cells of networks: one for each descriptor, or none.
+    pub(super) network_cells: usize,
 }
 
 impl Geometry {
@@ -395,6 +420,7 @@ impl Geometry {
             connections,
             descriptors: connections + OTHER_FILES,
             trust: false,
+            network_cells: 0,
         })
     }
 
@@ -414,6 +440,24 @@ impl Geometry {
         }
     }
 
+    /// The same, where the network of each connection is counted as well, with half as many
+    /// buckets again. If each connection has a source and a network of its own, a bucket then
+    /// holds 1.52 of them on average.
+    pub(crate) fn with_networks(self) -> Geometry {
+        Geometry {
+            buckets: self.buckets + self.buckets / 2,
+            ..self.with_network_cells()
+        }
+    }
+
+    /// The same number of buckets, and cells of networks.
+    pub(crate) fn with_network_cells(self) -> Geometry {
+        Geometry {
+            network_cells: self.descriptors,
+            ..self
+        }
+    }
+
     /// Exactly `buckets` buckets, for tests that fill the table.
     #[cfg(any(test, loom))]
     pub(crate) fn of_buckets(buckets: usize) -> Geometry {
@@ -428,6 +472,7 @@ impl Geometry {
             connections: descriptors,
             descriptors,
             trust: false,
+            network_cells: 0,
         }
     }
 

@@ -47,8 +47,13 @@ impl Geometry {
         self.buckets_at() + self.buckets * size_of::<Bucket>()
     }
 
-    fn cells_at(self) -> usize {
+    #[inline]
+    fn network_cells_at(self) -> usize {
         self.connections_at() + self.descriptors * size_of::<Connection>()
+    }
+
+    fn cells_at(self) -> usize {
+        self.network_cells_at() + self.network_cells * size_of::<AtomicU64>()
     }
 
     fn details_at(self) -> usize {
@@ -59,10 +64,14 @@ impl Geometry {
 
     /// Bytes from the start of the mapping that [`Region::populate`] populates: the
     /// header, the buckets, and the records of as many connections as are allowed. Few
-    /// descriptors are higher, and their records are allocated when they are touched.
+    /// descriptors are higher, and their records are allocated when they are touched. If
+    /// networks are counted, also all records, and the cells of as many connections.
     fn populated(self) -> usize {
-        let records = self.connections * size_of::<Connection>();
-        (self.connections_at() + records).min(MAX_POPULATED)
+        let end = match self.network_cells {
+            0 => self.connections_at() + self.connections * size_of::<Connection>(),
+            _ => self.network_cells_at() + self.connections * size_of::<AtomicU64>(),
+        };
+        end.min(MAX_POPULATED)
     }
 
     /// Bytes from the start of the mapping that may be in huge pages: the populated bytes,
@@ -254,14 +263,21 @@ impl Region {
     fn touch(&self, step: usize) {
         let bytes = self.geometry.populated() - self.geometry.buckets_at();
         let buckets = &self.buckets()[..self.geometry.buckets.min(bytes / size_of::<Bucket>())];
-        let records = (bytes - size_of_val(buckets)) / size_of::<Connection>();
-        let records = &self.connections()[..records];
+        let rest = bytes - size_of_val(buckets);
+        let records = self.connections();
+        let records = &records[..records.len().min(rest / size_of::<Connection>())];
+        let left = (rest - size_of_val(records)) / size_of::<AtomicU64>();
+        let networks = self.network_cells();
+        let networks = &networks[..networks.len().min(left)];
         // The last item of each may lie on a page that the steps do not reach.
         let words = buckets.iter().step_by(step / size_of::<Bucket>());
         let words = words.chain(buckets.last());
         let cells = records.iter().step_by(step / size_of::<Connection>());
         let cells = cells.chain(records.last()).map(|record| &record.cell);
-        for word in words.map(|bucket| &bucket.slots[0].word).chain(cells) {
+        let networks =
+            (networks.iter().step_by(step / size_of::<AtomicU64>())).chain(networks.last());
+        let words = words.map(|bucket| &bucket.slots[0].word);
+        for word in words.chain(networks).chain(cells) {
             // This at most replaces 0 with 0 in one atomic step, so no other process can
             // see it or lose a write to it. Relaxed: it does not publish other memory. An
             // addition of 0 would not work, since compilers turn it into a mere load.
@@ -286,6 +302,19 @@ impl Region {
         // SAFETY: Bucket consists of atomics for which zeroed memory is valid. Offset and
         // length are those that Geometry gives to the buckets.
         unsafe { self.slice(self.geometry.buckets_at(), self.geometry.buckets) }
+    }
+
+    /// The cell of each descriptor's network; empty if networks are not counted.
+    #[inline]
+    pub(crate) fn network_cells(&self) -> &[AtomicU64] {
+        // SAFETY: AtomicU64 is an atomic for which zeroed memory is valid. Offset and length
+        // are those that Geometry gives to this part.
+        unsafe {
+            self.slice(
+                self.geometry.network_cells_at(),
+                self.geometry.network_cells,
+            )
+        }
     }
 
     /// The record of each descriptor.
@@ -496,13 +525,15 @@ mod tests {
 
     #[test]
     fn a_connection_takes_at_most_360_bytes() {
-        // Below a thousand the header and the extra buckets weigh more.
+        assert!(size_of::<Header>() <= 2560);
+        // Below a thousand the extra buckets weigh more.
         for connections in [1_000, 2_048, 35_000, 1_000_000, 100_000_000] {
             let geometry = Geometry::for_connections(connections).unwrap();
-            // The rules and the spare records take the same memory for any number of
-            // connections.
+            // The header, the rules and the spare records take the same memory for any number
+            // of connections.
             let spare = (geometry.descriptors - geometry.connections) * size_of::<Connection>();
-            let each = (geometry.rules_at() - spare) as f64 / f64::from(connections);
+            let all = geometry.rules_at() - geometry.buckets_at() - spare;
+            let each = all as f64 / f64::from(connections);
             assert!(each <= 360.0, "{connections}: {each}");
         }
     }
@@ -542,6 +573,53 @@ mod tests {
         let more = without.with_trust().bytes() - without.bytes();
         assert_eq!(more, without.slots() * 8);
         assert!(more as f64 / 1e6 <= 28.1, "{more}");
+    }
+
+    #[test]
+    fn networks_take_at_most_640_bytes_a_connection() {
+        for connections in [1_000, 2_048, 35_000, 1_000_000, 100_000_000] {
+            let plain = Geometry::for_connections(connections).unwrap();
+            let geometry = plain.with_networks();
+            let each = size_of::<Connection>() + size_of::<AtomicU64>();
+            let spare = (geometry.descriptors - geometry.connections) * each;
+            let each = (geometry.rules_at() - spare) as f64 / f64::from(connections);
+            assert!(each <= 640.0, "{connections}: {each}");
+            assert_eq!(plain.network_cells, 0);
+        }
+    }
+
+    #[test]
+    fn cells_of_networks_are_a_part_of_their_own() {
+        let region = Region::create(Geometry::of(3, 5).with_networks()).unwrap();
+        let all_zero = |words: &[AtomicU64]| {
+            let mut words = words.iter().map(|word| word.load(Ordering::Relaxed));
+            words.all(|word| word == 0)
+        };
+        for cell in region.network_cells() {
+            cell.store(u64::MAX, Ordering::Relaxed);
+        }
+        assert_eq!(region.network_cells().len(), 5);
+        let words = region.buckets().iter().flat_map(|bucket| &bucket.slots);
+        assert!(
+            words
+                .map(|slot| &slot.word)
+                .all(|word| all_zero(core::slice::from_ref(word)))
+        );
+        let cells = region.connections().iter().map(|record| &record.cell);
+        assert!(
+            cells
+                .clone()
+                .all(|cell| all_zero(core::slice::from_ref(cell)))
+        );
+        for cell in cells {
+            cell.store(1, Ordering::Relaxed);
+        }
+        let cells = region.network_cells().iter();
+        assert!(
+            cells
+                .map(|cell| cell.load(Ordering::Relaxed))
+                .all(|cell| cell == u64::MAX)
+        );
     }
 
     #[test]

@@ -179,6 +179,7 @@ pub(super) fn program(maps: Maps, lengths: PrefixLengths, nat64: &Nat64) -> Vec<
 
 /// ::ffff:0:0/96, whose addresses are IPv4 (RFC 4291 §2.5.5.2).
 const MAPPED: Prefix = Prefix {
+    of_networks: false,
     family: Family::V6,
     upper: 0,
     lower: 0xffff << 32,

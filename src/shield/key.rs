@@ -35,12 +35,14 @@ impl Key {
         let upper = (bits >> 64) as u64;
         match u32::from_ne_bytes([a, b, c, d]) {
             FAMILY_V4 => Prefix {
+                of_networks: false,
                 family: Family::V4,
                 upper: upper >> 32,
                 lower: 0,
                 length,
             },
             _ => Prefix {
+                of_networks: false,
                 family: Family::V6,
                 upper,
                 lower: bits as u64,

@@ -159,8 +159,10 @@ fn of_hosts(rules: &[RuleReport], spared: &Spared, lengths: PrefixLengths) -> Ve
     differing(verdicts, true)
 }
 
+/// The rules for addresses, without those for a listener.
 fn without_listener(rules: &[RuleReport]) -> impl Iterator<Item = &RuleReport> {
-    rules.iter().filter(|rule| rule.terms.listener.is_none())
+    let is_one = |rule: &&RuleReport| !rule.prefix.of_networks && rule.terms.listener.is_none();
+    rules.iter().filter(is_one)
 }
 
 /// The verdicts, sorted, with those of the spared prefixes.

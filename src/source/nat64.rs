@@ -45,6 +45,7 @@ impl Nat64 {
 
     /// The well-known prefix.
     pub const WELL_KNOWN: Prefix = Prefix {
+        of_networks: false,
         family: Family::V6,
         upper: WELL_KNOWN_UPPER,
         lower: 0,
@@ -161,6 +162,7 @@ impl Translator {
         };
         let length = (prefix.length - self.length - octet_8).min(32);
         Some(Prefix {
+            of_networks: false,
             family: Family::V4,
             upper: address.into(),
             lower: 0,
@@ -178,6 +180,7 @@ impl Translator {
 
     fn prefix(self) -> Prefix {
         Prefix {
+            of_networks: false,
             family: Family::V6,
             upper: (self.bits >> 64) as u64,
             lower: self.bits as u64,

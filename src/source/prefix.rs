@@ -8,12 +8,15 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{Family, PrefixLengths, Source, nat64};
+use super::{Family, PrefixLengths, Source, nat64, network};
 
 /// A network: all addresses with the same leading bits. Sorts by family, network and
-/// length.
+/// length; a prefix of networks comes after all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix {
+    /// It stands for the networks in it that are counted, not for its addresses. No other
+    /// prefix contains it, or is contained in it.
+    pub of_networks: bool,
     /// IPv4 or IPv6.
     pub family: Family,
     /// IPv4: the network's address. IPv6: its upper 64 bits.
@@ -34,6 +37,7 @@ impl Prefix {
             }
         };
         Prefix {
+            of_networks: false,
             family,
             upper,
             lower,
@@ -120,6 +124,7 @@ impl Prefix {
         let host_bits = self.family.bits().saturating_sub(u32::from(self.length));
         let difference = (self.bits() ^ other.bits()).checked_shr(host_bits);
         self.family == other.family
+            && self.of_networks == other.of_networks
             && self.length <= other.length
             // The shift of ::/0 is 128 bits, which leaves nothing to compare.
             && difference.unwrap_or(0) == 0
@@ -149,6 +154,7 @@ impl From<Source> for Prefix {
     #[inline]
     fn from(source: Source) -> Prefix {
         Prefix {
+            of_networks: source.is_network(),
             family: source.family(),
             upper: source.address_upper(),
             lower: source.address_low(),
@@ -157,9 +163,13 @@ impl From<Source> for Prefix {
     }
 }
 
-/// `192.0.2.0/24`, or `192.0.2.1` if the length is that of an address.
+/// `192.0.2.0/24`, or `192.0.2.1` if the length is that of an address, or
+/// `network 192.0.2.0/24`.
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.of_networks {
+            write!(f, "{} ", network::WORD)?;
+        }
         match self.family {
             Family::V4 => write!(f, "{}", Ipv4Addr::from_bits(self.upper as u32))?,
             Family::V6 => write!(f, "{}", Ipv6Addr::from_bits(self.bits()))?,

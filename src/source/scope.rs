@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! [`Scope`]: where the connections of a source are counted. A source is usually counted
 //! once for the whole server. Within a scope, for example a listener, the same address is
-//! another source, with a count of its own.
+//! another source, with a count of its own. A network of sources is also a source, in the
+//! scope [`NETWORK`](Scope::NETWORK).
 //!
 //! The scope is a part of the key of a source, in bits that are free: the bits above the
 //! 32 of an IPv4 address, and the lowest 8 bits of an IPv6 address, which are masked if a
@@ -20,6 +21,10 @@ pub struct Scope(NonZeroU8);
 impl Scope {
     /// There are at most this many listeners with scopes.
     pub const MAX_LISTENERS: u8 = 64;
+
+    /// The scope of networks: each is a source that has the connections of all its
+    /// addresses, see [`Source::network`](super::Source::network).
+    pub const NETWORK: Scope = Scope(NonZeroU8::MAX);
 
     /// With a longer IPv6 prefix, sources have no scopes.
     pub const MAX_IPV6_LENGTH: u8 = 120;

@@ -150,7 +150,7 @@ impl ConnectionToken {
 
     /// The descriptor.
     pub(crate) fn descriptor(self) -> c_int {
-        self.0.get() as u32 as c_int
+        self.index() as c_int
     }
 
     #[inline]
@@ -220,6 +220,8 @@ impl State {
 pub(crate) struct Taken {
     /// The cell in which the connection is counted.
     pub(crate) cell: u64,
+    /// The same in the network of its source, once it is known; 0: it does not count there.
+    pub(crate) network: u64,
     pub(crate) facts: Facts,
 }
 
@@ -242,6 +244,10 @@ pub(crate) struct Seen {
 }
 
 impl Record<'_> {
+    pub(crate) fn descriptor(self) -> c_int {
+        self.descriptor as c_int
+    }
+
     /// What the record holds; `None` if it is closed, or another connection opened meanwhile.
     pub(crate) fn look(self) -> Option<Seen> {
         // Acquire: sees what the record holds, see `open`.
@@ -365,6 +371,7 @@ impl<'a> Connections<'a> {
                     return Some(Taken {
                         // Relaxed: the next connection has not opened the record yet.
                         cell: record.cell.load(Ordering::Relaxed),
+                        network: 0,
                         facts: state.facts(),
                     });
                 }

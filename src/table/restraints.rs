@@ -65,6 +65,15 @@ impl<'a> Restraints<'a> {
         changed.is_some()
     }
 
+    /// Subtracts `cost` from the debt again, in microseconds.
+    pub(crate) fn refund(self, now: u64, cost: u64) {
+        // Without a debt of this source there is nothing to subtract.
+        let _ = self.change(&self.detail.debt, |word| {
+            let owed = Debt(word).owed(self.tag, now);
+            (owed > 0).then(|| Debt::new(self.tag, now, owed.saturating_sub(cost)).0)
+        });
+    }
+
     /// The offences of the source or its ban.
     pub(crate) fn sentence(self, now: u64) -> Option<Sentence> {
         Penalty(load(&self.detail.penalty)).sentence(self.tag, now)

@@ -1868,6 +1868,90 @@ static void shield(void)
 	close(no_socket);
 }
 
+/* In a separate process, as a full table. */
+static void networks(void)
+{
+	const uint8_t *name = (const uint8_t *)"192.0.2.9";
+	const char *rule = "network 192.0.2.0/24 = 9";
+	pid_t pid = fork();
+	int status;
+
+	if(pid == 0) {
+		struct tcl_config config = {.max_connections = 100,
+				.ipv4_prefix = 32,
+				.ipv6_prefix = 64,
+				.networks = 1,
+				.network_limit = 2,
+				.network_rate = "100/s",
+				.network_burst = 7};
+		struct tcl_source network;
+		struct tcl_suggestion suggestion;
+		struct tcl_rate rate;
+		int32_t limit, counts;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		CHECK(tcl_rules_have_networks(&rule, 1, NULL) == 1);
+		CHECK(tcl_rules_have_networks(NULL, 0, NULL) == 0);
+		config.ipv4_network = 32;
+		CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_EARG);
+		CHECK(strcmp(error, "ipv4_network 32: must be 8 to 31") == 0);
+		config.ipv4_network = 0;
+		CHECK(tcl_init(&config, &host, NULL, 0) == TCL_OK);
+		tcl_set_worker(0);
+		CHECK(tcl_network_settings(&limit, &rate) == 1 && limit == 2);
+		CHECK(strcmp(rate.text, "100/s") == 0 && rate.burst == 7);
+		CHECK(tcl_network_settings(NULL, &rate) == TCL_EARG);
+
+		CHECK(opened(a, 4) != 0 && opened(b, 4) != 0);
+		CHECK(check(a, 4) == 1 && check(shortly, 4) == 1);
+		CHECK(counter("network_rejected") == 2);
+		CHECK(tcl_network(name, 9, &network, &counts) == 1 && counts == 1);
+		CHECK(strcmp(network.text, "192.0.2.0/24") == 0);
+		CHECK(strcmp(network.scope, "network") == 0);
+		CHECK(network.connections == 2 && network.rejected == 2);
+		CHECK(source_now(a, 4).over_network == 1);
+		CHECK(strcmp(source_now(a, 4).scope, "source") == 0);
+		CHECK(tcl_network(name, 3, &network, &counts) == TCL_EARG);
+		CHECK(tcl_top_networks(&network, 1, TCL_BY_CONNECTIONS) == 1);
+		CHECK(tcl_top_networks(&network, 1, 9) == TCL_EARG);
+		CHECK(tcl_top_networks(NULL, 1, 0) == TCL_EARG);
+		CHECK(watch(60) == 1);
+		CHECK(strstr(logged.line, "from network 192.0.2.0/24: ") != NULL);
+		CHECK(tcl_suggest_networks(&suggestion, 1) == 1);
+		CHECK(suggestion.highest == 2 && suggestion.limit == 2);
+		CHECK(tcl_suggest_networks(NULL, 1) == TCL_EARG);
+
+		CHECK(tcl_set_network_limit(0) == TCL_OK && check(a, 4) == 0);
+		CHECK(tcl_set_network_rate(9, 1, error, sizeof(error)) == TCL_EARG);
+		CHECK(tcl_set_network_rate(0, 0, error, sizeof(error)) == TCL_OK);
+		CHECK(tcl_rules_load(&rule, 1, NULL, NULL, 0) == TCL_OK);
+		_exit(0);
+	}
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+	CHECK(tcl_network_settings(NULL, NULL) == TCL_EINIT);
+	CHECK(tcl_set_network_limit(1) == TCL_EINIT);
+	CHECK(tcl_set_network_rate(0, 0, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_network(name, 9, NULL, NULL) == TCL_EINIT);
+	CHECK(tcl_top_networks(NULL, 1, 0) == TCL_EINIT);
+	CHECK(tcl_suggest_networks(NULL, 1) == TCL_EINIT);
+}
+
+/* This process does not count networks. */
+static void no_networks(void)
+{
+	const char *rule = "network 192.0.2.0/24 = 9";
+
+	CHECK(tcl_network_settings(NULL, NULL) == 0);
+	CHECK(tcl_set_network_limit(1) == TCL_EARG);
+	CHECK(tcl_set_network_rate(0, 0, error, sizeof(error)) == TCL_EARG);
+	CHECK(strcmp(error, "networks are not counted") == 0);
+	CHECK(tcl_network(a, 4, NULL, NULL) == 0);
+	CHECK(tcl_rules_load(&rule, 1, NULL, error, sizeof(error)) == TCL_ERULES);
+	CHECK(strstr(error, "networks have not been counted") != NULL);
+	CHECK(tcl_rule_set("network ::/0", "1", NULL, NULL, NULL, NULL, 0)
+			== TCL_EARG);
+}
+
 int main(int argc, char **argv)
 {
 	struct tcl_config config = {.max_connections = 100,
@@ -1885,6 +1969,7 @@ int main(int argc, char **argv)
 	no_memory();
 	full_tables();
 	without_trust();
+	networks();
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_OK);
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_EALREADY);
 	tcl_set_worker(0);
@@ -1910,6 +1995,7 @@ int main(int argc, char **argv)
 	bans();
 	shield();
 	trust();
+	no_networks();
 	audit();
 	another_process();
 	nothing_to_interpose();

@@ -1091,3 +1091,74 @@ fn late_process_keeps_the_newer_level() {
         assert_eq!(shared.0.load_report().reached, 1);
     });
 }
+
+impl Shared {
+    /// A slot for A and one for its network, which has the limit 1. Both have their slots.
+    fn with_network() -> Shared {
+        let shared = Shared(Arc::new(Limiter::with_networks_and_buckets(2, 1)));
+        let (token, _) = shared.connect_within(0, ANY).unwrap();
+        shared.disconnect(token).unwrap();
+        shared
+    }
+
+    /// Counts a connection of A with the descriptor of this worker. Also returns whether it
+    /// counts in the network: while A moves to another slot, that may have none.
+    fn connect_within(&self, worker: u32, limit: i32) -> Option<(ConnectionToken, bool)> {
+        let (descriptor, facts) = (worker as i32, Facts::NONE);
+        let worker = Worker::new(worker);
+        let token = self
+            .0
+            .connect(worker, descriptor, source(A), &[], facts, limit);
+        Some((token.ok()?, self.0.counts_network_of(descriptor)))
+    }
+
+    /// Asserts, at rest, that A and its network have these connections, and closes them.
+    fn assert_both(&self, open: Vec<(ConnectionToken, bool)>) {
+        let network = self.0.network(source(A)).unwrap();
+        let counted = |key| Report::of(&self.0).get(key).connections as usize;
+        let in_network = open.iter().filter(|(_, in_network)| *in_network).count();
+        assert_eq!(
+            (counted(source(A)), counted(network)),
+            (open.len(), in_network)
+        );
+        for (token, _) in open {
+            self.disconnect(token).unwrap();
+        }
+        assert_eq!((counted(source(A)), counted(network)), (0, 0));
+    }
+}
+
+/// Two acceptors count connections in a source and in its network, whose limit is 1.
+#[test]
+fn two_acceptors_count_in_both_scopes_or_in_neither() {
+    // Both also move, so there are as many orders as where three threads claim.
+    explore_three("two_acceptors_count_in_both_scopes_or_in_neither", || {
+        let shared = Shared::with_network();
+        let other = shared.spawn(|shared| shared.connect_within(1, 9));
+        let own = shared.connect_within(0, 9);
+        let open: Vec<_> = [own, other.join().unwrap()].into_iter().flatten().collect();
+        let in_network = open.iter().filter(|(_, in_network)| *in_network).count();
+        assert!(in_network <= 1, "more than the limit of the network");
+        shared.assert_both(open);
+    });
+}
+
+/// A connection closes in another process while the source opens one, and its network has
+/// the limit 1.
+#[test]
+fn close_in_both_scopes_against_connect() {
+    explore("close_in_both_scopes_against_connect", || {
+        let shared = Shared::with_network();
+        let (first, in_network) = shared.connect_within(1, ANY).unwrap();
+        assert!(in_network);
+        let closer = shared.spawn(move |shared| {
+            let ended = shared.0.disconnect(Worker::new(1), first, Facts::NONE);
+            ended.unwrap();
+        });
+        let second = shared.connect_within(0, 9);
+        closer.join().unwrap();
+        let third = shared.connect_within(1, 9);
+        assert!(second.is_none() || third.is_none());
+        shared.assert_both([second, third].into_iter().flatten().collect());
+    });
+}

@@ -15,18 +15,20 @@ use crate::source::Source;
 use crate::table::SlotRef;
 use crate::table::details::Owner;
 
+/// `default` is the rate of sources or networks without one of their own.
 #[inline]
-pub(super) fn admits(asked: &Asked<'_>) -> bool {
+pub(super) fn admits(asked: &Asked<'_>, default: impl FnOnce() -> Rate) -> bool {
     let Some(restraints) = &asked.owes else {
         return true;
     };
-    let rate = asked.terms.rate.or_default(asked.limiter.rate());
+    let rate = asked.terms.rate.or_default(default());
     rate.is_none() || asked.at_present(|micros| restraints.owed(micros) <= rate.tolerance_us())
 }
 
 impl Limiter {
-    /// Charges one connection from `address` to its source with the slot `at`, which was just
-    /// counted there. `false` if that is over the rate; then nothing was charged.
+    /// Charges one connection from `address` to its source or network with the slot `at`, which
+    /// was just counted there. Returns what it costs in microseconds; `None` if that is over the
+    /// rate; then nothing was charged.
     #[inline]
     pub(in crate::limiter) fn charge(
         &self,
@@ -34,20 +36,21 @@ impl Limiter {
         address: &[u8],
         at: SlotRef,
         switches: Switches,
-    ) -> bool {
+    ) -> Option<u64> {
         if switches.mode() == Mode::Off {
-            return true;
+            return Some(0);
         }
         let owner = Owner::of(self.table(), source, at);
         let rate = match switches.has_rated_rules() {
             true => self.rate_by_rule(source, address, owner),
-            false => self.rate(),
+            false => self.default_rate(source),
         };
         let cost = rate.interval_us.into();
-        rate.is_none()
+        let is_within = rate.is_none()
             || self
                 .restraints(owner, at)
-                .charge(self.present(), cost, rate.tolerance_us() + cost)
+                .charge(self.present(), cost, rate.tolerance_us() + cost);
+        is_within.then_some(cost)
     }
 
     /// The rate of `address`, whose source is `owner`, while rules have rates.
@@ -58,6 +61,6 @@ impl Limiter {
             false => None,
         };
         let (_, terms) = of_host.unwrap_or_else(|| self.terms_of_source(source, owner));
-        terms.rate.or_default(self.rate())
+        terms.rate.or_default(self.default_rate(source))
     }
 }

@@ -474,6 +474,66 @@ counters! {
         unit: "sources",
         meaning: "sources that shield_floods would count if the mode were enforce",
     }
+    networks {
+        kind: Sampled,
+        unit: "networks",
+        meaning: "networks with open connections; 0 if networks are not counted",
+    }
+    busiest_network {
+        kind: Sampled,
+        unit: "connections",
+        meaning: "the most open connections of one network",
+    }
+    network_rejected {
+        kind: Counter,
+        unit: "connections",
+        meaning: "rejected connections whose network was at its limit or over its rate",
+        note: "They are a part of rejected.",
+    }
+    network_would_reject {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections admitted in the mode monitor whose network was at its limit or over \
+                  its rate",
+        note: "They are a part of would_reject.",
+    }
+    network_uncounted {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections that count in their source only, because the table had no slot for \
+                  their network",
+        note: "They are a part of errors.",
+    }
+    network_limit {
+        kind: Setting,
+        unit: "connections",
+        meaning: "the limit of a network without a rule; 0: no limit",
+        in_stats: false,
+    }
+    network_rate_interval {
+        kind: Setting,
+        unit: "microseconds",
+        meaning: "the interval of the rate of a network without another one; 0: no rate",
+        in_stats: false,
+    }
+    network_burst {
+        kind: Setting,
+        unit: "connections",
+        meaning: "connections that a quiet network without another rate may open at once; 0: no rate",
+        in_stats: false,
+    }
+    ipv4_network {
+        kind: Fixed,
+        unit: "bits",
+        meaning: "leading bits of an IPv4 address that make a network; 0: networks are not counted",
+        in_stats: false,
+    }
+    ipv6_network {
+        kind: Fixed,
+        unit: "bits",
+        meaning: "leading bits of an IPv6 address that make a network; 0: networks are not counted",
+        in_stats: false,
+    }
     log_suppressed {
         kind: Counter,
         unit: "rejections",

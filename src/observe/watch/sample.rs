@@ -7,6 +7,7 @@
 use crate::limiter::Limiter;
 use crate::observe::debts::Debts;
 use crate::observe::nearness::Nearness;
+use crate::observe::networks::Networks;
 use crate::observe::report::{Report, SourceReport};
 use crate::shared::sync::Ordering;
 use crate::table::details::Owner;
@@ -47,6 +48,8 @@ pub(super) struct Sampler {
     next_slot: usize,
     /// The sources before that slot.
     nearness: Nearness,
+    /// The networks before that slot.
+    networks: Networks,
     /// The banned sources before that slot.
     banned: u32,
     /// The trusted connections of the sources before that slot, and the others.
@@ -75,8 +78,7 @@ impl Sampler {
                 found(Found::Banned(report));
             }
             if limiter.table().is_in_use(slot)
-                && let Some(sample) =
-                    sample(limiter, slot, now, &mut self.nearness, &mut self.trusted)
+                && let Some(sample) = self.sample_slot(limiter, slot, now)
             {
                 found(Found::Rejections(sample));
             }
@@ -84,6 +86,7 @@ impl Sampler {
             if self.next_slot == slots {
                 self.next_slot = 0;
                 core::mem::take(&mut self.nearness).publish(limiter);
+                core::mem::take(&mut self.networks).publish(limiter);
                 self.debts.publish(limiter);
                 let banned = core::mem::take(&mut self.banned);
                 // Relaxed (statistics).
@@ -96,6 +99,36 @@ impl Sampler {
             }
         }
     }
+
+    /// Samples the source or network in `slot`. `None` if it has no rejections.
+    fn sample_slot(&mut self, limiter: &Limiter, slot: usize, now: u32) -> Option<Sample> {
+        // Read before the numbers: if they are reset in between, they are lower than those
+        // that were logged, and nothing is logged twice.
+        let resets = limiter.resets();
+        let (report, at) = Report::of(limiter).slot(slot)?;
+        if limiter.has_trust() && !report.source.is_network() {
+            self.trusted[0] += u64::from(report.trusted);
+            self.trusted[1] += u64::from(report.untrusted());
+        }
+        let has_rejections = report.rejected > 0 || report.would_reject > 0;
+        // A source that came and went since the last sample is also recorded, once.
+        let is_known = report.first_seen != 0;
+        if report.connections == 0 && !has_rejections && is_known {
+            return None;
+        }
+        let owner = Owner::of(limiter.table(), report.source, at);
+        let first_seen = limiter.details().sample(owner, report.connections, now);
+        if report.connections > 0 {
+            match report.source.is_network() {
+                true => self.networks.add(report.connections),
+                false => (self.nearness).add(limiter, report.source, owner, report.connections),
+            }
+        }
+        has_rejections.then_some(Sample {
+            report,
+            start: Start { first_seen, resets },
+        })
+    }
 }
 
 /// Lets `slot` forget what is paid off, and adds what is owed to `debts`. Returns its source
@@ -106,40 +139,6 @@ fn settle(limiter: &Limiter, slot: usize, debts: &mut Debts) -> Option<SourceRep
     let owner = Owner::of(limiter.table(), report.source, at);
     limiter.restraints(owner, at).settle(limiter.micros());
     report.ban().is_some().then_some(report)
-}
-
-/// Samples the source in `slot`, and adds it to `nearness` and, if connections can be trusted,
-/// its connections to `trusted`. `None` if it has no rejections.
-fn sample(
-    limiter: &Limiter,
-    slot: usize,
-    now: u32,
-    nearness: &mut Nearness,
-    trusted: &mut [u64; 2],
-) -> Option<Sample> {
-    // Read before the numbers: if they are reset in between, they are lower than those that
-    // were logged, and nothing is logged twice.
-    let resets = limiter.resets();
-    let (report, at) = Report::of(limiter).slot(slot)?;
-    if limiter.has_trust() {
-        trusted[0] += u64::from(report.trusted);
-        trusted[1] += u64::from(report.untrusted());
-    }
-    let has_rejections = report.rejected > 0 || report.would_reject > 0;
-    // A source that came and went since the last sample is also recorded, once.
-    let is_known = report.first_seen != 0;
-    if report.connections == 0 && !has_rejections && is_known {
-        return None;
-    }
-    let owner = Owner::of(limiter.table(), report.source, at);
-    let first_seen = limiter.details().sample(owner, report.connections, now);
-    if report.connections > 0 {
-        nearness.add(limiter, report.source, owner, report.connections);
-    }
-    has_rejections.then_some(Sample {
-        report,
-        start: Start { first_seen, resets },
-    })
 }
 
 /// Counts sources and connections for [`Report::last_occupancy`].

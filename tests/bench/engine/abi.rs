@@ -4,6 +4,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
+use std::ptr::{null, null_mut};
 
 use nix::libc;
 use tcp_conn_limit::ffi::{
@@ -26,6 +27,9 @@ type HugePages = extern "C" fn() -> u64;
 type Ban = unsafe extern "C" fn(*const u8, u32, u32) -> i32;
 type Init = unsafe extern "C" fn(*const tcl_config, *const tcl_host, *mut c_char, usize) -> i32;
 
+type LoadRules =
+    unsafe extern "C" fn(*const *const c_char, u32, *const c_char, *mut c_char, usize) -> i32;
+
 /// Returns the version of the library.
 pub(crate) fn version() -> String {
     // SAFETY: the function returns a static string that ends with a NUL.
@@ -41,6 +45,7 @@ pub(crate) struct Engine {
     closed: Closed,
     get: Get,
     stats: Stats,
+    load_rules: LoadRules,
     huge_pages: HugePages,
     ban: Ban,
 }
@@ -66,6 +71,7 @@ impl Engine {
             closed: symbol(library, c"tcl_closed", ffi::tcl_closed as Closed)?,
             get: symbol(library, c"tcl_get", ffi::tcl_get as Get)?,
             stats: symbol(library, c"tcl_stats", ffi::tcl_stats as Stats)?,
+            load_rules: symbol(library, c"tcl_rules_load", ffi::tcl_rules_load as LoadRules)?,
             huge_pages: symbol(library, c"tcl_huge_pages", ffi::tcl_huge_pages as HugePages)?,
             ban: symbol(library, c"tcl_ban_address", ffi::tcl_ban_address as Ban)?,
         })
@@ -122,6 +128,36 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Starts a limiter that counts networks, with this rate and burst of each source and
+    /// network. The addresses are spread over all of IPv4, so a network is a /12: a million
+    /// of them then has 244 addresses in each, as a full /24 has.
+    pub(crate) fn start_with_networks(
+        max_connections: u32,
+        limit: i32,
+        rate: Option<(&'static CStr, i32)>,
+    ) -> Result<Engine> {
+        let (rate, burst) = match rate {
+            Some((rate, burst)) => (rate.as_ptr(), burst),
+            None => (null(), 0),
+        };
+        let engine = Engine::start_with(&tcl_config {
+            networks: 1,
+            network_limit: i32::MAX,
+            ipv4_network: 12,
+            rate,
+            burst,
+            network_rate: rate,
+            network_burst: burst,
+            ..config(max_connections, limit)?
+        })?;
+        // As the module does. What a source has is cached only for rules that were loaded.
+        // SAFETY: no rules, no file, and no room for an error.
+        match unsafe { (engine.load_rules)(null(), 0, null(), null_mut(), 0) } {
+            TCL_OK => Ok(engine),
+            code => Err(format!("tcl_rules_load: {code}").into()),
+        }
     }
 
     /// Starts a limiter whose buckets are in huge pages.

@@ -45,6 +45,10 @@ pub(crate) enum Variant {
     Banned,
     /// The engine with a table of the same size, in which no source is banned.
     NotBanned,
+    /// The engine with networks counted, which have limits.
+    Networks,
+    /// The same, and sources and networks have rates.
+    NetworkRates,
     /// A chained map in shared memory, one lock.
     Locked,
     /// The same in 64 parts, each with a lock.
@@ -134,6 +138,12 @@ impl Operations {
                 self.serve(&engine)
             }
             Variant::NotBanned => self.serve(&Engine::start(max + BANNED, limit)?),
+            Variant::Networks => self.serve(&Engine::start_with_networks(max, limit, None)?),
+            Variant::NetworkRates => {
+                // Steps of a pass never use up a burst.
+                let rate = Some((c"10000/s", 1_000_000));
+                self.serve(&Engine::start_with_networks(max, limit, rate)?)
+            }
             Variant::Locked => self.serve(&LockedMap::<Chained, 1>::new(max, limit)?),
             Variant::Striped => self.serve(&LockedMap::<Chained, 64>::new(max, limit)?),
             Variant::Hashbrown => self.serve(&LockedMap::<Open, 1>::new(max, limit)?),

@@ -11,7 +11,7 @@ use crate::scaling::{self, Counting, Spread};
 use crate::{churn, cold, delay, init, long_prefixes, stats, threads, walks};
 
 /// The rows of the table, with the names that a reader sees.
-const ROWS: [(&str, Variant, Operation); 54] = {
+const ROWS: [(&str, Variant, Operation); 60] = {
     use Operation::*;
     use Variant::*;
     [
@@ -32,6 +32,12 @@ const ROWS: [(&str, Variant, Operation); 54] = {
         ("rate, penalties: check, known", Controls, CheckKnown),
         ("1,000,000 banned: check, known", Banned, CheckKnown),
         ("as large, none: check, known", NotBanned, CheckKnown),
+        ("networks: cycle, known", Networks, CycleKnown),
+        ("networks: cycle, new", Networks, CycleNew),
+        ("networks: check, known", Networks, CheckKnown),
+        ("networks: opened, known", Networks, OpenedKnown),
+        ("networks: closed", Networks, ClosedKnown),
+        ("networks, rates: cycle, known", NetworkRates, CycleKnown),
         ("huge pages: cycle, known", HugePages, CycleKnown),
         ("huge pages: cycle, new", HugePages, CycleNew),
         ("huge pages: cycle, mix", HugePages, CycleMix),
@@ -73,7 +79,7 @@ const ROWS: [(&str, Variant, Operation); 54] = {
 };
 
 /// The sizes for which there are targets.
-const AIMED: [u32; 2] = [35_000, 1_000_000];
+pub(crate) const AIMED: [u32; 2] = [35_000, 1_000_000];
 
 /// A ratio of two medians and its target at each of the sizes `AIMED`.
 struct Aim {
@@ -89,7 +95,7 @@ enum Bound {
     AtLeast(f64),
 }
 
-const AIMS: [Aim; 7] = [
+const AIMS: [Aim; 8] = [
     Aim {
         name: "full cycle, known source / floor",
         above: (Variant::Engine, Operation::CycleKnown),
@@ -107,6 +113,12 @@ const AIMS: [Aim; 7] = [
         above: (Variant::Banned, Operation::CheckKnown),
         below: (Variant::NotBanned, Operation::CheckKnown),
         bounds: [Bound::AtMost(1.05), Bound::AtMost(1.05)],
+    },
+    Aim {
+        name: "full cycle, networks, rates / floor",
+        above: (Variant::NetworkRates, Operation::CycleKnown),
+        below: (Variant::Floor, Operation::Add),
+        bounds: [Bound::AtMost(3.5), Bound::AtMost(2.6)],
     },
     Aim {
         name: "check alone, known source / floor",

@@ -21,7 +21,7 @@ use crate::scaling::{Counting, Scaling};
 use crate::stock::Stock;
 use crate::threads::Threads;
 use crate::walks::Walks;
-use crate::{Result, abi, cpu, scaling, shared};
+use crate::{Result, abi, cpu, report, scaling, shared};
 
 pub(crate) fn measure(run: Run) -> Result<Record> {
     let plan = Plan::new(run.quick);
@@ -96,7 +96,10 @@ impl Measurement {
         self.progress
             .report(&format!("{sources} sources: filling the tables"));
         let mut turns = Vec::new();
-        for (variant, population) in subjects(self.record.huge_pages.has(sources)) {
+        for (variant, population) in subjects(
+            self.record.huge_pages.has(sources),
+            report::AIMED.contains(&sources),
+        ) {
             let job = Job::Operations(Operations {
                 variant,
                 population,
@@ -307,11 +310,15 @@ fn huge_pages(plan: &Plan) -> (HugePages, Option<Allowed>) {
 }
 
 /// All subjects that run in their own process.
-fn subjects(in_huge_pages: bool) -> Vec<(Variant, Population)> {
+fn subjects(in_huge_pages: bool, has_networks: bool) -> Vec<(Variant, Population)> {
     let mut subjects = vec![(Variant::Floor, Population::Modest)];
     subjects.push((Variant::Engine, Population::Returning));
     for variant in [Variant::Controls, Variant::Banned, Variant::NotBanned] {
         subjects.push((variant, Population::Modest));
+    }
+    if has_networks {
+        subjects.push((Variant::Networks, Population::Modest));
+        subjects.push((Variant::NetworkRates, Population::Modest));
     }
     for population in Population::COMMON {
         if in_huge_pages {

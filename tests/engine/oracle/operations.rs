@@ -589,6 +589,7 @@ impl Oracle {
             }
             Err(NotCounted::OverLimit) => assert!(over),
             Err(NotCounted::OverRate) => panic!("no operation sets a rate"),
+            Err(NotCounted::OverNetwork) => panic!("no network is counted"),
             Err(NotCounted::TableFull) => {
                 assert!(full, "full with {} connections", self.live.len());
                 assert_eq!(self.count(source), 0, "a source in the table found no slot");

@@ -275,6 +275,7 @@ impl Oracle {
             Err(NotCounted::OverLimit) => assert!(over_limit),
             Err(NotCounted::OverRate) => assert!(!over_limit && over_rate && limit > 0),
             Err(NotCounted::TableFull) => assert!(self.room.full),
+            Err(NotCounted::OverNetwork) => panic!("no network is counted"),
         }
     }
 

@@ -288,6 +288,7 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
     let mut named = None;
     let mut untrusted = None;
     let mut trusted = None;
+    let mut no_network = None;
     for word in words {
         let twice = if let Some(value) = word.strip_prefix("rate=") {
             rate.replace(interval(value)?).is_some()
@@ -305,6 +306,8 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
             untrusted.replace(limit).is_some()
         } else if word == "trusted" {
             trusted.replace(()).is_some()
+        } else if word == "no_network" {
+            no_network.replace(()).is_some()
         } else {
             word != "exempt" || exempt.replace(()).is_some()
         };
@@ -346,6 +349,9 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
         (Some(limit), None) => shown += &format!(" untrusted={limit}"),
         (None, Some(())) => shown += " trusted",
         (Some(_), Some(())) => return None,
+    }
+    if no_network.is_some() {
+        shown += " no_network";
     }
     Some(Rule {
         net,

@@ -12,6 +12,7 @@ mod load;
 mod logs;
 mod metrics;
 mod modes;
+mod networks;
 mod overview;
 mod rate;
 mod registrar;
