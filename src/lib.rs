@@ -47,9 +47,11 @@
 //!    disconnect, which keep a record of each connection), `gates` (why a connection is
 //!    rejected: ban, rate, limit, reserve, pressure, no room), `networks` (the second scope),
 //!    [`load`](limiter::load) (how full the host is, and what follows from it), `offences`
-//!    (penalties and bans), the token of a cell, and the totals.
+//!    (penalties and bans), `moves` (a connection of a proxy counts for its client), the token
+//!    of a cell, and the totals.
 //! 3. `table`: `hash` and `directory` (how a source finds, gets and loses its slot),
-//!    `rows` (its count), `connections` (the records), `details` (its rejections and its
+//!    `rows` (its count), `connections` (the records), `moved` (those that count for another
+//!    source), `details` (its rejections and its
 //!    peak), `tagged` and `restraints` (what it owes), `hint`.
 //! 4. [`policy`]: [`terms`](policy::terms) (what a rule grants), `rule_text` (the grammar of
 //!    a rule), [`rule_words`](policy::rule_words) (the words in it),
@@ -104,6 +106,8 @@
 //! - **token** of a connection: names its descriptor and the generation of its record. The
 //!   host keeps it and gives it back when the connection closes
 //!   ([`limiter::ConnectionToken`]).
+//! - **move** of a connection: a worker counts it for the client of a proxy from now on
+//!   ([`limiter::Limiter::count_for`]).
 //! - **facts** about a connection: whether it is for TLS, whether the client spoke, how it
 //!   ended ([`limiter::Facts`]).
 //! - **epoch**: counts the claims of a slot, in 12 bits of its control word. It shows
@@ -131,7 +135,7 @@
 //!   something: a debt, a penalty or a ban.
 //! - **generation** of the rules: counts the sets of rules that were published. Its lowest
 //!   bit says which half of the rules is active.
-//! - **generation** of a record: counts the connections that the descriptor had, in 24 bits.
+//! - **generation** of a record: counts the connections that the descriptor had, in 23 bits.
 //! - **terms**: what a source may do by its rule or by default: a limit, a rate, an
 //!   exemption, a ban ([`policy::terms::Terms`]).
 //! - **active rules**: the rules that checks use now. To publish is to fill the inactive
@@ -169,6 +173,9 @@
 //!     because of a ban, or that flood, at the last tick of the watch.
 //! 13. Each connection is counted in its source and in its network, or in neither, unless the
 //!     rule of its address keeps it out of the network or the table has no slot for that.
+//! 14. A connection that is moved to another source is counted in one of the two at each
+//!    moment, or for the moment of the move in both, never in neither. A process killed while
+//!    it moves one leaves at most one connection too many in one of the two and in its network.
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 

@@ -17,6 +17,7 @@ mod connections_tests;
 mod gates;
 mod listeners;
 pub mod load;
+mod moves;
 mod networks;
 #[cfg(test)]
 mod networks_tests;
@@ -29,6 +30,7 @@ mod wraparound_tests;
 
 pub use connections::NotConnected;
 pub use gates::Rejection;
+pub use moves::MoveError;
 pub use offences::{BanError, MAX_BAN_SECONDS};
 pub use token::{StaleToken, Token};
 pub use totals::{Fault, Totals};
@@ -527,17 +529,18 @@ impl Limiter {
         let table = self.table();
         if let Some(at) = table.live_at(self.hints.get(), source, worker.0)
             && !table.is_crowded(at)
-            && let Some(counted) = self.count_at::<ACCOUNTS>(worker, source, address, at, limit)
+            && let Some(counted) =
+                self.count_at::<ACCOUNTS, true>(worker, source, address, at, limit)
         {
             return counted;
         }
-        self.find_and_count::<ACCOUNTS>(worker, source, address, limit)
+        self.find_and_count::<ACCOUNTS, true>(worker, source, address, limit)
     }
 
     /// Counts a connection of a source that may not have a slot, or not the one that the
-    /// hint names.
+    /// hint names. Without `ADMITS` it is one that was admitted before.
     #[inline(never)]
-    fn find_and_count<const ACCOUNTS: bool>(
+    fn find_and_count<const ACCOUNTS: bool, const ADMITS: bool>(
         &self,
         worker: Worker,
         source: Source,
@@ -557,7 +560,8 @@ impl Limiter {
                     return Err(NotCounted::TableFull);
                 }
             };
-            if let Some(counted) = self.count_at::<ACCOUNTS>(worker, source, address, at, limit) {
+            let counted = self.count_at::<ACCOUNTS, ADMITS>(worker, source, address, at, limit);
+            if let Some(counted) = counted {
                 return counted;
             }
         }
@@ -567,7 +571,7 @@ impl Limiter {
     /// entered. `None` if another source took the slot meanwhile, which happens only if
     /// another process claimed it at that moment.
     #[inline(always)]
-    fn count_at<const ACCOUNTS: bool>(
+    fn count_at<const ACCOUNTS: bool, const ADMITS: bool>(
         &self,
         worker: Worker,
         source: Source,
@@ -598,7 +602,9 @@ impl Limiter {
         if in_row >= BUSY || !at.control.rows().is_one() {
             self.note_peak(source, at, in_row);
         }
-        self.count_admitted(worker);
+        if ADMITS {
+            self.count_admitted(worker);
+        }
         Some(Ok(Token::new(at.slot, worker.0, at.control.epoch())))
     }
 

@@ -6,6 +6,7 @@
 //! - [`rows`]: the count of a source, a cell for each row.
 //! - [`hint`]: where a thread last found a source.
 //! - [`connections`]: the record of each connection, by its descriptor.
+//! - [`moved`]: in which cells the connections are counted that were moved to another source.
 //! - [`details`]: the rejections of a source, its peak, and when it was seen.
 //! - [`restraints`]: what a source owes: the debt of its rate, its penalty or its ban.
 //! - [`tagged`]: the words in which that is kept.
@@ -17,6 +18,7 @@ mod directory;
 #[cfg_attr(loom, path = "loom/hash.rs")]
 pub(crate) mod hash;
 pub(crate) mod hint;
+pub(crate) mod moved;
 pub(crate) mod restraints;
 pub(crate) mod rows;
 pub(crate) mod tagged;

@@ -8,7 +8,7 @@
 
 use core::ffi::c_int;
 
-use super::{Fault, Limiter, NotCounted, StaleToken, Token, Worker};
+use super::{Fault, Limiter, NotCounted, StaleToken, Token, Worker, age};
 use crate::policy::penalties::Cause;
 use crate::shared::sync::{AtomicU32, Ordering};
 use crate::source::Source;
@@ -148,7 +148,7 @@ impl Limiter {
     pub(crate) fn take(&self, descriptor: c_int) -> Option<Taken> {
         let connections = self.connections();
         let taken = connections.take(connections.record(descriptor)?.token()?)?;
-        Some(self.with_network_cell(descriptor, taken))
+        Some(self.with_cells(descriptor, taken))
     }
 
     /// Releases a connection whose record was taken. Returns all that was known of it.
@@ -176,14 +176,13 @@ impl Limiter {
         ended: Facts,
         token: Option<ConnectionToken>,
     ) -> Result<Facts, StaleToken> {
-        let mut facts = taken.facts | ended;
-        let Some(cell) = Token::without_network_from_bits(taken.cell) else {
+        let facts = taken.facts | ended;
+        let cell = Token::without_network_from_bits(taken.cell);
+        // One call for all other cases, so that the usual one keeps few registers.
+        let Some(cell) = cell.filter(|_| facts.are_usual()) else {
             let descriptor = token.map(ConnectionToken::descriptor);
             return self.release_unusual(worker, taken.cell, facts, taken.network, descriptor);
         };
-        if !facts.are_usual() {
-            facts = self.close_unusual(worker, cell, facts);
-        }
         // The record vouches for the cell: it is taken once, and the source keeps its slot
         // until then. So the slot need not be read, as `closed` does.
         match cell.parts() {
@@ -194,7 +193,7 @@ impl Limiter {
 
     /// What the close of a connection needs that was trusted, or carried no message. Returns
     /// all that is known of it.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn close_unusual(&self, worker: Worker, cell: Token, mut facts: Facts) -> Facts {
         if facts.include(Facts::TRUSTED) {
             // What trusts it has read a message of the client.
@@ -278,10 +277,9 @@ impl Limiter {
     /// last [set the clock](Self::set_clock).
     pub fn oldest(&self, source: Source, now: u32) -> Option<u32> {
         let at = self.table().find(source)?;
-        let ages = self.connections().cells().filter_map(|(cell, opened_at)| {
-            let is_its = Token::from_bits(cell)?.is_in(at.slot, at.control.epoch());
-            // A clock that is read in another process may be a second behind.
-            is_its.then_some((now.wrapping_sub(opened_at) as i32).max(0).unsigned_abs())
+        let ages = self.open_connections().filter_map(|seen| {
+            let is_its = Token::from_bits(seen.cell)?.is_in(at.slot, at.control.epoch());
+            is_its.then(|| age(seen, now))
         });
         ages.max()
     }

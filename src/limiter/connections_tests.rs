@@ -97,14 +97,14 @@ fn token_is_valid_once() {
 fn made_up_tokens_are_stale() {
     let limiter = limiter(0, 10);
     let token = connect(&limiter, 3, A).to_bits();
-    for bits in [0, 1, token & 0xffff_ffff, token ^ 0x80 << 32] {
+    for bits in [0, 1, token & 0xffff_ffff, token ^ 0x100 << 32] {
         assert_eq!(ConnectionToken::from_bits(bits), None, "{bits:#x}");
     }
     let closed = connect(&limiter, 4, A);
     assert_eq!(disconnect(&limiter, closed), Ok(Facts::NONE));
     for bits in [
         u64::MAX,
-        token ^ 1 << 40,
+        token ^ 1 << 41,
         token + 1,
         token + 7,
         token ^ 1 << 63,
@@ -121,11 +121,11 @@ fn made_up_tokens_are_stale() {
 fn generations_wrap_around() {
     let limiter = limiter(0, 4);
     let record = &limiter.region().connections()[3];
-    record.state.store(0xffff_ff00, Ordering::Relaxed);
+    record.state.store(0xffff_fe00, Ordering::Relaxed);
     let token = connect(&limiter, 3, A);
-    assert_eq!(token.to_bits(), 0x80 << 32 | 3);
+    assert_eq!(token.to_bits(), 0x100 << 32 | 3);
     assert_eq!(disconnect(&limiter, token), Ok(Facts::NONE));
-    assert_eq!(connect(&limiter, 3, A).to_bits(), 0x180 << 32 | 3);
+    assert_eq!(connect(&limiter, 3, A).to_bits(), 0x300 << 32 | 3);
 }
 
 #[test]

@@ -91,7 +91,11 @@ impl Limiter {
     }
 
     /// The gate for bans of the address, for its source in a scope.
-    fn check_ban_of_address(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
+    pub(super) fn check_ban_of_address(
+        &self,
+        source: Source,
+        address: &[u8],
+    ) -> Result<(), Rejection> {
         let plain = source.without_scope();
         let table = self.table();
         let Some(at) = table.find(plain).filter(|at| at.control.remembers()) else {
@@ -149,7 +153,7 @@ impl Limiter {
 
     /// The scope in which the connection of `descriptor` is counted.
     pub fn scope_of_connection(&self, descriptor: c_int) -> Option<Scope> {
-        let cell = self.connections().record(descriptor)?.cell()?;
+        let cell = self.look_at(descriptor)?.cell;
         let (slot, _, epoch) = Token::from_bits(cell)?.parts()?;
         let (source, at) = self.table().source_at(slot)?;
         source.scope().filter(|_| at.control.epoch() == epoch)

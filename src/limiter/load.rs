@@ -68,6 +68,14 @@ impl Scarcity {
         }
     }
 
+    /// The same for a connection that the host has already.
+    pub(super) fn of_open_connections(self) -> Scarcity {
+        Scarcity {
+            reserved: false,
+            ..self
+        }
+    }
+
     /// What the reached levels of pressure allow.
     #[inline]
     pub(crate) fn cap(self) -> Cap {

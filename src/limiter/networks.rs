@@ -33,8 +33,8 @@ use crate::table::details::Owner;
 use crate::table::{ClaimError, SlotRef};
 
 /// A network in which a connection was counted.
-struct Counted {
-    cell: Token,
+pub(super) struct Counted {
+    pub(super) cell: Token,
     at: SlotRef,
     /// Microseconds that it was charged.
     charged: u64,
@@ -95,6 +95,18 @@ impl Limiter {
             return Ok(());
         }
         let scarcity = self.scarcity();
+        self.check_with_scarcity(source, address, switches, scarcity)
+    }
+
+    /// Asks all gates while `scarcity` applies to all sources.
+    #[inline(always)]
+    pub(super) fn check_with_scarcity(
+        &self,
+        source: Source,
+        address: &[u8],
+        switches: Switches,
+        scarcity: Scarcity,
+    ) -> Result<(), Rejection> {
         if let Some(network) = self.network(source) {
             self.check_with_network(source, address, network, switches)?;
             // The reserve and pressure come after the network.
@@ -182,7 +194,7 @@ impl Limiter {
     /// Whether a connection from `address`, or from its source, counts in its network: no
     /// rule keeps it out.
     #[inline]
-    fn counts_in_network(&self, source: Source, address: &[u8]) -> bool {
+    pub(super) fn counts_in_network(&self, source: Source, address: &[u8]) -> bool {
         !self.network_settings().has_exceptions() || !self.is_excepted(source, address)
     }
 
@@ -250,7 +262,7 @@ impl Limiter {
     /// With a `limit` of its source above 0 the connection is counted only if the network
     /// is then within its own limit and rate, except in monitor mode and in the mode off.
     #[inline(always)]
-    fn open_network(
+    pub(super) fn open_network(
         &self,
         worker: Worker,
         network: Source,
@@ -313,7 +325,7 @@ impl Limiter {
 
     /// Takes back what [`open_network`](Self::open_network) did.
     #[cold]
-    fn give_back(&self, network: Source, counted: &Counted) {
+    pub(super) fn give_back(&self, network: Source, counted: &Counted) {
         let Counted { cell, at, charged } = *counted;
         if charged > 0 {
             // The connection is still counted, so the network keeps the slot.
@@ -325,9 +337,9 @@ impl Limiter {
         }
     }
 
-    /// Releases a connection that is counted in `cell` and in a network. The cell there is
-    /// `network`, unless the connection still has its `descriptor`. Returns all
-    /// that is known of it.
+    /// Releases a connection that is counted in a network, was trusted or moved, or carried
+    /// no message. If it still has its `descriptor`, the cell of its network need not have been
+    /// read before. Returns all that is known of it.
     ///
     /// # Errors
     ///
@@ -336,11 +348,28 @@ impl Limiter {
     pub(super) fn release_unusual(
         &self,
         worker: Worker,
-        cell: u64,
+        mut cell: u64,
         mut facts: Facts,
-        network: u64,
-        descriptor: Option<c_int>,
+        mut network: u64,
+        mut descriptor: Option<c_int>,
     ) -> Result<Facts, StaleToken> {
+        if facts.include(Facts::MOVED)
+            && let Some(descriptor) = descriptor.take()
+        {
+            let taken = self.take_moved(
+                descriptor,
+                Taken {
+                    cell,
+                    network,
+                    facts,
+                },
+            );
+            Taken {
+                cell,
+                network,
+                facts,
+            } = taken;
+        }
         let release = |cell: Token| {
             let parts = cell.parts();
             parts.is_some_and(|(slot, row, _)| self.rows().release(row, slot))
@@ -351,19 +380,24 @@ impl Limiter {
         if !facts.are_usual() {
             facts = self.close_unusual(worker, cell, facts);
         }
-        let network = match descriptor {
-            Some(descriptor) => self.read_network_cell(descriptor),
-            None => network,
-        };
-        match release(cell) & Token::from_bits(network).is_some_and(release) {
+        if let (true, Some(descriptor)) = (cell.has_network(), descriptor) {
+            network = self.read_network_cell(descriptor);
+        }
+        let network = Token::from_bits(network).filter(|_| cell.has_network());
+        // Both, also if one fails.
+        let released = release(cell) & network.map_or(!cell.has_network(), release);
+        match released {
             true => Ok(facts),
             false => Err(self.note_stale(worker)),
         }
     }
 
-    /// The record that was taken, with the cell of its network.
+    /// The record that was taken, with all cells in which the connection is counted.
     #[inline]
-    pub(super) fn with_network_cell(&self, descriptor: c_int, taken: Taken) -> Taken {
+    pub(super) fn with_cells(&self, descriptor: c_int, taken: Taken) -> Taken {
+        if taken.facts.include(Facts::MOVED) {
+            return self.take_moved(descriptor, taken);
+        }
         let has_network = Token::from_bits(taken.cell).is_some_and(Token::has_network);
         match has_network {
             true => Taken {
@@ -384,8 +418,8 @@ impl Limiter {
 
     /// Whether the connection of a descriptor is counted in its network. Any process may ask.
     pub fn counts_network_of(&self, descriptor: c_int) -> bool {
-        let record = self.connections().record(descriptor);
-        let cell = record.and_then(Record::cell).and_then(Token::from_bits);
+        let seen = self.look_at(descriptor);
+        let cell = seen.and_then(|seen| Token::from_bits(seen.cell));
         cell.is_some_and(Token::has_network)
     }
 

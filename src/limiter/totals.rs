@@ -99,6 +99,13 @@ totals! {
     /// Connections that count in their source, but not in their network, because the table
     /// had no slot for the network.
     network_uncounted,
+    /// Connections that were moved to another source, see
+    /// [`count_for`](super::Limiter::count_for). One that moves again counts again.
+    moved,
+    /// The part of `rejected` whose connection the script asked to move: it stayed where it was.
+    move_rejected,
+    /// The part of `would_reject` whose connection was moved.
+    move_would_reject,
 }
 
 impl Totals {

@@ -101,22 +101,29 @@ impl Limiter {
     ///
     /// [`TrustError`], and nothing has changed.
     pub fn trust(&self, worker: Worker, token: ConnectionToken) -> Result<bool, TrustError> {
-        let (seen, trusted) = self.connection_to_trust(token)?;
-        if seen.facts.include(Facts::TRUSTED) {
-            return Ok(false);
-        }
-        // In this order, see `table::trusted`.
-        let round = trusted.add().ok_or(TrustError::Gone)?;
-        match self.connections().change(token, Facts::TRUSTED, true) {
-            Some(true) => {
-                // Relaxed (statistics).
-                let number = &self.tally(worker).became_trusted;
-                number.fetch_add(1, Ordering::Relaxed);
-                Ok(true)
+        // Again only if another process moved the connection meanwhile.
+        loop {
+            let (seen, trusted) = self.connection_to_trust(token)?;
+            if seen.facts.include(Facts::TRUSTED) {
+                return Ok(false);
             }
-            other => {
-                trusted.subtract(round);
-                other.ok_or(TrustError::Gone)
+            // In this order, see `table::trusted`.
+            let Some(round) = trusted.add() else {
+                continue;
+            };
+            match self.change_trust(seen, true) {
+                Some(true) => {
+                    // Relaxed (statistics).
+                    let number = &self.tally(worker).became_trusted;
+                    number.fetch_add(1, Ordering::Relaxed);
+                    return Ok(true);
+                }
+                other => {
+                    trusted.subtract(round);
+                    if other.is_some() {
+                        return Ok(false);
+                    }
+                }
             }
         }
     }
@@ -129,17 +136,20 @@ impl Limiter {
     ///
     /// [`TrustError`], and nothing has changed.
     pub fn untrust(&self, token: ConnectionToken) -> Result<bool, TrustError> {
-        let (seen, trusted) = self.connection_to_trust(token)?;
-        if !seen.facts.include(Facts::TRUSTED) {
-            return Ok(false);
+        // As in `trust`.
+        loop {
+            let (seen, trusted) = self.connection_to_trust(token)?;
+            if !seen.facts.include(Facts::TRUSTED) {
+                return Ok(false);
+            }
+            let round = trusted.round();
+            if let Some(changed) = self.change_trust(seen, false) {
+                if changed {
+                    trusted.subtract(round);
+                }
+                return Ok(changed);
+            }
         }
-        let round = trusted.round();
-        let changed = self.connections().change(token, Facts::TRUSTED, false);
-        let changed = changed.ok_or(TrustError::Gone)?;
-        if changed {
-            trusted.subtract(round);
-        }
-        Ok(changed)
     }
 
     /// The limit of untrusted connections of sources without a rule; 0: no limit.
@@ -178,8 +188,7 @@ impl Limiter {
     /// Whether the connection of `descriptor` must be closed because it was not trusted in
     /// time, as the background process last found. Any process may ask.
     pub fn is_expired(&self, descriptor: c_int) -> bool {
-        let record = self.connections().record(descriptor);
-        let seen = record.and_then(|record| record.look());
+        let seen = self.look_at(descriptor);
         let is_expired =
             |facts: Facts| facts.include(Facts::EXPIRED) && !facts.include(Facts::TRUSTED);
         self.mode() == Mode::Enforce && seen.is_some_and(|seen| is_expired(seen.facts))
@@ -205,7 +214,7 @@ impl Limiter {
         let room = max.min(self.first_untracked());
         oldest.try_reserve(room.saturating_add(1))?;
         let mut found = 0;
-        for seen in self.connections().all() {
+        for seen in self.open_connections() {
             let Some(cell) = Token::from_bits(seen.cell) else {
                 continue;
             };
@@ -261,14 +270,14 @@ impl Limiter {
         token: ConnectionToken,
     ) -> Result<(Seen, Trusted<'_>), TrustError> {
         self.require_trust()?;
-        let seen = self.connections().look(token).ok_or(TrustError::Gone)?;
+        let seen = self.look(token).ok_or(TrustError::Gone)?;
         let trusted = self.trusted_of_cell(seen.cell).ok_or(TrustError::Gone)?;
         Ok((seen, trusted.2))
     }
 
     /// The source that has a connection in this cell, its slot, and its trusted connections.
     /// `None` if it lost the slot, since the connection is closed.
-    fn trusted_of_cell(&self, cell: u64) -> Option<(Source, Owner, Trusted<'_>)> {
+    pub(super) fn trusted_of_cell(&self, cell: u64) -> Option<(Source, Owner, Trusted<'_>)> {
         let (slot, _, epoch) = Token::from_bits(cell)?.parts()?;
         if !self.table().in_use_since(slot, epoch) {
             return None;

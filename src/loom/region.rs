@@ -32,6 +32,7 @@ pub(crate) struct Region {
     details: Vec<Detail>,
     ban_rejected: Vec<Statistic32>,
     trusted: Vec<AtomicU64>,
+    moved: [Vec<AtomicU64>; 2],
     rules: [Vec<RuleEntry>; 2],
     listeners: ListenerTable,
 }
@@ -52,6 +53,7 @@ impl Region {
             details: zeroed(slots),
             ban_rejected: zeroed(slots),
             trusted: zeroed(geometry.trusted_slots()),
+            moved: geometry.moved_words().map(zeroed),
             rules: core::array::from_fn(|_| zeroed(RULES)),
             listeners: ListenerTable::default(),
         })
@@ -106,6 +108,10 @@ impl Region {
 
     pub(crate) fn trusted(&self) -> &[AtomicU64] {
         &self.trusted
+    }
+
+    pub(crate) fn moved(&self) -> (&[AtomicU64], &[AtomicU64]) {
+        (&self.moved[0], &self.moved[1])
     }
 
     pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {

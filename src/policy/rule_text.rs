@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt] [listener=LISTENER] [untrusted=LIMIT]
-//!                  [trusted] [no_network]
+//!                  [trusted] [no_network] [proxy]
 //!   network PREFIX = LIMIT [rate=RATE] [burst=BURST]
 //!
 //!   PREFIX   an address, or a network as ADDRESS/LENGTH
@@ -221,9 +221,18 @@ impl fmt::Display for Reason {
 /// Whether one of these texts, or of the lines of a rules file, is a rule for networks. Those
 /// that are invalid are skipped.
 pub fn rules_have_networks(texts: &[impl AsRef<str>], file: &[u8]) -> bool {
+    any_rule(texts, file, |rule| rule.prefix.of_networks)
+}
+
+/// The same for rules for proxies.
+pub fn rules_have_proxies(texts: &[impl AsRef<str>], file: &[u8]) -> bool {
+    any_rule(texts, file, |rule| rule.terms.proxy)
+}
+
+fn any_rule(texts: &[impl AsRef<str>], file: &[u8], wanted: impl Fn(&RuleText) -> bool) -> bool {
     let is_one = |text: &str| {
         let rule = RuleText::parse(text.trim_ascii());
-        rule.is_ok_and(|rule| rule.prefix.of_networks)
+        rule.is_ok_and(|rule| wanted(&rule))
     };
     let mut lines = rules_file::texts(file).filter_map(|(_, text)| str::from_utf8(text).ok());
     texts.iter().any(|text| is_one(text.as_ref())) || lines.any(is_one)

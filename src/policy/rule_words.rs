@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   LIMIT [rate=RATE] [burst=BURST] [exempt] [listener=LISTENER] [untrusted=LIMIT] [trusted]
-//!         [no_network]
+//!         [no_network] [proxy]
 //! ```
 //!
 //! Each word is a row of `WORDS`, which says how it is read and shown. Everything else
@@ -130,6 +130,19 @@ const WORDS: &[Word] = &[
             false => Ok(()),
         },
     },
+    Word {
+        name: "proxy",
+        example: None,
+        help: "the script may count its connections for their clients",
+        read: |_, written| {
+            written.proxy = true;
+            Ok(())
+        },
+        show: |terms, f| match terms.proxy {
+            true => f.write_str(" proxy"),
+            false => Ok(()),
+        },
+    },
 ];
 
 /// What the words of a rule say.
@@ -144,6 +157,7 @@ struct Written {
     untrusted: Option<u32>,
     trusted: bool,
     no_network: bool,
+    proxy: bool,
 }
 
 impl Written {
@@ -168,6 +182,7 @@ impl Written {
             untrusted: self.untrusted,
             trusted: self.trusted,
             no_network: self.no_network,
+            proxy: self.proxy,
             ..plain
         })
     }
@@ -603,6 +618,7 @@ mod tests {
             ("trustd", "trusted"),
             ("untrustd=5", "untrusted"),
             ("network", "no_network"),
+            ("proxi", "proxy"),
         ] {
             let name = text.split('=').next().unwrap();
             assert_eq!(
@@ -616,7 +632,7 @@ mod tests {
                 reason(&format!("5 {text}")),
                 format!(
                     "unknown word `{name}`; expected rate=10/s, burst=20, exempt, \
-                     listener=192.0.2.1:5060, untrusted=20, trusted or no_network"
+                     listener=192.0.2.1:5060, untrusted=20, trusted, no_network or proxy"
                 )
             );
         }
@@ -710,7 +726,7 @@ mod tests {
         assert!(
             grammar.starts_with(
                 "PREFIX = LIMIT [rate=10/s] [burst=20] [exempt] [listener=192.0.2.1:5060] \
-                 [untrusted=20] [trusted] [no_network]\n"
+                 [untrusted=20] [trusted] [no_network] [proxy]\n"
             ),
             "{grammar}"
         );
@@ -754,16 +770,17 @@ mod tests {
             Just((None, true)),
             (0..=i32::MAX as u32).prop_map(|untrusted| (Some(untrusted), false)),
         ];
-        let flags = any::<(bool, bool)>();
+        let flags = any::<(bool, bool, bool)>();
         let words = (rate, flags, listener, trust);
         (limit, words).prop_map(
-            |(limit, (rate, (exempt, no_network), listener, trust))| Terms {
+            |(limit, (rate, (exempt, no_network, proxy), listener, trust))| Terms {
                 rate,
                 exempt: exempt || limit <= 0,
                 listener,
                 untrusted: trust.0,
                 trusted: trust.1,
                 no_network,
+                proxy,
                 ..Terms::of_default(limit)
             },
         )

@@ -156,6 +156,9 @@ pub enum ChangeError {
     /// The rule of the prefix from this origin limits untrusted connections, and the limiter
     /// was created without trust.
     NoTrust(Prefix, RuleOrigin),
+    /// The rule of the prefix from this origin is for a proxy, and the limiter was created
+    /// without moves.
+    NoMoves(Prefix, RuleOrigin),
 }
 
 impl From<Busy> for ChangeError {
@@ -219,6 +222,12 @@ impl fmt::Display for ChangeError {
                 "the rule {prefix} from {origin} has the word `untrusted`, but trust is off; \
                  set the modparam untrusted_limit (0: no limit by default) and restart the \
                  server, or remove the word"
+            ),
+            ChangeError::NoMoves(prefix, origin) => write!(
+                f,
+                "the rule {prefix} from {origin} has the word `proxy`, but the server started \
+                 without such a rule; write it into the rules and restart the server, or remove \
+                 the word"
             ),
             ChangeError::NotSet(None) => f.write_str("there is no rule for this prefix"),
             ChangeError::NotSet(Some(origin)) => write!(
@@ -811,6 +820,11 @@ impl<'a> Rulebook<'a> {
         {
             return Err(ChangeError::NoTrust(rule.prefix, rule.origin));
         }
+        if self.region.moved().0.is_empty()
+            && let Some(rule) = rules.iter().find(|rule| rule.terms.proxy)
+        {
+            return Err(ChangeError::NoMoves(rule.prefix, rule.origin));
+        }
         let listeners = Listeners::of(self.region);
         // Each name must have its number before the scopes are looked up.
         for rule in &rules {
@@ -1273,6 +1287,9 @@ const NO_NETWORK: u32 = 1 << 18;
 /// Set in [`RuleEntry::shape`] for the prefix of networks.
 const NETWORKS: u32 = 1 << 19;
 
+/// As the flags above.
+const PROXY: u32 = 1 << 20;
+
 /// Rates in [`RuleEntry::rate`]:
 ///
 /// ```text
@@ -1325,6 +1342,7 @@ impl RuleEntry {
             | flag(terms.banned, BANNED)
             | flag(terms.trusted, TRUSTED)
             | flag(terms.no_network, NO_NETWORK)
+            | flag(terms.proxy, PROXY)
             | flag(prefix.of_networks, NETWORKS);
         let scope = u32::from(rule.scope) << SCOPE;
         let shape = scope | flags | kind | family | u32::from(prefix.length);
@@ -1382,6 +1400,7 @@ impl RuleEntry {
             untrusted: self.untrusted.load(Ordering::Acquire).checked_sub(1),
             trusted: shape & TRUSTED != 0,
             no_network: shape & NO_NETWORK != 0,
+            proxy: shape & PROXY != 0,
         }
     }
 

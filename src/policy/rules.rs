@@ -54,7 +54,7 @@ use super::{file_end, rules_file};
 use crate::source::{Nat64, Prefix, PrefixLengths};
 
 pub use super::rule_text::{
-    InvalidRule, NoNetwork, Origin, UNLIMITED, check_rule, rules_have_networks,
+    InvalidRule, NoNetwork, Origin, UNLIMITED, check_rule, rules_have_networks, rules_have_proxies,
 };
 pub use crate::shared::layout::MAX_RULES;
 pub use check::Faults;

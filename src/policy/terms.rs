@@ -131,6 +131,8 @@ pub struct Terms {
     /// Its connections do not count in the network of the source, whose limit and rate do
     /// not apply to them. This is also so if they are trusted.
     pub no_network: bool,
+    /// Its sources are proxies: the script may say for whom a connection from them is.
+    pub proxy: bool,
 }
 
 impl Terms {
@@ -145,6 +147,7 @@ impl Terms {
             untrusted: None,
             trusted: false,
             no_network: false,
+            proxy: false,
         }
     }
 

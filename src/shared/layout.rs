@@ -12,6 +12,7 @@
 //! Detail      × slots       touched only for busy sources, those that owe, and by reports
 //! Statistic32 × slots       rejections during a ban
 //! AtomicU64   × slots       trusted connections; only if trust is on
+//! AtomicU64   × descriptors × 1 or 3: moved connections; only if there may be any
 //! RuleEntry   × MAX_RULES   × 2: the active rules, and the inactive half
 //! ```
 //!
@@ -166,6 +167,9 @@ pub(crate) struct Tally {
     pub(crate) network_rejected: Statistic64,
     pub(crate) network_would_reject: Statistic64,
     pub(crate) network_uncounted: Statistic64,
+    pub(crate) moved: Statistic64,
+    pub(crate) move_rejected: Statistic64,
+    pub(crate) move_would_reject: Statistic64,
 }
 
 /// Settings that every check reads and that are rarely written.
@@ -400,6 +404,8 @@ pub(crate) struct Geometry {
     pub(super) trust: bool,
     /// Cells of networks: one for each descriptor, or none.
     pub(super) network_cells: usize,
+    /// Whether connections can be moved to another source.
+    pub(super) moves: bool,
 }
 
 impl Geometry {
@@ -421,6 +427,7 @@ impl Geometry {
             descriptors: connections + OTHER_FILES,
             trust: false,
             network_cells: 0,
+            moves: false,
         })
     }
 
@@ -429,6 +436,22 @@ impl Geometry {
         Geometry {
             trust: true,
             ..self
+        }
+    }
+
+    /// The same, in which connections can be moved to another source.
+    pub(crate) fn with_moves(self) -> Geometry {
+        Geometry {
+            moves: true,
+            ..self
+        }
+    }
+
+    /// Words of moved connections, and of their networks.
+    pub(super) fn moved_words(self) -> [usize; 2] {
+        match self.moves {
+            true => [self.descriptors, 2 * self.network_cells],
+            false => [0, 0],
         }
     }
 
@@ -473,6 +496,7 @@ impl Geometry {
             descriptors,
             trust: false,
             network_cells: 0,
+            moves: false,
         }
     }
 

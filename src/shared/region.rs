@@ -92,8 +92,13 @@ impl Geometry {
         end.next_multiple_of(align_of::<AtomicU64>())
     }
 
+    fn moved_at(self) -> usize {
+        self.trusted_at() + self.trusted_slots() * size_of::<AtomicU64>()
+    }
+
     fn rules_at(self) -> usize {
-        let end = self.trusted_at() + self.trusted_slots() * size_of::<AtomicU64>();
+        let words: usize = self.moved_words().iter().sum();
+        let end = self.moved_at() + words * size_of::<AtomicU64>();
         end.next_multiple_of(align_of::<RuleEntry>())
     }
 
@@ -357,6 +362,16 @@ impl Region {
         // SAFETY: ListenerTable consists of atomics for which zeroed memory is valid. The
         // offset is the one that Geometry gives to the one table.
         unsafe { &self.slice(self.geometry.listeners_at(), 1)[0] }
+    }
+
+    /// For each descriptor where its moved connection is counted, and two words about the
+    /// network of that; empty if connections cannot be moved, or networks are not counted.
+    pub(crate) fn moved(&self) -> (&[AtomicU64], &[AtomicU64]) {
+        let [words, networks] = self.geometry.moved_words();
+        // SAFETY: AtomicU64 is an atomic for which zeroed memory is valid. Offset and length
+        // are those that Geometry gives to this part, which consists of the two.
+        let all = unsafe { self.slice(self.geometry.moved_at(), words + networks) };
+        all.split_at(words)
     }
 
     /// For each slot the trusted connections of its source; empty if trust is off.
@@ -624,7 +639,8 @@ mod tests {
 
     #[test]
     fn parts_do_not_overlap() {
-        let region = Region::create(Geometry::of_buckets(3).with_trust()).unwrap();
+        let geometry = Geometry::of_buckets(3).with_network_cells();
+        let region = Region::create(geometry.with_trust().with_moves()).unwrap();
         for (i, bucket) in region.buckets().iter().enumerate() {
             for slot in &bucket.slots {
                 slot.word.store(i as u64, Ordering::Relaxed);
@@ -647,6 +663,11 @@ mod tests {
         for record in region.connections() {
             record.cell.store(u64::MAX - 1, Ordering::Relaxed);
         }
+        let (moved, networks) = region.moved();
+        for word in moved.iter().chain(networks) {
+            word.store(u64::MAX, Ordering::Relaxed);
+        }
+        assert_eq!((moved.len(), networks.len()), (2, 4));
         assert_eq!(region.header().settings.limit.load(Ordering::Relaxed), 0);
         assert_eq!(region.buckets().len(), 3);
         assert_eq!(region.details().len(), 12);

@@ -9,7 +9,7 @@
 //! # A record's life
 //!
 //! ```text
-//!   bits of the state:  0–6 facts │ 7 open │ 8–31 generation
+//!   bits of the state:  0–7 facts │ 8 open │ 9–31 generation
 //!
 //!             open: generation + 1              any process: add a fact
 //!   closed ──────────────────────────▶ open ◀──────────────────────────┐
@@ -21,8 +21,11 @@
 //! changes are compare-exchanges that require the record to be open and of the same
 //! generation. So a fact that another process adds late, when the connection is closed or
 //! its descriptor has a new connection, is dropped; and of two processes that take the
-//! same connection one gets it. A generation comes back after 16,777,216 connections of one
+//! same connection one gets it. A generation comes back after 8,388,608 connections of one
 //! descriptor; a token must not be used for that long.
+//!
+//! A connection that was moved to another source (`Facts::MOVED`) is counted in the cell that
+//! [`moved`](super::moved) has for its descriptor. The cell in its record stays as it was.
 //!
 //! # If a process is killed in between
 //!
@@ -61,10 +64,13 @@ impl Facts {
     pub const TRUSTED: Facts = Facts(1 << 4);
     /// It was not trusted in time, see [`crate::limiter`]'s `trust`.
     pub(crate) const EXPIRED: Facts = Facts(1 << 5);
+    /// It was moved to another source, see [`Limiter::count_for`](crate::limiter::Limiter::count_for).
+    pub const MOVED: Facts = Facts(1 << 6);
+    /// A process moves it at this moment.
+    pub(crate) const MOVING: Facts = Facts(1 << 7);
 
     /// The facts that a host says.
     const OF_HOST: u8 = 0b1111;
-    const ALL: u8 = 0b11_1111;
 
     /// The facts with these bits. Other bits are ignored; a host cannot say that a
     /// connection is trusted.
@@ -91,13 +97,18 @@ impl Facts {
 
     /// The facts with these [`bits`](Self::bits).
     pub(crate) fn of_record(bits: u8) -> Facts {
-        Facts(bits & Facts::ALL)
+        Facts(bits)
     }
 
-    /// Whether the client spoke, and the connection was not trusted.
+    /// Whether the client spoke, and the connection was neither trusted nor moved.
     #[inline]
     pub(crate) fn are_usual(self) -> bool {
-        self.0 & (Facts::SPOKE.0 | Facts::TRUSTED.0) == Facts::SPOKE.0
+        self.0 & (Facts::SPOKE.0 | Facts::TRUSTED.0 | Facts::MOVED.0) == Facts::SPOKE.0
+    }
+
+    /// These without `other`.
+    pub(crate) fn without(self, other: Facts) -> Facts {
+        Facts(self.0 & !other.0)
     }
 
     /// Whether these include all of `other`.
@@ -158,6 +169,11 @@ impl ConnectionToken {
         self.0.get() as u32 as usize
     }
 
+    /// The lowest bits of the generation of its record.
+    pub(crate) fn generation(self) -> u64 {
+        self.0.get() >> (Self::STATE_SHIFT + State::GENERATION.trailing_zeros())
+    }
+
     /// Whether `state` is that of the connection while it is open, whatever its facts.
     #[inline]
     fn is_of(self, state: State) -> bool {
@@ -170,9 +186,9 @@ impl ConnectionToken {
 struct State(u32);
 
 impl State {
-    const FACTS: u32 = 0x7f;
-    const OPEN: u32 = 1 << 7;
-    const GENERATION: u32 = 1 << 8;
+    const FACTS: u32 = 0xff;
+    const OPEN: u32 = 1 << 8;
+    const GENERATION: u32 = 1 << 9;
 
     #[inline]
     fn load(word: &AtomicU32, ordering: Ordering) -> State {
@@ -190,7 +206,7 @@ impl State {
     }
 
     fn facts(self) -> Facts {
-        Facts(self.0 as u8 & Facts::ALL)
+        Facts(self.0 as u8)
     }
 
     /// Open, for the next connection. Must be closed.
@@ -202,10 +218,6 @@ impl State {
     #[inline]
     fn with(self, facts: Facts) -> State {
         State(self.0 | u32::from(facts.0))
-    }
-
-    fn without(self, facts: Facts) -> State {
-        State(self.0 & !u32::from(facts.0))
     }
 
     /// Closed.
@@ -279,11 +291,6 @@ impl Record<'_> {
         let state = State::load(&self.record.state, Ordering::Relaxed);
         let token = ConnectionToken::new(self.descriptor, state.without_facts());
         state.is_open().then_some(token)
-    }
-
-    /// The cell in which the connection that is open with this descriptor is counted.
-    pub(crate) fn cell(self) -> Option<u64> {
-        self.look().map(|seen| seen.cell)
     }
 
     /// Opens the record for a connection that is counted in `cell`, at the second `now`.
@@ -401,26 +408,61 @@ impl<'a> Connections<'a> {
     /// Adds a fact to the connection that `token` names, or removes it. Returns whether that
     /// changed anything; `None` if the connection is closed. Any process may do this.
     pub(crate) fn change(self, token: ConnectionToken, fact: Facts, add: bool) -> Option<bool> {
+        self.update(token, |facts| {
+            Some(match add {
+                true => facts | fact,
+                false => facts.without(fact),
+            })
+        })
+    }
+
+    /// As [`change`](Self::change), for a connection that is not moved. `Some(false)` also if
+    /// it is.
+    pub(crate) fn change_unmoved(
+        self,
+        token: ConnectionToken,
+        fact: Facts,
+        add: bool,
+    ) -> Option<bool> {
+        self.update(token, |facts| match facts.include(Facts::MOVED) {
+            true => None,
+            false if add => Some(facts | fact),
+            false => Some(facts.without(fact)),
+        })
+    }
+
+    /// Makes the connection that `token` names one that was moved, whose trust is kept
+    /// elsewhere. Returns whether it was as `trusted` as the caller found it; otherwise nothing
+    /// has changed. `None` if the connection is closed.
+    pub(crate) fn begin_moved(self, token: ConnectionToken, trusted: bool) -> Option<bool> {
+        self.update(token, |facts| {
+            let is_same = facts.include(Facts::TRUSTED) == trusted;
+            is_same.then(|| (facts | Facts::MOVED).without(Facts::TRUSTED))
+        })
+    }
+
+    /// Replaces the facts of the connection that `token` names by `next`. Returns whether that
+    /// changed anything; `None` if the connection is closed.
+    fn update(self, token: ConnectionToken, next: impl Fn(Facts) -> Option<Facts>) -> Option<bool> {
         let record = self.records.get(token.index())?;
         // Relaxed: the exchange decides.
         let mut state = State::load(&record.state, Ordering::Relaxed);
         while token.is_of(state) {
-            let next = if add {
-                state.with(fact)
-            } else {
-                state.without(fact)
+            let next = match next(state.facts()) {
+                Some(facts) => state.without_facts().with(facts),
+                None => return Some(false),
             };
             if next == state {
                 return Some(false);
             }
             // Release: a process that takes the connection, or looks at it, and finds the fact
-            // also sees what was done for it before, see `crate::table::trusted`.
-            let changed = record.state.compare_exchange(
-                state.0,
-                next.0,
-                Ordering::Release,
-                Ordering::Relaxed,
-            );
+            // also sees what was done for it before, see `crate::table::trusted` and
+            // `crate::table::moved`. Acquire: the same for a process that moves it after
+            // another one.
+            let changed =
+                record
+                    .state
+                    .compare_exchange(state.0, next.0, Ordering::AcqRel, Ordering::Relaxed);
             match changed {
                 Ok(_) => return Some(true),
                 Err(now) => state = State(now),
@@ -436,15 +478,17 @@ impl<'a> Connections<'a> {
         (seen.token == token).then_some(seen)
     }
 
+    /// Whether the connection that `token` names is open.
+    pub(crate) fn is_open(self, token: ConnectionToken) -> bool {
+        // Acquire: what the caller does next comes after this.
+        let state = |record: &Connection| State::load(&record.state, Ordering::Acquire);
+        let record = self.records.get(token.index());
+        record.is_some_and(|record| token.is_of(state(record)))
+    }
+
     /// Each open connection. One that opens or closes meanwhile may be missing.
     pub(crate) fn all(self) -> impl Iterator<Item = Seen> + 'a {
         let records = (0..).zip(self.records);
         records.filter_map(|(descriptor, record)| Record { record, descriptor }.look())
-    }
-
-    /// The cell of each open connection, and the second in which it opened. A connection
-    /// that opens or closes meanwhile may be missing.
-    pub(crate) fn cells(self) -> impl Iterator<Item = (u64, u32)> + 'a {
-        self.all().map(|seen| (seen.cell, seen.opened_at))
     }
 }

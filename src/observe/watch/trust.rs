@@ -57,7 +57,7 @@ impl Trust {
         self.mode = Some(mode);
         let mut late: HashMap<Source, u32> = HashMap::new();
         let (mut lives_on, mut trusted) = (0, 0);
-        for seen in limiter.connections().all() {
+        for seen in limiter.open_connections() {
             trusted += u64::from(seen.facts.include(Facts::TRUSTED));
             lives_on += u64::from(age(seen, now) >= NeverTrusted::AGE);
             match limiter.time_out(Worker::new(1), seen, now, again) {

@@ -289,6 +289,7 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
     let mut untrusted = None;
     let mut trusted = None;
     let mut no_network = None;
+    let mut proxy = None;
     for word in words {
         let twice = if let Some(value) = word.strip_prefix("rate=") {
             rate.replace(interval(value)?).is_some()
@@ -308,6 +309,8 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
             trusted.replace(()).is_some()
         } else if word == "no_network" {
             no_network.replace(()).is_some()
+        } else if word == "proxy" {
+            proxy.replace(()).is_some()
         } else {
             word != "exempt" || exempt.replace(()).is_some()
         };
@@ -352,6 +355,9 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
     }
     if no_network.is_some() {
         shown += " no_network";
+    }
+    if proxy.is_some() {
+        shown += " proxy";
     }
     Some(Rule {
         net,
