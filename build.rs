@@ -120,7 +120,7 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 15] = [
+        const SOURCES: [&str; 16] = [
             "ffi/codes.rs",
             "ffi/version.rs",
             "ffi/control.rs",
@@ -133,6 +133,7 @@ mod generate {
             "ffi/restraints.rs",
             "ffi/shield.rs",
             "ffi/trust.rs",
+            "ffi/moves.rs",
             "ffi/load.rs",
             "ffi/networks.rs",
             "ffi/audit.rs",

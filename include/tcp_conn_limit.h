@@ -116,7 +116,7 @@ union sockaddr_union;
 #define TCL_ESLOT -12
 
 /**
- * Connections cannot be trusted: `tcl_config.trust` was 0.
+ * Connections cannot be trusted or moved: `tcl_config.trust` or `tcl_config.moves` was 0.
  */
 #define TCL_EOFF -13
 
@@ -124,6 +124,17 @@ union sockaddr_union;
  * The kernel shield is not available; the error text says why.
  */
 #define TCL_ESHIELD -14
+
+/**
+ * The connection was not moved, because the new source is not admitted.
+ */
+#define TCL_EOVER -15
+
+/**
+ * The connection was not opened by a proxy, which is an address of a rule with the word
+ * `proxy`.
+ */
+#define TCL_EPROXY -16
 
 /**
  * Size of why the kernel shield is not active as text, in bytes, including the NUL.
@@ -317,6 +328,11 @@ union sockaddr_union;
 #define TCL_FACT_TRUSTED 16
 
 /**
+ * The connection was moved to the source of a client, see `tcl_count_for()`.
+ */
+#define TCL_FACT_MOVED 64
+
+/**
  * An audit in progress.
  */
 struct tcl_audit;
@@ -440,6 +456,12 @@ struct tcl_config {
    * `ipv6_prefix`; 0: 48.
    */
   int32_t ipv6_network;
+  /**
+   * 1: connections can be moved to the clients of proxies, which takes 8 bytes more for each
+   * descriptor, 24 if networks are counted; 0: they cannot, and rules with the word `proxy` are
+   * errors.
+   */
+  int32_t moves;
 };
 
 /**
@@ -924,7 +946,7 @@ struct tcl_connection {
   uint32_t age;
   /**
    * The facts that are known so far: the sum of `TCL_FACT_` constants. `TCL_FACT_SPOKE` is known
-   * of an open connection only if it is trusted.
+   * of an open connection only if it is trusted or moved.
    */
   uint32_t facts;
 };
@@ -1991,6 +2013,65 @@ int32_t tcl_connections(const uint8_t *name,
  * connection opened.
  */
 uint32_t tcl_trusted_share(void);
+
+/**
+ * Whether one of these rules has the word `proxy`, as `tcl_rules_load()` would read them. Needs
+ * no limiter, so a host can set `tcl_config.moves` before it calls `tcl_init()`. Invalid rules
+ * are skipped.
+ *
+ * Reads the file and allocates, so the process that accepts connections should not call
+ * it.
+ *
+ * Returns 1 or 0.
+ *
+ * # Safety
+ *
+ * `texts` is null or points to `count` pointers, each null or a string; `file` is null or a
+ * string.
+ */
+int32_t tcl_rules_have_proxies(const char *const *texts, uint32_t count, const char *file);
+
+/**
+ * Counts the connection that `token` stands for, which `peer` (network byte order, 4 or 16 bytes)
+ * opened, for the address in `client`, a text of `client_length` bytes, from now on: the
+ * connection leaves the source and the network in which it was counted, and is checked and
+ * counted in those of the client. Its trust moves with it, and `tcl_closed()` releases it there.
+ * A rejection is counted, and logged by `tcl_watch()`. In monitor mode the connection is moved
+ * nevertheless, and with the mode off nothing is checked. May be called from any process, also
+ * more than once for a connection.
+ *
+ * Returns `TCL_OK`, `TCL_EOVER` if the source of the client is not admitted, `TCL_EARG` if the
+ * text is not an address, `TCL_EPROXY`, `TCL_ESTALE` if the connection is closed, also if its
+ * descriptor has another one by now, `TCL_ELOCKED` if another process moves it or was killed
+ * while it did, `TCL_ESLOT`, `TCL_EOFF` or `TCL_EINIT`. Except with `TCL_OK`, the connection
+ * counts where it did before, and why is written to `error`, truncated to `error_size` bytes
+ * including the NUL.
+ *
+ * # Safety
+ *
+ * `peer` and `client` are null or point to as many bytes as their lengths say; `error` is null
+ * or has room for `error_size` bytes.
+ */
+int32_t tcl_count_for(uint64_t token,
+                      const uint8_t *peer,
+                      uint32_t peer_length,
+                      const uint8_t *client,
+                      uint32_t client_length,
+                      char *error,
+                      uintptr_t error_size);
+
+/**
+ * Writes the address for which the connection that `token` stands for is counted to
+ * `address`, in network byte order, if `tcl_count_for()` moved it: that of the source, whose
+ * last bits are 0.
+ *
+ * Returns its length, 4 or 16; 0 if the connection was not moved, or is closed.
+ *
+ * # Safety
+ *
+ * `address` is null or has room for 16 bytes.
+ */
+uint32_t tcl_moved_to(uint64_t token, uint8_t *address);
 
 /**
  * Writes how many of its connections the host uses, and what follows from that.

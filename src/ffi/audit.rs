@@ -89,10 +89,14 @@ pub unsafe extern "C" fn tcl_audit_connection(
         // SAFETY: null or `length` bytes, as the caller promises.
         let bytes = unsafe { bytes(address, length) };
         let source = global.limiter.source(bytes);
-        let counted = global.limiter.connection(descriptor).is_some();
+        let token = global.limiter.connection(descriptor);
+        let counted = token.is_some();
         // The host does not say where it was accepted, and the rules may have changed since.
         let scope = global.limiter.scope_of_connection(descriptor);
         let source = source.map(|source| scope.map_or(source, |scope| source.in_scope(scope)));
+        // Nor does it say for which client of a proxy it counts.
+        let client = token.and_then(|token| global.limiter.moved_to(token));
+        let source = source.map(|source| client.unwrap_or(source));
         match (audit, source) {
             (Some(audit), Some(source)) => {
                 let network = global.limiter.network(source);

@@ -37,11 +37,17 @@ pub const TCL_EEXEMPT: i32 = -11;
 /// The table has no slot for the source.
 pub const TCL_ESLOT: i32 = -12;
 
-/// Connections cannot be trusted: `tcl_config.trust` was 0.
+/// Connections cannot be trusted or moved: `tcl_config.trust` or `tcl_config.moves` was 0.
 pub const TCL_EOFF: i32 = -13;
 
 /// The kernel shield is not available; the error text says why.
 pub const TCL_ESHIELD: i32 = -14;
+
+/// The connection was not moved, because the new source is not admitted.
+pub const TCL_EOVER: i32 = -15;
+/// The connection was not opened by a proxy, which is an address of a rule with the word
+/// `proxy`.
+pub const TCL_EPROXY: i32 = -16;
 
 /// Size of why the kernel shield is not active as text, in bytes, including the NUL.
 pub const TCL_SHIELD_TEXT: usize = 256;

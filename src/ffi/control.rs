@@ -127,6 +127,10 @@ pub struct tcl_config {
     /// Leading bits of an IPv6 address that make a network, 16 to 64 and at most
     /// `ipv6_prefix`; 0: 48.
     pub ipv6_network: i32,
+    /// 1: connections can be moved to the clients of proxies, which takes 8 bytes more for each
+    /// descriptor, 24 if networks are counted; 0: they cannot, and rules with the word `proxy` are
+    /// errors.
+    pub moves: i32,
 }
 
 /// Upper bound of `trust_timeout`, in seconds.
@@ -161,6 +165,7 @@ impl Default for tcl_config {
             network_burst: 0,
             ipv4_network: 0,
             ipv6_network: 0,
+            moves: 0,
         }
     }
 }
@@ -333,6 +338,8 @@ pub(super) struct Setup {
     load: (Reserve, Pressure),
     network_limit: i32,
     network_rate: Rate,
+    /// Whether connections can be moved to the clients of proxies.
+    moves: bool,
 }
 
 impl Setup {
@@ -399,6 +406,7 @@ impl Setup {
             load: load::read(reserve, pressure, max_connections).map_err(InitError::Load)?,
             network_limit: config.network_limit,
             network_rate,
+            moves: config.moves != 0,
         })
     }
 }
@@ -501,13 +509,13 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
     }
     let mut created = false;
     GLOBAL.get_or_try_init(|| {
-        let create = match setup.trust {
-            Some(_) => Limiter::with_trust,
-            None => Limiter::new,
+        let (connections, limit, prefixes) = (setup.max_connections, setup.limit, setup.prefixes);
+        let limiter = match (setup.moves, setup.trust) {
+            (true, trust) => Limiter::with_moves(connections, limit, prefixes, trust.is_some()),
+            (false, Some(_)) => Limiter::with_trust(connections, limit, prefixes),
+            (false, None) => Limiter::new(connections, limit, prefixes),
         };
-        let limiter = create(setup.max_connections, setup.limit, setup.prefixes)
-            .map_err(InitError::Create)?
-            .with_nat64(setup.nat64);
+        let limiter = limiter.map_err(InitError::Create)?.with_nat64(setup.nat64);
         if let Some((untrusted_limit, timeout)) = setup.trust {
             // Neither fails, since the limiter was created with trust.
             let _ = limiter.set_untrusted_limit(untrusted_limit);

@@ -33,7 +33,7 @@ pub struct tcl_connection {
     /// Seconds since it opened; may be one too many.
     pub age: u32,
     /// The facts that are known so far: the sum of `TCL_FACT_` constants. `TCL_FACT_SPOKE` is known
-    /// of an open connection only if it is trusted.
+    /// of an open connection only if it is trusted or moved.
     pub facts: u32,
 }
 
@@ -179,14 +179,24 @@ pub unsafe extern "C" fn tcl_connections(
         // SAFETY: null or valid, as the caller promises. A null pointer is allowed here.
         let _ = unsafe { put(total, found) };
         for (at, open) in list.iter().enumerate() {
-            let spoke = match open.facts.include(Facts::TRUSTED) {
-                true => Facts::SPOKE | Facts::TRUSTED,
-                false => Facts::NONE,
-            };
+            let (trusted, moved) = (
+                open.facts.include(Facts::TRUSTED),
+                open.facts.include(Facts::MOVED),
+            );
+            let mut more = Facts::NONE;
+            for (is_so, fact) in [
+                (trusted, Facts::TRUSTED),
+                (moved, Facts::MOVED),
+                (trusted || moved, Facts::SPOKE),
+            ] {
+                if is_so {
+                    more = more | fact;
+                }
+            }
             let value = tcl_connection {
                 descriptor: open.descriptor,
                 age: open.age,
-                facts: (open.facts.to_host() | spoke).to_bits(),
+                facts: (open.facts.to_host() | more).to_bits(),
             };
             // SAFETY: there are at most `room`, and there is room for `room` of them, as the
             // caller promises.

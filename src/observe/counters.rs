@@ -111,6 +111,9 @@ impl Limiter {
             network_rejected: totals.network_rejected,
             network_would_reject: totals.network_would_reject,
             network_uncounted: totals.network_uncounted,
+            moved: totals.moved,
+            move_rejected: totals.move_rejected,
+            move_would_reject: totals.move_would_reject,
             network_limit: self.network_limit().unsigned_abs().into(),
             network_rate_interval: network_rate.interval_us.into(),
             network_burst: match network_rate.is_none() {

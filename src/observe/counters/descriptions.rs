@@ -504,6 +504,25 @@ counters! {
                   their network",
         note: "They are a part of errors.",
     }
+    moved {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections of proxies that the script counted for a client",
+        note: "One that it then counts for another client counts again.",
+    }
+    move_rejected {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections of proxies whose client was not admitted",
+        note: "They are a part of rejected, and stay open unless the script closes them.",
+    }
+    move_would_reject {
+        kind: Counter,
+        unit: "connections",
+        meaning: "connections of proxies counted for a client in the mode monitor that would not \
+                  have been admitted",
+        note: "They are a part of would_reject.",
+    }
     network_limit {
         kind: Setting,
         unit: "connections",
