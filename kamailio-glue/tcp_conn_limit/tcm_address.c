@@ -7,9 +7,15 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <string.h>
+
 #include "tcm_address.h"
 #include "tcm_attach.h"
+#include "tcm_conn.h"
 #include "tcm_core.h"
+#include "tcm_params.h"
+
+#include <tcp_conn_limit.h>
 
 const struct ip_addr *tcm_address_of_connection(
 		const struct tcp_connection *con)
@@ -19,7 +25,7 @@ const struct ip_addr *tcm_address_of_connection(
 	return &con->cinfo.src_ip;
 }
 
-void tcm_address_of_message(const sip_msg_t *msg, struct ip_addr *address)
+void tcm_address_of_peer(const sip_msg_t *msg, struct ip_addr *address)
 {
 	struct tcp_connection *con;
 
@@ -33,4 +39,21 @@ void tcm_address_of_message(const sip_msg_t *msg, struct ip_addr *address)
 		return;
 	*address = *tcm_address_of_connection(con);
 	(void)tcpconn_put(con);
+}
+
+void tcm_address_of_message(const sip_msg_t *msg, struct ip_addr *address)
+{
+	uint8_t client[16];
+	uint32_t length = 0;
+
+	if(tcm_params.moves)
+		length = tcl_moved_to(tcm_conn_token(msg), client);
+	if(length == 0) {
+		tcm_address_of_peer(msg, address);
+		return;
+	}
+	memset(address, 0, sizeof(*address));
+	address->af = (length == 4) ? AF_INET : AF_INET6;
+	address->len = length;
+	memcpy(address->u.addr, client, length);
 }

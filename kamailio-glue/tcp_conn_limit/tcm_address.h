@@ -19,8 +19,12 @@
 const struct ip_addr *tcm_address_of_connection(
 		const struct tcp_connection *con);
 
-/* The address that the connection of this message is counted for; for a message without a
- * connection, the address from which it came. */
+/* The address that opened the connection of this message, as the module counts it; for a
+ * message without a connection its source address. */
+void tcm_address_of_peer(const sip_msg_t *msg, struct ip_addr *address);
+
+/* The address that the connection of this message is counted for: that of the client for
+ * which the script counts it, else that of the peer. */
 void tcm_address_of_message(const sip_msg_t *msg, struct ip_addr *address);
 
 #endif /* TCM_ADDRESS_H */

@@ -483,6 +483,12 @@ void tcm_params_config(struct tcl_config *config)
 	tcm_networks_config(config);
 }
 
+int tcm_params_have_proxies(void)
+{
+	return tcl_rules_have_proxies(
+			(const char *const *)rules.list, rules.count, rules_file);
+}
+
 int tcm_params_have_network_rules(void)
 {
 	return tcl_rules_have_networks(

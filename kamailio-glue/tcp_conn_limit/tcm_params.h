@@ -27,6 +27,7 @@ struct tcm_params
 	int ban_min;		/* seconds; 0 if not set */
 	int ban_max;		/* seconds; 0 if not set */
 	int trust;			/* 1 if untrusted_limit or trust_timeout is set */
+	int moves;			/* 1 if a rule has the word proxy, once it is known */
 	str event_callback; /* empty if not set */
 };
 
@@ -65,6 +66,9 @@ int tcm_params_check_file(const char *file, tcl_fault fault, tcl_rule_line rule,
 /* Loads the rules that the parameters name: those written there, then the rules
  * file. Returns as tcl_rules_load(), with the same message. Logs nothing. */
 int tcm_params_load_rules(char *error, size_t error_size);
+
+/* Has one of the rules that the parameters name the word proxy? Reads the rules file. */
+int tcm_params_have_proxies(void);
 
 /* Is one of the rules that the parameters name for networks? Reads the rules file. */
 int tcm_params_have_network_rules(void);

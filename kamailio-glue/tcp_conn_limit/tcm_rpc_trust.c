@@ -23,8 +23,8 @@
 
 static const char *connections_doc[] = {
 		"Lists the open connections of a source, oldest first, and how many it"
-		" has: the age in seconds, and whether each is trusted, is for TLS and"
-		" has spoken. Parameters: an address; how many (default 20, at most"
+		" has: the age in seconds, and whether each is trusted, is for TLS, has"
+		" spoken and came through a proxy. Parameters: an address; how many (default 20, at most"
 		" 400).",
 		0};
 
@@ -33,8 +33,8 @@ static const char *yes_no(uint32_t facts, uint32_t fact)
 	return (facts & fact) ? "yes" : "no";
 }
 
-/* Adds an open connection to a list of the answer. Of an untrusted one it is not known
- * whether it has spoken. */
+/* Adds an open connection to a list of the answer. Of one that is neither trusted nor
+ * proxied it is not known whether it has spoken. */
 static int add_connection(
 		rpc_t *rpc, void *array, const struct tcl_connection *con)
 {
@@ -46,9 +46,10 @@ static int add_connection(
 	if(rpc->array_add(array, "{", &item) < 0
 			|| tcm_rpc_add_numbers(rpc, item, numbers) < 0)
 		return -1;
-	return rpc->struct_add(item, "sss", "trusted",
+	return rpc->struct_add(item, "ssss", "trusted",
 			(char *)yes_no(con->facts, TCL_FACT_TRUSTED), "tls",
-			(char *)yes_no(con->facts, TCL_FACT_TLS), "spoke", (char *)spoke);
+			(char *)yes_no(con->facts, TCL_FACT_TLS), "spoke", (char *)spoke,
+			"proxied", (char *)yes_no(con->facts, TCL_FACT_MOVED));
 }
 
 static int add_connections(rpc_t *rpc, void *c, const char *source,

@@ -26,6 +26,7 @@
 #include "tcm_listeners.h"
 #include "tcm_script.h"
 #include "tcm_script_bans.h"
+#include "tcm_script_moves.h"
 #include "tcm_script_trust.h"
 #include "tcm_text.h"
 #include "tcm_watch.h"
@@ -250,6 +251,11 @@ pv_export_t tcm_script_pv_exports[] = {
 
 void tcm_script_report_invalid(const char *error)
 {
+	tcm_script_report(error, TCM_SCRIPT_INVALID);
+}
+
+void tcm_script_report(const char *error, int ret)
+{
 	static unsigned int next = 0;
 	unsigned int now = get_ticks();
 
@@ -258,7 +264,7 @@ void tcm_script_report_invalid(const char *error)
 		return;
 	}
 	next = now + cfg_get(tcp_conn_limit, tcm_cfg, log_interval);
-	LM_WARN("%s; the function returns %d\n", error, TCM_SCRIPT_INVALID);
+	LM_WARN("%s; the function returns %d\n", error, ret);
 }
 
 int tcm_script_find(
@@ -560,6 +566,8 @@ cmd_export_t tcm_script_exports[] = {
 		0, 0, ANY_ROUTE},
 	{"tcp_conn_limit_penalize", (cmd_function)tcm_script_penalize, 1,
 		fixup_spve_null, fixup_free_spve_null, ANY_ROUTE},
+	{"tcp_conn_limit_count_for", (cmd_function)tcm_script_count_for, 1,
+		fixup_spve_null, fixup_free_spve_null, ANY_ROUTE},
 	{"tcp_conn_limit_trust", (cmd_function)tcm_script_trust, 0,
 		0, 0, ANY_ROUTE},
 	{"tcp_conn_limit_untrust", (cmd_function)tcm_script_untrust, 0,
@@ -639,6 +647,11 @@ sr_kemi_t tcm_script_kemi_exports[] = {
 			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
 	},
 
+	{ str_init("tcp_conn_limit"), str_init("count_for"),
+		SR_KEMIP_INT, tcm_script_ki_count_for,
+		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
 	{ str_init("tcp_conn_limit"), str_init("trust"),
 		SR_KEMIP_INT, tcm_script_ki_trust,
 		{ SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE,

@@ -38,4 +38,7 @@ int tcm_script_find(
  * in an interval. */
 void tcm_script_report_invalid(const char *error);
 
+/* The same for a function that returns another value. */
+void tcm_script_report(const char *error, int ret);
+
 #endif /* TCM_SCRIPT_H */

@@ -104,6 +104,8 @@ static int make_limiter(void)
 	tcm_params_config(&config);
 	if(tcm_params_have_network_rules())
 		config.networks = 1;
+	tcm_params.moves = tcm_params_have_proxies();
+	config.moves = tcm_params.moves;
 	switch(tcl_init(&config, &host, error, sizeof(error))) {
 		case TCL_OK:
 			return 0;
