@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # netbase: the servers look up the number of TCP in /etc/protocols.
 declare -A packages=(
     [build]="bison ca-certificates flex gcc libc6-dev libssl-dev make netbase patch pkgconf"
-    [test]="iproute2 jq liblua5.1-0-dev lintian openssl python3-dev sip-tester valgrind"
+    [test]="haproxy iproute2 jq liblua5.1-0-dev libunistring-dev lintian nginx-light openssl python3-dev sip-tester valgrind"
     [cmake]="bison cmake flex g++ make pkgconf"
     [check]="clang-format codespell libclang-dev shellcheck"
     [fuzz]="clang g++"

@@ -31,6 +31,10 @@ fi
 if command -v python3-config >/dev/null; then
     modules+=(app_python3)
 fi
+# It needs libunistring, which has no file for pkg-config.
+if [ -e /usr/include/unistr.h ]; then
+    modules+=(websocket)
+fi
 
 # What a build leaves in a tree; it is not copied.
 built=(
