@@ -7,5 +7,6 @@ pub(crate) mod ipv6;
 mod limit;
 mod proxy;
 mod release;
+mod reverse_proxy;
 mod sip;
 mod storm;

@@ -4,10 +4,9 @@
 //! not exist.
 
 use std::fs;
-use std::path::Path;
 
-use support::kamailio::mode::{Mode, attached_either_way, report_skipped};
-use support::kamailio::{Config, Servers, Via, source, until};
+use support::kamailio::mode::{Mode, attached_either_way, server_has};
+use support::kamailio::{Config, Via, source, until};
 
 attached_either_way!(
     example_in_javascript_works,
@@ -48,17 +47,7 @@ const PYTHON: Language = Language {
 impl Language {
     /// Whether the server has the module for it. If not, prints that the test is skipped.
     fn is_available(self) -> bool {
-        let path = Servers::from_env().module_path;
-        let Language { module, .. } = self;
-        let file = format!("{module}.so");
-        let found = path.split(':').any(|folder| {
-            let folder = Path::new(folder);
-            folder.join(&file).exists() || folder.join(module).join(&file).exists()
-        });
-        if !found {
-            report_skipped(&format!("the server has no {module}"));
-        }
-        found
+        server_has(self.module)
     }
 
     /// The script in the documentation.

@@ -80,7 +80,15 @@ fn stats_reports_every_field(mode: Mode) {
         "penalty_silent": 0, "penalty_tls": 0, "penalty_rejected": 0, "penalty_rate": 0,
         "penalty_script": 0, "forgotten": 0,
     });
-    for of_trust in [
+    for of_others in [
+        "networks",
+        "busiest_network",
+        "network_rejected",
+        "network_would_reject",
+        "network_uncounted",
+        "moved",
+        "move_rejected",
+        "move_would_reject",
         "trusted",
         "untrusted",
         "untrusted_limit",
@@ -91,7 +99,7 @@ fn stats_reports_every_field(mode: Mode) {
         "trust_timeouts",
         "would_trust_timeout",
     ] {
-        expected[of_trust] = json!(0);
+        expected[of_others] = json!(0);
     }
     // The macro has a limit of its own.
     let of_load = json!({

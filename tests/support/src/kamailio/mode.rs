@@ -3,6 +3,7 @@
 //! Whose limit is tested: ours or the core's own.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::thread;
 
 pub use crate::{attached_either_way, in_every_mode, when_interposed};
@@ -128,6 +129,21 @@ impl Mode {
             Self::Stock | Self::Unused => &["hit the limit of connections per source IP"],
         }
     }
+}
+
+/// Whether the servers have a module of their own with this name. If not, prints that the test
+/// is skipped.
+pub fn server_has(module: &str) -> bool {
+    let path = Servers::from_env().module_path;
+    let file = format!("{module}.so");
+    let found = path.split(':').any(|folder| {
+        let folder = Path::new(folder);
+        folder.join(&file).exists() || folder.join(module).join(&file).exists()
+    });
+    if !found {
+        report_skipped(&format!("the server has no {module}"));
+    }
+    found
 }
 
 /// Prints that a test, or a part of it, does not run.
