@@ -165,7 +165,7 @@
 //! 9. A source is never banned or charged for another one, except by the chance that
 //!    `table::tagged` states. A full table forgets bans; it never rejects because of them.
 //! 10. At rest, a source has as many trusted connections as its records say, plus one for
-//!     each process that was killed while it trusted one, until the source has no connection
+//!     each process that was killed while it trusted or moved one, until the source has no connection
 //!     any more. Never fewer: a kill is in favour of the source.
 //! 11. With one acceptor, a source of a trusted rule is never rejected because of the load, and
 //!     a source without connections only to keep the reserve.
@@ -173,9 +173,10 @@
 //!     because of a ban, or that flood, at the last tick of the watch.
 //! 13. Each connection is counted in its source and in its network, or in neither, unless the
 //!     rule of its address keeps it out of the network or the table has no slot for that.
-//! 14. A connection that is moved to another source is counted in one of the two at each
-//!    moment, or for the moment of the move in both, never in neither. A process killed while
-//!    it moves one leaves at most one connection too many in one of the two and in its network.
+//! 14. A connection that is moved to another source is always counted in at least one of the
+//!     two; in both only while it moves. A process killed while it moves one leaves at most one
+//!     connection too many, in one of the two sources and its network, until the restart. Never
+//!     one too few.
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 

@@ -191,6 +191,16 @@ impl Limiter {
         }
     }
 
+    /// The same without a limit, whose connections can also be moved.
+    #[cfg(loom)]
+    pub fn with_buckets_and_moves(buckets: usize) -> Limiter {
+        let geometry = Geometry::of_buckets(buckets).with_trust().with_moves();
+        match Self::with_geometry(geometry, 1, 0, PrefixLengths::DEFAULT) {
+            Ok(limiter) => limiter,
+            Err(error) => match error {},
+        }
+    }
+
     /// A limiter for loom, with a table of `buckets` buckets.
     #[cfg(loom)]
     pub fn with_buckets(buckets: usize, limit: i32) -> Limiter {

@@ -24,8 +24,8 @@
 static const char *connections_doc[] = {
 		"Lists the open connections of a source, oldest first, and how many it"
 		" has: the age in seconds, and whether each is trusted, is for TLS, has"
-		" spoken and came through a proxy. Parameters: an address; how many (default 20, at most"
-		" 400).",
+		" spoken and came through a proxy. Parameters: an address; how many"
+		" (default 20, at most 400).",
 		0};
 
 static const char *yes_no(uint32_t facts, uint32_t fact)

@@ -14,7 +14,7 @@
 //!
 //! # If a process is killed in between
 //!
-//! It leaves one connection counted too many: in the new source before the exchange, or in the
+//! It leaves at most one connection too many: in the new source before the exchange, or in the
 //! previous one after it, and the same in their networks. Never one too few, because the table
 //! could then give the slot of a source with connections away.
 
@@ -31,7 +31,7 @@ use crate::policy::terms::Terms;
 use crate::shared::sync::Ordering;
 use crate::source::{PrefixLengths, Source};
 use crate::table::connections::{ConnectionToken, Facts, Seen, Taken};
-use crate::table::moved::{Moved, Place};
+use crate::table::moved::{CellWord, Moved};
 
 /// How often a move is tried, if other processes count connections of the new source at the
 /// same moment.
@@ -214,7 +214,7 @@ impl Limiter {
 
     /// Makes the connection one whose cell is in the word of its descriptor, if it is not one
     /// already. Returns what the word says; `None` if the connection is closed.
-    fn begin_move(&self, token: ConnectionToken, moved: Moved<'_>) -> Option<Place> {
+    fn begin_move(&self, token: ConnectionToken, moved: Moved<'_>) -> Option<CellWord> {
         let connections = self.connections();
         loop {
             let seen = connections.look(token)?;
@@ -227,8 +227,8 @@ impl Limiter {
                 true => self.read_network_cell(token.descriptor()),
                 false => 0,
             };
-            let place = Place::new(token, cell, trusted);
-            moved.prepare(connections, token, place, network)?;
+            let word = CellWord::new(token, cell, trusted);
+            moved.prepare(connections, token, word, network)?;
             if connections.begin_moved(token, trusted)? {
                 return moved.look(token);
             }
@@ -317,18 +317,18 @@ impl Limiter {
         }
     }
 
-    /// Replaces the place of a connection, which was `before`, by `cells`. Returns the cells that it
+    /// Replaces the word of a connection, which was `before`, by `cells`. Returns the cells that it
     /// has left, whose trust is released; `None` if the connection is closed.
     fn exchange(
         &self,
         token: ConnectionToken,
         moved: Moved<'_>,
-        mut before: Place,
+        mut before: CellWord,
         cells: Cells,
     ) -> Option<Cells> {
         let connections = self.connections();
         let cell = Token::from_bits(cells.source)?;
-        let mut next = Place::new(token, cell, false);
+        let mut next = CellWord::new(token, cell, false);
         if cells.network != 0 {
             next = moved.write_network(connections, token, next, cells.network)?;
         }
@@ -389,13 +389,13 @@ impl Limiter {
             // Never, as it was moved.
             return taken;
         };
-        let place = moved.take();
+        let word = moved.take();
         // What moved it has read a message of the client.
         let facts = taken.facts.without(Facts::MOVED | Facts::MOVING) | Facts::SPOKE;
         Taken {
-            cell: place.cell(),
-            network: moved.network(place),
-            facts: match place.is_trusted() {
+            cell: word.cell(),
+            network: moved.network(word),
+            facts: match word.is_trusted() {
                 true => facts | Facts::TRUSTED,
                 false => facts,
             },
@@ -403,15 +403,15 @@ impl Limiter {
     }
 
     /// An open connection, with the cell in which it is counted. `None` if it closed meanwhile.
-    pub(super) fn place(&self, seen: Seen) -> Option<Seen> {
+    pub(super) fn with_cell(&self, seen: Seen) -> Option<Seen> {
         if !seen.facts.include(Facts::MOVED) {
             return Some(seen);
         }
-        let place = Moved::of(&self.region, seen.token.descriptor())?.look(seen.token)?;
+        let word = Moved::of(&self.region, seen.token.descriptor())?.look(seen.token)?;
         let facts = seen.facts.without(Facts::MOVING);
         Some(Seen {
-            cell: place.cell(),
-            facts: match place.is_trusted() {
+            cell: word.cell(),
+            facts: match word.is_trusted() {
                 true => facts | Facts::TRUSTED,
                 false => facts,
             },
@@ -422,19 +422,19 @@ impl Limiter {
     /// The connection that `token` names, if it is open.
     pub(super) fn look(&self, token: ConnectionToken) -> Option<Seen> {
         let seen = self.connections().look(token)?;
-        self.place(seen)
+        self.with_cell(seen)
     }
 
     /// The connection that is open with this descriptor.
     pub(super) fn look_at(&self, descriptor: c_int) -> Option<Seen> {
         let seen = self.connections().record(descriptor)?.look()?;
-        self.place(seen)
+        self.with_cell(seen)
     }
 
     /// Each open connection. One that opens or closes meanwhile may be missing.
     pub(crate) fn open_connections(&self) -> impl Iterator<Item = Seen> + '_ {
         let seen = self.connections().all();
-        seen.filter_map(|seen| self.place(seen))
+        seen.filter_map(|seen| self.with_cell(seen))
     }
 
     /// The source that has a connection in this cell.
@@ -467,14 +467,14 @@ impl Limiter {
             };
         }
         let moved = Moved::of(&self.region, token.descriptor())?;
-        let mut place = moved.look(token)?;
-        while place.cell() == seen.cell {
-            if place.is_trusted() == add {
+        let mut word = moved.look(token)?;
+        while word.cell() == seen.cell {
+            if word.is_trusted() == add {
                 return Some(false);
             }
-            match moved.exchange(token, place, place.with_trust(add)) {
+            match moved.exchange(token, word, word.with_trust(add)) {
                 Ok(()) => return Some(true),
-                Err(now) => place = now?,
+                Err(now) => word = now?,
             }
         }
         None

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The word means something while the record of the descriptor is open and has `Facts::MOVED`.
-//! All that must change together when a connection moves is in this one word: whoever exchanges
+//! All that must change together when a connection moves is in this one word: the process that exchanges
 //! it has moved the connection, and the process that closes the connection swaps it for 0. So of
 //! a process that moves a connection and one that closes it at the same moment, the second finds
 //! the cell before or after the move, and the first finds out which one.
@@ -46,13 +46,13 @@ const NETWORK: u64 = 1 << 63;
 
 /// What the word of a moved connection says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place(u64);
+pub(crate) struct CellWord(u64);
 
-impl Place {
+impl CellWord {
     /// The connection that `token` names is counted in `cell`, and in no network.
-    pub(crate) fn new(token: ConnectionToken, cell: Token, trusted: bool) -> Place {
+    pub(crate) fn new(token: ConnectionToken, cell: Token, trusted: bool) -> CellWord {
         let trusted = if trusted { TRUSTED } else { 0 };
-        Place(cell.to_bits() & CELL | tag(token) | trusted)
+        CellWord(cell.to_bits() & CELL | tag(token) | trusted)
     }
 
     /// Whether it is that of the connection that `token` names.
@@ -69,9 +69,9 @@ impl Place {
         self.0 & TRUSTED != 0
     }
 
-    pub(crate) fn with_trust(self, trusted: bool) -> Place {
+    pub(crate) fn with_trust(self, trusted: bool) -> CellWord {
         let bit = if trusted { TRUSTED } else { 0 };
-        Place(self.0 & !TRUSTED | bit)
+        CellWord(self.0 & !TRUSTED | bit)
     }
 
     fn second(self) -> usize {
@@ -106,10 +106,10 @@ impl<'a> Moved<'a> {
     }
 
     /// Where the connection that `token` names is counted, if it was moved and is open.
-    pub(crate) fn look(self, token: ConnectionToken) -> Option<Place> {
+    pub(crate) fn look(self, token: ConnectionToken) -> Option<CellWord> {
         // Acquire: what the cell belongs to is read after this.
-        let place = Place(self.word.load(Ordering::Acquire));
-        place.is_of(token).then_some(place)
+        let cells = CellWord(self.word.load(Ordering::Acquire));
+        cells.is_of(token).then_some(cells)
     }
 
     /// Writes the word for the connection that `token` names, which is not moved yet. Must be
@@ -118,14 +118,14 @@ impl<'a> Moved<'a> {
         self,
         connections: Connections<'_>,
         token: ConnectionToken,
-        place: Place,
+        cells: CellWord,
         network: u64,
     ) -> Option<()> {
-        let mut place = place;
+        let mut cells = cells;
         if Token::from_bits(network).is_some() {
-            place = self.write_network(connections, token, place, network)?;
+            cells = self.write_network(connections, token, cells, network)?;
         }
-        write(self.word, connections, token, place.0)
+        write(self.word, connections, token, cells.0)
     }
 
     /// Writes the cell of a network into the word that `before` does not use. Returns `next`
@@ -135,51 +135,51 @@ impl<'a> Moved<'a> {
         self,
         connections: Connections<'_>,
         token: ConnectionToken,
-        next: Place,
+        next: CellWord,
         network: u64,
-    ) -> Option<Place> {
+    ) -> Option<CellWord> {
         // Acquire: if the connection is closed, and the word with it, that is seen below.
-        let before = Place(self.word.load(Ordering::Acquire));
+        let before = CellWord(self.word.load(Ordering::Acquire));
         let unused = 1 - before.second();
         let value = network & CELL | tag(token);
         write(self.networks?[unused], connections, token, value)?;
         let second = if unused == 1 { SECOND } else { 0 };
-        Some(Place(next.0 & !SECOND | second | NETWORK))
+        Some(CellWord(next.0 & !SECOND | second | NETWORK))
     }
 
-    /// Replaces the word if it is `from`. The error is the place of the connection that `token`
+    /// Replaces the word if it is `from`. The error is what it says of the connection that `token`
     /// names now; `None`: it is closed.
     pub(crate) fn exchange(
         self,
         token: ConnectionToken,
-        from: Place,
-        to: Place,
-    ) -> Result<(), Option<Place>> {
-        // Release: a process that finds the new place also sees the cell of its network, and
+        from: CellWord,
+        to: CellWord,
+    ) -> Result<(), Option<CellWord>> {
+        // Release: a process that finds the new cells also sees the cell of its network, and
         // what was done for its trust. Acquire on failure: as in `look`.
         let exchanged =
             self.word
                 .compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire);
         exchanged.map(|_| ()).map_err(|now| {
-            let now = Place(now);
+            let now = CellWord(now);
             now.is_of(token).then_some(now)
         })
     }
 
-    /// The place of a connection whose record was taken. It is in no place any more.
-    pub(crate) fn take(self) -> Place {
+    /// The cells of a connection whose record was taken. The word names no cell any more.
+    pub(crate) fn take(self) -> CellWord {
         // Acquire: sees the cell of the network. Release: a process that moves the connection
         // and finds that it is closed releases what it had prepared after this.
-        Place(self.word.swap(0, Ordering::AcqRel))
+        CellWord(self.word.swap(0, Ordering::AcqRel))
     }
 
-    /// The cell of the network of `place`; 0 if there is none. It is that of this place as long
+    /// The cell of the network in `cells`; 0 if there is none. It stays the same as long
     /// as the descriptor is not closed.
-    pub(crate) fn network(self, place: Place) -> u64 {
+    pub(crate) fn network(self, cells: CellWord) -> u64 {
         match self.networks {
-            Some(words) if place.0 & NETWORK != 0 => {
-                // Relaxed: published with the place.
-                words[place.second()].load(Ordering::Relaxed) & CELL
+            Some(words) if cells.0 & NETWORK != 0 => {
+                // Relaxed: published with the word.
+                words[cells.second()].load(Ordering::Relaxed) & CELL
             }
             _ => 0,
         }

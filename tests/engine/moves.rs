@@ -402,11 +402,13 @@ proptest! {
         let net = |address: [u8; 4]| [address[0], address[1], address[2]];
         for (fd, operation) in operations {
             match operation {
-                Operation::Open { proxy } => if !open.contains_key(&fd) {
-                    let address = if proxy { PROXY } else { OTHER };
-                    let token = connect(&limiter, fd as i32, &address);
-                    open.insert(fd, Open { token, address, by_proxy: proxy, trusted: false });
-                },
+                Operation::Open { proxy } => {
+                    open.entry(fd).or_insert_with(|| {
+                        let address = if proxy { PROXY } else { OTHER };
+                        let token = connect(&limiter, fd as i32, &address);
+                        Open { token, address, by_proxy: proxy, trusted: false }
+                    });
+                }
                 Operation::Close => if let Some(connection) = open.remove(&fd) {
                     let ended = disconnect(&limiter, connection.token);
                     prop_assert_eq!(ended.include(Facts::TRUSTED), connection.trusted);

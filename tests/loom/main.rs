@@ -1162,3 +1162,73 @@ fn close_in_both_scopes_against_connect() {
         shared.assert_both([second, third].into_iter().flatten().collect());
     });
 }
+
+impl Shared {
+    /// A table of one bucket for each source, whose connections can be moved and trusted. Those of
+    /// `A` are from a proxy.
+    fn with_moves(buckets: usize) -> Shared {
+        let limiter = Limiter::with_buckets_and_moves(buckets);
+        engine::load_rules(&limiter, &[format!("10.0.0.{A} = unlimited proxy")]);
+        Shared(Arc::new(limiter))
+    }
+
+    /// Moves a connection of the proxy to source `n`.
+    fn count_for(&self, token: ConnectionToken, n: u8) -> bool {
+        let (worker, address) = (Worker::new(1), |n: u8| [10, 0, 0, n]);
+        let moved = self.0.count_for(worker, token, &address(A), &address(n));
+        moved.is_ok()
+    }
+}
+
+/// A worker moves a connection while TCP main closes it and opens another one with the same
+/// descriptor, which is then moved as well.
+#[test]
+fn move_against_reuse_of_the_descriptor() {
+    // Very many orders.
+    let search = Search::of(1, || {
+        let shared = Shared::with_moves(4);
+        let first = shared.connect(A);
+        let other = shared.spawn(move |shared| shared.count_for(first, B));
+        shared.disconnect(first).unwrap();
+        let second = shared.connect(A);
+        assert!(shared.count_for(second, B));
+        let _ = other.join().unwrap();
+        shared.assert_counts(&[(B, 1)]);
+        shared.disconnect(second).unwrap();
+        shared.assert_counts(&[]);
+    });
+    println!("move against reuse of the descriptor: {search}");
+}
+
+/// A worker moves a connection that was moved before while TCP main closes it.
+#[test]
+fn second_move_against_close() {
+    let search = Search::of(0, || {
+        let shared = Shared::with_moves(4);
+        let token = shared.connect(A);
+        assert!(shared.count_for(token, B));
+        let other = shared.spawn(move |shared| shared.count_for(token, A));
+        shared.disconnect(token).unwrap();
+        let _ = other.join().unwrap();
+        shared.assert_counts(&[]);
+    });
+    println!("second move against close: {search}");
+}
+
+/// A worker trusts a connection while another one moves it. The trust is counted where the
+/// connection is.
+#[test]
+fn move_against_trust() {
+    let search = Search::of(0, || {
+        let shared = Shared::with_moves(4);
+        let token = shared.connect(A);
+        let other = shared.spawn(move |shared| shared.trust(token));
+        assert!(shared.count_for(token, B));
+        assert!(other.join().unwrap());
+        assert_eq!((shared.trusted(A), shared.trusted(B)), (0, 1));
+        assert!(shared.disconnect(token).unwrap().include(Facts::TRUSTED));
+        assert_eq!(shared.trusted(B), 0);
+        shared.assert_counts(&[]);
+    });
+    println!("move against trust: {search}");
+}
