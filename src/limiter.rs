@@ -790,7 +790,7 @@ impl Limiter {
         self.rulebook().unban_all(&self.rules_gate)
     }
 
-    /// Whether an active rule has a rate of its own.
+    /// Whether an active rule has a rate or a burst of its own, or no rate in any case.
     pub fn has_rated_rules(&self) -> bool {
         self.settings().switches().has_rated_rules()
     }

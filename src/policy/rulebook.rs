@@ -887,7 +887,7 @@ impl<'a> Rulebook<'a> {
         let (lowest, lowest_of_networks) = (lowest_of(false), lowest_of(true));
         let networks = NetworkSettings::of(self.region);
         let has_exceptions = rules.iter().any(|rule| !rule.terms.count_in_network());
-        let is_rated = |rule: &Rule| matches!(rule.terms.rate, RuleRate::Own(r) if !r.is_none());
+        let is_rated = |rule: &Rule| rule.terms.rate != RuleRate::Default;
         let has_rated_rules = rules.iter().any(is_rated);
         // While the generation changes, this is the lower one of the old and the new
         // number. So a connection is admitted without a look-up only if both sets of rules

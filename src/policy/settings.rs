@@ -67,7 +67,7 @@ const ZERO: u32 = 1 << 31;
 /// The mode, and what checks and counts must look at, as one word.
 ///
 /// ```text
-///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate │ 4 something may be remembered
+///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate or burst │ 4 something may be remembered
 ///   5 a rule's listener │ 6 trusted connections are counted │ 8 a reserve
 ///   9 levels of pressure │ 10 networks are counted │ 11 a default rate of networks
 /// ```
@@ -111,7 +111,7 @@ impl Switches {
         self.0 & (Self::RATE | Self::RULE_RATES) != 0
     }
 
-    /// Whether an active rule has a rate of its own.
+    /// Whether an active rule has a rate or a burst of its own, or no rate in any case.
     pub(crate) fn has_rated_rules(self) -> bool {
         self.0 & Self::RULE_RATES != 0
     }
@@ -418,7 +418,7 @@ impl<'a> Settings<'a> {
             .min(untrusted)
     }
 
-    /// Says whether an active rule has a rate of its own. A writer does so before it
+    /// Says whether an active rule has a rate or a burst of its own, or no rate in any case. A writer does so before it
     /// publishes the first such rules, and after they are gone. A process that does not see it
     /// yet behaves as if it had checked before the rules were published.
     pub(crate) fn set_rated_rules(self, has_rated_rules: bool) {
