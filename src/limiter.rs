@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accounting;
 mod connections;
 #[cfg(test)]
 mod connections_tests;
@@ -38,6 +39,7 @@ pub use trust::{OpenConnection, TrustError};
 pub use crate::table::connections::{ConnectionToken, Facts};
 pub use crate::table::details::RejectedFor;
 
+use core::cell::OnceCell;
 use core::fmt;
 use std::io;
 
@@ -62,6 +64,7 @@ use crate::table::hint::Hints;
 use crate::table::restraints::{Restraints, owed_something};
 use crate::table::rows::Rows;
 use crate::table::{ClaimError, Event, SlotRef, Table};
+use accounting::Accounting;
 use gates::{Reason, Rejected};
 use load::{Load, Scarcity};
 
@@ -338,7 +341,7 @@ impl Limiter {
             // No count is negative.
             if (connections as u32) < checked_from
                 && !scarcity.reserved
-                && (!at.control.remembers() || self.owes_little(source, at))
+                && (!at.control.remembers() || self.owes_little(source, at, switches, self.rate()))
             {
                 self.hints.set(at.slot);
                 return Ok(());
@@ -510,39 +513,41 @@ impl Limiter {
         address: &[u8],
         limit: i32,
     ) -> Result<Token, NotCounted> {
-        self.count::<true>(worker, source, address, limit)
+        self.count(worker, source, address, limit, &OnceCell::new())
     }
 
-    /// As [`opened_from`](Self::opened_from). Without `ACCOUNTS` there must be no rates and no
-    /// trust.
+    /// As [`opened_from`](Self::opened_from). With [`Off`](accounting::Off) there must be no
+    /// rates and no trust.
     #[inline(always)]
-    fn count<const ACCOUNTS: bool>(
+    fn count<A: Accounting>(
         &self,
         worker: Worker,
         source: Source,
         address: &[u8],
         limit: i32,
+        accounting: A,
     ) -> Result<Token, NotCounted> {
         // The slot that the check of this connection found, in nearly all cases.
         let table = self.table();
         if let Some(at) = table.live_at(self.hints.get(), source, worker.0)
             && !table.is_crowded(at)
-            && let Some(counted) = self.count_at::<ACCOUNTS>(worker, source, address, at, limit)
+            && let Some(counted) = self.count_at(worker, source, address, at, limit, accounting)
         {
             return counted;
         }
-        self.find_and_count::<ACCOUNTS>(worker, source, address, limit)
+        self.find_and_count(worker, source, address, limit, accounting)
     }
 
     /// Counts a connection of a source that may not have a slot, or not the one that the
     /// hint names.
     #[inline(never)]
-    fn find_and_count<const ACCOUNTS: bool>(
+    fn find_and_count<A: Accounting>(
         &self,
         worker: Worker,
         source: Source,
         address: &[u8],
         limit: i32,
+        accounting: A,
     ) -> Result<Token, NotCounted> {
         loop {
             let event = |event| self.note_event(worker, source, event);
@@ -557,7 +562,7 @@ impl Limiter {
                     return Err(NotCounted::TableFull);
                 }
             };
-            if let Some(counted) = self.count_at::<ACCOUNTS>(worker, source, address, at, limit) {
+            if let Some(counted) = self.count_at(worker, source, address, at, limit, accounting) {
                 return counted;
             }
         }
@@ -567,13 +572,14 @@ impl Limiter {
     /// entered. `None` if another source took the slot meanwhile, which happens only if
     /// another process claimed it at that moment.
     #[inline(always)]
-    fn count_at<const ACCOUNTS: bool>(
+    fn count_at<A: Accounting>(
         &self,
         worker: Worker,
         source: Source,
         address: &[u8],
         at: SlotRef,
         limit: i32,
+        accounting: A,
     ) -> Option<Result<Token, NotCounted>> {
         let rows = self.rows();
         let in_row = rows.add(worker.0, at.slot);
@@ -586,9 +592,9 @@ impl Limiter {
             return Some(Err(NotCounted::OverLimit));
         }
         let switches = self.settings().switches();
-        if ACCOUNTS
+        if A::IS_ON
             && switches.has_rates_or_trust()
-            && !self.account(source, address, at, in_row, switches)
+            && !self.account(source, address, at, in_row, (switches, accounting))
             && limit > 0
             && self.mode() == Mode::Enforce
         {
@@ -612,12 +618,15 @@ impl Limiter {
         address: &[u8],
         at: SlotRef,
         in_row: i32,
-        switches: Switches,
+        (switches, accounting): (Switches, impl Accounting),
     ) -> bool {
         if switches.has_trust() && in_row == 1 {
             self.begin_trust(source, at);
         }
-        !switches.has_rates() || self.charge(source, address, at, switches).is_some()
+        !switches.has_rates()
+            || self
+                .charge(source, address, at, (switches, self.rate()), accounting)
+                .is_some()
     }
 
     /// Releases the connection that `token` was given for. Any process may do this;

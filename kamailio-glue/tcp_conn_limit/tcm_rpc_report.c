@@ -380,9 +380,9 @@ static void rpc_top(rpc_t *rpc, void *c)
 	while(tcm_rpc_text(rpc, c, &text) > 0) {
 		if(top_argument(&text, &top) < 0) {
 			rpc->fault(c, 400,
-					"invalid argument \"%.*s\": expected at most three, in"
-					" any order: a number from"
-					" 1 to %d, networks, and " TCM_TEXT_BYS,
+					"invalid argument \"%.*s\": expected at most three: 1 to "
+					"%d;"
+					" networks; " TCM_TEXT_BYS,
 					TCM_RPC_SHOWN(text), TOP_MAX);
 			return;
 		}

@@ -141,7 +141,7 @@ static int mod_init(void)
 	tcm_cfg_start.limit = tcm_params_limit();
 	if(tcm_check() < 0 || make_limiter() < 0 || load_rules() < 0)
 		return -1;
-	if(tcm_cfg_read_rate() < 0 || tcm_cfg_declare() < 0
+	if(tcm_cfg_read_rates() < 0 || tcm_cfg_declare() < 0
 			|| tcm_rpc_register() < 0 || tcm_counters_register() < 0
 			|| tcm_watch_register() < 0 || tcm_shield_load() < 0)
 		return -1;

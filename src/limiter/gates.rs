@@ -21,7 +21,8 @@ mod untrusted;
 use crate::limiter::Limiter;
 use crate::limiter::load::Scarcity;
 use crate::policy::rulebook::RuleId;
-use crate::policy::terms::Terms;
+use crate::policy::settings::Switches;
+use crate::policy::terms::{Rate, Terms};
 use crate::shared::sync::Ordering;
 use crate::source::{Prefix, Scope, Source};
 use crate::table::SlotRef;
@@ -139,14 +140,20 @@ impl Limiter {
     /// Whether the gates of bans and rates surely admit a source that had the slot `at`, which
     /// remembers something: it is not banned, and owes no more than it may by its rule. So
     /// neither its rule nor the clock need be read. `false` if the gates must be asked.
+    /// `default` is the rate of sources, or of networks, without another one.
     #[inline(never)]
-    pub(super) fn owes_little(&self, source: Source, at: SlotRef) -> bool {
+    pub(super) fn owes_little(
+        &self,
+        source: Source,
+        at: SlotRef,
+        switches: Switches,
+        default: Rate,
+    ) -> bool {
         let settings = self.settings();
-        let rated_rules = settings.switches().has_rated_rules();
-        let most = match (rated_rules, self.default_rate(source)) {
-            (true, _) => 0,
-            (false, rate) if rate.is_none() => u64::MAX,
-            (false, rate) => rate.tolerance_us(),
+        let most = match switches.has_rated_rules() {
+            true => 0,
+            false if default.is_none() => u64::MAX,
+            false => default.tolerance_us(),
         };
         let owner = Owner::of(self.table(), source, at);
         let restraints = self.restraints(owner, at);

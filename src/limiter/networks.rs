@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::cell::OnceCell;
 use core::ffi::c_int;
 
 use super::load::Scarcity;
@@ -69,7 +70,6 @@ impl Limiter {
     }
 
     /// The rate of a source or network whose rule has none of its own.
-    #[inline(never)]
     pub fn default_rate(&self, source: Source) -> Rate {
         match source.is_network() {
             true => self.network_rate(),
@@ -117,15 +117,19 @@ impl Limiter {
     ) -> Result<(), Rejection> {
         let table = self.table();
         // Both before either decides: the cache lines of both are then fetched at once.
-        let at = table.find_for(source, switches.has_rates());
-        let network_at = table.find_for(network, switches.has_network_rates());
+        let (place, network_place) = (table.place_of(source), table.place_of(network));
+        table.fetch(place, switches.has_rates());
+        table.fetch(network_place, switches.has_network_rates());
+        let at = table.find_at(place, source);
+        let network_at = table.find_at(network_place, network);
         let checked_from = self.settings().checked_from();
         match at {
             Some(at) => {
                 let connections = table.connections(at);
                 // No count is negative, here and below.
                 if (connections as u32) < checked_from
-                    && (!at.control.remembers() || self.owes_little(source, at))
+                    && (!at.control.remembers()
+                        || self.owes_little(source, at, switches, self.rate()))
                 {
                     self.hints.set(at.slot);
                 } else {
@@ -138,7 +142,8 @@ impl Limiter {
             let connections = table.connections(at);
             let checked_from = self.network_settings().checked_from();
             if (connections as u32) < checked_from
-                && (!at.control.remembers() || self.owes_little(network, at))
+                && (!at.control.remembers()
+                    || self.owes_little(network, at, switches, self.network_rate()))
             {
                 self.network_hints.set(at.slot);
                 return Ok(());
@@ -213,11 +218,15 @@ impl Limiter {
         limit: i32,
     ) -> Result<ConnectionToken, NotConnected> {
         let network = self.network(source);
+        let present = OnceCell::new();
         let counted = match network.filter(|_| self.counts_in_network(source, address)) {
-            Some(network) => self.open_network(worker, network, limit)?,
+            Some(network) => self.open_network(worker, network, limit, &present)?,
             None => None,
         };
-        let cell = match (self.opened_from(worker, source, address, limit), counted) {
+        let cell = match (
+            self.count(worker, source, address, limit, &present),
+            counted,
+        ) {
             (Ok(cell), None) => cell,
             (Ok(cell), Some(counted)) => {
                 // The cell of its network is read when the previous connection is released.
@@ -255,6 +264,7 @@ impl Limiter {
         worker: Worker,
         network: Source,
         limit: i32,
+        present: &OnceCell<u64>,
     ) -> Result<Option<Counted>, NotCounted> {
         let (table, rows) = (self.table(), self.rows());
         let enforces = limit > 0 && self.mode() == Mode::Enforce;
@@ -274,7 +284,9 @@ impl Limiter {
             let over_limit = enforces && self.is_over_limit(network, at);
             let switches = self.settings().switches();
             let charged = match switches.has_network_rates() {
-                true if !over_limit => self.charge(network, &[], at, switches),
+                true if !over_limit => {
+                    self.charge(network, &[], at, (switches, self.network_rate()), present)
+                }
                 _ => Some(0),
             };
             if over_limit || enforces && charged.is_none() {

@@ -272,6 +272,10 @@ pub(crate) struct Table<'a> {
     last_of_one_word: Kind,
 }
 
+/// The two buckets of a source.
+#[derive(Clone, Copy)]
+pub(crate) struct Place([usize; 2]);
+
 impl<'a> Table<'a> {
     #[inline]
     pub(crate) fn new(
@@ -301,16 +305,37 @@ impl<'a> Table<'a> {
     /// have are fetched together with the slots, so that a reader does not wait again.
     #[inline(always)]
     pub(crate) fn find_for(self, source: Source, with_details: bool) -> Option<SlotRef> {
-        let buckets = self.buckets_of(source);
+        let place = self.place_of(source);
+        self.fetch(place, with_details);
+        self.find_at(place, source)
+    }
+
+    /// Where the source has its slot if it has one.
+    #[inline(always)]
+    pub(crate) fn place_of(self, source: Source) -> Place {
+        Place(self.buckets_of(source))
+    }
+
+    /// Fetches the slots of a place, and their details.
+    #[inline(always)]
+    pub(crate) fn fetch(self, place: Place, with_details: bool) {
+        for bucket in place.0 {
+            prefetch(&self.buckets[bucket]);
+        }
         if with_details {
-            for bucket in buckets {
+            for bucket in place.0 {
                 let first = bucket * SLOTS_PER_BUCKET;
                 for detail in &self.region.details()[first..first + SLOTS_PER_BUCKET] {
                     prefetch(detail);
                 }
             }
         }
-        self.find_in(buckets, source)
+    }
+
+    /// As [`find`](Self::find), in its place.
+    #[inline(always)]
+    pub(crate) fn find_at(self, place: Place, source: Source) -> Option<SlotRef> {
+        self.find_in(place.0, source)
     }
 
     /// The Live slot of `source` with `row` entered. If the source has no slot, one is

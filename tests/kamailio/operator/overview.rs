@@ -80,6 +80,15 @@ fn stats_reports_every_field(mode: Mode) {
         "penalty_silent": 0, "penalty_tls": 0, "penalty_rejected": 0, "penalty_rate": 0,
         "penalty_script": 0, "forgotten": 0,
     });
+    for of_networks in [
+        "networks",
+        "busiest_network",
+        "network_rejected",
+        "network_would_reject",
+        "network_uncounted",
+    ] {
+        expected[of_networks] = json!(0);
+    }
     for of_trust in [
         "trusted",
         "untrusted",
