@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cluster;
 mod connections;
 #[cfg(test)]
 mod connections_tests;
@@ -38,6 +39,7 @@ pub use crate::table::details::RejectedFor;
 use core::fmt;
 use std::io;
 
+use crate::policy::cluster_settings::ClusterSettings;
 use crate::policy::origin::BanReason;
 use crate::policy::penalties::{Cause, Penalty};
 use crate::policy::rulebook::{ChangeError, Rulebook};
@@ -47,7 +49,7 @@ use crate::policy::terms::{Rate, Terms};
 use crate::shared::clock::Clock;
 use crate::shared::layout::{ACCEPTOR_ROW, Geometry, HISTOGRAM_RANGES, ROWS, ShieldNumbers, Tally};
 use crate::shared::process::OneThread;
-use crate::shared::region::{Region, RegionError};
+use crate::shared::region::{OthersRegion, Region, RegionError};
 use crate::shared::sync::{Ordering, Statistic32, Statistic64};
 use crate::source::{Named, Nat64, Prefix, PrefixLengths, Source, SourceError, read_source};
 use crate::table::details::{Details, Owner, RejectedAt};
@@ -131,6 +133,8 @@ pub struct Limiter {
     max_connections: u32,
     hints: Hints,
     clock: Clock,
+    /// What the other nodes of the cluster have; `None`: there is no cluster.
+    others: Option<OthersRegion>,
     /// Reads the load of the host.
     load: Option<fn() -> Load>,
     /// Admits one thread of this process at a time to publish rules.
@@ -188,6 +192,7 @@ impl Limiter {
         let region = Region::create(geometry)?;
         let settings = Settings::of(&region);
         settings.init();
+        ClusterSettings::of(&region).init();
         settings.set_limit(limit);
         settings.set_ban_bounds(BanBounds::default());
         if !region.trusted().is_empty() {
@@ -201,6 +206,7 @@ impl Limiter {
             max_connections,
             hints: Hints::default(),
             clock: Clock::new(),
+            others: None,
             load: None,
             rules_gate: OneThread::new(),
         })
@@ -358,6 +364,11 @@ impl Limiter {
                 count(&tally.reserve_rejected, &tally.reserve_would_reject);
                 self.rulebook().count(rule, close);
             }
+            Reason::OnlyOthers { entry, rule } => {
+                count(&tally.cluster_rejected, &tally.cluster_would_reject);
+                self.rulebook().count(rule, close);
+                self.count_for_others(entry, close);
+            }
             Reason::Source(rejected) => {
                 let Rejected {
                     reason,
@@ -403,6 +414,11 @@ impl Limiter {
                     }
                     RejectedFor::Pressure => {
                         count(&tally.pressure_rejected, &tally.pressure_would_reject);
+                        return close;
+                    }
+                    // What the other nodes say is not an offence.
+                    RejectedFor::Cluster => {
+                        count(&tally.cluster_rejected, &tally.cluster_would_reject);
                         return close;
                     }
                 };
@@ -784,7 +800,7 @@ impl Limiter {
     /// A page takes memory when it is first touched, which may be by a report, or when
     /// [`populate`](Self::populate) allocates it.
     pub fn table_bytes(&self) -> usize {
-        self.region.table_bytes()
+        self.region.table_bytes() + self.others_bytes()
     }
 
     /// The totals since the start or the last reset.

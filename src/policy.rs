@@ -19,6 +19,7 @@
 //! - [`pressure`]: the limits of sources while the host is nearly full.
 //! - [`settings`]: the default limit, the mode, what happens when the table is full.
 
+pub(crate) mod cluster_settings;
 mod file_end;
 pub mod limit_text;
 pub mod listener;

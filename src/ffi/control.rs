@@ -742,6 +742,7 @@ impl Global {
             | Notice::Banned { .. }
             | Notice::Unbanned { .. }
             | Notice::TrustedEnough { .. }
+            | Notice::FewerInCluster { .. }
             | Notice::TimedOut(_)
             | Notice::MoreTimedOut(_)
             | Notice::MoreBanned { .. }
@@ -788,6 +789,7 @@ impl Event {
                     Why::Untrusted(_) => (RejectedFor::Untrusted, None),
                     Why::Reserve => (RejectedFor::Reserve, None),
                     Why::Pressure => (RejectedFor::Pressure, None),
+                    Why::Cluster(_) => (RejectedFor::Cluster, None),
                 };
                 Event {
                     call: global.rejected,
@@ -825,6 +827,16 @@ impl Event {
                 rejected: all(report),
                 would: *would,
                 reason: RejectedFor::Untrusted,
+                ban: None,
+                seconds: 0,
+            },
+            Notice::FewerInCluster { report, would, .. } => Event {
+                call: global.released?,
+                source: report.source,
+                connections: report.connections,
+                rejected: all(report),
+                would: *would,
+                reason: RejectedFor::Cluster,
                 ban: None,
                 seconds: 0,
             },
@@ -879,6 +891,7 @@ impl Event {
         let (rule, limit) = report.rule_of(key);
         let limit = match self.reason {
             RejectedFor::Pressure => report.effective(key),
+            RejectedFor::Cluster => report.sum_of(key).limit.cast_signed(),
             _ => limit,
         };
         let source: [c_char; TCL_SOURCE_TEXT] = global.text(key.display(limiter.prefixes()));

@@ -245,7 +245,7 @@ impl Limiter {
         }
     }
 
-    /// The check while the mode is off, or while the load matters.
+    /// The check while the mode is off, while the load matters, or in a cluster.
     #[cold]
     #[inline(never)]
     pub(super) fn check_with_load(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
@@ -253,7 +253,11 @@ impl Limiter {
         if switches.is_off() {
             return Ok(());
         }
-        self.check_under(source, address, switches, self.scarcity())
+        let scarcity = self.scarcity();
+        match switches.has_cluster() {
+            true => self.check_in_cluster(source, address, switches, scarcity),
+            false => self.check_under(source, address, switches, scarcity),
+        }
     }
 
     fn load_words(&self) -> &layout::Load {

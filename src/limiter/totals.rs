@@ -92,6 +92,10 @@ totals! {
     pressure_rejected,
     /// The part of `would_reject` whose source was at the effective limit under pressure.
     pressure_would_reject,
+    /// The part of `rejected` whose source was at its limit over all nodes of the cluster.
+    cluster_rejected,
+    /// The part of `would_reject` whose source was at its limit over all nodes of the cluster.
+    cluster_would_reject,
 }
 
 impl Totals {

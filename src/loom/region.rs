@@ -6,7 +6,8 @@ use core::fmt;
 use std::io;
 
 use super::layout::{
-    ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, ListenerTable, ROWS, RuleEntry,
+    ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, ListenerTable, OTHERS_PER_BUCKET,
+    OthersBucket, OthersDetail, ROWS, RuleEntry,
 };
 use crate::shared::sync::{AtomicI32, AtomicU64, Statistic32};
 
@@ -104,5 +105,33 @@ impl Region {
 
     pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {
         [&self.rules[0], &self.rules[1]]
+    }
+}
+
+/// The shared memory about the other nodes of a cluster.
+pub(crate) struct OthersRegion {
+    buckets: Vec<OthersBucket>,
+    details: Vec<OthersDetail>,
+}
+
+impl OthersRegion {
+    /// Two buckets, of one entry each.
+    pub(crate) fn create(_: u32) -> Result<OthersRegion, RegionError> {
+        Ok(OthersRegion {
+            buckets: zeroed(2),
+            details: zeroed(2 * OTHERS_PER_BUCKET),
+        })
+    }
+
+    pub(crate) fn buckets(&self) -> &[OthersBucket] {
+        &self.buckets
+    }
+
+    pub(crate) fn details(&self) -> &[OthersDetail] {
+        &self.details
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.buckets()) + size_of_val(self.details())
     }
 }

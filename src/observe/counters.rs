@@ -93,6 +93,8 @@ impl Limiter {
             pressure_level: load.reached as u64,
             pressure_rejected: totals.pressure_rejected,
             pressure_would_reject: totals.pressure_would_reject,
+            cluster_rejected: totals.cluster_rejected,
+            cluster_would_reject: totals.cluster_would_reject,
             shield: shield.state.load(Ordering::Relaxed).into(),
             shield_entries: shield.entries.load(Ordering::Relaxed).into(),
             shield_unlisted: shield.unlisted.load(Ordering::Relaxed).into(),

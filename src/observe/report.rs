@@ -66,6 +66,15 @@ pub struct SourceReport {
     pub trusted: u32,
 }
 
+/// The connections of a source on the other nodes of the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClusterSum {
+    /// Their number, as far as it is known.
+    pub others: u32,
+    /// The limit of the source over all nodes; 0: no limit.
+    pub limit: u32,
+}
+
 /// The offences of a source, or its ban.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PenaltyReport {
@@ -361,6 +370,15 @@ impl<'a> Report<'a> {
     pub fn untrusted_limit_of(self, source: Source) -> u32 {
         let (_, terms) = self.terms_of(source, None);
         terms.untrusted_limit(self.limiter.untrusted_limit())
+    }
+
+    /// What `source` has on the other nodes of the cluster, and its limit over all nodes.
+    pub fn sum_of(self, source: Source) -> ClusterSum {
+        let (_, terms) = self.terms_of(source, None);
+        ClusterSum {
+            others: self.limiter.others(source),
+            limit: terms.cluster_limit(self.limiter.cluster_limit()),
+        }
     }
 
     /// All sources with connections, in no order.

@@ -69,7 +69,7 @@ const ZERO: u32 = 1 << 31;
 /// ```text
 ///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate │ 4 something may be remembered
 ///   5 a rule's listener │ 6 trusted connections are counted │ 8 a reserve
-///   9 levels of pressure
+///   9 levels of pressure │ 12 other nodes of a cluster count
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Switches(u32);
@@ -83,6 +83,7 @@ impl Switches {
     const TRUST: u32 = 0b100_0000;
     const RESERVE: u32 = 1 << 8;
     const PRESSURE: u32 = 1 << 9;
+    const CLUSTER: u32 = 1 << 12;
     const LOAD: u32 = Self::RESERVE | Self::PRESSURE;
 
     /// A number that is not a mode, from damaged memory, reads as the default.
@@ -133,11 +134,17 @@ impl Switches {
         self.0 & (Self::RATE | Self::RULE_RATES | Self::TRUST) != 0
     }
 
-    /// Whether the mode may be [`Mode::Off`], or the load of the host matters. One test, so
-    /// that the usual check costs nothing more.
+    /// Whether the mode may be [`Mode::Off`], or the load of the host or other nodes matter.
+    /// One test, so that the usual check costs nothing more.
     #[inline]
     pub(crate) fn is_unusual(self) -> bool {
-        self.0 & (Mode::Off as u32 | Self::LOAD) != 0
+        self.0 & (Mode::Off as u32 | Self::LOAD | Self::CLUSTER) != 0
+    }
+
+    /// Whether other nodes of a cluster count.
+    #[inline]
+    pub(crate) fn has_cluster(self) -> bool {
+        self.0 & Self::CLUSTER != 0
     }
 
     /// Whether there is a reserve, or levels of pressure.
@@ -337,6 +344,11 @@ impl<'a> Settings<'a> {
     pub(crate) fn init(self) {
         self.0.lowest_rule.store(u32::MAX, Ordering::Relaxed);
         self.set_untrusted_limit(0);
+    }
+
+    /// Other nodes of a cluster count from now on.
+    pub(crate) fn expect_cluster(self) {
+        self.switch(Switches::CLUSTER, Switches::CLUSTER);
     }
 
     /// Trusted connections are counted from now on.

@@ -128,6 +128,9 @@ pub struct Terms {
     /// Connections of its sources are trusted from the start. They may use the reserve, and
     /// pressure does not lower their limit.
     pub trusted: bool,
+    /// The largest number of connections of each source on all nodes of the cluster, at most
+    /// `i32::MAX`; 0: unlimited; `None`: the rule does not mention it.
+    pub cluster: Option<u32>,
 }
 
 impl Terms {
@@ -141,6 +144,7 @@ impl Terms {
             listener: None,
             untrusted: None,
             trusted: false,
+            cluster: None,
         }
     }
 
@@ -155,6 +159,19 @@ impl Terms {
     /// Whether the kernel must never drop the connection attempts of its sources.
     pub fn is_spared(&self) -> bool {
         self.exempt || self.trusted
+    }
+
+    /// The limit over all nodes of the cluster if `default` is that of sources without a
+    /// rule; 0: unlimited. An unlimited rule that does not mention it has none, nor has a
+    /// trusted one.
+    pub fn cluster_limit(&self, default: u32) -> u32 {
+        let is_unlimited = self.exempt && self.limit <= 0;
+        match self.cluster {
+            _ if self.trusted => 0,
+            Some(limit) => limit,
+            None if is_unlimited => 0,
+            None => default,
+        }
     }
 
     /// The limit of untrusted connections if `default` is that of sources without a rule; 0:

@@ -435,6 +435,18 @@ counters! {
         unit: "connections",
         meaning: "the part of would_reject whose source was at the effective limit under pressure",
     }
+    cluster_rejected {
+        kind: Counter,
+        unit: "connections",
+        meaning: "the part of rejected whose source was at its limit over all nodes of the \
+                  cluster",
+    }
+    cluster_would_reject {
+        kind: Counter,
+        unit: "connections",
+        meaning: "the part of would_reject whose source was at its limit over all nodes of the \
+                  cluster",
+    }
     shield {
         kind: Fixed,
         unit: "",
