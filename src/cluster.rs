@@ -8,7 +8,7 @@
 //! This part has no sockets, no clock and no shared memory. A process that runs it calls
 //! [`Cluster::tick`] at least each [`TICK_MS`] with the counts of this node, passes each
 //! message that arrives to [`Cluster::receive`], and does what [`Effects`] asks. Times are
-//! in milliseconds of the node's own monotonic clock. Random numbers are given in [`Config`].
+//! in milliseconds of a monotonic clock of the node. Random numbers are given in [`Config`].
 //! It allocates memory, at most for the numbers of nodes and sources in [`Config`], so it must
 //! not run in the process that accepts connections.
 //!

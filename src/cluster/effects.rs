@@ -31,8 +31,8 @@ pub trait Effects {
         let _ = (source, own);
     }
 
-    /// Only with [`Config::bans`](super::Config::bans): another node bans a source, for so many
-    /// seconds from now. 0: that node lifted its ban.
+    /// Only with [`Config::bans`](super::Config::bans): another node bans a source, for this
+    /// many seconds from now. 0: that node lifted its ban.
     fn ban(&mut self, node: usize, source: Source, seconds: u32) {
         let _ = (node, source, seconds);
     }

@@ -51,7 +51,7 @@ impl NodeState {
     }
 }
 
-/// What is known of another node.
+/// Another node: its state, and figures about its messages.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeReport<'a> {
     /// Smaller than [`Config::max_nodes`](super::Config::max_nodes). It stays the same while the
@@ -142,7 +142,7 @@ pub enum Rejected {
     Prefixes,
     /// It is from this node itself, or from another one with the same name.
     Own,
-    /// It is for another node. This is no error.
+    /// It is for another node, which is not an error.
     NotForThisNode,
     /// Its node is shut out.
     Dropped,
