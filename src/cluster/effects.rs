@@ -24,11 +24,12 @@ pub trait Effects {
         let _ = (node, source, count);
     }
 
-    /// Only with [`Config::strict`](super::Config::strict): from now on this node may have at
-    /// most `own` connections of this source. A source that was never given a number may have
-    /// [`bound::strict_share`](super::bound::strict_share) of its limit. `None`: this again.
-    fn allow(&mut self, source: Source, own: Option<u32>) {
-        let _ = (source, own);
+    /// Only with [`Config::strict`](super::Config::strict): the least connections that the
+    /// source had on this node of late. A connection must be rejected unless the own count is
+    /// less than `base` + [`strict_share`](super::bound::strict_share)(limit, `base` + others,
+    /// [`size`](super::Cluster::size)). The base of a source without a call is 0.
+    fn base(&mut self, source: Source, base: u32) {
+        let _ = (source, base);
     }
 
     /// Only with [`Config::bans`](super::Config::bans): another node bans a source, for this
