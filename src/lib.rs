@@ -71,9 +71,12 @@
 //!    replace functions, `wrappers` has the replacements, `counter` is what these call.
 //! 8. [`shield`]: the kernel's part. `filter` is the program that drops packets, `wanted`
 //!    decides whose.
-//! 9. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where
-//!    panics stop), then one file for each group of functions. `host`: the types and
-//!    functions of the host.
+//! 9. [`cluster`]: one limit for several servers. What they send each other and when, and
+//!    the sums of what arrived; [`bound`](cluster::bound) says how exact these are. It is not
+//!    called by other parts of the library yet, and calls none but `source`.
+//! 10. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where
+//!     panics stop), then one file for each group of functions. `host`: the types and
+//!     functions of the host.
 //!
 //! `src/loom/` is not shipped. It replaces the atomics, the memory, the hash and the
 //! processes where `make loom` searches the orders of threads.
@@ -174,6 +177,8 @@
 #[cfg(test)]
 extern crate self as tcp_conn_limit;
 
+#[cfg(not(loom))]
+pub mod cluster;
 #[cfg(not(loom))]
 pub mod ffi;
 #[cfg(not(loom))]
