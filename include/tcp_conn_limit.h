@@ -23,6 +23,8 @@
  *   function blocks or waits for a lock, with these exceptions: `tcl_init`,
  *   `tcl_watch` and each `tcl_interpose_` function wait while another thread is in
  *   the same function; `tcl_watch` waits for the host functions that it calls;
+ *   each `tcl_cluster_` function of the process that runs the node waits for the functions
+ *   that it calls;
  *   `tcl_bans` and each `tcl_shield` function wait while another thread of the process
  *   is in one of them or in `tcl_watch`;
  *   `tcl_rules_load` and `tcl_rules_check` read a file. `tcl_rules_load`, `tcl_rule_set`
@@ -116,7 +118,8 @@ union sockaddr_union;
 #define TCL_ESLOT -12
 
 /**
- * Connections cannot be trusted: `tcl_config.trust` was 0.
+ * Connections cannot be trusted: `tcl_config.trust` was 0. Of functions about the cluster:
+ * `tcl_config.cluster` was 0.
  */
 #define TCL_EOFF -13
 
@@ -159,6 +162,16 @@ union sockaddr_union;
  * Size of the name of a listener as text, in bytes, including the NUL.
  */
 #define TCL_LISTENER_TEXT 60
+
+/**
+ * Size of the name of a node of the cluster as text, in bytes, including the NUL.
+ */
+#define TCL_NODE_TEXT 65
+
+/**
+ * Reasons for which a message of the cluster is rejected.
+ */
+#define TCL_CLUSTER_REASONS 12
 
 /**
  * Size of what a rule says after its `=` as text, in bytes, including the NUL: a limit and
@@ -408,6 +421,15 @@ struct tcl_config {
    * "80:50% 90:10". Null or "none": no levels.
    */
   const char *pressure;
+  /**
+   * 1: this host is a node of a cluster, which takes 480 bytes of address space more for
+   * each connection; 0: it is not, and `cluster_limit` must be 0.
+   */
+  int32_t cluster;
+  /**
+   * Limit over all nodes of a source without a rule; 0: no limit.
+   */
+  int32_t cluster_limit;
 };
 
 /**
@@ -516,7 +538,7 @@ struct tcl_source {
   uint32_t last_seen;
   /**
    * Why a connection of it was last rejected, or would have been: "limit", "rate", "ban",
-   * "untrusted", "reserve" or "pressure"; "" if none was.
+   * "untrusted", "reserve", "pressure" or "cluster"; "" if none was.
    */
   char rejected_for[TCL_REASON_TEXT];
   /**
@@ -578,6 +600,14 @@ struct tcl_source {
    * 1 if it cannot connect because only connections of the reserve are left, else 0.
    */
   int32_t reserved;
+  /**
+   * Its connections on the other nodes of the cluster, as far as they are known.
+   */
+  uint32_t others;
+  /**
+   * Its limit over all nodes of the cluster; 0: no limit.
+   */
+  int32_t cluster_limit;
 };
 
 /**

@@ -19,6 +19,8 @@
 //! - [`pressure`]: the limits of sources while the host is nearly full.
 //! - [`settings`]: the default limit, the mode, what happens when the table is full.
 
+#[cfg(not(loom))]
+pub(crate) mod cluster_keys;
 pub(crate) mod cluster_settings;
 mod file_end;
 pub mod limit_text;

@@ -111,6 +111,11 @@ pub struct tcl_config {
     /// The levels of use from which on the limits of sources are lower: a string like
     /// "80:50% 90:10". Null or "none": no levels.
     pub pressure: *const c_char,
+    /// 1: this host is a node of a cluster, which takes 480 bytes of address space more for
+    /// each connection; 0: it is not, and `cluster_limit` must be 0.
+    pub cluster: i32,
+    /// Limit over all nodes of a source without a rule; 0: no limit.
+    pub cluster_limit: i32,
 }
 
 /// Upper bound of `trust_timeout`, in seconds.
@@ -139,6 +144,8 @@ impl Default for tcl_config {
             trust_timeout: 0,
             reserve: null(),
             pressure: null(),
+            cluster: 0,
+            cluster_limit: 0,
         }
     }
 }
@@ -296,6 +303,8 @@ pub(super) struct Setup {
     /// The limit of untrusted connections and the seconds to trust one.
     trust: Option<(u32, u32)>,
     load: (Reserve, Pressure),
+    /// The limit over all nodes, if this is a node of a cluster.
+    cluster: Option<u32>,
 }
 
 impl Setup {
@@ -351,8 +360,16 @@ impl Setup {
             ban_bounds: ban_bounds(config.ban_min, config.ban_max)?,
             trust: trust(config)?,
             load: load::read(reserve, pressure, max_connections).map_err(InitError::Load)?,
+            cluster: cluster(config)?,
         })
     }
+}
+
+/// The limit over all nodes, if this is a node of a cluster.
+fn cluster(config: &tcl_config) -> Result<Option<u32>, InitError> {
+    let most = if config.cluster == 0 { 0 } else { i32::MAX };
+    let limit = ranged("cluster_limit", config.cluster_limit, 0, most)?;
+    Ok((config.cluster != 0).then_some(limit))
 }
 
 /// The limit of untrusted connections and the seconds to trust one, if any can be trusted.
@@ -434,6 +451,14 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
         }
         let limiter = match host.load {
             Some(_) => limiter.with_load(load::of_host),
+            None => limiter,
+        };
+        let limiter = match setup.cluster {
+            Some(limit) => {
+                let limiter = limiter.with_cluster().map_err(InitError::Create)?;
+                limiter.set_cluster_limit(limit);
+                limiter
+            }
             None => limiter,
         };
         limiter.set_mode(setup.mode);

@@ -90,7 +90,7 @@ pub struct tcl_source {
     /// `TCL_NEVER`.
     pub last_seen: u32,
     /// Why a connection of it was last rejected, or would have been: "limit", "rate", "ban",
-    /// "untrusted", "reserve" or "pressure"; "" if none was.
+    /// "untrusted", "reserve", "pressure" or "cluster"; "" if none was.
     pub rejected_for: [c_char; TCL_REASON_TEXT],
     /// Why it is banned: "silent", "tls", "rejected", "rate", "script" or "rpc"; "" if it
     /// is not.
@@ -123,6 +123,10 @@ pub struct tcl_source {
     pub effective_limit: i32,
     /// 1 if it cannot connect because only connections of the reserve are left, else 0.
     pub reserved: i32,
+    /// Its connections on the other nodes of the cluster, as far as they are known.
+    pub others: u32,
+    /// Its limit over all nodes of the cluster; 0: no limit.
+    pub cluster_limit: i32,
 }
 
 /// A rule.
@@ -598,6 +602,13 @@ impl Global {
             trusted_rule: terms.trusted.into(),
             effective_limit: self.report().effective_limit(terms),
             reserved: (self.limiter.load_report().is_reserved() && !terms.trusted).into(),
+            others: self.limiter.others(report.source),
+            cluster_limit: match self.limiter.has_cluster() {
+                true => terms
+                    .cluster_limit(self.limiter.cluster_limit())
+                    .cast_signed(),
+                false => 0,
+            },
         }
     }
 
@@ -663,7 +674,7 @@ pub(super) fn histogram_text(histogram: impl fmt::Display) -> [c_char; TCL_HISTO
 /// # Safety
 ///
 /// `to` has room for all of them.
-unsafe fn write_all<T>(to: *mut T, values: impl Iterator<Item = T>) -> i32 {
+pub(super) unsafe fn write_all<T>(to: *mut T, values: impl Iterator<Item = T>) -> i32 {
     let mut written = 0;
     for value in values {
         // SAFETY: there is room for all values, as the caller promises.

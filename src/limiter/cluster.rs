@@ -11,10 +11,12 @@
 use super::gates::{Reason, Rejection};
 use super::load::Scarcity;
 use super::{CreateError, CreateFault, Limiter};
+use crate::observe::cluster::board::Board;
 use crate::policy::cluster_settings::ClusterSettings;
 use crate::policy::settings::Switches;
 use crate::shared::region::OthersRegion;
 use crate::source::Source;
+use crate::table::details::Owner;
 use crate::table::others::{NoRoom, Others, OthersEntry};
 
 pub use crate::shared::layout::MAX_NODES;
@@ -150,6 +152,25 @@ impl Limiter {
         if let Some(others) = self.others_table() {
             others.count(entry, rejected);
         }
+    }
+
+    /// The limit of `source`, which has no scope, over all nodes; 0: no limit. Uses the cached
+    /// rule of the source.
+    pub(crate) fn cluster_limit_of(&self, source: Source) -> u32 {
+        let terms = match self.table().find(source) {
+            Some(at) => {
+                let owner = Owner::of(self.table(), source, at);
+                self.terms_of_source(source, owner).1
+            }
+            None => self.rulebook().resolve(source).1,
+        };
+        terms.cluster_limit(self.cluster_limit())
+    }
+
+    /// The state of the nodes; `None` without a cluster.
+    pub fn cluster_board(&self) -> Option<Board<'_>> {
+        let region = self.others.as_ref()?;
+        Some(Board::new(region.board()))
     }
 
     fn others_table(&self) -> Option<Others<'_>> {

@@ -29,6 +29,7 @@ use crate::shared::visible::Excerpt;
 use crate::source::{Prefix, PrefixLengths, Source};
 
 use cluster::OverCluster;
+pub use cluster::{ClusterRejected, NodeChanged};
 pub use trust::{MoreTimedOut, NeverTrusted, TimedOut};
 
 /// What [`watch`](crate::observe::watch) has to log.

@@ -14,6 +14,7 @@ use core::fmt;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, TryReserveError};
 
+use crate::limiter::cluster::OthersReport;
 use crate::limiter::{Limiter, RejectedFor};
 use crate::policy::listener::ListenerName;
 use crate::policy::origin::{BanReason, RuleOrigin};
@@ -73,6 +74,19 @@ pub struct ClusterSum {
     pub others: u32,
     /// The limit of the source over all nodes; 0: no limit.
     pub limit: u32,
+}
+
+/// A source and its connections on all nodes of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterSourceReport {
+    /// The source.
+    pub source: Source,
+    /// Its connections here.
+    pub own: u32,
+    /// Those on the other nodes, and the limit.
+    pub sum: ClusterSum,
+    /// Its rejections while it had no connection here, and those that would have happened.
+    pub rejected: u32,
 }
 
 /// The offences of a source, or its ban.
@@ -379,6 +393,43 @@ impl<'a> Report<'a> {
             others: self.limiter.others(source),
             limit: terms.cluster_limit(self.limiter.cluster_limit()),
         }
+    }
+
+    /// The sources with the most connections on all nodes, at most `n`, highest first, of those
+    /// that other nodes have connections of.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory.
+    pub fn top_in_cluster(self, n: usize) -> Result<Vec<ClusterSourceReport>, TryReserveError> {
+        let table = self.limiter.table();
+        let mut highest = BinaryHeap::new();
+        for others in self.limiter.all_others() {
+            let at = table.find(others.source);
+            let own = at.map_or(0, |at| table.connections(at).unsigned_abs());
+            let ranked = Reverse((own.saturating_add(others.connections), others.source));
+            if highest.len() < n {
+                highest.try_reserve(1)?;
+                highest.push(ranked);
+            } else if let Some(mut lowest) = highest.peek_mut()
+                && ranked < *lowest
+            {
+                *lowest = ranked;
+            }
+        }
+        let sorted = highest.into_sorted_vec().into_iter();
+        let reports = sorted.map(|Reverse((_, source))| {
+            let others = self.limiter.others_of(source);
+            let rejected =
+                |others: OthersReport| others.rejected.saturating_add(others.would_reject);
+            ClusterSourceReport {
+                source,
+                own: self.get(source).connections,
+                sum: self.sum_of(source),
+                rejected: others.map_or(0, rejected),
+            }
+        });
+        Ok(reports.collect())
     }
 
     /// All sources with connections, in no order.

@@ -29,6 +29,7 @@
 //! In a cluster there is another mapping, of what the other nodes have:
 //!
 //! ```text
+//! Board                     the state of the nodes, for reports
 //! OthersBucket × buckets    7 sources in a cache line
 //! OthersDetail × entries    which nodes have connections of a source; for reports
 //! ```
@@ -337,6 +338,26 @@ pub(crate) struct Cluster {
     pub(crate) limit: AtomicU32,
     /// The lowest limit of the active rules; `u32::MAX`: no rule has one.
     pub(crate) lowest_rule: AtomicU32,
+}
+
+/// Words of a row of the [`Board`].
+pub(crate) const ROW_WORDS: usize = 38;
+
+/// A row of the board, see [`crate::observe::cluster::board`]. Only reports depend on it.
+#[repr(C)]
+pub(crate) struct BoardRow {
+    /// Odd while the words are written.
+    pub(crate) version: Statistic64,
+    pub(crate) words: [Statistic64; ROW_WORDS],
+}
+
+/// The state of the cluster. The background process writes it, except the last number.
+#[repr(C)]
+pub(crate) struct Board {
+    pub(crate) overview: BoardRow,
+    pub(crate) nodes: [BoardRow; MAX_NODES],
+    /// Messages that arrived and that a process of the host could not pass on.
+    pub(crate) not_passed_on: Statistic64,
 }
 
 /// The numbers of the kernel shield. The background process writes them.

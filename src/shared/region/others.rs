@@ -6,7 +6,7 @@ use core::mem::{align_of, size_of};
 use core::ptr::null_mut;
 
 use super::{Mapping, RegionError};
-use crate::shared::layout::{OTHERS_PER_BUCKET, OthersBucket, OthersDetail};
+use crate::shared::layout::{Board, OTHERS_PER_BUCKET, OthersBucket, OthersDetail};
 
 /// The shared memory about the other nodes.
 pub(crate) struct OthersRegion {
@@ -14,8 +14,11 @@ pub(crate) struct OthersRegion {
     buckets: usize,
 }
 
+/// The board comes first.
+const BUCKETS_AT: usize = size_of::<Board>().next_multiple_of(align_of::<OthersBucket>());
+
 fn details_at(buckets: usize) -> usize {
-    (buckets * size_of::<OthersBucket>()).next_multiple_of(align_of::<OthersDetail>())
+    (BUCKETS_AT + buckets * size_of::<OthersBucket>()).next_multiple_of(align_of::<OthersDetail>())
 }
 
 impl OthersRegion {
@@ -30,11 +33,17 @@ impl OthersRegion {
         Ok(OthersRegion { mapping, buckets })
     }
 
+    pub(crate) fn board(&self) -> &Board {
+        // SAFETY: Board consists of atomics for which zeroed memory is valid. The mapping
+        // begins with it.
+        unsafe { &self.mapping.slice(0, 1)[0] }
+    }
+
     #[inline]
     pub(crate) fn buckets(&self) -> &[OthersBucket] {
-        // SAFETY: OthersBucket consists of atomics for which zeroed memory is valid. The
-        // mapping begins with this many.
-        unsafe { self.mapping.slice(0, self.buckets) }
+        // SAFETY: OthersBucket consists of atomics for which zeroed memory is valid. This
+        // many follow the board, at an offset that is aligned for them.
+        unsafe { self.mapping.slice(BUCKETS_AT, self.buckets) }
     }
 
     /// One for each entry of [`buckets`](Self::buckets).
@@ -76,6 +85,9 @@ mod tests {
                 .map(|d| d.word.load(Ordering::Relaxed))
                 .all(|w| w == u64::MAX)
         );
+        let row = &region.board().nodes[31];
+        assert_eq!(row.words[0].swap(1, Ordering::Relaxed), 0);
+        assert_eq!(region.buckets()[0].entries[0].load(Ordering::Relaxed), 1);
         let last: *const OthersDetail = &raw const region.details()[16 * 7 - 1];
         let end = last.addr() + size_of::<OthersDetail>();
         assert!(end <= region.mapping.base.as_ptr().addr() + region.bytes());
