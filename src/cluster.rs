@@ -393,7 +393,7 @@ impl Cluster {
         let now = self.advance(now);
         let index = self.index_of(now, node).ok_or(TooManyNodes)?;
         if let Some(peer) = self.peers.get_mut(index).and_then(Option::as_mut) {
-            peer.end_life(now, &mut self.sums, effects);
+            peer.clear(&mut self.sums, effects);
             peer.set_state(NodeState::Dropped, now, effects);
         }
         Ok(())
@@ -408,7 +408,6 @@ impl Cluster {
         };
         let was_dropped = peer.state == NodeState::Dropped;
         if was_dropped {
-            peer.admit();
             peer.set_state(NodeState::Joining, now, effects);
         }
         was_dropped

@@ -20,7 +20,7 @@
 
 #![forbid(unsafe_code)]
 
-use base64ct::{Base64Unpadded, Encoding as _};
+use data_encoding::BASE64_NOPAD;
 
 use super::report::Rejected;
 use super::sign::{Keys, SIGNATURE};
@@ -201,10 +201,10 @@ pub(super) fn capacity(body_bytes: usize) -> usize {
 pub(super) fn seal<'a>(bytes: &mut Vec<u8>, keys: &Keys, text: &'a mut Vec<u8>) -> &'a str {
     let signature = keys.sign(bytes);
     bytes.extend_from_slice(&signature);
-    text.clear();
-    text.resize(Base64Unpadded::encoded_len(bytes), 0);
-    // It has room for the text, so this never fails.
-    Base64Unpadded::encode(bytes, text).unwrap_or_default()
+    text.resize(BASE64_NOPAD.encode_len(bytes.len()), 0);
+    BASE64_NOPAD.encode_mut(bytes, text);
+    // It is ASCII, so this never fails.
+    core::str::from_utf8(text).unwrap_or_default()
 }
 
 /// Decodes the text of a message into `bytes` and checks its signature. Returns the message
@@ -217,9 +217,10 @@ pub(super) fn open<'a>(
     if body.len() > MAX_BODY {
         return Err(Rejected::Malformed);
     }
-    bytes.clear();
-    bytes.resize(body.len() / 4 * 3 + 3, 0);
-    let decoded = Base64Unpadded::decode(body, bytes).map_err(|_| Rejected::Malformed)?;
+    let length = BASE64_NOPAD.decode_len(body.len());
+    bytes.resize(length.map_err(|_| Rejected::Malformed)?, 0);
+    let decoded = BASE64_NOPAD.decode_mut(body, bytes);
+    let decoded = &bytes[..decoded.map_err(|_| Rejected::Malformed)?];
     match decoded.first() {
         Some(&VERSION) => {}
         Some(_) => return Err(Rejected::Version),

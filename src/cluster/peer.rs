@@ -303,6 +303,9 @@ impl Peer {
         let Some(life) = &self.life else {
             return;
         };
+        if self.state == NodeState::Dropped {
+            return;
+        }
         let state = if now.saturating_sub(life.heard_at) > life.silent_ms() {
             NodeState::Silent
         } else if now.saturating_sub(life.proven_at) > life.proof_ms(own_interval_ms) {
@@ -455,11 +458,6 @@ impl Peer {
     /// The boot of its last life; 0: it was never alive.
     pub(super) fn boot(&self) -> u64 {
         self.last_boot
-    }
-
-    /// An operator ended that it was shut out: also the boot that it had then may return.
-    pub(super) fn admit(&mut self) {
-        self.retired.clear();
     }
 
     /// Appends the echoes for all lives of this node that were heard.
