@@ -31,11 +31,18 @@ pub const TCL_MIN_CLUSTER_INTERVAL: i32 = 100;
 /// The longest time between two reports, in ms.
 pub const TCL_MAX_CLUSTER_INTERVAL: i32 = 10_000;
 
+/// The most other nodes.
+pub const TCL_MAX_NODES: u32 = 32;
+
+const _: () = assert!(TCL_MAX_NODES as usize == MAX_NODES);
+
 /// Sends `length` bytes of text to the other node `node`; null: to all of them. The message
 /// may be lost, late and repeated. Must not wait.
 #[allow(non_camel_case_types)]
 pub type tcl_cluster_send =
-    unsafe extern "C" fn(node: *const c_char, body: *const c_char, length: u32);
+    Option<unsafe extern "C" fn(node: *const c_char, body: *const c_char, length: u32)>;
+
+type Send = unsafe extern "C" fn(*const c_char, *const c_char, u32);
 
 /// How this node takes part in the cluster.
 #[repr(C)]
@@ -56,7 +63,7 @@ pub struct tcl_cluster_config {
     /// The longest body of a message, in bytes.
     pub body_bytes: u32,
     /// How messages are sent.
-    pub send: Option<tcl_cluster_send>,
+    pub send: tcl_cluster_send,
 }
 
 /// This node, and sums over the others since the start.
@@ -172,8 +179,8 @@ pub struct tcl_cluster_source {
 /// This node. `Prepared` is inherited by the background process, which runs it.
 enum State {
     Off,
-    Prepared(Box<Config>, tcl_cluster_send),
-    Running(Box<Node>, tcl_cluster_send),
+    Prepared(Box<Config>, Send),
+    Running(Box<Node>, Send),
 }
 
 static STATE: Mutex<State> = Mutex::new(State::Off);
@@ -257,7 +264,7 @@ impl fmt::Display for PrepareError {
 unsafe fn read_config(
     global: &Global,
     config: Option<&tcl_cluster_config>,
-) -> Result<(Config, tcl_cluster_send), PrepareError> {
+) -> Result<(Config, Send), PrepareError> {
     let config = config.ok_or(PrepareError::Null)?;
     let send = config.send.ok_or(PrepareError::Null)?;
     // SAFETY: null or a string, as the caller promises.
@@ -339,7 +346,7 @@ impl Global {
     }
 }
 
-fn send_body(send: tcl_cluster_send, to: To<'_>, body: &str) {
+fn send_body(send: Send, to: To<'_>, body: &str) {
     let node = match to {
         To::All => None,
         // A name has no NUL.
