@@ -144,7 +144,7 @@ int tcm_cluster_check(void)
 	}
 	if(!tcm_dmq_is_loaded()) {
 		LM_ERR("modparam cluster is \"dmq\", but the module dmq is not loaded:"
-			   " load tm, sl and dmq before tcp_conn_limit\n");
+			   " load tm, sl and dmq\n");
 		return -1;
 	}
 	return 0;
@@ -182,7 +182,7 @@ int tcm_cluster_prepare(void)
 			   " dmq is not set\n");
 		return -1;
 	}
-	if(prepare(&own) < 0 || tcm_dmq_join() < 0)
+	if(prepare(&own) < 0)
 		return -1;
 	if(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
 		LM_ERR("cannot make a socket for messages of the cluster: %s\n",
@@ -192,6 +192,11 @@ int tcm_cluster_prepare(void)
 	register_procs(1);
 	cfg_register_child(1);
 	return 0;
+}
+
+int tcm_cluster_join(void)
+{
+	return on ? tcm_dmq_join() : 0;
 }
 
 /* Returns 0, or -1 if there is no room. */

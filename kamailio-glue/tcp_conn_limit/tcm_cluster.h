@@ -35,9 +35,13 @@ int tcm_cluster_limit(void);
  * -1 after logging an error. */
 int tcm_cluster_check(void);
 
-/* Reads the keys, joins DMQ and reserves a process in the core. Call it from mod_init(),
- * after the library is initialised. Returns 0, or -1 after logging an error. */
+/* Reads the keys and reserves a process in the core. Call it from mod_init(), after the
+ * library is initialised. Returns 0, or -1 after logging an error. */
 int tcm_cluster_prepare(void);
+
+/* Joins DMQ. Call it from child_init(PROC_INIT), because only then each module is
+ * initialised. Returns 0, or -1 after logging an error. */
+int tcm_cluster_join(void);
 
 /* Starts the process. Call it from child_init(PROC_MAIN). Returns 0, or -1 after logging an
  * error. */

@@ -86,8 +86,7 @@ int tcm_dmq_join(void)
 	own.callback = receive;
 	peer = dmq.register_dmq_peer(&own);
 	if(peer == NULL) {
-		LM_ERR("cannot register with the module dmq: load dmq before"
-			   " tcp_conn_limit\n");
+		LM_ERR("cannot register with the module dmq\n");
 		return -1;
 	}
 	return 0;

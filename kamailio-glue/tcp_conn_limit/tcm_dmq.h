@@ -17,7 +17,7 @@
 /* Whether the module dmq is loaded. */
 int tcm_dmq_is_loaded(void);
 
-/* Joins DMQ. Call it from mod_init(). Returns 0, or -1 after logging an error. */
+/* Joins DMQ. Call it when each module is initialised. Returns 0, or -1 after logging an error. */
 int tcm_dmq_join(void);
 
 /* The address of this server in DMQ, the modparam server_address of dmq. It is the same

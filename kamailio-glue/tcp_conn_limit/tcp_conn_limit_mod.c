@@ -163,7 +163,8 @@ static int child_init(int rank)
 	tcl_set_worker((rank == PROC_TCP_MAIN) ? 0 : 1 + process_no);
 	switch(rank) {
 		case PROC_INIT:
-			if(tcm_attach_listening() < 0 || tcm_shield_attach() < 0)
+			if(tcm_attach_listening() < 0 || tcm_shield_attach() < 0
+					|| tcm_cluster_join() < 0)
 				return -1;
 			return tcm_listeners_register();
 		case PROC_MAIN:
