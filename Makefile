@@ -175,7 +175,7 @@ soak:
 .PHONY: fuzz
 fuzz: SECONDS := 60
 fuzz: SEED := 0
-fuzz: TARGET := rules rpc sockaddr sequences
+fuzz: TARGET := rules rpc sockaddr sequences cluster
 fuzz:
 	@$(scripts)/deps.sh build fuzz
 	$(with_fuzz_tree)

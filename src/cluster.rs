@@ -222,6 +222,10 @@ struct Dump {
     due: u64,
 }
 
+/// The time until a dump begins, in ms. The node that wants it must hear before it that this
+/// node is alive, which is sent in another message.
+const DUMP_DELAY_MS: u64 = 200;
+
 /// The longest time between two parts of a dump, in ms.
 const DUMP_STEP_MS: u32 = 500;
 
@@ -589,7 +593,7 @@ impl Cluster {
             peer.compare(now, &sums);
         }
         if header.kind == Kind::Bye {
-            peer.end_life(now, &mut self.sums, effects);
+            peer.end_life(now, self.pulses.newest(), &mut self.sums, effects);
             peer.set_state(NodeState::Left, now, effects);
         }
         if echo.is_some_and(|echo| echo.wants_dump) && peer.takes_dump(now) {
@@ -607,7 +611,7 @@ impl Cluster {
         self.dump = Some(Dump {
             to,
             part: 0,
-            due: now,
+            due: now + DUMP_DELAY_MS,
         });
     }
 

@@ -80,8 +80,13 @@ impl Bans {
             let until = now.saturating_add(u64::from(ban.seconds) * 1_000);
             let received = self.received.get(&ban.source);
             let is_own = received.is_none_or(|received| until > received.until + SAME_MS);
-            if ban.seconds > 0 && is_own && ban.source.scope().is_none() {
-                self.report(ban, until, (round, rounds), out);
+            if ban.seconds == 0 || ban.source.scope().is_some() {
+                continue;
+            }
+            match is_own {
+                true => self.report(ban, until, (round, rounds), out),
+                // Another node made it longer, so that one sends it now.
+                false => drop(self.sent.remove(&ban.source)),
             }
         }
         let pass = self.pass;
@@ -156,8 +161,13 @@ impl Bans {
             }
             ban.sequence = sequence;
             let differs = until.abs_diff(ban.until) > SAME_MS;
-            if differs || (seconds == 0) != (ban.until <= now) {
-                ban.until = until;
+            if !differs && (seconds == 0) == (ban.until <= now) {
+                return true;
+            }
+            ban.until = until;
+            // A ban that this node made longer is its own: no other node lifts it.
+            let is_own = self.sent.get(&source).is_some_and(|sent| !sent.is_lifted);
+            if seconds > 0 || !is_own {
                 effects.ban(node, source, seconds);
             }
         } else if until > ban.until + SAME_MS {

@@ -10,12 +10,15 @@
 //! are not applied, but they are echoed, so that it can adopt this node in turn.
 //!
 //! Each later pulse with an echo renews this proof. All messages with a higher sequence
-//! number were made after it. So an attacker who records messages and sends them again cannot
+//! number were made after it, and those without such a proof of at most this age are late. So
+//! an attacker who records messages and sends them again cannot
 //! make this node apply old ones: those of this life arrived before, those of an earlier life
-//! cannot echo a new pulse, and those that were held back are late, or the proof expires.
+//! cannot echo a new pulse, and those that were held back are late.
 //!
-//! When a life ends because another one was adopted or it said so, its boot is *retired*
-//! until each proof that it could have has expired.
+//! A life can only follow another one if it echoes a pulse that was sent after that one was
+//! adopted. An earlier life cannot: it had ended by then. When a life ends because another one
+//! was adopted, or it said so, its boot is also *retired*: it is not adopted again for a time.
+//! Otherwise two nodes with the same name would follow each other forever.
 
 #![forbid(unsafe_code)]
 
@@ -42,7 +45,7 @@ pub(super) const PROOF_MS: u64 = 10_000;
 /// Lives of one node that were heard and not adopted.
 const MAX_CANDIDATES: usize = 3;
 
-/// How long a boot is retired, in ms: the longest [`proof_ms`].
+/// How long a boot is retired, in ms. Not less than the longest [`proof_ms`].
 pub(super) const RETIRED_MS: u64 = 100_000;
 
 /// Boots that are retired at a time. A node that restarts more often is not adopted again
@@ -55,25 +58,36 @@ pub(super) const DUMP_GAP_MS: u64 = 3_000;
 /// Cycles without a record of a source until its count is removed.
 const MAX_MISSED_CYCLES: u32 = 3;
 
-/// The most pulses that are remembered.
+/// The most pulses of this node that are remembered.
 const MAX_PULSES: usize = 1_024;
+
+/// The most proofs of a life that are remembered.
+const MAX_PROOFS: usize = 128;
 
 /// When the last pulses of this node were sent.
 #[derive(Debug, Default)]
-pub(super) struct Pulses(VecDeque<(u32, u64)>);
+pub(super) struct Pulses(VecDeque<(u64, u64)>);
 
 impl Pulses {
     pub(super) fn push(&mut self, sequence: u64, now: u64) {
         if self.0.len() >= MAX_PULSES {
             self.0.pop_front();
         }
-        self.0.push_back((sequence as u32, now));
+        self.0.push_back((sequence, now));
     }
 
-    /// When the pulse was sent; `None`: long ago, or never.
-    fn sent_at(&self, pulse: u32) -> Option<u64> {
-        let found = self.0.iter().rev().find(|(number, _)| *number == pulse);
-        found.map(|(_, at)| *at)
+    /// The sequence number of a pulse with this lower half, and when it was sent; `None`:
+    /// long ago, or never.
+    fn find(&self, pulse: u32) -> Option<(u64, u64)> {
+        let mut newest_first = self.0.iter().rev();
+        newest_first
+            .find(|(number, _)| *number as u32 == pulse)
+            .copied()
+    }
+
+    /// The sequence number of the last pulse.
+    pub(super) fn newest(&self) -> u64 {
+        self.0.back().map_or(0, |(number, _)| *number)
     }
 }
 
@@ -109,14 +123,12 @@ impl Heard {
 pub(super) struct Life {
     pub(super) heard: Heard,
     window: Window,
-    /// Messages up to this sequence number are late.
-    floor: u64,
-    /// The last pulse that will become the floor, and when it arrived.
-    mark: (u64, u64),
+    /// The sequence numbers of its last pulses with an echo, and when the pulses that they echo
+    /// were sent. The messages after one of these pulses are no older than that. Those before
+    /// the first one are late.
+    proofs: VecDeque<(u64, u64)>,
     /// When the last message arrived.
     heard_at: u64,
-    /// When the pulse was sent that its last echo names.
-    proven_at: u64,
     /// Whether this node wants all of its records.
     pub(super) wants_dump: bool,
     interval_ms: u32,
@@ -130,9 +142,34 @@ impl Life {
         SILENT_MS.max(3 * u64::from(self.interval_ms))
     }
 
-    /// How old the pulse may be that an echo names.
-    fn proof_ms(&self, own_interval_ms: u32) -> u64 {
-        proof_ms(self.interval_ms, own_interval_ms)
+    /// Forgets proofs that are too old. Returns whether one is left.
+    fn is_proven(&mut self, now: u64, own_interval_ms: u32) -> bool {
+        let proof_ms = proof_ms(self.interval_ms, own_interval_ms);
+        while let Some((_, at)) = self.proofs.front()
+            && now.saturating_sub(*at) > proof_ms
+        {
+            self.proofs.pop_front();
+        }
+        !self.proofs.is_empty()
+    }
+
+    /// Remembers that the pulse with this number echoes one that was sent at the time `at`.
+    fn prove(&mut self, sequence: u64, at: u64) {
+        if self
+            .proofs
+            .back()
+            .is_none_or(|(newest, _)| *newest < sequence)
+        {
+            if self.proofs.len() >= MAX_PROOFS {
+                self.proofs.pop_front();
+            }
+            self.proofs.push_back((sequence, at));
+        }
+    }
+
+    /// Messages up to this sequence number are late.
+    fn floor(&self) -> u64 {
+        self.proofs.front().map_or(0, |(sequence, _)| *sequence)
     }
 
     fn lost(&self) -> u64 {
@@ -142,6 +179,7 @@ impl Life {
     }
 }
 
+/// How old the pulse may be that an echo names.
 fn proof_ms(interval_ms: u32, own_interval_ms: u32) -> u64 {
     PROOF_MS.max(10 * u64::from(interval_ms.max(own_interval_ms)))
 }
@@ -172,6 +210,8 @@ pub(super) struct Peer {
     pub(super) candidates: Vec<Heard>,
     /// Boots, and until when they are retired.
     retired: Vec<(u64, u64)>,
+    /// A life must echo a pulse of this node that is newer than this one.
+    adopts_after: u64,
     last_boot: u64,
     cells: Map<Cell>,
     /// Cells with a count above 0, and the sum of these counts.
@@ -204,6 +244,7 @@ impl Peer {
             life: None,
             candidates: Vec::new(),
             retired: Vec::new(),
+            adopts_after: 0,
             last_boot: 0,
             cells: Map::with_hasher(hash),
             held: (0, 0),
@@ -281,12 +322,18 @@ impl Peer {
         }
     }
 
-    /// Ends the life, if there is one: its boot is retired.
-    pub(super) fn end_life(&mut self, now: u64, sums: &mut Sums, effects: &mut impl Effects) {
+    /// Ends the life, if there is one. `newest` is the last pulse of this node.
+    pub(super) fn end_life(
+        &mut self,
+        now: u64,
+        newest: u64,
+        sums: &mut Sums,
+        effects: &mut impl Effects,
+    ) {
         self.clear(sums, effects);
+        self.adopts_after = newest;
         if let Some(life) = self.life.take() {
             self.lost_before += life.lost();
-            // Each proof that it could have names a pulse that was sent before now.
             let until = now.saturating_add(RETIRED_MS);
             self.retired.push((life.heard.boot, until));
         }
@@ -300,7 +347,7 @@ impl Peer {
         sums: &mut Sums,
         effects: &mut impl Effects,
     ) {
-        let Some(life) = &self.life else {
+        let Some(life) = &mut self.life else {
             return;
         };
         if self.state == NodeState::Dropped {
@@ -308,7 +355,7 @@ impl Peer {
         }
         let state = if now.saturating_sub(life.heard_at) > life.silent_ms() {
             NodeState::Silent
-        } else if now.saturating_sub(life.proven_at) > life.proof_ms(own_interval_ms) {
+        } else if !life.is_proven(now, own_interval_ms) {
             NodeState::Deaf
         } else {
             return;
@@ -334,28 +381,33 @@ impl Peer {
         if self.retired.iter().any(|(boot, _)| *boot == header.boot) {
             return Err(Rejected::OldBoot);
         }
-        // When the pulse was sent that the message echoes, if that is not too long ago.
+        // The pulse that the message echoes, if it was not sent too long ago.
         let proof_ms = proof_ms(interval_of(header), own_interval_ms);
-        let proven_at = echo
-            .and_then(|echo| pulses.sent_at(echo.pulse))
-            .filter(|at| now.saturating_sub(*at) <= proof_ms);
+        let proof = echo
+            .and_then(|echo| pulses.find(echo.pulse))
+            .filter(|(_, at)| now.saturating_sub(*at) <= proof_ms);
+        let proven_at = proof.map(|(_, at)| at);
         match &mut self.life {
             Some(life) if life.heard.boot == header.boot => {
-                if header.sequence <= life.floor {
+                let is_proven = life.is_proven(now, own_interval_ms);
+                if is_proven && header.sequence < life.floor() {
                     return Err(Rejected::Late);
                 }
                 life.window.check(header.sequence)?;
                 life.window.insert(header.sequence);
             }
             _ => {
-                let proven_at = match proven_at {
-                    Some(at) if self.retired.len() < MAX_RETIRED => at,
-                    _ => {
-                        self.hear_candidate(now, header);
-                        return Err(Rejected::Unproven);
-                    }
+                let rejected = match proof {
+                    None => Some(Rejected::Unproven),
+                    Some((pulse, _)) if pulse <= self.adopts_after => Some(Rejected::OldBoot),
+                    Some(_) if self.retired.len() >= MAX_RETIRED => Some(Rejected::Unproven),
+                    Some(_) => None,
                 };
-                self.adopt(now, (header, proven_at), sums, effects);
+                if let Some(reason) = rejected {
+                    self.hear_candidate(now, header);
+                    return Err(reason);
+                }
+                self.adopt(now, (header, pulses.newest()), sums, effects);
             }
         }
         self.heard_at = Some(now);
@@ -371,10 +423,9 @@ impl Peer {
         };
         life.hear(now, header);
         if let Some(at) = proven_at {
-            life.proven_at = life.proven_at.max(at);
+            life.prove(header.sequence, at);
         }
-        let is_proven = now.saturating_sub(life.proven_at) <= life.proof_ms(own_interval_ms);
-        match is_proven {
+        match life.is_proven(now, own_interval_ms) {
             true => self.set_state(NodeState::Alive, now, effects),
             false => {
                 if self.state == NodeState::Alive {
@@ -423,12 +474,12 @@ impl Peer {
     fn adopt(
         &mut self,
         now: u64,
-        (header, proven_at): (&Header<'_>, u64),
+        (header, newest): (&Header<'_>, u64),
         sums: &mut Sums,
         effects: &mut impl Effects,
     ) {
         let restarted = self.life.is_some();
-        self.end_life(now, sums, effects);
+        self.end_life(now, newest, sums, effects);
         self.candidates.retain(|known| known.boot != header.boot);
         self.last_boot = header.boot;
         self.last_dump = None;
@@ -440,10 +491,8 @@ impl Peer {
                 must_answer: true,
             },
             window: Window::after(header.sequence),
-            floor: header.sequence,
-            mark: (header.sequence, now),
+            proofs: VecDeque::new(),
             heard_at: now,
-            proven_at,
             wants_dump: true,
             interval_ms: interval_of(header),
             round: header.round,
@@ -549,7 +598,7 @@ impl Peer {
             return;
         };
         let max_missed = MAX_MISSED_CYCLES * rounds(life.interval_ms) + 1;
-        let (round, floor, index) = (life.round, life.floor as u32, self.index);
+        let (round, floor, index) = (life.round, life.floor() as u32, self.index);
         let held = &mut self.held;
         self.cells.retain(|source, cell| {
             if cell.count == 0 {
@@ -607,12 +656,6 @@ impl Life {
             self.heard.at = now;
             self.interval_ms = interval_of(header);
             self.round = header.round;
-        }
-        // The floor is the last mark that arrived long enough ago.
-        let (marked, at) = self.mark;
-        if now.saturating_sub(at) >= self.silent_ms() {
-            self.floor = self.floor.max(marked);
-            self.mark = (header.sequence.max(marked), now);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::cluster::{
-    Ban, Cluster, Config, Count, Effects, Keys, NodeName, NodeState, Rejected, TICK_MS, To, bound,
+    Cluster, Config, Count, Effects, Keys, NodeName, NodeState, Rejected, TICK_MS, To, bound,
 };
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
@@ -85,7 +85,6 @@ struct Outputs {
     others: HashMap<Source, u32>,
     of_nodes: HashMap<(usize, Source), u32>,
     base: HashMap<Source, u32>,
-    bans: Vec<(Source, u32)>,
 }
 
 impl Effects for Outputs {
@@ -117,10 +116,6 @@ impl Effects for Outputs {
             _ => self.base.insert(source, base),
         };
     }
-
-    fn ban(&mut self, _: usize, source: Source, seconds: u32) {
-        self.bans.push((source, seconds));
-    }
 }
 
 struct Node {
@@ -137,8 +132,6 @@ struct Node {
     history: HashMap<u32, Vec<(u64, u32)>>,
     /// When the rate allows the next connection of a source, in µs (GCRA).
     arrival: HashMap<u32, u64>,
-    /// Its bans and when they end, in ms of its clock.
-    bans: BTreeMap<u32, u64>,
     died: u64,
 }
 
@@ -167,8 +160,44 @@ pub(crate) struct Seen {
     pub(crate) rejected: [u64; Rejected::ALL.len()],
     pub(crate) admitted: u64,
     pub(crate) denied: u64,
-    /// The most connections of a source, and the bound at that time.
-    pub(crate) highest: (u64, u64),
+    pub(crate) lost: u64,
+    /// Connections above the limit of the cluster, and at its bound.
+    pub(crate) over_limit: u64,
+    pub(crate) at_bound: u64,
+}
+
+impl Seen {
+    pub(crate) fn add(&mut self, other: Seen) {
+        self.accepted += other.accepted;
+        for (sum, number) in self.rejected.iter_mut().zip(other.rejected) {
+            *sum += number;
+        }
+        self.admitted += other.admitted;
+        self.denied += other.denied;
+        self.lost += other.lost;
+        self.over_limit += other.over_limit;
+        self.at_bound += other.at_bound;
+    }
+
+    pub(crate) fn rejected(&self, reason: Rejected) -> u64 {
+        self.rejected[reason as usize]
+    }
+}
+
+impl Setup {
+    /// Nodes with exact clocks, and messages that take 20 ms.
+    pub(crate) fn calm(nodes: usize) -> Setup {
+        Setup {
+            seed: 1,
+            speeds: vec![1_000; nodes],
+            limit: 100,
+            hidden_percent: 10,
+            interval_ms: 1_000,
+            delay_ms: 20,
+            strict: false,
+            rate: None,
+        }
+    }
 }
 
 pub(crate) fn source(number: u32) -> Source {
@@ -217,7 +246,6 @@ impl World {
             own: BTreeMap::new(),
             history: HashMap::new(),
             arrival: HashMap::new(),
-            bans: BTreeMap::new(),
             died: 0,
         });
         let nodes: Vec<Node> = nodes.collect();
@@ -260,7 +288,6 @@ impl World {
             interval_ms: self.setup.interval_ms,
             strict: self.setup.strict,
             max_nodes: 16,
-            bans: true,
             ..Config::new(
                 self.nodes[node].name.clone(),
                 self.rng.random(),
@@ -296,7 +323,6 @@ impl World {
         for source in std::mem::take(&mut state.own).into_keys() {
             state.history.entry(source).or_default().push((now, 0));
         }
-        state.bans.clear();
     }
 
     /// The process ends as it should.
@@ -395,15 +421,10 @@ impl World {
             own: *own,
             limit,
         });
-        state.bans.retain(|_, until| *until > local);
-        let bans = state.bans.iter().map(|(number, until)| Ban {
-            source: source(*number),
-            seconds: ((until - local) / 1_000) as u32,
-        });
         if let Some(running) = &mut state.running {
             running
                 .cluster
-                .tick(local, counts, bans, &mut running.outputs);
+                .tick(local, counts, [], &mut running.outputs);
         }
         self.flush(node);
     }
@@ -449,6 +470,7 @@ impl World {
         };
         if self.rng.random_range(0..100) < network.loss && !is_spared {
             self.lost.insert(path, self.now);
+            self.seen.lost += 1;
             return;
         }
         let copies = 1 + u32::from(self.rng.random_range(0..100) < network.repeated);
@@ -557,26 +579,6 @@ impl World {
             "a message of an earlier life was accepted"
         );
         *newest = packet.life;
-        for (source, seconds) in std::mem::take(&mut running.outputs.bans) {
-            let number = (0..64).find(|number| self::source(*number) == source);
-            let number = number.expect("a source of this world");
-            state
-                .bans
-                .insert(number, local + u64::from(seconds) * 1_000);
-        }
-    }
-
-    /// Bans a source on a node.
-    pub(crate) fn ban(&mut self, node: usize, source: u32, seconds: u64) {
-        let until = self.local(node) + seconds * 1_000;
-        self.nodes[node].bans.insert(source, until);
-    }
-
-    /// When a ban of a source ends on a node, in ms of real time from now.
-    pub(crate) fn ban_left(&self, node: usize, source: u32) -> Option<u64> {
-        let until = *self.nodes[node].bans.get(&source)?;
-        let left = until.checked_sub(self.local(node))?;
-        Some(left * 1_000 / self.nodes[node].speed)
     }
 
     /// Tries to open a connection. Whether there is room is as in the server: its own count
@@ -744,6 +746,26 @@ impl World {
         found.expect("a node of this world")
     }
 
+    /// What a node knows of a source on all others.
+    pub(crate) fn others(&self, node: usize, number: u32) -> u32 {
+        let running = self.nodes[node].running.as_ref().expect("a running node");
+        running.cluster.others(source(number))
+    }
+
+    /// Asserts that all running nodes know all connections of the others.
+    pub(crate) fn check_sums(&self, numbers: u32) {
+        for node in (0..self.len()).filter(|node| self.nodes[*node].can_run()) {
+            for number in 0..numbers {
+                let others = self.total(number) - u64::from(self.own(node, number));
+                assert_eq!(
+                    u64::from(self.others(node, number)),
+                    others,
+                    "{node} {number}"
+                );
+            }
+        }
+    }
+
     /// Asserts that all running nodes agree with what the others have, that ended nodes have
     /// no counts, and that the tables are what the cluster says.
     pub(crate) fn check_converged(&self, numbers: u32) {
@@ -801,16 +823,6 @@ impl World {
             }
             assert_eq!(reported, sum);
         }
-    }
-
-    /// The messages that a node counts as lost.
-    pub(crate) fn lost(&self, node: usize) -> u64 {
-        let running = self.nodes[node].running.as_ref();
-        running.map_or(0, |running| running.cluster.totals().lost)
-    }
-
-    pub(crate) fn is_running(&self, node: usize) -> bool {
-        self.nodes[node].can_run()
     }
 }
 
