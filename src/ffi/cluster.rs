@@ -341,6 +341,7 @@ impl Global {
                 (level, write!(line, "{changed}"))
             }
             ClusterNotice::Rejected(rejected) => (TCL_LOG_WARN, write!(line, "{rejected}")),
+            ClusterNotice::Limited(limited) => (TCL_LOG_WARN, write!(line, "{limited}")),
         };
         self.log(level, &line);
     }

@@ -7,13 +7,15 @@
 
 pub mod board;
 
+use core::net::IpAddr;
 use std::time::Instant;
 
 use crate::cluster::{
     Ban, Cluster, Config, Count, Effects, NodeName, NodeReport, NodeState, Rejected, To,
 };
 use crate::limiter::Limiter;
-use crate::observe::notices::{ClusterRejected, NodeChanged};
+use crate::observe::notices::{ClusterRejected, NodeChanged, NodeLimited};
+use crate::observe::report::Report;
 use crate::source::Source;
 use board::Overview;
 
@@ -34,6 +36,8 @@ pub enum ClusterNotice {
     Changed(NodeChanged),
     /// Messages were rejected.
     Rejected(ClusterRejected),
+    /// A node connects to this one, and its connections are limited.
+    Limited(NodeLimited),
 }
 
 /// What a node does with the host.
@@ -96,7 +100,49 @@ impl Effects for Apply<'_, '_> {
             sources: node.sources,
             connections: node.connections,
         }));
+        if node.state == NodeState::Alive
+            && let Some(limited) = self.limits(node.name)
+        {
+            (self.outside.log)(ClusterNotice::Limited(limited));
+        }
     }
+}
+
+impl Apply<'_, '_> {
+    /// Whether the connections of a node to this one are limited, if it connects.
+    fn limits(&self, name: &NodeName) -> Option<NodeLimited> {
+        let address = peer_address(name.as_str())?;
+        let source = match address {
+            IpAddr::V4(address) => self.limiter.source(&address.octets()),
+            IpAddr::V6(address) => self.limiter.source(&address.octets()),
+        };
+        let source = source?;
+        let (_, terms) = Report::of(self.limiter).terms_of(source, None);
+        let is_unlimited =
+            terms.limit <= 0 && terms.cluster_limit(self.limiter.cluster_limit()) == 0;
+        (!is_unlimited && !terms.trusted).then(|| NodeLimited {
+            name: name.clone(),
+            address,
+        })
+    }
+}
+
+/// The address from which a node connects by TCP or TLS, from its name, which is a SIP URI such
+/// as `sip:192.0.2.1:5061;transport=tls`.
+fn peer_address(name: &str) -> Option<IpAddr> {
+    let (host, parameters) = name.split_once(':')?.1.split_once(';')?;
+    let connects = |parameter: &str| {
+        let value = parameter.strip_prefix("transport=");
+        value.is_some_and(|value| ["tcp", "tls"].iter().any(|v| value.eq_ignore_ascii_case(v)))
+    };
+    if !parameters.split(';').any(connects) {
+        return None;
+    }
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0,
+        None => host.split_once(':').map_or(host, |(host, _)| host),
+    };
+    host.parse().ok()
 }
 
 impl Node {
@@ -248,7 +294,7 @@ impl Limiter {
     fn counts_in_cluster(&self) -> impl Iterator<Item = Count> + '_ {
         let has_rules = self.rules_len() > 0;
         let default = self.cluster_limit();
-        let counts = crate::observe::report::Report::of(self).counts();
+        let counts = Report::of(self).counts();
         let counts = counts.filter(|(source, _)| source.scope().is_none());
         counts.map(move |(source, own)| Count {
             source,
@@ -258,5 +304,26 @@ impl Limiter {
                 false => default,
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_nodes_that_connect_have_an_address() {
+        for (name, address) in [
+            ("sip:192.0.2.1:5060", None),
+            ("sip:192.0.2.1:5060;transport=udp", None),
+            ("sip:192.0.2.1:5060;transport=tcp", Some("192.0.2.1")),
+            ("sip:192.0.2.1;a=b;transport=TLS", Some("192.0.2.1")),
+            ("sip:[2001:db8::1]:5061;transport=tls", Some("2001:db8::1")),
+            ("sip:node.example.org;transport=tls", None),
+            ("a", None),
+        ] {
+            let expected = address.map(|text| text.parse().unwrap());
+            assert_eq!(peer_address(name), expected, "{name}");
+        }
     }
 }

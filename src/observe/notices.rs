@@ -29,7 +29,7 @@ use crate::shared::visible::Excerpt;
 use crate::source::{Prefix, PrefixLengths, Source};
 
 use cluster::OverCluster;
-pub use cluster::{ClusterRejected, NodeChanged};
+pub use cluster::{ClusterRejected, NodeChanged, NodeLimited};
 pub use trust::{MoreTimedOut, NeverTrusted, TimedOut};
 
 /// What [`watch`](crate::observe::watch) has to log.

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::net::IpAddr;
 
 use super::Connections;
 use crate::cluster::{NodeName, NodeState, Rejected};
@@ -67,6 +68,26 @@ impl fmt::Display for NodeChanged {
                  cluster_drop lifts that"
             ),
         }
+    }
+}
+
+/// A node connects to this one, and its connections are limited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeLimited {
+    /// Its name.
+    pub name: NodeName,
+    /// Its address.
+    pub address: IpAddr,
+}
+
+impl fmt::Display for NodeLimited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NodeLimited { name, address } = self;
+        write!(
+            f,
+            "cluster node {name} connects by TCP or TLS, and these connections are limited; add \
+             the rule {address}=unlimited trusted"
+        )
     }
 }
 

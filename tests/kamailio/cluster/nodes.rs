@@ -82,10 +82,13 @@ impl Place {
             Transport::Tls => config.tls(),
         };
         let text = |text: String| format!("\"{text}\"");
-        let next = (node + 1) % self.ports.len();
+        // A node asks this one for all others when it starts.
+        let asked = usize::from(node == 0);
         config
             .modparam("dmq", "server_address", &text(self.name(node)))
-            .modparam("dmq", "notification_address", &text(self.name(next)))
+            .modparam("dmq", "notification_address", &text(self.name(asked)))
+            // The shortest time after which DMQ asks again.
+            .modparam("dmq", "ping_interval", "5")
             .text_param("cluster", "dmq")
             .param("cluster_limit", cluster_limit)
             .route(ROUTE)
@@ -131,6 +134,12 @@ pub(super) fn cluster(server: &Server) -> Value {
     server.rpc("tcp_conn_limit.cluster", json!([]))
 }
 
+/// The messages that a server rejected for this reason.
+pub(super) fn rejected(server: &Server, reason: &str) -> u64 {
+    let rejected = &cluster(server)["rejected"];
+    rejected[reason].as_u64().unwrap_or(0)
+}
+
 /// What a server says of a node with this name.
 pub(super) fn seen(server: &Server, name: &str) -> Value {
     let answer = cluster(server);
@@ -160,13 +169,13 @@ pub(super) fn finish(mode: Mode, servers: Vec<Server>) {
     }
 }
 
-/// What the modules dmq and tm log when a node is gone.
+/// What the core, dmq and tm log when a node is gone.
 pub(super) const OF_DMQ: &[&str] = &[
     "dmq",
     " tm ",
-    "error in tm",
-    "tcp_connect",
-    "tcpconn",
-    "tcp_send",
+    "tcp_main.c",
+    "tcp_read.c",
     "msg_send",
+    "tls_server.c",
+    "forward",
 ];

@@ -3,7 +3,6 @@
 //! The sum over all nodes: exact at rest, and within its bound while a source grows.
 
 use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 use support::kamailio::mode::{Mode, attached_either_way};
@@ -158,6 +157,12 @@ fn messages_go_by_tls(mode: Mode) {
 fn messages_go_by(mode: Mode, transport: Transport) {
     let place = Place::new(transport, 3);
     let servers = place.start(mode, 12);
+    for server in &servers {
+        server.wait_for_log(
+            2,
+            "connects by TCP or TLS, and these connections are limited",
+        );
+    }
     let held = servers[0].admit_all(12, Via::Tcp, source(201, 0, 1));
     for server in &servers[1..] {
         wait_for_others(server, "127.201.0.1", 12);
@@ -183,6 +188,5 @@ fn monitor_mode_admits(mode: Mode) {
     // It has a connection now, so the next one has a line.
     held.push(servers[1].admit(Via::Tcp, source(201, 0, 1)));
     servers[1].wait_for_log(1, "would reject connection from 127.201.0.1: ");
-    thread::sleep(Duration::ZERO);
     finish(mode, servers.into());
 }
