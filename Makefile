@@ -31,6 +31,7 @@ need_tree = $(if $(KAMAILIO_SRC),,$(error $@ needs KAMAILIO_SRC=DIR, a Kamailio 
 define targets
 Try it, on Debian with a Rust toolchain (builds in build/ and target/):
   make demo               see the module reject one greedy source
+  make demo-cluster       see three servers share a limit
   make test               run the tests (tests/README.md lists the others)
   make bench              measure the engine against its alternatives
   make bench-kamailio     measure what the limit costs the server
@@ -92,6 +93,11 @@ env:
 demo:
 	@$(with_servers)
 	cargo run --package tcp_conn_limit-support --example demo
+
+.PHONY: demo-cluster
+demo-cluster:
+	@$(with_servers)
+	cargo run --package tcp_conn_limit-support --example demo-cluster
 
 .PHONY: test
 test:
