@@ -672,7 +672,7 @@ impl Cluster {
         echoes
     }
 
-    /// Sweeps the counts of so many nodes that each has its turn once a cycle.
+    /// Sweeps the counts of some nodes, so that each has its turn once a cycle.
     fn sweep(&mut self, rounds: u32, effects: &mut impl Effects) {
         let listed = self.peers.len();
         for _ in 0..listed.div_ceil(rounds as usize) {

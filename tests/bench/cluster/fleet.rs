@@ -32,7 +32,7 @@ pub(crate) struct Load {
     pub(crate) changes: u32,
     /// Busy sources that grow enough to be reported at once, on each node in a second.
     pub(crate) jumps: u32,
-    /// What is not measured, and what is, in ms.
+    /// The time before the measurement, and of it, in ms.
     pub(crate) warm_up_ms: u64,
     pub(crate) window_ms: u64,
 }

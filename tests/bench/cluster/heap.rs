@@ -16,7 +16,7 @@ static IS_NODE: AtomicBool = AtomicBool::new(false);
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: all calls are passed to the system's allocator with their arguments, and its
-// results are returned. What is counted does not change them.
+// results are returned. Counting does not change them.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if IS_NODE.load(Ordering::Relaxed) {
