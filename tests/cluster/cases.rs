@@ -156,6 +156,26 @@ fn joining_node_gets_all_counts_before_it_has_learned() {
 }
 
 #[test]
+fn many_nodes_that_join_one_after_the_other_get_all_counts() {
+    let mut setup = Setup::calm(10);
+    setup.hidden_percent = 0;
+    let mut world = World::new(setup);
+    world.run(2_000);
+    (4..10).for_each(|node| world.kill(node));
+    for number in 0..60 {
+        world.open(number as usize % 4, number);
+    }
+    world.run(30_000);
+    // Each of them wants a dump while the one for another node is under way.
+    for node in 4..10 {
+        world.start(node);
+        world.run(300);
+    }
+    world.run(4_500);
+    world.check_sums(60);
+}
+
+#[test]
 fn large_growth_is_known_before_the_interval_ends() {
     let mut setup = Setup::calm(3);
     setup.limit = 100;
