@@ -193,6 +193,8 @@ pub struct Cluster {
     bans: Bans,
     strict: Strict,
     dump: Option<Dump>,
+    /// Which nodes want the next dump, if one is under way.
+    next_dump: Option<DumpFor>,
     /// By index.
     peers: Vec<Option<Box<Peer>>>,
     sums: Sums,
@@ -216,11 +218,13 @@ struct Scratch {
 /// A repetition of all records, part by part.
 #[derive(Debug)]
 struct Dump {
-    /// The index and boot of the only node that wants it; `None`: several want it.
-    to: Option<(usize, u64)>,
+    to: DumpFor,
     part: u32,
     due: u64,
 }
+
+/// The index and boot of the only node that wants a dump; `None`: several want it.
+type DumpFor = Option<(usize, u64)>;
 
 /// The time until a dump begins, in ms. The node that wants it must hear before it that this
 /// node is alive, which is sent in another message.
@@ -260,6 +264,7 @@ impl Cluster {
             bans: Bans::new(hash, config.max_sources),
             strict: Strict::new(hash, config.max_sources, now),
             dump: None,
+            next_dump: None,
             peers: (0..config.max_nodes).map(|_| None).collect(),
             sums: Sums::new(hash),
             echo_from: 0,
@@ -597,19 +602,22 @@ impl Cluster {
             peer.set_state(NodeState::Left, now, effects);
         }
         if echo.is_some_and(|echo| echo.wants_dump) && peer.takes_dump(now) {
-            self.begin_dump(now, index, header.boot);
+            self.begin_dump(now, (index, header.boot));
         }
         Ok(())
     }
 
-    /// Sends all records to a node that wants them.
-    fn begin_dump(&mut self, now: u64, index: usize, boot: u64) {
-        let to = match &self.dump {
-            None => Some((index, boot)),
-            Some(dump) => dump.to.filter(|to| *to == (index, boot)),
-        };
+    /// Sends all records to a node that wants them, after the dump that is under way.
+    fn begin_dump(&mut self, now: u64, to: (usize, u64)) {
+        if self.dump.is_some() {
+            self.next_dump = Some(match self.next_dump {
+                None => Some(to),
+                Some(next) => next.filter(|next| *next == to),
+            });
+            return;
+        }
         self.dump = Some(Dump {
-            to,
+            to: Some(to),
             part: 0,
             due: now + DUMP_DELAY_MS,
         });
@@ -626,7 +634,11 @@ impl Cluster {
         dump.part += 1;
         dump.due = now + u64::from(self.config.interval_ms.min(DUMP_STEP_MS));
         if dump.part == sender::DUMP_PARTS {
-            self.dump = None;
+            self.dump = self.next_dump.take().map(|to| Dump {
+                to,
+                part: 0,
+                due: now + DUMP_DELAY_MS,
+            });
         }
         self.send(now, Kind::Records, target, true, &[], records, effects);
     }
@@ -672,7 +684,7 @@ impl Cluster {
         echoes
     }
 
-    /// Sweeps the counts of so many nodes that each has its turn once a cycle.
+    /// Sweeps the counts of some nodes, so that each has its turn once a cycle.
     fn sweep(&mut self, rounds: u32, effects: &mut impl Effects) {
         let listed = self.peers.len();
         for _ in 0..listed.div_ceil(rounds as usize) {
@@ -690,8 +702,7 @@ impl Cluster {
         self.finish(Target::All, effects);
     }
 
-    /// Sends records, in as many messages as they need. Only a message of records for all
-    /// nodes is left out if there are none.
+    /// Sends records, in as many messages as they need, and one if there are none.
     #[expect(clippy::too_many_arguments, reason = "the parts of a message")]
     fn send(
         &mut self,

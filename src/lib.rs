@@ -141,6 +141,14 @@
 //!   **listed** sources and prefixes: banned ones, and for a time those that **flood**, which
 //!   are rejected more often than a threshold in a second.
 //!
+//! - **cluster**: servers, its **nodes**, that share the limits of sources. A node reports a
+//!   source from a **threshold** on, in **records**. A **round** is an interval between two
+//!   reports. ([`cluster`])
+//! - **life** of a node: one run of its process, named by a **boot id**. It begins to count for
+//!   another node when its **pulse**, the first message of an interval, **echoes** a pulse of
+//!   that node.
+//! - **dump**: a repetition of all records, for a node that asks for it.
+//!
 //! # Invariants
 //!
 //! 1. At rest, the sum of a source's cells is the number of its connections.
@@ -167,6 +175,10 @@
 //!     a source without connections only to keep the reserve.
 //! 12. The kernel shield drops only SYN packets of sources that the limiter would reject
 //!     because of a ban, or that flood, at the last tick of the watch.
+//! 13. What a node has of another node is a count that this one had. No message is applied
+//!     that was forged, that was applied before, or that was sent before the node started.
+//!     Without loss, a source never has more connections in a cluster than
+//!     [`cluster::bound::total`].
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 

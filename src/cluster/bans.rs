@@ -79,7 +79,8 @@ impl Bans {
         for ban in bans {
             let until = now.saturating_add(u64::from(ban.seconds) * 1_000);
             let received = self.received.get(&ban.source);
-            let is_own = received.is_none_or(|received| until > received.until + SAME_MS);
+            let is_own =
+                received.is_none_or(|received| until > received.until.saturating_add(SAME_MS));
             if ban.seconds == 0 || ban.source.scope().is_some() {
                 continue;
             }
@@ -170,7 +171,7 @@ impl Bans {
             if seconds > 0 || !is_own {
                 effects.ban(node, source, seconds);
             }
-        } else if until > ban.until + SAME_MS {
+        } else if until > ban.until.saturating_add(SAME_MS) {
             *ban = Received {
                 node: Some(node),
                 sequence,

@@ -124,7 +124,7 @@ pub(super) struct Life {
     pub(super) heard: Heard,
     window: Window,
     /// The sequence numbers of its last pulses with an echo, and when the pulses that they echo
-    /// were sent. The messages after one of these pulses are no older than that. Those before
+    /// were sent. The messages after one of these pulses are not older than that. Those before
     /// the first one are late.
     proofs: VecDeque<(u64, u64)>,
     /// When the last message arrived.
@@ -295,8 +295,8 @@ impl Peer {
         }
     }
 
-    /// What is replaced first: nodes that were never alive, then those that are not for the
-    /// longest time.
+    /// The order in which rows are replaced: first those of nodes that were never alive, then
+    /// the oldest state.
     pub(super) fn replacement_order(&self) -> (bool, u64) {
         (self.last_boot != 0, self.since)
     }

@@ -40,7 +40,7 @@ pub(super) fn rounds(interval_ms: u32) -> u32 {
     (CYCLE_MS / interval_ms.max(1)).max(1)
 }
 
-/// What was sent of a source.
+/// The last report of a source.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     /// The count in its last record to all nodes.
@@ -70,7 +70,7 @@ pub(super) struct Pass {
     pub(super) hidden_percent: u32,
 }
 
-/// What was sent of all sources.
+/// The last reports of all sources.
 #[derive(Debug)]
 pub(super) struct Sender {
     sent: Map<Sent>,

@@ -25,7 +25,7 @@ const TRANSIT_MS: u64 = 500;
 struct Low {
     /// The least count in the period before this one, and in this one.
     periods: [u32; 2],
-    /// What was given to [`Effects::base`].
+    /// The last argument of [`Effects::base`].
     given: u32,
     pass: u32,
 }

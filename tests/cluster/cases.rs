@@ -3,6 +3,7 @@
 
 use tcp_conn_limit::cluster::{
     Ban, Cluster, Config, Count, Effects, Keys, NodeName, NodeState, Rejected, To, TooManyNodes,
+    bound,
 };
 use tcp_conn_limit::source::{PrefixLengths, Source};
 
@@ -155,6 +156,26 @@ fn joining_node_gets_all_counts_before_it_has_learned() {
 }
 
 #[test]
+fn many_nodes_that_join_one_after_the_other_get_all_counts() {
+    let mut setup = Setup::calm(10);
+    setup.hidden_percent = 0;
+    let mut world = World::new(setup);
+    world.run(2_000);
+    (4..10).for_each(|node| world.kill(node));
+    for number in 0..60 {
+        world.open(number as usize % 4, number);
+    }
+    world.run(30_000);
+    // Each of them wants a dump while the one for another node is under way.
+    for node in 4..10 {
+        world.start(node);
+        world.run(300);
+    }
+    world.run(4_500);
+    world.check_sums(60);
+}
+
+#[test]
 fn large_growth_is_known_before_the_interval_ends() {
     let mut setup = Setup::calm(3);
     setup.limit = 100;
@@ -283,6 +304,97 @@ fn messages_of_an_earlier_life_are_rejected() {
         .iter()
         .filter(|(_, state)| *state == NodeState::Alive);
     assert_eq!(restarts.count(), 2);
+}
+
+#[test]
+fn late_count_does_not_return_after_its_end() {
+    // With one row, each interval sweeps it.
+    let mut a = Node::with("a", 1, |config| config.max_nodes = 1);
+    let mut b = Node::new("b", 2);
+    exchange(&mut a, &mut b, 0..3_000);
+    b.own = vec![(4, 50)];
+    let late = b.tick(3_000);
+    b.own.clear();
+    exchange(&mut a, &mut b, 3_100..8_000);
+    let results: Vec<_> = late.iter().map(|body| a.receive(8_000, body)).collect();
+    assert!(results.contains(&Ok(())), "{results:?}");
+    assert_eq!(a.cluster.others(source(4)), 0);
+}
+
+#[test]
+fn life_that_ended_unheard_cannot_follow_a_later_one() {
+    let (mut a, mut b) = (Node::new("a", 1), Node::new("b", 2));
+    b.own = vec![(4, 50)];
+    for body in a.tick(0) {
+        let _ = b.receive(0, &body);
+    }
+    // They echo a pulse of `a`, and are held back.
+    let late = b.tick(1_000);
+    let mut again = Node::new("b", 3);
+    exchange(&mut a, &mut again, 1_000..1_500);
+    assert_eq!(a.state(1_500), NodeState::Alive);
+    for body in late {
+        assert_eq!(a.receive(1_600, &body), Err(Rejected::OldBoot));
+    }
+    assert_eq!(a.cluster.others(source(4)), 0);
+}
+
+#[test]
+fn two_nodes_with_one_name_do_not_follow_each_other_forever() {
+    let mut nodes = [Node::new("a", 1), Node::new("b", 2), Node::new("b", 3)];
+    for now in (0..60_000).step_by(100) {
+        for from in 0..nodes.len() {
+            for body in nodes[from].tick(now) {
+                for to in (0..nodes.len()).filter(|to| *to != from) {
+                    let _ = nodes[to].receive(now, &body);
+                }
+            }
+        }
+    }
+    let [a, ..] = nodes;
+    assert!(a.outbox.states.len() <= 2, "{:?}", a.outbox.states);
+    assert!(a.cluster.totals().rejected[Rejected::OldBoot as usize] > 50);
+}
+
+#[test]
+fn strict_bound_holds_at_each_moment_of_a_period() {
+    let setup = Setup {
+        strict: true,
+        delay_ms: 100,
+        hidden_percent: 0,
+        ..Setup::calm(3)
+    };
+    let most = bound::strict_total(100, 3, 0);
+    for moment in (0..4_000).step_by(40) {
+        let mut world = World::new(setup.clone());
+        world.run(5_000 + moment);
+        for _ in 0..6 {
+            for _ in 0..100 {
+                for node in 0..3 {
+                    world.open(node, 0);
+                }
+            }
+            let total = world.total(0);
+            assert!(total <= most, "{total} connections after {moment} ms");
+            world.run(40);
+        }
+    }
+}
+
+#[test]
+fn strict_mode_lets_one_node_use_the_whole_limit() {
+    let setup = Setup {
+        strict: true,
+        ..Setup::calm(3)
+    };
+    let mut world = World::new(setup);
+    for _ in 0..120 {
+        world.run(1_000);
+        for _ in 0..100 {
+            world.open(0, 0);
+        }
+    }
+    assert_eq!(world.own(0, 0), 100);
 }
 
 #[test]
