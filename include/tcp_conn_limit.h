@@ -928,6 +928,11 @@ struct tcl_cluster_config {
    */
   int32_t interval_ms;
   /**
+   * 1: each node may use only its share of what is left of a limit over all nodes; 0: all of
+   * it.
+   */
+  int32_t strict;
+  /**
    * The longest body of a message, in bytes.
    */
   uint32_t body_bytes;

@@ -50,6 +50,7 @@
 static int on = 0;
 static int limit = 0;
 static int interval = 1000;
+static int strict = 0;
 static const char *keys[KEYS_MAX];
 static uint32_t keys_count = 0;
 
@@ -98,6 +99,18 @@ int tcm_cluster_set_interval(int value)
 		return -1;
 	}
 	interval = value;
+	return 0;
+}
+
+int tcm_cluster_set_strict(int value)
+{
+	if(value != 0 && value != 1) {
+		LM_ERR("modparam cluster_strict is %d: expected 1 for yes or 0 for"
+			   " no\n",
+				value);
+		return -1;
+	}
+	strict = value;
 	return 0;
 }
 
@@ -158,6 +171,7 @@ static int prepare(const str *own)
 			.keys = keys,
 			.key_count = keys_count,
 			.interval_ms = interval,
+			.strict = strict,
 			.body_bytes = tcm_dmq_body_bytes(),
 			.send = tcm_dmq_send,
 	};

@@ -25,6 +25,7 @@ int tcm_cluster_is_on(void);
 /* Set the parameters of the same names. Return 0, or -1 after logging an error. */
 int tcm_cluster_set_limit(int value);
 int tcm_cluster_set_interval(int value);
+int tcm_cluster_set_strict(int value);
 int tcm_cluster_add_key(const char *value);
 int tcm_cluster_add_key_file(const char *value);
 

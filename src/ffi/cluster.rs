@@ -60,6 +60,9 @@ pub struct tcl_cluster_config {
     /// The time between two reports, in ms: `TCL_MIN_CLUSTER_INTERVAL` to
     /// `TCL_MAX_CLUSTER_INTERVAL`.
     pub interval_ms: i32,
+    /// 1: each node may use only its share of what is left of a limit over all nodes; 0: all of
+    /// it.
+    pub strict: i32,
     /// The longest body of a message, in bytes.
     pub body_bytes: u32,
     /// How messages are sent.
@@ -291,6 +294,7 @@ unsafe fn read_config(
         // In range, see above.
         interval_ms: config.interval_ms.unsigned_abs(),
         body_bytes: (config.body_bytes as usize).max(Config::MIN_BODY),
+        strict: config.strict != 0,
         max_nodes: MAX_NODES,
         max_sources: (limiter.max_connections() as usize).max(1_000),
         ..defaults

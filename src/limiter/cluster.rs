@@ -11,6 +11,7 @@
 use super::gates::{Reason, Rejection};
 use super::load::Scarcity;
 use super::{CreateError, CreateFault, Limiter};
+use crate::cluster::bound::strict_share;
 use crate::observe::cluster::board::Board;
 use crate::policy::cluster_settings::ClusterSettings;
 use crate::policy::settings::Switches;
@@ -71,6 +72,37 @@ impl Limiter {
         own.saturating_add(self.others(source))
     }
 
+    /// The connections that `source` may have on this node, if this is its limit over all
+    /// nodes: what the other nodes leave, or its share of that.
+    pub fn allowed_here(&self, source: Source, limit: u32) -> u32 {
+        self.allowed(source, limit, self.others(source))
+    }
+
+    fn allowed(&self, source: Source, limit: u32, others: u32) -> u32 {
+        match self.cluster_settings().shares() {
+            0 => limit.saturating_sub(others),
+            shares => {
+                let base = self.others_table().map_or(0, |others| others.base(source));
+                let known = base.saturating_add(others);
+                base.saturating_add(strict_share(limit, known, shares))
+            }
+        }
+    }
+
+    /// Shares the rest of each limit over this many nodes; 0: each node may use all of it.
+    pub fn set_cluster_shares(&self, nodes: u32) {
+        self.cluster_settings().set_shares(nodes);
+    }
+
+    /// Sets the least connections that `source` had on this node of late, if limits are shared.
+    /// Returns whether there is room for it. Otherwise as [`set_others`](Self::set_others).
+    pub fn set_base(&self, source: Source, connections: u32) -> bool {
+        let set = self
+            .others_table()
+            .map(|others| others.set_base(source, connections));
+        set != Some(Err(NoRoom))
+    }
+
     /// Sets the connections of `source` on the other nodes. Must be called by one process
     /// only. Returns whether there is room for the source; if not, it counts as having none.
     pub fn set_others(&self, source: Source, connections: u32) -> bool {
@@ -114,7 +146,7 @@ impl Limiter {
         let found = self.others_table().and_then(|others| others.find(source));
         let others = found.map_or(0, |(_, connections)| connections);
         // With fewer connections here, the source is below each limit over all nodes.
-        let here = checked_from.saturating_sub(others);
+        let here = self.allowed(source, checked_from, others);
         let table = self.table();
         if let Some(at) = table.find(source) {
             let connections = table.connections(at);

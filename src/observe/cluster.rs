@@ -53,6 +53,7 @@ pub struct Node {
     cluster: Cluster,
     name: NodeName,
     interval_ms: u32,
+    strict: bool,
     /// When the sources are looked at next.
     next_look: u64,
     /// Sources for which there was no room.
@@ -86,6 +87,12 @@ impl Effects for Apply<'_, '_> {
         }
         for (source, node, count) in self.of_nodes.drain(..) {
             self.limiter.set_others_of_node(source, node, count);
+        }
+    }
+
+    fn base(&mut self, source: Source, base: u32) {
+        if !self.limiter.set_base(source, base) {
+            self.no_room += 1;
         }
     }
 
@@ -151,6 +158,7 @@ impl Node {
         Node {
             name: config.node.clone(),
             interval_ms: config.interval_ms,
+            strict: config.strict,
             cluster: Cluster::new(config, now),
             next_look: now,
             no_room: 0,
@@ -175,6 +183,9 @@ impl Node {
         });
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.next_look = now + LOOK_MS.max(took.saturating_mul(SHARE));
+        if self.strict {
+            limiter.set_cluster_shares(self.cluster.size());
+        }
         self.log_rejected(now, outside);
         self.publish(limiter, now);
     }

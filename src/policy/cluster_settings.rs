@@ -41,6 +41,15 @@ impl<'a> ClusterSettings<'a> {
         self.0.limit.store(limit, Ordering::Relaxed);
     }
 
+    /// Over how many nodes the rest of a limit is shared; 0: it is not.
+    pub(crate) fn shares(self) -> u32 {
+        self.0.shares.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_shares(self, shares: u32) {
+        self.0.shares.store(shares, Ordering::Relaxed);
+    }
+
     /// A source with fewer connections on all nodes may open another, whatever its rule.
     /// Above `i32::MAX` if no source has a limit.
     #[inline]

@@ -338,6 +338,8 @@ pub(crate) struct Cluster {
     pub(crate) limit: AtomicU32,
     /// The lowest limit of the active rules; `u32::MAX`: no rule has one.
     pub(crate) lowest_rule: AtomicU32,
+    /// Over how many nodes the rest of a limit is shared; 0: it is not.
+    pub(crate) shares: AtomicU32,
 }
 
 /// Words of a row of the [`Board`].

@@ -8,7 +8,7 @@
 //! bucket if the first one was full:
 //!
 //! ```text
-//!   bits 0–27 connections │ 31 IPv6 │ 32–63 key
+//!   bits 0–27 connections │ 30 base │ 31 IPv6 │ 32–63 key
 //! ```
 //!
 //! The key of an IPv4 source is its address. The key of an IPv6 source is a keyed hash, of
@@ -21,6 +21,9 @@
 //! the last one, as if the reader had read before. The same holds for a source that gets its
 //! entry at this moment: the reader finds none, as before. No word publishes another one,
 //! so all operations on them are `Relaxed`.
+//!
+//! If the rest of a limit is shared (`cluster_strict`), a source may have another word: with the
+//! bit *base* set, its connections are the least that it had on this node of late.
 //!
 //! Only the first bucket is read, one cache line, unless it says that there are sources of
 //! its own elsewhere.
@@ -35,6 +38,8 @@ use crate::table::Table;
 
 /// The connections in a word.
 const CONNECTIONS: u64 = (1 << 28) - 1;
+/// What a word has the connections of.
+const BASE: u64 = 1 << 30;
 /// The family in a word.
 const IPV6: u64 = 1 << 31;
 /// Where the key begins in a word.
@@ -91,9 +96,19 @@ impl<'a> Others<'a> {
         self.find(source).map_or(0, |(_, connections)| connections)
     }
 
-    /// The entry of `source`, and its connections.
+    /// The least connections that `source` had on this node of late; 0: it is not known.
+    pub(crate) fn base(self, source: Source) -> u32 {
+        let key = self.key(source).map(|key| key | BASE);
+        let found = key.and_then(|key| self.find_key(source, key));
+        found.map_or(0, |(_, connections)| connections)
+    }
+
+    /// The entry of `source`, and its connections on other nodes.
     pub(crate) fn find(self, source: Source) -> Option<(OthersEntry, u32)> {
-        let key = self.key(source)?;
+        self.find_key(source, self.key(source)?)
+    }
+
+    fn find_key(self, source: Source, key: u64) -> Option<(OthersEntry, u32)> {
         let buckets = self.region.buckets();
         let [first, second] = self.table.pair_of(source, buckets.len());
         if let Some((at, connections)) = find_in(&buckets[first], key) {
@@ -124,11 +139,27 @@ impl<'a> Others<'a> {
     ///
     /// If both its buckets are full; then it has no entry.
     pub(crate) fn set(self, source: Source, connections: u32) -> Result<(), NoRoom> {
-        let Some(key) = self.key(source) else {
-            return Ok(());
-        };
+        match self.key(source) {
+            Some(key) => self.set_key(source, key, connections),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets what [`base`](Self::base) returns. Otherwise as [`set`](Self::set).
+    ///
+    /// # Errors
+    ///
+    /// If both its buckets are full; then it is not known.
+    pub(crate) fn set_base(self, source: Source, connections: u32) -> Result<(), NoRoom> {
+        match self.key(source) {
+            Some(key) => self.set_key(source, key | BASE, connections),
+            None => Ok(()),
+        }
+    }
+
+    fn set_key(self, source: Source, key: u64, connections: u32) -> Result<(), NoRoom> {
         let buckets = self.region.buckets();
-        let found = self.find(source);
+        let found = self.find_key(source, key);
         if connections == 0 {
             if let Some((entry, _)) = found {
                 self.word(entry).store(0, Ordering::Relaxed);
@@ -217,7 +248,7 @@ impl<'a> Others<'a> {
             .map(OthersEntry)
             .filter_map(move |entry| {
                 let before = self.word(entry).load(Ordering::Relaxed);
-                if before == 0 {
+                if before == 0 || before & BASE != 0 {
                     return None;
                 }
                 let kind = match before & IPV6 {

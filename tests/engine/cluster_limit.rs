@@ -213,6 +213,40 @@ fn report_shows_each_node() {
     assert_eq!(limiter.others_of(source(1)), None);
 }
 
+#[test]
+fn rest_of_a_limit_can_be_shared() {
+    let limiter = node(0, 30);
+    limiter.set_cluster_shares(3);
+    // A third of 30.
+    open(&limiter, source(1), 9);
+    assert_eq!(attempt(&limiter, source(1)), Ok(()));
+    open(&limiter, source(1), 1);
+    assert_eq!(attempt(&limiter, source(1)), Err(RejectedFor::Cluster));
+    // It has 10 here and 8 elsewhere, so 12 are left: 4 for each node.
+    assert!(limiter.set_base(source(1), 10));
+    limiter.set_others(source(1), 8);
+    assert_eq!(limiter.allowed_here(source(1), 30), 14);
+    open(&limiter, source(1), 3);
+    assert_eq!(attempt(&limiter, source(1)), Ok(()));
+    open(&limiter, source(1), 1);
+    assert_eq!(attempt(&limiter, source(1)), Err(RejectedFor::Cluster));
+    // Nothing is left.
+    limiter.set_others(source(1), 25);
+    assert_eq!(limiter.allowed_here(source(1), 30), 10);
+    // What other nodes have is shown without the base.
+    assert_eq!(limiter.all_others().count(), 1);
+    limiter.set_base(source(1), 0);
+    assert_eq!(limiter.allowed_here(source(1), 30), 2);
+    limiter.set_cluster_shares(0);
+    assert_eq!(limiter.allowed_here(source(1), 30), 5);
+    // A source without connections.
+    limiter.set_cluster_shares(3);
+    for (others, expected) in [(0, Ok(())), (29, Ok(())), (30, Err(RejectedFor::Cluster))] {
+        limiter.set_others(source(2), others);
+        assert_eq!(attempt(&limiter, source(2)), expected, "{others}");
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     Accept(u32),

@@ -4,6 +4,9 @@
 //! approximate, while all other gates are exact. Therefore a rejection by it is not an
 //! offence. A source without a slot is checked in [`crate::limiter::cluster`].
 //!
+//! With `cluster_strict` a node may use only its share of what is left of the limit, so that all
+//! nodes together stay near it, at the price of rejections that would not be needed.
+//!
 //! It is the last gate, and is not a part of [`first_closed`](super::first_closed), so that the
 //! others are as fast as without it.
 
@@ -22,7 +25,8 @@ impl Limiter {
         connections: i32,
         limit: u32,
     ) -> Option<RejectedFor> {
-        let on_all_nodes = self.in_cluster(source, connections.unsigned_abs());
-        (limit > 0 && on_all_nodes >= limit).then_some(RejectedFor::Cluster)
+        let own = connections.unsigned_abs();
+        let is_closed = limit > 0 && own >= self.allowed_here(source, limit);
+        is_closed.then_some(RejectedFor::Cluster)
     }
 }

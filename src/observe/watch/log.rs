@@ -314,7 +314,8 @@ fn released(source: Source, reported: Reported, tick: &Tick<'_>) -> Option<Optio
                 sum,
                 would: reported.would,
             };
-            let is_back = sum.limit == 0 || now.connections.saturating_add(sum.others) < sum.limit;
+            let allowed = tick.limiter.allowed_here(source, sum.limit);
+            let is_back = sum.limit == 0 || now.connections < allowed;
             return is_back.then_some(Some(notice));
         }
         // That the reserve is no longer needed has a notice of its own.

@@ -59,6 +59,11 @@ fn wrong_parameters_refuse_the_start(mode: Mode) {
         "\"/nonexistent/file\"",
         "cannot read the keys in",
     );
+    start_fails(
+        "cluster_strict",
+        "2",
+        "modparam cluster_strict is 2: expected 1",
+    );
     let log = place.without_key(mode, 0, 10).start_fails();
     log.assert_error(&["there is no key: set cluster_key"]);
     let log = mode.config(10).param("cluster_limit", 5).start_fails();

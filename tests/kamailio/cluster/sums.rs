@@ -14,6 +14,7 @@ attached_either_way!(
     sum_is_exact_at_rest,
     source_grows_on_all_nodes_at_once,
     five_nodes_share_a_limit,
+    strict_nodes_stay_near_the_limit,
     sources_differ_by_rule,
     messages_go_by_tcp,
     messages_go_by_tls,
@@ -103,6 +104,27 @@ fn source_grows_on_all_nodes_at_once(mode: Mode) {
         wait_for_others(server, "127.201.0.1", others);
         server.reject(Via::Tcp, source(201, 0, 1));
     }
+    finish(mode, servers);
+}
+
+fn strict_nodes_stay_near_the_limit(mode: Mode) {
+    let place = Place::new(Transport::Udp, 3);
+    let servers: Vec<_> = (0..3)
+        .map(|node| {
+            let config = place.node(mode, node, 30).limit(1000);
+            config.param("cluster_strict", 1).start()
+        })
+        .collect();
+    super::nodes::wait_until_joined(&servers);
+    let held = grow(&servers, source(201, 0, 1), 60);
+    let total: usize = held.iter().map(Vec::len).sum();
+    assert!(total <= 30 + 3 + 2 * (THRESHOLD - 1), "{total}");
+    // What one node does not use, another one gets.
+    let mut alone = Vec::new();
+    until("one node has nearly all", || {
+        alone.extend(servers[0].open(Via::Tcp, source(202, 0, 1)));
+        alone.len() >= 29
+    });
     finish(mode, servers);
 }
 
