@@ -110,7 +110,9 @@ impl Sender {
                 threshold = bound::threshold(limit, pass.nodes, pass.hidden_percent);
                 step = bound::eager_growth(limit, pass.nodes);
             }
-            if count.own >= threshold {
+            // Between intervals only a dump, or a growth of more than a step, is due.
+            let is_due = pass.round.is_some() || pass.dump.is_some();
+            if count.own >= threshold && (is_due || pass.eager && count.own > step) {
                 self.report(pass, count.source, count.own, step, (all, dump));
             }
         }
@@ -128,17 +130,22 @@ impl Sender {
         step: u32,
         (all, dump): (&mut Vec<Record>, &mut Vec<Record>),
     ) {
-        if !self.sent.contains_key(&source) && self.sent.len() >= self.max {
-            self.unreported += u64::from(pass.round.is_some());
-            return;
-        }
-        let hash = self.sent.hasher().hash_one(source);
-        let sent = self.sent.entry(source).or_insert(Sent {
-            count: 0,
-            pass: 0,
-            spread: (hash >> 32) as u32,
-            copies: 0,
-        });
+        let sent = match self.sent.get_mut(&source) {
+            Some(sent) => sent,
+            None => {
+                if self.sent.len() >= self.max {
+                    self.unreported += u64::from(pass.round.is_some());
+                    return;
+                }
+                let hash = self.sent.hasher().hash_one(source);
+                self.sent.entry(source).or_insert(Sent {
+                    count: 0,
+                    pass: 0,
+                    spread: (hash >> 32) as u32,
+                    copies: 0,
+                })
+            }
+        };
         sent.pass = self.pass;
         if pass.dump == Some(sent.spread % DUMP_PARTS) {
             dump.push(Record::Count(source, own));

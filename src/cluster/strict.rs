@@ -68,18 +68,22 @@ impl Strict {
         if count.limit == 0 || count.source.scope().is_some() {
             return;
         }
-        if !self.lows.contains_key(&count.source) && self.lows.len() >= self.max {
-            return;
-        }
-        let (pass, turns) = (self.pass, self.turns);
-        // A source that was not seen before had no connection.
-        let low = self.lows.entry(count.source).or_insert(Low {
-            periods: [0; 2],
-            given: 0,
-            pass,
-        });
-        low.pass = pass;
-        if turns {
+        let low = match self.lows.get_mut(&count.source) {
+            Some(low) => low,
+            None => {
+                if self.lows.len() >= self.max {
+                    return;
+                }
+                // It had no connection before.
+                self.lows.entry(count.source).or_insert(Low {
+                    periods: [0; 2],
+                    given: 0,
+                    pass: 0,
+                })
+            }
+        };
+        low.pass = self.pass;
+        if self.turns {
             low.periods = [low.periods[1], count.own];
         }
         low.periods[1] = low.periods[1].min(count.own);

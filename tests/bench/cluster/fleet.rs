@@ -119,9 +119,31 @@ pub(crate) struct Figures {
     pub(crate) other_sources: u64,
     /// From the start until the node had all counts, in ms.
     pub(crate) joined_ms: u64,
-    /// Until a change was known here, in ms, sorted: ordinary changes and jumps.
-    pub(crate) changes_ms: Vec<u64>,
-    pub(crate) jumps_ms: Vec<u64>,
+    /// Until a change was known here.
+    pub(crate) changes: Times,
+    pub(crate) jumps: Times,
+}
+
+/// Times in ms.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Times {
+    pub(crate) number: usize,
+    pub(crate) median: u64,
+    pub(crate) p99: u64,
+    pub(crate) longest: u64,
+}
+
+impl Times {
+    fn of(mut times: Vec<u64>) -> Times {
+        times.sort_unstable();
+        let at = |share: usize| times.get(times.len() * share / 100).copied();
+        Times {
+            number: times.len(),
+            median: at(50).unwrap_or_default(),
+            p99: at(99).unwrap_or_default(),
+            longest: times.last().copied().unwrap_or_default(),
+        }
+    }
 }
 
 /// A node that only reports.
@@ -219,6 +241,7 @@ pub(crate) fn run(load: &Load) -> Figures {
     let mut by_index: Vec<Option<usize>> = vec![None; load.nodes as usize];
     let mut pending: HashMap<(usize, Source), Pending> = HashMap::new();
     let mut figures = Figures::default();
+    let (mut changes, mut jumps) = (Vec::new(), Vec::new());
     let (mut tick_us, mut receive_us, mut received, mut messages_out) = (0.0, 0.0, 0u64, 0u64);
     let mut before = node.totals();
     let mut waiting: Vec<String> = Vec::new();
@@ -329,8 +352,8 @@ pub(crate) fn run(load: &Load) -> Figures {
                 && measures
             {
                 match found.is_jump {
-                    true => figures.jumps_ms.push(now - found.at),
-                    false => figures.changes_ms.push(now - found.at),
+                    true => jumps.push(now - found.at),
+                    false => changes.push(now - found.at),
                 }
             }
         }
@@ -358,8 +381,8 @@ pub(crate) fn run(load: &Load) -> Figures {
     figures.memory = heap::held();
     figures.counts = node.nodes(end).map(|report| report.sources as u64).sum();
     figures.other_sources = after.other_sources;
-    figures.changes_ms.sort_unstable();
-    figures.jumps_ms.sort_unstable();
+    figures.changes = Times::of(changes);
+    figures.jumps = Times::of(jumps);
     // What the node holds is freed as its own.
     heap::of_node(|| drop(node));
     figures

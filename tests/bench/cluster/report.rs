@@ -3,7 +3,7 @@
 //! The table.
 
 use crate::Record;
-use crate::fleet::Figures;
+use crate::fleet::{Figures, Times};
 
 pub(crate) fn print(record: &Record) {
     record.run.print();
@@ -59,22 +59,20 @@ fn rows(figures: &Figures) -> [(&'static str, String); 11] {
             "all counts known after the start",
             format!("{} ms", figures.joined_ms),
         ),
-        ("a change known, median, p99", times(&figures.changes_ms)),
         (
-            "a jump known, median, p99, longest",
-            times(&figures.jumps_ms),
+            "a change known, median, p99, longest",
+            times(&figures.changes),
         ),
+        ("a jump known, median, p99, longest", times(&figures.jumps)),
     ]
 }
 
-fn times(sorted: &[u64]) -> String {
-    let at = |share: f64| {
-        sorted
-            .get((share * sorted.len() as f64) as usize)
-            .or(sorted.last())
-    };
-    match (at(0.5), at(0.99), sorted.last()) {
-        (Some(median), Some(high), Some(longest)) => format!("{median}, {high}, {longest} ms"),
-        _ => "-".to_owned(),
-    }
+fn times(times: &Times) -> String {
+    let Times {
+        median,
+        p99,
+        longest,
+        ..
+    } = times;
+    format!("{median}, {p99}, {longest} ms")
 }
