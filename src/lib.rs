@@ -45,12 +45,13 @@
 //! 1. [`source`]: what is counted. In its folder: its scope, the prefix of a network.
 //! 2. [`limiter`]: check, opened, closed. In its folder: `connections` (connect and
 //!    disconnect, which keep a record of each connection), `gates` (why a connection is
-//!    rejected: ban, rate, limit, reserve, pressure, no room), [`load`](limiter::load) (how
+//!    rejected: ban, rate, limit, reserve, pressure, cluster, no room), [`load`](limiter::load) (how
 //!    full the host is, and what follows from it), `offences` (penalties and bans), the token of a
 //!    cell, and the totals.
 //! 3. `table`: `hash` and `directory` (how a source finds, gets and loses its slot),
 //!    `rows` (its count), `connections` (the records), `details` (its rejections and its
-//!    peak), `tagged` and `restraints` (what it owes), `hint`.
+//!    peak), `tagged` and `restraints` (what it owes), `hint`, `others` (its connections on other
+//!    nodes).
 //! 4. [`policy`]: [`terms`](policy::terms) (what a rule grants), `rule_text` (the grammar of
 //!    a rule), [`rule_words`](policy::rule_words) (the words in it),
 //!    [`rate_text`](policy::rate_text), [`penalties`](policy::penalties) (offences and what
@@ -72,8 +73,8 @@
 //! 8. [`shield`]: the kernel's part. `filter` is the program that drops packets, `wanted`
 //!    decides whose.
 //! 9. [`cluster`]: one limit for several servers. What they send each other and when, and
-//!    the sums of what arrived; [`bound`](cluster::bound) says how exact these are. It is not
-//!    called by other parts of the library yet, and calls none but `source`.
+//!    the sums of what arrived; [`bound`](cluster::bound) says how exact these are. It
+//!    calls none of the other parts but `source`; [`observe::cluster`] runs it.
 //! 10. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where
 //!     panics stop), then one file for each group of functions. `host`: the types and
 //!     functions of the host.
@@ -115,8 +116,10 @@
 //!   ([`limiter::Limiter::trust`]).
 //! - **round** of trusted connections: grows when a source opens its first connection and
 //!   something was left of earlier ones (`table::trusted`).
+//! - **others**: the connections of a source on the other nodes of the cluster, as far as they
+//!   are known here.
 //! - **gate**: one reason to reject a connection: a ban, the rate, the limit, the limit of
-//!   untrusted connections, the reserve, pressure.
+//!   untrusted connections, the reserve, pressure, the limit over all nodes.
 //! - **debt**: the time that a source needs to pay for its connections at its rate. Each
 //!   connection costs an interval; the source may owe a burst of them (GCRA).
 //! - **offence**: something that costs a source time, such as a connection without a
@@ -189,7 +192,6 @@
 #[cfg(test)]
 extern crate self as tcp_conn_limit;
 
-#[cfg(not(loom))]
 pub mod cluster;
 #[cfg(not(loom))]
 pub mod ffi;

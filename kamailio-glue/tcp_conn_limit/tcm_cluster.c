@@ -32,7 +32,7 @@
 /* As tcl_cluster_tick() requires, in milliseconds. */
 #define TICK 100
 
-/* Seconds until the process ends at the latest, once it has been told to. */
+/* Seconds until the process ends at the latest, once it was asked to. */
 #define END_WITHIN 1
 
 /* What begins a datagram to the process. */
@@ -277,7 +277,7 @@ static void end_process(int signal)
 	is_ending = 1;
 }
 
-/* Tells the others that this node ends. Other processes end at the same moment, and may have
+/* Sends the others that this node ends. Other processes end at the same moment, and may have
  * locked what is needed to send: then the signal ends this one. */
 static void leave(void)
 {

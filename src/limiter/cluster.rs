@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The cluster as checks see it: one number for each source, its connections on the other
-//! nodes, which the background process keeps in [`crate::table::others`]. The number is
+//! nodes, which the background process keeps in `table::others`. The number is
 //! only read here, so a check never waits for another node.
 //!
 //! Only sources without a scope are summed. A source of a listener or a network counts on

@@ -61,7 +61,7 @@ pub struct Node {
     logged: Logged,
 }
 
-/// What was logged of rejected messages.
+/// The rejected messages that were logged.
 struct Logged {
     at: u64,
     rejected: [u64; Rejected::ALL.len()],

@@ -288,7 +288,7 @@ impl<'a> Others<'a> {
     }
 }
 
-/// The place in `bucket` of the entry with this key, and its connections.
+/// The index in `bucket` of the entry with this key, and its connections.
 fn find_in(bucket: &OthersBucket, key: u64) -> Option<(usize, u32)> {
     (0..).zip(&bucket.entries).find_map(|(at, entry)| {
         let word = entry.load(Ordering::Relaxed);

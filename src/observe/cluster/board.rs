@@ -321,7 +321,8 @@ impl BoardRow {
             let before = self.version.load(Ordering::Acquire);
             let words: [u64; ROW_WORDS] =
                 core::array::from_fn(|index| self.words[index].load(Ordering::Acquire));
-            let is_whole = before % 2 == 0 && self.version.load(Ordering::Acquire) == before;
+            let is_whole =
+                before.is_multiple_of(2) && self.version.load(Ordering::Acquire) == before;
             let written = words[ROW_WORDS - 1];
             is_whole.then_some((Reader { words, next: 0 }, written))
         })

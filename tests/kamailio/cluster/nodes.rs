@@ -162,7 +162,7 @@ pub(super) fn wait_for_others(server: &Server, source: &str, others: u64) {
     );
 }
 
-/// Ends all servers. The end of DMQ's other nodes is no error of ours.
+/// Ends all servers. DMQ logs errors when other nodes end.
 pub(super) fn finish(mode: Mode, servers: Vec<Server>) {
     for server in servers {
         mode.finish(server, OF_DMQ);
