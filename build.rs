@@ -120,7 +120,7 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 15] = [
+        const SOURCES: [&str; 16] = [
             "ffi/codes.rs",
             "ffi/version.rs",
             "ffi/control.rs",
@@ -132,6 +132,7 @@ mod generate {
             "ffi/rules.rs",
             "ffi/restraints.rs",
             "ffi/shield.rs",
+            "ffi/cluster.rs",
             "ffi/trust.rs",
             "ffi/load.rs",
             "ffi/networks.rs",

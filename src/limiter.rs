@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+pub mod cluster;
 mod connections;
 #[cfg(test)]
 mod connections_tests;
@@ -43,6 +44,7 @@ use core::cell::OnceCell;
 use core::fmt;
 use std::io;
 
+use crate::policy::cluster_settings::ClusterSettings;
 use crate::policy::network_settings::NetworkSettings;
 use crate::policy::origin::BanReason;
 use crate::policy::penalties::{Cause, Penalty};
@@ -53,7 +55,7 @@ use crate::policy::terms::{Rate, Terms};
 use crate::shared::clock::Clock;
 use crate::shared::layout::{ACCEPTOR_ROW, Geometry, HISTOGRAM_RANGES, ROWS, ShieldNumbers, Tally};
 use crate::shared::process::OneThread;
-use crate::shared::region::{Region, RegionError};
+use crate::shared::region::{OthersRegion, Region, RegionError};
 use crate::shared::sync::{Ordering, Statistic32, Statistic64};
 #[cfg(loom)]
 use crate::source::NetworkLengths;
@@ -143,6 +145,8 @@ pub struct Limiter {
     hints: Hints,
     network_hints: Hints,
     clock: Clock,
+    /// What the other nodes of the cluster have; `None`: there is no cluster.
+    others: Option<OthersRegion>,
     /// Reads the load of the host.
     load: Option<fn() -> Load>,
     /// Admits one thread of this process at a time to publish rules.
@@ -228,6 +232,7 @@ impl Limiter {
         settings.init();
         let networks = NetworkSettings::of(&region);
         networks.init(prefixes.networks().is_some());
+        ClusterSettings::of(&region).init();
         settings.set_limit(limit);
         settings.set_ban_bounds(BanBounds::default());
         if !region.trusted().is_empty() {
@@ -242,6 +247,7 @@ impl Limiter {
             hints: Hints::default(),
             network_hints: Hints::default(),
             clock: Clock::new(),
+            others: None,
             load: None,
             rules_gate: OneThread::new(),
         })
@@ -411,6 +417,11 @@ impl Limiter {
                 count(&tally.reserve_rejected, &tally.reserve_would_reject);
                 self.rulebook().count(rule, close);
             }
+            Reason::OnlyOthers { entry, rule } => {
+                count(&tally.cluster_rejected, &tally.cluster_would_reject);
+                self.rulebook().count(rule, close);
+                self.count_for_others(entry, close);
+            }
             Reason::Source(rejected) => {
                 self.note_rejected(&rejected, close);
                 let Rejected {
@@ -444,6 +455,11 @@ impl Limiter {
                     }
                     RejectedFor::Pressure => {
                         count(&tally.pressure_rejected, &tally.pressure_would_reject);
+                        return close;
+                    }
+                    // What the other nodes say is not an offence.
+                    RejectedFor::Cluster => {
+                        count(&tally.cluster_rejected, &tally.cluster_would_reject);
                         return close;
                     }
                 };
@@ -876,7 +892,7 @@ impl Limiter {
     /// A page takes memory when it is first touched, which may be by a report, or when
     /// [`populate`](Self::populate) allocates it.
     pub fn table_bytes(&self) -> usize {
-        self.region.table_bytes()
+        self.region.table_bytes() + self.others_bytes()
     }
 
     /// The totals since the start or the last reset.

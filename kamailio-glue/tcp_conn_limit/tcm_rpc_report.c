@@ -16,6 +16,7 @@
 #include "../../core/str.h"
 
 #include "tcm_attach.h"
+#include "tcm_cluster.h"
 #include "tcm_networks.h"
 #include "tcm_params.h"
 #include "tcm_rpc.h"
@@ -167,13 +168,25 @@ static int add_trust(rpc_t *rpc, void *h, const struct tcl_source *s)
 	return tcm_rpc_add_limit(rpc, h, "untrusted_limit", s->untrusted_limit);
 }
 
+/* Adds the connections of a source on the other nodes, in a cluster. */
+static int add_others(rpc_t *rpc, void *h, const struct tcl_source *s)
+{
+	const struct tcm_rpc_number numbers[] = {{"others", s->others}, {NULL, 0}};
+
+	if(!tcm_cluster_is_on())
+		return 0;
+	if(tcm_rpc_add_numbers(rpc, h, numbers) < 0)
+		return -1;
+	return tcm_rpc_add_limit(rpc, h, "cluster_limit", s->cluster_limit);
+}
+
 /* The numbers of them that are not 0, because an answer about many sources has no room
  * for more. */
 static int add_short_restraints(rpc_t *rpc, void *h, const struct tcl_source *s)
 {
 	const struct tcm_rpc_number all[] = {{"owed", s->owed},
 			{"penalty", s->penalty}, {"banned", s->banned},
-			{"untrusted", s->untrusted}};
+			{"untrusted", s->untrusted}, {"others", s->others}};
 	struct tcm_rpc_number one[2] = {{NULL, 0}, {NULL, 0}};
 	unsigned int i;
 
@@ -213,7 +226,7 @@ static int add_source(
 	if(rpc->struct_add(h, "s", "terms", s->terms) < 0
 			|| add_local_time(rpc, h, "first_seen_local", first) < 0
 			|| add_local_time(rpc, h, "last_seen_local", last) < 0
-			|| add_trust(rpc, h, s) < 0)
+			|| add_trust(rpc, h, s) < 0 || add_others(rpc, h, s) < 0)
 		return -1;
 	return add_restraints(rpc, h, s);
 }
@@ -295,7 +308,9 @@ static void rpc_get(rpc_t *rpc, void *c)
 	else if(tcm_rpc_end(rpc, c, "one address") < 0)
 		return;
 	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source, 1) < 0
-			|| add_oldest(rpc, h, &text) < 0 || add_listeners(rpc, h, &text) < 0
+			|| add_oldest(rpc, h, &text) < 0
+			|| tcm_rpc_add_nodes_of(rpc, h, &text) < 0
+			|| add_listeners(rpc, h, &text) < 0
 			|| add_network(rpc, h, &text) < 0)
 		tcm_rpc_no_room(rpc, c);
 }

@@ -127,6 +127,11 @@ pub struct tcl_config {
     /// Leading bits of an IPv6 address that make a network, 16 to 64 and at most
     /// `ipv6_prefix`; 0: 48.
     pub ipv6_network: i32,
+    /// 1: this host is a node of a cluster, which takes 480 bytes of address space more for
+    /// each connection; 0: it is not, and `cluster_limit` must be 0.
+    pub cluster: i32,
+    /// Limit over all nodes of a source without a rule; 0: no limit.
+    pub cluster_limit: i32,
 }
 
 /// Upper bound of `trust_timeout`, in seconds.
@@ -161,6 +166,8 @@ impl Default for tcl_config {
             network_burst: 0,
             ipv4_network: 0,
             ipv6_network: 0,
+            cluster: 0,
+            cluster_limit: 0,
         }
     }
 }
@@ -333,6 +340,8 @@ pub(super) struct Setup {
     load: (Reserve, Pressure),
     network_limit: i32,
     network_rate: Rate,
+    /// The limit over all nodes, if this is a node of a cluster.
+    cluster: Option<u32>,
 }
 
 impl Setup {
@@ -399,8 +408,16 @@ impl Setup {
             load: load::read(reserve, pressure, max_connections).map_err(InitError::Load)?,
             network_limit: config.network_limit,
             network_rate,
+            cluster: cluster(config)?,
         })
     }
+}
+
+/// The limit over all nodes, if this is a node of a cluster.
+fn cluster(config: &tcl_config) -> Result<Option<u32>, InitError> {
+    let most = if config.cluster == 0 { 0 } else { i32::MAX };
+    let limit = ranged("cluster_limit", config.cluster_limit, 0, most)?;
+    Ok((config.cluster != 0).then_some(limit))
 }
 
 /// The limit of untrusted connections and the seconds to trust one, if any can be trusted.
@@ -515,6 +532,14 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
         }
         let limiter = match host.load {
             Some(_) => limiter.with_load(load::of_host),
+            None => limiter,
+        };
+        let limiter = match setup.cluster {
+            Some(limit) => {
+                let limiter = limiter.with_cluster().map_err(InitError::Create)?;
+                limiter.set_cluster_limit(limit);
+                limiter
+            }
             None => limiter,
         };
         limiter.set_mode(setup.mode);
@@ -827,6 +852,7 @@ impl Global {
             | Notice::Banned { .. }
             | Notice::Unbanned { .. }
             | Notice::TrustedEnough { .. }
+            | Notice::FewerInCluster { .. }
             | Notice::TimedOut(_)
             | Notice::MoreTimedOut(_)
             | Notice::MoreBanned { .. }
@@ -873,6 +899,7 @@ impl Event {
                     Why::Untrusted(_) => (RejectedFor::Untrusted, None),
                     Why::Reserve => (RejectedFor::Reserve, None),
                     Why::Pressure => (RejectedFor::Pressure, None),
+                    Why::Cluster(_) => (RejectedFor::Cluster, None),
                 };
                 Event {
                     call: global.rejected,
@@ -910,6 +937,16 @@ impl Event {
                 rejected: all(report),
                 would: *would,
                 reason: RejectedFor::Untrusted,
+                ban: None,
+                seconds: 0,
+            },
+            Notice::FewerInCluster { report, would, .. } => Event {
+                call: global.released?,
+                source: report.source,
+                connections: report.connections,
+                rejected: all(report),
+                would: *would,
+                reason: RejectedFor::Cluster,
                 ban: None,
                 seconds: 0,
             },
@@ -964,6 +1001,7 @@ impl Event {
         let (rule, limit) = report.rule_of(key);
         let limit = match self.reason {
             RejectedFor::Pressure => report.effective(key),
+            RejectedFor::Cluster => report.sum_of(key).limit.cast_signed(),
             _ => limit,
         };
         let source: [c_char; TCL_SOURCE_TEXT] = global.address_text(key);

@@ -138,7 +138,8 @@ pub(super) fn code_of(error: ChangeError) -> i32 {
         | ChangeError::Exempt(..)
         | ChangeError::NotBanned(_)
         | ChangeError::NotSet(_)
-        | ChangeError::NoTrust(..) => TCL_ERULES,
+        | ChangeError::NoTrust(..)
+        | ChangeError::NoCluster(..) => TCL_ERULES,
     }
 }
 

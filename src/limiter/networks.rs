@@ -83,7 +83,7 @@ impl Limiter {
     }
 
     /// The check of a connection if the mode is off, sources may have a rate, the load of the
-    /// host matters, or networks are counted.
+    /// host or other nodes matter, or networks are counted.
     #[inline(never)]
     pub(super) fn check_unusual(
         &self,
@@ -97,12 +97,15 @@ impl Limiter {
         let scarcity = self.scarcity();
         if let Some(network) = self.network(source) {
             self.check_with_network(source, address, network, switches)?;
-            // The reserve and pressure come after the network.
-            if scarcity == Scarcity::NONE {
+            // The reserve, pressure and the cluster come after the network.
+            if scarcity == Scarcity::NONE && !switches.has_cluster() {
                 return Ok(());
             }
         }
-        self.check_under(source, address, switches, scarcity, switches.has_rates())
+        match switches.has_cluster() {
+            true => self.check_in_cluster(source, address, switches, scarcity),
+            false => self.check_under(source, address, switches, scarcity, switches.has_rates()),
+        }
     }
 
     /// Asks the gates of a source and then those of its network, while there are connections

@@ -99,6 +99,10 @@ totals! {
     /// Connections that count in their source, but not in their network, because the table
     /// had no slot for the network.
     network_uncounted,
+    /// The part of `rejected` whose source was at its limit over all nodes of the cluster.
+    cluster_rejected,
+    /// The part of `would_reject` whose source was at its limit over all nodes of the cluster.
+    cluster_would_reject,
 }
 
 impl Totals {

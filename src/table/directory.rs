@@ -395,6 +395,19 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// The two of `count` buckets, at least 2, in which a source may be. They differ.
+    #[inline(always)]
+    pub(super) fn pair_of(self, source: Source, count: usize) -> [usize; 2] {
+        let hash = self.hash.of(source);
+        // A multiplication maps 32 random bits to 0..count: D. Lemire, "Fast random
+        // integer generation in an interval", 2019.
+        let pick = |bits: u64| (((bits & 0xffff_ffff) * count as u64) >> 32) as usize;
+        let (first, second) = (pick(hash), pick(hash >> 32));
+        let last = first + 1 == count;
+        let next = if last { 0 } else { first + 1 };
+        [first, if first == second { next } else { second }]
+    }
+
     /// Whether `source`, which has no slot, could claim one now.
     pub(crate) fn has_room(self, source: Source) -> bool {
         self.choose(self.buckets_of(source)).is_some()
@@ -521,15 +534,7 @@ impl<'a> Table<'a> {
 
     #[inline(always)]
     fn buckets_of(self, source: Source) -> [usize; 2] {
-        let hash = self.hash.of(source);
-        let count = self.buckets.len() as u64;
-        // A multiplication maps 32 random bits to 0..count: D. Lemire, "Fast random
-        // integer generation in an interval", 2019.
-        let pick = |bits: u64| (((bits & 0xffff_ffff) * count) >> 32) as usize;
-        let (first, second) = (pick(hash), pick(hash >> 32));
-        let last = first + 1 == self.buckets.len();
-        let next = if last { 0 } else { first + 1 };
-        [first, if first == second { next } else { second }]
+        self.pair_of(source, self.buckets.len())
     }
 
     /// Compares all eight slots before it decides: both cache lines are then fetched at
