@@ -2547,6 +2547,17 @@ int32_t tcl_top_networks(struct tcl_source *networks, uint32_t room, int32_t by)
 int32_t tcl_suggest_networks(struct tcl_suggestion *suggestions, uint32_t room);
 
 /**
+ * As `tcl_suggest_rate()`, for networks; its `sources` are networks.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `suggestion` is null or valid for writing.
+ */
+int32_t tcl_suggest_network_rate(struct tcl_rate_suggestion *suggestion);
+
+/**
  * Begins an audit of `connections` connections, with room for an eighth plus 1,024
  * more. Reserves 90 bytes for each, or 180 if networks are counted, and writes to all of this memory so that the next
  * steps cause no page faults. Returns null if there is no memory, or before

@@ -539,10 +539,10 @@ static const char *suggest_doc[] = {
 		" which peak, and which share of them each limit would have hit, and"
 		" which share of all connections the script trusted. At"
 		" most 100; rules with sources take precedence. Parameter: networks, to"
-		" propose limits of networks.",
+		" propose limits and a rate of networks.",
 		0};
 
-/* Adds to a struct of the answer what is suggested for the rate of sources without a rule.
+/* Adds to a struct of the answer what is suggested for the rate of those without a rule.
  * Without a rate nothing is known of them. */
 static int add_rate_suggestion(
 		rpc_t *rpc, void *h, const struct tcl_rate_suggestion *s)
@@ -576,9 +576,10 @@ static int add_trusted_share(rpc_t *rpc, void *h)
 	return rpc->struct_add(h, "d", "trusted_share", (int)share);
 }
 
-/* `rate`: what is suggested for the rate, NULL if nothing. */
+/* `rate`: what is suggested for the rate, NULL if nothing. `networks`: it is about
+ * networks. */
 static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s,
-		const struct tcl_rate_suggestion *rate)
+		const struct tcl_rate_suggestion *rate, int networks)
 {
 	const struct tcm_rpc_number numbers[] = {
 			{"sources", s->sources},
@@ -594,9 +595,8 @@ static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s,
 
 	if(add_limit(rpc, c, s->prefix, s->limit, &h) < 0
 			|| rpc->struct_add(h, "ss", "peaks", s->peaks, "hit", s->hit) < 0
-			|| (rate != NULL
-					&& (add_rate_suggestion(rpc, h, rate) < 0
-							|| add_trusted_share(rpc, h) < 0))
+			|| (rate != NULL && add_rate_suggestion(rpc, h, rate) < 0)
+			|| (rate != NULL && !networks && add_trusted_share(rpc, h) < 0)
 			|| tcm_rpc_add_list(rpc, h, numbers, &array) < 0)
 		return -1;
 	for(i = 0; i < s->above && i < TCL_SUGGEST_SOURCES; i++) {
@@ -631,13 +631,15 @@ static void rpc_suggest(rpc_t *rpc, void *c)
 		found = tcl_suggest_networks(suggestions, SUGGESTIONS_MAX);
 	else
 		found = tcl_suggest(suggestions, SUGGESTIONS_MAX);
-	has_rate = !networks && tcl_suggest_rate(&rate) == TCL_OK;
+	has_rate = ((networks) ? tcl_suggest_network_rate(&rate)
+						   : tcl_suggest_rate(&rate))
+			   == TCL_OK;
 	if(found < 0)
 		tcm_rpc_failed(rpc, c, found);
 	for(i = 0; i < found; i++) {
 		/* The last one stands for the sources without a rule. */
 		if(add_suggestion(rpc, c, &suggestions[i],
-				   (has_rate && i == found - 1) ? &rate : NULL)
+				   (has_rate && i == found - 1) ? &rate : NULL, networks)
 				< 0) {
 			tcm_rpc_no_room(rpc, c);
 			break;

@@ -121,6 +121,7 @@ impl Limiter {
             shield_would_list: shield.would_list.load(Ordering::Relaxed),
             networks: networks.networks.into(),
             busiest_network: networks.busiest.into(),
+            near_network_limit: networks.near.into(),
             network_rejected: totals.network_rejected,
             network_would_reject: totals.network_would_reject,
             network_uncounted: totals.network_uncounted,

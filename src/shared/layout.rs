@@ -266,6 +266,10 @@ pub(crate) struct NetworkSettings {
     /// The networks with connections in the upper half, and the most connections of one in
     /// the lower half, as last sampled by the background process.
     pub(crate) gauges: Statistic64,
+    /// As `near` of [`Background`], of networks.
+    pub(crate) near: Statistic32,
+    /// As `debts` of [`Background`], of networks.
+    pub(crate) debts: [Statistic32; HISTOGRAM_RANGES],
 }
 
 /// Data that only reports and the background process use.

@@ -1892,10 +1892,11 @@ static void networks(void)
 				.ipv6_prefix = 64,
 				.networks = 1,
 				.network_limit = 2,
-				.network_rate = "100/s",
+				.network_rate = "100/h",
 				.network_burst = 7};
 		struct tcl_source network;
 		struct tcl_suggestion suggestion;
+		struct tcl_rate_suggestion proposal;
 		struct tcl_rate rate;
 		int32_t limit, counts;
 
@@ -1909,7 +1910,7 @@ static void networks(void)
 		CHECK(tcl_init(&config, &host, NULL, 0) == TCL_OK);
 		tcl_set_worker(0);
 		CHECK(tcl_network_settings(&limit, &rate) == 1 && limit == 2);
-		CHECK(strcmp(rate.text, "100/s") == 0 && rate.burst == 7);
+		CHECK(strcmp(rate.text, "100/h") == 0 && rate.burst == 7);
 		CHECK(tcl_network_settings(NULL, &rate) == TCL_EARG);
 
 		CHECK(opened(a, 4) != 0 && opened(b, 4) != 0);
@@ -1930,6 +1931,12 @@ static void networks(void)
 		CHECK(tcl_suggest_networks(&suggestion, 1) == 1);
 		CHECK(suggestion.highest == 2 && suggestion.limit == 2);
 		CHECK(tcl_suggest_networks(NULL, 1) == TCL_EARG);
+		CHECK(tcl_suggest_network_rate(NULL) == TCL_EARG);
+		CHECK(tcl_suggest_network_rate(&proposal) == TCL_OK);
+		CHECK(proposal.sources == 1 && proposal.usual == 2);
+		CHECK(strcmp(proposal.current.text, "100/h") == 0);
+		CHECK(strcmp(proposal.owed, "1: 0, 2: 1") == 0);
+		CHECK(counter("near_network_limit") == 1);
 
 		CHECK(tcl_set_network_limit(0) == TCL_OK && check(a, 4) == 0);
 		CHECK(tcl_set_network_rate(9, 1, error, sizeof(error)) == TCL_EARG);
@@ -1944,6 +1951,7 @@ static void networks(void)
 	CHECK(tcl_network(name, 9, NULL, NULL) == TCL_EINIT);
 	CHECK(tcl_top_networks(NULL, 1, 0) == TCL_EINIT);
 	CHECK(tcl_suggest_networks(NULL, 1) == TCL_EINIT);
+	CHECK(tcl_suggest_network_rate(NULL) == TCL_EINIT);
 }
 
 /* This process does not count networks. */

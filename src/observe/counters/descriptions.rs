@@ -537,6 +537,11 @@ counters! {
         unit: "connections",
         meaning: "the most open connections of one network",
     }
+    near_network_limit {
+        kind: Sampled,
+        unit: "networks",
+        meaning: "networks with at least 80 percent of the connections that their limits allow",
+    }
     network_rejected {
         kind: Counter,
         unit: "connections",

@@ -194,6 +194,23 @@ fn rate_of_a_network_is_shared(mode: Mode) {
         0,
         "no source was over its rate"
     );
+    // A proposal from what the networks used. Sources have no rate.
+    let suggested = |arguments: Value| {
+        let suggestions = server.rpc("tcp_conn_limit.suggest", arguments);
+        let all = suggestions.as_array().expect("a list");
+        all.last().expect("the default").clone()
+    };
+    until("the watcher has seen both networks", || {
+        suggested(json!(["networks"]))["burst_sources"] == 2
+    });
+    let of_networks = suggested(json!(["networks"]));
+    assert_eq!(
+        of_networks["burst_used"], "1: 1, 2: 0, 3-4: 1",
+        "{of_networks}"
+    );
+    assert_eq!(of_networks["rate"], "1/h", "{of_networks}");
+    assert_eq!(of_networks["proposed_rate"], "1/h", "{of_networks}");
+    assert_eq!(suggested(json!([]))["rate"], "none");
     mode.finish(server, &[]);
 }
 

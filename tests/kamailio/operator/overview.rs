@@ -83,6 +83,7 @@ fn stats_reports_every_field(mode: Mode) {
     for of_networks in [
         "networks",
         "busiest_network",
+        "near_network_limit",
         "network_rejected",
         "network_would_reject",
         "network_uncounted",
