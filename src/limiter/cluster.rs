@@ -147,14 +147,19 @@ impl Limiter {
         let others = found.map_or(0, |(_, connections)| connections);
         // With fewer connections here, the source is below each limit over all nodes.
         let here = self.allowed(source, checked_from, others);
+        let settings = self.settings();
+        let checked_from = scarcity.cap().lower(settings.checked_from());
         let table = self.table();
         if let Some(at) = table.find(source) {
             let connections = table.connections(at);
-            if connections.unsigned_abs() >= here {
-                return self.check_gates(source, address, at, connections, scarcity);
+            let is_usual = connections.unsigned_abs() < checked_from.min(here);
+            if is_usual && !scarcity.reserved && !at.control.remembers() {
+                self.hints.set(at.slot);
+                return Ok(());
             }
+            return self.check_gates(source, address, at, connections, scarcity);
         }
-        self.check_under(source, address, switches, scarcity)?;
+        self.check_new(source, address, checked_from, scarcity)?;
         match found {
             Some(found) if here == 0 => self.check_others(source, address, found),
             _ => Ok(()),
