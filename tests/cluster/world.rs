@@ -345,11 +345,14 @@ impl World {
         }
     }
 
+    /// Ends that: the waiting messages arrive, and the tick that is due follows.
     pub(crate) fn resume(&mut self, node: usize) {
-        for packet in self.nodes[node].stopped.take().unwrap_or_default() {
-            self.receive(node, &packet);
+        if let Some(waiting) = self.nodes[node].stopped.take() {
+            for packet in waiting {
+                self.receive(node, &packet);
+            }
+            self.tick(node);
         }
-        self.nodes[node].next_tick = self.now;
     }
 
     pub(crate) fn drop_node(&mut self, at: usize, node: usize) {
