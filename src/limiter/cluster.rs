@@ -16,6 +16,7 @@ use crate::observe::cluster::board::Board;
 use crate::policy::cluster_settings::ClusterSettings;
 use crate::policy::settings::Switches;
 use crate::shared::region::OthersRegion;
+use crate::shared::sync::Ordering;
 use crate::source::Source;
 use crate::table::details::Owner;
 use crate::table::others::{NoRoom, Others, OthersEntry};
@@ -61,8 +62,23 @@ impl Limiter {
 
     /// The connections of `source` on the other nodes, as far as they are known.
     pub fn others(&self, source: Source) -> u32 {
-        self.others_table()
-            .map_or(0, |others| others.connections(source))
+        self.find_others(source)
+            .map_or(0, |(_, connections)| connections)
+    }
+
+    /// The entry of `source`, and its connections on the other nodes. `None` if they have
+    /// nothing, or if what they have is not known any more.
+    fn find_others(&self, source: Source) -> Option<(OthersEntry, u32)> {
+        let found = self.others_table()?.find(source)?;
+        // Relaxed (statistics): any time in the past will do.
+        let past = self.settings().past_micros().load(Ordering::Relaxed);
+        (!self.cluster_settings().is_stale(past)).then_some(found)
+    }
+
+    /// Says that what the other nodes have is up to date. If this is not said for 5 s, it no
+    /// longer counts.
+    pub(crate) fn note_others_updated(&self) {
+        self.cluster_settings().set_updated(self.micros());
     }
 
     /// The connections of `source`, which has `own` here, on all nodes.
@@ -143,18 +159,24 @@ impl Limiter {
         if checked_from > i32::MAX as u32 {
             return self.check_under(source, address, switches, scarcity, switches.has_rates());
         }
-        let found = self.others_table().and_then(|others| others.find(source));
+        let found = self.find_others(source);
         let others = found.map_or(0, |(_, connections)| connections);
         // With fewer connections here, the source is below each limit over all nodes.
         let here = self.allowed(source, checked_from, others);
+        let settings = self.settings();
+        let checked_from = scarcity.cap().lower(settings.checked_from());
         let table = self.table();
-        if let Some(at) = table.find(source) {
+        if let Some(at) = table.find_for(source, switches.has_rates()) {
             let connections = table.connections(at);
-            if connections.unsigned_abs() >= here {
-                return self.check_gates(source, address, at, connections, scarcity);
+            let is_usual = connections.unsigned_abs() < checked_from.min(here);
+            let is_free = !at.control.remembers() || self.owes_little(source, at);
+            if is_usual && !scarcity.reserved && is_free {
+                self.hints.set(at.slot);
+                return Ok(());
             }
+            return self.check_gates(source, address, at, connections, scarcity);
         }
-        self.check_under(source, address, switches, scarcity, switches.has_rates())?;
+        self.check_new(source, address, checked_from, scarcity)?;
         match found {
             Some(found) if here == 0 => self.check_others(source, address, found),
             _ => Ok(()),

@@ -183,6 +183,7 @@ impl Node {
         });
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.next_look = now + LOOK_MS.max(took.saturating_mul(SHARE));
+        limiter.note_others_updated();
         if self.strict {
             limiter.set_cluster_shares(self.cluster.size());
         }

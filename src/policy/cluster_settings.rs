@@ -9,6 +9,9 @@ use crate::shared::layout::Cluster;
 use crate::shared::region::Region;
 use crate::shared::sync::Ordering;
 
+/// What the other nodes have does not count if it is older, in microseconds.
+const STALE_US: u64 = 5_000_000;
+
 /// The settings in shared memory.
 #[derive(Clone, Copy)]
 pub(crate) struct ClusterSettings<'a>(&'a Cluster);
@@ -48,6 +51,18 @@ impl<'a> ClusterSettings<'a> {
 
     pub(crate) fn set_shares(self, shares: u32) {
         self.0.shares.store(shares, Ordering::Relaxed);
+    }
+
+    /// Says that what the other nodes have is up to date at this time.
+    pub(crate) fn set_updated(self, micros: u64) {
+        self.0.updated.store(micros.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether what the other nodes have was not brought up to date for long, because the
+    /// process that does so is stuck. `past` is a time that is not after the present.
+    pub(crate) fn is_stale(self, past: u64) -> bool {
+        let updated = self.0.updated.load(Ordering::Relaxed);
+        updated != 0 && past.saturating_sub(updated) > STALE_US
     }
 
     /// A source with fewer connections on all nodes may open another, whatever its rule.

@@ -366,6 +366,9 @@ pub(crate) struct Cluster {
     pub(crate) lowest_rule: AtomicU32,
     /// Over how many nodes the rest of a limit is shared; 0: it is not.
     pub(crate) shares: AtomicU32,
+    /// When what the other nodes have was last brought up to date, in microseconds of the
+    /// clock of rates; 0: never.
+    pub(crate) updated: AtomicU64,
 }
 
 /// Words of a row of the [`Board`].

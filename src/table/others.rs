@@ -91,11 +91,6 @@ impl<'a> Others<'a> {
         Others { table, region }
     }
 
-    /// The connections of `source` on other nodes. 0 for a source of a scope.
-    pub(crate) fn connections(self, source: Source) -> u32 {
-        self.find(source).map_or(0, |(_, connections)| connections)
-    }
-
     /// The least connections that `source` had on this node of late; 0: it is not known.
     pub(crate) fn base(self, source: Source) -> u32 {
         let key = self.key(source).map(|key| key | BASE);
@@ -103,7 +98,7 @@ impl<'a> Others<'a> {
         found.map_or(0, |(_, connections)| connections)
     }
 
-    /// The entry of `source`, and its connections on other nodes.
+    /// The entry of `source`, and its connections on other nodes. `None` for a source of a scope.
     pub(crate) fn find(self, source: Source) -> Option<(OthersEntry, u32)> {
         self.find_key(source, self.key(source)?)
     }
@@ -310,6 +305,12 @@ mod tests {
     use crate::table::hash::SourceHash;
 
     const HOSTS: PrefixLengths = PrefixLengths::HOST;
+
+    impl Others<'_> {
+        fn connections(self, source: Source) -> u32 {
+            self.find(source).map_or(0, |(_, connections)| connections)
+        }
+    }
 
     struct Memory {
         region: Region,

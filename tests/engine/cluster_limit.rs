@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The limit over all nodes of a cluster: what the other nodes have counts as well.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 
 use proptest::prelude::*;
 use support::engine::{load_rules, rules_for, source, source_of};
+use tcp_conn_limit::cluster::{Config, Keys, NodeName};
 use tcp_conn_limit::limiter::{Limiter, RejectedFor, Token, Worker};
+use tcp_conn_limit::observe::cluster::{Node, Outside};
 use tcp_conn_limit::observe::notices::{Notice, Why};
 use tcp_conn_limit::observe::report::{ClusterSum, Report};
 use tcp_conn_limit::observe::watch::Watch;
@@ -245,6 +248,45 @@ fn rest_of_a_limit_can_be_shared() {
         limiter.set_others(source(2), others);
         assert_eq!(attempt(&limiter, source(2)), expected, "{others}");
     }
+}
+
+/// The process that runs the node is stuck, while the watcher goes on.
+#[test]
+fn old_knowledge_of_others_does_not_count() {
+    thread_local! {
+        static MICROS: Cell<u64> = const { Cell::new(1_000_000) };
+    }
+    let limiter = node(0, 10).with_clock(|| MICROS.get());
+    let config = Config::new(
+        NodeName::new("a").unwrap(),
+        1,
+        [2, 3],
+        Keys::new(b"sixteen bytes...", None).unwrap(),
+    );
+    let mut own = Node::new(config, 1_000);
+    let mut tick = |now: u64| {
+        own.tick(
+            &limiter,
+            now,
+            &mut Outside {
+                send: &mut |_, _| {},
+                log: &mut |_| {},
+            },
+        );
+    };
+    tick(1_000);
+    limiter.set_others(source(1), 10);
+    for (seconds, expected) in [
+        (1, Err(RejectedFor::Cluster)),
+        (6, Err(RejectedFor::Cluster)),
+        (7, Ok(())),
+    ] {
+        MICROS.set(seconds * 1_000_000);
+        limiter.set_clock(0);
+        assert_eq!(attempt(&limiter, source(1)), expected, "{seconds}");
+    }
+    tick(1_000_000);
+    assert_eq!(attempt(&limiter, source(1)), Err(RejectedFor::Cluster));
 }
 
 #[derive(Clone, Debug)]

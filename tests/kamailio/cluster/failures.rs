@@ -3,10 +3,11 @@
 //! Nodes that die, hang, restart, or are not what they say.
 
 use std::net::UdpSocket;
+use std::time::Duration;
 
 use serde_json::json;
 use support::kamailio::mode::{Mode, attached_either_way};
-use support::kamailio::{Stopped, Via, number, source, until};
+use support::kamailio::{Server, Stopped, Via, number, source, until};
 
 use super::nodes::{
     OF_DMQ, Place, Transport, cluster, finish, rejected, seen, wait_for_alive, wait_for_others,
@@ -21,7 +22,8 @@ attached_either_way!(
     planned_stop_frees_at_once,
     node_with_another_key_is_ignored,
     changed_key_takes_two_steps,
-    recorded_message_is_ignored,
+    made_up_message_is_ignored,
+    recorded_messages_are_ignored,
     dropped_node_no_longer_counts,
 );
 
@@ -171,8 +173,8 @@ fn changed_key_takes_two_steps(mode: Mode) {
     finish(mode, servers);
 }
 
-/// A message that someone recorded and sends again, and one that is made up.
-fn recorded_message_is_ignored(mode: Mode) {
+/// Messages that no node made.
+fn made_up_message_is_ignored(mode: Mode) {
     let place = Place::new(Transport::Udp, 2);
     let servers = place.start(mode, 10);
     let name = place.name(0);
@@ -200,6 +202,86 @@ fn recorded_message_is_ignored(mode: Mode) {
         number(&seen(&servers[0], &place.name(1)), "received") > received
     });
     finish(mode, servers);
+}
+
+/// Someone receives all messages of a node, since DMQ has no authentication, and sends them
+/// again to another node, also after that has restarted.
+fn recorded_messages_are_ignored(mode: Mode) {
+    let place = Place::new(Transport::Udp, 3);
+    // The third node is not one.
+    let listening = UdpSocket::bind(place.address(2)).expect("the port is free");
+    let patience = Some(Duration::from_millis(200));
+    listening
+        .set_read_timeout(patience)
+        .expect("a time that is not 0");
+    let node = |node, asked| place.node_that_asks(mode, node, asked, 10).limit(1000);
+    let mut servers = vec![node(0, 2).start(), node(1, 0).start()];
+    super::nodes::wait_until_joined(&servers);
+    let held = servers[0].admit_all(10, Via::Tcp, source(201, 0, 1));
+    wait_for_others(&servers[1], "127.201.0.1", 10);
+    let mut recorded = Vec::new();
+    until("the messages are recorded", || {
+        let mut message = vec![0; 65_536];
+        while let Ok((length, from)) = listening.recv_from(&mut message) {
+            let text = String::from_utf8_lossy(&message[..length]).into_owned();
+            listening
+                .send_to(ok(&text).as_bytes(), from)
+                .expect("an answer is sent");
+            if text.starts_with("KDMQ sip:tcp_conn_limit@") {
+                recorded.push(text);
+            }
+        }
+        recorded.len() >= 10
+    });
+    drop(held);
+    wait_for_others(&servers[1], "127.201.0.1", 0);
+    let to = place.address(1);
+    let replay = || {
+        for (number, message) in recorded.iter().enumerate() {
+            // As another transaction, so that it is not taken for a repetition of SIP.
+            let message = message.replace("branch=z9hG4bK", &format!("branch=z9hG4bK{number}-"));
+            listening
+                .send_to(message.as_bytes(), &to)
+                .expect("a message is sent");
+        }
+    };
+    let ignored = |server: &Server| {
+        // Both nodes send to the listening one.
+        let reasons = ["own", "repeated", "late", "old_boot", "unproven"];
+        reasons
+            .iter()
+            .map(|reason| rejected(server, reason))
+            .sum::<u64>()
+    };
+    let before = ignored(&servers[1]);
+    replay();
+    until("the old messages are ignored", || {
+        ignored(&servers[1]) >= before + recorded.len() as u64
+    });
+    assert_eq!(number(&servers[1].source("127.201.0.1"), "others"), 0);
+    let second = servers.pop().expect("two servers");
+    let second = second.restart(OF_DMQ);
+    let before = ignored(&second);
+    replay();
+    until("the old messages are ignored after a restart", || {
+        ignored(&second) >= before + recorded.len() as u64
+    });
+    assert_eq!(number(&second.source("127.201.0.1"), "others"), 0);
+    wait_for_alive(&second, 1);
+    servers.push(second);
+    finish(mode, servers);
+}
+
+/// The answer to a SIP request.
+fn ok(request: &str) -> String {
+    let mut answer = "SIP/2.0 200 OK\r\n".to_owned();
+    for line in request.lines() {
+        let wanted = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+        if wanted.iter().any(|name| line.starts_with(name)) {
+            answer += &format!("{line}\r\n");
+        }
+    }
+    answer + "Content-Length: 0\r\n\r\n"
 }
 
 fn dropped_node_no_longer_counts(mode: Mode) {

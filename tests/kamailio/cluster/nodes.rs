@@ -44,7 +44,7 @@ impl Place {
         }
     }
 
-    fn address(&self, node: usize) -> String {
+    pub(super) fn address(&self, node: usize) -> String {
         let (a, b) = self.network;
         format!("127.{a}.{b}.{}:{}", node + 1, self.ports[node])
     }
@@ -67,6 +67,23 @@ impl Place {
 
     /// The same without a key.
     pub(super) fn without_key(&self, mode: Mode, node: usize, cluster_limit: i64) -> Config {
+        // All others ask the first one.
+        self.config(mode, node, usize::from(node == 0), cluster_limit)
+    }
+
+    /// A node that asks the node `asked` for all others when it starts.
+    pub(super) fn node_that_asks(
+        &self,
+        mode: Mode,
+        node: usize,
+        asked: usize,
+        cluster_limit: i64,
+    ) -> Config {
+        self.config(mode, node, asked, cluster_limit)
+            .text_param("cluster_key", KEY)
+    }
+
+    fn config(&self, mode: Mode, node: usize, asked: usize, cluster_limit: i64) -> Config {
         let protocol = match self.transport {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
@@ -82,8 +99,6 @@ impl Place {
             Transport::Tls => config.tls(),
         };
         let text = |text: String| format!("\"{text}\"");
-        // A node asks this one for all others when it starts.
-        let asked = usize::from(node == 0);
         config
             .modparam("dmq", "server_address", &text(self.name(node)))
             .modparam("dmq", "notification_address", &text(self.name(asked)))
