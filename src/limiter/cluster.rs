@@ -169,7 +169,8 @@ impl Limiter {
         if let Some(at) = table.find_for(source, switches.has_rates()) {
             let connections = table.connections(at);
             let is_usual = connections.unsigned_abs() < checked_from.min(here);
-            let is_free = !at.control.remembers() || self.owes_little(source, at);
+            let is_free =
+                !at.control.remembers() || self.owes_little(source, at, switches, self.rate());
             if is_usual && !scarcity.reserved && is_free {
                 self.hints.set(at.slot);
                 return Ok(());
