@@ -8,7 +8,7 @@ use core::cell::OnceCell;
 
 use super::Limiter;
 
-/// What is done for a new connection besides counting it.
+/// The work that a new connection needs besides being counted.
 pub(super) trait Accounting: Copy {
     /// Whether there may be rates or trust.
     const IS_ON: bool;

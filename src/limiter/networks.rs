@@ -120,11 +120,11 @@ impl Limiter {
     ) -> Result<(), Rejection> {
         let table = self.table();
         // Both before either decides: the cache lines of both are then fetched at once.
-        let (place, network_place) = (table.place_of(source), table.place_of(network));
-        table.fetch(place, switches.has_rates());
-        table.fetch(network_place, switches.has_network_rates());
-        let at = table.find_at(place, source);
-        let network_at = table.find_at(network_place, network);
+        let (buckets, network_buckets) = (table.pair_of(source), table.pair_of(network));
+        table.fetch(buckets, switches.has_rates());
+        table.fetch(network_buckets, switches.has_network_rates());
+        let at = table.find_among(buckets, source);
+        let network_at = table.find_among(network_buckets, network);
         let checked_from = self.settings().checked_from();
         match at {
             Some(at) => {

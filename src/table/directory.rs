@@ -274,7 +274,7 @@ pub(crate) struct Table<'a> {
 
 /// The two buckets of a source.
 #[derive(Clone, Copy)]
-pub(crate) struct Place([usize; 2]);
+pub(crate) struct Pair([usize; 2]);
 
 impl<'a> Table<'a> {
     #[inline]
@@ -305,25 +305,25 @@ impl<'a> Table<'a> {
     /// have are fetched together with the slots, so that a reader does not wait again.
     #[inline(always)]
     pub(crate) fn find_for(self, source: Source, with_details: bool) -> Option<SlotRef> {
-        let place = self.place_of(source);
-        self.fetch(place, with_details);
-        self.find_at(place, source)
+        let pair = self.pair_of(source);
+        self.fetch(pair, with_details);
+        self.find_among(pair, source)
     }
 
-    /// Where the source has its slot if it has one.
+    /// The buckets in which the source has its slot if it has one.
     #[inline(always)]
-    pub(crate) fn place_of(self, source: Source) -> Place {
-        Place(self.buckets_of(source))
+    pub(crate) fn pair_of(self, source: Source) -> Pair {
+        Pair(self.buckets_of(source))
     }
 
-    /// Fetches the slots of a place, and their details.
+    /// Fetches the slots of two buckets, and their details.
     #[inline(always)]
-    pub(crate) fn fetch(self, place: Place, with_details: bool) {
-        for bucket in place.0 {
+    pub(crate) fn fetch(self, pair: Pair, with_details: bool) {
+        for bucket in pair.0 {
             prefetch(&self.buckets[bucket]);
         }
         if with_details {
-            for bucket in place.0 {
+            for bucket in pair.0 {
                 let first = bucket * SLOTS_PER_BUCKET;
                 for detail in &self.region.details()[first..first + SLOTS_PER_BUCKET] {
                     prefetch(detail);
@@ -332,10 +332,10 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// As [`find`](Self::find), in its place.
+    /// As [`find`](Self::find), in the two buckets of the source.
     #[inline(always)]
-    pub(crate) fn find_at(self, place: Place, source: Source) -> Option<SlotRef> {
-        self.find_in(place.0, source)
+    pub(crate) fn find_among(self, pair: Pair, source: Source) -> Option<SlotRef> {
+        self.find_in(pair.0, source)
     }
 
     /// The Live slot of `source` with `row` entered. If the source has no slot, one is
