@@ -397,7 +397,7 @@ impl<'a> Table<'a> {
 
     /// The two of `count` buckets, at least 2, in which a source may be. They differ.
     #[inline(always)]
-    pub(super) fn pair_of(self, source: Source, count: usize) -> [usize; 2] {
+    pub(super) fn pair_among(self, source: Source, count: usize) -> [usize; 2] {
         let hash = self.hash.of(source);
         // A multiplication maps 32 random bits to 0..count: D. Lemire, "Fast random
         // integer generation in an interval", 2019.
@@ -534,7 +534,7 @@ impl<'a> Table<'a> {
 
     #[inline(always)]
     fn buckets_of(self, source: Source) -> [usize; 2] {
-        self.pair_of(source, self.buckets.len())
+        self.pair_among(source, self.buckets.len())
     }
 
     /// Compares all eight slots before it decides: both cache lines are then fetched at

@@ -105,7 +105,7 @@ impl<'a> Others<'a> {
 
     fn find_key(self, source: Source, key: u64) -> Option<(OthersEntry, u32)> {
         let buckets = self.region.buckets();
-        let [first, second] = self.table.pair_of(source, buckets.len());
+        let [first, second] = self.table.pair_among(source, buckets.len());
         if let Some((at, connections)) = find_in(&buckets[first], key) {
             return Some((OthersEntry::new(first, at), connections));
         }
@@ -158,7 +158,7 @@ impl<'a> Others<'a> {
         if connections == 0 {
             if let Some((entry, _)) = found {
                 self.word(entry).store(0, Ordering::Relaxed);
-                let [first, _] = self.table.pair_of(source, buckets.len());
+                let [first, _] = self.table.pair_among(source, buckets.len());
                 if entry.bucket() != first {
                     let elsewhere = &buckets[first].elsewhere;
                     let others = elsewhere.load(Ordering::Relaxed).saturating_sub(1);
@@ -179,7 +179,7 @@ impl<'a> Others<'a> {
     /// An empty entry for `source`, in its second bucket only if the first one is full.
     fn claim(self, source: Source) -> Result<OthersEntry, NoRoom> {
         let buckets = self.region.buckets();
-        let [first, second] = self.table.pair_of(source, buckets.len());
+        let [first, second] = self.table.pair_among(source, buckets.len());
         let empty = |bucket: usize| {
             let mut entries = buckets[bucket].entries.iter();
             entries.position(|entry| entry.load(Ordering::Relaxed) == 0)
