@@ -31,10 +31,12 @@ need_tree = $(if $(KAMAILIO_SRC),,$(error $@ needs KAMAILIO_SRC=DIR, a Kamailio 
 define targets
 Try it, on Debian with a Rust toolchain (builds in build/ and target/):
   make demo               see the module reject one greedy source
+  make demo-cluster       see three servers share a limit
   make test               run the tests (tests/README.md lists the others)
   make bench              measure the engine against its alternatives
   make bench-kamailio     measure what the limit costs the server
   make bench-attacks      measure how honest sources fare under attacks (root)
+  make bench-cluster-simulation  measure what sharing limits costs, simulated
   make bench-shield       measure a banned source's flood with the kernel shield (root)
   make bench-peers        compare with HAProxy, nginx, nftables (installs them)
   make bench-profile      measure the limit's share of the user time
@@ -93,6 +95,11 @@ demo:
 	@$(with_servers)
 	cargo run --package tcp_conn_limit-support --example demo
 
+.PHONY: demo-cluster
+demo-cluster:
+	@$(with_servers)
+	cargo run --package tcp_conn_limit-support --example demo-cluster
+
 .PHONY: test
 test:
 	@$(scripts)/deps.sh build cmake package recipes rpm test
@@ -149,6 +156,10 @@ bench-attacks:
 	cargo bench --package tcp_conn_limit-bench --bench bench-attacks -- $(ARGS)
 	cargo bench --package tcp_conn_limit-bench --bench bench-full -- $(ARGS)
 
+.PHONY: bench-cluster-simulation
+bench-cluster-simulation:
+	@cargo bench --package tcp_conn_limit-bench --bench bench-cluster-simulation -- $(ARGS)
+
 .PHONY: bench-shield
 bench-shield:
 	@$(scripts)/deps.sh shield
@@ -175,7 +186,7 @@ soak:
 .PHONY: fuzz
 fuzz: SECONDS := 60
 fuzz: SEED := 0
-fuzz: TARGET := rules rpc sockaddr sequences
+fuzz: TARGET := rules rpc sockaddr sequences cluster
 fuzz:
 	@$(scripts)/deps.sh build fuzz
 	$(with_fuzz_tree)

@@ -132,6 +132,7 @@ mod generate {
             "ffi/rules.rs",
             "ffi/restraints.rs",
             "ffi/shield.rs",
+            "ffi/cluster.rs",
             "ffi/trust.rs",
             "ffi/moves.rs",
             "ffi/load.rs",

@@ -28,8 +28,8 @@ struct tcl_event
 	uint32_t rejected; /* its rejections, including those of monitor mode */
 	int32_t would;	   /* 1 in monitor mode: its connections were admitted */
 	const char
-			*reason; /* of the rejection: "limit", "rate", "ban", "untrusted", "reserve"
-						 * or "pressure" */
+			*reason; /* of the rejection: "limit", "rate", "ban", "untrusted", "reserve",
+						 * "pressure" or "cluster" */
 	const char *
 			ban; /* reason of the ban: "silent", "tls", "rejected", "rate", "script"
 					  * or "rpc"; "" if there is none */

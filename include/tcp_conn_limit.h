@@ -23,6 +23,8 @@
  *   function blocks or waits for a lock, with these exceptions: `tcl_init`,
  *   `tcl_watch` and each `tcl_interpose_` function wait while another thread is in
  *   the same function; `tcl_watch` waits for the host functions that it calls;
+ *   each `tcl_cluster_` function of the process that runs the node waits for the functions
+ *   that it calls;
  *   `tcl_bans` and each `tcl_shield` function wait while another thread of the process
  *   is in one of them or in `tcl_watch`;
  *   `tcl_rules_load` and `tcl_rules_check` read a file. `tcl_rules_load`, `tcl_rule_set`
@@ -117,6 +119,8 @@ union sockaddr_union;
 
 /**
  * Connections cannot be trusted or moved: `tcl_config.trust` or `tcl_config.moves` was 0.
+ * Connections cannot be trusted: `tcl_config.trust` was 0. Of functions about the cluster:
+ * `tcl_config.cluster` was 0.
  */
 #define TCL_EOFF -13
 
@@ -175,6 +179,16 @@ union sockaddr_union;
  * Size of the name of a listener as text, in bytes, including the NUL.
  */
 #define TCL_LISTENER_TEXT 60
+
+/**
+ * Size of the name of a node of the cluster as text, in bytes, including the NUL.
+ */
+#define TCL_NODE_TEXT 65
+
+/**
+ * Reasons for which a message of the cluster is rejected.
+ */
+#define TCL_CLUSTER_REASONS 12
 
 /**
  * Size of what a rule says after its `=` as text, in bytes, including the NUL: a limit and
@@ -323,6 +337,21 @@ union sockaddr_union;
 #define TCL_SHIELD_UNAVAILABLE 2
 
 /**
+ * The shortest time between two reports, in ms.
+ */
+#define TCL_MIN_CLUSTER_INTERVAL 100
+
+/**
+ * The longest time between two reports, in ms.
+ */
+#define TCL_MAX_CLUSTER_INTERVAL 10000
+
+/**
+ * The most other nodes.
+ */
+#define TCL_MAX_NODES 32
+
+/**
  * The script trusts the connection, see `tcl_trust()`.
  */
 #define TCL_FACT_TRUSTED 16
@@ -462,6 +491,14 @@ struct tcl_config {
    * errors.
    */
   int32_t moves;
+   * 1: this host is a node of a cluster, which takes 480 bytes of address space more for
+   * each connection; 0: it is not, and `cluster_limit` must be 0.
+   */
+  int32_t cluster;
+  /**
+   * Limit over all nodes of a source without a rule; 0: no limit.
+   */
+  int32_t cluster_limit;
 };
 
 /**
@@ -574,7 +611,7 @@ struct tcl_source {
   uint32_t last_seen;
   /**
    * Why a connection of it was last rejected, or would have been: "limit", "rate", "ban",
-   * "untrusted", "reserve" or "pressure"; "" if none was.
+   * "untrusted", "reserve", "pressure" or "cluster"; "" if none was.
    */
   char rejected_for[TCL_REASON_TEXT];
   /**
@@ -640,6 +677,14 @@ struct tcl_source {
    * 1 if it counts in its network, and that is at its limit or over its rate, else 0.
    */
   int32_t over_network;
+  /**
+   * Its connections on the other nodes of the cluster, as far as they are known.
+   */
+  uint32_t others;
+  /**
+   * Its limit over all nodes of the cluster; 0: no limit.
+   */
+  int32_t cluster_limit;
 };
 
 /**
@@ -912,6 +957,239 @@ struct tcl_shield_entry {
    * SYN packets dropped since it was listed.
    */
   uint64_t dropped;
+};
+
+/**
+ * Sends `length` bytes of text to the other node `node`; null: to all of them. The message
+ * may be lost, late and repeated. Must not wait.
+ */
+typedef void (*tcl_cluster_send)(const char *node, const char *body, uint32_t length);
+
+/**
+ * How this node takes part in the cluster.
+ */
+struct tcl_cluster_config {
+  /**
+   * The name of this node: at most 64 visible ASCII characters, such as its address. It is
+   * unique in the cluster, and the same after a restart.
+   */
+  const char *node;
+  /**
+   * The keys, each a text of at least 16 bytes, or "file:" and the path of a file with a
+   * key on each line. With the first one messages are signed; all are accepted. There are
+   * one or two in all.
+   */
+  const char *const *keys;
+  /**
+   * The number of these strings.
+   */
+  uint32_t key_count;
+  /**
+   * The time between two reports, in ms: `TCL_MIN_CLUSTER_INTERVAL` to
+   * `TCL_MAX_CLUSTER_INTERVAL`.
+   */
+  int32_t interval_ms;
+  /**
+   * 1: each node may use only its share of what is left of a limit over all nodes; 0: all of
+   * it.
+   */
+  int32_t strict;
+  /**
+   * The longest body of a message, in bytes.
+   */
+  uint32_t body_bytes;
+  /**
+   * How messages are sent.
+   */
+  tcl_cluster_send send;
+};
+
+/**
+ * This node, and sums over the others since the start.
+ */
+struct tcl_cluster_report {
+  /**
+   * The name of this node.
+   */
+  char node[TCL_NODE_TEXT];
+  /**
+   * 1 if it may not know all counts of the others yet, because it started just now.
+   */
+  int32_t learning;
+  /**
+   * Other nodes that are alive.
+   */
+  uint32_t alive;
+  /**
+   * The limit over all nodes of a source without a rule; 0: no limit.
+   */
+  int32_t limit;
+  /**
+   * The time between two reports, in ms.
+   */
+  uint32_t interval_ms;
+  /**
+   * Messages sent; one to all nodes counts once.
+   */
+  uint64_t sent;
+  /**
+   * The bytes of their bodies.
+   */
+  uint64_t sent_bytes;
+  /**
+   * Records in them.
+   */
+  uint64_t sent_records;
+  /**
+   * Messages that were accepted.
+   */
+  uint64_t received;
+  /**
+   * Records in them.
+   */
+  uint64_t received_records;
+  /**
+   * Messages that did not arrive.
+   */
+  uint64_t lost;
+  /**
+   * Messages that processes of the host could not pass on.
+   */
+  uint64_t not_passed_on;
+  /**
+   * Messages that were rejected, by reason, see `tcl_cluster_reason()`.
+   */
+  uint64_t rejected[TCL_CLUSTER_REASONS];
+  /**
+   * Sources that this node reports.
+   */
+  uint64_t reported_sources;
+  /**
+   * Sources with connections on other nodes.
+   */
+  uint64_t other_sources;
+  /**
+   * Times that a source of other nodes did not count because there was no room.
+   */
+  uint64_t no_room;
+};
+
+/**
+ * Another node.
+ */
+struct tcl_node {
+  /**
+   * Its name.
+   */
+  char name[TCL_NODE_TEXT];
+  /**
+   * "joining", "alive", "silent", "deaf", "left" or "dropped".
+   */
+  char state[TCL_REASON_TEXT];
+  /**
+   * How long this state lasts, in ms.
+   */
+  uint64_t state_ms;
+  /**
+   * 1 if its connections count, else 0.
+   */
+  int32_t counts;
+  /**
+   * How long ago its last valid message arrived, in ms; -1: none did.
+   */
+  int64_t age_ms;
+  /**
+   * The last measured time of a message to it and back, in ms; -1: not measured yet.
+   */
+  int64_t round_trip_ms;
+  /**
+   * Sources of which it reported connections.
+   */
+  uint64_t sources;
+  /**
+   * The sum of these connections.
+   */
+  uint64_t connections;
+  /**
+   * Its messages that were accepted.
+   */
+  uint64_t received;
+  /**
+   * Its messages that did not arrive.
+   */
+  uint64_t lost;
+  /**
+   * Its messages that were rejected, by reason, see `tcl_cluster_reason()`.
+   */
+  uint64_t rejected[TCL_CLUSTER_REASONS];
+  /**
+   * Counts that were too high to be believed.
+   */
+  uint64_t capped;
+  /**
+   * Records without room.
+   */
+  uint64_t overflow;
+  /**
+   * How long ago what it reported was compared with what arrived here, in ms; -1: not yet.
+   */
+  int64_t audit_ms;
+  /**
+   * Of 64 ranges of sources, those that differed the last time.
+   */
+  uint32_t differing;
+  /**
+   * Those that differed the last two times.
+   */
+  uint32_t lasting;
+  /**
+   * The sum of connections that it reported, by its own figures.
+   */
+  uint64_t reported;
+  /**
+   * The same sum, by what arrived here.
+   */
+  uint64_t arrived;
+};
+
+/**
+ * The connections of a source on one other node.
+ */
+struct tcl_node_count {
+  /**
+   * The name of the node.
+   */
+  char name[TCL_NODE_TEXT];
+  /**
+   * The connections, at most 65535.
+   */
+  uint32_t connections;
+};
+
+/**
+ * A source and its connections on all nodes.
+ */
+struct tcl_cluster_source {
+  /**
+   * Address, with the prefix length if that is shorter than an address.
+   */
+  char text[TCL_SOURCE_TEXT];
+  /**
+   * Its connections here.
+   */
+  uint32_t own;
+  /**
+   * Its connections on the other nodes.
+   */
+  uint32_t others;
+  /**
+   * Its limit over all nodes; 0: no limit.
+   */
+  int32_t limit;
+  /**
+   * Its rejections while it had no connection here, and those that would have happened.
+   */
+  uint32_t rejected;
 };
 
 /**
@@ -1931,6 +2209,147 @@ int32_t tcl_shield(struct tcl_shield *shield);
 int32_t tcl_shield_entries(struct tcl_shield_entry *entries, uint32_t room);
 
 /**
+ * Makes this host a node of the cluster. To be called once after `tcl_init()`, with
+ * `tcl_config.cluster`, while the process may still read the files of keys, before it forks.
+ * The process that calls `tcl_cluster_tick()` then runs the node.
+ *
+ * Returns `TCL_OK`, `TCL_EOFF` (`tcl_config.cluster` was 0), `TCL_EINIT`, or `TCL_EARG`: a
+ * value is invalid, and a text with the reason and the remedy is written to `error`,
+ * truncated to `error_size` bytes including the NUL.
+ *
+ * # Safety
+ *
+ * `config` is null or valid; its strings are null or strings, and `config.keys` points to
+ * `config.key_count` of them. `config.send` stays callable until the process ends. `error`
+ * is null or has room for `error_size` bytes.
+ */
+int32_t tcl_cluster_prepare(const struct tcl_cluster_config *config,
+                            char *error,
+                            uintptr_t error_size);
+
+/**
+ * Does what is due: looks at the sources, sends messages, reports states. Must be called at
+ * least each 100 ms, always from the same process, which must not accept connections. It
+ * calls `tcl_cluster_config.send` and `tcl_host.log`.
+ *
+ * Returns `TCL_OK`, `TCL_EOFF` (not a node of a cluster) or `TCL_EINIT`.
+ */
+int32_t tcl_cluster_tick(void);
+
+/**
+ * Applies a message from another node. To be called by the process that calls
+ * `tcl_cluster_tick()`. Whether it was accepted is counted.
+ *
+ * Returns `TCL_OK`, `TCL_EOFF` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `body` is null or points to `length` bytes.
+ */
+int32_t tcl_cluster_receive(const uint8_t *body, uint32_t length);
+
+/**
+ * Counts a message that arrived and could not be passed on to the process that runs the
+ * node. May be called from any process.
+ */
+void tcl_cluster_not_passed_on(void);
+
+/**
+ * Sends the other nodes that this one ends, so that its connections no longer count there. To
+ * be called by the process that calls `tcl_cluster_tick()`, as the last of these functions.
+ *
+ * Returns `TCL_OK`, `TCL_EOFF` or `TCL_EINIT`.
+ */
+int32_t tcl_cluster_bye(void);
+
+/**
+ * Shuts the node with this name out, or with `dropped` 0 no longer. To be called by the
+ * process that calls `tcl_cluster_tick()`.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` (this cannot be the name of a node), `TCL_EOFF` or
+ * `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `name` is null or points to `length` bytes.
+ */
+int32_t tcl_cluster_drop(const uint8_t *name, uint32_t length, int32_t dropped);
+
+/**
+ * Writes this node and the sums over the others to `report`. May be called from any process.
+ *
+ * Returns `TCL_OK`, `TCL_EARG`, `TCL_EOFF` (not a node of a cluster) or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `report` is null or valid for writing.
+ */
+int32_t tcl_cluster(struct tcl_cluster_report *report);
+
+/**
+ * Writes the other nodes to `nodes`, at most `room`. May be called from any process.
+ *
+ * Returns the number of nodes written, `TCL_EARG`, `TCL_EOFF` (not a node of a cluster) or
+ * `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `nodes` is null or has room for `room` of them.
+ */
+int32_t tcl_cluster_nodes(struct tcl_node *nodes, uint32_t room);
+
+/**
+ * Writes the name of the reason `number` for which a message is rejected to `text`, truncated
+ * to `size` bytes including the NUL.
+ *
+ * Returns `TCL_OK`, or `TCL_EARG` if there is no such reason.
+ *
+ * # Safety
+ *
+ * `text` is null or has room for `size` bytes.
+ */
+int32_t tcl_cluster_reason(uint32_t number, char *text, uintptr_t size);
+
+/**
+ * Writes the connections of a source on each other node that has any, at most `room` nodes.
+ * `name` is a text as for `tcl_find()`.
+ *
+ * Returns the number of nodes written, `TCL_EARG` (the text does not name a source, or `nodes`
+ * is null), `TCL_EOFF` (not a node of a cluster) or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `name` is null or points to `length` bytes; `nodes` is null or has room for `room` of them.
+ */
+int32_t tcl_cluster_of_source(const uint8_t *name,
+                              uint32_t length,
+                              struct tcl_node_count *nodes,
+                              uint32_t room);
+
+/**
+ * Writes the sources with the most connections on all nodes, of those that other nodes have
+ * connections of, at most `room`, highest first. Allocates, so the process that accepts
+ * connections should not call it.
+ *
+ * Returns the number of sources written, `TCL_EARG`, `TCL_EMEM`, `TCL_EOFF` (not a node of a
+ * cluster) or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `sources` is null or has room for `room` of them.
+ */
+int32_t tcl_cluster_top(struct tcl_cluster_source *sources, uint32_t room);
+
+/**
+ * Sets the limit over all nodes of sources without a rule; 0: no limit. No connection is
+ * closed.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` (`limit` is negative), `TCL_EOFF` (not a node of a cluster) or
+ * `TCL_EINIT`.
+ */
+int32_t tcl_set_cluster_limit(int32_t limit);
+
+/**
  * Trusts the connection that `token` stands for: it no longer counts for the limit of
  * untrusted connections of its source, and is not closed when the time to trust it is over.
  * May be called from any process. A connection may be trusted more than once.
@@ -2207,6 +2626,17 @@ int32_t tcl_top_networks(struct tcl_source *networks, uint32_t room, int32_t by)
  * `suggestions` is null or has room for `room` of them.
  */
 int32_t tcl_suggest_networks(struct tcl_suggestion *suggestions, uint32_t room);
+
+/**
+ * As `tcl_suggest_rate()`, for networks; its `sources` are networks.
+ *
+ * Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+ *
+ * # Safety
+ *
+ * `suggestion` is null or valid for writing.
+ */
+int32_t tcl_suggest_network_rate(struct tcl_rate_suggestion *suggestion);
 
 /**
  * Begins an audit of `connections` connections, with room for an eighth plus 1,024

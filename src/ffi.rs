@@ -17,6 +17,8 @@
 //!   function blocks or waits for a lock, with these exceptions: `tcl_init`,
 //!   `tcl_watch` and each `tcl_interpose_` function wait while another thread is in
 //!   the same function; `tcl_watch` waits for the host functions that it calls;
+//!   each `tcl_cluster_` function of the process that runs the node waits for the functions
+//!   that it calls;
 //!   `tcl_bans` and each `tcl_shield` function wait while another thread of the process
 //!   is in one of them or in `tcl_watch`;
 //!   `tcl_rules_load` and `tcl_rules_check` read a file. `tcl_rules_load`, `tcl_rule_set`
@@ -35,6 +37,7 @@
 mod accept;
 mod audit;
 mod check;
+mod cluster;
 mod codes;
 mod control;
 mod global;
@@ -55,6 +58,7 @@ mod version;
 pub use accept::*;
 pub use audit::*;
 pub use check::*;
+pub use cluster::*;
 pub use codes::*;
 pub use control::*;
 pub use interpose::*;

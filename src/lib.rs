@@ -45,14 +45,14 @@
 //! 1. [`source`]: what is counted. In its folder: its scope, the prefix of a network.
 //! 2. [`limiter`]: check, opened, closed. In its folder: `connections` (connect and
 //!    disconnect, which keep a record of each connection), `gates` (why a connection is
-//!    rejected: ban, rate, limit, reserve, pressure, no room), `networks` (the second scope),
-//!    [`load`](limiter::load) (how full the host is, and what follows from it), `offences`
-//!    (penalties and bans), `moves` (a connection of a proxy counts for its client), the token
-//!    of a cell, and the totals.
+//!    rejected: ban, rate, limit, reserve, pressure, cluster, no room), `networks` (the second
+//!    scope), [`load`](limiter::load) (how full the host is, and what follows from it),
+//!    `offences` (penalties and bans), `moves` (a connection of a proxy counts for its client),
+//!    the token of a cell, and the totals.
 //! 3. `table`: `hash` and `directory` (how a source finds, gets and loses its slot),
 //!    `rows` (its count), `connections` (the records), `moved` (those that count for another
-//!    source), `details` (its rejections and its
-//!    peak), `tagged` and `restraints` (what it owes), `hint`.
+//!    source), `details` (its rejections and its peak), `tagged` and `restraints` (what it
+//!    owes), `hint`, `others` (its connections on other nodes).
 //! 4. [`policy`]: [`terms`](policy::terms) (what a rule grants), `rule_text` (the grammar of
 //!    a rule), [`rule_words`](policy::rule_words) (the words in it),
 //!    [`rate_text`](policy::rate_text), [`penalties`](policy::penalties) (offences and what
@@ -73,9 +73,12 @@
 //!    replace functions, `wrappers` has the replacements, `counter` is what these call.
 //! 8. [`shield`]: the kernel's part. `filter` is the program that drops packets, `wanted`
 //!    decides whose.
-//! 9. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where
-//!    panics stop), then one file for each group of functions. `host`: the types and
-//!    functions of the host.
+//! 9. [`cluster`]: one limit for several servers. What they send each other and when, and
+//!    the sums of what arrived; [`bound`](cluster::bound) says how exact these are. It
+//!    calls none of the other parts but `source`; [`observe::cluster`] runs it.
+//! 10. [`ffi`]: the C ABI. In its folder: `global` (the state of the process, and where
+//!     panics stop), then one file for each group of functions. `host`: the types and
+//!     functions of the host.
 //!
 //! `src/loom/` is not shipped. It replaces the atomics, the memory, the hash and the
 //! processes where `make loom` searches the orders of threads.
@@ -119,8 +122,10 @@
 //!   ([`limiter::Limiter::trust`]).
 //! - **round** of trusted connections: grows when a source opens its first connection and
 //!   something was left of earlier ones (`table::trusted`).
+//! - **others**: the connections of a source on the other nodes of the cluster, as far as they
+//!   are known here.
 //! - **gate**: one reason to reject a connection: a ban, the rate, the limit, the limit of
-//!   untrusted connections, the reserve, pressure.
+//!   untrusted connections, the reserve, pressure, the limit over all nodes.
 //! - **debt**: the time that a source needs to pay for its connections at its rate. Each
 //!   connection costs an interval; the source may owe a burst of them (GCRA).
 //! - **offence**: something that costs a source time, such as a connection without a
@@ -144,6 +149,14 @@
 //! - **kernel shield**: a program in the kernel that drops the connection attempts of
 //!   **listed** sources and prefixes: banned ones, and for a time those that **flood**, which
 //!   are rejected more often than a threshold in a second.
+//!
+//! - **cluster**: servers, its **nodes**, that share the limits of sources. A node reports a
+//!   source from a **threshold** on, in **records**. A **round** is an interval between two
+//!   reports. ([`cluster`])
+//! - **life** of a node: one run of its process, named by a **boot id**. It begins to count for
+//!   another node when its **pulse**, the first message of an interval, **echoes** a pulse of
+//!   that node.
+//! - **dump**: a repetition of all records, for a node that asks for it.
 //!
 //! # Invariants
 //!
@@ -177,6 +190,10 @@
 //!     two; in both only while it moves. A process killed while it moves one leaves at most one
 //!     connection too many, in one of the two sources and its network, until the restart. Never
 //!     one too few.
+//! 15. What a node has of another node is a count that this one had. No message is applied
+//!     that was forged, that was applied before, or that was sent before the node started.
+//!     Without loss, a source never has more connections in a cluster than
+//!     [`cluster::bound::total`].
 //!
 //! [`Limiter::opened`]: limiter::Limiter::opened
 
@@ -187,6 +204,7 @@
 #[cfg(test)]
 extern crate self as tcp_conn_limit;
 
+pub mod cluster;
 #[cfg(not(loom))]
 pub mod ffi;
 #[cfg(not(loom))]

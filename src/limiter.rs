@@ -11,6 +11,8 @@
 
 #![forbid(unsafe_code)]
 
+mod accounting;
+pub mod cluster;
 mod connections;
 #[cfg(test)]
 mod connections_tests;
@@ -40,9 +42,11 @@ pub use trust::{OpenConnection, TrustError};
 pub use crate::table::connections::{ConnectionToken, Facts};
 pub use crate::table::details::RejectedFor;
 
+use core::cell::OnceCell;
 use core::fmt;
 use std::io;
 
+use crate::policy::cluster_settings::ClusterSettings;
 use crate::policy::network_settings::NetworkSettings;
 use crate::policy::origin::BanReason;
 use crate::policy::penalties::{Cause, Penalty};
@@ -53,7 +57,7 @@ use crate::policy::terms::{Rate, Terms};
 use crate::shared::clock::Clock;
 use crate::shared::layout::{ACCEPTOR_ROW, Geometry, HISTOGRAM_RANGES, ROWS, ShieldNumbers, Tally};
 use crate::shared::process::OneThread;
-use crate::shared::region::{Region, RegionError};
+use crate::shared::region::{OthersRegion, Region, RegionError};
 use crate::shared::sync::{Ordering, Statistic32, Statistic64};
 #[cfg(loom)]
 use crate::source::NetworkLengths;
@@ -64,6 +68,7 @@ use crate::table::hint::Hints;
 use crate::table::restraints::{Restraints, owed_something};
 use crate::table::rows::Rows;
 use crate::table::{ClaimError, Event, SlotRef, Table};
+use accounting::Accounting;
 use gates::{Reason, Rejected};
 use load::{Load, Scarcity};
 
@@ -142,6 +147,8 @@ pub struct Limiter {
     hints: Hints,
     network_hints: Hints,
     clock: Clock,
+    /// What the other nodes of the cluster have; `None`: there is no cluster.
+    others: Option<OthersRegion>,
     /// Reads the load of the host.
     load: Option<fn() -> Load>,
     /// Admits one thread of this process at a time to publish rules.
@@ -237,6 +244,7 @@ impl Limiter {
         settings.init();
         let networks = NetworkSettings::of(&region);
         networks.init(prefixes.networks().is_some());
+        ClusterSettings::of(&region).init();
         settings.set_limit(limit);
         settings.set_ban_bounds(BanBounds::default());
         if !region.trusted().is_empty() {
@@ -251,6 +259,7 @@ impl Limiter {
             hints: Hints::default(),
             network_hints: Hints::default(),
             clock: Clock::new(),
+            others: None,
             load: None,
             rules_gate: OneThread::new(),
         })
@@ -350,7 +359,7 @@ impl Limiter {
             // No count is negative.
             if (connections as u32) < checked_from
                 && !scarcity.reserved
-                && (!at.control.remembers() || self.owes_little(source, at))
+                && (!at.control.remembers() || self.owes_little(source, at, switches, self.rate()))
             {
                 self.hints.set(at.slot);
                 return Ok(());
@@ -420,6 +429,11 @@ impl Limiter {
                 count(&tally.reserve_rejected, &tally.reserve_would_reject);
                 self.rulebook().count(rule, close);
             }
+            Reason::OnlyOthers { entry, rule } => {
+                count(&tally.cluster_rejected, &tally.cluster_would_reject);
+                self.rulebook().count(rule, close);
+                self.count_for_others(entry, close);
+            }
             Reason::Source(rejected) => {
                 self.note_rejected(&rejected, close);
                 let Rejected {
@@ -453,6 +467,11 @@ impl Limiter {
                     }
                     RejectedFor::Pressure => {
                         count(&tally.pressure_rejected, &tally.pressure_would_reject);
+                        return close;
+                    }
+                    // What the other nodes say is not an offence.
+                    RejectedFor::Cluster => {
+                        count(&tally.cluster_rejected, &tally.cluster_would_reject);
                         return close;
                     }
                 };
@@ -522,40 +541,41 @@ impl Limiter {
         address: &[u8],
         limit: i32,
     ) -> Result<Token, NotCounted> {
-        self.count::<true>(worker, source, address, limit)
+        self.count(worker, source, address, limit, &OnceCell::new())
     }
 
-    /// As [`opened_from`](Self::opened_from). Without `ACCOUNTS` there must be no rates and no
-    /// trust.
+    /// As [`opened_from`](Self::opened_from). With [`Off`](accounting::Off) there must be no
+    /// rates and no trust.
     #[inline(always)]
-    fn count<const ACCOUNTS: bool>(
+    fn count<A: Accounting>(
         &self,
         worker: Worker,
         source: Source,
         address: &[u8],
         limit: i32,
+        accounting: A,
     ) -> Result<Token, NotCounted> {
         // The slot that the check of this connection found, in nearly all cases.
         let table = self.table();
         if let Some(at) = table.live_at(self.hints.get(), source, worker.0)
             && !table.is_crowded(at)
-            && let Some(counted) =
-                self.count_at::<ACCOUNTS, true>(worker, source, address, at, limit)
+            && let Some(counted) = self.count_at(worker, source, address, at, limit, accounting)
         {
             return counted;
         }
-        self.find_and_count::<ACCOUNTS, true>(worker, source, address, limit)
+        self.find_and_count(worker, source, address, limit, accounting)
     }
 
     /// Counts a connection of a source that may not have a slot, or not the one that the
-    /// hint names. Without `ADMITS` it is one that was admitted before.
+    /// hint names.
     #[inline(never)]
-    fn find_and_count<const ACCOUNTS: bool, const ADMITS: bool>(
+    fn find_and_count<A: Accounting>(
         &self,
         worker: Worker,
         source: Source,
         address: &[u8],
         limit: i32,
+        accounting: A,
     ) -> Result<Token, NotCounted> {
         loop {
             let event = |event| self.note_event(worker, source, event);
@@ -570,8 +590,7 @@ impl Limiter {
                     return Err(NotCounted::TableFull);
                 }
             };
-            let counted = self.count_at::<ACCOUNTS, ADMITS>(worker, source, address, at, limit);
-            if let Some(counted) = counted {
+            if let Some(counted) = self.count_at(worker, source, address, at, limit, accounting) {
                 return counted;
             }
         }
@@ -581,13 +600,14 @@ impl Limiter {
     /// entered. `None` if another source took the slot meanwhile, which happens only if
     /// another process claimed it at that moment.
     #[inline(always)]
-    fn count_at<const ACCOUNTS: bool, const ADMITS: bool>(
+    fn count_at<A: Accounting>(
         &self,
         worker: Worker,
         source: Source,
         address: &[u8],
         at: SlotRef,
         limit: i32,
+        accounting: A,
     ) -> Option<Result<Token, NotCounted>> {
         let rows = self.rows();
         let in_row = rows.add(worker.0, at.slot);
@@ -600,9 +620,9 @@ impl Limiter {
             return Some(Err(NotCounted::OverLimit));
         }
         let switches = self.settings().switches();
-        if ACCOUNTS
+        if A::IS_ON
             && switches.has_rates_or_trust()
-            && !self.account(source, address, at, in_row, switches)
+            && !self.account(source, address, at, in_row, (switches, accounting))
             && limit > 0
             && self.mode() == Mode::Enforce
         {
@@ -612,7 +632,7 @@ impl Limiter {
         if in_row >= BUSY || !at.control.rows().is_one() {
             self.note_peak(source, at, in_row);
         }
-        if ADMITS {
+        if A::ADMITS {
             self.count_admitted(worker);
         }
         Some(Ok(Token::new(at.slot, worker.0, at.control.epoch())))
@@ -628,12 +648,15 @@ impl Limiter {
         address: &[u8],
         at: SlotRef,
         in_row: i32,
-        switches: Switches,
+        (switches, accounting): (Switches, impl Accounting),
     ) -> bool {
         if switches.has_trust() && in_row == 1 {
             self.begin_trust(source, at);
         }
-        !switches.has_rates() || self.charge(source, address, at, switches).is_some()
+        !switches.has_rates()
+            || self
+                .charge(source, address, at, (switches, self.rate()), accounting)
+                .is_some()
     }
 
     /// Releases the connection that `token` was given for. Any process may do this;
@@ -797,7 +820,7 @@ impl Limiter {
         self.rulebook().unban_all(&self.rules_gate)
     }
 
-    /// Whether an active rule has a rate of its own.
+    /// Whether an active rule has a rate or a burst of its own, or no rate in any case.
     pub fn has_rated_rules(&self) -> bool {
         self.settings().switches().has_rated_rules()
     }
@@ -883,7 +906,7 @@ impl Limiter {
     /// A page takes memory when it is first touched, which may be by a report, or when
     /// [`populate`](Self::populate) allocates it.
     pub fn table_bytes(&self) -> usize {
-        self.region.table_bytes()
+        self.region.table_bytes() + self.others_bytes()
     }
 
     /// The totals since the start or the last reset.

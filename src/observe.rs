@@ -3,6 +3,7 @@
 //!
 //! - [`report`]: one source, the busiest sources, the rules, proposed limits.
 //! - [`audit`]: compares our counts with the host's connections.
+//! - [`cluster`]: runs this node of the cluster, and shows the others.
 //! - [`counters`]: what each counter means, and its value.
 //! - [`watch`]: samples the sources in a dedicated process and decides what is logged.
 //! - [`debts`]: how much of their bursts sources use, and rates that would fit.
@@ -12,6 +13,7 @@
 //!   pressure.
 
 pub mod audit;
+pub mod cluster;
 pub mod counters;
 pub mod debts;
 pub mod load_notices;

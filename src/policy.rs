@@ -20,6 +20,9 @@
 //! - [`settings`]: the default limit, the mode, what happens when the table is full.
 //! - `network_settings`: the same for networks.
 
+#[cfg(not(loom))]
+pub(crate) mod cluster_keys;
+pub(crate) mod cluster_settings;
 mod file_end;
 pub mod limit_text;
 pub mod listener;

@@ -11,6 +11,7 @@
 //! - [`restraints`]: what a source owes: the debt of its rate, its penalty or its ban.
 //! - [`tagged`]: the words in which that is kept.
 //! - [`trusted`]: how many of its connections are trusted.
+//! - [`others`]: how many connections the other nodes of the cluster have of a source.
 
 pub(crate) mod connections;
 pub(crate) mod details;
@@ -19,6 +20,7 @@ mod directory;
 pub(crate) mod hash;
 pub(crate) mod hint;
 pub(crate) mod moved;
+pub(crate) mod others;
 pub(crate) mod restraints;
 pub(crate) mod rows;
 pub(crate) mod tagged;

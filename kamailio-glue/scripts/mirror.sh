@@ -5,13 +5,15 @@
 # The module must be built with the version and flags of the tree, so the tree's
 # own build system is used. It writes next to the sources; therefore it runs in
 # another tree, which consists of links to the tree and to the module. Of the tree's
-# modules it has one header, which our module includes.
+# modules it has only the headers that our module includes, and those that they include.
 
-# link_header TREE OUT: links the header in the tree OUT.
-link_header() {
-    local header=src/modules/jsonrpcs/jsonrpcs_mod.h
-    mkdir -p "$2/${header%/*}"
-    ln -sf "$1/$header" "$2/$header"
+# link_headers TREE OUT: links the headers in the tree OUT.
+link_headers() {
+    local module
+    for module in jsonrpcs dmq tm; do
+        mkdir -p "$2/src/modules/$module"
+        ln -sf "$1/src/modules/$module"/*.h "$2/src/modules/$module/"
+    done
 }
 
 # mirror TREE OUT SOURCES: makes OUT/src such a tree for the module with its sources
@@ -30,7 +32,7 @@ mirror() {
             *) ln -s "$entry" "$out/src/" ;;
         esac
     done
-    link_header "$tree" "$out"
+    link_headers "$tree" "$out"
     ln -s "$sources"/* "$mirrored/"
 }
 
@@ -58,7 +60,7 @@ cmake_mirror() {
     # What CMake and make generate.
     rm -f "$out"/src/core/autover.h "$out"/src/core/lex.yy.c "$out"/src/core/cfg.tab.[ch]
     ln -s "$tree/src/modules/CMakeLists.txt" "$out/src/modules/"
-    link_header "$tree" "$out"
+    link_headers "$tree" "$out"
     ln -s "$sources"/* "$module/"
 }
 

@@ -16,7 +16,7 @@ out=$2
 system=${3-make}
 
 modules=(
-    app_jsdt auth cfg_rpc cfgutils corex counters ctl debugger htable jsonrpcs
+    app_jsdt auth cfg_rpc cfgutils corex counters ctl debugger dmq htable jsonrpcs
     kex maxfwd mqueue nathelper path pike pv registrar rr rtimer sanity sdpops
     siputils sl tcpops textops tls tm tmx usrloc xhttp xhttp_prom xhttp_rpc
     xlog

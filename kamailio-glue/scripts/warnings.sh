@@ -18,7 +18,7 @@ module=$glue/tcp_conn_limit
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 mkdir -p "$copy/src/modules/tcp_conn_limit"
-link_header "$tree" "$copy"
+link_headers "$tree" "$copy"
 cp -r "$tree/src/core" "$tree/src/Makefile.defs" "$copy/src/"
 logged "$build/warnings.log" "putting the hooks in" "$glue/scripts/hooks.sh" patch "$copy"
 

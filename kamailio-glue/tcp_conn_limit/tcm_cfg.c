@@ -72,6 +72,14 @@ static cfg_def_t definition[] = {
 		" limit"},
 	{"trust_timeout", CFG_VAR_INT | CFG_ATOMIC, 0, TCL_MAX_TRUST_TIMEOUT, 0, 0,
 		"Seconds after which an untrusted connection is closed; 0: never"},
+	{"network_limit", CFG_VAR_INT | CFG_ATOMIC, 0, TCM_CFG_LIMIT_MAX, 0, 0,
+		"Connections that a network without a rule may have; 0: no limit"},
+	{"network_rate", CFG_VAR_INT | CFG_ATOMIC, 0, RATE_MAX, 0, 0,
+		"Connections that a network without a rule may open in an hour; 0: no"
+		" rate"},
+	{"network_burst", CFG_VAR_INT | CFG_ATOMIC, 0, BURST_MAX, 0, 0,
+		"Connections of that rate that a quiet network may open at once; 0:"
+		" those of one second, at least 5"},
 	{0, 0, 0, 0, 0, 0, 0}
 };
 /* clang-format on */
@@ -83,6 +91,9 @@ static str rate_name = str_init("rate");
 static str burst_name = str_init("burst");
 static str untrusted_limit_name = str_init("untrusted_limit");
 static str trust_timeout_name = str_init("trust_timeout");
+static str network_limit_name = str_init("network_limit");
+static str network_rate_name = str_init("network_rate");
+static str network_burst_name = str_init("network_burst");
 
 static cfg_ctx_t *context = NULL;
 
@@ -136,13 +147,14 @@ static int is_same_rate(const struct tcl_rate *a, const struct tcl_rate *b)
 		   && (a->interval_us == 0 || a->burst == b->burst);
 }
 
-static void log_rate(
-		const struct tcl_rate *was, const struct tcl_rate *rate, const char *by)
+/* `of`: "" for sources, "network " for networks. */
+static void log_rate(const char *of, const struct tcl_rate *was,
+		const struct tcl_rate *rate, const char *by)
 {
 	char before[TCM_CFG_RATE_SIZE], now[TCM_CFG_RATE_SIZE];
 
 	if(!is_same_rate(was, rate))
-		LM_NOTICE("rate changed from %s to %s by %s\n",
+		LM_NOTICE("%srate changed from %s to %s by %s\n", of,
 				tcm_cfg_rate_text(was, before), tcm_cfg_rate_text(rate, now),
 				by);
 }
@@ -160,35 +172,75 @@ static int per_hour_of(uint32_t interval_us)
 	return (interval_us == 0) ? 0 : (int)((US_OF_HOUR - 1) / interval_us + 1);
 }
 
+/* A rate in the limiter, and the two variables that say it. */
+struct rated
+{
+	const char *of; /* see log_rate() */
+	int (*get)(struct tcl_rate *rate);
+	int32_t (*set)(uint32_t interval_us, uint32_t burst, char *error,
+			size_t error_size);
+	str *rate_name;
+	str *burst_name;
+	/* The variables and the rate of the limiter when they were last applied. */
+	int rate;
+	int burst;
+	struct tcl_rate applied;
+};
+
+static int get_rate(struct tcl_rate *rate)
+{
+	return tcl_rate(rate);
+}
+
+/* Returns TCL_EOFF if networks are not counted. */
+static int get_network_rate(struct tcl_rate *rate)
+{
+	int32_t unused;
+
+	return (tcl_network_settings(&unused, rate) == 1) ? TCL_OK : TCL_EOFF;
+}
+
+static struct rated sources = {.of = "",
+		.get = get_rate,
+		.set = tcl_set_rate,
+		.rate_name = &rate_name,
+		.burst_name = &burst_name,
+		.rate = -1,
+		.burst = -1};
+static struct rated networks = {.of = "network ",
+		.get = get_network_rate,
+		.set = tcl_set_network_rate,
+		.rate_name = &network_rate_name,
+		.burst_name = &network_burst_name,
+		.rate = -1,
+		.burst = -1};
+
 /* The limiter does not keep whether a burst is the default one. So this compares the
  * variables, and the limiter's rate, with what they were when they were last applied. */
-static void apply_rate(void)
+static void apply_rate(struct rated *rated, int rate, int burst)
 {
-	static int rate = -1, burst = -1;
-	static struct tcl_rate applied;
 	struct tcl_rate was, now;
 	char error[256] = "", text[TCM_CFG_RATE_SIZE];
 	int ret;
 
-	if(tcl_rate(&was) != TCL_OK)
+	if(rated->get(&was) != TCL_OK)
 		return;
-	if(rate == cfg_get(tcp_conn_limit, tcm_cfg, rate)
-			&& burst == cfg_get(tcp_conn_limit, tcm_cfg, burst)
-			&& is_same_rate(&was, &applied))
+	if(rated->rate == rate && rated->burst == burst
+			&& is_same_rate(&was, &rated->applied))
 		return;
-	rate = cfg_get(tcp_conn_limit, tcm_cfg, rate);
-	burst = cfg_get(tcp_conn_limit, tcm_cfg, burst);
-	ret = tcl_set_rate(
-			interval_of(rate), (uint32_t)burst, error, sizeof(error));
-	if(tcl_rate(&now) != TCL_OK)
+	rated->rate = rate;
+	rated->burst = burst;
+	ret = rated->set(interval_of(rate), (uint32_t)burst, error, sizeof(error));
+	if(rated->get(&now) != TCL_OK)
 		return;
-	applied = now;
+	rated->applied = now;
 	if(ret == TCL_OK)
-		log_rate(&was, &now, BY_VARIABLE);
+		log_rate(rated->of, &was, &now, BY_VARIABLE);
 	else
-		LM_ERR("cannot apply the cfg variables rate %d and burst %d: %s; until"
-			   " they change the rate is %s\n",
-				rate, burst, error, tcm_cfg_rate_text(&now, text));
+		LM_ERR("cannot apply the cfg variables %s %d and %s %d: %s; until they"
+			   " change the rate is %s\n",
+				rated->rate_name->s, rate, rated->burst_name->s, burst, error,
+				tcm_cfg_rate_text(&now, text));
 }
 
 static void log_untrusted_limit(int was, int limit, const char *by)
@@ -234,6 +286,41 @@ static void apply_trust(void)
 		log_trust_timeout(was.trust_timeout, new_timeout, BY_VARIABLE);
 }
 
+static void log_network_limit(int was, int limit, const char *by)
+{
+	char before[TCM_TEXT_LIMIT_SIZE], now[TCM_TEXT_LIMIT_SIZE];
+
+	if(was != limit)
+		LM_NOTICE("network limit changed from %s to %s by %s\n",
+				tcm_text_limit(was, before), tcm_text_limit(limit, now), by);
+}
+
+/* If networks are not counted, the variables have no effect. That is said once for each
+ * change. */
+static void apply_networks(void)
+{
+	static int limit = 0, rate = 0, burst = 0;
+	const int new_limit = cfg_get(tcp_conn_limit, tcm_cfg, network_limit);
+	const int new_rate = cfg_get(tcp_conn_limit, tcm_cfg, network_rate);
+	const int new_burst = cfg_get(tcp_conn_limit, tcm_cfg, network_burst);
+	struct tcl_rate unused;
+	int32_t was;
+
+	if(tcl_network_settings(&was, &unused) == 1) {
+		if(new_limit != was && tcl_set_network_limit(new_limit) == TCL_OK)
+			log_network_limit(was, new_limit, BY_VARIABLE);
+		apply_rate(&networks, new_rate, new_burst);
+		return;
+	}
+	if(limit != new_limit || rate != new_rate || burst != new_burst)
+		LM_ERR("cannot apply the cfg variables network_limit %d, network_rate"
+			   " %d and network_burst %d: " TCM_NETWORKS_OFF "\n",
+				new_limit, new_rate, new_burst);
+	limit = new_limit;
+	rate = new_rate;
+	burst = new_burst;
+}
+
 /* Reads the limiter's values before the variables. A process that changes the limiter
  * has changed the variable before, so the value of the variable that is read
  * afterwards is not older than the limiter's. */
@@ -249,8 +336,10 @@ void tcm_cfg_apply(void)
 	if(cfg_get(tcp_conn_limit, tcm_cfg, mode) != mode
 			&& set_mode(cfg_get(tcp_conn_limit, tcm_cfg, mode)) == 0)
 		log_mode(mode, cfg_get(tcp_conn_limit, tcm_cfg, mode), BY_VARIABLE);
-	apply_rate();
+	apply_rate(&sources, cfg_get(tcp_conn_limit, tcm_cfg, rate),
+			cfg_get(tcp_conn_limit, tcm_cfg, burst));
 	apply_trust();
+	apply_networks();
 }
 
 static int in_range(const char *name, int value, int min, int max)
@@ -272,7 +361,7 @@ int tcm_cfg_check(void)
 	return -1;
 }
 
-int tcm_cfg_read_rate(void)
+int tcm_cfg_read_rates(void)
 {
 	struct tcl_rate rate;
 
@@ -281,6 +370,8 @@ int tcm_cfg_read_rate(void)
 		return -1;
 	}
 	tcm_cfg_start.rate = per_hour_of(rate.interval_us);
+	if(get_network_rate(&rate) == TCL_OK)
+		tcm_cfg_start.network_rate = per_hour_of(rate.interval_us);
 	return 0;
 }
 
@@ -331,26 +422,56 @@ static int set_variable(str *name, int value)
 	return cfg_set_now_int(context, &group_name, NULL, name, value);
 }
 
-/* The default burst fits every rate, so the watcher never finds a pair of variables that
- * it cannot apply. */
-int tcm_cfg_set_rate(uint32_t interval_us, int burst, struct tcl_rate *was,
-		struct tcl_rate *now)
+/* Sets variables and the rate of the limiter. The default burst fits every rate, so the
+ * watcher never finds a pair of variables that it cannot apply. Returns 0, or -1. */
+static int set_rate(struct rated *rated, uint32_t interval_us, int burst,
+		struct tcl_rate *was, struct tcl_rate *now)
 {
 	char error[256] = "";
 
-	if(tcl_rate(was) != TCL_OK || set_variable(&burst_name, 0) != 0
-			|| set_variable(&rate_name, per_hour_of(interval_us)) != 0
-			|| set_variable(&burst_name, burst) != 0)
+	if(rated->get(was) != TCL_OK || set_variable(rated->burst_name, 0) != 0
+			|| set_variable(rated->rate_name, per_hour_of(interval_us)) != 0
+			|| set_variable(rated->burst_name, burst) != 0)
 		return -1;
-	if(tcl_set_rate(interval_us, (uint32_t)burst, error, sizeof(error))
+	if(rated->set(interval_us, (uint32_t)burst, error, sizeof(error))
 			!= TCL_OK) {
-		LM_ERR("cannot set the rate: %s\n", error);
+		LM_ERR("cannot set the %srate: %s\n", rated->of, error);
 		return -1;
 	}
-	if(tcl_rate(now) != TCL_OK)
+	if(rated->get(now) != TCL_OK)
 		return -1;
-	log_rate(was, now, tcm_rpc_origin());
+	log_rate(rated->of, was, now, tcm_rpc_origin());
 	return 0;
+}
+
+int tcm_cfg_set_rate(uint32_t interval_us, int burst, struct tcl_rate *was,
+		struct tcl_rate *now)
+{
+	return set_rate(&sources, interval_us, burst, was, now);
+}
+
+int tcm_cfg_set_network_limit(int limit, int *was)
+{
+	struct tcl_rate unused;
+	int32_t before;
+
+	if(tcl_network_settings(&before, &unused) != 1)
+		return TCL_EOFF;
+	if(set_variable(&network_limit_name, limit) != 0
+			|| tcl_set_network_limit(limit) != TCL_OK)
+		return TCL_EARG;
+	log_network_limit(before, limit, tcm_rpc_origin());
+	*was = before;
+	return TCL_OK;
+}
+
+int tcm_cfg_set_network_rate(uint32_t interval_us, int burst,
+		struct tcl_rate *was, struct tcl_rate *now)
+{
+	if(networks.get(was) != TCL_OK)
+		return TCL_EOFF;
+	return (set_rate(&networks, interval_us, burst, was, now) == 0) ? TCL_OK
+																	: TCL_EARG;
 }
 
 /* Reads what is set. Returns TCL_OK, TCL_EOFF, or another code after logging an error. */

@@ -26,6 +26,9 @@ struct cfg_group_tcp_conn_limit
 	int log_level;
 	int untrusted_limit; /* 0: no limit */
 	int trust_timeout;	 /* seconds; 0: never */
+	int network_limit;	 /* 0: no limit */
+	int network_rate;	 /* as rate */
+	int network_burst;	 /* as burst */
 };
 
 /* The values at the start of the server: the module parameters. */
@@ -48,9 +51,9 @@ int tcm_cfg_check(void);
 /* Declares the group, with the values in tcm_cfg_start as defaults. */
 int tcm_cfg_declare(void);
 
-/* Sets the values of rate in tcm_cfg_start to that of the limiter, which has read the
- * parameter. Call it after tcl_init() and before tcm_cfg_declare(). */
-int tcm_cfg_read_rate(void);
+/* Sets the values of rate and network_rate in tcm_cfg_start to those of the limiter, which
+ * has read the parameters. Call it after tcl_init() and before tcm_cfg_declare(). */
+int tcm_cfg_read_rates(void);
 
 /* A rate as text: "none", or such as "10/s, burst 20". */
 #define TCM_CFG_RATE_SIZE (TCL_RATE_TEXT + 32)
@@ -76,6 +79,18 @@ int tcm_cfg_set_rate(uint32_t interval_us, int burst, struct tcl_rate *was,
  * an error. */
 int tcm_cfg_set_untrusted_limit(int limit, int *was);
 int tcm_cfg_set_trust_timeout(int seconds, int *was);
+
+/* Why nothing about networks can be changed, and the remedy. */
+#define TCM_NETWORKS_OFF                                               \
+	"networks have not been counted since the start: set the modparam" \
+	" network_limit (0: no limit) and restart the server"
+
+/* The same for the limit of networks (0: no limit) and their rate, which must have passed
+ * tcm_params_check_rate(). They return TCL_OK, TCL_EOFF without changing anything, or
+ * another code, after which the log has an error. */
+int tcm_cfg_set_network_limit(int limit, int *was);
+int tcm_cfg_set_network_rate(uint32_t interval_us, int burst,
+		struct tcl_rate *was, struct tcl_rate *now);
 
 /* Applies changes that other processes made to the variables. Call it in a process
  * that the core has brought to their new values. */

@@ -23,6 +23,7 @@
 #include "tcm_attach.h"
 #include "tcm_cfg.h"
 #include "tcm_check.h"
+#include "tcm_cluster.h"
 #include "tcm_identity.h"
 #include "tcm_params.h"
 #include "tcm_shield.h"
@@ -45,6 +46,8 @@ int tcm_check(void)
 	if(tcm_attach_choose() < 0)
 		ret = -1;
 	if(tcm_shield_check() < 0)
+		ret = -1;
+	if(tcm_cluster_check() < 0)
 		ret = -1;
 	if(tcm_params_check_rules() < 0)
 		ret = -1;

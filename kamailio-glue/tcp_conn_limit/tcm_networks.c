@@ -20,21 +20,17 @@
 
 #include <tcp_conn_limit.h>
 
-/* The parameter network_limit was not given. */
-#define NOT_SET -1
-
-static int limit = NOT_SET;
-static int burst = 0;		/* 0 if not set */
+static int has_limit = 0;	/* the parameter network_limit was given */
 static char *rate = NULL;	/* NULL if not set */
 static int ipv4_length = 0; /* 0 if not set, here and below */
 static int ipv6_length = 0;
 
 void tcm_networks_config(struct tcl_config *config)
 {
-	config->networks = (limit != NOT_SET || rate != NULL);
-	config->network_limit = (limit > 0) ? limit : 0;
+	config->networks = (has_limit || rate != NULL);
+	config->network_limit = tcm_cfg_start.network_limit;
 	config->network_rate = rate;
-	config->network_burst = burst;
+	config->network_burst = tcm_cfg_start.network_burst;
 	config->ipv4_network = ipv4_length;
 	config->ipv6_network = ipv6_length;
 }
@@ -44,7 +40,8 @@ int tcm_network_limit_param(modparam_t type, void *value)
 	const int given = (int)(long)value;
 
 	if(given >= 0 && given <= TCM_CFG_LIMIT_MAX) {
-		limit = given;
+		has_limit = 1;
+		tcm_cfg_start.network_limit = given;
 		return 0;
 	}
 	LM_ERR("modparam network_limit is %d: expected 1 to %d, or 0 to count"
@@ -60,7 +57,7 @@ int tcm_network_rate_param(modparam_t type, void *value)
 
 int tcm_network_burst_param(modparam_t type, void *value)
 {
-	return tcm_params_set_number(&burst, value);
+	return tcm_params_set_number(&tcm_cfg_start.network_burst, value);
 }
 
 /* 0 would be the default, which is not what it says. */
@@ -102,53 +99,35 @@ int tcm_networks_add_settings(rpc_t *rpc, void *h)
 	return tcm_rpc_add_rate(rpc, h, "network_rate", "network_burst", &now);
 }
 
-/* Reads the settings of networks. Returns 0, or -1 after answering with a fault. */
-static int read_settings(
-		rpc_t *rpc, void *c, int32_t *current, struct tcl_rate *now)
-{
-	if(tcl_network_settings(current, now) == 1)
-		return 0;
-	rpc->fault(c, 500,
-			"networks have not been counted since the start: set the modparam"
-			" network_limit (0: no limit) and restart the server");
-	return -1;
-}
-
 static const char *set_network_limit_doc[] = {
 		"Sets the limit of networks without a rule until the server stops, and"
 		" shows what it is and was. Parameter: a number, or none for no limit.",
 		0};
 
+/* Answers with a fault if a setting was not changed, which returned this code. Returns 0 if
+ * it was changed, or -1. */
+static int check(rpc_t *rpc, void *c, int ret, const char *what)
+{
+	if(ret == TCL_OK)
+		return 0;
+	if(ret == TCL_EOFF)
+		rpc->fault(c, 500, TCM_NETWORKS_OFF);
+	else
+		rpc->fault(c, 500, "cannot set the %s; see the log", what);
+	return -1;
+}
+
 static void rpc_set_network_limit(rpc_t *rpc, void *c)
 {
-	char error[256] = "cannot read the limit";
-	char before[TCM_TEXT_LIMIT_SIZE], after[TCM_TEXT_LIMIT_SIZE];
-	struct tcl_rate unused;
-	str text;
-	int32_t now, was;
+	int32_t now;
+	int was;
 	void *h;
 
-	if(tcm_rpc_text(rpc, c, &text) < 1) {
-		rpc->fault(c, 400,
-				"missing limit: expected a number, or none for no limit");
+	if(tcm_rpc_limit(rpc, c, &now) < 0
+			|| check(rpc, c, tcm_cfg_set_network_limit(now, &was),
+					   "network limit")
+					   < 0)
 		return;
-	}
-	if(tcl_limit_parse((uint8_t *)text.s, text.len, &now, error, sizeof(error))
-			!= TCL_OK) {
-		rpc->fault(c, 400, "%s", error);
-		return;
-	}
-	if(tcm_rpc_end(rpc, c, "one limit") < 0
-			|| read_settings(rpc, c, &was, &unused) < 0)
-		return;
-	if(tcl_set_network_limit(now) != TCL_OK) {
-		tcm_rpc_failed(rpc, c, TCL_EINIT);
-		return;
-	}
-	if(was != now)
-		LM_NOTICE("network limit changed from %s to %s by %s\n",
-				tcm_text_limit(was, before), tcm_text_limit(now, after),
-				tcm_rpc_origin());
 	if(rpc->add(c, "{", &h) < 0
 			|| tcm_rpc_add_limit(rpc, h, "network_limit", now) < 0
 			|| tcm_rpc_add_limit(rpc, h, "was", was) < 0)
@@ -164,29 +143,23 @@ static const char *set_network_rate_doc[] = {
 
 static void rpc_set_network_rate(rpc_t *rpc, void *c)
 {
-	char text[TCL_RATE_TEXT], error[256] = "cannot set the rate";
-	char before[TCM_CFG_RATE_SIZE], after[TCM_CFG_RATE_SIZE];
+	char text[TCL_RATE_TEXT], error[256] = "cannot check the rate";
 	struct tcl_rate was, now;
 	uint32_t interval_us;
-	int32_t unused;
-	int new_burst;
+	int burst;
 	void *h;
 
 	if(tcm_rpc_read_rate(rpc, c, &interval_us, text) < 0
-			|| tcm_rpc_read_burst(rpc, c, &new_burst) < 0
-			|| read_settings(rpc, c, &unused, &was) < 0)
+			|| tcm_rpc_read_burst(rpc, c, &burst) < 0)
 		return;
-	if(tcl_set_network_rate(
-			   interval_us, (uint32_t)new_burst, error, sizeof(error))
-			!= TCL_OK) {
+	if(tcm_params_check_rate(text, burst, error, sizeof(error)) < 0) {
 		rpc->fault(c, 400, "%s", error);
 		return;
 	}
-	if(read_settings(rpc, c, &unused, &now) < 0)
+	if(check(rpc, c, tcm_cfg_set_network_rate(interval_us, burst, &was, &now),
+			   "network rate")
+			< 0)
 		return;
-	LM_NOTICE("network rate changed from %s to %s by %s\n",
-			tcm_cfg_rate_text(&was, before), tcm_cfg_rate_text(&now, after),
-			tcm_rpc_origin());
 	if(rpc->add(c, "{", &h) < 0
 			|| tcm_rpc_add_rate(rpc, h, "network_rate", "network_burst", &now)
 					   < 0

@@ -18,6 +18,7 @@
 
 #include "tcm_attach.h"
 #include "tcm_cfg.h"
+#include "tcm_cluster.h"
 #include "tcm_core.h"
 #include "tcm_networks.h"
 #include "tcm_params.h"
@@ -360,6 +361,40 @@ static int shield_time_param(modparam_t type, void *value)
 	return tcm_shield_set_time((int)(long)value);
 }
 
+static int cluster_param(modparam_t type, void *value)
+{
+	if(tcm_cluster_request(value) < 0) {
+		LM_ERR("modparam cluster is \"%s\": expected dmq\n", (char *)value);
+		return -1;
+	}
+	return 0;
+}
+
+static int cluster_limit_param(modparam_t type, void *value)
+{
+	return tcm_cluster_set_limit((int)(long)value);
+}
+
+static int cluster_interval_param(modparam_t type, void *value)
+{
+	return tcm_cluster_set_interval((int)(long)value);
+}
+
+static int cluster_strict_param(modparam_t type, void *value)
+{
+	return tcm_cluster_set_strict((int)(long)value);
+}
+
+static int cluster_key_param(modparam_t type, void *value)
+{
+	return tcm_cluster_add_key(value);
+}
+
+static int cluster_key_file_param(modparam_t type, void *value)
+{
+	return tcm_cluster_add_key_file(value);
+}
+
 /* Each parameter also has an entry for a value of the wrong type. Without it, the
  * core would report that the parameter does not exist. The core does not pass the
  * parameter's name to the function, so each parameter has a function of its own. */
@@ -389,6 +424,12 @@ IS_TEXT(trust_timeout)
 IS_NUMBER(shield)
 IS_TEXT(shield_threshold)
 IS_TEXT(shield_time)
+IS_NUMBER(cluster)
+IS_TEXT(cluster_limit)
+IS_TEXT(cluster_interval)
+IS_TEXT(cluster_strict)
+IS_NUMBER(cluster_key)
+IS_NUMBER(cluster_key_file)
 
 /* clang-format off */
 param_export_t tcm_params_exports[] = {
@@ -450,6 +491,18 @@ param_export_t tcm_params_exports[] = {
 	{"shield_threshold", PARAM_STRING | PARAM_USE_FUNC, shield_threshold_is_text},
 	{"shield_time", PARAM_INT | PARAM_USE_FUNC, shield_time_param},
 	{"shield_time", PARAM_STRING | PARAM_USE_FUNC, shield_time_is_text},
+	{"cluster", PARAM_STRING | PARAM_USE_FUNC, cluster_param},
+	{"cluster", PARAM_INT | PARAM_USE_FUNC, cluster_is_number},
+	{"cluster_limit", PARAM_INT | PARAM_USE_FUNC, cluster_limit_param},
+	{"cluster_limit", PARAM_STRING | PARAM_USE_FUNC, cluster_limit_is_text},
+	{"cluster_interval", PARAM_INT | PARAM_USE_FUNC, cluster_interval_param},
+	{"cluster_interval", PARAM_STRING | PARAM_USE_FUNC, cluster_interval_is_text},
+	{"cluster_strict", PARAM_INT | PARAM_USE_FUNC, cluster_strict_param},
+	{"cluster_strict", PARAM_STRING | PARAM_USE_FUNC, cluster_strict_is_text},
+	{"cluster_key", PARAM_STRING | PARAM_USE_FUNC, cluster_key_param},
+	{"cluster_key", PARAM_INT | PARAM_USE_FUNC, cluster_key_is_number},
+	{"cluster_key_file", PARAM_STRING | PARAM_USE_FUNC, cluster_key_file_param},
+	{"cluster_key_file", PARAM_INT | PARAM_USE_FUNC, cluster_key_file_is_number},
 	{0, 0, 0}
 };
 /* clang-format on */
@@ -480,6 +533,9 @@ void tcm_params_config(struct tcl_config *config)
 	config->trust_timeout = tcm_cfg_start.trust_timeout;
 	config->reserve = reserve;
 	config->pressure = pressure;
+	config->cluster = tcm_cluster_is_on();
+	/* Without a cluster, tcm_cluster_check() reports it. */
+	config->cluster_limit = tcm_cluster_is_on() ? tcm_cluster_limit() : 0;
 	tcm_networks_config(config);
 }
 

@@ -240,6 +240,7 @@ int tcm_rpc_register(void)
 			|| rpc_register_array(tcm_rpc_trust) != 0
 			|| rpc_register_array(tcm_rpc_load) != 0
 			|| rpc_register_array(tcm_rpc_networks) != 0
+			|| rpc_register_array(tcm_rpc_cluster) != 0
 			|| rpc_register_array(tcm_rpc_audit) != 0) {
 		LM_ERR("cannot register the RPC commands\n");
 		return -1;

@@ -51,6 +51,14 @@ extern rpc_export_t tcm_rpc_trust[];
 /* Commands about reserve and pressure: load, set_reserve, set_pressure. */
 extern rpc_export_t tcm_rpc_load[];
 
+/* Commands about the cluster: cluster, cluster_audit, cluster_drop, cluster_top,
+ * set_cluster_limit. */
+extern rpc_export_t tcm_rpc_cluster[];
+
+/* Adds an array of the other nodes of the cluster that have connections of the source with
+ * this name, if there are any. Returns 0, or -1. */
+int tcm_rpc_add_nodes_of(rpc_t *rpc, void *h, const str *name);
+
 /* The command shield. */
 extern rpc_export_t tcm_rpc_shield[];
 

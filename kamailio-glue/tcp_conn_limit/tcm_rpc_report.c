@@ -16,6 +16,7 @@
 #include "../../core/str.h"
 
 #include "tcm_attach.h"
+#include "tcm_cluster.h"
 #include "tcm_networks.h"
 #include "tcm_params.h"
 #include "tcm_rpc.h"
@@ -167,13 +168,25 @@ static int add_trust(rpc_t *rpc, void *h, const struct tcl_source *s)
 	return tcm_rpc_add_limit(rpc, h, "untrusted_limit", s->untrusted_limit);
 }
 
+/* Adds the connections of a source on the other nodes, in a cluster. */
+static int add_others(rpc_t *rpc, void *h, const struct tcl_source *s)
+{
+	const struct tcm_rpc_number numbers[] = {{"others", s->others}, {NULL, 0}};
+
+	if(!tcm_cluster_is_on())
+		return 0;
+	if(tcm_rpc_add_numbers(rpc, h, numbers) < 0)
+		return -1;
+	return tcm_rpc_add_limit(rpc, h, "cluster_limit", s->cluster_limit);
+}
+
 /* The numbers of them that are not 0, because an answer about many sources has no room
  * for more. */
 static int add_short_restraints(rpc_t *rpc, void *h, const struct tcl_source *s)
 {
 	const struct tcm_rpc_number all[] = {{"owed", s->owed},
 			{"penalty", s->penalty}, {"banned", s->banned},
-			{"untrusted", s->untrusted}};
+			{"untrusted", s->untrusted}, {"others", s->others}};
 	struct tcm_rpc_number one[2] = {{NULL, 0}, {NULL, 0}};
 	unsigned int i;
 
@@ -213,7 +226,7 @@ static int add_source(
 	if(rpc->struct_add(h, "s", "terms", s->terms) < 0
 			|| add_local_time(rpc, h, "first_seen_local", first) < 0
 			|| add_local_time(rpc, h, "last_seen_local", last) < 0
-			|| add_trust(rpc, h, s) < 0)
+			|| add_trust(rpc, h, s) < 0 || add_others(rpc, h, s) < 0)
 		return -1;
 	return add_restraints(rpc, h, s);
 }
@@ -295,7 +308,9 @@ static void rpc_get(rpc_t *rpc, void *c)
 	else if(tcm_rpc_end(rpc, c, "one address") < 0)
 		return;
 	else if(rpc->add(c, "{", &h) < 0 || add_source(rpc, h, &source, 1) < 0
-			|| add_oldest(rpc, h, &text) < 0 || add_listeners(rpc, h, &text) < 0
+			|| add_oldest(rpc, h, &text) < 0
+			|| tcm_rpc_add_nodes_of(rpc, h, &text) < 0
+			|| add_listeners(rpc, h, &text) < 0
 			|| add_network(rpc, h, &text) < 0)
 		tcm_rpc_no_room(rpc, c);
 }
@@ -380,9 +395,9 @@ static void rpc_top(rpc_t *rpc, void *c)
 	while(tcm_rpc_text(rpc, c, &text) > 0) {
 		if(top_argument(&text, &top) < 0) {
 			rpc->fault(c, 400,
-					"invalid argument \"%.*s\": expected at most three, in"
-					" any order: a number from"
-					" 1 to %d, networks, and " TCM_TEXT_BYS,
+					"invalid argument \"%.*s\": expected at most three: 1 to "
+					"%d;"
+					" networks; " TCM_TEXT_BYS,
 					TCM_RPC_SHOWN(text), TOP_MAX);
 			return;
 		}
@@ -524,10 +539,10 @@ static const char *suggest_doc[] = {
 		" which peak, and which share of them each limit would have hit, and"
 		" which share of all connections the script trusted. At"
 		" most 100; rules with sources take precedence. Parameter: networks, to"
-		" propose limits of networks.",
+		" propose limits and a rate of networks.",
 		0};
 
-/* Adds to a struct of the answer what is suggested for the rate of sources without a rule.
+/* Adds to a struct of the answer what is suggested for the rate of those without a rule.
  * Without a rate nothing is known of them. */
 static int add_rate_suggestion(
 		rpc_t *rpc, void *h, const struct tcl_rate_suggestion *s)
@@ -561,9 +576,10 @@ static int add_trusted_share(rpc_t *rpc, void *h)
 	return rpc->struct_add(h, "d", "trusted_share", (int)share);
 }
 
-/* `rate`: what is suggested for the rate, NULL if nothing. */
+/* `rate`: what is suggested for the rate, NULL if nothing. `networks`: it is about
+ * networks. */
 static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s,
-		const struct tcl_rate_suggestion *rate)
+		const struct tcl_rate_suggestion *rate, int networks)
 {
 	const struct tcm_rpc_number numbers[] = {
 			{"sources", s->sources},
@@ -579,9 +595,8 @@ static int add_suggestion(rpc_t *rpc, void *c, const struct tcl_suggestion *s,
 
 	if(add_limit(rpc, c, s->prefix, s->limit, &h) < 0
 			|| rpc->struct_add(h, "ss", "peaks", s->peaks, "hit", s->hit) < 0
-			|| (rate != NULL
-					&& (add_rate_suggestion(rpc, h, rate) < 0
-							|| add_trusted_share(rpc, h) < 0))
+			|| (rate != NULL && add_rate_suggestion(rpc, h, rate) < 0)
+			|| (rate != NULL && !networks && add_trusted_share(rpc, h) < 0)
 			|| tcm_rpc_add_list(rpc, h, numbers, &array) < 0)
 		return -1;
 	for(i = 0; i < s->above && i < TCL_SUGGEST_SOURCES; i++) {
@@ -616,13 +631,15 @@ static void rpc_suggest(rpc_t *rpc, void *c)
 		found = tcl_suggest_networks(suggestions, SUGGESTIONS_MAX);
 	else
 		found = tcl_suggest(suggestions, SUGGESTIONS_MAX);
-	has_rate = !networks && tcl_suggest_rate(&rate) == TCL_OK;
+	has_rate = ((networks) ? tcl_suggest_network_rate(&rate)
+						   : tcl_suggest_rate(&rate))
+			   == TCL_OK;
 	if(found < 0)
 		tcm_rpc_failed(rpc, c, found);
 	for(i = 0; i < found; i++) {
 		/* The last one stands for the sources without a rule. */
 		if(add_suggestion(rpc, c, &suggestions[i],
-				   (has_rate && i == found - 1) ? &rate : NULL)
+				   (has_rate && i == found - 1) ? &rate : NULL, networks)
 				< 0) {
 			tcm_rpc_no_room(rpc, c);
 			break;

@@ -21,6 +21,7 @@
 #include "tcm_attach.h"
 #include "tcm_cfg.h"
 #include "tcm_check.h"
+#include "tcm_cluster.h"
 #include "tcm_core.h"
 #include "tcm_counters.h"
 #include "tcm_listeners.h"
@@ -143,7 +144,9 @@ static int mod_init(void)
 	tcm_cfg_start.limit = tcm_params_limit();
 	if(tcm_check() < 0 || make_limiter() < 0 || load_rules() < 0)
 		return -1;
-	if(tcm_cfg_read_rate() < 0 || tcm_cfg_declare() < 0
+	if(tcm_cluster_prepare() < 0)
+		return -1;
+	if(tcm_cfg_read_rates() < 0 || tcm_cfg_declare() < 0
 			|| tcm_rpc_register() < 0 || tcm_counters_register() < 0
 			|| tcm_watch_register() < 0 || tcm_shield_load() < 0)
 		return -1;
@@ -164,11 +167,12 @@ static int child_init(int rank)
 	tcl_set_worker((rank == PROC_TCP_MAIN) ? 0 : 1 + process_no);
 	switch(rank) {
 		case PROC_INIT:
-			if(tcm_attach_listening() < 0 || tcm_shield_attach() < 0)
+			if(tcm_attach_listening() < 0 || tcm_shield_attach() < 0
+					|| tcm_cluster_join() < 0)
 				return -1;
 			return tcm_listeners_register();
 		case PROC_MAIN:
-			return tcm_watch_start();
+			return (tcm_watch_start() < 0) ? -1 : tcm_cluster_start();
 		case PROC_TCP_MAIN:
 			return tcm_attach_in_tcp_main();
 		default:

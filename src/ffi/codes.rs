@@ -37,7 +37,8 @@ pub const TCL_EEXEMPT: i32 = -11;
 /// The table has no slot for the source.
 pub const TCL_ESLOT: i32 = -12;
 
-/// Connections cannot be trusted or moved: `tcl_config.trust` or `tcl_config.moves` was 0.
+/// Connections cannot be trusted or moved: `tcl_config.trust` or `tcl_config.moves` was 0. Of
+/// functions about the cluster: `tcl_config.cluster` was 0.
 pub const TCL_EOFF: i32 = -13;
 
 /// The kernel shield is not available; the error text says why.
@@ -67,6 +68,11 @@ pub const TCL_SOURCE_TEXT: usize = 52;
 
 /// Size of the name of a listener as text, in bytes, including the NUL.
 pub const TCL_LISTENER_TEXT: usize = 60;
+
+/// Size of the name of a node of the cluster as text, in bytes, including the NUL.
+pub const TCL_NODE_TEXT: usize = 65;
+/// Reasons for which a message of the cluster is rejected.
+pub const TCL_CLUSTER_REASONS: usize = 12;
 
 /// Size of what a rule says after its `=` as text, in bytes, including the NUL: a limit and
 /// words, such as "100 rate=10/s".

@@ -131,6 +131,11 @@ pub struct tcl_config {
     /// descriptor, 24 if networks are counted; 0: they cannot, and rules with the word `proxy` are
     /// errors.
     pub moves: i32,
+    /// 1: this host is a node of a cluster, which takes 480 bytes of address space more for
+    /// each connection; 0: it is not, and `cluster_limit` must be 0.
+    pub cluster: i32,
+    /// Limit over all nodes of a source without a rule; 0: no limit.
+    pub cluster_limit: i32,
 }
 
 /// Upper bound of `trust_timeout`, in seconds.
@@ -166,6 +171,8 @@ impl Default for tcl_config {
             ipv4_network: 0,
             ipv6_network: 0,
             moves: 0,
+            cluster: 0,
+            cluster_limit: 0,
         }
     }
 }
@@ -340,6 +347,8 @@ pub(super) struct Setup {
     network_rate: Rate,
     /// Whether connections can be moved to the clients of proxies.
     moves: bool,
+    /// The limit over all nodes, if this is a node of a cluster.
+    cluster: Option<u32>,
 }
 
 impl Setup {
@@ -407,8 +416,16 @@ impl Setup {
             network_limit: config.network_limit,
             network_rate,
             moves: config.moves != 0,
+            cluster: cluster(config)?,
         })
     }
+}
+
+/// The limit over all nodes, if this is a node of a cluster.
+fn cluster(config: &tcl_config) -> Result<Option<u32>, InitError> {
+    let most = if config.cluster == 0 { 0 } else { i32::MAX };
+    let limit = ranged("cluster_limit", config.cluster_limit, 0, most)?;
+    Ok((config.cluster != 0).then_some(limit))
 }
 
 /// The limit of untrusted connections and the seconds to trust one, if any can be trusted.
@@ -523,6 +540,14 @@ fn init(setup: Result<Setup, InitError>, host: Option<&tcl_host>) -> Result<(), 
         }
         let limiter = match host.load {
             Some(_) => limiter.with_load(load::of_host),
+            None => limiter,
+        };
+        let limiter = match setup.cluster {
+            Some(limit) => {
+                let limiter = limiter.with_cluster().map_err(InitError::Create)?;
+                limiter.set_cluster_limit(limit);
+                limiter
+            }
             None => limiter,
         };
         limiter.set_mode(setup.mode);
@@ -835,6 +860,7 @@ impl Global {
             | Notice::Banned { .. }
             | Notice::Unbanned { .. }
             | Notice::TrustedEnough { .. }
+            | Notice::FewerInCluster { .. }
             | Notice::TimedOut(_)
             | Notice::MoreTimedOut(_)
             | Notice::MoreBanned { .. }
@@ -881,6 +907,7 @@ impl Event {
                     Why::Untrusted(_) => (RejectedFor::Untrusted, None),
                     Why::Reserve => (RejectedFor::Reserve, None),
                     Why::Pressure => (RejectedFor::Pressure, None),
+                    Why::Cluster(_) => (RejectedFor::Cluster, None),
                 };
                 Event {
                     call: global.rejected,
@@ -918,6 +945,16 @@ impl Event {
                 rejected: all(report),
                 would: *would,
                 reason: RejectedFor::Untrusted,
+                ban: None,
+                seconds: 0,
+            },
+            Notice::FewerInCluster { report, would, .. } => Event {
+                call: global.released?,
+                source: report.source,
+                connections: report.connections,
+                rejected: all(report),
+                would: *would,
+                reason: RejectedFor::Cluster,
                 ban: None,
                 seconds: 0,
             },
@@ -972,6 +1009,7 @@ impl Event {
         let (rule, limit) = report.rule_of(key);
         let limit = match self.reason {
             RejectedFor::Pressure => report.effective(key),
+            RejectedFor::Cluster => report.sum_of(key).limit.cast_signed(),
             _ => limit,
         };
         let source: [c_char; TCL_SOURCE_TEXT] = global.address_text(key);

@@ -8,8 +8,9 @@ use super::control::{rate_from, read_rules_file};
 use super::global::{Global, guard, guard_early};
 use super::memory::{bytes, put, strings, text, write_text};
 use super::reports::{TCL_SUGGEST_SOURCES, by_of, tcl_source, tcl_suggestion, write_all};
-use super::restraints::tcl_rate;
+use super::restraints::{tcl_rate, tcl_rate_suggestion};
 use crate::limiter::Limiter;
+use crate::observe::debts::RateSuggestion;
 use crate::observe::report::{By, Of, Report};
 use crate::policy::rules::rules_have_networks;
 use crate::source::{Family, Prefix, Source};
@@ -198,6 +199,22 @@ pub unsafe extern "C" fn tcl_suggest_networks(suggestions: *mut tcl_suggestion, 
         // SAFETY: there are at most `room` suggestions, and there is room for `room` of
         // them, as the caller promises.
         unsafe { write_all(suggestions, values) }
+    })
+}
+
+/// As `tcl_suggest_rate()`, for networks; its `sources` are networks.
+///
+/// Returns `TCL_OK`, `TCL_EARG` or `TCL_EINIT`.
+///
+/// # Safety
+///
+/// `suggestion` is null or valid for writing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tcl_suggest_network_rate(suggestion: *mut tcl_rate_suggestion) -> i32 {
+    guard(TCL_EINIT, |global| {
+        let value = global.rate_suggestion(&RateSuggestion::of_networks(&global.limiter));
+        // SAFETY: null or valid for writing, as the caller promises.
+        unsafe { put(suggestion, value) }
     })
 }
 

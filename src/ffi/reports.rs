@@ -92,7 +92,7 @@ pub struct tcl_source {
     /// `TCL_NEVER`.
     pub last_seen: u32,
     /// Why a connection of it was last rejected, or would have been: "limit", "rate", "ban",
-    /// "untrusted", "reserve" or "pressure"; "" if none was.
+    /// "untrusted", "reserve", "pressure" or "cluster"; "" if none was.
     pub rejected_for: [c_char; TCL_REASON_TEXT],
     /// Why it is banned: "silent", "tls", "rejected", "rate", "script" or "rpc"; "" if it
     /// is not.
@@ -127,6 +127,10 @@ pub struct tcl_source {
     pub reserved: i32,
     /// 1 if it counts in its network, and that is at its limit or over its rate, else 0.
     pub over_network: i32,
+    /// Its connections on the other nodes of the cluster, as far as they are known.
+    pub others: u32,
+    /// Its limit over all nodes of the cluster; 0: no limit.
+    pub cluster_limit: i32,
 }
 
 /// A rule.
@@ -631,6 +635,13 @@ impl Global {
             reserved: (is_reserved && !terms.trusted && !is_network).into(),
             over_network: (terms.count_in_network() && self.is_network_closed(report.source))
                 .into(),
+            others: self.limiter.others(report.source),
+            cluster_limit: match self.limiter.has_cluster() {
+                true => terms
+                    .cluster_limit(self.limiter.cluster_limit())
+                    .cast_signed(),
+                false => 0,
+            },
         }
     }
 

@@ -175,18 +175,23 @@ pub struct tcl_rate_suggestion {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_suggest_rate(suggestion: *mut tcl_rate_suggestion) -> i32 {
     guard(TCL_EINIT, |global| {
-        let found = RateSuggestion::of(&global.limiter);
-        let value = tcl_rate_suggestion {
-            current: global.rate(found.current),
+        let value = global.rate_suggestion(&RateSuggestion::of(&global.limiter));
+        // SAFETY: null or valid for writing, as the caller promises.
+        unsafe { put(suggestion, value) }
+    })
+}
+
+impl Global {
+    pub(super) fn rate_suggestion(&self, found: &RateSuggestion) -> tcl_rate_suggestion {
+        tcl_rate_suggestion {
+            current: self.rate(found.current),
             sources: found.sources,
             owed: histogram_text(found.histogram.by_peak()),
             percentile: found.percentile,
             usual: found.usual,
-            proposed: global.rate(found.proposed),
-        };
-        // SAFETY: null or valid for writing, as the caller promises.
-        unsafe { put(suggestion, value) }
-    })
+            proposed: self.rate(found.proposed),
+        }
+    }
 }
 
 /// Bans `who`, an address, the source of one, or a prefix, for `seconds`, a number from 1 to

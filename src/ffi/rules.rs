@@ -139,6 +139,7 @@ pub(super) fn code_of(error: ChangeError) -> i32 {
         | ChangeError::NotBanned(_)
         | ChangeError::NotSet(_)
         | ChangeError::NoTrust(..)
+        | ChangeError::NoCluster(..)
         | ChangeError::NoMoves(..) => TCL_ERULES,
     }
 }

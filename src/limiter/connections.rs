@@ -8,6 +8,7 @@
 
 use core::ffi::c_int;
 
+use super::accounting::Off;
 use super::{Fault, Limiter, NotCounted, StaleToken, Token, Worker, age};
 use crate::policy::penalties::Cause;
 use crate::shared::sync::{AtomicU32, Ordering};
@@ -83,7 +84,7 @@ impl Limiter {
         facts: Facts,
         limit: i32,
     ) -> Result<ConnectionToken, NotConnected> {
-        let cell = self.count::<false>(worker, source, &[], limit)?;
+        let cell = self.count(worker, source, &[], limit, Off)?;
         Ok(self.open_record(worker, record, cell, facts))
     }
 

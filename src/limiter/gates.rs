@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod ban;
+mod cluster;
 mod limit;
 mod pressure;
 mod rate;
@@ -21,11 +22,13 @@ mod untrusted;
 use crate::limiter::Limiter;
 use crate::limiter::load::Scarcity;
 use crate::policy::rulebook::RuleId;
-use crate::policy::terms::Terms;
+use crate::policy::settings::Switches;
+use crate::policy::terms::{Rate, Terms};
 use crate::shared::sync::Ordering;
 use crate::source::{Prefix, Scope, Source};
 use crate::table::SlotRef;
 use crate::table::details::{Owner, RejectedFor};
+use crate::table::others::OthersEntry;
 use crate::table::restraints::Restraints;
 
 /// Why a connection should not be admitted.
@@ -44,6 +47,9 @@ pub(super) enum Reason {
     BannedPrefix(RuleId),
     /// Its source has no slot and this rule, and only connections of the reserve are left.
     Reserved(RuleId),
+    /// Its source has no slot and this rule, and the other nodes of the cluster have as many
+    /// connections of it as the limit over all nodes allows.
+    OnlyOthers { entry: OthersEntry, rule: RuleId },
     /// The table has no slot for its source.
     Full,
     /// Its descriptor is not tracked.
@@ -57,7 +63,7 @@ pub(super) struct Rejected {
     pub(super) at: SlotRef,
     pub(super) owner: Owner,
     pub(super) connections: i32,
-    /// The connections that are limited: all, or the untrusted ones.
+    /// The connections that are limited: all, the untrusted ones, or those on all nodes.
     pub(super) number: u32,
     pub(super) rule: RuleId,
     /// Offences are not charged to the source.
@@ -130,6 +136,7 @@ impl Rejection {
             Reason::Source(rejected) | Reason::Network(rejected) => Some(rejected.reason),
             Reason::BannedPrefix(_) => Some(RejectedFor::Ban),
             Reason::Reserved(_) => Some(RejectedFor::Reserve),
+            Reason::OnlyOthers { .. } => Some(RejectedFor::Cluster),
             Reason::OverGiven | Reason::Full | Reason::Untracked => None,
         }
     }
@@ -139,14 +146,20 @@ impl Limiter {
     /// Whether the gates of bans and rates surely admit a source that had the slot `at`, which
     /// remembers something: it is not banned, and owes no more than it may by its rule. So
     /// neither its rule nor the clock need be read. `false` if the gates must be asked.
+    /// `default` is the rate of sources, or of networks, without another one.
     #[inline(never)]
-    pub(super) fn owes_little(&self, source: Source, at: SlotRef) -> bool {
+    pub(super) fn owes_little(
+        &self,
+        source: Source,
+        at: SlotRef,
+        switches: Switches,
+        default: Rate,
+    ) -> bool {
         let settings = self.settings();
-        let rated_rules = settings.switches().has_rated_rules();
-        let most = match (rated_rules, self.default_rate(source)) {
-            (true, _) => 0,
-            (false, rate) if rate.is_none() => u64::MAX,
-            (false, rate) => rate.tolerance_us(),
+        let most = match switches.has_rated_rules() {
+            true => 0,
+            false if default.is_none() => u64::MAX,
+            false => default.tolerance_us(),
         };
         let owner = Owner::of(self.table(), source, at);
         let restraints = self.restraints(owner, at);
@@ -209,17 +222,25 @@ impl Limiter {
             terms,
             scarcity,
         };
-        let reason = first_closed(&asked)?;
+        let reason = first_closed(&asked).or_else(|| {
+            let limit = match self.has_cluster() {
+                true => terms.cluster_limit(self.cluster_limit()),
+                false => return None,
+            };
+            self.closed_by_cluster(source, connections, limit)
+        })?;
         let rule = match reason {
             RejectedFor::Ban => self.ban_around(source, address).unwrap_or(rule),
             RejectedFor::Rate
             | RejectedFor::Limit
             | RejectedFor::Untrusted
             | RejectedFor::Reserve
-            | RejectedFor::Pressure => rule,
+            | RejectedFor::Pressure
+            | RejectedFor::Cluster => rule,
         };
         let number = match reason {
             RejectedFor::Untrusted => asked.untrusted(),
+            RejectedFor::Cluster => self.in_cluster(source, connections.unsigned_abs()),
             _ => connections.unsigned_abs(),
         };
         Some(Rejected {

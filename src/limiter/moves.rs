@@ -20,9 +20,11 @@
 
 #![forbid(unsafe_code)]
 
+use core::cell::OnceCell;
 use core::ffi::c_int;
 use core::fmt;
 
+use super::accounting::Moving;
 use super::gates::{Reason, Rejection};
 use super::networks::Counted;
 use super::{CreateError, CreateFault, Limiter, NotCounted, Token, Worker};
@@ -299,11 +301,12 @@ impl Limiter {
     ) -> Result<Cells, NotCounted> {
         let network = self.network(source);
         let network = network.filter(|_| self.counts_in_network(source, client));
+        let present = OnceCell::new();
         let counted: Option<Counted> = match network {
-            Some(network) => self.open_network(worker, network, limit)?,
+            Some(network) => self.open_network(worker, network, limit, &present)?,
             None => None,
         };
-        match self.find_and_count::<true, false>(worker, source, client, limit) {
+        match self.find_and_count(worker, source, client, limit, Moving(&present)) {
             Ok(cell) => Ok(Cells {
                 source: cell.to_bits(),
                 network: counted.map_or(0, |counted| counted.cell.to_bits()),

@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::cell::OnceCell;
 use core::ffi::c_int;
 
 use super::load::Scarcity;
@@ -69,7 +70,6 @@ impl Limiter {
     }
 
     /// The rate of a source or network whose rule has none of its own.
-    #[inline(never)]
     pub fn default_rate(&self, source: Source) -> Rate {
         match source.is_network() {
             true => self.network_rate(),
@@ -83,7 +83,7 @@ impl Limiter {
     }
 
     /// The check of a connection if the mode is off, sources may have a rate, the load of the
-    /// host matters, or networks are counted.
+    /// host or other nodes matter, or networks are counted.
     #[inline(never)]
     pub(super) fn check_unusual(
         &self,
@@ -109,12 +109,15 @@ impl Limiter {
     ) -> Result<(), Rejection> {
         if let Some(network) = self.network(source) {
             self.check_with_network(source, address, network, switches)?;
-            // The reserve and pressure come after the network.
-            if scarcity == Scarcity::NONE {
+            // The reserve, pressure and the cluster come after the network.
+            if scarcity == Scarcity::NONE && !switches.has_cluster() {
                 return Ok(());
             }
         }
-        self.check_under(source, address, switches, scarcity, switches.has_rates())
+        match switches.has_cluster() {
+            true => self.check_in_cluster(source, address, switches, scarcity),
+            false => self.check_under(source, address, switches, scarcity, switches.has_rates()),
+        }
     }
 
     /// Asks the gates of a source and then those of its network, while there are connections
@@ -129,15 +132,19 @@ impl Limiter {
     ) -> Result<(), Rejection> {
         let table = self.table();
         // Both before either decides: the cache lines of both are then fetched at once.
-        let at = table.find_for(source, switches.has_rates());
-        let network_at = table.find_for(network, switches.has_network_rates());
+        let (buckets, network_buckets) = (table.pair_of(source), table.pair_of(network));
+        table.fetch(buckets, switches.has_rates());
+        table.fetch(network_buckets, switches.has_network_rates());
+        let at = table.find_among(buckets, source);
+        let network_at = table.find_among(network_buckets, network);
         let checked_from = self.settings().checked_from();
         match at {
             Some(at) => {
                 let connections = table.connections(at);
                 // No count is negative, here and below.
                 if (connections as u32) < checked_from
-                    && (!at.control.remembers() || self.owes_little(source, at))
+                    && (!at.control.remembers()
+                        || self.owes_little(source, at, switches, self.rate()))
                 {
                     self.hints.set(at.slot);
                 } else {
@@ -150,7 +157,8 @@ impl Limiter {
             let connections = table.connections(at);
             let checked_from = self.network_settings().checked_from();
             if (connections as u32) < checked_from
-                && (!at.control.remembers() || self.owes_little(network, at))
+                && (!at.control.remembers()
+                    || self.owes_little(network, at, switches, self.network_rate()))
             {
                 self.network_hints.set(at.slot);
                 return Ok(());
@@ -225,11 +233,15 @@ impl Limiter {
         limit: i32,
     ) -> Result<ConnectionToken, NotConnected> {
         let network = self.network(source);
+        let present = OnceCell::new();
         let counted = match network.filter(|_| self.counts_in_network(source, address)) {
-            Some(network) => self.open_network(worker, network, limit)?,
+            Some(network) => self.open_network(worker, network, limit, &present)?,
             None => None,
         };
-        let cell = match (self.opened_from(worker, source, address, limit), counted) {
+        let cell = match (
+            self.count(worker, source, address, limit, &present),
+            counted,
+        ) {
             (Ok(cell), None) => cell,
             (Ok(cell), Some(counted)) => {
                 // The cell of its network is read when the previous connection is released.
@@ -267,6 +279,7 @@ impl Limiter {
         worker: Worker,
         network: Source,
         limit: i32,
+        present: &OnceCell<u64>,
     ) -> Result<Option<Counted>, NotCounted> {
         let (table, rows) = (self.table(), self.rows());
         let enforces = limit > 0 && self.mode() == Mode::Enforce;
@@ -286,7 +299,9 @@ impl Limiter {
             let over_limit = enforces && self.is_over_limit(network, at);
             let switches = self.settings().switches();
             let charged = match switches.has_network_rates() {
-                true if !over_limit => self.charge(network, &[], at, switches),
+                true if !over_limit => {
+                    self.charge(network, &[], at, (switches, self.network_rate()), present)
+                }
                 _ => Some(0),
             };
             if over_limit || enforces && charged.is_none() {

@@ -106,6 +106,10 @@ totals! {
     move_rejected,
     /// The part of `would_reject` whose connection was moved.
     move_would_reject,
+    /// The part of `rejected` whose source was at its limit over all nodes of the cluster.
+    cluster_rejected,
+    /// The part of `would_reject` whose source was at its limit over all nodes of the cluster.
+    cluster_would_reject,
 }
 
 impl Totals {

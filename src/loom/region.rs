@@ -6,9 +6,10 @@ use core::fmt;
 use std::io;
 
 use super::layout::{
-    ACCEPTOR_ROW, Bucket, Connection, Detail, Geometry, Header, ListenerTable, ROWS, RuleEntry,
+    ACCEPTOR_ROW, Board, BoardRow, Bucket, Connection, Detail, Geometry, Header, ListenerTable,
+    OTHERS_PER_BUCKET, OthersBucket, OthersDetail, ROWS, RuleEntry,
 };
-use crate::shared::sync::{AtomicI32, AtomicU64, Statistic32};
+use crate::shared::sync::{AtomicI32, AtomicU64, Statistic32, Statistic64};
 
 /// This error never occurs: there is always memory.
 #[derive(Debug)]
@@ -116,5 +117,47 @@ impl Region {
 
     pub(crate) fn rules(&self) -> [&[RuleEntry]; 2] {
         [&self.rules[0], &self.rules[1]]
+    }
+}
+
+/// The shared memory about the other nodes of a cluster.
+pub(crate) struct OthersRegion {
+    board: Board,
+    buckets: Vec<OthersBucket>,
+    details: Vec<OthersDetail>,
+}
+
+impl OthersRegion {
+    /// Two buckets, of one entry each.
+    pub(crate) fn create(_: u32) -> Result<OthersRegion, RegionError> {
+        let row = || BoardRow {
+            version: Statistic64::default(),
+            words: core::array::from_fn(|_| Statistic64::default()),
+        };
+        Ok(OthersRegion {
+            board: Board {
+                overview: row(),
+                nodes: core::array::from_fn(|_| row()),
+                not_passed_on: Statistic64::default(),
+            },
+            buckets: zeroed(2),
+            details: zeroed(2 * OTHERS_PER_BUCKET),
+        })
+    }
+
+    pub(crate) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    pub(crate) fn buckets(&self) -> &[OthersBucket] {
+        &self.buckets
+    }
+
+    pub(crate) fn details(&self) -> &[OthersDetail] {
+        &self.details
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.buckets()) + size_of_val(self.details())
     }
 }

@@ -12,6 +12,7 @@ mod descriptions;
 pub use descriptions::{COUNTERS, Counters, Description, Kind};
 
 use crate::limiter::Limiter;
+use crate::observe::cluster::board::Board;
 use crate::observe::nearness::Nearness;
 use crate::observe::networks::Networks;
 use crate::observe::report::Occupancy;
@@ -34,6 +35,8 @@ impl Limiter {
             let networks = self.prefixes().networks();
             networks.map_or(0, |networks| networks.length(family).into())
         };
+        let board = self.cluster_board();
+        let cluster = board.and_then(Board::overview).unwrap_or_default();
         let prefix_length = |family| self.prefixes().length(family).into();
         Counters {
             sources: occupancy.sources,
@@ -100,6 +103,16 @@ impl Limiter {
             pressure_level: load.reached as u64,
             pressure_rejected: totals.pressure_rejected,
             pressure_would_reject: totals.pressure_would_reject,
+            cluster_rejected: totals.cluster_rejected,
+            cluster_would_reject: totals.cluster_would_reject,
+            cluster_nodes: cluster.alive.into(),
+            cluster_limit: self.cluster_limit().into(),
+            cluster_sources: cluster.totals.other_sources,
+            cluster_sent: cluster.totals.sent,
+            cluster_received: cluster.totals.received,
+            cluster_lost: cluster.totals.lost + board.map_or(0, Board::not_passed_on),
+            cluster_bad: cluster.bad(),
+            cluster_no_room: cluster.no_room,
             shield: shield.state.load(Ordering::Relaxed).into(),
             shield_entries: shield.entries.load(Ordering::Relaxed).into(),
             shield_unlisted: shield.unlisted.load(Ordering::Relaxed).into(),
@@ -108,6 +121,7 @@ impl Limiter {
             shield_would_list: shield.would_list.load(Ordering::Relaxed),
             networks: networks.networks.into(),
             busiest_network: networks.busiest.into(),
+            near_network_limit: networks.near.into(),
             network_rejected: totals.network_rejected,
             network_would_reject: totals.network_would_reject,
             network_uncounted: totals.network_uncounted,

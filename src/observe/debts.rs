@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `Debts`: how much of their bursts sources use, and [`RateSuggestion`]: a rate and a burst
-//! that would fit them.
+//! `Debts`: how much of their bursts sources or networks use, and [`RateSuggestion`]: a rate
+//! and a burst that would fit them.
 //!
 //! The background process remembers the largest debt that it sampled of each source with the
-//! default rate, in connections, and publishes how many sources have which. A source that
+//! default rate, in connections, and publishes how many sources have which. Networks have
+//! numbers of their own. A source that
 //! opens and pays for its connections between two samples may owe more than is seen.
 
 #![forbid(unsafe_code)]
@@ -11,8 +12,10 @@
 use std::collections::HashMap;
 
 use crate::limiter::Limiter;
-use crate::observe::report::{Histogram, Report, SourceReport, percent_of};
+use crate::observe::report::{Histogram, Of, Report, SourceReport, percent_of};
 use crate::policy::terms::{Rate, RuleRate};
+use crate::shared::layout::HISTOGRAM_RANGES;
+use crate::shared::sync::Statistic32;
 use crate::source::Source;
 
 /// The most sources whose debts are remembered. Further ones do not count.
@@ -27,12 +30,9 @@ pub(super) struct Debts {
 }
 
 impl Debts {
-    /// Notes what a source owes.
+    /// Notes what a source or network owes.
     pub(super) fn add(&mut self, limiter: &Limiter, report: &SourceReport) {
-        if report.source.is_network() {
-            return; // Nothing is proposed for their rate.
-        }
-        let rate = limiter.rate();
+        let rate = limiter.default_rate(report.source);
         if self.rate != Some(rate) {
             // Numbers of another rate say nothing about this one.
             self.rate = Some(rate);
@@ -50,18 +50,26 @@ impl Debts {
         }
     }
 
-    /// Stores them for [`RateSuggestion::of`].
-    pub(super) fn publish(&self, limiter: &Limiter) {
+    /// Stores them for [`RateSuggestion`].
+    pub(super) fn publish(&self, limiter: &Limiter, of: Of) {
         let mut histogram = Histogram::default();
         for owed in self.largest.values() {
             histogram.count(*owed);
         }
-        histogram.store(limiter.debts());
+        histogram.store(numbers(limiter, of));
     }
 }
 
-/// A rate and a burst proposed for the sources without a rate of their own, from the largest
-/// debts that were sampled.
+/// How many have which debt, in shared memory.
+fn numbers(limiter: &Limiter, of: Of) -> &[Statistic32; HISTOGRAM_RANGES] {
+    match of {
+        Of::Sources => limiter.debts(),
+        Of::Networks => limiter.network_settings().debts(),
+    }
+}
+
+/// A rate and a burst proposed for the sources or networks without a rate of their own, from
+/// the largest debts that were sampled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateSuggestion {
     /// The rate that they have.
@@ -81,10 +89,22 @@ pub struct RateSuggestion {
 }
 
 impl RateSuggestion {
-    /// The proposal for `limiter`.
+    /// The proposal for the sources of `limiter`.
     pub fn of(limiter: &Limiter) -> RateSuggestion {
-        let current = limiter.rate();
-        let histogram = Histogram::load(limiter.debts());
+        RateSuggestion::for_all(limiter, Of::Sources)
+    }
+
+    /// The proposal for its networks.
+    pub fn of_networks(limiter: &Limiter) -> RateSuggestion {
+        RateSuggestion::for_all(limiter, Of::Networks)
+    }
+
+    fn for_all(limiter: &Limiter, of: Of) -> RateSuggestion {
+        let current = match of {
+            Of::Sources => limiter.rate(),
+            Of::Networks => limiter.network_rate(),
+        };
+        let histogram = Histogram::load(numbers(limiter, of));
         let sources = histogram.sources();
         let percentile = percent_of(sources);
         let usual = match histogram.percentile(percentile) {

@@ -80,7 +80,7 @@ impl Nearness {
 }
 
 /// The share of `connections` in `limit`, in percent, rounded down.
-fn share(connections: u32, limit: u32) -> u32 {
+pub(super) fn share(connections: u32, limit: u32) -> u32 {
     let percent = u64::from(connections) * 100 / u64::from(limit.max(1));
     u32::try_from(percent).unwrap_or(u32::MAX)
 }

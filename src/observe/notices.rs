@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod shield;
 mod trust;
 
@@ -16,7 +17,7 @@ use std::io;
 use std::panic::PanicHookInfo;
 
 use crate::observe::load_notices::LoadNotice;
-use crate::observe::report::{PenaltyReport, RuleName, SourceReport};
+use crate::observe::report::{ClusterSum, PenaltyReport, RuleName, SourceReport};
 use crate::observe::watch::FloodThreshold;
 use crate::policy::limit_text::LimitName;
 use crate::policy::listener::ListenerName;
@@ -27,6 +28,8 @@ use crate::policy::terms::{Rate, Terms};
 use crate::shared::visible::Excerpt;
 use crate::source::{Prefix, PrefixLengths, Source};
 
+use cluster::OverCluster;
+pub use cluster::{ClusterRejected, NodeChanged, NodeLimited};
 pub use trust::{MoreTimedOut, NeverTrusted, TimedOut};
 
 /// What [`watch`](crate::observe::watch) has to log.
@@ -99,6 +102,17 @@ pub enum Notice {
         /// A command lifted it and logged that, so this needs no line.
         is_logged: bool,
     },
+    /// A source that had a line is below its limit over all nodes of the cluster.
+    FewerInCluster {
+        /// Its present numbers.
+        report: SourceReport,
+        /// Its rule; `None`: it has no rule.
+        rule: Option<Prefix>,
+        /// What the other nodes have of it, and the limit.
+        sum: ClusterSum,
+        /// Its connection was admitted, in monitor mode.
+        would: bool,
+    },
     /// Bans of sources that began in an interval and have no line of their own.
     MoreBanned {
         /// The number of sources.
@@ -154,6 +168,8 @@ pub enum Why {
     Reserve,
     /// It was at the effective limit under pressure, which is the limit of the notice.
     Pressure,
+    /// It was at its limit over all nodes of the cluster.
+    Cluster(ClusterSum),
 }
 
 /// A command banned a source.
@@ -444,6 +460,10 @@ impl fmt::Display for NoticeLine<'_> {
                             "{connections}, limit {limit} under pressure, rule {rule}"
                         )
                     }
+                    Why::Cluster(sum) => {
+                        let sum = OverCluster(report.rejected_at, *sum);
+                        write!(f, "{sum}, rule {rule}")
+                    }
                 }
             }
             Notice::Released {
@@ -483,6 +503,17 @@ impl fmt::Display for NoticeLine<'_> {
                     f,
                     "source {source} is back under its untrusted limit: {untrusted}, untrusted \
                      limit {limit}, rule {rule}"
+                )
+            }
+            Notice::FewerInCluster {
+                report, rule, sum, ..
+            } => {
+                let source = report.source.display(self.prefixes);
+                let connections = report.connections.saturating_add(sum.others);
+                let (rule, sum) = (RuleName(*rule), OverCluster(connections, *sum));
+                write!(
+                    f,
+                    "source {source} is back under its cluster limit: {sum}, rule {rule}"
                 )
             }
             Notice::TimedOut(timed_out) => timed_out.write(f, self.prefixes),

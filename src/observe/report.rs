@@ -14,6 +14,7 @@ use core::fmt;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, TryReserveError};
 
+use crate::limiter::cluster::OthersReport;
 use crate::limiter::{Limiter, RejectedFor};
 use crate::policy::listener::ListenerName;
 use crate::policy::origin::{BanReason, RuleOrigin};
@@ -64,6 +65,28 @@ pub struct SourceReport {
     /// How many of its connections are trusted: all if its rule trusts it, none if the limiter
     /// has no trust.
     pub trusted: u32,
+}
+
+/// The connections of a source on the other nodes of the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClusterSum {
+    /// Their number, as far as it is known.
+    pub others: u32,
+    /// The limit of the source over all nodes; 0: no limit.
+    pub limit: u32,
+}
+
+/// A source and its connections on all nodes of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterSourceReport {
+    /// The source.
+    pub source: Source,
+    /// Its connections here.
+    pub own: u32,
+    /// Those on the other nodes, and the limit.
+    pub sum: ClusterSum,
+    /// Its rejections while it had no connection here, and those that would have happened.
+    pub rejected: u32,
 }
 
 /// The offences of a source, or its ban.
@@ -383,6 +406,52 @@ impl<'a> Report<'a> {
     pub fn untrusted_limit_of(self, source: Source) -> u32 {
         let (_, terms) = self.terms_of(source, None);
         terms.untrusted_limit(self.limiter.untrusted_limit())
+    }
+
+    /// What `source` has on the other nodes of the cluster, and its limit over all nodes.
+    pub fn sum_of(self, source: Source) -> ClusterSum {
+        let (_, terms) = self.terms_of(source, None);
+        ClusterSum {
+            others: self.limiter.others(source),
+            limit: terms.cluster_limit(self.limiter.cluster_limit()),
+        }
+    }
+
+    /// The sources with the most connections on all nodes, at most `n`, highest first, of those
+    /// that other nodes have connections of.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory.
+    pub fn top_in_cluster(self, n: usize) -> Result<Vec<ClusterSourceReport>, TryReserveError> {
+        let table = self.limiter.table();
+        let mut highest = BinaryHeap::new();
+        for others in self.limiter.all_others() {
+            let at = table.find(others.source);
+            let own = at.map_or(0, |at| table.connections(at).unsigned_abs());
+            let ranked = Reverse((own.saturating_add(others.connections), others.source));
+            if highest.len() < n {
+                highest.try_reserve(1)?;
+                highest.push(ranked);
+            } else if let Some(mut lowest) = highest.peek_mut()
+                && ranked < *lowest
+            {
+                *lowest = ranked;
+            }
+        }
+        let sorted = highest.into_sorted_vec().into_iter();
+        let reports = sorted.map(|Reverse((_, source))| {
+            let others = self.limiter.others_of(source);
+            let rejected =
+                |others: OthersReport| others.rejected.saturating_add(others.would_reject);
+            ClusterSourceReport {
+                source,
+                own: self.get(source).connections,
+                sum: self.sum_of(source),
+                rejected: others.map_or(0, rejected),
+            }
+        });
+        Ok(reports.collect())
     }
 
     /// All sources with connections, in no order.

@@ -8,8 +8,9 @@
 
 use super::settings::{Settings, Switches, rate_of};
 use super::terms::Rate;
+use crate::shared::layout::HISTOGRAM_RANGES;
 use crate::shared::region::Region;
-use crate::shared::sync::{Ordering, Statistic64};
+use crate::shared::sync::{Ordering, Statistic32, Statistic64};
 
 /// The settings about networks in shared memory.
 #[derive(Clone, Copy)]
@@ -95,6 +96,16 @@ impl<'a> NetworkSettings<'a> {
     pub(super) fn set_exceptions(self, any: bool) {
         // Release: see `Rulebook::replace`.
         self.words.exceptions.store(any.into(), Ordering::Release);
+    }
+
+    /// The numbers of [`Debts`](crate::observe::debts) of networks.
+    pub(crate) fn debts(self) -> &'a [Statistic32; HISTOGRAM_RANGES] {
+        &self.words.debts
+    }
+
+    /// How many networks are near their limits, as last sampled.
+    pub(crate) fn near(self) -> &'a Statistic32 {
+        &self.words.near
     }
 
     /// What the background process sampled last.

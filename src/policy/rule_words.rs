@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   LIMIT [rate=RATE] [burst=BURST] [exempt] [listener=LISTENER] [untrusted=LIMIT] [trusted]
-//!         [no_network] [proxy]
+//!         [no_network] [cluster=LIMIT] [proxy]
 //! ```
 //!
 //! Each word is a row of `WORDS`, which says how it is read and shown. Everything else
@@ -131,6 +131,22 @@ const WORDS: &[Word] = &[
         },
     },
     Word {
+        name: "cluster",
+        example: Some("100"),
+        help: "connections of each source on all nodes, at least 1, or none",
+        read: |value, written| {
+            written.cluster = Some(
+                parse_number(value)
+                    .ok_or_else(|| WordError::Cluster(Excerpt::of(value.as_bytes())))?,
+            );
+            Ok(())
+        },
+        show: |terms, f| match terms.cluster {
+            Some(limit) => write!(f, " cluster={}", LimitName(limit.cast_signed())),
+            None => Ok(()),
+        },
+    },
+    Word {
         name: "proxy",
         example: None,
         help: "the script may count its connections for their clients",
@@ -158,6 +174,8 @@ struct Written {
     trusted: bool,
     no_network: bool,
     proxy: bool,
+    /// 0: no limit.
+    cluster: Option<u32>,
 }
 
 impl Written {
@@ -174,6 +192,12 @@ impl Written {
         if self.trusted && self.untrusted.is_some() {
             return Err(WordError::UntrustedOfTrusted);
         }
+        if self.trusted && self.cluster.is_some() {
+            return Err(WordError::ClusterOfTrusted);
+        }
+        if self.listener.is_some() && self.cluster.is_some() {
+            return Err(WordError::ClusterOfListener);
+        }
         let plain = Terms::of_limit(limit);
         Ok(Terms {
             rate,
@@ -183,6 +207,7 @@ impl Written {
             trusted: self.trusted,
             no_network: self.no_network,
             proxy: self.proxy,
+            cluster: self.cluster,
             ..plain
         })
     }
@@ -271,13 +296,17 @@ fn parse_limit(text: &str) -> Result<i32, WordError> {
 
 /// Reads a limit of untrusted connections; 0: no limit.
 fn parse_untrusted(text: &str) -> Result<u32, WordError> {
+    parse_number(text).ok_or_else(|| WordError::Untrusted(Excerpt::of(text.as_bytes())))
+}
+
+/// Reads a limit from 1 to `i32::MAX`; 0: no limit. `None` if it is invalid.
+fn parse_number(text: &str) -> Option<u32> {
     if limit_text::is_none(text) {
-        return Ok(0);
+        return Some(0);
     }
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let limit = text.parse().ok().filter(|limit| digits && *limit > 0);
-    let limit = limit.filter(|limit: &u32| *limit <= i32::MAX.cast_unsigned());
-    limit.ok_or_else(|| WordError::Untrusted(Excerpt::of(text.as_bytes())))
+    limit.filter(|limit: &u32| *limit <= i32::MAX.cast_unsigned())
 }
 
 /// The terms of a rule in the grammar of rules, without what other rules add: a limit and
@@ -358,6 +387,9 @@ pub(super) enum WordError {
     UntrustedOfTrusted,
     /// A rule for networks has this word.
     NotOfNetworks(&'static str),
+    Cluster(Excerpt),
+    ClusterOfTrusted,
+    ClusterOfListener,
 }
 
 impl WordError {
@@ -439,6 +471,18 @@ impl fmt::Display for WordError {
             WordError::UntrustedOfTrusted => f.write_str(
                 "the connections of a trusted source are never untrusted; remove `trusted` or \
                  `untrusted`",
+            ),
+            WordError::Cluster(value) => write!(
+                f,
+                "invalid limit `{value}` over all nodes: expected 1 to {}, or none",
+                i32::MAX
+            ),
+            WordError::ClusterOfTrusted => f.write_str(
+                "a trusted source has no limit over all nodes; remove `trusted` or `cluster`",
+            ),
+            WordError::ClusterOfListener => f.write_str(
+                "the connections of a listener count on this node only; remove `listener` or \
+                 `cluster`",
             ),
         }
     }
@@ -559,6 +603,8 @@ mod tests {
             ("5 trusted exempt", "5 exempt trusted"),
             ("5 untrusted=unlimited", "5 untrusted=none"),
             ("none untrusted=07", "none untrusted=7"),
+            ("5 cluster=unlimited", "5 cluster=none"),
+            ("5 cluster=010 exempt", "5 exempt cluster=10"),
             ("007", "7"),
             ("unlimited", "none"),
             ("unlimited exempt", "none"),
@@ -632,7 +678,8 @@ mod tests {
                 reason(&format!("5 {text}")),
                 format!(
                     "unknown word `{name}`; expected rate=10/s, burst=20, exempt, \
-                     listener=192.0.2.1:5060, untrusted=20, trusted, no_network or proxy"
+                     listener=192.0.2.1:5060, untrusted=20, trusted, no_network, cluster=100 \
+                     or proxy"
                 )
             );
         }
@@ -695,6 +742,19 @@ mod tests {
                  or none",
             ),
             (
+                "5 cluster=0",
+                "invalid limit `0` over all nodes: expected 1 to 2147483647, or none",
+            ),
+            (
+                "5 cluster=5 trusted",
+                "a trusted source has no limit over all nodes; remove `trusted` or `cluster`",
+            ),
+            (
+                "5 listener=192.0.2.1:5060 cluster=5",
+                "the connections of a listener count on this node only; remove `listener` or \
+                 `cluster`",
+            ),
+            (
                 "5 untrusted=5 trusted",
                 "the connections of a trusted source are never untrusted; remove `trusted` or \
                  `untrusted`",
@@ -726,7 +786,7 @@ mod tests {
         assert!(
             grammar.starts_with(
                 "PREFIX = LIMIT [rate=10/s] [burst=20] [exempt] [listener=192.0.2.1:5060] \
-                 [untrusted=20] [trusted] [no_network] [proxy]\n"
+                 [untrusted=20] [trusted] [no_network] [cluster=100] [proxy]\n"
             ),
             "{grammar}"
         );
@@ -771,9 +831,10 @@ mod tests {
             (0..=i32::MAX as u32).prop_map(|untrusted| (Some(untrusted), false)),
         ];
         let flags = any::<(bool, bool, bool)>();
-        let words = (rate, flags, listener, trust);
+        let cluster = proptest::option::of(0..=i32::MAX as u32);
+        let words = (rate, flags, listener, trust, cluster);
         (limit, words).prop_map(
-            |(limit, (rate, (exempt, no_network, proxy), listener, trust))| Terms {
+            |(limit, (rate, (exempt, no_network, proxy), listener, trust, cluster))| Terms {
                 rate,
                 exempt: exempt || limit <= 0,
                 listener,
@@ -781,6 +842,7 @@ mod tests {
                 trusted: trust.1,
                 no_network,
                 proxy,
+                cluster: cluster.filter(|_| !trust.1 && listener.is_none()),
                 ..Terms::of_default(limit)
             },
         )
@@ -795,7 +857,7 @@ mod tests {
 
         #[test]
         fn almost_valid_words_are_shown_as_they_are_read(
-            text in "(5|none)( |rate|burst|exempt|=|[0-9]|/[smh]| rate=[1-9]/s| burst=9| exempt| untrusted=[0-9]| trusted){0,6}"
+            text in "(5|none)( |rate|burst|exempt|=|[0-9]|/[smh]| rate=[1-9]/s| burst=9| exempt| untrusted=[0-9]| trusted| cluster=[0-9]){0,6}"
         ) {
             match parse(&text) {
                 Ok(terms) => {

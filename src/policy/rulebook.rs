@@ -41,6 +41,7 @@
 use core::fmt;
 use std::collections::TryReserveError;
 
+use crate::policy::cluster_settings::{self, ClusterSettings};
 use crate::policy::listener::ListenerName;
 use crate::policy::listeners::{Listeners, TooManyNames};
 use crate::policy::network_settings::NetworkSettings;
@@ -159,6 +160,9 @@ pub enum ChangeError {
     /// The rule of the prefix from this origin is for a proxy, and the limiter was created
     /// without moves.
     NoMoves(Prefix, RuleOrigin),
+    /// The rule of the prefix from this origin has a limit over all nodes, and there is no
+    /// cluster.
+    NoCluster(Prefix, RuleOrigin),
 }
 
 impl From<Busy> for ChangeError {
@@ -222,6 +226,12 @@ impl fmt::Display for ChangeError {
                 "the rule {prefix} from {origin} has the word `untrusted`, but trust is off; \
                  set the modparam untrusted_limit (0: no limit by default) and restart the \
                  server, or remove the word"
+            ),
+            ChangeError::NoCluster(prefix, origin) => write!(
+                f,
+                "the rule {prefix} from {origin} has the word `cluster`, but this server is not \
+                 a node of a cluster; set the modparam cluster and restart the server, or \
+                 remove the word"
             ),
             ChangeError::NoMoves(prefix, origin) => write!(
                 f,
@@ -825,6 +835,11 @@ impl<'a> Rulebook<'a> {
         {
             return Err(ChangeError::NoMoves(rule.prefix, rule.origin));
         }
+        if !Settings::of(self.region).switches().has_cluster()
+            && let Some(rule) = rules.iter().find(|rule| rule.terms.cluster.is_some())
+        {
+            return Err(ChangeError::NoCluster(rule.prefix, rule.origin));
+        }
         let listeners = Listeners::of(self.region);
         // Each name must have its number before the scopes are looked up.
         for rule in &rules {
@@ -901,7 +916,7 @@ impl<'a> Rulebook<'a> {
         let (lowest, lowest_of_networks) = (lowest_of(false), lowest_of(true));
         let networks = NetworkSettings::of(self.region);
         let has_exceptions = rules.iter().any(|rule| !rule.terms.count_in_network());
-        let is_rated = |rule: &Rule| matches!(rule.terms.rate, RuleRate::Own(r) if !r.is_none());
+        let is_rated = |rule: &Rule| rule.terms.rate != RuleRate::Default;
         let has_rated_rules = rules.iter().any(is_rated);
         // While the generation changes, this is the lower one of the old and the new
         // number. So a connection is admitted without a look-up only if both sets of rules
@@ -912,6 +927,9 @@ impl<'a> Rulebook<'a> {
             .lowest_rule
             .store(before.min(lowest), Ordering::Release);
         networks.set_lowest_rule(networks.lowest_rule().min(lowest_of_networks));
+        let cluster = ClusterSettings::of(self.region);
+        let lowest_in_cluster = cluster_settings::lowest_of(rules);
+        cluster.expect_rules(lowest_in_cluster);
         // A flag is set while the old rules or the new ones need it.
         if has_exceptions {
             networks.set_exceptions(true);
@@ -926,6 +944,7 @@ impl<'a> Rulebook<'a> {
         settings.host_rules.store(host_rules, Ordering::Release);
         Settings::of(self.region).set_rated_rules(has_rated_rules);
         settings.lowest_rule.store(lowest, Ordering::Release);
+        cluster.set_lowest_rule(lowest_in_cluster);
         let scopes = rules.iter().filter_map(|rule| rule.scope.checked_sub(1));
         let scopes = scopes.fold(0, |all, index| all | 1 << index);
         Listeners::of(self.region).activate(scopes);
@@ -1355,6 +1374,8 @@ impl RuleEntry {
         self.rate.store(rate_word(terms.rate), Ordering::Release);
         let untrusted = terms.untrusted.map_or(0, |limit| limit.saturating_add(1));
         self.untrusted.store(untrusted, Ordering::Release);
+        let cluster = terms.cluster.map_or(0, |limit| limit.saturating_add(1));
+        self.cluster.store(cluster, Ordering::Release);
         self.rejected.store(0, Ordering::Release);
         self.would_reject.store(0, Ordering::Release);
     }
@@ -1398,6 +1419,7 @@ impl RuleEntry {
             banned: shape & BANNED != 0,
             listener: None,
             untrusted: self.untrusted.load(Ordering::Acquire).checked_sub(1),
+            cluster: self.cluster.load(Ordering::Acquire).checked_sub(1),
             trusted: shape & TRUSTED != 0,
             no_network: shape & NO_NETWORK != 0,
             proxy: shape & PROXY != 0,

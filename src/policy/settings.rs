@@ -67,9 +67,10 @@ const ZERO: u32 = 1 << 31;
 /// The mode, and what checks and counts must look at, as one word.
 ///
 /// ```text
-///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate │ 4 something may be remembered
+///   bits 0–1 mode │ 2 a default rate │ 3 a rule's rate or burst │ 4 something may be remembered
 ///   5 a rule's listener │ 6 trusted connections are counted │ 8 a reserve
 ///   9 levels of pressure │ 10 networks are counted │ 11 a default rate of networks
+///   12 other nodes of a cluster count
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Switches(u32);
@@ -83,6 +84,7 @@ impl Switches {
     const TRUST: u32 = 0b100_0000;
     const RESERVE: u32 = 1 << 8;
     const PRESSURE: u32 = 1 << 9;
+    const CLUSTER: u32 = 1 << 12;
     const LOAD: u32 = Self::RESERVE | Self::PRESSURE;
     pub(super) const NETWORKS: u32 = 1 << 10;
     pub(super) const NETWORK_RATE: u32 = 1 << 11;
@@ -111,7 +113,7 @@ impl Switches {
         self.0 & (Self::RATE | Self::RULE_RATES) != 0
     }
 
-    /// Whether an active rule has a rate of its own.
+    /// Whether an active rule has a rate or a burst of its own, or no rate in any case.
     pub(crate) fn has_rated_rules(self) -> bool {
         self.0 & Self::RULE_RATES != 0
     }
@@ -142,14 +144,16 @@ impl Switches {
     }
 
     /// Whether the mode may be [`Mode::Off`], a source may have a rate, the load of the host
-    /// matters, or networks are counted. One test, so that the usual check costs nothing more.
+    /// or other nodes matter, or networks are counted. One test, so that the usual check costs
+    /// nothing more.
     #[inline]
     pub(crate) fn is_unusual(self) -> bool {
         const UNUSUAL: u32 = Mode::Off as u32
             | Switches::RATE
             | Switches::RULE_RATES
             | Switches::LOAD
-            | Switches::NETWORKS;
+            | Switches::NETWORKS
+            | Switches::CLUSTER;
         self.0 & UNUSUAL != 0
     }
 
@@ -163,6 +167,12 @@ impl Switches {
             | Switches::TRUST
             | Switches::NETWORKS;
         self.0 & UNUSUAL != 0
+    }
+
+    /// Whether other nodes of a cluster count.
+    #[inline]
+    pub(crate) fn has_cluster(self) -> bool {
+        self.0 & Self::CLUSTER != 0
     }
 
     /// Whether there is a reserve, or levels of pressure.
@@ -373,6 +383,11 @@ impl<'a> Settings<'a> {
         self.set_untrusted_limit(0);
     }
 
+    /// Other nodes of a cluster count from now on.
+    pub(crate) fn expect_cluster(self) {
+        self.switch(Switches::CLUSTER, Switches::CLUSTER);
+    }
+
     /// Trusted connections are counted from now on.
     pub(crate) fn expect_trust(self) {
         self.switch(Switches::TRUST, Switches::TRUST);
@@ -418,7 +433,7 @@ impl<'a> Settings<'a> {
             .min(untrusted)
     }
 
-    /// Says whether an active rule has a rate of its own. A writer does so before it
+    /// Says whether an active rule has a rate or a burst of its own, or no rate in any case. A writer does so before it
     /// publishes the first such rules, and after they are gone. A process that does not see it
     /// yet behaves as if it had checked before the rules were published.
     pub(crate) fn set_rated_rules(self, has_rated_rules: bool) {

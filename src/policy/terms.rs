@@ -133,6 +133,9 @@ pub struct Terms {
     pub no_network: bool,
     /// Its sources are proxies: the script may say for whom a connection from them is.
     pub proxy: bool,
+    /// The largest number of connections of each source on all nodes of the cluster, at most
+    /// `i32::MAX`; 0: unlimited; `None`: the rule does not mention it.
+    pub cluster: Option<u32>,
 }
 
 impl Terms {
@@ -148,6 +151,7 @@ impl Terms {
             trusted: false,
             no_network: false,
             proxy: false,
+            cluster: None,
         }
     }
 
@@ -167,6 +171,19 @@ impl Terms {
     /// Whether its connections count in the network of the source.
     pub fn count_in_network(&self) -> bool {
         !self.no_network && !self.trusted
+    }
+
+    /// The limit over all nodes of the cluster if `default` is that of sources without a
+    /// rule; 0: unlimited. An unlimited rule that does not mention it has none, nor has a
+    /// trusted one.
+    pub fn cluster_limit(&self, default: u32) -> u32 {
+        let is_unlimited = self.exempt && self.limit <= 0;
+        match self.cluster {
+            _ if self.trusted => 0,
+            Some(limit) => limit,
+            None if is_unlimited => 0,
+            None => default,
+        }
     }
 
     /// The limit of untrusted connections if `default` is that of sources without a rule; 0:

@@ -29,10 +29,18 @@
 //! The size follows from the number of connections that the host allows, see
 //! [`Geometry`].
 //!
+//! In a cluster there is another mapping, of what the other nodes have:
+//!
+//! ```text
+//! Board                     the state of the nodes, for reports
+//! OthersBucket × buckets    7 sources in a cache line
+//! OthersDetail × entries    which nodes have connections of a source; for reports
+//! ```
+//!
 //! [`Region`]: super::region::Region
 //! [`Region::populate`]: super::region::Region::populate
 
-use crate::shared::sync::{AtomicI32, AtomicU32, AtomicU64, Statistic32, Statistic64};
+use crate::shared::sync::{AtomicI32, AtomicU32, AtomicU64, Statistic16, Statistic32, Statistic64};
 
 /// The largest number of rules: the number of a rule fits 16 bits.
 pub const MAX_RULES: usize = 65_535;
@@ -60,6 +68,12 @@ pub(crate) const MAX_SOCKETS: usize = if cfg!(loom) { 1 } else { 256 };
 /// The most levels of pressure.
 pub(crate) const PRESSURE_LEVELS: usize = 4;
 
+/// Entries in a bucket of what other nodes have.
+pub(crate) const OTHERS_PER_BUCKET: usize = if cfg!(loom) { 1 } else { 7 };
+
+/// The most nodes of a cluster, without this one.
+pub const MAX_NODES: usize = if cfg!(loom) { 1 } else { 32 };
+
 /// Kinds of offences.
 pub(crate) const OFFENCES: usize = 5;
 
@@ -80,6 +94,31 @@ pub(crate) struct Slot {
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Bucket {
     pub(crate) slots: [Slot; SLOTS_PER_BUCKET],
+}
+
+/// Sources that other nodes of the cluster have connections of: one cache line, see
+/// [`crate::table::others`].
+#[repr(C, align(64))]
+#[cfg_attr(loom, derive(Default))]
+pub(crate) struct OthersBucket {
+    pub(crate) entries: [AtomicU64; OTHERS_PER_BUCKET],
+    /// How many sources whose first bucket this is are in their second one.
+    pub(crate) elsewhere: AtomicU64,
+}
+
+/// Which nodes have the connections of an entry in an [`OthersBucket`]. Only reports read it.
+#[repr(C, align(128))]
+#[cfg_attr(loom, derive(Default))]
+pub(crate) struct OthersDetail {
+    /// [`Source::word`](crate::source::Source::word) of the source.
+    pub(crate) word: Statistic64,
+    /// [`Source::low`](crate::source::Source::low) of the source.
+    pub(crate) low: Statistic64,
+    /// Rejections of the source while it had no slot, and those that would have happened.
+    pub(crate) rejected: Statistic32,
+    pub(crate) would_reject: Statistic32,
+    /// The connections of each node, at most `u16::MAX`.
+    pub(crate) of_nodes: [Statistic16; MAX_NODES],
 }
 
 /// The data of a slot's source besides its key and its count, see
@@ -170,6 +209,8 @@ pub(crate) struct Tally {
     pub(crate) moved: Statistic64,
     pub(crate) move_rejected: Statistic64,
     pub(crate) move_would_reject: Statistic64,
+    pub(crate) cluster_rejected: Statistic64,
+    pub(crate) cluster_would_reject: Statistic64,
 }
 
 /// Settings that every check reads and that are rarely written.
@@ -229,6 +270,10 @@ pub(crate) struct NetworkSettings {
     /// The networks with connections in the upper half, and the most connections of one in
     /// the lower half, as last sampled by the background process.
     pub(crate) gauges: Statistic64,
+    /// As `near` of [`Background`], of networks.
+    pub(crate) near: Statistic32,
+    /// As `debts` of [`Background`], of networks.
+    pub(crate) debts: [Statistic32; HISTOGRAM_RANGES],
 }
 
 /// Data that only reports and the background process use.
@@ -315,6 +360,41 @@ pub(crate) struct Load {
     pub(crate) reached: AtomicU32,
 }
 
+/// The limits over all nodes of the cluster. Read only in a cluster.
+#[repr(C, align(128))]
+#[cfg_attr(loom, derive(Default))]
+pub(crate) struct Cluster {
+    /// The limit of a source without a rule; above `i32::MAX`: unlimited.
+    pub(crate) limit: AtomicU32,
+    /// The lowest limit of the active rules; `u32::MAX`: no rule has one.
+    pub(crate) lowest_rule: AtomicU32,
+    /// Over how many nodes the rest of a limit is shared; 0: it is not.
+    pub(crate) shares: AtomicU32,
+    /// When what the other nodes have was last brought up to date, in microseconds of the
+    /// clock of rates; 0: never.
+    pub(crate) updated: AtomicU64,
+}
+
+/// Words of a row of the [`Board`].
+pub(crate) const ROW_WORDS: usize = 38;
+
+/// A row of the board, see [`crate::observe::cluster::board`]. Only reports depend on it.
+#[repr(C)]
+pub(crate) struct BoardRow {
+    /// Odd while the words are written.
+    pub(crate) version: Statistic64,
+    pub(crate) words: [Statistic64; ROW_WORDS],
+}
+
+/// The state of the cluster. The background process writes it, except the last number.
+#[repr(C)]
+pub(crate) struct Board {
+    pub(crate) overview: BoardRow,
+    pub(crate) nodes: [BoardRow; MAX_NODES],
+    /// Messages that arrived and that a process of the host could not pass on.
+    pub(crate) not_passed_on: Statistic64,
+}
+
 /// The numbers of the kernel shield. The background process writes them.
 #[repr(C)]
 #[derive(Default)]
@@ -349,6 +429,7 @@ pub(crate) struct Header {
     pub(crate) background: Background,
     pub(crate) tallies: [Tally; ROWS],
     pub(crate) load: Load,
+    pub(crate) cluster: Cluster,
 }
 
 /// A rule, see [`crate::policy::rulebook`].
@@ -374,6 +455,8 @@ pub(crate) struct RuleEntry {
     pub(crate) origin: AtomicU32,
     /// The limit of untrusted connections plus 1; 0: the default.
     pub(crate) untrusted: AtomicU32,
+    /// The limit over all nodes of the cluster plus 1; 0: the default.
+    pub(crate) cluster: AtomicU32,
 }
 
 /// Upper bound of the accepting process's open files that are not connections: listening
@@ -516,6 +599,8 @@ mod tests {
         assert_eq!(size_of::<Connection>(), 16);
         assert_eq!(size_of::<Detail>(), 64);
         assert_eq!(size_of::<RuleEntry>(), 64);
+        assert_eq!(size_of::<OthersBucket>(), 64);
+        assert_eq!(size_of::<OthersDetail>(), 128);
     }
 
     #[test]

@@ -61,5 +61,7 @@ pub(crate) use stand_ins::{AtomicI32, AtomicU32, AtomicU64};
 /// A counter on which no decision depends, or a word that belongs to such a counter: 32
 /// bits.
 pub(crate) type Statistic32 = core::sync::atomic::AtomicU32;
+/// A [`Statistic32`] of 16 bits.
+pub(crate) type Statistic16 = core::sync::atomic::AtomicU16;
 /// A [`Statistic32`] of 64 bits.
 pub(crate) type Statistic64 = core::sync::atomic::AtomicU64;

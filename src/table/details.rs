@@ -79,6 +79,8 @@ pub enum RejectedFor {
     Reserve = 8,
     /// Its source was at its effective limit under pressure.
     Pressure = 9,
+    /// Its source was at its limit over all nodes of the cluster.
+    Cluster = 10,
 }
 
 impl RejectedFor {
@@ -91,6 +93,7 @@ impl RejectedFor {
             RejectedFor::Untrusted => "untrusted",
             RejectedFor::Reserve => "reserve",
             RejectedFor::Pressure => "pressure",
+            RejectedFor::Cluster => "cluster",
         }
     }
 }
@@ -121,6 +124,7 @@ impl RejectedAt {
             4 => Some(RejectedFor::Untrusted),
             8 => Some(RejectedFor::Reserve),
             9 => Some(RejectedFor::Pressure),
+            10 => Some(RejectedFor::Cluster),
             _ => None,
         };
         (word & Self::CONNECTIONS, reason)

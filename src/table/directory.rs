@@ -272,6 +272,10 @@ pub(crate) struct Table<'a> {
     last_of_one_word: Kind,
 }
 
+/// The two buckets of a source.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair([usize; 2]);
+
 impl<'a> Table<'a> {
     #[inline]
     pub(crate) fn new(
@@ -301,16 +305,37 @@ impl<'a> Table<'a> {
     /// have are fetched together with the slots, so that a reader does not wait again.
     #[inline(always)]
     pub(crate) fn find_for(self, source: Source, with_details: bool) -> Option<SlotRef> {
-        let buckets = self.buckets_of(source);
+        let pair = self.pair_of(source);
+        self.fetch(pair, with_details);
+        self.find_among(pair, source)
+    }
+
+    /// The buckets in which the source has its slot if it has one.
+    #[inline(always)]
+    pub(crate) fn pair_of(self, source: Source) -> Pair {
+        Pair(self.buckets_of(source))
+    }
+
+    /// Fetches the slots of two buckets, and their details.
+    #[inline(always)]
+    pub(crate) fn fetch(self, pair: Pair, with_details: bool) {
+        for bucket in pair.0 {
+            prefetch(&self.buckets[bucket]);
+        }
         if with_details {
-            for bucket in buckets {
+            for bucket in pair.0 {
                 let first = bucket * SLOTS_PER_BUCKET;
                 for detail in &self.region.details()[first..first + SLOTS_PER_BUCKET] {
                     prefetch(detail);
                 }
             }
         }
-        self.find_in(buckets, source)
+    }
+
+    /// As [`find`](Self::find), in the two buckets of the source.
+    #[inline(always)]
+    pub(crate) fn find_among(self, pair: Pair, source: Source) -> Option<SlotRef> {
+        self.find_in(pair.0, source)
     }
 
     /// The Live slot of `source` with `row` entered. If the source has no slot, one is
@@ -368,6 +393,19 @@ impl<'a> Table<'a> {
                 1 << 50 | hash >> 14
             }
         }
+    }
+
+    /// The two of `count` buckets, at least 2, in which a source may be. They differ.
+    #[inline(always)]
+    pub(super) fn pair_among(self, source: Source, count: usize) -> [usize; 2] {
+        let hash = self.hash.of(source);
+        // A multiplication maps 32 random bits to 0..count: D. Lemire, "Fast random
+        // integer generation in an interval", 2019.
+        let pick = |bits: u64| (((bits & 0xffff_ffff) * count as u64) >> 32) as usize;
+        let (first, second) = (pick(hash), pick(hash >> 32));
+        let last = first + 1 == count;
+        let next = if last { 0 } else { first + 1 };
+        [first, if first == second { next } else { second }]
     }
 
     /// Whether `source`, which has no slot, could claim one now.
@@ -496,15 +534,7 @@ impl<'a> Table<'a> {
 
     #[inline(always)]
     fn buckets_of(self, source: Source) -> [usize; 2] {
-        let hash = self.hash.of(source);
-        let count = self.buckets.len() as u64;
-        // A multiplication maps 32 random bits to 0..count: D. Lemire, "Fast random
-        // integer generation in an interval", 2019.
-        let pick = |bits: u64| (((bits & 0xffff_ffff) * count) >> 32) as usize;
-        let (first, second) = (pick(hash), pick(hash >> 32));
-        let last = first + 1 == self.buckets.len();
-        let next = if last { 0 } else { first + 1 };
-        [first, if first == second { next } else { second }]
+        self.pair_among(source, self.buckets.len())
     }
 
     /// Compares all eight slots before it decides: both cache lines are then fetched at

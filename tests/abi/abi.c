@@ -223,6 +223,16 @@ static void before_init(void)
 			== TCL_EINIT);
 	CHECK(tcl_unban("all", NULL, NULL, NULL, 0) == TCL_EINIT);
 	CHECK(tcl_bans(&ban, 1, &total) == TCL_EINIT);
+	CHECK(tcl_cluster_prepare(NULL, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_cluster_tick() == TCL_EINIT && tcl_cluster_bye() == TCL_EINIT);
+	CHECK(tcl_cluster_receive(NULL, 0) == TCL_EINIT);
+	CHECK(tcl_cluster_drop(NULL, 0, 1) == TCL_EINIT);
+	CHECK(tcl_cluster(NULL) == TCL_EINIT);
+	CHECK(tcl_cluster_nodes(NULL, 0) == TCL_EINIT);
+	CHECK(tcl_cluster_of_source(NULL, 0, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_cluster_top(NULL, 0) == TCL_EINIT);
+	CHECK(tcl_set_cluster_limit(1) == TCL_EINIT);
+	tcl_cluster_not_passed_on();
 	CHECK(tcl_shield(NULL) == TCL_EINIT);
 	CHECK(tcl_shield_load(NULL, 0) == TCL_EINIT);
 	CHECK(tcl_shield_attach(NULL, 0, 0, 0, NULL, 0) == TCL_EINIT);
@@ -1882,10 +1892,11 @@ static void networks(void)
 				.ipv6_prefix = 64,
 				.networks = 1,
 				.network_limit = 2,
-				.network_rate = "100/s",
+				.network_rate = "100/h",
 				.network_burst = 7};
 		struct tcl_source network;
 		struct tcl_suggestion suggestion;
+		struct tcl_rate_suggestion proposal;
 		struct tcl_rate rate;
 		int32_t limit, counts;
 
@@ -1899,7 +1910,7 @@ static void networks(void)
 		CHECK(tcl_init(&config, &host, NULL, 0) == TCL_OK);
 		tcl_set_worker(0);
 		CHECK(tcl_network_settings(&limit, &rate) == 1 && limit == 2);
-		CHECK(strcmp(rate.text, "100/s") == 0 && rate.burst == 7);
+		CHECK(strcmp(rate.text, "100/h") == 0 && rate.burst == 7);
 		CHECK(tcl_network_settings(NULL, &rate) == TCL_EARG);
 
 		CHECK(opened(a, 4) != 0 && opened(b, 4) != 0);
@@ -1920,6 +1931,12 @@ static void networks(void)
 		CHECK(tcl_suggest_networks(&suggestion, 1) == 1);
 		CHECK(suggestion.highest == 2 && suggestion.limit == 2);
 		CHECK(tcl_suggest_networks(NULL, 1) == TCL_EARG);
+		CHECK(tcl_suggest_network_rate(NULL) == TCL_EARG);
+		CHECK(tcl_suggest_network_rate(&proposal) == TCL_OK);
+		CHECK(proposal.sources == 1 && proposal.usual == 2);
+		CHECK(strcmp(proposal.current.text, "100/h") == 0);
+		CHECK(strcmp(proposal.owed, "1: 0, 2: 1") == 0);
+		CHECK(counter("near_network_limit") == 1);
 
 		CHECK(tcl_set_network_limit(0) == TCL_OK && check(a, 4) == 0);
 		CHECK(tcl_set_network_rate(9, 1, error, sizeof(error)) == TCL_EARG);
@@ -1934,6 +1951,7 @@ static void networks(void)
 	CHECK(tcl_network(name, 9, NULL, NULL) == TCL_EINIT);
 	CHECK(tcl_top_networks(NULL, 1, 0) == TCL_EINIT);
 	CHECK(tcl_suggest_networks(NULL, 1) == TCL_EINIT);
+	CHECK(tcl_suggest_network_rate(NULL) == TCL_EINIT);
 }
 
 /* This process does not count networks. */
@@ -1950,6 +1968,142 @@ static void no_networks(void)
 	CHECK(strstr(error, "networks have not been counted") != NULL);
 	CHECK(tcl_rule_set("network ::/0", "1", NULL, NULL, NULL, NULL, 0)
 			== TCL_EARG);
+}
+
+static void without_cluster(void)
+{
+	struct tcl_config config = {.max_connections = 10,
+			.ipv4_prefix = 32,
+			.ipv6_prefix = 64,
+			.cluster_limit = 5};
+	struct tcl_cluster_report report;
+	struct tcl_node nodes[1];
+
+	CHECK(tcl_config_check(&config, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "cluster_limit 5: must be 0 to 0") == error);
+	CHECK(tcl_cluster_prepare(NULL, NULL, 0) == TCL_EOFF);
+	CHECK(tcl_cluster_tick() == TCL_EOFF && tcl_cluster_bye() == TCL_EOFF);
+	CHECK(tcl_cluster_receive(a, 4) == TCL_EOFF);
+	CHECK(tcl_cluster(&report) == TCL_EOFF);
+	CHECK(tcl_cluster_nodes(nodes, 1) == TCL_EOFF);
+	CHECK(tcl_cluster_of_source(a, 4, NULL, 0) == TCL_EOFF);
+	CHECK(tcl_set_cluster_limit(1) == TCL_EOFF);
+	CHECK(source_now(a, 4).others == 0 && source_now(a, 4).cluster_limit == 0);
+}
+
+/* The last message that this node sent, and to which node. */
+static char sent_to[TCL_NODE_TEXT], sent[2000];
+static uint32_t sent_length, sent_messages;
+static void send_message(const char *node, const char *body, uint32_t length)
+{
+	CHECK(length < sizeof(sent));
+	snprintf(sent_to, sizeof(sent_to), "%s", node == NULL ? "" : node);
+	memcpy(sent, body, length);
+	sent_length = length;
+	sent_messages++;
+}
+
+/* A node that hears no other one. */
+static void cluster(void)
+{
+	struct tcl_config config = {.max_connections = 100,
+			.ipv4_prefix = 32,
+			.ipv6_prefix = 64,
+			.cluster = 1,
+			.cluster_limit = 5};
+	const char *keys[] = {
+			"sixteen bytes...", "another sixteen.", "a third one....."};
+	struct tcl_cluster_config node = {.node = "sip:192.0.2.1:5060",
+			.keys = keys,
+			.key_count = 1,
+			.interval_ms = 1000,
+			.body_bytes = 1000,
+			.send = send_message};
+	struct tcl_cluster_report report;
+	struct tcl_cluster_source sources[2];
+	struct tcl_node_count counts[2];
+	struct tcl_node nodes[2];
+	char reason[32];
+	uint32_t i;
+	pid_t child = fork();
+
+	CHECK(child >= 0);
+	if(child != 0) {
+		int status;
+		CHECK(waitpid(child, &status, 0) == child && status == 0);
+		return;
+	}
+	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_OK);
+	CHECK(tcl_cluster_tick() == TCL_EOFF);
+	CHECK(tcl_cluster_prepare(NULL, error, sizeof(error)) == TCL_EARG);
+	node.interval_ms = 99;
+	CHECK(tcl_cluster_prepare(&node, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "cluster_interval 99: must be 100 to 10000") == error);
+	node.interval_ms = 100;
+	node.key_count = 3;
+	CHECK(tcl_cluster_prepare(&node, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "there are 3 keys") == error);
+	node.key_count = 0;
+	CHECK(tcl_cluster_prepare(&node, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "there is no key") == error);
+	node.key_count = 2;
+	node.node = "";
+	CHECK(tcl_cluster_prepare(&node, error, sizeof(error)) == TCL_EARG);
+	CHECK(strstr(error, "the name `` of this node is invalid") == error);
+	node.node = NULL;
+	CHECK(tcl_cluster_prepare(&node, error, sizeof(error)) == TCL_EARG);
+	node.node = "sip:192.0.2.1:5060";
+	node.send = NULL;
+	CHECK(tcl_cluster_prepare(&node, NULL, 0) == TCL_EARG);
+	node.send = send_message;
+	CHECK(tcl_cluster_prepare(&node, error, sizeof(error)) == TCL_OK);
+
+	CHECK(tcl_cluster_tick() == TCL_OK && sent_messages > 0);
+	CHECK(strcmp(sent_to, "") == 0 && memchr(sent, '\0', sent_length) == NULL);
+	/* Its own message, a forged one, and none. */
+	CHECK(tcl_cluster_receive((uint8_t *)sent, sent_length) == TCL_OK);
+	sent[0] ^= 1;
+	CHECK(tcl_cluster_receive((uint8_t *)sent, sent_length) == TCL_OK);
+	CHECK(tcl_cluster_receive(NULL, 0) == TCL_OK);
+	tcl_cluster_not_passed_on();
+	/* Also shows what happened since the last tick. */
+	CHECK(tcl_cluster_drop((uint8_t *)"other", 5, 1) == TCL_OK);
+	CHECK(tcl_cluster(NULL) == TCL_EARG);
+	CHECK(tcl_cluster(&report) == TCL_OK);
+	CHECK(strcmp(report.node, "sip:192.0.2.1:5060") == 0);
+	CHECK(report.learning == 1 && report.alive == 0 && report.limit == 5);
+	CHECK(report.interval_ms == 100 && report.sent >= sent_messages);
+	CHECK(report.not_passed_on == 1);
+	for(i = 0; i < TCL_CLUSTER_REASONS; i++) {
+		CHECK(tcl_cluster_reason(i, reason, sizeof(reason)) == TCL_OK);
+		if(strcmp(reason, "own") == 0)
+			CHECK(report.rejected[i] == 1);
+	}
+	CHECK(tcl_cluster_reason(i, reason, sizeof(reason)) == TCL_EARG);
+	CHECK(tcl_cluster_nodes(NULL, 1) == TCL_EARG);
+	CHECK(tcl_cluster_of_source((uint8_t *)"192.0.2.9", 9, counts, 2) == 0);
+	CHECK(tcl_cluster_of_source((uint8_t *)"x", 1, counts, 2) == TCL_EARG);
+	CHECK(tcl_cluster_of_source((uint8_t *)"192.0.2.9", 9, NULL, 2)
+			== TCL_EARG);
+	CHECK(tcl_cluster_top(NULL, 2) == TCL_EARG);
+	CHECK(tcl_cluster_top(sources, 2) == 0);
+	CHECK(tcl_cluster_drop((uint8_t *)"a b", 3, 1) == TCL_EARG);
+	CHECK(tcl_cluster_nodes(nodes, 2) == 1);
+	CHECK(strcmp(nodes[0].name, "other") == 0 && nodes[0].counts == 0);
+	CHECK(strcmp(nodes[0].state, "dropped") == 0 && nodes[0].age_ms == -1);
+	CHECK(tcl_cluster_drop((uint8_t *)"other", 5, 0) == TCL_OK);
+
+	for(i = 0; i < 5; i++)
+		CHECK(tcl_check(a, 4, -1, -1) == 0 && opened(a, 4) != 0);
+	CHECK(tcl_check(a, 4, -1, -1) == 1);
+	CHECK(source_now(a, 4).cluster_limit == 5 && source_now(a, 4).others == 0);
+	CHECK(strcmp(source_now(a, 4).rejected_for, "cluster") == 0);
+	CHECK(tcl_set_cluster_limit(-1) == TCL_EARG);
+	CHECK(tcl_set_cluster_limit(6) == TCL_OK);
+	CHECK(tcl_check(a, 4, -1, -1) == 0);
+	sent_messages = 0;
+	CHECK(tcl_cluster_bye() == TCL_OK && sent_messages > 0);
+	exit(0);
 }
 
 int main(int argc, char **argv)
@@ -1970,9 +2124,11 @@ int main(int argc, char **argv)
 	full_tables();
 	without_trust();
 	networks();
+	cluster();
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_OK);
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_EALREADY);
 	tcl_set_worker(0);
+	without_cluster();
 	life_of_connections();
 	descriptors();
 	ages();

@@ -218,7 +218,7 @@ fn check_rules_shows_the_grammar() {
     for text in [
         "usage: ",
         "PREFIX = LIMIT [rate=10/s] [burst=20] [exempt] [listener=192.0.2.1:5060] \
-         [untrusted=20] [trusted] [no_network] [proxy]\n",
+         [untrusted=20] [trusted] [no_network] [cluster=100] [proxy]\n",
         "\n  burst=20 ",
     ] {
         assert!(help.contains(text), "{help}");

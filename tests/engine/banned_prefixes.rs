@@ -339,18 +339,13 @@ fn rejections_by_a_ban_count_for_the_ban() {
 fn rate_of_any_rule_is_known() {
     let limiter = limiter();
     assert!(!limiter.has_rated_rules());
-    load_rules(
-        &limiter,
-        &["10.0.0.0/8=5 rate=none", "11.0.0.0/8=5 burst=9"],
-    );
-    assert!(!limiter.has_rated_rules());
-    load_rules(
-        &limiter,
-        &["10.0.0.0/8=5 rate=none", "11.0.0.0/8=5 rate=1/h"],
-    );
-    assert!(limiter.has_rated_rules());
-    load_rules(&limiter, &["10.0.0.0/8=5"]);
-    assert!(!limiter.has_rated_rules());
+    for words in ["rate=none", "burst=9", "rate=1/h"] {
+        let rated = format!("11.0.0.0/8=5 {words}");
+        load_rules(&limiter, &["10.0.0.0/8=5", &rated]);
+        assert!(limiter.has_rated_rules(), "{words}");
+        load_rules(&limiter, &["10.0.0.0/8=5"]);
+        assert!(!limiter.has_rated_rules());
+    }
 }
 
 /// Few prefixes, many of which contain others.
@@ -527,7 +522,7 @@ proptest! {
                 let expected = (terms.to_owned(), is_banned && !Plain::is_exempt(terms));
                 prop_assert_eq!(granted(&limiter, ADDRESSES[net]), expected, "{}", NETS[net]);
                 let rate = |index: Option<&usize>| {
-                    index.is_some_and(|index| TEXTS[*index].contains("/"))
+                    index.is_some_and(|index| ["rate", "burst"].iter().any(|word| TEXTS[*index].contains(word)))
                 };
                 is_rated |= rate(plain.loaded.get(&net)) || rate(plain.set.get(&net));
             }

@@ -121,3 +121,33 @@ fn checks_under_load_allocate_nothing() {
     assert_eq!(allocations(), before);
     assert!(admitted > 0 && rejected > 0);
 }
+
+/// Sources are known here, on other nodes, on both and on none, and are rejected because of
+/// the other nodes.
+#[test]
+fn checks_in_a_cluster_allocate_nothing() {
+    let limiter = Limiter::new(100, 9, PrefixLengths::DEFAULT).unwrap();
+    let limiter = limiter.with_cluster().unwrap();
+    limiter.set_cluster_limit(5);
+    load_rules(&limiter, &["10.0.0.0/30=9 cluster=3"]);
+    let me = Worker::ACCEPTOR;
+    for n in 0..16 {
+        limiter.opened(me, source(n), 0).unwrap();
+    }
+    for n in 0..24 {
+        assert!(limiter.set_others(source(n), n % 7));
+    }
+    let before = allocations();
+    let (mut admitted, mut rejected) = (0, 0);
+    for shares in [0, 3] {
+        limiter.set_cluster_shares(shares);
+        for n in 0..32 {
+            match limiter.check(source(n)) {
+                Ok(()) => admitted += 1,
+                Err(rejection) => rejected += u32::from(limiter.rejected(me, rejection)),
+            }
+        }
+    }
+    assert_eq!(allocations(), before);
+    assert!(admitted > 0 && rejected > 0);
+}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Networks beside the other controls: trust, listeners with rules, the reserve and pressure,
+//! Networks together with the other controls: trust, listeners with rules, the reserve and pressure,
 //! and the kernel shield.
 
 use std::cell::Cell;

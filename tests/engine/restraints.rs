@@ -295,6 +295,20 @@ fn host_is_charged_at_the_rate_of_its_own_rule() {
 }
 
 #[test]
+fn rule_without_a_rate_or_with_a_burst_replaces_the_default() {
+    set_clock(0);
+    let limiter = limiter(10);
+    limiter.set_rate(rate(SECOND as u32, 5));
+    for (words, expected) in [("rate=none", 100), ("burst=7", 7), ("", 5)] {
+        load_rules(&limiter, &[&format!("192.0.2.0/24=unlimited {words}")]);
+        let source = Source::new(&[192, 0, 2, 1], PrefixLengths::DEFAULT).unwrap();
+        let opened = (0..100).take_while(|_| visit(&limiter, source).is_ok());
+        assert_eq!(opened.count(), expected, "{words}");
+        pass(3600 * SECOND);
+    }
+}
+
+#[test]
 fn host_without_a_rate_of_its_own_has_the_default_rate() {
     for (default, expected) in [(rate(SECOND as u32, 5), 5), (Rate::NONE, 100)] {
         set_clock(0);

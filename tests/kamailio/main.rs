@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod attachment;
+mod cluster;
 mod counting;
 mod differences;
 mod life;

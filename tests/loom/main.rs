@@ -1232,3 +1232,28 @@ fn move_against_trust() {
     });
     println!("move against trust: {search}");
 }
+
+/// The background process changes what other nodes have of two sources that share their
+/// buckets, while TCP main checks one of them. A check sees what was set for its source at some
+/// time, never what was set for the other one.
+#[test]
+fn others_against_their_writer() {
+    explore("others against their writer", || {
+        let limiter = Limiter::with_buckets(1, 0).with_cluster().unwrap();
+        let shared = Shared(Arc::new(limiter));
+        assert!(shared.0.set_others(source(A), 3));
+        assert!(shared.0.set_others(source(B), 10));
+        let writer = shared.spawn(|shared| {
+            // The one entry of the first bucket of both is A's, then B's.
+            assert!(shared.0.set_others(source(B), 0));
+            assert!(shared.0.set_others(source(A), 0));
+            assert!(shared.0.set_others(source(B), 20));
+            assert!(shared.0.set_others(source(A), 5));
+        });
+        assert!([0, 3, 5].contains(&shared.0.others(source(A))));
+        assert!([0, 10, 20].contains(&shared.0.others(source(B))));
+        writer.join().unwrap();
+        assert_eq!(shared.0.others(source(A)), 5);
+        assert_eq!(shared.0.others(source(B)), 20);
+    });
+}

@@ -53,13 +53,13 @@ configure() {
 }
 
 # copy_tree FOLDER: copies the stock server's sources, as they are released, but with only
-# two of its modules.
+# a few of its modules.
 copy_tree() {
     mkdir -p "$1"
     tar -C "$stock/source" --exclude='./src/modules/[a-z]*' -cf - . | tar -C "$1" -xf -
     cp -a "$stock/source/src/modules/kex" "$1/src/modules/"
-    # The module reads a header of this one.
-    cp -a "$stock/source/src/modules/jsonrpcs" "$1/src/modules/"
+    # The module reads headers of these.
+    cp -a "$stock/source/src/modules"/{jsonrpcs,dmq,tm} "$1/src/modules/"
 }
 
 # imitate VERSION FLAGS: creates an executable that shows this version and these flags.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Changes the rules, the limit, the mode and the levels of pressure, and bans greedy sources,
-//! under load.
+//! Changes the rules, the limits of sources and networks, the mode and the levels of pressure,
+//! and bans greedy sources, under load.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,7 +78,13 @@ pub(crate) fn run(server: &Server, settings: &Settings, seed: u64, end: Instant)
                 load_invalid(server, &mut random);
                 changes.invalid += 1;
             }
-            65..85 => {
+            65..70 => {
+                // No network reaches such a limit.
+                let limit = random.random_range(10_000..=20_000);
+                server.rpc("tcp_conn_limit.set_network_limit", json!([limit]));
+                changes.limits += 1;
+            }
+            70..85 => {
                 let limit = random.random_range(LOWEST..=HIGHEST);
                 server.rpc("tcp_conn_limit.set_limit", json!([limit]));
                 changes.limits += 1;
@@ -102,6 +108,7 @@ pub(crate) fn run(server: &Server, settings: &Settings, seed: u64, end: Instant)
     }
     load(server, RULES);
     server.rpc("tcp_conn_limit.set_limit", json!([LIMIT]));
+    server.rpc("tcp_conn_limit.set_network_limit", json!(["none"]));
     lift_all(server);
     server.rpc("tcp_conn_limit.set_pressure", json!(["none"]));
     server.rpc("tcp_conn_limit.set_reserve", json!(["none"]));
@@ -174,6 +181,11 @@ fn rules(random: &mut SmallRng) -> String {
         rules.insert(format!("10.{a}.{b}.0/24"), 0);
     }
     let mut text = RULES.to_owned();
+    for networks in ["127.20.0.0/16", "2001:db8::/32"] {
+        if random.random_bool(0.5) {
+            text += &format!("network {networks}=15000\n");
+        }
+    }
     for prefix in rules.keys() {
         let limit = random.random_range(LOWEST..=HIGHEST);
         text += &format!("{prefix}={limit}\n");

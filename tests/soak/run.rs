@@ -228,7 +228,10 @@ fn size(plan: &Plan, server: Config) -> Config {
             .text_param("on_full", "reject")
             .shared_memory(320);
     }
+    // Networks and trusted connections are counted, and the audit compares the former.
     server
+        .param("network_limit", 0)
+        .param("untrusted_limit", 0)
         .core("tcp_max_connections=4000")
         .core(&format!("tcp_connection_lifetime={}", LIFETIME.as_secs()))
         .shared_memory(160)

@@ -435,6 +435,59 @@ counters! {
         unit: "connections",
         meaning: "the part of would_reject whose source was at the effective limit under pressure",
     }
+    cluster_rejected {
+        kind: Counter,
+        unit: "connections",
+        meaning: "the part of rejected whose source was at its limit over all nodes of the \
+                  cluster",
+    }
+    cluster_would_reject {
+        kind: Counter,
+        unit: "connections",
+        meaning: "the part of would_reject whose source was at its limit over all nodes of the \
+                  cluster",
+    }
+    cluster_nodes {
+        kind: Sampled,
+        unit: "nodes",
+        meaning: "other nodes of the cluster that are alive; their connections count",
+    }
+    cluster_limit {
+        kind: Setting,
+        unit: "connections",
+        meaning: "the limit over all nodes of a source without a rule; 0: no limit",
+    }
+    cluster_sources {
+        kind: Sampled,
+        unit: "sources",
+        meaning: "sources with connections on other nodes",
+    }
+    cluster_sent {
+        kind: Counter,
+        unit: "messages",
+        meaning: "messages sent to the other nodes; one to all nodes counts once",
+    }
+    cluster_received {
+        kind: Counter,
+        unit: "messages",
+        meaning: "messages of other nodes that were accepted",
+    }
+    cluster_lost {
+        kind: Counter,
+        unit: "messages",
+        meaning: "messages of other nodes that did not arrive, or that no process could pass on",
+    }
+    cluster_bad {
+        kind: Counter,
+        unit: "messages",
+        meaning: "messages that were rejected because of their signature, version, form or \
+                  prefix lengths, or because there are too many nodes",
+    }
+    cluster_no_room {
+        kind: Counter,
+        unit: "sources",
+        meaning: "times that a source of other nodes did not count because there was no room",
+    }
     shield {
         kind: Fixed,
         unit: "",
@@ -483,6 +536,11 @@ counters! {
         kind: Sampled,
         unit: "connections",
         meaning: "the most open connections of one network",
+    }
+    near_network_limit {
+        kind: Sampled,
+        unit: "networks",
+        meaning: "networks with at least 80 percent of the connections that their limits allow",
     }
     network_rejected {
         kind: Counter,

@@ -106,6 +106,7 @@ impl Known {
             Some(RejectedFor::Untrusted) => Why::Untrusted(report.untrusted_limit_of(source)),
             Some(RejectedFor::Reserve) => Why::Reserve,
             Some(RejectedFor::Pressure) => Why::Pressure,
+            Some(RejectedFor::Cluster) => Why::Cluster(report.sum_of(source)),
         };
         let limit = match why {
             Why::Pressure => report.effective(source),
@@ -304,6 +305,18 @@ fn released(source: Source, reported: Reported, tick: &Tick<'_>) -> Option<Optio
                 effective <= 0 || now.connections < effective.unsigned_abs(),
                 None,
             )
+        }
+        Why::Cluster(_) => {
+            let sum = report.sum_of(source);
+            let notice = Notice::FewerInCluster {
+                report: now,
+                rule,
+                sum,
+                would: reported.would,
+            };
+            let allowed = tick.limiter.allowed_here(source, sum.limit);
+            let is_back = sum.limit == 0 || now.connections < allowed;
+            return is_back.then_some(Some(notice));
         }
         // That the reserve is no longer needed has a notice of its own.
         Why::Reserve => {

@@ -8,7 +8,7 @@ use crate::limiter::Limiter;
 use crate::observe::debts::Debts;
 use crate::observe::nearness::Nearness;
 use crate::observe::networks::Networks;
-use crate::observe::report::{Report, SourceReport};
+use crate::observe::report::{Of, Report, SourceReport};
 use crate::shared::sync::Ordering;
 use crate::table::details::Owner;
 
@@ -55,6 +55,7 @@ pub(super) struct Sampler {
     /// The trusted connections of the sources before that slot, and the others.
     trusted: [u64; 2],
     debts: Debts,
+    network_debts: Debts,
 }
 
 impl Sampler {
@@ -72,7 +73,7 @@ impl Sampler {
         for _ in 0..slots.min(max) {
             let slot = self.next_slot;
             if limiter.table().remembers(slot)
-                && let Some(report) = settle(limiter, slot, &mut self.debts)
+                && let Some(report) = self.settle(limiter, slot)
             {
                 self.banned = self.banned.saturating_add(1);
                 found(Found::Banned(report));
@@ -87,7 +88,8 @@ impl Sampler {
                 self.next_slot = 0;
                 core::mem::take(&mut self.nearness).publish(limiter);
                 core::mem::take(&mut self.networks).publish(limiter);
-                self.debts.publish(limiter);
+                self.debts.publish(limiter, Of::Sources);
+                self.network_debts.publish(limiter, Of::Networks);
                 let banned = core::mem::take(&mut self.banned);
                 // Relaxed (statistics).
                 limiter.banned().store(banned, Ordering::Relaxed);
@@ -98,6 +100,20 @@ impl Sampler {
                 gauges.1.store(untrusted, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Lets `slot` forget what is paid off, and adds what is owed to the debts. Returns its
+    /// source if that is banned.
+    fn settle(&mut self, limiter: &Limiter, slot: usize) -> Option<SourceReport> {
+        let (report, at) = Report::of(limiter).slot(slot)?;
+        let debts = match report.source.is_network() {
+            true => &mut self.network_debts,
+            false => &mut self.debts,
+        };
+        debts.add(limiter, &report);
+        let owner = Owner::of(limiter.table(), report.source, at);
+        limiter.restraints(owner, at).settle(limiter.micros());
+        report.ban().is_some().then_some(report)
     }
 
     /// Samples the source or network in `slot`. `None` if it has no rejections.
@@ -120,7 +136,7 @@ impl Sampler {
         let first_seen = limiter.details().sample(owner, report.connections, now);
         if report.connections > 0 {
             match report.source.is_network() {
-                true => self.networks.add(report.connections),
+                true => (self.networks).add(limiter, report.source, owner, report.connections),
                 false => (self.nearness).add(limiter, report.source, owner, report.connections),
             }
         }
@@ -129,16 +145,6 @@ impl Sampler {
             start: Start { first_seen, resets },
         })
     }
-}
-
-/// Lets `slot` forget what is paid off, and adds what is owed to `debts`. Returns its source
-/// if that is banned.
-fn settle(limiter: &Limiter, slot: usize, debts: &mut Debts) -> Option<SourceReport> {
-    let (report, at) = Report::of(limiter).slot(slot)?;
-    debts.add(limiter, &report);
-    let owner = Owner::of(limiter.table(), report.source, at);
-    limiter.restraints(owner, at).settle(limiter.micros());
-    report.ban().is_some().then_some(report)
 }
 
 /// Counts sources and connections for [`Report::last_occupancy`].

@@ -131,12 +131,14 @@ impl Engine {
     }
 
     /// Starts a limiter that counts networks, with this rate and burst of each source and
-    /// network. The addresses are spread over all of IPv4, so a network is a /12: a million
-    /// of them then has 244 addresses in each, as a full /24 has.
+    /// network. With `trust`, the untrusted connections of a source have a limit. The
+    /// addresses are spread over all of IPv4, so a network is a /12: a million of them then
+    /// has 244 addresses in each, as a full /24 has.
     pub(crate) fn start_with_networks(
         max_connections: u32,
         limit: i32,
         rate: Option<(&'static CStr, i32)>,
+        trust: bool,
     ) -> Result<Engine> {
         let (rate, burst) = match rate {
             Some((rate, burst)) => (rate.as_ptr(), burst),
@@ -150,6 +152,8 @@ impl Engine {
             burst,
             network_rate: rate,
             network_burst: burst,
+            trust: trust.into(),
+            untrusted_limit: if trust { 1_000_000 } else { 0 },
             ..config(max_connections, limit)?
         })?;
         // As the module does. What a source has is cached only for rules that were loaded.

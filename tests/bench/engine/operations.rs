@@ -49,6 +49,8 @@ pub(crate) enum Variant {
     Networks,
     /// The same, and sources and networks have rates.
     NetworkRates,
+    /// The same, and trusted connections are counted.
+    NetworkRatesTrust,
     /// A chained map in shared memory, one lock.
     Locked,
     /// The same in 64 parts, each with a lock.
@@ -138,11 +140,12 @@ impl Operations {
                 self.serve(&engine)
             }
             Variant::NotBanned => self.serve(&Engine::start(max + BANNED, limit)?),
-            Variant::Networks => self.serve(&Engine::start_with_networks(max, limit, None)?),
-            Variant::NetworkRates => {
+            Variant::Networks => self.serve(&Engine::start_with_networks(max, limit, None, false)?),
+            Variant::NetworkRates | Variant::NetworkRatesTrust => {
                 // Steps of a pass never use up a burst.
                 let rate = Some((c"10000/s", 1_000_000));
-                self.serve(&Engine::start_with_networks(max, limit, rate)?)
+                let trust = self.variant == Variant::NetworkRatesTrust;
+                self.serve(&Engine::start_with_networks(max, limit, rate, trust)?)
             }
             Variant::Locked => self.serve(&LockedMap::<Chained, 1>::new(max, limit)?),
             Variant::Striped => self.serve(&LockedMap::<Chained, 64>::new(max, limit)?),

@@ -317,8 +317,12 @@ fn subjects(in_huge_pages: bool, has_networks: bool) -> Vec<(Variant, Population
         subjects.push((variant, Population::Modest));
     }
     if has_networks {
-        subjects.push((Variant::Networks, Population::Modest));
-        subjects.push((Variant::NetworkRates, Population::Modest));
+        let variants = [
+            Variant::Networks,
+            Variant::NetworkRates,
+            Variant::NetworkRatesTrust,
+        ];
+        subjects.extend(variants.map(|variant| (variant, Population::Modest)));
     }
     for population in Population::COMMON {
         if in_huge_pages {

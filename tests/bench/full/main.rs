@@ -6,6 +6,7 @@
 //! ```text
 //! main ─┬─ policy ── model    policies in the engine, under one load, in virtual time
 //!       ├─ server             real servers that are filled
+//!       ├─ nat                real servers whose phones share an address
 //!       └─ report             the tables
 //! common                      the command line, the record, the machine
 //! ```
@@ -14,6 +15,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod model;
+mod nat;
 mod policy;
 mod report;
 mod server;
@@ -48,12 +50,16 @@ impl Bench for Full {
         });
         let plan = server::Plan::new(run.quick);
         let served = server::run(&plan)?;
+        let nat_plan = nat::Plan::new(run.quick);
+        let shared = nat::run(&nat_plan)?;
         Ok(Record {
             run,
             version,
             modelled: modelled.into(),
             plan,
             served,
+            nat_plan,
+            shared,
         })
     }
 
@@ -74,6 +80,8 @@ struct Record {
     modelled: Vec<Modelled>,
     plan: server::Plan,
     served: Vec<server::Served>,
+    nat_plan: nat::Plan,
+    shared: Vec<nat::Shared>,
 }
 
 /// All policies under one load.

@@ -66,6 +66,42 @@ pub(crate) fn print(record: &Record) {
             served.in_use,
         );
     }
+    print_shared(record);
+}
+
+fn print_shared(record: &Record) {
+    let plan = &record.nat_plan;
+    println!(
+        "\nOne address, whose limit is {} in the core and {} in the module, and {} untrusted \
+         connections for {} s. {} phones register, then {} silent clients come, keep what they \
+         get, and come again after a pause if they are rejected or closed; then {} phones come each second for {} s, try again after \
+         {} ms and give up after {} s.\n",
+        plan.core_limit,
+        plan.wide_limit,
+        plan.untrusted_limit,
+        plan.trust_timeout,
+        plan.registered,
+        plan.silent,
+        plan.phones_per_second,
+        plan.window.as_secs(),
+        plan.retry.as_millis(),
+        plan.patience.as_secs(),
+    );
+    println!(
+        "  {:<28}{:>7}{:>12}{:>8}{:>30}{:>13}",
+        "server", "pause", "registered", "kept", "phones in, median, p99", "silent have"
+    );
+    for shared in &record.shared {
+        println!(
+            "  {:<28}{:>5} s{:>12}{:>8}{}{:>13}",
+            shared.server.name(),
+            shared.pause.as_secs(),
+            shared.registered,
+            shared.kept,
+            row(&shared.phones),
+            shared.silent,
+        );
+    }
 }
 
 fn head(what: &str, trunk: &str) {

@@ -11,7 +11,8 @@
  *   return  had a connection before, has none now, and still has its slot; check,
  *           opened, closed. SOURCES such sources take turns.
  *   new     was never seen; check, opened, closed. It stays as an idle source.
- *   rate    as cycle, with a rate, at which the source still owes something */
+ *   rate    as cycle, with a rate, at which the source still owes something
+ *   cluster as check, on a node of a cluster with a limit over all nodes */
 
 #include <stdlib.h>
 #include <string.h>
@@ -56,17 +57,19 @@ enum operation
 	RETURN,
 	NEW,
 	RATE,
+	CLUSTER,
 	OPERATIONS
 };
 
 static const char *const names[OPERATIONS] = {
-		"nothing", "check", "reject", "cycle", "return", "new", "rate"};
+		"nothing", "check", "reject", "cycle", "return", "new", "rate", "cluster"};
 
 /* Returns 0, or 1 if the limiter gives a wrong answer. */
 static int run(enum operation operation, const uint8_t bytes[4], int descriptor)
 {
 	switch(operation) {
 		case CHECK:
+		case CLUSTER:
 			return tcl_check(bytes, 4, descriptor, -1) != 0;
 		case REJECT:
 			return tcl_check(bytes, 4, descriptor, -1) != 1;
@@ -134,6 +137,10 @@ int main(int argc, char **argv)
 	sources = strtoul(argv[2], NULL, 10);
 	count = strtoul(argv[3], NULL, 10);
 	config.max_connections = sources * 2;
+	if(operation == CLUSTER) {
+		config.cluster = 1;
+		config.cluster_limit = LIMIT;
+	}
 	free_descriptor = sources * 2;
 	if(operation == RATE) {
 		config.rate = "10000/s";

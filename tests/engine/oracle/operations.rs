@@ -696,6 +696,7 @@ impl Oracle {
                 | Notice::TimedOut(_)
                 | Notice::MoreTimedOut(_)
                 | Notice::NeverTrusted(_) => panic!("no connection can be trusted"),
+                Notice::FewerInCluster { .. } => panic!("there is no cluster"),
                 Notice::Load(_) => panic!("no operation sets a reserve or pressure"),
             });
         if reports.now.wrapping_sub(since) >= INTERVAL {

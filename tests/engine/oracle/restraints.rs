@@ -252,6 +252,7 @@ impl Oracle {
                     RejectedFor::Ban | RejectedFor::Reserve | RejectedFor::Pressure => {}
                     RejectedFor::Limit => self.offend(n, 2),
                     RejectedFor::Rate => self.offend(n, 3),
+                    RejectedFor::Cluster => panic!("there is no cluster"),
                     RejectedFor::Untrusted => panic!("no connection can be trusted"),
                 }
                 if self.mode == Mode::Enforce {

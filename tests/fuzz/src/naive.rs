@@ -243,9 +243,9 @@ pub fn digits_of(digits: &str, max: u128) -> Option<u128> {
     (!digits.is_empty()).then_some(number)
 }
 
-/// Parses a rule. A limit of 0 in the result means unlimited.
+/// Parses a rule for addresses. A limit of 0 in the result means unlimited.
 pub fn rule(text: &str) -> Option<(Net, i32)> {
-    let rule = whole_rule(text)?;
+    let rule = whole_rule(text).filter(|rule| !rule.networks)?;
     Some((rule.net, rule.limit))
 }
 
@@ -268,12 +268,33 @@ pub struct Rule {
     pub shown: String,
     /// The listener that it is for.
     pub listener: Option<Listener>,
+    /// It is for the networks in its prefix.
+    pub networks: bool,
+}
+
+impl Rule {
+    /// Its prefix as it is shown.
+    pub fn prefix(&self) -> String {
+        match self.networks {
+            true => format!("network {}", self.net),
+            false => self.net.to_string(),
+        }
+    }
+}
+
+/// Takes the word `network` and a blank from what is before the `=` of a rule.
+fn of_networks(text: &str) -> Option<&str> {
+    let rest = text.trim_ascii_start().strip_prefix("network")?;
+    let is_word = rest.bytes().next()?.is_ascii_whitespace();
+    is_word.then_some(rest)
 }
 
 /// Parses a rule with its words.
 pub fn whole_rule(text: &str) -> Option<Rule> {
     let at = text.find('=')?;
-    let net = Net::of_rule(text[..at].trim_ascii())?;
+    let after_word = of_networks(&text[..at]);
+    let networks = after_word.is_some();
+    let net = Net::of_rule(after_word.unwrap_or(&text[..at]).trim_ascii())?;
     let mut words = text[at + 1..].split_ascii_whitespace();
     let limit = match words.next()? {
         "unlimited" | "none" => 0,
@@ -359,11 +380,17 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
     if proxy.is_some() {
         shown += " proxy";
     }
+    // Networks have no other words than those of the rate.
+    let others = exempt.or(trusted).or(no_network).or(proxy);
+    if networks && (others.is_some() || named.is_some() || untrusted.is_some()) {
+        return None;
+    }
     Some(Rule {
         net,
         limit,
         shown,
         listener: named.map(|(_, listener)| listener),
+        networks,
     })
 }
 

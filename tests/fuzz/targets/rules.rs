@@ -18,7 +18,7 @@ use tcp_conn_limit::policy::rule_words::TermsText;
 use tcp_conn_limit::policy::rules::{
     Key, Origin, Rule, RuleError, RuleLine, RuleSet, longest_match,
 };
-use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
+use tcp_conn_limit::source::{Family, NetworkLengths, Prefix, PrefixLengths, Source};
 use tcp_conn_limit_fuzz::engine::{self, ENOUGH, rule_text, tcl_config, text};
 use tcp_conn_limit_fuzz::naive::{self, Address, HOST, Lengths, Net};
 
@@ -33,6 +33,7 @@ static IN_MEMORY: OnceLock<(File, CString)> = OnceLock::new();
 fn init() {
     engine::start(tcl_config {
         trust: 1,
+        networks: 1,
         max_connections: 1,
         limit: 7,
         ipv4_prefix: LENGTHS.0 as i32,
@@ -166,8 +167,24 @@ impl<'a> Input<'a> {
     }
 }
 
+/// The lengths of networks, which must not be longer than sources: the default ones if
+/// possible. `None`: networks are not counted.
+fn networks_of(lengths: Lengths) -> Option<Lengths> {
+    let can_contain_sources = lengths.0 >= 8 && lengths.1 >= 16;
+    can_contain_sources.then_some((lengths.0.min(24), lengths.1.min(48)))
+}
+
 fn prefixes(lengths: Lengths) -> PrefixLengths {
-    PrefixLengths::new(lengths.0, lengths.1).expect("lengths in range")
+    let prefixes = PrefixLengths::new(lengths.0, lengths.1).expect("lengths in range");
+    match networks_of(lengths) {
+        Some((v4, v6)) => {
+            let networks = NetworkLengths::new(v4, v6).expect("lengths in range");
+            prefixes
+                .with_networks(networks)
+                .expect("larger than sources")
+        }
+        None => prefixes,
+    }
 }
 
 /// A prefix among the rules of one listener, as the library compares them.
@@ -198,9 +215,17 @@ fn read(input: &Input<'_>, lengths: Lengths) -> Result<Vec<naive::Rule>, Vec<Str
         if rule.listener.is_some() && lengths.1 > 120 {
             return Err(vec![origin]);
         }
-        let is_same = |(other, kind): &(naive::Rule, bool)| {
-            (other.listener, other.net, *kind) == (rule.listener, rule.net, is_modparam)
-        };
+        // Parts of a network cannot be counted as networks.
+        let longest = networks_of(lengths).map(|(v4, v6)| match rule.net.address.is_v4() {
+            true => v4,
+            false => v6,
+        });
+        if rule.networks && longest.is_none_or(|longest| rule.net.length > longest) {
+            return Err(vec![origin]);
+        }
+        let key = |rule: &naive::Rule| (rule.listener, rule.networks, rule.net);
+        let is_same =
+            |(other, kind): &(naive::Rule, bool)| (key(other), *kind) == (key(&rule), is_modparam);
         if rules.iter().any(is_same) {
             twice.push(origin);
         }
@@ -213,14 +238,24 @@ fn read(input: &Input<'_>, lengths: Lengths) -> Result<Vec<naive::Rule>, Vec<Str
         return Err(twice);
     }
     // A rule in the file replaces a modparam for the same prefix.
-    rules.sort_unstable_by_key(|(rule, is_modparam)| (rule.listener, rule.net, *is_modparam));
-    rules.dedup_by_key(|(rule, _)| (rule.listener, rule.net));
+    rules.sort_unstable_by_key(|(rule, is_modparam)| {
+        (rule.listener, rule.networks, rule.net, *is_modparam)
+    });
+    rules.dedup_by_key(|(rule, _)| (rule.listener, rule.networks, rule.net));
     Ok(rules.into_iter().map(|(rule, _)| rule).collect())
 }
 
 /// Prefixes and limits of the rules of one listener, or of those without one.
 fn of_listener(rules: &[naive::Rule], listener: Option<naive::Listener>) -> Vec<(Net, i32)> {
-    let rules = rules.iter().filter(|rule| rule.listener == listener);
+    let rules = rules
+        .iter()
+        .filter(|rule| rule.listener == listener && !rule.networks);
+    rules.map(|rule| (rule.net, rule.limit)).collect()
+}
+
+/// Prefixes and limits of the rules for networks.
+fn for_networks(rules: &[naive::Rule]) -> Vec<(Net, i32)> {
+    let rules = rules.iter().filter(|rule| rule.networks);
     rules.map(|rule| (rule.net, rule.limit)).collect()
 }
 
@@ -255,7 +290,7 @@ fn compare(set: &RuleSet, rules: &[naive::Rule], lengths: Lengths, addresses: &[
         let net = &expected.net;
         assert_eq!(
             (rule.prefix.to_string(), rule.terms.limit),
-            (net.to_string(), expected.limit)
+            (expected.prefix(), expected.limit)
         );
         assert_eq!(TermsText(rule.terms).to_string(), expected.shown);
         let listener = rule.terms.listener.map(|name| (name.address, name.port));
@@ -263,8 +298,14 @@ fn compare(set: &RuleSet, rules: &[naive::Rule], lengths: Lengths, addresses: &[
         assert_eq!(rule.scope == 0, listener.is_none());
         let parent = rule.parent.map(usize::from);
         assert!(parent.is_none_or(applies));
-        let parent = parent.map(|parent| found[parent].prefix.to_string());
-        let mut others = of_listener(rules, listener);
+        let parent = parent.map(|parent| {
+            assert_eq!(found[parent].prefix.of_networks, expected.networks);
+            found[parent].prefix.addresses().to_string()
+        });
+        let mut others = match expected.networks {
+            true => for_networks(rules),
+            false => of_listener(rules, listener),
+        };
         others.retain(|(other, _)| other != net);
         let holding = naive::longest(&others, *net);
         assert_eq!(parent, holding.map(|(net, _)| net.to_string()));
@@ -285,6 +326,29 @@ fn compare(set: &RuleSet, rules: &[naive::Rule], lengths: Lengths, addresses: &[
             length: prefixes(lengths).length(source.family()),
             ..Prefix::from(source)
         };
+        if let Some((networks, network)) =
+            networks_of(lengths).zip(source.network(prefixes(lengths)))
+        {
+            let network = Prefix {
+                length: match source.family() {
+                    Family::V4 => networks.0 as u8,
+                    Family::V6 => networks.1 as u8,
+                },
+                ..Prefix::from(network)
+            };
+            let index = longest_match(
+                found.len(),
+                |i| Scoped(found[i].scope, found[i].prefix),
+                |i| found[i].parent.map(usize::from),
+                Scoped(0, network),
+            );
+            assert!(index.is_none_or(applies));
+            let holding = naive::longest(&for_networks(rules), address.source(networks));
+            assert_eq!(
+                index.map(|i| found[i].prefix.addresses().to_string()),
+                holding.map(|(net, _)| net.to_string())
+            );
+        }
         // Each listener that has rules, and none.
         let mut scopes: Vec<_> = applying()
             .map(|rule| {
@@ -334,8 +398,8 @@ fn compare_active(rules: &[naive::Rule], addresses: &[Address]) {
     assert_eq!(text(&default.prefix), rule_text(None::<Net>));
     // All rules are idle, so the first ones are reported.
     for (rule, expected) in reported.iter().zip(rules) {
-        let (net, limit) = (expected.net.to_string(), expected.limit);
-        assert_eq!((text(&rule.prefix), rule.limit), (net, limit));
+        let (prefix, limit) = (expected.prefix(), expected.limit);
+        assert_eq!((text(&rule.prefix), rule.limit), (prefix, limit));
         assert_eq!(text(&rule.terms), expected.shown);
     }
     let rules = &of_listener(rules, None);

@@ -18,6 +18,8 @@ attached_either_way!(
     rules_are_for_networks_or_keep_addresses_out,
     rule_for_networks_is_enough_to_count_them,
     commands_change_limit_rate_and_rules,
+    cfg_variables_change_limit_and_rate,
+    cfg_variables_need_counted_networks,
     monitor_mode_rejects_nothing_for_the_network,
     reports_show_networks,
     audit_compares_both_scopes,
@@ -192,6 +194,23 @@ fn rate_of_a_network_is_shared(mode: Mode) {
         0,
         "no source was over its rate"
     );
+    // A proposal from what the networks used. Sources have no rate.
+    let suggested = |arguments: Value| {
+        let suggestions = server.rpc("tcp_conn_limit.suggest", arguments);
+        let all = suggestions.as_array().expect("a list");
+        all.last().expect("the default").clone()
+    };
+    until("the watcher has seen both networks", || {
+        suggested(json!(["networks"]))["burst_sources"] == 2
+    });
+    let of_networks = suggested(json!(["networks"]));
+    assert_eq!(
+        of_networks["burst_used"], "1: 1, 2: 0, 3-4: 1",
+        "{of_networks}"
+    );
+    assert_eq!(of_networks["rate"], "1/h", "{of_networks}");
+    assert_eq!(of_networks["proposed_rate"], "1/h", "{of_networks}");
+    assert_eq!(suggested(json!([]))["rate"], "none");
     mode.finish(server, &[]);
 }
 
@@ -289,6 +308,82 @@ fn commands_change_limit_rate_and_rules(mode: Mode) {
     ] {
         assert_eq!(log.lines_with(line).len(), 1, "{line}");
     }
+}
+
+fn cfg_variables_change_limit_and_rate(mode: Mode) {
+    let server = config(mode, 9)
+        .text_param("network_rate", "10/s")
+        .param("network_burst", 20)
+        .module("cfg_rpc.so")
+        .start();
+    let get = |name: &str| server.rpc("cfg.get", json!(["tcp_conn_limit", name]));
+    let set = |name: &str, value: i64| {
+        server.rpc("cfg.set_now_int", json!(["tcp_conn_limit", name, value]));
+    };
+    let is = |name: &str, value: Value| {
+        until(&format!("{name} is {value}"), || {
+            server.rpc("tcp_conn_limit.stats", json!([]))[name] == value
+        });
+    };
+    let names = ["network_limit", "network_rate", "network_burst"];
+    assert_eq!(names.map(get), [json!(9), json!(36_000), json!(20)]);
+    set("network_limit", 2);
+    is("network_limit", json!(2));
+    let held = server.admit_all(2, Via::Tcp, source(121, 0, 1));
+    server.reject(Via::Tcp, source(121, 0, 2));
+    set("network_limit", 0);
+    is("network_limit", json!("none"));
+    set("network_rate", 6_000);
+    is("network_rate", json!("100/m"));
+    set("network_burst", 0);
+    is("network_burst", json!(5));
+    // Those of sources are others.
+    assert_eq!(
+        server.rpc("tcp_conn_limit.stats", json!([]))["rate"],
+        "none"
+    );
+    server.rpc(SET_RATE, json!(["1/h", 7]));
+    server.rpc(SET_LIMIT, json!([8]));
+    assert_eq!(names.map(get), [json!(8), json!(1), json!(7)]);
+    // The burst does not fit the rate.
+    set("network_burst", 73);
+    server.wait_for_log(
+        1,
+        "cannot apply the cfg variables network_rate 1 and network_burst 73",
+    );
+    is("network_burst", json!(7));
+    for (name, value) in [("network_limit", -1), ("network_rate", 36_000_001)] {
+        server.fault("cfg.set_now_int", json!(["tcp_conn_limit", name, value]));
+    }
+    drop(held);
+    let expected = [
+        "cannot apply the cfg variables",
+        "integer value is out of range",
+        "failed to set the variable",
+    ];
+    let log = mode.finish(server, &expected);
+    let by = "by a cfg variable";
+    for line in [
+        "network limit changed from 9 to 2",
+        "network rate changed from 10/s",
+    ] {
+        let found = log.lines_with(line);
+        assert!(found.len() == 1 && found[0].contains(by), "{found:?}");
+    }
+}
+
+fn cfg_variables_need_counted_networks(mode: Mode) {
+    let server = mode.with_module().limit(0).module("cfg_rpc.so").start();
+    server.rpc(
+        "cfg.set_now_int",
+        json!(["tcp_conn_limit", "network_limit", 5]),
+    );
+    server.wait_for_log(1, "networks have not been counted since the start");
+    let fault = server.fault(SET_LIMIT, json!([5]));
+    assert!(fault.message.contains("set the modparam network_limit"));
+    let fault = server.fault(SET_RATE, json!(["5/s"]));
+    assert!(fault.message.contains("set the modparam network_limit"));
+    mode.finish(server, &["cannot apply the cfg variables"]);
 }
 
 fn monitor_mode_rejects_nothing_for_the_network(mode: Mode) {

@@ -916,7 +916,7 @@ fn wrong_word_is_refused(mode: Mode) {
         (
             "5 vlan=9",
             "unknown word `vlan`; expected rate=10/s, burst=20, exempt, \
-             listener=192.0.2.1:5060, untrusted=20, trusted, no_network or proxy",
+             listener=192.0.2.1:5060, untrusted=20, trusted, no_network, cluster=100 or proxy",
         ),
         ("5 rate=1/s rate=1/s", "`rate` is written twice"),
         (

@@ -3,7 +3,8 @@
 //! The kernel shield: the kernel drops the connection attempts of banned sources. Each test
 //! has a network of its own. Where the tests may not load programs they say SKIPPED.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::io::Read;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ attached_either_way!(
     banned_prefix_is_dropped_but_for_exempt_rules,
     only_the_mode_enforce_drops,
     exempt_source_is_not_listed,
+    source_that_a_listener_exempts_is_not_listed,
+    names_and_shared_ports_are_shielded_and_all_else_passes,
     shield_is_off_by_default,
     missing_capability_is_named,
     denied_system_is_named,
@@ -38,6 +41,9 @@ const SHIELD: &str = "tcp_conn_limit.shield";
 
 /// Longer than a tick of the watcher, and long enough for the system to repeat a SYN.
 const PATIENCE: Duration = Duration::from_millis(400);
+
+/// For an answer that must come.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Whether TCP connects at all; the server may then close the connection.
 fn connects(from: IpAddr, to: SocketAddr) -> bool {
@@ -234,6 +240,87 @@ fn exempt_source_is_not_listed(mode: Mode) {
         server.rpc("tcp_conn_limit.del_rule", json!(["127.5.0.0/16"]));
         wait_for_entries(&server, 1);
         assert!(!connects(from, to));
+        mode.finish(server, &[]);
+    });
+}
+
+/// The kernel drops at every listener, so it must not drop what one of them admits.
+fn source_that_a_listener_exempts_is_not_listed(mode: Mode) {
+    with_shield(|| {
+        let server = with(mode)
+            .tls()
+            .rule("127.5.2.0/24 = 5 exempt listener=tcp:127.0.0.1:@TCP@")
+            .start();
+        let from = source(5, 2, 1);
+        server.rpc(BAN, json!(["127.5.2.1", 600]));
+        // The other ban shows that the list is up to date.
+        server.rpc(BAN, json!(["127.5.1.1", 600]));
+        wait_for_entries(&server, 1);
+        let _held = server.admit(Via::Tcp, from);
+        server.reject(Via::Tls, from);
+        assert!(!connects(source(5, 1, 1), server.address(Via::Tcp)));
+        mode.finish(server, &[]);
+    });
+}
+
+/// A listener that is given by name, with `tcp_reuse_port`; datagrams, and a connection that
+/// the server itself opens to a banned address.
+fn names_and_shared_ports_are_shielded_and_all_else_passes(mode: Mode) {
+    with_shield(|| {
+        let (from, other) = (source(5, 3, 1), source(5, 3, 2));
+        let own = TcpListener::bind((from, 0)).expect("a free port");
+        let port = own.local_addr().expect("it is bound").port();
+        let route = format!(
+            "request_route {{\n\tif ($rU == \"out\") {{\n\t\tforward_tcp({from}, {port});\n\t\
+             \texit;\n\t}}\n\tsl_send_reply(\"200\", \"OK\");\n}}\n"
+        );
+        let server = with(mode)
+            .core("tcp_reuse_port=yes")
+            .core("listen=tcp:localhost:@ANY@")
+            .core("listen=udp:127.0.0.1:@TCP@")
+            .module("pv")
+            .route(&route)
+            .start();
+        let named = server.any_address(from);
+        assert!(connects(from, named));
+        server.rpc(BAN, json!(["127.5.3.1", 600]));
+        wait_for_entries(&server, 1);
+        assert!(!connects(from, named) && !connects(from, server.address(Via::Tcp)));
+        assert!(connects(other, named));
+
+        let request = |user: &str, protocol: &str| {
+            format!(
+                "OPTIONS sip:{user}@localhost SIP/2.0\r\n\
+                 Via: SIP/2.0/{protocol} {from};branch=z9hG4bK-1;rport\r\n\
+                 From: <sip:test@localhost>;tag=1\r\n\
+                 To: <sip:{user}@localhost>\r\n\
+                 Call-ID: 1@localhost\r\n\
+                 CSeq: 1 OPTIONS\r\n\
+                 Content-Length: 0\r\n\r\n"
+            )
+        };
+        let datagrams = UdpSocket::bind((from, 0)).expect("a free port");
+        datagrams.set_read_timeout(Some(DEADLINE)).unwrap();
+        let sent = datagrams.send_to(request("x", "UDP").as_bytes(), server.address(Via::Tcp));
+        sent.expect("the datagram is sent");
+        let mut answer = [0; 20];
+        datagrams.recv(&mut answer).expect("an answer");
+        assert!(answer.starts_with(b"SIP/2.0 200 OK"));
+
+        let mut client = server.admit(Via::Tcp, other);
+        client.send(request("out", "TCP").as_bytes()).unwrap();
+        own.set_nonblocking(true).expect("a socket");
+        let mut accepted = None;
+        until("the server connects", || {
+            accepted = own.accept().ok();
+            accepted.is_some()
+        });
+        let (mut opened, _) = accepted.expect("a connection");
+        opened.set_nonblocking(false).expect("a socket");
+        opened.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut first = [0; 7];
+        opened.read_exact(&mut first).expect("the request");
+        assert_eq!(&first, b"OPTIONS");
         mode.finish(server, &[]);
     });
 }

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! [`Node`]: runs this node of the cluster in the background process. It gives the counts of
+//! the limiter to [`Cluster`], stores what the other nodes have where checks read it, shows
+//! the state of the nodes to all processes ([`board`]), and decides what is logged.
+
+#![forbid(unsafe_code)]
+
+pub mod board;
+
+use core::net::IpAddr;
+use std::time::Instant;
+
+use crate::cluster::{
+    Ban, Cluster, Config, Count, Effects, NodeName, NodeReport, NodeState, Rejected, To,
+};
+use crate::limiter::Limiter;
+use crate::observe::notices::{ClusterRejected, NodeChanged, NodeLimited};
+use crate::observe::report::Report;
+use crate::source::Source;
+use board::Overview;
+
+/// The shortest time between two looks at all sources, in ms.
+const LOOK_MS: u64 = crate::cluster::TICK_MS;
+
+/// Looking at all sources takes at most one part in this many of the time. A large table is
+/// looked at less often.
+const SHARE: u64 = 20;
+
+/// Messages that may be wrong are logged at most once in this time, in ms.
+const LOG_MS: u64 = 60_000;
+
+/// A line for the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ClusterNotice {
+    /// The state of a node changed.
+    Changed(NodeChanged),
+    /// Messages were rejected.
+    Rejected(ClusterRejected),
+    /// A node connects to this one, and its connections are limited.
+    Limited(NodeLimited),
+}
+
+/// What a node does with the host.
+pub struct Outside<'a> {
+    /// Sends a body to one node, or to all of them.
+    pub send: &'a mut dyn FnMut(To<'_>, &str),
+    /// Writes a line to the log.
+    pub log: &'a mut dyn FnMut(ClusterNotice),
+}
+
+/// This node of the cluster.
+pub struct Node {
+    cluster: Cluster,
+    name: NodeName,
+    interval_ms: u32,
+    strict: bool,
+    /// When the sources are looked at next.
+    next_look: u64,
+    /// Sources for which there was no room.
+    no_room: u64,
+    logged: Logged,
+}
+
+/// The rejected messages that were logged.
+struct Logged {
+    at: u64,
+    rejected: [u64; Rejected::ALL.len()],
+}
+
+/// What [`Cluster`] asks for, done with the limiter.
+struct Apply<'a, 'b> {
+    limiter: &'a Limiter,
+    outside: &'a mut Outside<'b>,
+    /// Connections on single nodes, which can be stored once their source is.
+    of_nodes: Vec<(Source, usize, u32)>,
+    no_room: u64,
+}
+
+impl Effects for Apply<'_, '_> {
+    fn send(&mut self, to: To<'_>, body: &str) {
+        (self.outside.send)(to, body);
+    }
+
+    fn set(&mut self, source: Source, others: u32) {
+        if !self.limiter.set_others(source, others) {
+            self.no_room += 1;
+        }
+        for (source, node, count) in self.of_nodes.drain(..) {
+            self.limiter.set_others_of_node(source, node, count);
+        }
+    }
+
+    fn base(&mut self, source: Source, base: u32) {
+        if !self.limiter.set_base(source, base) {
+            self.no_room += 1;
+        }
+    }
+
+    fn set_of_node(&mut self, node: usize, source: Source, count: u32) {
+        self.of_nodes.push((source, node, count));
+    }
+
+    fn changed(&mut self, node: &NodeReport<'_>) {
+        (self.outside.log)(ClusterNotice::Changed(NodeChanged {
+            name: node.name.clone(),
+            state: node.state,
+            sources: node.sources,
+            connections: node.connections,
+        }));
+        if node.state == NodeState::Alive
+            && let Some(limited) = self.limits(node.name)
+        {
+            (self.outside.log)(ClusterNotice::Limited(limited));
+        }
+    }
+}
+
+impl Apply<'_, '_> {
+    /// Whether the connections of a node to this one are limited, if it connects.
+    fn limits(&self, name: &NodeName) -> Option<NodeLimited> {
+        let address = peer_address(name.as_str())?;
+        let source = match address {
+            IpAddr::V4(address) => self.limiter.source(&address.octets()),
+            IpAddr::V6(address) => self.limiter.source(&address.octets()),
+        };
+        let source = source?;
+        let (_, terms) = Report::of(self.limiter).terms_of(source, None);
+        let is_unlimited =
+            terms.limit <= 0 && terms.cluster_limit(self.limiter.cluster_limit()) == 0;
+        (!is_unlimited && !terms.trusted).then(|| NodeLimited {
+            name: name.clone(),
+            address,
+        })
+    }
+}
+
+/// The address from which a node connects by TCP or TLS, from its name, which is a SIP URI such
+/// as `sip:192.0.2.1:5061;transport=tls`.
+fn peer_address(name: &str) -> Option<IpAddr> {
+    let (host, parameters) = name.split_once(':')?.1.split_once(';')?;
+    let connects = |parameter: &str| {
+        let value = parameter.strip_prefix("transport=");
+        value.is_some_and(|value| ["tcp", "tls"].iter().any(|v| value.eq_ignore_ascii_case(v)))
+    };
+    if !parameters.split(';').any(connects) {
+        return None;
+    }
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0,
+        None => host.split_once(':').map_or(host, |(host, _)| host),
+    };
+    host.parse().ok()
+}
+
+impl Node {
+    /// The node of this configuration, at the time `now` in ms of a monotonic clock.
+    pub fn new(config: Config, now: u64) -> Node {
+        Node {
+            name: config.node.clone(),
+            interval_ms: config.interval_ms,
+            strict: config.strict,
+            cluster: Cluster::new(config, now),
+            next_look: now,
+            no_room: 0,
+            logged: Logged {
+                at: now,
+                rejected: [0; Rejected::ALL.len()],
+            },
+        }
+    }
+
+    /// Looks at the sources if it is time, and sends what is due. Must be called at least
+    /// each 100 ms.
+    pub fn tick(&mut self, limiter: &Limiter, now: u64, outside: &mut Outside<'_>) {
+        if now < self.next_look {
+            return;
+        }
+        let began = Instant::now();
+        let counts = limiter.counts_in_cluster();
+        let bans = core::iter::empty::<Ban>();
+        self.with(limiter, outside, |cluster, effects| {
+            cluster.tick(now, counts, bans, effects);
+        });
+        let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.next_look = now + LOOK_MS.max(took.saturating_mul(SHARE));
+        limiter.note_others_updated();
+        if self.strict {
+            limiter.set_cluster_shares(self.cluster.size());
+        }
+        self.log_rejected(now, outside);
+        self.publish(limiter, now);
+    }
+
+    /// Applies a message that arrived.
+    pub fn receive(&mut self, limiter: &Limiter, now: u64, body: &[u8], outside: &mut Outside<'_>) {
+        // A rejection is counted, and logged by `tick`.
+        let _ = self.with(limiter, outside, |cluster, effects| {
+            cluster.receive(now, body, effects)
+        });
+    }
+
+    /// Sends the others that this node ends.
+    pub fn bye(&mut self, limiter: &Limiter, now: u64, outside: &mut Outside<'_>) {
+        self.with(limiter, outside, |cluster, effects| {
+            cluster.bye(now, effects)
+        });
+    }
+
+    /// Shuts a node out, or no longer.
+    pub fn set_dropped(
+        &mut self,
+        limiter: &Limiter,
+        now: u64,
+        node: &NodeName,
+        dropped: bool,
+        outside: &mut Outside<'_>,
+    ) {
+        self.with(limiter, outside, |cluster, effects| match dropped {
+            // If there are too many nodes, this one is not listed, and its messages are
+            // rejected because of that.
+            true => drop(cluster.drop_node(now, node, effects)),
+            false => {
+                cluster.admit_node(now, node, effects);
+            }
+        });
+        self.publish(limiter, now);
+    }
+
+    fn with<T>(
+        &mut self,
+        limiter: &Limiter,
+        outside: &mut Outside<'_>,
+        work: impl FnOnce(&mut Cluster, &mut Apply<'_, '_>) -> T,
+    ) -> T {
+        let mut apply = Apply {
+            limiter,
+            outside,
+            of_nodes: Vec::new(),
+            no_room: 0,
+        };
+        let result = work(&mut self.cluster, &mut apply);
+        self.no_room += apply.no_room;
+        result
+    }
+
+    fn log_rejected(&mut self, now: u64, outside: &mut Outside<'_>) {
+        let passed = now.saturating_sub(self.logged.at);
+        let rejected = self.cluster.totals().rejected;
+        let new = |reason: Rejected| {
+            rejected[reason as usize].saturating_sub(self.logged.rejected[reason as usize])
+        };
+        let suspect = Rejected::ALL
+            .into_iter()
+            .filter(|reason| reason.is_suspect());
+        let most = suspect.max_by_key(|reason| new(*reason));
+        let Some(reason) = most.filter(|reason| new(*reason) > 0) else {
+            return;
+        };
+        // The first ones are logged at once.
+        let is_first = self.logged.rejected == [0; Rejected::ALL.len()];
+        if !is_first && passed < LOG_MS {
+            return;
+        }
+        let messages = new(reason);
+        self.logged = Logged { at: now, rejected };
+        (outside.log)(ClusterNotice::Rejected(ClusterRejected {
+            messages,
+            reason,
+        }));
+    }
+
+    /// Shows the nodes to all processes.
+    fn publish(&self, limiter: &Limiter, now: u64) {
+        let Some(board) = limiter.cluster_board() else {
+            return;
+        };
+        let alive = self
+            .cluster
+            .nodes(now)
+            .filter(|node| node.state == NodeState::Alive);
+        let overview = Overview {
+            name: self.name.as_str().to_owned(),
+            learning: self.cluster.is_learning(now),
+            alive: alive.count() as u32,
+            size: self.cluster.size(),
+            interval_ms: self.interval_ms,
+            no_room: self.no_room,
+            totals: self.cluster.totals(),
+        };
+        board.set_overview(&overview, now);
+        let mut listed = [false; crate::limiter::cluster::MAX_NODES];
+        for node in self.cluster.nodes(now) {
+            board.set_node(&node, now);
+            if let Some(listed) = listed.get_mut(node.index) {
+                *listed = true;
+            }
+        }
+        for (index, _) in listed.iter().enumerate().filter(|(_, listed)| !**listed) {
+            board.clear_node(index);
+        }
+    }
+}
+
+impl Limiter {
+    /// The connections of all sources, with their limits over all nodes, in no order.
+    fn counts_in_cluster(&self) -> impl Iterator<Item = Count> + '_ {
+        let has_rules = self.rules_len() > 0;
+        let default = self.cluster_limit();
+        let counts = Report::of(self).counts();
+        let counts = counts.filter(|(source, _)| source.scope().is_none());
+        counts.map(move |(source, own)| Count {
+            source,
+            own,
+            limit: match has_rules {
+                true => self.cluster_limit_of(source),
+                false => default,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_nodes_that_connect_have_an_address() {
+        for (name, address) in [
+            ("sip:192.0.2.1:5060", None),
+            ("sip:192.0.2.1:5060;transport=udp", None),
+            ("sip:192.0.2.1:5060;transport=tcp", Some("192.0.2.1")),
+            ("sip:192.0.2.1;a=b;transport=TLS", Some("192.0.2.1")),
+            ("sip:[2001:db8::1]:5061;transport=tls", Some("2001:db8::1")),
+            ("sip:node.example.org;transport=tls", None),
+            ("a", None),
+        ] {
+            let expected = address.map(|text| text.parse().unwrap());
+            assert_eq!(peer_address(name), expected, "{name}");
+        }
+    }
+}

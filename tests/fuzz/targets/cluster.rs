@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Messages of other nodes, from any bytes to those that only a node with the key can make.
+//!
+//! Input: steps of a kind, a length, and that many bytes; missing bytes at the end are
+//! zeros. Compared with what the effects add up to, and with the bounds of the settings.
+
+#![no_main]
+
+use std::collections::HashMap;
+
+use data_encoding::BASE64_NOPAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use libfuzzer_sys::fuzz_target;
+use sha2::Sha256;
+use tcp_conn_limit::cluster::{
+    Ban, Cluster, Config, Count, Effects, Keys, NodeName, NodeReport, NodeState, Rejected, To,
+};
+use tcp_conn_limit::source::{PrefixLengths, Source};
+
+const KEY: &[u8] = b"the key of all nodes";
+const BOOT: u64 = 7;
+
+const MAX_NODES: usize = 3;
+const MAX_SOURCES: usize = 5;
+const MAX_COUNT: u32 = 1_000;
+
+/// What the effects add up to.
+#[derive(Default)]
+struct Ledger {
+    others: HashMap<Source, u32>,
+    of_nodes: HashMap<(usize, Source), u32>,
+    states: HashMap<usize, NodeState>,
+    last: Option<(usize, Source, u32)>,
+}
+
+impl Effects for Ledger {
+    fn send(&mut self, _: To<'_>, body: &str) {
+        assert!(body.len() <= Config::MIN_BODY);
+        assert!(BASE64_NOPAD.decode(body.as_bytes()).is_ok());
+    }
+
+    fn set(&mut self, source: Source, others: u32) {
+        let (_, of, _) = self
+            .last
+            .take()
+            .expect("the count of a node before its sum");
+        assert_eq!(of, source);
+        match others {
+            0 => self.others.remove(&source),
+            _ => self.others.insert(source, others),
+        };
+    }
+
+    fn set_of_node(&mut self, node: usize, source: Source, count: u32) {
+        assert!(node < MAX_NODES && count <= MAX_COUNT);
+        self.last = Some((node, source, count));
+        match count {
+            0 => self.of_nodes.remove(&(node, source)),
+            _ => self.of_nodes.insert((node, source), count),
+        };
+    }
+
+    fn changed(&mut self, node: &NodeReport<'_>) {
+        self.states.insert(node.index, node.state);
+    }
+}
+
+impl Ledger {
+    fn check(&self, cluster: &Cluster, now: u64) {
+        assert!(self.last.is_none());
+        let all: HashMap<Source, u32> = cluster.all_others().collect();
+        assert_eq!(all, self.others);
+        for (source, others) in &all {
+            let sum: u32 = cluster.of_nodes(*source).map(|(_, count)| count).sum();
+            assert_eq!(sum, *others);
+        }
+        assert!(cluster.nodes(now).count() <= MAX_NODES);
+        for node in cluster.nodes(now) {
+            let counts = self
+                .of_nodes
+                .iter()
+                .filter(|((index, _), _)| *index == node.index);
+            let counts: Vec<u64> = counts.map(|(_, count)| u64::from(*count)).collect();
+            assert_eq!(node.connections, counts.iter().sum::<u64>());
+            assert_eq!(node.sources, counts.len());
+            assert!(node.sources <= MAX_SOURCES);
+            assert!(
+                node.sources == 0 || node.state == NodeState::Alive,
+                "{node:?}"
+            );
+            if let Some(state) = self.states.get(&node.index) {
+                assert_eq!(node.state, *state);
+            }
+        }
+    }
+}
+
+fn seal(message: &[u8]) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(KEY).expect("any length is valid");
+    let signature = mac.chain_update(message).finalize().into_bytes();
+    BASE64_NOPAD.encode(&[message, &signature[..16]].concat())
+}
+
+/// A message whose header is valid. The first bytes say which one.
+fn message(bytes: &[u8; 8], rest: &[u8]) -> Vec<u8> {
+    let [kind, name, boot, sequence, pulse, wants, interval, round] = *bytes;
+    let mut message = vec![1, kind & 3 | kind & 0x40, 32, 64, 1, b'a' + name % 5];
+    message.extend(u64::from(boot % 4).to_be_bytes());
+    message.extend(u64::from(sequence).to_be_bytes());
+    message.extend(u32::from(sequence).to_be_bytes());
+    message.extend(u32::from(round).to_be_bytes());
+    message.extend((u16::from(interval) * 50).to_be_bytes());
+    if kind & 0x20 != 0 {
+        message[1] |= 0x80;
+        message.extend(BOOT.to_be_bytes());
+    }
+    if kind & 3 == 0 {
+        message.push(1);
+        message.extend(BOOT.to_be_bytes());
+        message.extend(u32::from(pulse).to_be_bytes());
+        message.extend([wants, 0]);
+    }
+    message.extend(rest);
+    message
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let name = |text: &str| NodeName::new(text).expect("a name");
+    let keys = Keys::new(KEY, None).expect("a long key");
+    let mut cluster = Cluster::new(
+        Config {
+            body_bytes: Config::MIN_BODY,
+            max_nodes: MAX_NODES,
+            max_sources: MAX_SOURCES,
+            max_count: MAX_COUNT,
+            bans: true,
+            strict: true,
+            ..Config::new(name("own"), BOOT, [1, 2], keys)
+        },
+        0,
+    );
+    let mut ledger = Ledger::default();
+    let mut now = 0;
+    let mut left = bytes;
+    while let [kind, length, rest @ ..] = left {
+        let taken = usize::from(*length).min(rest.len());
+        let mut step = rest[..taken].to_vec();
+        step.resize(usize::from(*length).max(8), 0);
+        left = &rest[taken..];
+        let head = *step.first_chunk().expect("8 bytes");
+        match kind % 8 {
+            0 => {
+                let result = cluster.receive(now, &step, &mut ledger);
+                assert!(!matches!(result, Ok(())), "a message without a signature");
+            }
+            1 => {
+                let _ = cluster.receive(now, seal(&step).as_bytes(), &mut ledger);
+            }
+            2..=4 => {
+                let body = seal(&message(&head, &step[8..]));
+                let result = cluster.receive(now, body.as_bytes(), &mut ledger);
+                if result.is_ok() {
+                    let again = cluster.receive(now, body.as_bytes(), &mut ledger);
+                    assert!(again.is_err_and(|reason| reason != Rejected::Malformed));
+                }
+            }
+            5 | 6 => {
+                // Up to 25 s.
+                now += u64::from(head[0]) * 100;
+                let source = |octet| {
+                    let source = Source::new(&[192, 0, 2, octet], PrefixLengths::DEFAULT);
+                    source.expect("an IPv4 address")
+                };
+                let counts = step[1..].iter().enumerate().map(|(number, own)| Count {
+                    source: source(number as u8),
+                    own: u32::from(*own),
+                    limit: 100,
+                });
+                let bans = step[1..4].iter().map(|octet| Ban {
+                    source: source(*octet),
+                    seconds: u32::from(head[5]),
+                });
+                cluster.tick(now, counts.take(256), bans, &mut ledger);
+            }
+            _ => {
+                let node = name(&char::from(b'a' + head[1] % 5).to_string());
+                match head[0] % 4 {
+                    0 => drop(cluster.drop_node(now, &node, &mut ledger)),
+                    1 => drop(cluster.admit_node(now, &node, &mut ledger)),
+                    2 => cluster.set_interval(u32::from(head[2]) * 100),
+                    _ => cluster.bye(now, &mut ledger),
+                }
+            }
+        }
+        ledger.check(&cluster, now);
+    }
+});
