@@ -120,7 +120,7 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 16] = [
+        const SOURCES: [&str; 17] = [
             "ffi/codes.rs",
             "ffi/version.rs",
             "ffi/control.rs",

@@ -118,9 +118,8 @@ union sockaddr_union;
 #define TCL_ESLOT -12
 
 /**
- * Connections cannot be trusted or moved: `tcl_config.trust` or `tcl_config.moves` was 0.
- * Connections cannot be trusted: `tcl_config.trust` was 0. Of functions about the cluster:
- * `tcl_config.cluster` was 0.
+ * Connections cannot be trusted or moved: `tcl_config.trust` or `tcl_config.moves` was 0. Of
+ * functions about the cluster: `tcl_config.cluster` was 0.
  */
 #define TCL_EOFF -13
 
@@ -491,6 +490,7 @@ struct tcl_config {
    * errors.
    */
   int32_t moves;
+  /**
    * 1: this host is a node of a cluster, which takes 480 bytes of address space more for
    * each connection; 0: it is not, and `cluster_limit` must be 0.
    */
