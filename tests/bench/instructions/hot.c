@@ -61,8 +61,8 @@ enum operation
 	OPERATIONS
 };
 
-static const char *const names[OPERATIONS] = {
-		"nothing", "check", "reject", "cycle", "return", "new", "rate", "cluster"};
+static const char *const names[OPERATIONS] = {"nothing", "check", "reject",
+		"cycle", "return", "new", "rate", "cluster"};
 
 /* Returns 0, or 1 if the limiter gives a wrong answer. */
 static int run(enum operation operation, const uint8_t bytes[4], int descriptor)
