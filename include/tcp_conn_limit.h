@@ -1487,7 +1487,7 @@ int32_t tcl_rule_check(const char *rule, char *error, uintptr_t error_size);
 
 /**
  * Writes the grammar of a rule and a line about each of its words to `text`, truncated to
- * `size` bytes including the NUL. 1,024 bytes are enough.
+ * `size` bytes including the NUL. 2,048 bytes are enough.
  *
  * # Safety
  *

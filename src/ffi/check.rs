@@ -87,7 +87,7 @@ pub unsafe extern "C" fn tcl_rule_check(
 }
 
 /// Writes the grammar of a rule and a line about each of its words to `text`, truncated to
-/// `size` bytes including the NUL. 1,024 bytes are enough.
+/// `size` bytes including the NUL. 2,048 bytes are enough.
 ///
 /// # Safety
 ///

@@ -302,7 +302,7 @@ static void checks(void)
 	const char *with_null[] = {"10.0.0.0/8=5", NULL};
 	const char *penalties[] = {"silent=1", "tls=2.5", "noise=1"};
 	const char *many[1000];
-	char error[200], path[200], grammar[1024];
+	char error[200], path[200], grammar[2048];
 	uint32_t valid, i;
 	FILE *file;
 
