@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   PREFIX = LIMIT [rate=RATE] [burst=BURST] [exempt] [listener=LISTENER] [untrusted=LIMIT]
-//!                  [trusted] [no_network] [proxy]
+//!                  [trusted] [no_network] [cluster=LIMIT] [proxy]
 //!   network PREFIX = LIMIT [rate=RATE] [burst=BURST]
 //!
 //!   PREFIX   an address, or a network as ADDRESS/LENGTH
