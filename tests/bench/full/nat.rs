@@ -50,10 +50,9 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(quick: bool) -> Plan {
-        let (registered, silent, seconds) = if quick {
-            (300, 100, 4)
-        } else {
-            (2_000, 500, 30)
+        let (registered, silent, seconds, patience) = match quick {
+            true => (300, 100, 2, 2),
+            false => (2_000, 500, 30, 32),
         };
         Plan {
             max: 6_000,
@@ -67,7 +66,7 @@ impl Plan {
             greedy_pause: Duration::from_secs(1),
             phones_per_second: 10,
             retry: Duration::from_millis(500),
-            patience: Duration::from_secs(32),
+            patience: Duration::from_secs(patience),
             window: Duration::from_secs(seconds),
         }
     }
