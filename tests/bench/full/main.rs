@@ -51,7 +51,7 @@ impl Bench for Full {
         let plan = server::Plan::new(run.quick);
         let served = server::run(&plan)?;
         let nat_plan = nat::Plan::new(run.quick);
-        let shared = nat::run(&nat_plan)?;
+        let shared = nat::run(&nat_plan, run.quick)?;
         Ok(Record {
             run,
             version,

@@ -153,12 +153,14 @@ pub(crate) struct Shared {
     pub(crate) silent: usize,
 }
 
-pub(crate) fn run(plan: &Plan) -> Result<Vec<Shared>> {
+/// A quick run has one server only.
+pub(crate) fn run(plan: &Plan, quick: bool) -> Result<Vec<Shared>> {
     let patient = Which::ALL.map(|which| (which, plan.silent_pause));
     let greedy = [Which::Hooks, Which::Interposed].map(|which| (which, plan.greedy_pause));
     patient
         .into_iter()
         .chain(greedy)
+        .filter(|&run| !quick || run == (Which::Hooks, plan.silent_pause))
         .map(|(which, pause)| {
             eprintln!("one address: {}", which.name());
             share(which, pause, plan)
