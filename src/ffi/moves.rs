@@ -8,9 +8,9 @@ use super::codes::{
     TCL_EARG, TCL_EINIT, TCL_ELOCKED, TCL_EOFF, TCL_EOVER, TCL_EPROXY, TCL_ESLOT, TCL_ESTALE,
     TCL_OK,
 };
-use super::control::read_rules_file;
-use super::global::{guard, guard_early, worker};
-use super::memory::{bytes, strings, text, write_text};
+use super::global::{guard, worker};
+use super::memory::{bytes, write_text};
+use super::rules::any_rule;
 use crate::limiter::{ConnectionToken, MoveError};
 use crate::policy::rules::rules_have_proxies;
 use crate::shared::visible::Excerpt;
@@ -38,15 +38,12 @@ pub unsafe extern "C" fn tcl_rules_have_proxies(
     count: u32,
     file: *const c_char,
 ) -> i32 {
-    guard_early(0, || {
-        // SAFETY: the texts and the file are null or valid, as the caller promises.
-        let (texts, file) = unsafe { (strings(texts, count), text(file)) };
-        let texts = texts.unwrap_or_default();
-        // A file that cannot be read is reported when the rules are loaded.
-        let file = file.and_then(|file| read_rules_file(file).ok());
-        let content = file.as_ref().map(|file| &*file.content);
-        rules_have_proxies(&texts, content.unwrap_or_default()).into()
-    })
+    // SAFETY: as the caller promises.
+    unsafe {
+        any_rule(texts, count, file, |texts, file| {
+            rules_have_proxies(texts, file)
+        })
+    }
 }
 
 fn code_of(error: MoveError) -> i32 {

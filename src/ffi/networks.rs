@@ -4,11 +4,12 @@
 use core::ffi::c_char;
 
 use super::codes::{TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_OK};
-use super::control::{rate_from, read_rules_file};
-use super::global::{Global, guard, guard_early};
-use super::memory::{bytes, put, strings, text, write_text};
+use super::control::rate_from;
+use super::global::{Global, guard};
+use super::memory::{bytes, put, write_text};
 use super::reports::{TCL_SUGGEST_SOURCES, by_of, tcl_source, tcl_suggestion, write_all};
 use super::restraints::{tcl_rate, tcl_rate_suggestion};
+use super::rules::any_rule;
 use crate::limiter::Limiter;
 use crate::observe::debts::RateSuggestion;
 use crate::observe::report::{By, Of, Report};
@@ -34,15 +35,12 @@ pub unsafe extern "C" fn tcl_rules_have_networks(
     count: u32,
     file: *const c_char,
 ) -> i32 {
-    guard_early(0, || {
-        // SAFETY: the texts and the file are null or valid, as the caller promises.
-        let (texts, file) = unsafe { (strings(texts, count), text(file)) };
-        let texts = texts.unwrap_or_default();
-        // A file that cannot be read is reported when the rules are loaded.
-        let file = file.and_then(|file| read_rules_file(file).ok());
-        let content = file.as_ref().map(|file| &*file.content);
-        rules_have_networks(&texts, content.unwrap_or_default()).into()
-    })
+    // SAFETY: as the caller promises.
+    unsafe {
+        any_rule(texts, count, file, |texts, file| {
+            rules_have_networks(texts, file)
+        })
+    }
 }
 
 /// Changes the limit of networks without a rule; 0 or less: no limit.

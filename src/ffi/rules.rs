@@ -3,14 +3,16 @@
 
 use core::ffi::{CStr, c_char};
 use core::fmt::{self, Write as _};
+use std::borrow::Cow;
 
 use super::codes::{
     TCL_EARG, TCL_EINIT, TCL_ELOCKED, TCL_EMEM, TCL_ERULES, TCL_OK, TCL_SOURCE_TEXT,
     TCL_TERMS_TEXT, TCL_WAS_TEXT,
 };
-use super::global::{Global, guard};
+use super::control::read_rules_file;
+use super::global::{Global, guard, guard_early};
 use super::line::Line;
-use super::memory::{put, text, write_text};
+use super::memory::{put, strings, text, write_text};
 use super::reports::TCL_NEVER;
 use crate::host::TCL_LOG_NOTICE;
 use crate::observe::notices::{RuleEnded, RuleRemoved, RuleSetByCommand, Was};
@@ -239,4 +241,26 @@ unsafe fn answer(
             reason.code()
         }
     }
+}
+
+/// Whether `has` finds a rule among these texts and in the file, for `tcl_rules_have_*()`.
+///
+/// # Safety
+///
+/// As for those functions.
+pub(super) unsafe fn any_rule(
+    texts: *const *const c_char,
+    count: u32,
+    file: *const c_char,
+    has: impl FnOnce(&[Cow<'_, str>], &[u8]) -> bool,
+) -> i32 {
+    guard_early(0, || {
+        // SAFETY: the texts and the file are null or valid, as the caller promises.
+        let (texts, file) = unsafe { (strings(texts, count), text(file)) };
+        let texts = texts.unwrap_or_default();
+        // A file that cannot be read is reported when the rules are loaded.
+        let file = file.and_then(|file| read_rules_file(file).ok());
+        let content = file.as_ref().map(|file| &*file.content);
+        has(&texts, content.unwrap_or_default()).into()
+    })
 }
