@@ -702,7 +702,8 @@ impl Cluster {
         self.finish(Target::All, effects);
     }
 
-    /// Sends records, in as many messages as they need, and one if there are none.
+    /// Sends records, in as many messages as they need, or one without records if nothing is
+    /// to be reported.
     #[expect(clippy::too_many_arguments, reason = "the parts of a message")]
     fn send(
         &mut self,

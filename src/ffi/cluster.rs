@@ -605,7 +605,7 @@ pub extern "C" fn tcl_set_cluster_limit(limit: i32) -> i32 {
     })
 }
 
-/// A number of ms; -1: there is none.
+/// A number of ms; -1: not known.
 fn ms(value: Option<u64>) -> i64 {
     value.map_or(-1, |value| i64::try_from(value).unwrap_or(i64::MAX))
 }

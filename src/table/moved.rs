@@ -173,7 +173,7 @@ impl<'a> Moved<'a> {
         CellWord(self.word.swap(0, Ordering::AcqRel))
     }
 
-    /// The cell of the network in `cells`; 0 if there is none. It stays the same as long
+    /// The cell of the network in `cells`; 0 if it has no network. It stays the same as long
     /// as the descriptor is not closed.
     pub(crate) fn network(self, cells: CellWord) -> u64 {
         match self.networks {
