@@ -241,7 +241,8 @@ fn words(bytes: &[u8]) {
     });
     assert_eq!(mode, index(&["enforce", "monitor", "off"]));
     assert_eq!(on_full, index(&["admit", "reject"]));
-    assert_eq!(by, index(&["connections", "rejected", "peak", "rate"]));
+    let orders = ["connections", "rejected", "peak", "rate", "untrusted"];
+    assert_eq!(by, index(&orders));
     if mode >= 0 {
         // SAFETY: `mode` is a valid mode.
         assert_eq!(name(unsafe { tcm_text_mode_name(mode) }), bytes);
