@@ -104,7 +104,8 @@ demo-cluster:
 test:
 	@$(scripts)/deps.sh build cmake package recipes rpm test
 	$(with_servers)
-	cargo test
+	# Tests with a server wait more than they compute.
+	cargo test -- --test-threads=$$((2 * $$(nproc)))
 	for test in tests/setup/test_*.sh; do "$$test"; done
 
 .PHONY: test-distributions

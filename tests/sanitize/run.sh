@@ -116,7 +116,7 @@ server() {
     MODULE_PATH=$modules:$out/module STOCK_MODULE_PATH=$modules:$out/module-stock \
         ASAN_OPTIONS=detect_leaks=0 \
         LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \
-        "$binary" "${tests[@]}"
+        "$binary" "${tests[@]}" --test-threads=$((2 * $(nproc)))
 }
 
 thread() {
