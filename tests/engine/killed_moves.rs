@@ -7,13 +7,11 @@
 //! few, and at most one trusted connection too many.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use support::engine::{load_rules, source};
 use support::processes::{self, Child, shared};
-use support::wait::until;
 use tcp_conn_limit::limiter::{ConnectionToken, Facts, Limiter, Worker};
 use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::source::PrefixLengths;
@@ -120,22 +118,11 @@ fn round(seed: u64, kills: u64) -> (u64, u64) {
         let seed = SmallRng::from_rng(random);
         Child::start(|| desk.work(&limiter, number, seed))
     };
-    let mut workers: Vec<Option<Child>> =
-        (0..WORKERS).map(|n| Some(start(n, &mut random))).collect();
-    for _ in 0..kills {
-        let victim = random.random_range(0..WORKERS);
-        let beat = &desk.beats[victim];
-        let before = beat.load(Ordering::SeqCst);
-        until("the worker works", || beat.load(Ordering::SeqCst) != before);
-        std::thread::sleep(Duration::from_micros(random.random_range(0..800)));
-        let child = workers[victim].take().unwrap();
-        child.kill();
-        assert_eq!(child.wait(), libc::SIGKILL, "a process failed by itself");
-        workers[victim] = Some(start(victim, &mut random));
-    }
+    let mut workers: Vec<Child> = (0..WORKERS).map(|n| start(n, &mut random)).collect();
+    processes::kill_at_random(&mut workers, &desk.beats, kills, &mut random, start);
     desk.stop.store(true, Ordering::SeqCst);
-    let workers = workers.into_iter().flatten();
-    processes::join_all(workers.chain([acceptor]).collect());
+    workers.push(acceptor);
+    processes::join_all(workers);
     let (connections, trusted) = left(&limiter);
     assert!(connections <= kills, "{connections} left by {kills} kills");
     assert!(trusted <= kills, "{trusted} trusted left by {kills} kills");

@@ -7,7 +7,12 @@
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use rand::{Rng, RngExt};
+
+use crate::wait::until;
 
 /// Runs those of `tests` whose name contains an argument of the program, or all, one
 /// after the other.
@@ -107,6 +112,28 @@ impl Drop for Child {
 pub fn join_all(children: Vec<Child>) {
     for child in children {
         child.join();
+    }
+}
+
+/// Kills workers, one after the other, `kills` in all, each at a random point of its work, and
+/// starts another in its place. Each worker counts its operations in its beat.
+pub fn kill_at_random<R: Rng>(
+    workers: &mut [Child],
+    beats: &[AtomicU64],
+    kills: u64,
+    random: &mut R,
+    start: impl Fn(usize, &mut R) -> Child,
+) {
+    for _ in 0..kills {
+        let victim = random.random_range(0..workers.len());
+        let beat = &beats[victim];
+        let before = beat.load(Ordering::SeqCst);
+        until("the worker works", || beat.load(Ordering::SeqCst) != before);
+        std::thread::sleep(Duration::from_micros(random.random_range(0..800)));
+        workers[victim].kill();
+        let next = start(victim, random);
+        let killed = std::mem::replace(&mut workers[victim], next);
+        assert_eq!(killed.wait(), libc::SIGKILL, "a process failed by itself");
     }
 }
 
