@@ -76,7 +76,7 @@ fn parted_nodes_keep_the_limit_in_each_part() {
     for server in &servers {
         server.reject(Via::Tcp, from);
     }
-    // Their answers were lost, too, so the others repeated their messages.
+    // The first node's answers were lost, so the others repeated their messages.
     assert!(rejected(first, "repeated") > 0);
     links.heal();
     wait_until_joined(&servers);
