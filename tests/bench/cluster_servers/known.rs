@@ -98,7 +98,7 @@ fn of_node(subject: &Subject, node: usize, limit: u32, changes: u32) -> Result<V
 }
 
 impl Source<'_> {
-    /// Opens or closes connections until there are so many. Returns the time from the last one
+    /// Opens or closes connections until `count` are open. Returns the time from the last one
     /// until all others knew it, and by how much that may be too long, in ms.
     fn set(&mut self, count: usize) -> Result<(f64, f64)> {
         let mut began = Instant::now();
