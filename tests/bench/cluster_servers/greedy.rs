@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::Result;
 use crate::cpu::Clock;
-use crate::record::{Contest, Cpu, Greed, Limited};
+use crate::record::{Contest, Cpu, Greed, Limited, Loss};
 use crate::subject::{NODES, Subject};
 use crate::talk::{ask, is_up, open};
 
@@ -33,17 +33,52 @@ const HONEST_THREADS: u32 = 4;
 /// earlier window counts.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
+/// A pause between two attempts of a source whose server was killed.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// `patience` is how long a source tries whose server was killed.
 pub(crate) fn measure(
     limited: Limited,
     round: usize,
-    window: Duration,
+    (window, patience): (Duration, Duration),
     clock: Clock,
-) -> Result<Vec<Contest>> {
-    let subject = Subject::start(limited, LIMIT)?;
+) -> Result<(Vec<Contest>, Loss)> {
+    let mut subject = Subject::start(limited, LIMIT)?;
     let greeds = Greed::ALL.into_iter();
     let contests = greeds.map(|greed| contest(&subject, limited, round, greed, window, clock));
     let contests = contests.collect::<Result<Vec<_>>>()?;
-    Ok(contests)
+    let loss = lose(&mut subject, limited, round, patience)?;
+    Ok((contests, loss))
+}
+
+/// Kills the last server.
+fn lose(subject: &mut Subject, limited: Limited, round: usize, patience: Duration) -> Result<Loss> {
+    let from = Ipv4Addr::new(127, 93, 0, 1);
+    let to = subject.addresses();
+    let lost = open_all(from, to[NODES - 1])?;
+    if limited.is_cluster() {
+        // The others know it.
+        sleep(Duration::from_secs(2));
+    }
+    subject.servers[NODES - 1].kill_all();
+    let began = Instant::now();
+    let mut held = Vec::new();
+    let mut seconds = 0.0;
+    while held.len() < lost.len() && began.elapsed() < patience {
+        let mut stream = open(from, to[0])?;
+        if ask(&mut stream)? {
+            held.push(stream);
+            seconds = began.elapsed().as_secs_f64();
+        } else {
+            sleep(RETRY);
+        }
+    }
+    Ok(Loss {
+        round,
+        limited,
+        again: held.len() as u64,
+        seconds,
+    })
 }
 
 fn contest(
@@ -56,7 +91,7 @@ fn contest(
 ) -> Result<Contest> {
     let to = subject.addresses();
     let [.., number] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    let office = office(Ipv4Addr::new(127, 91, 0, number), to[0])?;
+    let office = open_all(Ipv4Addr::new(127, 91, 0, number), to[0])?;
     let before = subject.run_ns(clock)?;
     let began = Instant::now();
     let (mut micros, mut failed) = (Vec::new(), 0);
@@ -105,9 +140,9 @@ fn contest(
     Ok(contest)
 }
 
-/// An honest source with as many clients as the limit allows, which a balancer sends to one
-/// server.
-fn office(from: Ipv4Addr, to: SocketAddr) -> Result<Vec<TcpStream>> {
+/// The connections of an honest source with as many clients as the limit allows, which a
+/// balancer sends to one server.
+fn open_all(from: Ipv4Addr, to: SocketAddr) -> Result<Vec<TcpStream>> {
     let mut held = Vec::new();
     for _ in 0..LIMIT {
         let mut stream = open(from, to)?;

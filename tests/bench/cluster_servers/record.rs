@@ -136,6 +136,7 @@ pub(crate) struct Record {
     pub(crate) limit: u32,
     pub(crate) loads: Vec<LoadSample>,
     pub(crate) contests: Vec<Contest>,
+    pub(crate) losses: Vec<Loss>,
 }
 
 /// A load of many sources with a connection each.
@@ -213,4 +214,15 @@ pub(crate) struct Contest {
     pub(crate) micros: Vec<u32>,
     pub(crate) failed: u32,
     pub(crate) cpu: Cpu,
+}
+
+/// A server is killed that has as many connections of an honest source as the limit allows. The
+/// source then opens as many on another one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Loss {
+    pub(crate) round: usize,
+    pub(crate) limited: Limited,
+    /// Connections that it gets, and how long after the server was killed it gets the last one.
+    pub(crate) again: u64,
+    pub(crate) seconds: f64,
 }

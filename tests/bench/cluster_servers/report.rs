@@ -17,6 +17,7 @@ pub(crate) fn print(record: &Record) {
     for greed in Greed::ALL {
         print_contest(record, greed);
     }
+    print_losses(record);
     record.run.print_quick();
 }
 
@@ -118,25 +119,14 @@ fn print_contest(record: &Record, greed: Greed) {
          | failed | TCP main | workers | cluster, DMQ, UDP | Redis | all |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    let mut kinds: Vec<Limited> = Vec::new();
-    for contest in &record.contests {
-        if !kinds.contains(&contest.limited) {
-            kinds.push(contest.limited);
-        }
-    }
-    for limited in kinds {
+    for limited in measured_limits(record) {
         let contests: Vec<&Contest> = record
             .contests
             .iter()
             .filter(|contest| contest.limited == limited && contest.greed == greed)
             .collect();
         let range = |value: fn(&Contest) -> u64| {
-            let values = || contests.iter().map(|contest| value(contest));
-            let (least, most) = (values().min().unwrap_or(0), values().max().unwrap_or(0));
-            match least == most {
-                true => least.to_string(),
-                false => format!("{least}..{most}"),
-            }
+            range(contests.iter().map(|contest| value(contest)).collect())
         };
         let micros = contests.iter().flat_map(|contest| &contest.micros);
         let waits = sorted(micros.map(|&micros| f64::from(micros) / 1e3));
@@ -163,6 +153,45 @@ fn print_contest(record: &Record, greed: Greed) {
             mean(&[Kind::Redis]),
             mean(&Kind::ALL),
         );
+    }
+}
+
+fn print_losses(record: &Record) {
+    let limit = record.limit;
+    println!(
+        "\nA server with {limit} connections of an honest source is killed; the source comes to \
+         another one:"
+    );
+    println!("| limited by | it has again | s until the last one |");
+    println!("|---|---|---|");
+    for limited in measured_limits(record) {
+        let losses = || record.losses.iter().filter(|loss| loss.limited == limited);
+        let again = range(losses().map(|loss| loss.again).collect());
+        let seconds = sorted(losses().map(|loss| loss.seconds));
+        let seconds = match again.as_str() {
+            "0" => "-".to_owned(),
+            _ => format!("{:.1}", at(&seconds, 0.5)),
+        };
+        println!("| {} | {again} | {seconds} |", limited.name());
+    }
+}
+
+/// The measured limits, in their order.
+fn measured_limits(record: &Record) -> Vec<Limited> {
+    let mut kinds = Vec::new();
+    for contest in &record.contests {
+        if !kinds.contains(&contest.limited) {
+            kinds.push(contest.limited);
+        }
+    }
+    kinds
+}
+
+fn range(values: Vec<u64>) -> String {
+    let (least, most) = (values.iter().min(), values.iter().max());
+    match (least, most) {
+        (Some(least), Some(most)) if least < most => format!("{least}..{most}"),
+        _ => least.copied().unwrap_or(0).to_string(),
     }
 }
 

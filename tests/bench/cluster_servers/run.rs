@@ -64,11 +64,12 @@ pub(crate) fn measure(run: Run) -> Result<Record> {
     let clock = Clock::detect();
     let versions = versions()?;
     let loads = loads(run.quick);
-    let (rounds, window, contests) = match run.quick {
-        true => (1, Duration::from_millis(700), &QUICK_CONTESTS[..]),
-        false => (3, Duration::from_secs(8), &CONTESTS[..]),
+    let (rounds, window, patience, contests) = match run.quick {
+        true => (1, Duration::from_millis(700), 4, &QUICK_CONTESTS[..]),
+        false => (3, Duration::from_secs(8), 10, &CONTESTS[..]),
     };
-    let contest_time = window * 3 + Duration::from_secs(4);
+    let patience = Duration::from_secs(patience);
+    let contest_time = window * 3 + Duration::from_secs(8);
     let time: Duration = loads.iter().map(Load::time).sum();
     let count = rounds * contests.len();
     let mut progress = Progress::start(time + contest_time * count as u32);
@@ -84,10 +85,14 @@ pub(crate) fn measure(run: Run) -> Result<Record> {
         progress.advance(load.time());
     }
     let mut contest_samples = Vec::new();
+    let mut losses = Vec::new();
     for round in 0..rounds {
         for &limited in contests {
             progress.report(&format!("round {}, {}", round + 1, limited.name()));
-            contest_samples.extend(greedy::measure(limited, round, window, clock)?);
+            let times = (window, patience);
+            let (contests, loss) = greedy::measure(limited, round, times, clock)?;
+            contest_samples.extend(contests);
+            losses.push(loss);
             progress.advance(contest_time);
         }
     }
@@ -98,6 +103,7 @@ pub(crate) fn measure(run: Run) -> Result<Record> {
         limit: greedy::LIMIT,
         loads: load_samples,
         contests: contest_samples,
+        losses,
     })
 }
 
