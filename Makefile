@@ -36,6 +36,7 @@ Try it, on Debian with a Rust toolchain (builds in build/ and target/):
   make bench              measure the engine against its alternatives
   make bench-kamailio     measure what the limit costs the server
   make bench-attacks      measure how honest sources fare under attacks (root)
+  make bench-cluster      measure a limit over three servers, next to Redis (root)
   make bench-cluster-simulation  measure what sharing limits costs, simulated
   make bench-shield       measure a banned source's flood with the kernel shield (root)
   make bench-peers        compare with HAProxy, nginx, nftables (installs them)
@@ -156,6 +157,14 @@ bench-attacks:
 	@$(with_servers)
 	cargo bench --package tcp_conn_limit-bench --bench bench-attacks -- $(ARGS)
 	cargo bench --package tcp_conn_limit-bench --bench bench-full -- $(ARGS)
+
+.PHONY: bench-cluster
+bench-cluster:
+	@$(scripts)/deps.sh cluster
+	$(with_servers)
+	BENCH_NDB_REDIS_MODULE=$$($(locked) tests/bench/cluster_servers/redis.sh "$$STOCK_KAMAILIO")
+	export BENCH_NDB_REDIS_MODULE
+	cargo bench --package tcp_conn_limit-bench --bench bench-cluster -- $(ARGS)
 
 .PHONY: bench-cluster-simulation
 bench-cluster-simulation:

@@ -19,6 +19,7 @@ declare -A packages=(
     [chroot]="debootstrap util-linux"
     [peers]="haproxy iproute2 libnginx-mod-stream nftables nginx-light"
     [shield]="iproute2 nftables"
+    [cluster]="libhiredis-dev pkgconf redis-server"
     [profile]="linux-perf"
     [arm64]="binutils dpkg-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
     [musl]="binutils dpkg-dev musl-tools"

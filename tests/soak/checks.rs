@@ -33,19 +33,31 @@ impl Held {
     pub(crate) fn by(server: &Server, tcp_main: u64) -> Self {
         let stats = server.rpc("tcp_conn_limit.stats", json!([]));
         let pkg = server.rpc("pkg.stats", json!(["pid", tcp_main]));
-        let rollup =
-            fs::read_to_string(format!("/proc/{tcp_main}/smaps_rollup")).expect("TCP main runs");
+        let rollup = rollup(tcp_main);
         let descriptors = fs::read_dir(format!("/proc/{tcp_main}/fd")).expect("TCP main runs");
         Self {
             accepted: number(&stats, "admitted") + number(&stats, "rejected"),
             connections: number(&stats, "connections"),
             resident: bytes(&rollup, "Rss:"),
-            private: bytes(&rollup, "Private_Clean:") + bytes(&rollup, "Private_Dirty:"),
+            private: of_itself(&rollup),
             pkg: number(pkg.get(0).unwrap_or(&pkg), "used"),
             shared: number(&server.rpc("core.shmmem", json!([])), "used"),
             descriptors: descriptors.count() as u64,
         }
     }
+}
+
+/// Returns the resident pages that only this process has, in bytes.
+pub(crate) fn private(process: u64) -> u64 {
+    of_itself(&rollup(process))
+}
+
+fn of_itself(rollup: &str) -> u64 {
+    bytes(rollup, "Private_Clean:") + bytes(rollup, "Private_Dirty:")
+}
+
+fn rollup(process: u64) -> String {
+    fs::read_to_string(format!("/proc/{process}/smaps_rollup")).expect("the process runs")
 }
 
 /// Returns the value of a line of /proc/PID/smaps_rollup, in bytes.

@@ -50,12 +50,12 @@ const QUANTITIES: [Quantity; 5] = [
 
 /// Returns the early and the late half of the rests that count. The first quarter does not
 /// count, because memory still grows to its working size then.
-fn halves(rests: &[Held]) -> Option<(&[Held], &[Held])> {
+pub(crate) fn halves<T>(rests: &[T]) -> Option<(&[T], &[T])> {
     let warm = &rests[rests.len().div_ceil(4)..];
     (warm.len() >= 4).then(|| warm.split_at(warm.len() / 2))
 }
 
-fn median(held: &[Held], of: fn(&Held) -> u64) -> u64 {
+pub(crate) fn median<T>(held: &[T], of: fn(&T) -> u64) -> u64 {
     let mut values: Vec<u64> = held.iter().map(of).collect();
     values.sort_unstable();
     values[values.len() / 2]

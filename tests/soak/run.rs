@@ -56,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) mode: Mode,
     /// Whether the load is a returning fleet instead of clients of all kinds.
     pub(crate) fleet: bool,
+    /// Whether three servers share a limit instead.
+    pub(crate) cluster: bool,
 }
 
 impl Plan {
@@ -364,7 +366,7 @@ fn sleep_until(time: Instant) {
 }
 
 /// Returns the message of a panic.
-fn message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("a panic without a message").to_owned()

@@ -117,6 +117,16 @@ impl Engine {
         })
     }
 
+    /// Starts the limiter of a node of a cluster, with the same limit over all nodes. No other
+    /// node has a connection.
+    pub(crate) fn start_in_cluster(max_connections: u32, limit: i32) -> Result<Engine> {
+        Engine::start_with(&tcl_config {
+            cluster: 1,
+            cluster_limit: limit,
+            ..config(max_connections, limit)?
+        })
+    }
+
     /// Bans `count` sources that no measurement uses.
     pub(crate) fn ban_others(&self, count: u32) -> Result<()> {
         const DAY: u32 = 24 * 3_600;

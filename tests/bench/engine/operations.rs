@@ -45,6 +45,8 @@ pub(crate) enum Variant {
     Banned,
     /// The engine with a table of the same size, in which no source is banned.
     NotBanned,
+    /// The engine of a node of a cluster, with a limit over all nodes.
+    Cluster,
     /// The engine with networks counted, which have limits.
     Networks,
     /// The same, and sources and networks have rates.
@@ -140,6 +142,7 @@ impl Operations {
                 self.serve(&engine)
             }
             Variant::NotBanned => self.serve(&Engine::start(max + BANNED, limit)?),
+            Variant::Cluster => self.serve(&Engine::start_in_cluster(max, limit)?),
             Variant::Networks => self.serve(&Engine::start_with_networks(max, limit, None, false)?),
             Variant::NetworkRates | Variant::NetworkRatesTrust => {
                 // Steps of a pass never use up a burst.

@@ -11,7 +11,7 @@ use crate::scaling::{self, Counting, Spread};
 use crate::{churn, cold, delay, init, long_prefixes, stats, threads, walks};
 
 /// The rows of the table, with the names that a reader sees.
-const ROWS: [(&str, Variant, Operation); 64] = {
+const ROWS: [(&str, Variant, Operation); 66] = {
     use Operation::*;
     use Variant::*;
     [
@@ -32,6 +32,8 @@ const ROWS: [(&str, Variant, Operation); 64] = {
         ("rate, penalties: check, known", Controls, CheckKnown),
         ("1,000,000 banned: check, known", Banned, CheckKnown),
         ("as large, none: check, known", NotBanned, CheckKnown),
+        ("cluster: cycle, known", Cluster, CycleKnown),
+        ("cluster: check, known", Cluster, CheckKnown),
         ("networks: cycle, known", Networks, CycleKnown),
         ("networks: cycle, new", Networks, CycleNew),
         ("networks: check, known", Networks, CheckKnown),

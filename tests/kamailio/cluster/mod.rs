@@ -3,7 +3,9 @@
 //! One limit for several servers, which exchange messages over DMQ.
 
 mod failures;
+mod links;
 mod nodes;
 mod operator;
+mod partitions;
 mod settings;
 mod sums;

@@ -2,6 +2,7 @@
 
 //! The servers of a cluster.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -9,6 +10,8 @@ use serde_json::{Value, json};
 
 use support::kamailio::mode::Mode;
 use support::kamailio::{Config, Server, free_port, number, until};
+
+use super::links::Links;
 
 /// A key of all nodes.
 pub(super) const KEY: &str = "a secret of all nodes";
@@ -28,6 +31,8 @@ pub(super) struct Place {
     transport: Transport,
     network: (u8, u8),
     ports: Vec<u16>,
+    /// Where the nodes listen, if not on `ports`.
+    inner_ports: Option<Vec<u16>>,
 }
 
 /// Clusters of this program. Programs that run at the same time have other networks.
@@ -41,7 +46,24 @@ impl Place {
             transport,
             network: (64 + process::id() as u8 % 64, number),
             ports: (0..nodes).map(|_| free_port()).collect(),
+            inner_ports: None,
         }
+    }
+
+    /// The same with links that can be cut.
+    pub(super) fn linked(nodes: usize) -> (Place, Links) {
+        let mut place = Place::new(Transport::Udp, nodes);
+        let (a, b) = place.network;
+        let ports = place.ports.iter().zip(1..);
+        let outer = ports.map(|(&port, node)| {
+            let address = Ipv4Addr::new(127, a, b, node);
+            SocketAddrV4::new(address, port)
+        });
+        let outer: Vec<SocketAddrV4> = outer.collect();
+        let inner: Vec<u16> = (0..nodes).map(|_| free_port()).collect();
+        let links = Links::new(&outer, &inner);
+        place.inner_ports = Some(inner);
+        (place, links)
     }
 
     pub(super) fn address(&self, node: usize) -> String {
@@ -91,7 +113,7 @@ impl Place {
         };
         let config = mode
             .with_module()
-            .core(&format!("listen={protocol}:{}", self.address(node)))
+            .core(&self.listen(protocol, node))
             .module("tm.so")
             .module("dmq.so");
         let config = match self.transport {
@@ -99,6 +121,10 @@ impl Place {
             Transport::Tls => config.tls(),
         };
         let text = |text: String| format!("\"{text}\"");
+        let config = match self.inner_address(node) {
+            None => config,
+            Some(inner) => config.modparam("dmq", "server_socket", &text(format!("udp:{inner}"))),
+        };
         config
             .modparam("dmq", "server_address", &text(self.name(node)))
             .modparam("dmq", "notification_address", &text(self.name(asked)))
@@ -107,6 +133,21 @@ impl Place {
             .text_param("cluster", "dmq")
             .param("cluster_limit", cluster_limit)
             .route(ROUTE)
+    }
+
+    fn listen(&self, protocol: &str, node: usize) -> String {
+        let address = self.address(node);
+        match self.inner_address(node) {
+            None => format!("listen={protocol}:{address}"),
+            Some(inner) => format!("listen={protocol}:{inner} advertise {address}"),
+        }
+    }
+
+    /// Where a node listens, if that is not its address.
+    fn inner_address(&self, node: usize) -> Option<String> {
+        let (a, b) = self.network;
+        let port = self.inner_ports.as_ref()?[node];
+        Some(format!("127.{a}.{b}.{}:{port}", node + 1))
     }
 
     /// Starts all nodes with the same limits, and waits until they hear each other.

@@ -72,7 +72,11 @@ fn sum_is_exact_at_rest(mode: Mode) {
 }
 
 /// Opens as many connections as the servers admit, on all of them at the same time.
-fn grow(servers: &[Server], from: std::net::IpAddr, attempts: usize) -> Vec<Vec<Client>> {
+pub(super) fn grow(
+    servers: &[Server],
+    from: std::net::IpAddr,
+    attempts: usize,
+) -> Vec<Vec<Client>> {
     thread::scope(|scope| {
         let threads: Vec<_> = servers
             .iter()

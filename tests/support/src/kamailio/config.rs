@@ -3,6 +3,7 @@
 //! The configuration of a server, and how to run one with it.
 
 use std::fs::{self, Permissions};
+use std::net::SocketAddrV4;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
@@ -60,6 +61,17 @@ event_route[xhttp:request] {
 	} else {
 		jsonrpc_dispatch();
 	}
+}
+"#;
+
+/// Passes messages of DMQ on, and answers all other requests.
+const NODE_ROUTE: &str = r#"
+request_route {
+	if (method == "KDMQ") {
+		dmq_handle_message();
+		exit;
+	}
+	sl_send_reply("200", "OK");
 }
 "#;
 
@@ -197,6 +209,24 @@ impl Config {
     /// Sets the limit of our module.
     pub fn limit(self, limit: i64) -> Self {
         self.param("tcp_conn_limit", limit)
+    }
+
+    /// Makes the server with our module a node of a cluster, with a limit over all nodes. The
+    /// nodes exchange messages by UDP at these addresses, whose IP addresses differ.
+    pub fn node_of_cluster(self, addresses: &[SocketAddrV4], node: usize, limit: u32) -> Self {
+        let name = |node: usize| format!("\"sip:{}\"", addresses[node]);
+        self.core(&format!("listen=udp:{}", addresses[node]))
+            .module("tm.so")
+            .module("dmq.so")
+            .modparam("dmq", "server_address", &name(node))
+            // A server asks this one for the others when it starts.
+            .modparam("dmq", "notification_address", &name(usize::from(node == 0)))
+            // The shortest time after which DMQ asks again.
+            .modparam("dmq", "ping_interval", "5")
+            .text_param("cluster", "dmq")
+            .param("cluster_limit", limit.into())
+            .text_param("cluster_key", "a secret of all nodes")
+            .route(NODE_ROUTE)
     }
 
     /// Replaces the routing script.
