@@ -889,9 +889,13 @@ struct tcl_ban {
    */
   char text[TCL_SOURCE_TEXT];
   /**
-   * Why: "silent", "tls", "rejected", "rate", "script" or "rpc".
+   * Why: "silent", "tls", "rejected", "rate", "script", "rpc" or "cluster".
    */
   char reason[TCL_REASON_TEXT];
+  /**
+   * The node of the cluster that set it, if that is the reason; else empty.
+   */
+  char node[TCL_NODE_TEXT];
   /**
    * Seconds until it ends, rounded up.
    */
@@ -995,6 +999,10 @@ struct tcl_cluster_config {
    */
   int32_t strict;
   /**
+   * 1: bans are sent to the other nodes, and theirs apply here; 0: they are not.
+   */
+  int32_t bans;
+  /**
    * The longest body of a message, in bytes.
    */
   uint32_t body_bytes;
@@ -1072,6 +1080,19 @@ struct tcl_cluster_report {
    * Times that a source of other nodes did not count because there was no room.
    */
   uint64_t no_room;
+  /**
+   * Bans of this node that were sent to the others.
+   */
+  uint64_t bans_sent;
+  /**
+   * Bans of other nodes that were applied.
+   */
+  uint64_t bans_received;
+  /**
+   * Bans of other nodes that were not applied: a rule exempts or trusts the source, or there
+   * is no room.
+   */
+  uint64_t bans_refused;
 };
 
 /**
@@ -1123,13 +1144,17 @@ struct tcl_node {
    */
   uint64_t rejected[TCL_CLUSTER_REASONS];
   /**
-   * Counts that were too high to be believed.
+   * Counts that were above the limit of their source here.
    */
   uint64_t capped;
   /**
    * Records without room.
    */
   uint64_t overflow;
+  /**
+   * Its bans that are in effect here.
+   */
+  uint64_t bans;
   /**
    * How long ago what it reported was compared with what arrived here, in ms; -1: not yet.
    */

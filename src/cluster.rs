@@ -35,8 +35,10 @@
 //!   old sequence number.
 //! - The counts of a node are used only while its messages arrive (at most 3 s, or three
 //!   intervals, after the last one). Clocks of different nodes are never compared.
-//! - A node with a key can at worst make the others reject sources, for as many connections as
-//!   [`Config::max_count`]. It can be shut out ([`Cluster::drop_node`]).
+//! - A node with a key can at worst make the others reject sources: its count of a source is
+//!   believed up to the limit of that ([`Effects::limit`]), and its bans, if they are received
+//!   at all, up to [`Config::max_bans`] and for [`MAX_BAN_SECONDS`] each. It can be shut out
+//!   ([`Cluster::drop_node`]).
 //! - Without loss, a source never has more connections than [`bound::total`].
 
 #![forbid(unsafe_code)]
@@ -62,7 +64,7 @@ pub use name::NodeName;
 pub use report::{NodeReport, NodeState, Rejected, Totals};
 pub use sign::Keys;
 
-use crate::source::{Family, PrefixLengths, Source};
+use crate::source::{Family, Prefix, PrefixLengths, Source};
 use audit::RangeSums;
 use bans::Bans;
 use hash::ByKey;
@@ -76,6 +78,10 @@ use sums::Sums;
 /// The longest time between two calls of [`Cluster::tick`], in ms, if reports should be as
 /// fast as [`bound`] says.
 pub const TICK_MS: u64 = 100;
+
+/// A ban of another node ends this many seconds after the node repeated it last, if it does not
+/// end before.
+pub const MAX_BAN_SECONDS: u32 = 24 * 3600;
 
 /// A node that started waits this long until it regards what it knows as complete, in ms.
 pub const LEARNING_MS: u64 = 5_000;
@@ -109,6 +115,10 @@ pub struct Config {
     pub max_count: u32,
     /// Whether bans are sent and received.
     pub bans: bool,
+    /// How many bans each other node can have here, and how many are sent.
+    pub max_bans: usize,
+    /// How many bans of prefixes that are not sources the other nodes can have here together.
+    pub max_banned_prefixes: usize,
     /// Whether [`Effects::base`] is called.
     pub strict: bool,
 }
@@ -137,7 +147,16 @@ impl Config {
             max_sources: 100_000,
             max_count: 65_535,
             bans: false,
+            max_bans: 10_000,
+            max_banned_prefixes: 512,
             strict: false,
+        }
+    }
+
+    fn caps(&self) -> Caps {
+        Caps {
+            sources: self.max_sources,
+            count: self.max_count,
         }
     }
 
@@ -163,11 +182,11 @@ pub struct Count {
     pub limit: u32,
 }
 
-/// A ban of a source on this node.
+/// A ban on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ban {
-    /// The source.
-    pub source: Source,
+    /// The source, as the prefix of its addresses, or a prefix.
+    pub who: Prefix,
     /// How much longer it lasts.
     pub seconds: u32,
 }
@@ -261,7 +280,7 @@ impl Cluster {
             round: 0,
             pulses: Pulses::default(),
             sender: Sender::new(hash, config.max_sources),
-            bans: Bans::new(hash, config.max_sources),
+            bans: Bans::new(hash, &config),
             strict: Strict::new(hash, config.max_sources, now),
             dump: None,
             next_dump: None,
@@ -276,8 +295,8 @@ impl Cluster {
     }
 
     /// Sends what is due. `counts` must have each source at most once; it may leave out
-    /// sources without connections. `bans` are those in effect on this node, also those that
-    /// [`Effects::ban`] asked for; they are read once an interval.
+    /// sources without connections. `bans` are those in effect on this node, with or without
+    /// those that [`Effects::ban`] asked for; they are read once an interval.
     pub fn tick(
         &mut self,
         now: u64,
@@ -427,11 +446,24 @@ impl Cluster {
         self.config.keys = keys;
     }
 
+    /// To be called after limits of sources changed, with what [`Effects::limit`] says now.
+    pub fn limits_changed(&mut self, effects: &mut impl Effects) {
+        let caps = self.config.caps();
+        for peer in self.peers.iter_mut().flatten() {
+            peer.cap_again(caps, &mut self.sums, effects);
+        }
+    }
+
     /// Replaces the interval, in ms.
     pub fn set_interval(&mut self, interval_ms: u32) {
         self.config.interval_ms = interval_ms;
         self.config = self.config.clone().in_range();
         self.due = self.due.min(self.now + u64::from(self.config.interval_ms));
+    }
+
+    /// The bans in effect here that the node with this index sent.
+    pub fn bans_of(&self, node: usize) -> usize {
+        self.bans.of_node(node)
     }
 
     /// Whether this node may still not know all counts of the others, because it started
@@ -486,6 +518,9 @@ impl Cluster {
             reported_sources: self.sender.len() as u64,
             unreported: self.sender.unreported,
             other_sources: self.sums.len() as u64,
+            bans_sent: self.bans.counted.sent,
+            bans_received: self.bans.counted.received,
+            bans_refused: self.bans.counted.refused,
             ..self.totals
         }
     }
@@ -576,10 +611,7 @@ impl Cluster {
             return Err(reason);
         }
 
-        let caps = Caps {
-            sources: self.config.max_sources,
-            count: self.config.max_count,
-        };
+        let caps = self.config.caps();
         let order = (header.sequence, header.round);
         for record in records {
             self.totals.received_records += 1;
@@ -587,9 +619,9 @@ impl Cluster {
                 Record::Count(source, count) => {
                     peer.count(order, (source, count), caps, &mut self.sums, effects);
                 }
-                Record::Ban(source, seconds) if self.config.bans => {
+                Record::Ban(who, seconds) if self.config.bans => {
                     let from = (index, header.sequence as u32);
-                    self.bans.receive(now, from, (source, seconds), effects);
+                    self.bans.receive(now, from, (who, seconds), effects);
                 }
                 Record::Ban(..) => {}
             }

@@ -51,6 +51,7 @@ static int on = 0;
 static int limit = 0;
 static int interval = 1000;
 static int strict = 0;
+static int bans = 0;
 static const char *keys[KEYS_MAX];
 static uint32_t keys_count = 0;
 
@@ -114,6 +115,17 @@ int tcm_cluster_set_strict(int value)
 	return 0;
 }
 
+int tcm_cluster_set_bans(int value)
+{
+	if(value != 0 && value != 1) {
+		LM_ERR("modparam cluster_bans is %d: expected 1 for yes or 0 for no\n",
+				value);
+		return -1;
+	}
+	bans = value;
+	return 0;
+}
+
 /* Keeps a copy of the two texts as one key. */
 static int add_key(const char *prefix, const char *value)
 {
@@ -148,11 +160,13 @@ int tcm_cluster_add_key_file(const char *value)
 int tcm_cluster_check(void)
 {
 	if(!on) {
-		if(limit == 0 && keys_count == 0)
+		if(limit == 0 && !bans && keys_count == 0)
 			return 0;
 		LM_ERR("modparam %s is set, but this server is not a node of a"
 			   " cluster: set the modparam cluster to \"dmq\", or remove it\n",
-				(limit > 0) ? "cluster_limit" : "cluster_key");
+				(limit > 0) ? "cluster_limit"
+				: bans		? "cluster_bans"
+							: "cluster_key");
 		return -1;
 	}
 	if(!tcm_dmq_is_loaded()) {
@@ -172,6 +186,7 @@ static int prepare(const str *own)
 			.key_count = keys_count,
 			.interval_ms = interval,
 			.strict = strict,
+			.bans = bans,
 			.body_bytes = tcm_dmq_body_bytes(),
 			.send = tcm_dmq_send,
 	};

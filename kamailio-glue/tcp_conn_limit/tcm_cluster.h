@@ -26,6 +26,7 @@ int tcm_cluster_is_on(void);
 int tcm_cluster_set_limit(int value);
 int tcm_cluster_set_interval(int value);
 int tcm_cluster_set_strict(int value);
+int tcm_cluster_set_bans(int value);
 int tcm_cluster_add_key(const char *value);
 int tcm_cluster_add_key_file(const char *value);
 

@@ -70,7 +70,7 @@ static int add_node(rpc_t *rpc, void *h, struct tcl_node *n)
 	const struct tcm_rpc_number numbers[] = {{"sources", n->sources},
 			{"connections", n->connections}, {"received", n->received},
 			{"lost", n->lost}, {"capped", n->capped}, {"overflow", n->overflow},
-			{NULL, 0}};
+			{"bans", n->bans}, {NULL, 0}};
 
 	if(rpc->struct_add(h, "sss", "node", n->name, "state", n->state, "counts",
 			   n->counts ? "yes" : "no")
@@ -93,7 +93,8 @@ static int add_cluster(rpc_t *rpc, void *h, struct tcl_cluster_report *r)
 			{"not_passed_on", r->not_passed_on},
 			{"reported_sources", r->reported_sources},
 			{"other_sources", r->other_sources}, {"no_room", r->no_room},
-			{NULL, 0}};
+			{"bans_sent", r->bans_sent}, {"bans_received", r->bans_received},
+			{"bans_refused", r->bans_refused}, {NULL, 0}};
 
 	if(rpc->struct_add(h, "ss", "node", r->node, "state",
 			   r->learning ? "learning" : "ready")

@@ -5,18 +5,21 @@
 
 #![forbid(unsafe_code)]
 
+mod bans;
 pub mod board;
 
 use core::net::IpAddr;
 use std::time::Instant;
 
 use crate::cluster::{
-    Ban, Cluster, Config, Count, Effects, NodeName, NodeReport, NodeState, Rejected, To,
+    Cluster, Config, Count, Effects, NodeName, NodeReport, NodeState, Rejected, To,
 };
-use crate::limiter::Limiter;
-use crate::observe::notices::{ClusterRejected, NodeChanged, NodeLimited};
+use crate::limiter::cluster_bans::FromNode;
+use crate::limiter::{Limiter, Worker};
+use crate::observe::notices::{ClusterRejected, NodeBanned, NodeChanged, NodeLimited};
 use crate::observe::report::Report;
-use crate::source::Source;
+use crate::source::{Prefix, Source};
+use bans::BanLines;
 use board::Overview;
 
 /// The shortest time between two looks at all sources, in ms.
@@ -38,6 +41,8 @@ pub enum ClusterNotice {
     Rejected(ClusterRejected),
     /// A node connects to this one, and its connections are limited.
     Limited(NodeLimited),
+    /// A node banned a source or prefix, or lifted that.
+    Banned(NodeBanned),
 }
 
 /// What a node does with the host.
@@ -46,6 +51,10 @@ pub struct Outside<'a> {
     pub send: &'a mut dyn FnMut(To<'_>, &str),
     /// Writes a line to the log.
     pub log: &'a mut dyn FnMut(ClusterNotice),
+    /// The process that runs the node.
+    pub worker: Worker,
+    /// The host clock, in seconds.
+    pub seconds: u32,
 }
 
 /// This node of the cluster.
@@ -59,7 +68,13 @@ pub struct Node {
     /// Sources for which there was no room.
     no_room: u64,
     logged: Logged,
+    ban_lines: BanLines,
+    /// What the limits of sources depend on, when it was last looked at.
+    limits: Option<Limits>,
 }
+
+/// The limit of sources without a rule, and the generation of the rules.
+type Limits = (u32, u32);
 
 /// The rejected messages that were logged.
 struct Logged {
@@ -74,6 +89,8 @@ struct Apply<'a, 'b> {
     /// Connections on single nodes, which can be stored once their source is.
     of_nodes: Vec<(Source, usize, u32)>,
     no_room: u64,
+    has_rules: bool,
+    ban_lines: &'a mut BanLines,
 }
 
 impl Effects for Apply<'_, '_> {
@@ -88,6 +105,33 @@ impl Effects for Apply<'_, '_> {
         for (source, node, count) in self.of_nodes.drain(..) {
             self.limiter.set_others_of_node(source, node, count);
         }
+    }
+
+    fn limit(&mut self, source: Source) -> u32 {
+        match self.has_rules {
+            true => self.limiter.cluster_limit_of(source),
+            false => self.limiter.cluster_limit(),
+        }
+    }
+
+    fn ban(&mut self, node: usize, who: Prefix, seconds: u32) -> bool {
+        // There are fewer nodes.
+        let node = u8::try_from(node).unwrap_or(u8::MAX);
+        let Outside {
+            worker,
+            seconds: now,
+            ..
+        } = *self.outside;
+        let done = self
+            .limiter
+            .ban_from_node(worker, node, (who, seconds), now);
+        if let Some(notice) = self
+            .ban_lines
+            .line(self.limiter, (node, who, seconds), done)
+        {
+            (self.outside.log)(ClusterNotice::Banned(notice));
+        }
+        matches!(done, FromNode::Begins | FromNode::Lasts)
     }
 
     fn base(&mut self, source: Source, base: u32) {
@@ -162,6 +206,8 @@ impl Node {
             cluster: Cluster::new(config, now),
             next_look: now,
             no_room: 0,
+            ban_lines: BanLines::new(now),
+            limits: None,
             logged: Logged {
                 at: now,
                 rejected: [0; Rejected::ALL.len()],
@@ -177,10 +223,18 @@ impl Node {
         }
         let began = Instant::now();
         let counts = limiter.counts_in_cluster();
-        let bans = core::iter::empty::<Ban>();
+        let bans = limiter.bans_in_cluster(outside.seconds);
+        let limits = (limiter.cluster_limit(), limiter.rulebook().generation());
+        let limits_changed = self.limits.replace(limits) != Some(limits);
         self.with(limiter, outside, |cluster, effects| {
+            if limits_changed {
+                cluster.limits_changed(effects);
+            }
             cluster.tick(now, counts, bans, effects);
         });
+        if let Some(more) = self.ban_lines.end_interval(now) {
+            (outside.log)(ClusterNotice::Banned(more));
+        }
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.next_look = now + LOOK_MS.max(took.saturating_mul(SHARE));
         limiter.note_others_updated();
@@ -237,6 +291,8 @@ impl Node {
             outside,
             of_nodes: Vec::new(),
             no_room: 0,
+            has_rules: limiter.rules_len() > 0,
+            ban_lines: &mut self.ban_lines,
         };
         let result = work(&mut self.cluster, &mut apply);
         self.no_room += apply.no_room;
@@ -290,7 +346,7 @@ impl Node {
         board.set_overview(&overview, now);
         let mut listed = [false; crate::limiter::cluster::MAX_NODES];
         for node in self.cluster.nodes(now) {
-            board.set_node(&node, now);
+            board.set_node(&node, self.cluster.bans_of(node.index), now);
             if let Some(listed) = listed.get_mut(node.index) {
                 *listed = true;
             }

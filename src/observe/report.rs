@@ -98,6 +98,8 @@ pub struct PenaltyReport {
     pub banned: bool,
     /// Its cause; of offences, the last one.
     pub cause: Cause,
+    /// The index of the node that set the ban, if its cause is [`Cause::Cluster`].
+    pub node: u8,
     /// The connections that were rejected since the ban began, or would have been.
     pub rejected: u32,
 }
@@ -114,6 +116,11 @@ impl PenaltyReport {
             cause: match reason {
                 BanReason::Rpc => Cause::Rpc,
                 BanReason::Script => Cause::Script,
+                BanReason::Cluster { .. } => Cause::Cluster,
+            },
+            node: match reason {
+                BanReason::Cluster { node } => node,
+                BanReason::Rpc | BanReason::Script => 0,
             },
             rejected: u32::try_from(rule.rejected + rule.would_reject).unwrap_or(u32::MAX),
         })
@@ -562,6 +569,16 @@ impl<'a> Report<'a> {
         Ok((reports.collect(), found))
     }
 
+    /// The banned sources and their bans, in no order.
+    pub(crate) fn banned_sources(self) -> impl Iterator<Item = (Source, PenaltyReport)> + 'a {
+        let table = self.limiter.table();
+        let remembering = (0..table.slots()).filter(move |&slot| table.remembers(slot));
+        remembering.filter_map(move |slot| {
+            let (report, _) = self.slot(slot)?;
+            Some((report.source, report.ban()?))
+        })
+    }
+
     /// Counts sources and connections in a walk through the table.
     pub fn occupancy(self) -> Occupancy {
         let table = self.limiter.table();
@@ -772,6 +789,7 @@ impl<'a> Report<'a> {
                     left_ms: sentence.left,
                     banned: sentence.banned,
                     cause: Cause::from_number(sentence.reason),
+                    node: restraints.node(),
                     rejected: if sentence.banned {
                         restraints.rejected()
                     } else {

@@ -177,7 +177,7 @@ fuzz_target!(|bytes: &[u8]| {
                     limit: 100,
                 });
                 let bans = step[1..4].iter().map(|octet| Ban {
-                    source: source(*octet),
+                    who: source(*octet).prefix(PrefixLengths::DEFAULT),
                     seconds: u32::from(head[5]),
                 });
                 cluster.tick(now, counts.take(256), bans, &mut ledger);
