@@ -254,7 +254,7 @@ static int add_source(rpc_t *rpc, void *c, struct tcl_cluster_source *s)
 	return tcm_rpc_add_numbers(rpc, h, numbers);
 }
 
-static void answer_top(rpc_t *rpc, void *c, int n)
+void tcm_rpc_answer_cluster_top(rpc_t *rpc, void *c, int n)
 {
 	struct tcl_cluster_source *sources = pkg_malloc(n * sizeof(*sources));
 	int i, found;
@@ -273,9 +273,8 @@ static void answer_top(rpc_t *rpc, void *c, int n)
 }
 
 static const char *top_doc[] = {
-		"Lists the sources with the most connections on all nodes, of those"
-		" that other nodes have connections of. Parameter: how many (default"
-		" 10, at most 400).",
+		"Lists the sources with the most connections on all nodes, as top"
+		" cluster does. Parameter: how many (default 10, at most 400).",
 		0};
 
 static void rpc_top(rpc_t *rpc, void *c)
@@ -293,7 +292,7 @@ static void rpc_top(rpc_t *rpc, void *c)
 		if(tcm_rpc_end(rpc, c, "at most one number") < 0)
 			return;
 	}
-	answer_top(rpc, c, n);
+	tcm_rpc_answer_cluster_top(rpc, c, n);
 }
 
 static const char *set_limit_doc[] = {

@@ -12,7 +12,7 @@ mod percentiles;
 
 use core::fmt;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, TryReserveError};
+use std::collections::{BinaryHeap, HashSet, TryReserveError};
 
 use crate::limiter::cluster::OthersReport;
 use crate::limiter::{Limiter, RejectedFor};
@@ -424,19 +424,25 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// The sources with the most connections on all nodes, at most `n`, highest first, of those
-    /// that other nodes have connections of.
+    /// The sources with the most connections on all nodes, at most `n`, highest first: those of
+    /// this node, and those that other nodes report. Walks through the table.
     ///
     /// # Errors
     ///
     /// If there is no memory.
     pub fn top_in_cluster(self, n: usize) -> Result<Vec<ClusterSourceReport>, TryReserveError> {
         let table = self.limiter.table();
-        let mut highest = BinaryHeap::new();
-        for others in self.limiter.all_others() {
+        let is_summed = |source: Source| source.scope().is_none() && !source.is_network();
+        let own = self.counts().filter(|(source, _)| is_summed(*source));
+        let own =
+            own.map(|(source, own)| (own.saturating_add(self.limiter.others(source)), source));
+        let others = self.limiter.all_others().filter(|others| {
             let at = table.find(others.source);
-            let own = at.map_or(0, |at| table.connections(at).unsigned_abs());
-            let ranked = Reverse((own.saturating_add(others.connections), others.source));
+            others.connections > 0 && at.is_none_or(|at| table.connections(at) <= 0)
+        });
+        let others = others.map(|others| (others.connections, others.source));
+        let mut highest = BinaryHeap::new();
+        for ranked in own.chain(others).map(Reverse) {
             if highest.len() < n {
                 highest.try_reserve(1)?;
                 highest.push(ranked);
@@ -446,8 +452,12 @@ impl<'a> Report<'a> {
                 *lowest = ranked;
             }
         }
-        let sorted = highest.into_sorted_vec().into_iter();
-        let reports = sorted.map(|Reverse((_, source))| {
+        let mut sorted = highest.into_sorted_vec();
+        // A source that closed its connections during the walk was found twice.
+        let mut seen = HashSet::new();
+        seen.try_reserve(sorted.len())?;
+        sorted.retain(|Reverse((_, source))| seen.insert(*source));
+        let reports = sorted.into_iter().map(|Reverse((_, source))| {
             let others = self.limiter.others_of(source);
             let rejected =
                 |others: OthersReport| others.rejected.saturating_add(others.would_reject);
