@@ -2263,15 +2263,20 @@ int32_t tcl_cluster_tick(void);
 
 /**
  * Applies a message from another node. To be called by the process that calls
- * `tcl_cluster_tick()`. Whether it was accepted is counted.
+ * `tcl_cluster_tick()`. Whether it was accepted is counted. If it came by a connection,
+ * `address` is where that comes from (network byte order, 4 or 16 bytes); else
+ * `address_length` is 0. If the connections of a node are limited, one log line says so.
  *
  * Returns `TCL_OK`, `TCL_EOFF` or `TCL_EINIT`.
  *
  * # Safety
  *
- * `body` is null or points to `length` bytes.
+ * `body` is null or points to `length` bytes, and so are `address` and `address_length`.
  */
-int32_t tcl_cluster_receive(const uint8_t *body, uint32_t length);
+int32_t tcl_cluster_receive(const uint8_t *body,
+                            uint32_t length,
+                            const uint8_t *address,
+                            uint32_t address_length);
 
 /**
  * Counts a message that arrived and could not be passed on to the process that runs the
@@ -2352,9 +2357,9 @@ int32_t tcl_cluster_of_source(const uint8_t *name,
                               uint32_t room);
 
 /**
- * Writes the sources with the most connections on all nodes, of those that other nodes have
- * connections of, at most `room`, highest first. Allocates, so the process that accepts
- * connections should not call it.
+ * Writes the sources with the most connections on all nodes, at most `room`, highest first:
+ * those of this node, and those that other nodes report. Walks through the table, and
+ * allocates, so the process that accepts connections should not call it.
  *
  * Returns the number of sources written, `TCL_EARG`, `TCL_EMEM`, `TCL_EOFF` (not a node of a
  * cluster) or `TCL_EINIT`.

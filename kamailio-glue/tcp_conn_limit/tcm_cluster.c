@@ -35,13 +35,13 @@
 /* Seconds until the process ends at the latest, once it was asked to. */
 #define END_WITHIN 1
 
-/* What begins a datagram to the process. */
+/* The kinds of datagrams to the process. */
 #define MESSAGE 'm'
 #define DROP 'd'
 #define ADMIT 'a'
 
-/* Larger than any message of DMQ. */
-#define DATAGRAM_SIZE 65536
+/* Larger than any message of DMQ, with what begins a datagram. */
+#define DATAGRAM_SIZE (65536 + 64)
 
 /* One more than the library accepts, so that it reports too many. */
 #define KEYS_MAX 3
@@ -228,11 +228,19 @@ int tcm_cluster_join(void)
 	return on ? tcm_dmq_join() : 0;
 }
 
+/* What begins a datagram. */
+struct head
+{
+	char kind;
+	uint8_t address_length;
+	uint8_t address[16];
+};
+
 /* Returns 0, or -1 if there is no room. */
-static int pass(char kind, const str *text)
+static int pass(struct head *head, const str *text)
 {
 	struct iovec parts[2] = {
-			{.iov_base = &kind, .iov_len = sizeof(kind)},
+			{.iov_base = head, .iov_len = sizeof(*head)},
 			{.iov_base = text->s, .iov_len = text->len},
 	};
 	struct msghdr datagram = {.msg_iov = parts, .msg_iovlen = 2};
@@ -242,9 +250,15 @@ static int pass(char kind, const str *text)
 	return 0;
 }
 
-int tcm_cluster_pass_on(const str *body)
+int tcm_cluster_pass_on(const str *body, const struct ip_addr *from)
 {
-	if(pass(MESSAGE, body) == 0)
+	struct head head = {.kind = MESSAGE};
+
+	if(from != NULL && from->len <= sizeof(head.address)) {
+		head.address_length = (uint8_t)from->len;
+		memcpy(head.address, from->u.addr, from->len);
+	}
+	if(pass(&head, body) == 0)
 		return 0;
 	tcl_cluster_not_passed_on();
 	return -1;
@@ -252,20 +266,30 @@ int tcm_cluster_pass_on(const str *body)
 
 int tcm_cluster_pass_drop(const str *node, int dropped)
 {
-	return pass(dropped ? DROP : ADMIT, node);
+	struct head head = {.kind = dropped ? DROP : ADMIT};
+
+	return pass(&head, node);
 }
 
 static void act_on(const char *datagram, uint32_t length)
 {
-	const uint8_t *rest = (const uint8_t *)datagram + 1;
+	const uint8_t *text = (const uint8_t *)datagram + sizeof(struct head);
+	struct head head;
 
-	switch(datagram[0]) {
+	if(length < sizeof(head)) {
+		LM_BUG("short datagram\n");
+		return;
+	}
+	memcpy(&head, datagram, sizeof(head));
+	length -= sizeof(head);
+	switch(head.kind) {
 		case MESSAGE:
-			(void)tcl_cluster_receive(rest, length - 1);
+			(void)tcl_cluster_receive(
+					text, length, head.address, head.address_length);
 			break;
 		case DROP:
 		case ADMIT:
-			(void)tcl_cluster_drop(rest, length - 1, datagram[0] == DROP);
+			(void)tcl_cluster_drop(text, length, head.kind == DROP);
 			break;
 		default:
 			LM_BUG("unknown datagram\n");

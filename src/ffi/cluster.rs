@@ -396,20 +396,27 @@ pub extern "C" fn tcl_cluster_tick() -> i32 {
 }
 
 /// Applies a message from another node. To be called by the process that calls
-/// `tcl_cluster_tick()`. Whether it was accepted is counted.
+/// `tcl_cluster_tick()`. Whether it was accepted is counted. If it came by a connection,
+/// `address` is where that comes from (network byte order, 4 or 16 bytes); else
+/// `address_length` is 0. If the connections of a node are limited, one log line says so.
 ///
 /// Returns `TCL_OK`, `TCL_EOFF` or `TCL_EINIT`.
 ///
 /// # Safety
 ///
-/// `body` is null or points to `length` bytes.
+/// `body` is null or points to `length` bytes, and so are `address` and `address_length`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tcl_cluster_receive(body: *const u8, length: u32) -> i32 {
+pub unsafe extern "C" fn tcl_cluster_receive(
+    body: *const u8,
+    length: u32,
+    address: *const u8,
+    address_length: u32,
+) -> i32 {
     guard(TCL_EINIT, |global| {
-        // SAFETY: null or `length` bytes, as the caller promises.
-        let body = unsafe { bytes(body, length) };
+        // SAFETY: null or as many bytes, as the caller promises.
+        let message = unsafe { (bytes(body, length), bytes(address, address_length)) };
         let limiter = &global.limiter;
-        global.with_node(|node, now, outside| node.receive(limiter, now, body, outside))
+        global.with_node(|node, now, outside| node.receive(limiter, now, message, outside))
     })
 }
 
@@ -567,9 +574,9 @@ pub unsafe extern "C" fn tcl_cluster_of_source(
     })
 }
 
-/// Writes the sources with the most connections on all nodes, of those that other nodes have
-/// connections of, at most `room`, highest first. Allocates, so the process that accepts
-/// connections should not call it.
+/// Writes the sources with the most connections on all nodes, at most `room`, highest first:
+/// those of this node, and those that other nodes report. Walks through the table, and
+/// allocates, so the process that accepts connections should not call it.
 ///
 /// Returns the number of sources written, `TCL_EARG`, `TCL_EMEM`, `TCL_EOFF` (not a node of a
 /// cluster) or `TCL_EINIT`.

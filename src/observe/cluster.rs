@@ -7,8 +7,8 @@
 
 mod bans;
 pub mod board;
+mod connecting;
 
-use core::net::IpAddr;
 use std::time::Instant;
 
 use crate::cluster::{
@@ -21,6 +21,7 @@ use crate::observe::report::Report;
 use crate::source::{Prefix, Source};
 use bans::BanLines;
 use board::Overview;
+use connecting::Connecting;
 
 /// The shortest time between two looks at all sources, in ms.
 const LOOK_MS: u64 = crate::cluster::TICK_MS;
@@ -69,6 +70,7 @@ pub struct Node {
     no_room: u64,
     logged: Logged,
     ban_lines: BanLines,
+    connecting: Connecting,
     /// What the limits of sources depend on, when it was last looked at.
     limits: Option<Limits>,
 }
@@ -151,49 +153,7 @@ impl Effects for Apply<'_, '_> {
             sources: node.sources,
             connections: node.connections,
         }));
-        if node.state == NodeState::Alive
-            && let Some(limited) = self.limits(node.name)
-        {
-            (self.outside.log)(ClusterNotice::Limited(limited));
-        }
     }
-}
-
-impl Apply<'_, '_> {
-    /// Whether the connections of a node to this one are limited, if it connects.
-    fn limits(&self, name: &NodeName) -> Option<NodeLimited> {
-        let address = peer_address(name.as_str())?;
-        let source = match address {
-            IpAddr::V4(address) => self.limiter.source(&address.octets()),
-            IpAddr::V6(address) => self.limiter.source(&address.octets()),
-        };
-        let source = source?;
-        let (_, terms) = Report::of(self.limiter).terms_of(source, None);
-        let is_unlimited =
-            terms.limit <= 0 && terms.cluster_limit(self.limiter.cluster_limit()) == 0;
-        (!is_unlimited && !terms.trusted).then(|| NodeLimited {
-            name: name.clone(),
-            address,
-        })
-    }
-}
-
-/// The address from which a node connects by TCP or TLS, from its name, which is a SIP URI such
-/// as `sip:192.0.2.1:5061;transport=tls`.
-fn peer_address(name: &str) -> Option<IpAddr> {
-    let (host, parameters) = name.split_once(':')?.1.split_once(';')?;
-    let connects = |parameter: &str| {
-        let value = parameter.strip_prefix("transport=");
-        value.is_some_and(|value| ["tcp", "tls"].iter().any(|v| value.eq_ignore_ascii_case(v)))
-    };
-    if !parameters.split(';').any(connects) {
-        return None;
-    }
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?.0,
-        None => host.split_once(':').map_or(host, |(host, _)| host),
-    };
-    host.parse().ok()
 }
 
 impl Node {
@@ -207,6 +167,7 @@ impl Node {
             next_look: now,
             no_room: 0,
             ban_lines: BanLines::new(now),
+            connecting: Connecting::default(),
             limits: None,
             logged: Logged {
                 at: now,
@@ -245,12 +206,24 @@ impl Node {
         self.publish(limiter, now);
     }
 
-    /// Applies a message that arrived.
-    pub fn receive(&mut self, limiter: &Limiter, now: u64, body: &[u8], outside: &mut Outside<'_>) {
-        // A rejection is counted, and logged by `tick`.
-        let _ = self.with(limiter, outside, |cluster, effects| {
+    /// Applies a message that arrived. `address` is that of the connection by which it came;
+    /// empty: it came by UDP.
+    pub fn receive(
+        &mut self,
+        limiter: &Limiter,
+        now: u64,
+        (body, address): (&[u8], &[u8]),
+        outside: &mut Outside<'_>,
+    ) {
+        let accepted = self.with(limiter, outside, |cluster, effects| {
             cluster.receive(now, body, effects)
         });
+        // A rejection is counted, and logged by `tick`.
+        if accepted.is_ok()
+            && let Some(limited) = self.connecting.seen(limiter, address)
+        {
+            (outside.log)(ClusterNotice::Limited(limited));
+        }
     }
 
     /// Sends the others that this node ends.
@@ -372,26 +345,5 @@ impl Limiter {
                 false => default,
             },
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_nodes_that_connect_have_an_address() {
-        for (name, address) in [
-            ("sip:192.0.2.1:5060", None),
-            ("sip:192.0.2.1:5060;transport=udp", None),
-            ("sip:192.0.2.1:5060;transport=tcp", Some("192.0.2.1")),
-            ("sip:192.0.2.1;a=b;transport=TLS", Some("192.0.2.1")),
-            ("sip:[2001:db8::1]:5061;transport=tls", Some("2001:db8::1")),
-            ("sip:node.example.org;transport=tls", None),
-            ("a", None),
-        ] {
-            let expected = address.map(|text| text.parse().unwrap());
-            assert_eq!(peer_address(name), expected, "{name}");
-        }
     }
 }

@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use core::net::IpAddr;
 
 use super::Connections;
 use crate::cluster::{NodeName, NodeState, Rejected};
@@ -75,19 +74,17 @@ impl fmt::Display for NodeChanged {
 /// A node connects to this one, and its connections are limited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeLimited {
-    /// Its name.
-    pub name: NodeName,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its address, or its source if that is not known.
+    pub address: Prefix,
 }
 
 impl fmt::Display for NodeLimited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NodeLimited { name, address } = self;
+        let NodeLimited { address } = self;
         write!(
             f,
-            "cluster node {name} connects by TCP or TLS, and these connections are limited; add \
-             the rule {address}=unlimited trusted"
+            "a cluster node connects by TCP or TLS from {address}, and these connections are \
+             limited; add the rule {address}=unlimited trusted"
         )
     }
 }
