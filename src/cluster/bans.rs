@@ -232,8 +232,11 @@ impl Bans {
             }
             !is_same && (seconds > 0 || !is_own)
         } else {
-            let is_longer = until > ban.until.saturating_add(SAME_MS);
+            // It is this node's from now on, if that may have another one.
+            let may_have = self.held.get(node).is_some_and(|held| *held < self.max);
+            let is_longer = may_have && until > ban.until.saturating_add(SAME_MS);
             if is_longer {
+                self.held[node] += 1;
                 (ban.node, ban.sequence, ban.until) = (Some(node), sequence, until);
             }
             is_longer

@@ -1240,10 +1240,35 @@ impl<'a> Half<'a> {
             return terms;
         }
         let everywhere = self.longest_match(0, prefix);
-        let banned = everywhere.is_some_and(|index| self.entry(index).terms(0).banned);
+        // A trusted rule is banned by this node only.
+        let banned = everywhere.is_some_and(|index| {
+            self.entry(index).terms(0).banned && (!terms.trusted || self.is_banned_here(index))
+        });
         Terms {
             banned: banned && !terms.exempt,
             ..terms
+        }
+    }
+
+    /// Whether a ban that no other node set contains the rule at `index`, or is that rule.
+    fn is_banned_here(self, mut index: usize) -> bool {
+        loop {
+            let entry = self.entry(index);
+            match entry.origin() {
+                RuleOrigin::Ban {
+                    reason: BanReason::Rpc | BanReason::Script,
+                    ..
+                } => return true,
+                RuleOrigin::Ban { .. }
+                | RuleOrigin::Modparam(_)
+                | RuleOrigin::Line(_)
+                | RuleOrigin::Rpc { .. } => {}
+            }
+            // In memory that is not damaged, a parent comes before its child.
+            match entry.parent().filter(|parent| *parent < index) {
+                Some(parent) => index = parent,
+                None => return false,
+            }
         }
     }
 
