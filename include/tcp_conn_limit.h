@@ -889,9 +889,13 @@ struct tcl_ban {
    */
   char text[TCL_SOURCE_TEXT];
   /**
-   * Why: "silent", "tls", "rejected", "rate", "script" or "rpc".
+   * Why: "silent", "tls", "rejected", "rate", "script", "rpc" or "cluster".
    */
   char reason[TCL_REASON_TEXT];
+  /**
+   * The node of the cluster that set it, if that is the reason; else empty.
+   */
+  char node[TCL_NODE_TEXT];
   /**
    * Seconds until it ends, rounded up.
    */
@@ -995,6 +999,10 @@ struct tcl_cluster_config {
    */
   int32_t strict;
   /**
+   * 1: bans are sent to the other nodes, and theirs apply here; 0: they are not.
+   */
+  int32_t bans;
+  /**
    * The longest body of a message, in bytes.
    */
   uint32_t body_bytes;
@@ -1072,6 +1080,19 @@ struct tcl_cluster_report {
    * Times that a source of other nodes did not count because there was no room.
    */
   uint64_t no_room;
+  /**
+   * Bans of this node that were sent to the others.
+   */
+  uint64_t bans_sent;
+  /**
+   * Bans of other nodes that were applied.
+   */
+  uint64_t bans_received;
+  /**
+   * Bans of other nodes that were not applied: a rule exempts or trusts the source, or there
+   * is no room.
+   */
+  uint64_t bans_refused;
 };
 
 /**
@@ -1123,13 +1144,17 @@ struct tcl_node {
    */
   uint64_t rejected[TCL_CLUSTER_REASONS];
   /**
-   * Counts that were too high to be believed.
+   * Counts that were above the limit of their source here.
    */
   uint64_t capped;
   /**
    * Records without room.
    */
   uint64_t overflow;
+  /**
+   * Its bans that are in effect here.
+   */
+  uint64_t bans;
   /**
    * How long ago what it reported was compared with what arrived here, in ms; -1: not yet.
    */
@@ -2238,15 +2263,20 @@ int32_t tcl_cluster_tick(void);
 
 /**
  * Applies a message from another node. To be called by the process that calls
- * `tcl_cluster_tick()`. Whether it was accepted is counted.
+ * `tcl_cluster_tick()`. Whether it was accepted is counted. If it came by a connection,
+ * `address` is where that comes from (network byte order, 4 or 16 bytes); else
+ * `address_length` is 0. If the connections of a node are limited, one log line says so.
  *
  * Returns `TCL_OK`, `TCL_EOFF` or `TCL_EINIT`.
  *
  * # Safety
  *
- * `body` is null or points to `length` bytes.
+ * `body` is null or points to `length` bytes, and so are `address` and `address_length`.
  */
-int32_t tcl_cluster_receive(const uint8_t *body, uint32_t length);
+int32_t tcl_cluster_receive(const uint8_t *body,
+                            uint32_t length,
+                            const uint8_t *address,
+                            uint32_t address_length);
 
 /**
  * Counts a message that arrived and could not be passed on to the process that runs the
@@ -2327,9 +2357,9 @@ int32_t tcl_cluster_of_source(const uint8_t *name,
                               uint32_t room);
 
 /**
- * Writes the sources with the most connections on all nodes, of those that other nodes have
- * connections of, at most `room`, highest first. Allocates, so the process that accepts
- * connections should not call it.
+ * Writes the sources with the most connections on all nodes, at most `room`, highest first:
+ * those of this node, and those that other nodes report. Walks through the table, and
+ * allocates, so the process that accepts connections should not call it.
  *
  * Returns the number of sources written, `TCL_EARG`, `TCL_EMEM`, `TCL_EOFF` (not a node of a
  * cluster) or `TCL_EINIT`.

@@ -19,10 +19,10 @@
 //! ```
 //!
 //! `name` is how a node is called; `record` and `message` are what is sent; `sign` are the
-//! keys; `sender` decides what is sent when; `peer` is what is known of another node, with its
-//! `window` of sequence numbers; `sums` are the sums over the nodes; [`bound`] says how exact
-//! they are; `audit` compares what a node sent with what arrived; `bans` are those of other
-//! nodes; [`report`] is what an operator sees.
+//! keys; `sender` decides what is sent when, and `sending` makes messages of it; `peer` is what
+//! is known of another node, with its `window` of sequence numbers; `sums` are the sums over the
+//! nodes; [`bound`] says how exact they are; `audit` compares what a node sent with what arrived;
+//! `bans` are those of this node and of others; [`report`] is what an operator sees.
 //!
 //! What holds, whatever is lost, late, reordered, repeated or forged:
 //!
@@ -35,8 +35,10 @@
 //!   old sequence number.
 //! - The counts of a node are used only while its messages arrive (at most 3 s, or three
 //!   intervals, after the last one). Clocks of different nodes are never compared.
-//! - A node with a key can at worst make the others reject sources, for as many connections as
-//!   [`Config::max_count`]. It can be shut out ([`Cluster::drop_node`]).
+//! - A node with a key can at worst make the others reject sources: its count of a source is
+//!   believed up to the limit of that ([`Effects::limit`]), and its bans, if they are received
+//!   at all, up to [`Config::max_bans`] and for [`MAX_BAN_SECONDS`] each. It can be shut out
+//!   ([`Cluster::drop_node`]).
 //! - Without loss, a source never has more connections than [`bound::total`].
 
 #![forbid(unsafe_code)]
@@ -44,6 +46,7 @@
 mod audit;
 mod bans;
 pub mod bound;
+mod config;
 mod effects;
 mod hash;
 mod message;
@@ -52,24 +55,27 @@ mod peer;
 mod record;
 pub mod report;
 mod sender;
+mod sending;
 mod sign;
 mod strict;
 mod sums;
 mod window;
 
+pub use config::Config;
 pub use effects::{Effects, To};
 pub use name::NodeName;
 pub use report::{NodeReport, NodeState, Rejected, Totals};
 pub use sign::Keys;
 
-use crate::source::{Family, PrefixLengths, Source};
+use crate::source::{Family, Prefix, PrefixLengths, Source};
 use audit::RangeSums;
 use bans::Bans;
 use hash::ByKey;
 use message::{Echo, Header, Kind};
-use peer::{Caps, Peer, Pulses};
+use peer::{Peer, Pulses};
 use record::{Record, Records};
 use sender::{Pass, Sender};
+use sending::{Dump, DumpFor, Target};
 use strict::Strict;
 use sums::Sums;
 
@@ -77,80 +83,12 @@ use sums::Sums;
 /// fast as [`bound`] says.
 pub const TICK_MS: u64 = 100;
 
+/// A ban of another node ends this many seconds after the node repeated it last, if it does not
+/// end before.
+pub const MAX_BAN_SECONDS: u32 = 24 * 3600;
+
 /// A node that started waits this long until it regards what it knows as complete, in ms.
 pub const LEARNING_MS: u64 = 5_000;
-
-/// What a cluster is made with.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The name of this node.
-    pub node: NodeName,
-    /// Random, another number at each start.
-    pub boot: u64,
-    /// Random, so that clients cannot choose sources that collide.
-    pub hash_key: [u64; 2],
-    /// The keys of all nodes.
-    pub keys: Keys,
-    /// What a source is. It must be the same on all nodes.
-    pub prefixes: PrefixLengths,
-    /// The time between two reports, in ms: 100 to 10,000.
-    pub interval_ms: u32,
-    /// ε: the part of a limit that all other nodes together may hide, in percent.
-    pub hidden_percent: u32,
-    /// The longest body of a message, in bytes, at least [`MIN_BODY`](Self::MIN_BODY).
-    pub body_bytes: usize,
-    /// How many nodes there are at least, this one included; 0: as many as are alive.
-    pub cluster_size: u32,
-    /// How many other nodes there can be, at most [`MAX_NODES`](Self::MAX_NODES).
-    pub max_nodes: usize,
-    /// How many sources each node can report.
-    pub max_sources: usize,
-    /// The most connections that another node is believed to have of one source.
-    pub max_count: u32,
-    /// Whether bans are sent and received.
-    pub bans: bool,
-    /// Whether [`Effects::base`] is called.
-    pub strict: bool,
-}
-
-impl Config {
-    /// The shortest limit of the body of a message.
-    pub const MIN_BODY: usize = 800;
-
-    /// The most nodes that [`max_nodes`](Self::max_nodes) can be.
-    pub const MAX_NODES: usize = 255;
-
-    /// The defaults: a report each second, 10 % hidden, bodies of 1,200 bytes, 64 nodes with
-    /// 100,000 sources each.
-    pub fn new(node: NodeName, boot: u64, hash_key: [u64; 2], keys: Keys) -> Config {
-        Config {
-            node,
-            boot,
-            hash_key,
-            keys,
-            prefixes: PrefixLengths::DEFAULT,
-            interval_ms: 1_000,
-            hidden_percent: 10,
-            body_bytes: 1_200,
-            cluster_size: 0,
-            max_nodes: 64,
-            max_sources: 100_000,
-            max_count: 65_535,
-            bans: false,
-            strict: false,
-        }
-    }
-
-    fn in_range(self) -> Config {
-        Config {
-            interval_ms: self.interval_ms.clamp(100, 10_000),
-            hidden_percent: self.hidden_percent.min(100),
-            body_bytes: self.body_bytes.max(Self::MIN_BODY),
-            max_nodes: self.max_nodes.clamp(1, Self::MAX_NODES),
-            ..self
-        }
-    }
-}
 
 /// The connections of a source on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,11 +101,11 @@ pub struct Count {
     pub limit: u32,
 }
 
-/// A ban of a source on this node.
+/// A ban on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ban {
-    /// The source.
-    pub source: Source,
+    /// The source, as the prefix of its addresses, or a prefix.
+    pub who: Prefix,
     /// How much longer it lasts.
     pub seconds: u32,
 }
@@ -215,34 +153,9 @@ struct Scratch {
     one: Vec<Record>,
 }
 
-/// A repetition of all records, part by part.
-#[derive(Debug)]
-struct Dump {
-    to: DumpFor,
-    part: u32,
-    due: u64,
-}
-
-/// The index and boot of the only node that wants a dump; `None`: several want it.
-type DumpFor = Option<(usize, u64)>;
-
-/// The time until a dump begins, in ms. The node that wants it must hear before it that this
-/// node is alive, which is sent in another message.
-const DUMP_DELAY_MS: u64 = 200;
-
-/// The longest time between two parts of a dump, in ms.
-const DUMP_STEP_MS: u32 = 500;
-
 /// The shortest time between two messages with records that are not due in an interval, in
 /// ms. It is a little less than a tick, so that a tick that comes early is not left out.
 const EAGER_GAP_MS: u64 = TICK_MS * 9 / 10;
-
-/// Where a message goes.
-#[derive(Clone, Copy)]
-enum Target {
-    All,
-    One { index: usize, boot: u64 },
-}
 
 impl Cluster {
     /// A node that starts at the time `now`. Values of the `config` that are out of range
@@ -261,7 +174,7 @@ impl Cluster {
             round: 0,
             pulses: Pulses::default(),
             sender: Sender::new(hash, config.max_sources),
-            bans: Bans::new(hash, config.max_sources),
+            bans: Bans::new(hash, &config),
             strict: Strict::new(hash, config.max_sources, now),
             dump: None,
             next_dump: None,
@@ -276,8 +189,8 @@ impl Cluster {
     }
 
     /// Sends what is due. `counts` must have each source at most once; it may leave out
-    /// sources without connections. `bans` are those in effect on this node, also those that
-    /// [`Effects::ban`] asked for; they are read once an interval.
+    /// sources without connections. `bans` are those in effect on this node, with or without
+    /// those that [`Effects::ban`] asked for; they are read once an interval.
     pub fn tick(
         &mut self,
         now: u64,
@@ -427,11 +340,24 @@ impl Cluster {
         self.config.keys = keys;
     }
 
+    /// To be called after limits of sources changed, with what [`Effects::limit`] says now.
+    pub fn limits_changed(&mut self, effects: &mut impl Effects) {
+        let caps = self.config.caps();
+        for peer in self.peers.iter_mut().flatten() {
+            peer.cap_again(caps, &mut self.sums, effects);
+        }
+    }
+
     /// Replaces the interval, in ms.
     pub fn set_interval(&mut self, interval_ms: u32) {
         self.config.interval_ms = interval_ms;
         self.config = self.config.clone().in_range();
         self.due = self.due.min(self.now + u64::from(self.config.interval_ms));
+    }
+
+    /// The bans in effect here that the node with this index sent.
+    pub fn bans_of(&self, node: usize) -> usize {
+        self.bans.of_node(node)
     }
 
     /// Whether this node may still not know all counts of the others, because it started
@@ -486,6 +412,9 @@ impl Cluster {
             reported_sources: self.sender.len() as u64,
             unreported: self.sender.unreported,
             other_sources: self.sums.len() as u64,
+            bans_sent: self.bans.counted.sent,
+            bans_received: self.bans.counted.received,
+            bans_refused: self.bans.counted.refused,
             ..self.totals
         }
     }
@@ -576,10 +505,7 @@ impl Cluster {
             return Err(reason);
         }
 
-        let caps = Caps {
-            sources: self.config.max_sources,
-            count: self.config.max_count,
-        };
+        let caps = self.config.caps();
         let order = (header.sequence, header.round);
         for record in records {
             self.totals.received_records += 1;
@@ -587,9 +513,9 @@ impl Cluster {
                 Record::Count(source, count) => {
                     peer.count(order, (source, count), caps, &mut self.sums, effects);
                 }
-                Record::Ban(source, seconds) if self.config.bans => {
+                Record::Ban(who, seconds) if self.config.bans => {
                     let from = (index, header.sequence as u32);
-                    self.bans.receive(now, from, (source, seconds), effects);
+                    self.bans.receive(now, from, (who, seconds), effects);
                 }
                 Record::Ban(..) => {}
             }
@@ -607,83 +533,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Sends all records to a node that wants them, after the dump that is under way.
-    fn begin_dump(&mut self, now: u64, to: (usize, u64)) {
-        if self.dump.is_some() {
-            self.next_dump = Some(match self.next_dump {
-                None => Some(to),
-                Some(next) => next.filter(|next| *next == to),
-            });
-            return;
-        }
-        self.dump = Some(Dump {
-            to: Some(to),
-            part: 0,
-            due: now + DUMP_DELAY_MS,
-        });
-    }
-
-    fn send_dump(&mut self, now: u64, records: &[Record], effects: &mut impl Effects) {
-        let Some(dump) = &mut self.dump else {
-            return;
-        };
-        let target = match dump.to {
-            None => Target::All,
-            Some((index, boot)) => Target::One { index, boot },
-        };
-        dump.part += 1;
-        dump.due = now + u64::from(self.config.interval_ms.min(DUMP_STEP_MS));
-        if dump.part == sender::DUMP_PARTS {
-            self.dump = self.next_dump.take().map(|to| Dump {
-                to,
-                part: 0,
-                due: now + DUMP_DELAY_MS,
-            });
-        }
-        self.send(now, Kind::Records, target, true, &[], records, effects);
-    }
-
-    /// Sends a pulse to each node that needs one at once, because it does not know yet that
-    /// this node heard it.
-    fn answer(&mut self, now: u64, effects: &mut impl Effects) {
-        for index in 0..self.peers.len() {
-            let Some(peer) = self.peers.get_mut(index).and_then(Option::as_mut) else {
-                continue;
-            };
-            let answers: Vec<Echo> = peer.take_answers(now);
-            for echo in answers {
-                let target = Target::One {
-                    index,
-                    boot: echo.boot,
-                };
-                self.send(now, Kind::Pulse, target, false, &[echo], &[], effects);
-            }
-        }
-    }
-
-    /// The echoes for the next pulse. If they need more than half a message, only some of
-    /// them, and the others in the pulses after it.
-    fn echoes(&mut self, now: u64) -> Vec<Echo> {
-        let capacity = message::capacity(self.config.body_bytes);
-        let max = (capacity / 2 / Echo::SIZE).min(u8::MAX.into());
-        let mut echoes = Vec::new();
-        let listed = self.peers.len();
-        for step in 0..listed {
-            let index = (self.echo_from + step) % listed;
-            let Some(peer) = self.peers.get(index).and_then(Option::as_ref) else {
-                continue;
-            };
-            let before = echoes.len();
-            peer.echo(now, &mut echoes);
-            if echoes.len() > max {
-                echoes.truncate(before);
-                self.echo_from = index;
-                return echoes;
-            }
-        }
-        echoes
-    }
-
     /// Sweeps the counts of some nodes, so that each has its turn once a cycle.
     fn sweep(&mut self, rounds: u32, effects: &mut impl Effects) {
         let listed = self.peers.len();
@@ -693,92 +542,6 @@ impl Cluster {
                 peer.sweep(&mut self.sums, effects);
             }
         }
-    }
-
-    fn send_audit(&mut self, now: u64, effects: &mut impl Effects) {
-        let sums = self.sender.sums();
-        self.begin(now, Kind::Audit, Target::All, false);
-        sums.put(&mut self.scratch.bytes);
-        self.finish(Target::All, effects);
-    }
-
-    /// Sends records, in as many messages as they need, or one without records if nothing is
-    /// to be reported.
-    #[expect(clippy::too_many_arguments, reason = "the parts of a message")]
-    fn send(
-        &mut self,
-        now: u64,
-        kind: Kind,
-        target: Target,
-        is_dump: bool,
-        echoes: &[Echo],
-        records: &[Record],
-        effects: &mut impl Effects,
-    ) {
-        let capacity = message::capacity(self.config.body_bytes);
-        self.begin(now, kind, target, is_dump);
-        if kind == Kind::Pulse {
-            // At most 255, see `echoes`.
-            self.scratch.bytes.push(echoes.len() as u8);
-            for echo in echoes {
-                echo.put(&mut self.scratch.bytes);
-            }
-        }
-        for record in records {
-            if self.scratch.bytes.len() + record::MAX_RECORD > capacity {
-                self.finish(target, effects);
-                self.begin(now, Kind::Records, target, is_dump);
-            }
-            record.put(&mut self.scratch.bytes);
-            self.totals.sent_records += 1;
-        }
-        self.finish(target, effects);
-    }
-
-    /// Writes the header of the next message.
-    fn begin(&mut self, now: u64, kind: Kind, target: Target, is_dump: bool) {
-        self.sequence += 1;
-        let to = match target {
-            Target::All => {
-                self.nth = self.nth.wrapping_add(1);
-                None
-            }
-            Target::One { boot, .. } => Some(boot),
-        };
-        if kind == Kind::Pulse {
-            self.pulses.push(self.sequence, now);
-        }
-        let header = Header {
-            kind,
-            is_dump,
-            prefixes: lengths(self.config.prefixes),
-            node: self.config.node.as_str(),
-            boot: self.config.boot,
-            sequence: self.sequence,
-            nth: self.nth,
-            round: self.round,
-            // At most 10,000.
-            interval_ms: self.config.interval_ms as u16,
-            to,
-        };
-        self.scratch.bytes.clear();
-        header.put(&mut self.scratch.bytes);
-    }
-
-    /// Signs the message and sends it.
-    fn finish(&mut self, target: Target, effects: &mut impl Effects) {
-        let Scratch { bytes, text, .. } = &mut self.scratch;
-        let body = message::seal(bytes, &self.config.keys, text);
-        let to = match target {
-            Target::All => To::All,
-            Target::One { index, .. } => match self.peers.get(index) {
-                Some(Some(peer)) => To::Node(&peer.name),
-                _ => return,
-            },
-        };
-        self.totals.sent += 1;
-        self.totals.sent_bytes += body.len() as u64;
-        effects.send(to, body);
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod accounting;
 pub mod cluster;
+pub mod cluster_bans;
 mod connections;
 #[cfg(test)]
 mod connections_tests;
@@ -809,6 +810,15 @@ impl Limiter {
     /// If there is no ban of this prefix, or as [`set_rules`](Self::set_rules).
     pub fn unban_prefix(&self, prefix: Prefix) -> Result<Rule, ChangeError> {
         self.rulebook().unban(prefix, &self.rules_gate)
+    }
+
+    /// Lifts the ban of `prefix` if another node set it, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such ban, or as [`set_rules`](Self::set_rules).
+    pub fn unban_prefix_of_node(&self, prefix: Prefix) -> Result<Rule, ChangeError> {
+        self.rulebook().unban_of_node(prefix, &self.rules_gate)
     }
 
     /// Lifts all bans of prefixes, and returns them.

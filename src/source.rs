@@ -304,7 +304,7 @@ impl Source {
 
     /// The network that the source is.
     #[inline]
-    pub(crate) fn prefix(self, prefixes: PrefixLengths) -> Prefix {
+    pub fn prefix(self, prefixes: PrefixLengths) -> Prefix {
         if self.is_network() {
             return self.prefix_of_network(prefixes);
         }

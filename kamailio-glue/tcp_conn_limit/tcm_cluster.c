@@ -35,13 +35,13 @@
 /* Seconds until the process ends at the latest, once it was asked to. */
 #define END_WITHIN 1
 
-/* What begins a datagram to the process. */
+/* The kinds of datagrams to the process. */
 #define MESSAGE 'm'
 #define DROP 'd'
 #define ADMIT 'a'
 
-/* Larger than any message of DMQ. */
-#define DATAGRAM_SIZE 65536
+/* Larger than any message of DMQ, with what begins a datagram. */
+#define DATAGRAM_SIZE (65536 + 64)
 
 /* One more than the library accepts, so that it reports too many. */
 #define KEYS_MAX 3
@@ -51,6 +51,7 @@ static int on = 0;
 static int limit = 0;
 static int interval = 1000;
 static int strict = 0;
+static int bans = 0;
 static const char *keys[KEYS_MAX];
 static uint32_t keys_count = 0;
 
@@ -114,6 +115,17 @@ int tcm_cluster_set_strict(int value)
 	return 0;
 }
 
+int tcm_cluster_set_bans(int value)
+{
+	if(value != 0 && value != 1) {
+		LM_ERR("modparam cluster_bans is %d: expected 1 for yes or 0 for no\n",
+				value);
+		return -1;
+	}
+	bans = value;
+	return 0;
+}
+
 /* Keeps a copy of the two texts as one key. */
 static int add_key(const char *prefix, const char *value)
 {
@@ -148,11 +160,13 @@ int tcm_cluster_add_key_file(const char *value)
 int tcm_cluster_check(void)
 {
 	if(!on) {
-		if(limit == 0 && keys_count == 0)
+		if(limit == 0 && !bans && keys_count == 0)
 			return 0;
 		LM_ERR("modparam %s is set, but this server is not a node of a"
 			   " cluster: set the modparam cluster to \"dmq\", or remove it\n",
-				(limit > 0) ? "cluster_limit" : "cluster_key");
+				(limit > 0) ? "cluster_limit"
+				: bans		? "cluster_bans"
+							: "cluster_key");
 		return -1;
 	}
 	if(!tcm_dmq_is_loaded()) {
@@ -172,6 +186,7 @@ static int prepare(const str *own)
 			.key_count = keys_count,
 			.interval_ms = interval,
 			.strict = strict,
+			.bans = bans,
 			.body_bytes = tcm_dmq_body_bytes(),
 			.send = tcm_dmq_send,
 	};
@@ -213,11 +228,19 @@ int tcm_cluster_join(void)
 	return on ? tcm_dmq_join() : 0;
 }
 
+/* What begins a datagram. */
+struct head
+{
+	char kind;
+	uint8_t address_length;
+	uint8_t address[16];
+};
+
 /* Returns 0, or -1 if there is no room. */
-static int pass(char kind, const str *text)
+static int pass(struct head *head, const str *text)
 {
 	struct iovec parts[2] = {
-			{.iov_base = &kind, .iov_len = sizeof(kind)},
+			{.iov_base = head, .iov_len = sizeof(*head)},
 			{.iov_base = text->s, .iov_len = text->len},
 	};
 	struct msghdr datagram = {.msg_iov = parts, .msg_iovlen = 2};
@@ -227,9 +250,15 @@ static int pass(char kind, const str *text)
 	return 0;
 }
 
-int tcm_cluster_pass_on(const str *body)
+int tcm_cluster_pass_on(const str *body, const struct ip_addr *from)
 {
-	if(pass(MESSAGE, body) == 0)
+	struct head head = {.kind = MESSAGE};
+
+	if(from != NULL && from->len <= sizeof(head.address)) {
+		head.address_length = (uint8_t)from->len;
+		memcpy(head.address, from->u.addr, from->len);
+	}
+	if(pass(&head, body) == 0)
 		return 0;
 	tcl_cluster_not_passed_on();
 	return -1;
@@ -237,20 +266,30 @@ int tcm_cluster_pass_on(const str *body)
 
 int tcm_cluster_pass_drop(const str *node, int dropped)
 {
-	return pass(dropped ? DROP : ADMIT, node);
+	struct head head = {.kind = dropped ? DROP : ADMIT};
+
+	return pass(&head, node);
 }
 
 static void act_on(const char *datagram, uint32_t length)
 {
-	const uint8_t *rest = (const uint8_t *)datagram + 1;
+	const uint8_t *text = (const uint8_t *)datagram + sizeof(struct head);
+	struct head head;
 
-	switch(datagram[0]) {
+	if(length < sizeof(head)) {
+		LM_BUG("short datagram\n");
+		return;
+	}
+	memcpy(&head, datagram, sizeof(head));
+	length -= sizeof(head);
+	switch(head.kind) {
 		case MESSAGE:
-			(void)tcl_cluster_receive(rest, length - 1);
+			(void)tcl_cluster_receive(
+					text, length, head.address, head.address_length);
 			break;
 		case DROP:
 		case ADMIT:
-			(void)tcl_cluster_drop(rest, length - 1, datagram[0] == DROP);
+			(void)tcl_cluster_drop(text, length, head.kind == DROP);
 			break;
 		default:
 			LM_BUG("unknown datagram\n");

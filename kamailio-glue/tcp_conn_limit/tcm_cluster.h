@@ -13,6 +13,7 @@
 #ifndef TCM_CLUSTER_H
 #define TCM_CLUSTER_H
 
+#include "../../core/ip_addr.h"
 #include "../../core/rpc.h"
 #include "../../core/str.h"
 
@@ -26,6 +27,7 @@ int tcm_cluster_is_on(void);
 int tcm_cluster_set_limit(int value);
 int tcm_cluster_set_interval(int value);
 int tcm_cluster_set_strict(int value);
+int tcm_cluster_set_bans(int value);
 int tcm_cluster_add_key(const char *value);
 int tcm_cluster_add_key_file(const char *value);
 
@@ -48,9 +50,9 @@ int tcm_cluster_join(void);
  * error. */
 int tcm_cluster_start(void);
 
-/* Passes a message from another node on to the process. Call it from any process. Does not
- * wait. Returns 0, or -1 if the message is lost. */
-int tcm_cluster_pass_on(const str *body);
+/* Passes a message from another node on to the process, and the address of the connection by
+ * which it came; NULL: it came by UDP. Call it from any process. Does not wait. Returns 0, or -1 if the message is lost. */
+int tcm_cluster_pass_on(const str *body, const struct ip_addr *from);
 
 /* Asks the process to shut a node out, or no longer. Does not wait. Returns 0, or -1 if it
  * has too much to do. */

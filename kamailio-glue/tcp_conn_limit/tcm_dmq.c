@@ -54,6 +54,7 @@ int tcm_dmq_is_loaded(void)
 static int receive(
 		struct sip_msg *msg, peer_reponse_t *response, dmq_node_t *node)
 {
+	const struct receive_info *rcv = &msg->rcv;
 	str body;
 
 	/* To each message, so that the sender does not repeat it. */
@@ -68,7 +69,10 @@ static int receive(
 	if(get_content_length(msg) < body.len)
 		body.len = get_content_length(msg);
 	if(body.len > 0)
-		(void)tcm_cluster_pass_on(&body);
+		(void)tcm_cluster_pass_on(
+				&body, (rcv->proto == PROTO_TCP || rcv->proto == PROTO_TLS)
+							   ? &rcv->src_ip
+							   : NULL);
 	return 0;
 }
 

@@ -385,6 +385,11 @@ static int cluster_strict_param(modparam_t type, void *value)
 	return tcm_cluster_set_strict((int)(long)value);
 }
 
+static int cluster_bans_param(modparam_t type, void *value)
+{
+	return tcm_cluster_set_bans((int)(long)value);
+}
+
 static int cluster_key_param(modparam_t type, void *value)
 {
 	return tcm_cluster_add_key(value);
@@ -428,6 +433,7 @@ IS_NUMBER(cluster)
 IS_TEXT(cluster_limit)
 IS_TEXT(cluster_interval)
 IS_TEXT(cluster_strict)
+IS_TEXT(cluster_bans)
 IS_NUMBER(cluster_key)
 IS_NUMBER(cluster_key_file)
 
@@ -499,6 +505,8 @@ param_export_t tcm_params_exports[] = {
 	{"cluster_interval", PARAM_STRING | PARAM_USE_FUNC, cluster_interval_is_text},
 	{"cluster_strict", PARAM_INT | PARAM_USE_FUNC, cluster_strict_param},
 	{"cluster_strict", PARAM_STRING | PARAM_USE_FUNC, cluster_strict_is_text},
+	{"cluster_bans", PARAM_INT | PARAM_USE_FUNC, cluster_bans_param},
+	{"cluster_bans", PARAM_STRING | PARAM_USE_FUNC, cluster_bans_is_text},
 	{"cluster_key", PARAM_STRING | PARAM_USE_FUNC, cluster_key_param},
 	{"cluster_key", PARAM_INT | PARAM_USE_FUNC, cluster_key_is_number},
 	{"cluster_key_file", PARAM_STRING | PARAM_USE_FUNC, cluster_key_file_param},

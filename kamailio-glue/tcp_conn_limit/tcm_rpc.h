@@ -59,6 +59,9 @@ extern rpc_export_t tcm_rpc_cluster[];
  * this name, if there are any. Returns 0, or -1. */
 int tcm_rpc_add_nodes_of(rpc_t *rpc, void *h, const str *name);
 
+/* Answers with the `n` sources that have the most connections on all nodes. */
+void tcm_rpc_answer_cluster_top(rpc_t *rpc, void *c, int n);
+
 /* The command shield. */
 extern rpc_export_t tcm_rpc_shield[];
 

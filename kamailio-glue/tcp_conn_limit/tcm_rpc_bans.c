@@ -27,6 +27,8 @@ static int add_ban(rpc_t *rpc, void *h, const struct tcl_ban *ban)
 
 	if(rpc->struct_add(h, "ss", "source", ban->text, "reason", ban->reason) < 0)
 		return -1;
+	if(ban->node[0] != '\0' && rpc->struct_add(h, "s", "node", ban->node) < 0)
+		return -1;
 	return tcm_rpc_add_numbers(rpc, h, numbers);
 }
 

@@ -70,7 +70,7 @@ static int add_node(rpc_t *rpc, void *h, struct tcl_node *n)
 	const struct tcm_rpc_number numbers[] = {{"sources", n->sources},
 			{"connections", n->connections}, {"received", n->received},
 			{"lost", n->lost}, {"capped", n->capped}, {"overflow", n->overflow},
-			{NULL, 0}};
+			{"bans", n->bans}, {NULL, 0}};
 
 	if(rpc->struct_add(h, "sss", "node", n->name, "state", n->state, "counts",
 			   n->counts ? "yes" : "no")
@@ -93,7 +93,8 @@ static int add_cluster(rpc_t *rpc, void *h, struct tcl_cluster_report *r)
 			{"not_passed_on", r->not_passed_on},
 			{"reported_sources", r->reported_sources},
 			{"other_sources", r->other_sources}, {"no_room", r->no_room},
-			{NULL, 0}};
+			{"bans_sent", r->bans_sent}, {"bans_received", r->bans_received},
+			{"bans_refused", r->bans_refused}, {NULL, 0}};
 
 	if(rpc->struct_add(h, "ss", "node", r->node, "state",
 			   r->learning ? "learning" : "ready")
@@ -253,7 +254,7 @@ static int add_source(rpc_t *rpc, void *c, struct tcl_cluster_source *s)
 	return tcm_rpc_add_numbers(rpc, h, numbers);
 }
 
-static void answer_top(rpc_t *rpc, void *c, int n)
+void tcm_rpc_answer_cluster_top(rpc_t *rpc, void *c, int n)
 {
 	struct tcl_cluster_source *sources = pkg_malloc(n * sizeof(*sources));
 	int i, found;
@@ -272,9 +273,8 @@ static void answer_top(rpc_t *rpc, void *c, int n)
 }
 
 static const char *top_doc[] = {
-		"Lists the sources with the most connections on all nodes, of those"
-		" that other nodes have connections of. Parameter: how many (default"
-		" 10, at most 400).",
+		"Lists the sources with the most connections on all nodes, as top"
+		" cluster does. Parameter: how many (default 10, at most 400).",
 		0};
 
 static void rpc_top(rpc_t *rpc, void *c)
@@ -292,7 +292,7 @@ static void rpc_top(rpc_t *rpc, void *c)
 		if(tcm_rpc_end(rpc, c, "at most one number") < 0)
 			return;
 	}
-	answer_top(rpc, c, n);
+	tcm_rpc_answer_cluster_top(rpc, c, n);
 }
 
 static const char *set_limit_doc[] = {

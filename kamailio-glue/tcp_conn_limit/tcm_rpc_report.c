@@ -320,7 +320,9 @@ static const char *top_doc[] = {
 		" how many (default 10, at most 400); by what (connections, rejected,"
 		" peak, untrusted, or rate, which means the connections of its burst "
 		"that"
-		" a source has used; default connections); networks, to list networks.",
+		" a source has used; default connections); networks, to list networks;"
+		" cluster, to list sources by their connections on all nodes of the"
+		" cluster.",
 		0};
 
 /* What top was asked for; -1: not given. */
@@ -329,6 +331,7 @@ struct top
 	int n;
 	int by;
 	int networks;
+	int cluster;
 };
 
 static void answer_top(rpc_t *rpc, void *c, int n, int by, int networks)
@@ -357,22 +360,25 @@ static void answer_top(rpc_t *rpc, void *c, int n, int by, int networks)
 		pkg_free(sources);
 }
 
-static int is_networks(const str *text)
+static int is_word(const str *text, const char *word)
 {
-	static const str word = str_init("networks");
-
-	return text->len == word.len && memcmp(text->s, word.s, word.len) == 0;
+	return text->len == (int)strlen(word)
+		   && memcmp(text->s, word, text->len) == 0;
 }
 
-/* Reads a number of sources, an order or the word networks. Returns 0, or -1 if the text
+/* Reads a number of sources, an order, or the word networks or cluster. Returns 0, or -1 if the text
  * is something else, or if one of this kind was given before. */
 static int top_argument(const str *text, struct top *top)
 {
 	int number = 0;
 	const int order = tcm_text_by(text);
 
-	if(is_networks(text) && top->networks < 0) {
+	if(is_word(text, "networks") && top->networks < 0) {
 		top->networks = 1;
+		return 0;
+	}
+	if(is_word(text, "cluster") && top->cluster < 0) {
+		top->cluster = 1;
 		return 0;
 	}
 	if(order >= 0 && top->by < 0) {
@@ -389,7 +395,7 @@ static int top_argument(const str *text, struct top *top)
 
 static void rpc_top(rpc_t *rpc, void *c)
 {
-	struct top top = {-1, -1, -1};
+	struct top top = {-1, -1, -1, -1};
 	str text;
 
 	while(tcm_rpc_text(rpc, c, &text) > 0) {
@@ -397,7 +403,7 @@ static void rpc_top(rpc_t *rpc, void *c)
 			rpc->fault(c, 400,
 					"invalid argument \"%.*s\": expected at most three: 1 to "
 					"%d;"
-					" networks; " TCM_TEXT_BYS,
+					" networks or cluster; " TCM_TEXT_BYS,
 					TCM_RPC_SHOWN(text), TOP_MAX);
 			return;
 		}
@@ -408,8 +414,19 @@ static void rpc_top(rpc_t *rpc, void *c)
 				"order");
 		return;
 	}
-	answer_top(rpc, c, (top.n < 0) ? TOP_DEFAULT : top.n,
-			(top.by < 0) ? TCL_BY_CONNECTIONS : top.by, top.networks > 0);
+	if(top.cluster > 0 && (top.networks > 0 || top.by > TCL_BY_CONNECTIONS)) {
+		rpc->fault(c, 400,
+				"sources of the cluster are sorted by connections: expected no "
+				"other order, and not networks");
+		return;
+	}
+	if(top.n < 0)
+		top.n = TOP_DEFAULT;
+	if(top.cluster > 0)
+		tcm_rpc_answer_cluster_top(rpc, c, top.n);
+	else
+		answer_top(rpc, c, top.n, (top.by < 0) ? TCL_BY_CONNECTIONS : top.by,
+				top.networks > 0);
 }
 
 #define LISTED "sources with connections, most connections first"
@@ -616,7 +633,7 @@ static void rpc_suggest(rpc_t *rpc, void *c)
 	str text;
 
 	networks = tcm_rpc_text(rpc, c, &text) > 0;
-	if(networks && !is_networks(&text)) {
+	if(networks && !is_word(&text, "networks")) {
 		rpc->fault(c, 400,
 				"invalid argument \"%.*s\": expected networks, or no argument",
 				TCM_RPC_SHOWN(text));

@@ -4,16 +4,19 @@
 //! A ban travels as the time that is left of it, so clocks need not agree. A ban that came
 //! from another node is not sent again, unless it was made longer here. So bans end
 //! everywhere at about the same time.
+//!
+//! A ban is repeated once a cycle, and lasts at most [`MAX_BAN_SECONDS`] after that. So a long
+//! one ends a day after its node was heard for the last time.
 
 #![forbid(unsafe_code)]
 
 use std::hash::BuildHasher as _;
 
-use super::Ban;
 use super::effects::Effects;
-use super::hash::{ByKey, Map};
+use super::hash::{ByKey, PrefixMap};
 use super::record::Record;
-use crate::source::Source;
+use super::{Ban, Config, MAX_BAN_SECONDS};
+use crate::source::{Prefix, PrefixLengths};
 
 /// Two ends of a ban that differ by at most this, in ms, are the same: the time that is left
 /// is in whole seconds, and messages take time.
@@ -37,32 +40,83 @@ struct Sent {
     is_lifted: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Received {
     /// `None`: it restarted since.
     node: Option<usize>,
     /// The lower half of the sequence number of the message.
     sequence: u32,
     until: u64,
+    /// Otherwise it is tried again when the ban is repeated.
+    is_applied: bool,
+}
+
+/// Numbers of bans since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    pub(super) refused: u64,
 }
 
 /// The bans that are sent and those that arrived.
 #[derive(Debug)]
 pub(super) struct Bans {
-    sent: Map<Sent>,
-    received: Map<Received>,
+    sent: PrefixMap<Sent>,
+    received: PrefixMap<Received>,
+    /// How many of those each node sent, and of prefixes that are not sources.
+    held: Vec<usize>,
+    held_prefixes: usize,
+    lengths: PrefixLengths,
     max: usize,
+    max_prefixes: usize,
     pass: u32,
+    pub(super) counted: Counted,
 }
 
 impl Bans {
-    pub(super) fn new(hash: ByKey, max: usize) -> Bans {
+    pub(super) fn new(hash: ByKey, config: &Config) -> Bans {
         Bans {
-            sent: Map::with_hasher(hash),
-            received: Map::with_hasher(hash),
-            max,
+            sent: PrefixMap::with_hasher(hash),
+            received: PrefixMap::with_hasher(hash),
+            held: vec![0; config.max_nodes],
+            held_prefixes: 0,
+            lengths: config.prefixes,
+            max: config.max_bans,
+            max_prefixes: config.max_banned_prefixes,
             pass: 0,
+            counted: Counted::default(),
         }
+    }
+
+    fn is_source(&self, who: Prefix) -> bool {
+        who.length == self.lengths.length(who.family)
+    }
+
+    /// The bans in effect that a node sent.
+    pub(super) fn of_node(&self, node: usize) -> usize {
+        let of_node = |ban: &&Received| ban.node == Some(node) && ban.is_applied;
+        self.received.values().filter(of_node).count()
+    }
+
+    /// Forgets the bans that ended long ago.
+    fn expire(&mut self, now: u64) {
+        self.received
+            .retain(|_, ban| ban.until.saturating_add(LATE_MS) > now);
+        self.held.fill(0);
+        for ban in self.received.values() {
+            if let Some(held) = ban.node.and_then(|node| self.held.get_mut(node)) {
+                *held += 1;
+            }
+        }
+        let prefixes = self.received.keys().filter(|who| !self.is_source(**who));
+        self.held_prefixes = prefixes.count();
+    }
+
+    /// Whether another ban of this node has room.
+    fn has_room(&self, node: usize, who: Prefix) -> bool {
+        self.held.get(node).is_some_and(|held| *held < self.max)
+            && (self.is_source(who) || self.held_prefixes < self.max_prefixes)
     }
 
     /// Appends what must be sent in this interval.
@@ -74,24 +128,23 @@ impl Bans {
         out: &mut Vec<Record>,
     ) {
         self.pass = self.pass.wrapping_add(1);
-        self.received
-            .retain(|_, ban| ban.until.saturating_add(LATE_MS) > now);
+        self.expire(now);
         for ban in bans {
             let until = now.saturating_add(u64::from(ban.seconds) * 1_000);
-            let received = self.received.get(&ban.source);
+            let received = self.received.get(&ban.who);
             let is_own =
                 received.is_none_or(|received| until > received.until.saturating_add(SAME_MS));
-            if ban.seconds == 0 || ban.source.scope().is_some() {
+            if ban.seconds == 0 {
                 continue;
             }
             match is_own {
                 true => self.report(ban, until, (round, rounds), out),
                 // Another node made it longer, so that one sends it now.
-                false => drop(self.sent.remove(&ban.source)),
+                false => drop(self.sent.remove(&ban.who)),
             }
         }
         let pass = self.pass;
-        self.sent.retain(|source, sent| {
+        self.sent.retain(|who, sent| {
             if sent.pass == pass {
                 return true;
             }
@@ -102,18 +155,21 @@ impl Bans {
                 }
                 (sent.is_lifted, sent.copies) = (true, LIFTED_COPIES);
             }
-            out.push(Record::Ban(*source, 0));
+            out.push(Record::Ban(*who, 0));
             sent.copies = sent.copies.saturating_sub(1);
             sent.copies > 0
         });
     }
 
     fn report(&mut self, ban: Ban, until: u64, (round, rounds): (u32, u32), out: &mut Vec<Record>) {
-        if !self.sent.contains_key(&ban.source) && self.sent.len() >= self.max {
-            return;
+        if !self.sent.contains_key(&ban.who) {
+            if self.sent.len() >= self.max {
+                return;
+            }
+            self.counted.sent += 1;
         }
-        let hash = self.sent.hasher().hash_one(ban.source);
-        let sent = self.sent.entry(ban.source).or_insert(Sent {
+        let hash = self.sent.hasher().hash_one(ban.who);
+        let sent = self.sent.entry(ban.who).or_insert(Sent {
             until: 0,
             pass: 0,
             spread: (hash >> 32) as u32,
@@ -126,60 +182,80 @@ impl Bans {
         }
         if sent.copies > 0 || sent.spread % rounds == round % rounds {
             sent.copies = sent.copies.saturating_sub(1);
-            out.push(Record::Ban(ban.source, ban.seconds));
+            out.push(Record::Ban(ban.who, ban.seconds));
         }
     }
 
-    /// Applies a ban of the node `node`. Returns whether there was room for it.
+    /// Applies a ban of the node `node`.
     pub(super) fn receive(
         &mut self,
         now: u64,
         (node, sequence): (usize, u32),
-        (source, seconds): (Source, u32),
+        (who, seconds): (Prefix, u32),
         effects: &mut impl Effects,
-    ) -> bool {
+    ) {
+        let seconds = seconds.min(MAX_BAN_SECONDS);
         let until = now.saturating_add(u64::from(seconds) * 1_000);
-        let Some(ban) = self.received.get_mut(&source) else {
-            if self.received.len() >= self.max {
-                return false;
+        let Some(before) = self.received.get(&who).copied() else {
+            if !self.has_room(node, who) {
+                self.counted.refused += u64::from(seconds > 0);
+                return;
             }
-            // A lifted ban is remembered too, in case that the ban itself arrives late.
+            // A lifted ban is also remembered, in case that the ban itself arrives late.
+            let is_applied = seconds > 0 && effects.ban(node, who, seconds);
+            self.count(seconds > 0, is_applied);
+            self.held[node] += 1;
+            self.held_prefixes += usize::from(!self.is_source(who));
             let new = Received {
                 node: Some(node),
                 sequence,
                 until,
+                is_applied,
             };
-            self.received.insert(source, new);
-            if seconds > 0 {
-                effects.ban(node, source, seconds);
-            }
-            return true;
+            self.received.insert(who, new);
+            return;
         };
-        if ban.node == Some(node) {
+        let mut ban = before;
+        let is_new = if ban.node == Some(node) {
             // The lower halves of two numbers that are near each other.
             if (sequence.wrapping_sub(ban.sequence) as i32) < 0 {
-                return true;
+                return;
             }
             ban.sequence = sequence;
-            let differs = until.abs_diff(ban.until) > SAME_MS;
-            if !differs && (seconds == 0) == (ban.until <= now) {
-                return true;
-            }
-            ban.until = until;
+            let is_same = until.abs_diff(ban.until) <= SAME_MS
+                && (seconds == 0) == (ban.until <= now)
+                && (seconds == 0 || ban.is_applied);
             // A ban that this node made longer is its own: no other node lifts it.
-            let is_own = self.sent.get(&source).is_some_and(|sent| !sent.is_lifted);
-            if seconds > 0 || !is_own {
-                effects.ban(node, source, seconds);
+            let is_own = self.sent.get(&who).is_some_and(|sent| !sent.is_lifted);
+            if !is_same {
+                ban.until = until;
             }
-        } else if until > ban.until.saturating_add(SAME_MS) {
-            *ban = Received {
-                node: Some(node),
-                sequence,
-                until,
-            };
-            effects.ban(node, source, seconds);
+            !is_same && (seconds > 0 || !is_own)
+        } else {
+            // It is this node's from now on, if that may have another one.
+            let may_have = self.held.get(node).is_some_and(|held| *held < self.max);
+            let is_longer = may_have && until > ban.until.saturating_add(SAME_MS);
+            if is_longer {
+                self.held[node] += 1;
+                (ban.node, ban.sequence, ban.until) = (Some(node), sequence, until);
+            }
+            is_longer
+        };
+        if is_new {
+            ban.is_applied = effects.ban(node, who, seconds) && seconds > 0;
+            // A ban that only lasts longer, or is refused again, was counted.
+            let began = before.until <= now || ban.is_applied && !before.is_applied;
+            self.count(seconds > 0 && began, ban.is_applied);
         }
-        true
+        self.received.insert(who, ban);
+    }
+
+    /// Counts a ban that began on another node.
+    fn count(&mut self, began: bool, is_applied: bool) {
+        match is_applied {
+            true => self.counted.received += u64::from(began),
+            false => self.counted.refused += u64::from(began),
+        }
     }
 
     /// A node restarted, so the numbers of its messages begin again, or its index is given to

@@ -5,7 +5,7 @@
 
 use super::name::NodeName;
 use super::report::NodeReport;
-use crate::source::Source;
+use crate::source::{Prefix, Source};
 
 /// Receives the effects of a call: messages to send, and what changed.
 ///
@@ -18,8 +18,14 @@ pub trait Effects {
     /// what is kept of it can be removed.
     fn set(&mut self, source: Source, others: u32);
 
+    /// The limit of a source in the cluster on this node; 0: it has none.
+    fn limit(&mut self, source: Source) -> u32 {
+        let _ = source;
+        0
+    }
+
     /// The connections that a source has on one other node, by the index of the node
-    /// ([`NodeReport::index`]). It comes before the [`set`](Self::set) that it causes.
+    /// ([`NodeReport::index`]), at most its [`limit`](Self::limit). It comes before the [`set`](Self::set) that it causes.
     fn set_of_node(&mut self, node: usize, source: Source, count: u32) {
         let _ = (node, source, count);
     }
@@ -32,10 +38,12 @@ pub trait Effects {
         let _ = (source, base);
     }
 
-    /// Only with [`Config::bans`](super::Config::bans): another node bans a source, for this
-    /// many seconds from now. 0: that node lifted its ban.
-    fn ban(&mut self, node: usize, source: Source, seconds: u32) {
-        let _ = (node, source, seconds);
+    /// Only with [`Config::bans`](super::Config::bans): another node bans a source or a prefix,
+    /// for this many seconds from now. 0: that node lifted its ban. Returns whether it is
+    /// banned now. Otherwise this is called again when the node repeats its ban.
+    fn ban(&mut self, node: usize, who: Prefix, seconds: u32) -> bool {
+        let _ = (node, who, seconds);
+        false
     }
 
     /// The state of a node changed, or it restarted ([`NodeReport::boot`] differs).

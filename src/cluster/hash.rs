@@ -7,10 +7,13 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, DefaultHasher, Hasher as _};
 
-use crate::source::{Family, Source};
+use crate::source::{Family, Prefix, Source};
 
 /// A map with a source as its key.
 pub(super) type Map<V> = HashMap<Source, V, ByKey>;
+
+/// A map with a prefix as its key.
+pub(super) type PrefixMap<V> = HashMap<Prefix, V, ByKey>;
 
 /// Makes hashers that start with a key.
 #[derive(Clone, Copy, Debug)]

@@ -192,6 +192,9 @@ fn interval_of(header: &Header<'_>) -> u32 {
 /// The count of a source.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
+    /// As the node reported it.
+    reported: u32,
+    /// The part of it that is believed.
     count: u32,
     /// The lower half of the sequence number of the newest message about it.
     sequence: u32,
@@ -232,6 +235,17 @@ pub(super) struct Peer {
 pub(super) struct Caps {
     pub(super) sources: usize,
     pub(super) count: u32,
+}
+
+impl Caps {
+    /// The most connections of a source that a node is believed to have. More than its limit
+    /// make no difference.
+    fn count(self, source: Source, effects: &mut impl Effects) -> u32 {
+        match effects.limit(source) {
+            0 => self.count,
+            limit => self.count.min(limit),
+        }
+    }
 }
 
 impl Peer {
@@ -554,7 +568,7 @@ impl Peer {
     pub(super) fn count(
         &mut self,
         (sequence, round): (u64, u32),
-        (source, count): (Source, u32),
+        (source, reported): (Source, u32),
         caps: Caps,
         sums: &mut Sums,
         effects: &mut impl Effects,
@@ -562,16 +576,15 @@ impl Peer {
         let is_full = self.cells.len() >= caps.sources;
         let entry = match self.cells.entry(source) {
             Entry::Vacant(_) if is_full => {
-                self.overflow += u64::from(count > 0);
+                self.overflow += u64::from(reported > 0);
                 return;
             }
             entry => entry,
         };
         let sequence = sequence as u32;
-        let new = count.min(caps.count);
-        self.capped += u64::from(new < count);
         // A count of 0 is also kept, until older messages would be too late to replace it.
         let cell = entry.or_insert(Cell {
+            reported: 0,
             count: 0,
             sequence,
             round,
@@ -580,8 +593,11 @@ impl Peer {
         if (sequence.wrapping_sub(cell.sequence) as i32) < 0 {
             return;
         }
+        let new = reported.min(caps.count(source, effects));
+        self.capped += u64::from(new < reported);
         let old = cell.count;
         *cell = Cell {
+            reported,
             count: new,
             sequence,
             round,
@@ -618,12 +634,24 @@ impl Peer {
         }
     }
 
+    /// Limits of sources changed, and with them how much of a count is believed.
+    pub(super) fn cap_again(&mut self, caps: Caps, sums: &mut Sums, effects: &mut impl Effects) {
+        let (index, held) = (self.index, &mut self.held);
+        let cells = self.cells.iter_mut().filter(|(_, cell)| cell.reported > 0);
+        for (source, cell) in cells {
+            let (old, new) = (cell.count, cell.reported.min(caps.count(*source, effects)));
+            cell.count = new;
+            held.1 = held.1 + u64::from(new) - u64::from(old);
+            sums.change(index, *source, (old, new), effects);
+        }
+    }
+
     /// Compares what the node says that it reported with what arrived.
     pub(super) fn compare(&mut self, now: u64, reported: &RangeSums) {
         let counts = self
             .cells
             .iter()
-            .map(|(source, cell)| (*source, cell.count));
+            .map(|(source, cell)| (*source, cell.reported));
         let arrived = RangeSums::of(counts);
         self.audit = Some(Audit::compare(now, reported, &arrived, self.audit));
     }

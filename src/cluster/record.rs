@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! [`Record`]: what a message says of one source.
+//! [`Record`]: what a message says of one source, or of a prefix that is banned.
 //!
 //! ```text
 //!   tag           1 byte    128: a ban, 64: IPv6, the rest: the length of the address
 //!   address       0..=16    its octets without the zeros at the end
+//!   length        1         of a ban: the prefix length
 //!   value         1..=5     LEB128
 //! ```
 
 #![forbid(unsafe_code)]
 
-use crate::source::{Family, PrefixLengths, Source};
+use crate::source::{Family, Prefix, PrefixLengths, Source};
 
 /// The longest record.
-pub(super) const MAX_RECORD: usize = 1 + 16 + 5;
+pub(super) const MAX_RECORD: usize = 1 + 16 + 1 + 5;
 
 const BAN: u8 = 0x80;
 const V6: u8 = 0x40;
@@ -22,28 +23,32 @@ const V6: u8 = 0x40;
 pub(super) enum Record {
     /// Its connections.
     Count(Source, u32),
-    /// How many seconds it is still banned; 0: it is not any more.
-    Ban(Source, u32),
+    /// How many seconds its addresses are still banned; 0: they are not any more.
+    Ban(Prefix, u32),
 }
 
 impl Record {
     /// Appends it to a message.
     pub(super) fn put(self, out: &mut Vec<u8>) {
-        let (source, value, kind) = match self {
-            Record::Count(source, count) => (source, count, 0),
-            Record::Ban(source, seconds) => (source, seconds, BAN),
+        let (octets, family, value) = match self {
+            Record::Count(source, count) => (source.octets().0, source.family(), count),
+            Record::Ban(prefix, seconds) => (prefix.octets(), prefix.family, seconds),
         };
-        let (octets, length) = source.octets();
-        let octets = octets.get(..length).unwrap_or_default();
+        // The octets after an IPv4 address are zeros, too.
         let last = octets.iter().rposition(|octet| *octet != 0);
         let address = &octets[..last.map_or(0, |index| index + 1)];
-        let family = match source.family() {
+        let family = match family {
             Family::V4 => 0,
             Family::V6 => V6,
+        };
+        let (kind, length) = match self {
+            Record::Count(..) => (0, None),
+            Record::Ban(prefix, _) => (BAN, Some(prefix.length)),
         };
         // At most 16, which leaves the two highest bits free.
         out.push(kind | family | address.len() as u8);
         out.extend_from_slice(address);
+        out.extend(length);
         let mut left = value;
         while left >= 0x80 {
             out.push(left as u8 | 0x80);
@@ -63,7 +68,13 @@ impl Record {
         let (address, mut rest) = rest.split_at_checked(length)?;
         let mut octets = [0; 16];
         octets[..length].copy_from_slice(address);
-        let source = Source::new(&octets[..whole], prefixes)?;
+        let octets = &octets[..whole];
+        let mut banned = None;
+        if tag & BAN != 0 {
+            let (length, after) = rest.split_first()?;
+            banned = Some(Prefix::around(octets, *length)?);
+            rest = after;
+        }
         let mut value = 0u64;
         for shift in (0..35).step_by(7) {
             let (byte, after) = rest.split_first()?;
@@ -71,9 +82,9 @@ impl Record {
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 let value = u32::try_from(value).ok()?;
-                let record = match tag & BAN {
-                    0 => Record::Count(source, value),
-                    _ => Record::Ban(source, value),
+                let record = match banned {
+                    None => Record::Count(Source::new(octets, prefixes)?, value),
+                    Some(prefix) => Record::Ban(prefix, value),
                 };
                 return Some((record, rest));
             }
@@ -133,9 +144,13 @@ mod tests {
         fn record_is_read_as_it_was_written(
             (source, prefixes) in any_source(),
             value in prop_oneof![any::<u32>(), 0..300u32],
-            ban in any::<bool>(),
+            banned in prop::option::of(0..=128u8),
         ) {
-            let record = if ban { Record::Ban(source, value) } else { Record::Count(source, value) };
+            let whole = Prefix::from(source);
+            let record = match banned {
+                Some(length) => Record::Ban(whole.shortened(length.min(whole.length)), value),
+                None => Record::Count(source, value),
+            };
             let mut bytes = Vec::new();
             record.put(&mut bytes);
             prop_assert!(bytes.len() <= MAX_RECORD);

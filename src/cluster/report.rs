@@ -80,7 +80,8 @@ pub struct NodeReport<'a> {
     pub lost: u64,
     /// Its messages that were rejected, by the number of the [`Rejected`].
     pub rejected: [u64; Rejected::ALL.len()],
-    /// Counts that were higher than [`Config::max_count`](super::Config::max_count).
+    /// Counts that were higher than the limit of their source here, or than
+    /// [`Config::max_count`](super::Config::max_count).
     pub capped: u64,
     /// Records without room: more than [`Config::max_sources`](super::Config::max_sources).
     pub overflow: u64,
@@ -127,6 +128,12 @@ pub struct Totals {
     pub unreported: u64,
     /// Sources with connections on other nodes.
     pub other_sources: u64,
+    /// Bans of this node that were sent. One that is repeated counts once.
+    pub bans_sent: u64,
+    /// Bans of other nodes that were applied.
+    pub bans_received: u64,
+    /// Bans of other nodes that were not applied.
+    pub bans_refused: u64,
 }
 
 /// Why a message was not applied.

@@ -13,7 +13,7 @@ use super::codes::{
     TCL_CLUSTER_REASONS, TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_EOFF, TCL_NODE_TEXT, TCL_OK,
     TCL_REASON_TEXT, TCL_SOURCE_TEXT,
 };
-use super::global::{Global, guard};
+use super::global::{Global, guard, worker};
 use super::line::Line;
 use super::memory::{bytes, put, strings, text, write_text};
 use super::reports::write_all;
@@ -63,6 +63,8 @@ pub struct tcl_cluster_config {
     /// 1: each node may use only its share of what is left of a limit over all nodes; 0: all of
     /// it.
     pub strict: i32,
+    /// 1: bans are sent to the other nodes, and theirs apply here; 0: they are not.
+    pub bans: i32,
     /// The longest body of a message, in bytes.
     pub body_bytes: u32,
     /// How messages are sent.
@@ -106,6 +108,13 @@ pub struct tcl_cluster_report {
     pub other_sources: u64,
     /// Times that a source of other nodes did not count because there was no room.
     pub no_room: u64,
+    /// Bans of this node that were sent to the others.
+    pub bans_sent: u64,
+    /// Bans of other nodes that were applied.
+    pub bans_received: u64,
+    /// Bans of other nodes that were not applied: a rule exempts or trusts the source, or there
+    /// is no room.
+    pub bans_refused: u64,
 }
 
 /// Another node.
@@ -135,10 +144,12 @@ pub struct tcl_node {
     pub lost: u64,
     /// Its messages that were rejected, by reason, see `tcl_cluster_reason()`.
     pub rejected: [u64; TCL_CLUSTER_REASONS],
-    /// Counts that were too high to be believed.
+    /// Counts that were above the limit of their source here.
     pub capped: u64,
     /// Records without room.
     pub overflow: u64,
+    /// Its bans that are in effect here.
+    pub bans: u64,
     /// How long ago what it reported was compared with what arrived here, in ms; -1: not yet.
     pub audit_ms: i64,
     /// Of 64 ranges of sources, those that differed the last time.
@@ -295,6 +306,7 @@ unsafe fn read_config(
         interval_ms: config.interval_ms.unsigned_abs(),
         body_bytes: (config.body_bytes as usize).max(Config::MIN_BODY),
         strict: config.strict != 0,
+        bans: config.bans != 0,
         max_nodes: MAX_NODES,
         max_sources: (limiter.max_connections() as usize).max(1_000),
         ..defaults
@@ -325,6 +337,8 @@ impl Global {
         let mut outside = Outside {
             send: &mut send,
             log: &mut log,
+            worker: worker(),
+            seconds: self.now(),
         };
         work(node, now, &mut outside);
         TCL_OK
@@ -346,6 +360,7 @@ impl Global {
             }
             ClusterNotice::Rejected(rejected) => (TCL_LOG_WARN, write!(line, "{rejected}")),
             ClusterNotice::Limited(limited) => (TCL_LOG_WARN, write!(line, "{limited}")),
+            ClusterNotice::Banned(banned) => (TCL_LOG_NOTICE, write!(line, "{banned}")),
         };
         self.log(level, &line);
     }
@@ -381,20 +396,27 @@ pub extern "C" fn tcl_cluster_tick() -> i32 {
 }
 
 /// Applies a message from another node. To be called by the process that calls
-/// `tcl_cluster_tick()`. Whether it was accepted is counted.
+/// `tcl_cluster_tick()`. Whether it was accepted is counted. If it came by a connection,
+/// `address` is where that comes from (network byte order, 4 or 16 bytes); else
+/// `address_length` is 0. If the connections of a node are limited, one log line says so.
 ///
 /// Returns `TCL_OK`, `TCL_EOFF` or `TCL_EINIT`.
 ///
 /// # Safety
 ///
-/// `body` is null or points to `length` bytes.
+/// `body` is null or points to `length` bytes, and so are `address` and `address_length`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tcl_cluster_receive(body: *const u8, length: u32) -> i32 {
+pub unsafe extern "C" fn tcl_cluster_receive(
+    body: *const u8,
+    length: u32,
+    address: *const u8,
+    address_length: u32,
+) -> i32 {
     guard(TCL_EINIT, |global| {
-        // SAFETY: null or `length` bytes, as the caller promises.
-        let body = unsafe { bytes(body, length) };
+        // SAFETY: null or as many bytes, as the caller promises.
+        let message = unsafe { (bytes(body, length), bytes(address, address_length)) };
         let limiter = &global.limiter;
-        global.with_node(|node, now, outside| node.receive(limiter, now, body, outside))
+        global.with_node(|node, now, outside| node.receive(limiter, now, message, outside))
     })
 }
 
@@ -552,9 +574,9 @@ pub unsafe extern "C" fn tcl_cluster_of_source(
     })
 }
 
-/// Writes the sources with the most connections on all nodes, of those that other nodes have
-/// connections of, at most `room`, highest first. Allocates, so the process that accepts
-/// connections should not call it.
+/// Writes the sources with the most connections on all nodes, at most `room`, highest first:
+/// those of this node, and those that other nodes report. Walks through the table, and
+/// allocates, so the process that accepts connections should not call it.
 ///
 /// Returns the number of sources written, `TCL_EARG`, `TCL_EMEM`, `TCL_EOFF` (not a node of a
 /// cluster) or `TCL_EINIT`.
@@ -630,6 +652,9 @@ impl Global {
             reported_sources: totals.reported_sources,
             other_sources: totals.other_sources,
             no_room: overview.no_room,
+            bans_sent: totals.bans_sent,
+            bans_received: totals.bans_received,
+            bans_refused: totals.bans_refused,
         }
     }
 
@@ -649,6 +674,7 @@ impl Global {
             rejected: view.rejected,
             capped: view.capped,
             overflow: view.overflow,
+            bans: view.bans,
             audit_ms: ms(audit.map(|audit| audit.age_ms)),
             differing: audit.map_or(0, |audit| audit.differing.count_ones()),
             lasting: audit.map_or(0, |audit| audit.lasting.count_ones()),

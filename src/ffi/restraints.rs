@@ -6,8 +6,8 @@ use core::fmt::{self, Write as _};
 use std::cmp::Reverse;
 
 use super::codes::{
-    TCL_EARG, TCL_EEXEMPT, TCL_EINIT, TCL_EMEM, TCL_ERULES, TCL_ESLOT, TCL_OK, TCL_RATE_TEXT,
-    TCL_REASON_TEXT, TCL_SOURCE_TEXT,
+    TCL_EARG, TCL_EEXEMPT, TCL_EINIT, TCL_EMEM, TCL_ERULES, TCL_ESLOT, TCL_NODE_TEXT, TCL_OK,
+    TCL_RATE_TEXT, TCL_REASON_TEXT, TCL_SOURCE_TEXT,
 };
 use super::control::rate_from;
 use super::global::{Global, guard, worker};
@@ -47,8 +47,10 @@ pub struct tcl_rate {
 pub struct tcl_ban {
     /// The banned source or prefix.
     pub text: [c_char; TCL_SOURCE_TEXT],
-    /// Why: "silent", "tls", "rejected", "rate", "script" or "rpc".
+    /// Why: "silent", "tls", "rejected", "rate", "script", "rpc" or "cluster".
     pub reason: [c_char; TCL_REASON_TEXT],
+    /// The node of the cluster that set it, if that is the reason; else empty.
+    pub node: [c_char; TCL_NODE_TEXT],
     /// Seconds until it ends, rounded up.
     pub seconds: u32,
     /// Connections rejected because of the ban since it began; in monitor mode those that
@@ -558,6 +560,7 @@ impl Global {
         let ban = tcl_ban {
             text: self.text(&who),
             reason: self.text(Cause::Rpc),
+            node: self.text(""),
             seconds,
             // A ban that replaces another one goes on counting.
             rejected: before.map_or(0, |before| before.rejected.into()),
@@ -648,9 +651,18 @@ impl Global {
             text: self.text(who),
             dropped: super::shield::dropped(who, is_source),
             reason: self.text(ban.cause),
+            node: self.text(self.node_of(ban)),
             seconds: ban.seconds_left(),
             rejected: ban.rejected.into(),
         }
+    }
+
+    /// The name of the node that set a ban; empty: this one did.
+    fn node_of(&self, ban: PenaltyReport) -> String {
+        let board = self.limiter.cluster_board();
+        let name = board.filter(|_| ban.cause == Cause::Cluster);
+        let name = name.and_then(|board| board.name_of(ban.node));
+        name.unwrap_or_default()
     }
 
     fn log_ban(&self, change: impl fmt::Display) {

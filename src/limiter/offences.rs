@@ -108,8 +108,8 @@ impl Limiter {
         Ok(charged? != Outcome::Free)
     }
 
-    /// Bans `source` for `seconds`, at most [`MAX_BAN_SECONDS`]. A ban by the script does not
-    /// shorten another one; any other does.
+    /// Bans `source` for `seconds`, at most [`MAX_BAN_SECONDS`]. A ban by the script, or by
+    /// another node of the cluster, does not shorten another one; any other does.
     ///
     /// # Errors
     ///
@@ -129,7 +129,8 @@ impl Limiter {
         };
         let outcome = self.sentence_with(worker, source, |owner, at| {
             let restraints = self.restraints(owner, at);
-            restraints.set_ban(self.millis(), ban, cause == Cause::Script)
+            let longest = matches!(cause, Cause::Script | Cause::Cluster);
+            restraints.set_ban(self.millis(), ban, longest)
         });
         self.count_ban(worker, outcome?);
         Ok(())
@@ -268,7 +269,7 @@ fn counter(tally: &Tally, offence: Cause) -> Option<&Statistic64> {
         Cause::Rejected => Some(&tally.penalty_rejected),
         Cause::Rate => Some(&tally.penalty_rate),
         Cause::Script => Some(&tally.penalty_script),
-        Cause::Rpc => None,
+        Cause::Rpc | Cause::Cluster => None,
     }
 }
 

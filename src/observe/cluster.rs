@@ -5,19 +5,23 @@
 
 #![forbid(unsafe_code)]
 
+mod bans;
 pub mod board;
+mod connecting;
 
-use core::net::IpAddr;
 use std::time::Instant;
 
 use crate::cluster::{
-    Ban, Cluster, Config, Count, Effects, NodeName, NodeReport, NodeState, Rejected, To,
+    Cluster, Config, Count, Effects, NodeName, NodeReport, NodeState, Rejected, To,
 };
-use crate::limiter::Limiter;
-use crate::observe::notices::{ClusterRejected, NodeChanged, NodeLimited};
+use crate::limiter::cluster_bans::FromNode;
+use crate::limiter::{Limiter, Worker};
+use crate::observe::notices::{ClusterRejected, NodeBanned, NodeChanged, NodeLimited};
 use crate::observe::report::Report;
-use crate::source::Source;
+use crate::source::{Prefix, Source};
+use bans::BanLines;
 use board::Overview;
+use connecting::Connecting;
 
 /// The shortest time between two looks at all sources, in ms.
 const LOOK_MS: u64 = crate::cluster::TICK_MS;
@@ -38,6 +42,8 @@ pub enum ClusterNotice {
     Rejected(ClusterRejected),
     /// A node connects to this one, and its connections are limited.
     Limited(NodeLimited),
+    /// A node banned a source or prefix, or lifted that.
+    Banned(NodeBanned),
 }
 
 /// What a node does with the host.
@@ -46,6 +52,10 @@ pub struct Outside<'a> {
     pub send: &'a mut dyn FnMut(To<'_>, &str),
     /// Writes a line to the log.
     pub log: &'a mut dyn FnMut(ClusterNotice),
+    /// The process that runs the node.
+    pub worker: Worker,
+    /// The host clock, in seconds.
+    pub seconds: u32,
 }
 
 /// This node of the cluster.
@@ -59,7 +69,14 @@ pub struct Node {
     /// Sources for which there was no room.
     no_room: u64,
     logged: Logged,
+    ban_lines: BanLines,
+    connecting: Connecting,
+    /// What the limits of sources depend on, when it was last looked at.
+    limits: Option<Limits>,
 }
+
+/// The limit of sources without a rule, and the generation of the rules.
+type Limits = (u32, u32);
 
 /// The rejected messages that were logged.
 struct Logged {
@@ -74,6 +91,8 @@ struct Apply<'a, 'b> {
     /// Connections on single nodes, which can be stored once their source is.
     of_nodes: Vec<(Source, usize, u32)>,
     no_room: u64,
+    has_rules: bool,
+    ban_lines: &'a mut BanLines,
 }
 
 impl Effects for Apply<'_, '_> {
@@ -88,6 +107,33 @@ impl Effects for Apply<'_, '_> {
         for (source, node, count) in self.of_nodes.drain(..) {
             self.limiter.set_others_of_node(source, node, count);
         }
+    }
+
+    fn limit(&mut self, source: Source) -> u32 {
+        match self.has_rules {
+            true => self.limiter.cluster_limit_of(source),
+            false => self.limiter.cluster_limit(),
+        }
+    }
+
+    fn ban(&mut self, node: usize, who: Prefix, seconds: u32) -> bool {
+        // There are fewer nodes.
+        let node = u8::try_from(node).unwrap_or(u8::MAX);
+        let Outside {
+            worker,
+            seconds: now,
+            ..
+        } = *self.outside;
+        let done = self
+            .limiter
+            .ban_from_node(worker, node, (who, seconds), now);
+        if let Some(notice) = self
+            .ban_lines
+            .line(self.limiter, (node, who, seconds), done)
+        {
+            (self.outside.log)(ClusterNotice::Banned(notice));
+        }
+        matches!(done, FromNode::Begins | FromNode::Lasts)
     }
 
     fn base(&mut self, source: Source, base: u32) {
@@ -107,49 +153,7 @@ impl Effects for Apply<'_, '_> {
             sources: node.sources,
             connections: node.connections,
         }));
-        if node.state == NodeState::Alive
-            && let Some(limited) = self.limits(node.name)
-        {
-            (self.outside.log)(ClusterNotice::Limited(limited));
-        }
     }
-}
-
-impl Apply<'_, '_> {
-    /// Whether the connections of a node to this one are limited, if it connects.
-    fn limits(&self, name: &NodeName) -> Option<NodeLimited> {
-        let address = peer_address(name.as_str())?;
-        let source = match address {
-            IpAddr::V4(address) => self.limiter.source(&address.octets()),
-            IpAddr::V6(address) => self.limiter.source(&address.octets()),
-        };
-        let source = source?;
-        let (_, terms) = Report::of(self.limiter).terms_of(source, None);
-        let is_unlimited =
-            terms.limit <= 0 && terms.cluster_limit(self.limiter.cluster_limit()) == 0;
-        (!is_unlimited && !terms.trusted).then(|| NodeLimited {
-            name: name.clone(),
-            address,
-        })
-    }
-}
-
-/// The address from which a node connects by TCP or TLS, from its name, which is a SIP URI such
-/// as `sip:192.0.2.1:5061;transport=tls`.
-fn peer_address(name: &str) -> Option<IpAddr> {
-    let (host, parameters) = name.split_once(':')?.1.split_once(';')?;
-    let connects = |parameter: &str| {
-        let value = parameter.strip_prefix("transport=");
-        value.is_some_and(|value| ["tcp", "tls"].iter().any(|v| value.eq_ignore_ascii_case(v)))
-    };
-    if !parameters.split(';').any(connects) {
-        return None;
-    }
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?.0,
-        None => host.split_once(':').map_or(host, |(host, _)| host),
-    };
-    host.parse().ok()
 }
 
 impl Node {
@@ -162,6 +166,9 @@ impl Node {
             cluster: Cluster::new(config, now),
             next_look: now,
             no_room: 0,
+            ban_lines: BanLines::new(now),
+            connecting: Connecting::default(),
+            limits: None,
             logged: Logged {
                 at: now,
                 rejected: [0; Rejected::ALL.len()],
@@ -177,10 +184,18 @@ impl Node {
         }
         let began = Instant::now();
         let counts = limiter.counts_in_cluster();
-        let bans = core::iter::empty::<Ban>();
+        let bans = limiter.bans_in_cluster(outside.seconds);
+        let limits = (limiter.cluster_limit(), limiter.rulebook().generation());
+        let limits_changed = self.limits.replace(limits) != Some(limits);
         self.with(limiter, outside, |cluster, effects| {
+            if limits_changed {
+                cluster.limits_changed(effects);
+            }
             cluster.tick(now, counts, bans, effects);
         });
+        if let Some(more) = self.ban_lines.end_interval(now) {
+            (outside.log)(ClusterNotice::Banned(more));
+        }
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.next_look = now + LOOK_MS.max(took.saturating_mul(SHARE));
         limiter.note_others_updated();
@@ -191,12 +206,24 @@ impl Node {
         self.publish(limiter, now);
     }
 
-    /// Applies a message that arrived.
-    pub fn receive(&mut self, limiter: &Limiter, now: u64, body: &[u8], outside: &mut Outside<'_>) {
-        // A rejection is counted, and logged by `tick`.
-        let _ = self.with(limiter, outside, |cluster, effects| {
+    /// Applies a message that arrived. `address` is that of the connection by which it came;
+    /// empty: it came by UDP.
+    pub fn receive(
+        &mut self,
+        limiter: &Limiter,
+        now: u64,
+        (body, address): (&[u8], &[u8]),
+        outside: &mut Outside<'_>,
+    ) {
+        let accepted = self.with(limiter, outside, |cluster, effects| {
             cluster.receive(now, body, effects)
         });
+        // A rejection is counted, and logged by `tick`.
+        if accepted.is_ok()
+            && let Some(limited) = self.connecting.seen(limiter, address)
+        {
+            (outside.log)(ClusterNotice::Limited(limited));
+        }
     }
 
     /// Sends the others that this node ends.
@@ -237,6 +264,8 @@ impl Node {
             outside,
             of_nodes: Vec::new(),
             no_room: 0,
+            has_rules: limiter.rules_len() > 0,
+            ban_lines: &mut self.ban_lines,
         };
         let result = work(&mut self.cluster, &mut apply);
         self.no_room += apply.no_room;
@@ -290,7 +319,7 @@ impl Node {
         board.set_overview(&overview, now);
         let mut listed = [false; crate::limiter::cluster::MAX_NODES];
         for node in self.cluster.nodes(now) {
-            board.set_node(&node, now);
+            board.set_node(&node, self.cluster.bans_of(node.index), now);
             if let Some(listed) = listed.get_mut(node.index) {
                 *listed = true;
             }
@@ -316,26 +345,5 @@ impl Limiter {
                 false => default,
             },
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_nodes_that_connect_have_an_address() {
-        for (name, address) in [
-            ("sip:192.0.2.1:5060", None),
-            ("sip:192.0.2.1:5060;transport=udp", None),
-            ("sip:192.0.2.1:5060;transport=tcp", Some("192.0.2.1")),
-            ("sip:192.0.2.1;a=b;transport=TLS", Some("192.0.2.1")),
-            ("sip:[2001:db8::1]:5061;transport=tls", Some("2001:db8::1")),
-            ("sip:node.example.org;transport=tls", None),
-            ("a", None),
-        ] {
-            let expected = address.map(|text| text.parse().unwrap());
-            assert_eq!(peer_address(name), expected, "{name}");
-        }
     }
 }

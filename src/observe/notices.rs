@@ -29,7 +29,7 @@ use crate::shared::visible::Excerpt;
 use crate::source::{Prefix, PrefixLengths, Source};
 
 use cluster::OverCluster;
-pub use cluster::{ClusterRejected, NodeChanged, NodeLimited};
+pub use cluster::{ClusterRejected, NodeBanned, NodeChanged, NodeLimited};
 pub use trust::{MoreTimedOut, NeverTrusted, TimedOut};
 
 /// What [`watch`](crate::observe::watch) has to log.
@@ -754,6 +754,7 @@ mod tests {
             left_ms: 33_001,
             banned: true,
             cause: Cause::Silent,
+            node: 0,
             rejected: 1,
         };
         let first = |why, would| Notice::First {

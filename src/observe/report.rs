@@ -12,7 +12,7 @@ mod percentiles;
 
 use core::fmt;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, TryReserveError};
+use std::collections::{BinaryHeap, HashSet, TryReserveError};
 
 use crate::limiter::cluster::OthersReport;
 use crate::limiter::{Limiter, RejectedFor};
@@ -98,6 +98,8 @@ pub struct PenaltyReport {
     pub banned: bool,
     /// Its cause; of offences, the last one.
     pub cause: Cause,
+    /// The index of the node that set the ban, if its cause is [`Cause::Cluster`].
+    pub node: u8,
     /// The connections that were rejected since the ban began, or would have been.
     pub rejected: u32,
 }
@@ -114,6 +116,11 @@ impl PenaltyReport {
             cause: match reason {
                 BanReason::Rpc => Cause::Rpc,
                 BanReason::Script => Cause::Script,
+                BanReason::Cluster { .. } => Cause::Cluster,
+            },
+            node: match reason {
+                BanReason::Cluster { node } => node,
+                BanReason::Rpc | BanReason::Script => 0,
             },
             rejected: u32::try_from(rule.rejected + rule.would_reject).unwrap_or(u32::MAX),
         })
@@ -417,19 +424,25 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// The sources with the most connections on all nodes, at most `n`, highest first, of those
-    /// that other nodes have connections of.
+    /// The sources with the most connections on all nodes, at most `n`, highest first: those of
+    /// this node, and those that other nodes report. Walks through the table.
     ///
     /// # Errors
     ///
     /// If there is no memory.
     pub fn top_in_cluster(self, n: usize) -> Result<Vec<ClusterSourceReport>, TryReserveError> {
         let table = self.limiter.table();
-        let mut highest = BinaryHeap::new();
-        for others in self.limiter.all_others() {
+        let is_summed = |source: Source| source.scope().is_none() && !source.is_network();
+        let own = self.counts().filter(|(source, _)| is_summed(*source));
+        let own =
+            own.map(|(source, own)| (own.saturating_add(self.limiter.others(source)), source));
+        let others = self.limiter.all_others().filter(|others| {
             let at = table.find(others.source);
-            let own = at.map_or(0, |at| table.connections(at).unsigned_abs());
-            let ranked = Reverse((own.saturating_add(others.connections), others.source));
+            others.connections > 0 && at.is_none_or(|at| table.connections(at) <= 0)
+        });
+        let others = others.map(|others| (others.connections, others.source));
+        let mut highest = BinaryHeap::new();
+        for ranked in own.chain(others).map(Reverse) {
             if highest.len() < n {
                 highest.try_reserve(1)?;
                 highest.push(ranked);
@@ -439,8 +452,12 @@ impl<'a> Report<'a> {
                 *lowest = ranked;
             }
         }
-        let sorted = highest.into_sorted_vec().into_iter();
-        let reports = sorted.map(|Reverse((_, source))| {
+        let mut sorted = highest.into_sorted_vec();
+        // A source that closed its connections during the walk was found twice.
+        let mut seen = HashSet::new();
+        seen.try_reserve(sorted.len())?;
+        sorted.retain(|Reverse((_, source))| seen.insert(*source));
+        let reports = sorted.into_iter().map(|Reverse((_, source))| {
             let others = self.limiter.others_of(source);
             let rejected =
                 |others: OthersReport| others.rejected.saturating_add(others.would_reject);
@@ -560,6 +577,16 @@ impl<'a> Report<'a> {
         let longest = highest(n.min(table.slots()), banned)?;
         let reports = longest.into_iter().map(|Ranked(_, _, report)| report);
         Ok((reports.collect(), found))
+    }
+
+    /// The banned sources and their bans, in no order.
+    pub(crate) fn banned_sources(self) -> impl Iterator<Item = (Source, PenaltyReport)> + 'a {
+        let table = self.limiter.table();
+        let remembering = (0..table.slots()).filter(move |&slot| table.remembers(slot));
+        remembering.filter_map(move |slot| {
+            let (report, _) = self.slot(slot)?;
+            Some((report.source, report.ban()?))
+        })
     }
 
     /// Counts sources and connections in a walk through the table.
@@ -772,6 +799,7 @@ impl<'a> Report<'a> {
                     left_ms: sentence.left,
                     banned: sentence.banned,
                     cause: Cause::from_number(sentence.reason),
+                    node: restraints.node(),
                     rejected: if sentence.banned {
                         restraints.rejected()
                     } else {

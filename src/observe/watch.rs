@@ -18,6 +18,10 @@
 //!   ([`Notice::Released`]), at most one for each first line. At most [`MAX_RELEASED`] have
 //!   it in an interval; the others follow in the next ones.
 //!
+//! In a cluster the same holds for a source that has connections on other nodes only, and is
+//! rejected because of these. Its rejections are counted besides those of its slot, if it has
+//! one.
+//!
 //! A ban has a line when it begins ([`Notice::Banned`]) and when it ends
 //! ([`Notice::Unbanned`]), at most [`MAX_BANNED`] of each in an interval; the number of
 //! others is logged at its end. A command that sets or lifts a ban logs that itself.
@@ -54,7 +58,7 @@ use bans::Bans;
 use floods::Floods;
 use load::LoadLog;
 use log::Log;
-use sample::{Found, SLOTS_PER_TICK, Sampler, publish_occupancy};
+use sample::{Found, SLOTS_PER_TICK, Sample, Sampler, publish_occupancy};
 use trust::Trust;
 
 pub use bans::MAX_BANNED;
@@ -156,6 +160,11 @@ impl Watch {
                 }
                 Found::Banned(report) => self.bans.seen(report, tick),
             });
+        if limiter.has_cluster() {
+            for sample in Sample::without_own(limiter) {
+                self.log.rejections(&sample, tick);
+            }
+        }
         self.log.end_tick(tick);
         self.bans.end_tick(tick);
         self.floods.end_tick(now);

@@ -38,9 +38,14 @@ pub enum RuleOrigin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BanReason {
     /// An operator banned it.
-    Rpc = 0,
+    Rpc,
     /// The script of the server banned it.
-    Script = 1,
+    Script,
+    /// Another node of the cluster banned it.
+    Cluster {
+        /// Its index, at most 61.
+        node: u8,
+    },
 }
 
 impl BanReason {
@@ -49,17 +54,31 @@ impl BanReason {
     pub(super) fn from_number(number: u32) -> BanReason {
         match number {
             1 => BanReason::Script,
+            2..=63 => BanReason::Cluster {
+                // Below 64.
+                node: (number - 2) as u8,
+            },
             _ => BanReason::Rpc,
+        }
+    }
+
+    /// Its number, of 6 bits.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            BanReason::Rpc => 0,
+            BanReason::Script => 1,
+            BanReason::Cluster { node } => (u32::from(node) + 2).min(63),
         }
     }
 }
 
-/// `rpc` or `script`.
+/// `rpc`, `script` or `cluster`.
 impl fmt::Display for BanReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             BanReason::Rpc => "rpc",
             BanReason::Script => "script",
+            BanReason::Cluster { .. } => "cluster",
         })
     }
 }

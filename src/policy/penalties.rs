@@ -28,6 +28,8 @@ pub enum Cause {
     Script = 5,
     /// An operator said so.
     Rpc = 6,
+    /// Another node of the cluster said so.
+    Cluster = 7,
 }
 
 impl Cause {
@@ -49,12 +51,15 @@ impl Cause {
             Cause::Rate => "rate",
             Cause::Script => "script",
             Cause::Rpc => "rpc",
+            Cause::Cluster => "cluster",
         }
     }
 
-    /// The cause with this number. Other numbers, from damaged memory, are that of the last
-    /// one.
+    /// The cause with this number. Other numbers, from damaged memory, are that of a command.
     pub(crate) fn from_number(number: u8) -> Cause {
+        if number == Cause::Cluster as u8 {
+            return Cause::Cluster;
+        }
         let offence = usize::from(number).checked_sub(1);
         let offence = offence.and_then(|index| Cause::OFFENCES.get(index));
         offence.copied().unwrap_or(Cause::Rpc)
@@ -194,10 +199,13 @@ mod tests {
 
     #[test]
     fn causes_have_their_numbers() {
-        for cause in Cause::OFFENCES.into_iter().chain([Cause::Rpc]) {
+        for cause in Cause::OFFENCES
+            .into_iter()
+            .chain([Cause::Rpc, Cause::Cluster])
+        {
             assert_eq!(Cause::from_number(cause as u8), cause);
         }
         assert_eq!(Cause::from_number(0), Cause::Rpc);
-        assert_eq!(Cause::from_number(7), Cause::Rpc);
+        assert_eq!(Cause::from_number(8), Cause::Rpc);
     }
 }

@@ -701,7 +701,8 @@ impl<'a> Rulebook<'a> {
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set), or if the rule that applies to the prefix exempts its sources.
+    /// As [`set`](Self::set), or if the rule that applies to the prefix exempts its sources. A
+    /// ban of another node also fails if that rule trusts them, and keeps a ban that ends later.
     pub(crate) fn ban(
         self,
         prefix: Prefix,
@@ -727,10 +728,22 @@ impl<'a> Rulebook<'a> {
                     .filter(|rule| rule.scope == 0 && !rule.origin.is_ban())
                     .filter(|rule| rule.prefix.contains(prefix))
                     .max_by_key(|rule| (rule.prefix.length, rule.origin));
-                if let Some(rule) = applies.filter(|rule| rule.terms.exempt) {
+                let from_node = matches!(reason, BanReason::Cluster { .. });
+                let is_spared =
+                    |rule: &&Rule| rule.terms.exempt || from_node && rule.terms.is_spared();
+                if let Some(rule) = applies.filter(is_spared) {
                     return Err(ChangeError::Exempt(rule.prefix, rule.origin));
                 }
-                put(rules, rule, ChangeError::TooManyBans)
+                let is_ban = |old: &&Rule| old.origin.is_ban() && old.prefix == prefix;
+                match rules.iter().find(is_ban).map(|old| old.origin) {
+                    // No other node shortens a ban of this one.
+                    Some(RuleOrigin::Ban { end: later, .. })
+                        if from_node && (later.wrapping_sub(end) as i32) > 0 =>
+                    {
+                        Ok(None)
+                    }
+                    _ => put(rules, rule, ChangeError::TooManyBans),
+                }
             },
         )
     }
@@ -742,11 +755,42 @@ impl<'a> Rulebook<'a> {
     /// If there is no such ban, another writer is at work, or there is no memory; then
     /// nothing has changed.
     pub(crate) fn unban(self, prefix: Prefix, gate: &OneThread) -> Result<Rule, ChangeError> {
+        self.unban_if(prefix, RuleOrigin::is_ban, gate)
+    }
+
+    /// The same for a ban of another node.
+    ///
+    /// # Errors
+    ///
+    /// As [`unban`](Self::unban).
+    pub(crate) fn unban_of_node(
+        self,
+        prefix: Prefix,
+        gate: &OneThread,
+    ) -> Result<Rule, ChangeError> {
+        let of_node = |origin| {
+            matches!(
+                origin,
+                RuleOrigin::Ban {
+                    reason: BanReason::Cluster { .. },
+                    ..
+                }
+            )
+        };
+        self.unban_if(prefix, of_node, gate)
+    }
+
+    fn unban_if(
+        self,
+        prefix: Prefix,
+        is_wanted: impl Fn(RuleOrigin) -> bool,
+        gate: &OneThread,
+    ) -> Result<Rule, ChangeError> {
         self.change(
             gate,
             |_| true,
             |rules| {
-                let mut bans = (0..rules.len()).filter(|index| rules[*index].origin.is_ban());
+                let mut bans = (0..rules.len()).filter(|index| is_wanted(rules[*index].origin));
                 match bans.clone().find(|index| rules[*index].prefix == prefix) {
                     Some(found) => Ok(rules.remove(found)),
                     None => {
@@ -1196,10 +1240,35 @@ impl<'a> Half<'a> {
             return terms;
         }
         let everywhere = self.longest_match(0, prefix);
-        let banned = everywhere.is_some_and(|index| self.entry(index).terms(0).banned);
+        // A trusted rule is banned by this node only.
+        let banned = everywhere.is_some_and(|index| {
+            self.entry(index).terms(0).banned && (!terms.trusted || self.is_banned_here(index))
+        });
         Terms {
             banned: banned && !terms.exempt,
             ..terms
+        }
+    }
+
+    /// Whether a ban that no other node set contains the rule at `index`, or is that rule.
+    fn is_banned_here(self, mut index: usize) -> bool {
+        loop {
+            let entry = self.entry(index);
+            match entry.origin() {
+                RuleOrigin::Ban {
+                    reason: BanReason::Rpc | BanReason::Script,
+                    ..
+                } => return true,
+                RuleOrigin::Ban { .. }
+                | RuleOrigin::Modparam(_)
+                | RuleOrigin::Line(_)
+                | RuleOrigin::Rpc { .. } => {}
+            }
+            // In memory that is not damaged, a parent comes before its child.
+            match entry.parent().filter(|parent| *parent < index) {
+                Some(parent) => index = parent,
+                None => return false,
+            }
         }
     }
 
@@ -1287,8 +1356,10 @@ const RPC: u32 = 2 << 9;
 const RPC_WITH_END: u32 = 3 << 9;
 const BAN: u32 = 4 << 9;
 
-/// Where the reason of a ban begins in [`RuleEntry::shape`]. It has 3 bits.
+/// Where the reason of a ban begins in [`RuleEntry::shape`], with its lower 3 bits, and where
+/// the 3 bits above them are.
 const REASON: u32 = 12;
+const UPPER_REASON: u32 = 21;
 
 /// Where the scope begins in [`RuleEntry::shape`], and the number of the listener in
 /// [`RuleEntry::parent`].
@@ -1353,7 +1424,13 @@ impl RuleEntry {
             RuleOrigin::Line(line) => (LINE, line),
             RuleOrigin::Rpc { end: None } => (RPC, 0),
             RuleOrigin::Rpc { end: Some(end) } => (RPC_WITH_END, end),
-            RuleOrigin::Ban { end, reason } => (BAN | (reason as u32) << REASON, end),
+            RuleOrigin::Ban { end, reason } => {
+                let number = reason.number();
+                (
+                    BAN | (number & 7) << REASON | (number >> 3) << UPPER_REASON,
+                    end,
+                )
+            }
         };
         let terms = rule.terms;
         let flag = |is_set, flag| if is_set { flag } else { 0 };
@@ -1435,7 +1512,9 @@ impl RuleEntry {
             RPC_WITH_END => RuleOrigin::Rpc { end: Some(number) },
             BAN => RuleOrigin::Ban {
                 end: number,
-                reason: BanReason::from_number(shape >> REASON & 7),
+                reason: BanReason::from_number(
+                    shape >> REASON & 7 | (shape >> UPPER_REASON & 7) << 3,
+                ),
             },
             _ => RuleOrigin::Modparam(number),
         }

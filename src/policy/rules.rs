@@ -46,7 +46,7 @@ use std::collections::TryReserveError;
 mod check;
 
 use super::listener::ListenerName;
-use super::origin::RuleOrigin;
+use super::origin::{BanReason, RuleOrigin};
 use super::rule_text::{Reason, RuleText};
 use super::rule_words::TermsText;
 use super::terms::{RuleRate, Terms};
@@ -378,8 +378,27 @@ fn apply_bans(rules: &mut [Rule]) {
         terms.banned = origin.is_ban() || parent.is_some_and(|parent| parent.banned);
         rules[index].terms = terms;
     }
-    for rule in rules {
-        rule.terms.banned &= !rule.terms.exempt;
+    for index in 0..rules.len() {
+        let terms = rules[index].terms;
+        let is_banned = terms.banned && !terms.exempt;
+        // A trusted rule is banned by this node only.
+        rules[index].terms.banned = is_banned && (!terms.trusted || is_banned_here(rules, index));
+    }
+}
+
+/// Whether a ban that no other node set contains the rule at `index`.
+fn is_banned_here(rules: &[Rule], mut index: usize) -> bool {
+    loop {
+        let rule = &rules[index];
+        if let RuleOrigin::Ban { reason, .. } = rule.origin
+            && !matches!(reason, BanReason::Cluster { .. })
+        {
+            return true;
+        }
+        match rule.parent {
+            Some(parent) => index = parent.into(),
+            None => return false,
+        }
     }
 }
 

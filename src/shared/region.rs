@@ -351,8 +351,8 @@ impl Region {
         unsafe { self.slice(self.geometry.details_at(), self.geometry.slots()) }
     }
 
-    /// For each slot the rejections since its source's ban began, and in the highest bit
-    /// whether a command logged that the ban ended.
+    /// For each slot the rejections since its source's ban began, and in the upper bits
+    /// more about the ban, see `Restraints`.
     pub(crate) fn ban_rejected(&self) -> &[Statistic32] {
         // SAFETY: Statistic32 is an atomic for which zeroed memory is valid. Offset and
         // length are those that Geometry gives to this part.

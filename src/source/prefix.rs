@@ -117,6 +117,16 @@ impl Prefix {
         }
     }
 
+    /// The prefix of this length that contains the address with these octets, 4 or 16; `None`:
+    /// it has another number of them, or fewer bits than that.
+    pub(crate) fn around(octets: &[u8], length: u8) -> Option<Prefix> {
+        let address: IpAddr = match octets {
+            [a, b, c, d] => Ipv4Addr::new(*a, *b, *c, *d).into(),
+            _ => Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?).into(),
+        };
+        IpNet::new(address, length).ok().map(Prefix::new)
+    }
+
     /// Whether this prefix contains all addresses of `other`.
     #[inline]
     pub fn contains(self, other: Prefix) -> bool {

@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::shared::layout::Detail;
+use crate::shared::layout::{Detail, MAX_NODES};
 use crate::shared::sync::{AtomicU64, Ordering, Statistic32};
 use crate::table::tagged::{Debt, NOTHING, Penalty, Sentence, Tag, is_of};
 use crate::table::{SlotRef, Table};
@@ -21,11 +21,22 @@ pub(crate) struct Restraints<'a> {
     at: SlotRef,
     tag: Tag,
     detail: &'a Detail,
-    rejected: &'a Statistic32,
+    more: &'a Statistic32,
 }
 
-/// Set in the word of rejections when a command ends a ban. A ban that begins clears it.
+/// More about a ban is in a second word of its slot, which only reports need:
+///
+/// ```text
+///   bits 0–25 connections rejected since it began │ 26–30 the index of the node of the cluster
+///   that set it │ 31 a command ended it and logged that
+/// ```
+///
+/// A ban that begins clears it.
 const END_IS_LOGGED: u32 = 1 << 31;
+const NODE: u32 = 26;
+const REJECTED: u32 = (1 << NODE) - 1;
+
+const _: () = assert!(MAX_NODES <= (END_IS_LOGGED >> NODE) as usize);
 
 /// What an offence or a command did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +56,7 @@ impl<'a> Restraints<'a> {
             at,
             tag,
             detail: table.detail(at.slot),
-            rejected: table.ban_rejected(at.slot),
+            more: table.ban_rejected(at.slot),
         }
     }
 
@@ -122,16 +133,31 @@ impl<'a> Restraints<'a> {
     /// Forgives all offences, and ends a ban. `is_logged` says that a log line says so.
     /// Returns what there was.
     pub(crate) fn forgive(self, now: u64, is_logged: bool) -> Option<Sentence> {
+        self.forgive_if(now, is_logged, |_| true)
+    }
+
+    /// The same if there is a ban with this reason.
+    pub(crate) fn forgive_ban(self, now: u64, reason: u8) -> Option<Sentence> {
+        self.forgive_if(now, false, |ban| ban.banned && ban.reason == reason)
+    }
+
+    fn forgive_if(
+        self,
+        now: u64,
+        is_logged: bool,
+        is_wanted: impl Fn(Sentence) -> bool,
+    ) -> Option<Sentence> {
         if is_logged && self.sentence(now).is_some() {
             // Relaxed: the background process, which reads it after the penalty (SeqCst), sees
             // it if it sees the penalty of below.
-            self.rejected.fetch_or(END_IS_LOGGED, Ordering::Relaxed);
+            self.more.fetch_or(END_IS_LOGGED, Ordering::Relaxed);
         }
         let penalty = &self.detail.penalty;
         // total order: the background process may clear the word at the same time. The bit of
         // the slot stays set until it looks again.
         let before = penalty.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
-            is_of(word, self.tag).then_some(NOTHING)
+            let is_left = || Penalty(word).sentence(self.tag, now).is_none_or(&is_wanted);
+            (is_of(word, self.tag) && is_left()).then_some(NOTHING)
         });
         Penalty(before.ok()?).sentence(self.tag, now)
     }
@@ -140,19 +166,31 @@ impl<'a> Restraints<'a> {
     pub(crate) fn count_rejected(self) {
         // Relaxed (statistics), here and below. The largest number is kept, up to as many as
         // there are processes that reject at the same moment.
-        if self.rejected() < END_IS_LOGGED / 2 {
-            self.rejected.fetch_add(1, Ordering::Relaxed);
+        if self.rejected() <= REJECTED / 2 {
+            self.more.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// The connections that were rejected since the ban began, at most 2³⁰.
+    /// The connections that were rejected since the ban began, at most 2²⁵.
     pub(crate) fn rejected(self) -> u32 {
-        self.rejected.load(Ordering::Relaxed) & !END_IS_LOGGED
+        self.more.load(Ordering::Relaxed) & REJECTED
+    }
+
+    /// The node of the cluster that set the ban, if its cause says so.
+    pub(crate) fn node(self) -> u8 {
+        ((self.more.load(Ordering::Relaxed) & !END_IS_LOGGED) >> NODE) as u8
+    }
+
+    /// To be called after a node of the cluster set the ban. Only one process does so.
+    pub(crate) fn set_node(self, node: u8) {
+        // The difference, because other processes add rejections meanwhile.
+        let change = u32::from(node).wrapping_sub(self.node().into()) << NODE;
+        self.more.fetch_add(change, Ordering::Relaxed);
     }
 
     /// Whether a log line says that the last ban ended, because a command ended it.
     pub(crate) fn end_is_logged(self) -> bool {
-        self.rejected.load(Ordering::Relaxed) & END_IS_LOGGED != 0
+        self.more.load(Ordering::Relaxed) & END_IS_LOGGED != 0
     }
 
     /// Clears the words that are paid off, and makes the slot forget if nothing is left.
@@ -198,9 +236,9 @@ impl<'a> Restraints<'a> {
             self.charge(now, owed, Debt::MAX);
         }
         if let Some(sentence) = from.sentence(now / 1_000) {
-            let rejected = from.rejected();
+            let more = from.more.load(Ordering::Relaxed) & !END_IS_LOGGED;
             self.sentenced(now / 1_000, |_| sentence);
-            self.rejected.store(rejected, Ordering::Relaxed);
+            self.more.store(more, Ordering::Relaxed);
         }
     }
 
@@ -221,7 +259,7 @@ impl<'a> Restraints<'a> {
                 (_, false) => Outcome::Free,
                 (true, true) => Outcome::Lasts,
                 (false, true) => {
-                    self.rejected.store(0, Ordering::Relaxed);
+                    self.more.store(0, Ordering::Relaxed);
                     Outcome::Begins
                 }
             },

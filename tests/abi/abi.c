@@ -225,7 +225,7 @@ static void before_init(void)
 	CHECK(tcl_bans(&ban, 1, &total) == TCL_EINIT);
 	CHECK(tcl_cluster_prepare(NULL, NULL, 0) == TCL_EINIT);
 	CHECK(tcl_cluster_tick() == TCL_EINIT && tcl_cluster_bye() == TCL_EINIT);
-	CHECK(tcl_cluster_receive(NULL, 0) == TCL_EINIT);
+	CHECK(tcl_cluster_receive(NULL, 0, NULL, 0) == TCL_EINIT);
 	CHECK(tcl_cluster_drop(NULL, 0, 1) == TCL_EINIT);
 	CHECK(tcl_cluster(NULL) == TCL_EINIT);
 	CHECK(tcl_cluster_nodes(NULL, 0) == TCL_EINIT);
@@ -1983,7 +1983,7 @@ static void without_cluster(void)
 	CHECK(strstr(error, "cluster_limit 5: must be 0 to 0") == error);
 	CHECK(tcl_cluster_prepare(NULL, NULL, 0) == TCL_EOFF);
 	CHECK(tcl_cluster_tick() == TCL_EOFF && tcl_cluster_bye() == TCL_EOFF);
-	CHECK(tcl_cluster_receive(a, 4) == TCL_EOFF);
+	CHECK(tcl_cluster_receive(a, 4, NULL, 0) == TCL_EOFF);
 	CHECK(tcl_cluster(&report) == TCL_EOFF);
 	CHECK(tcl_cluster_nodes(nodes, 1) == TCL_EOFF);
 	CHECK(tcl_cluster_of_source(a, 4, NULL, 0) == TCL_EOFF);
@@ -2061,10 +2061,11 @@ static void cluster(void)
 	CHECK(tcl_cluster_tick() == TCL_OK && sent_messages > 0);
 	CHECK(strcmp(sent_to, "") == 0 && memchr(sent, '\0', sent_length) == NULL);
 	/* Its own message, a forged one, and none. */
-	CHECK(tcl_cluster_receive((uint8_t *)sent, sent_length) == TCL_OK);
+	CHECK(tcl_cluster_receive((uint8_t *)sent, sent_length, NULL, 0) == TCL_OK);
 	sent[0] ^= 1;
-	CHECK(tcl_cluster_receive((uint8_t *)sent, sent_length) == TCL_OK);
-	CHECK(tcl_cluster_receive(NULL, 0) == TCL_OK);
+	CHECK(tcl_cluster_receive((uint8_t *)sent, sent_length, NULL, 0) == TCL_OK);
+	CHECK(tcl_cluster_receive(NULL, 0, NULL, 0) == TCL_OK);
+	CHECK(tcl_cluster_receive(a, 4, a, 4) == TCL_OK);
 	tcl_cluster_not_passed_on();
 	/* Also shows what happened since the last tick. */
 	CHECK(tcl_cluster_drop((uint8_t *)"other", 5, 1) == TCL_OK);

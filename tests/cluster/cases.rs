@@ -2,10 +2,10 @@
 //! Single cases: what an operator or an attacker does, and how fast nodes learn of it.
 
 use tcp_conn_limit::cluster::{
-    Ban, Cluster, Config, Count, Effects, Keys, NodeName, NodeState, Rejected, To, TooManyNodes,
-    bound,
+    Ban, Cluster, Config, Count, Effects, Keys, MAX_BAN_SECONDS, NodeName, NodeState, Rejected, To,
+    TooManyNodes, bound,
 };
-use tcp_conn_limit::source::{PrefixLengths, Source};
+use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 
 use crate::world::{Setup, World, source};
 
@@ -22,14 +22,17 @@ struct Node {
     outbox: Outbox,
     own: Vec<(u32, u32)>,
     /// Its bans, and when they end.
-    bans: Vec<(Source, u64)>,
+    bans: Vec<(Prefix, u64)>,
 }
 
 /// What a node sent and was asked to do.
 #[derive(Default)]
 struct Outbox {
     sent: Vec<(Option<NodeName>, String)>,
-    bans: Vec<(Source, u32)>,
+    bans: Vec<(Prefix, u32)>,
+    /// Sources that no other node may ban.
+    spared: Vec<Prefix>,
+    limit: u32,
     states: Vec<(String, NodeState)>,
 }
 
@@ -44,8 +47,16 @@ impl Effects for Outbox {
 
     fn set(&mut self, _: Source, _: u32) {}
 
-    fn ban(&mut self, _: usize, source: Source, seconds: u32) {
-        self.bans.push((source, seconds));
+    fn limit(&mut self, _: Source) -> u32 {
+        self.limit
+    }
+
+    fn ban(&mut self, _: usize, who: Prefix, seconds: u32) -> bool {
+        if self.spared.contains(&who) {
+            return false;
+        }
+        self.bans.push((who, seconds));
+        seconds > 0
     }
 
     fn changed(&mut self, node: &tcp_conn_limit::cluster::NodeReport<'_>) {
@@ -76,8 +87,8 @@ impl Node {
             own: *own,
             limit: 100,
         });
-        let bans = self.bans.iter().map(|(source, until)| Ban {
-            source: *source,
+        let bans = self.bans.iter().map(|(who, until)| Ban {
+            who: *who,
             seconds: (until.saturating_sub(now) / 1_000) as u32,
         });
         self.cluster.tick(now, counts, bans, &mut self.outbox);
@@ -92,10 +103,10 @@ impl Node {
     fn receive(&mut self, now: u64, body: &str) -> Result<(), Rejected> {
         let before = self.outbox.bans.len();
         let result = self.cluster.receive(now, body.as_bytes(), &mut self.outbox);
-        for (source, seconds) in &self.outbox.bans[before..] {
-            self.bans.retain(|(banned, _)| banned != source);
+        for (who, seconds) in &self.outbox.bans[before..] {
+            self.bans.retain(|(banned, _)| banned != who);
             if *seconds > 0 {
-                self.bans.push((*source, now + u64::from(*seconds) * 1_000));
+                self.bans.push((*who, now + u64::from(*seconds) * 1_000));
             }
         }
         result
@@ -546,26 +557,31 @@ fn time_that_goes_back_does_no_harm() {
     assert_eq!(a.cluster.others(source(4)), 50);
 }
 
+/// A source as a ban names it.
+fn banned(number: u32) -> Prefix {
+    source(number).prefix(PrefixLengths::DEFAULT)
+}
+
 #[test]
 fn bans_travel_once_and_end_everywhere() {
     let with_bans = |text, boot| Node::with(text, boot, |config| config.bans = true);
     let (mut a, mut b) = (with_bans("a", 1), with_bans("b", 2));
-    a.bans = vec![(source(4), 60_000)];
+    a.bans = vec![(banned(4), 60_000)];
     exchange(&mut a, &mut b, 0..20_000);
     // It is set once, and not sent back.
     assert_eq!(b.outbox.bans.len(), 1);
-    let (banned, seconds) = b.outbox.bans.remove(0);
-    assert!(banned == source(4) && (57..=60).contains(&seconds));
+    let (who, seconds) = b.outbox.bans.remove(0);
+    assert!(who == banned(4) && (57..=60).contains(&seconds));
     assert_eq!(a.outbox.bans, []);
     // It is lifted where it was set.
     a.bans.clear();
     exchange(&mut a, &mut b, 20_000..22_500);
-    assert_eq!(b.outbox.bans, [(source(4), 0)]);
+    assert_eq!(b.outbox.bans, [(banned(4), 0)]);
     assert_eq!(a.outbox.bans, []);
     // The other node makes it longer.
-    a.bans = vec![(source(4), 40_000)];
+    a.bans = vec![(banned(4), 40_000)];
     exchange(&mut a, &mut b, 22_500..25_000);
-    b.bans = vec![(source(4), 90_000)];
+    b.bans = vec![(banned(4), 90_000)];
     exchange(&mut a, &mut b, 25_000..27_500);
     assert!(
         matches!(a.outbox.bans[..], [(_, 60..=65)]),
@@ -584,8 +600,115 @@ fn bans_stay_at_home_by_default() {
         Node::new("a", 1),
         Node::with("b", 2, |config| config.bans = true),
     );
-    a.bans = vec![(source(4), 60_000)];
-    b.bans = vec![(source(6), 60_000)];
+    a.bans = vec![(banned(4), 60_000)];
+    b.bans = vec![(banned(6), 60_000)];
     exchange(&mut a, &mut b, 0..5_000);
     assert_eq!((a.outbox.bans.len(), b.outbox.bans.len()), (0, 0));
+}
+
+#[test]
+fn prefix_is_banned_as_a_source_is() {
+    let with_bans = |text, boot| Node::with(text, boot, |config| config.bans = true);
+    let (mut a, mut b) = (with_bans("a", 1), with_bans("b", 2));
+    let prefixes = ["0.0.0.0/0", "198.51.100.0/24", "2001:db8::/32"];
+    let prefixes = prefixes.map(|text| Prefix::parse_any(text).unwrap());
+    a.bans = prefixes.map(|prefix| (prefix, 60_000)).to_vec();
+    exchange(&mut a, &mut b, 0..3_000);
+    let mut arrived: Vec<Prefix> = b.outbox.bans.iter().map(|(who, _)| *who).collect();
+    arrived.sort_unstable();
+    assert_eq!(arrived, prefixes);
+    assert_eq!(b.cluster.bans_of(0), 3);
+    let totals = (a.cluster.totals(), b.cluster.totals());
+    assert_eq!((totals.0.bans_sent, totals.0.bans_received), (3, 0));
+    assert_eq!((totals.1.bans_sent, totals.1.bans_received), (0, 3));
+    a.bans.clear();
+    exchange(&mut a, &mut b, 3_000..5_000);
+    assert_eq!((b.bans.len(), b.cluster.bans_of(0)), (0, 0));
+}
+
+#[test]
+fn refused_ban_is_tried_again() {
+    let with_bans = |text, boot| Node::with(text, boot, |config| config.bans = true);
+    let (mut a, mut b) = (with_bans("a", 1), with_bans("b", 2));
+    b.outbox.spared = vec![banned(4)];
+    a.bans = vec![(banned(4), 90_000)];
+    exchange(&mut a, &mut b, 0..15_000);
+    assert_eq!((b.bans.len(), b.cluster.totals().bans_refused), (0, 1));
+    b.outbox.spared.clear();
+    exchange(&mut a, &mut b, 15_000..27_000);
+    assert_eq!((b.bans.len(), b.outbox.bans.len()), (1, 1));
+    let totals = b.cluster.totals();
+    assert_eq!((totals.bans_refused, totals.bans_received), (1, 1));
+}
+
+/// Another node can have only so many bans here, and only for so long.
+#[test]
+fn bans_of_a_node_are_capped() {
+    let mut a = Node::with("a", 1, |config| config.bans = true);
+    let mut b = Node::with("b", 2, |config| {
+        config.bans = true;
+        config.max_bans = 5;
+        config.max_banned_prefixes = 2;
+    });
+    let prefixes = (0..4u8).map(|n| Prefix::parse_any(&format!("10.{n}.0.0/16")).unwrap());
+    let month = 30 * 86_400_000;
+    a.bans = prefixes.map(|prefix| (prefix, month)).collect();
+    exchange(&mut a, &mut b, 0..3_000);
+    assert_eq!(b.bans.len(), 2);
+    a.bans.extend((0..9).map(|number| (banned(number), month)));
+    exchange(&mut a, &mut b, 3_000..5_000);
+    assert_eq!((b.bans.len(), b.cluster.bans_of(0)), (5, 5));
+    assert!(b.cluster.totals().bans_refused > 0);
+    let day = u64::from(MAX_BAN_SECONDS) * 1_000;
+    assert!(b.bans.iter().all(|(_, until)| *until <= 5_000 + day));
+    // Each repetition lets it last longer.
+    exchange(&mut a, &mut b, 5_000..30_000);
+    assert!(b.bans.iter().all(|(_, until)| *until > 15_000 + day));
+    assert_eq!(b.cluster.totals().bans_received, 5);
+    assert_eq!(a.outbox.bans, []);
+}
+
+/// The bans of a node that is gone, or shut out, end by time, or by a command.
+#[test]
+fn bans_outlast_their_node() {
+    let with_bans = |text, boot| Node::with(text, boot, |config| config.bans = true);
+    let (mut a, mut b) = (with_bans("a", 1), with_bans("b", 2));
+    a.bans = vec![(banned(4), 60_000)];
+    exchange(&mut a, &mut b, 0..3_000);
+    b.cluster
+        .drop_node(3_000, &name("a"), &mut b.outbox)
+        .unwrap();
+    a.bans = vec![(banned(6), 60_000)];
+    exchange(&mut a, &mut b, 3_000..9_000);
+    assert_eq!(b.outbox.bans.len(), 1);
+    // A restart of the node neither lifts it nor sends it back.
+    assert!(b.cluster.admit_node(9_000, &name("a"), &mut b.outbox));
+    let mut again = with_bans("a", 3);
+    exchange(&mut again, &mut b, 9_000..20_000);
+    assert_eq!((b.outbox.bans.len(), again.outbox.bans.len()), (1, 0));
+    assert_eq!(
+        b.cluster.nodes(20_000).next().unwrap().state,
+        NodeState::Alive
+    );
+}
+
+#[test]
+fn count_is_capped_at_the_limit_of_its_source() {
+    let (mut a, mut b) = (Node::new("a", 1), Node::new("b", 2));
+    a.outbox.limit = 40;
+    b.own = vec![(4, 90), (6, 30)];
+    exchange(&mut a, &mut b, 0..15_000);
+    let others = |a: &Node| [4, 6].map(|number| a.cluster.others(source(number)));
+    assert_eq!(others(&a), [40, 30]);
+    let report = a.cluster.nodes(15_000).next().unwrap();
+    assert!(report.capped > 0 && report.connections == 70);
+    // That is not a difference: what the node reported did arrive.
+    assert_eq!(report.audit.unwrap().differing, 0);
+    for (limit, expected) in [(20, [20, 20]), (0, [90, 30]), (80, [80, 30])] {
+        a.outbox.limit = limit;
+        a.cluster.limits_changed(&mut a.outbox);
+        assert_eq!(others(&a), expected);
+        let report = a.cluster.nodes(15_000).next().unwrap();
+        assert_eq!(report.connections, u64::from(expected[0] + expected[1]));
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use support::engine::load_rules;
+use tcp_conn_limit::limiter::cluster_bans::FromNode;
 use tcp_conn_limit::limiter::{Limiter, Worker};
 use tcp_conn_limit::observe::notices::Notice;
 use tcp_conn_limit::observe::report::Report;
@@ -529,4 +530,101 @@ proptest! {
             prop_assert_eq!(limiter.has_rated_rules(), is_rated);
         }
     }
+}
+
+/// A ban of another node, at the time 0 of the host clock.
+fn ban_from_node(limiter: &Limiter, who: &str, seconds: u32) -> FromNode {
+    limiter.ban_from_node(Worker::ACCEPTOR, 3, (prefix(who), seconds), 0)
+}
+
+#[test]
+fn rules_go_before_bans_of_other_nodes() {
+    let limiter = limiter();
+    load_rules(
+        &limiter,
+        &[
+            "10.1.0.0/16 = 5 exempt",
+            "10.2.0.0/16 = 5 trusted",
+            "10.3.0.0/16 = unlimited",
+            "10.4.0.0/16 = 5",
+            "10.5.0.0/16 = 5 trusted listener=tcp:192.0.2.1:5060",
+        ],
+    );
+    let done = |who| ban_from_node(&limiter, who, 60);
+    for spared in ["10.1.0.1", "10.2.0.1", "10.3.0.1", "10.5.0.1"] {
+        assert_eq!(done(spared), FromNode::Nothing, "{spared}");
+    }
+    for spared in ["10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/16"] {
+        assert_eq!(done(spared), FromNode::Nothing, "{spared}");
+    }
+    assert_eq!(done("10.4.0.1"), FromNode::Begins);
+    assert_eq!(done("10.4.0.1"), FromNode::Lasts);
+    assert!(limiter.check(source([10, 4, 0, 1])).is_err());
+    assert_eq!(done("10.0.0.0/8"), FromNode::Begins);
+    let banned = |net| terms(&limiter, [10, net, 0, 2]).banned;
+    assert_eq!(
+        [0, 1, 2, 3, 4].map(banned),
+        [true, false, false, false, true]
+    );
+    // A ban of this node around it concerns what is trusted.
+    limiter
+        .ban_prefix(prefix("10.0.0.0/7"), 90, REASON)
+        .unwrap();
+    assert_eq!(
+        [0, 1, 2, 3, 4].map(banned),
+        [true, false, true, false, true]
+    );
+    limiter.unban_prefix(prefix("10.0.0.0/7")).unwrap();
+    assert!(!banned(2));
+}
+
+#[test]
+fn ban_of_another_node_gives_way_to_one_of_this_node() {
+    let limiter = limiter();
+    let reason = |who: [u8; 4]| {
+        Report::of(&limiter)
+            .get(source(who))
+            .ban()
+            .map(|ban| ban.cause)
+    };
+    let here = source([10, 0, 0, 1]);
+    limiter.ban(Worker::ACCEPTOR, here, 90, Cause::Rpc).unwrap();
+    let net = prefix("10.1.0.0/16");
+    limiter.ban_prefix(net, 90, REASON).unwrap();
+    for who in ["10.0.0.1", "10.1.0.0/16"] {
+        // Neither shortened nor lifted.
+        assert_eq!(ban_from_node(&limiter, who, 60), FromNode::Lasts);
+        assert_eq!(ban_from_node(&limiter, who, 0), FromNode::Nothing);
+    }
+    assert_eq!(reason([10, 0, 0, 1]), Some(Cause::Rpc));
+    assert_eq!(bans(&limiter, 0), [("10.1.0.0/16".to_owned(), 90)]);
+    for who in ["10.0.0.1", "10.1.0.0/16"] {
+        assert_eq!(ban_from_node(&limiter, who, 120), FromNode::Lasts);
+    }
+    let ban = Report::of(&limiter).get(here).ban().unwrap();
+    assert_eq!((ban.cause, ban.node), (Cause::Cluster, 3));
+    let rule = Report::of(&limiter).ban_of(here, None);
+    assert_eq!(rule, None);
+    let rule = Report::of(&limiter).banned_prefixes().unwrap()[0];
+    let reason_of = BanReason::Cluster { node: 3 };
+    assert_eq!(
+        rule.origin,
+        RuleOrigin::Ban {
+            end: 120,
+            reason: reason_of
+        }
+    );
+    // Rejections do not change the node.
+    for _ in 0..1_000 {
+        let rejection = limiter.check(here).unwrap_err();
+        limiter.rejected(Worker::ACCEPTOR, rejection);
+    }
+    let ban = Report::of(&limiter).get(here).ban().unwrap();
+    assert_eq!((ban.rejected, ban.node), (1_000, 3));
+    for who in ["10.0.0.1", "10.1.0.0/16"] {
+        assert_eq!(ban_from_node(&limiter, who, 0), FromNode::Ends);
+        assert_eq!(ban_from_node(&limiter, who, 0), FromNode::Nothing);
+    }
+    assert_eq!(reason([10, 0, 0, 1]), None);
+    assert_eq!(bans(&limiter, 0), []);
 }

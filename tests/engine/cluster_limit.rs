@@ -269,6 +269,8 @@ fn old_knowledge_of_others_does_not_count() {
             &limiter,
             now,
             &mut Outside {
+                worker: Worker::ACCEPTOR,
+                seconds: 0,
                 send: &mut |_, _| {},
                 log: &mut |_| {},
             },

@@ -21,6 +21,7 @@ use proptest::sample::{Index, select};
 use support::engine::{load_rules, source};
 use support::kamailio::in_own_network;
 use support::raw::{connect_from, raw_tcp, set_option};
+use tcp_conn_limit::limiter::cluster_bans::FromNode;
 use tcp_conn_limit::limiter::{Limiter, RejectedFor, Worker};
 use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::policy::listener::ListenerName;
@@ -819,4 +820,33 @@ fn listed_source_cannot_connect_and_keeps_its_connections() {
         filter.detach(listener.as_fd());
         assert!(connects("2001:db8:9::77", v6));
     });
+}
+
+#[test]
+fn bans_of_other_nodes_are_dropped() {
+    let Some(filter) = load(PrefixLengths::DEFAULT, &Nat64::default()) else {
+        return;
+    };
+    let limiter = Limiter::new(100, 1, PrefixLengths::DEFAULT).unwrap();
+    load_rules(&limiter, &["10.2.0.3 = 5 trusted"]);
+    for who in ["10.2.3.1", "10.2.0.0/24"] {
+        let done = limiter.ban_from_node(Worker::ACCEPTOR, 1, (prefix(who), 1000), 0);
+        assert_eq!(done, FromNode::Begins);
+    }
+    let mut shield = Shield::new(filter);
+    let banned = [limiter.source(&[10, 2, 3, 1]).unwrap()].into_iter();
+    let none = core::iter::empty();
+    shield.update(&limiter, banned, none, 0, 60, &mut |line| panic!("{line}"));
+    for (address, dropped) in [
+        ([10, 2, 3, 1], true),
+        ([10, 2, 3, 2], false),
+        ([10, 2, 0, 1], true),
+        ([10, 2, 0, 3], false),
+    ] {
+        assert_eq!(
+            is_dropped(shield.filter(), &packet(address.into())),
+            dropped,
+            "{address:?}"
+        );
+    }
 }

@@ -51,6 +51,8 @@ pub struct NodeView {
     pub capped: u64,
     /// Records without room.
     pub overflow: u64,
+    /// Its bans that are in effect here.
+    pub bans: u64,
     /// The comparison with its own sums.
     pub audit: Option<AuditReport>,
 }
@@ -92,7 +94,8 @@ impl<'a> Board<'a> {
         Board(rows)
     }
 
-    pub(crate) fn set_node(self, node: &NodeReport<'_>, now: u64) {
+    /// `bans` are those of the node that are in effect here.
+    pub(crate) fn set_node(self, node: &NodeReport<'_>, bans: usize, now: u64) {
         let Some(row) = self.0.nodes.get(node.index) else {
             return;
         };
@@ -105,6 +108,7 @@ impl<'a> Board<'a> {
         words.numbers([sources, node.connections, node.received, node.lost]);
         words.numbers(node.rejected);
         words.numbers([node.capped, node.overflow]);
+        words.number(u64::try_from(bans).unwrap_or(u64::MAX));
         words.number(of_option(node.audit.map(|audit| audit.age_ms)));
         if let Some(audit) = node.audit {
             words.numbers([
@@ -146,6 +150,7 @@ impl<'a> Board<'a> {
             totals.unreported,
             totals.other_sources,
         ]);
+        words.numbers([totals.bans_sent, totals.bans_received, totals.bans_refused]);
         self.0.overview.write(words, now);
     }
 
@@ -163,7 +168,7 @@ impl<'a> Board<'a> {
             let [age, round_trip] = words.numbers();
             let [sources, connections, received, lost] = words.numbers();
             let rejected = words.numbers();
-            let [capped, overflow] = words.numbers();
+            let [capped, overflow, bans] = words.numbers();
             let audited = option_of(words.number());
             let [differing, lasting, reported, arrived] = words.numbers();
             Some(NodeView {
@@ -181,6 +186,7 @@ impl<'a> Board<'a> {
                 rejected,
                 capped,
                 overflow,
+                bans,
                 audit: audited.map(|age_ms| AuditReport {
                     age_ms: later(age_ms),
                     differing,
@@ -190,6 +196,12 @@ impl<'a> Board<'a> {
                 }),
             })
         })
+    }
+
+    /// The name of the node with this number.
+    pub fn name_of(self, index: u8) -> Option<String> {
+        let (mut words, _) = self.0.nodes.get(usize::from(index))?.read()?;
+        (words.number() > 0).then(|| words.text())
     }
 
     /// This node and all others together, as last written; `None`: not yet.
@@ -203,6 +215,7 @@ impl<'a> Board<'a> {
         let [received, received_records, lost] = words.numbers();
         let rejected = words.numbers();
         let [reported_sources, unreported, other_sources] = words.numbers();
+        let [bans_sent, bans_received, bans_refused] = words.numbers();
         Some(Overview {
             name,
             learning,
@@ -221,6 +234,9 @@ impl<'a> Board<'a> {
                 reported_sources,
                 unreported,
                 other_sources,
+                bans_sent,
+                bans_received,
+                bans_refused,
             },
         })
     }
@@ -366,7 +382,7 @@ mod tests {
                 arrived: 12,
             }),
         };
-        board.set_node(&report, 100);
+        board.set_node(&report, 13, 100);
         let view = board.nodes(150).next().unwrap();
         let expected = NodeView {
             index: 31,
@@ -383,6 +399,7 @@ mod tests {
             rejected: report.rejected,
             capped: 7,
             overflow: 8,
+            bans: 13,
             audit: report.audit.map(|audit| AuditReport {
                 age_ms: 50,
                 ..audit
@@ -409,6 +426,7 @@ mod tests {
                 sent: 5,
                 rejected: core::array::from_fn(|number| number as u64),
                 other_sources: 6,
+                bans_refused: 7,
                 ..Totals::default()
             },
         };

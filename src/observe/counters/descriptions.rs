@@ -488,6 +488,22 @@ counters! {
         unit: "sources",
         meaning: "times that a source of other nodes did not count because there was no room",
     }
+    cluster_bans_sent {
+        kind: Counter,
+        unit: "bans",
+        meaning: "bans of this server that were sent to the other nodes",
+    }
+    cluster_bans_received {
+        kind: Counter,
+        unit: "bans",
+        meaning: "bans of other nodes that were applied; also in bans or would_ban",
+    }
+    cluster_bans_refused {
+        kind: Counter,
+        unit: "bans",
+        meaning: "bans of other nodes that were not applied, because a rule exempts or trusts \
+                  the source, or there was no room",
+    }
     shield {
         kind: Fixed,
         unit: "",

@@ -4,12 +4,12 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use core::net::IpAddr;
 
 use super::Connections;
 use crate::cluster::{NodeName, NodeState, Rejected};
 use crate::observe::report::ClusterSum;
 use crate::policy::limit_text::LimitName;
+use crate::source::Prefix;
 
 /// The connections of a source on all nodes, and its limit over all of them.
 pub(super) struct OverCluster(pub(super) u32, pub(super) ClusterSum);
@@ -74,20 +74,61 @@ impl fmt::Display for NodeChanged {
 /// A node connects to this one, and its connections are limited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeLimited {
-    /// Its name.
-    pub name: NodeName,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its address, or its source if that is not known.
+    pub address: Prefix,
 }
 
 impl fmt::Display for NodeLimited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NodeLimited { name, address } = self;
+        let NodeLimited { address } = self;
         write!(
             f,
-            "cluster node {name} connects by TCP or TLS, and these connections are limited; add \
-             the rule {address}=unlimited trusted"
+            "a cluster node connects by TCP or TLS from {address}, and these connections are \
+             limited; add the rule {address}=unlimited trusted"
         )
+    }
+}
+
+/// Another node banned a source or a prefix, or lifted that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeBanned {
+    /// It is banned here, too.
+    Began {
+        /// The name of the node.
+        node: String,
+        /// The source or prefix.
+        who: Prefix,
+        /// How long at most.
+        seconds: u32,
+    },
+    /// It is no longer banned.
+    Lifted {
+        /// The name of the node.
+        node: String,
+        /// The prefix.
+        who: Prefix,
+    },
+    /// Bans that began without a line of their own.
+    More {
+        /// How many.
+        bans: u64,
+    },
+}
+
+impl fmt::Display for NodeBanned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NodeBanned::Began { node, who, seconds } => {
+                write!(f, "ban of {who} set for {seconds} s by cluster node {node}")
+            }
+            NodeBanned::Lifted { node, who } => {
+                write!(f, "ban of {who} lifted by cluster node {node}")
+            }
+            NodeBanned::More { bans } => {
+                let plural = if *bans == 1 { "" } else { "s" };
+                write!(f, "{bans} more ban{plural} set by cluster nodes")
+            }
+        }
     }
 }
 

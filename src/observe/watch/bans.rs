@@ -33,7 +33,7 @@ pub(super) struct Bans {
 struct Known {
     /// As it was last seen.
     ban: PenaltyReport,
-    /// The begin was logged, here or by a command, and so the end will be.
+    /// The begin was logged, here or by what set it, and so the end will be.
     logged: bool,
     /// It began in monitor mode.
     would: bool,
@@ -58,16 +58,17 @@ impl Bans {
             return;
         }
         let would = tick.limiter.mode() == Mode::Monitor;
-        let by_command = ban.cause == Cause::Rpc;
-        let has_line = !by_command && self.begun < MAX_BANNED;
+        // The process of the cluster logs bans of other nodes.
+        let is_logged = matches!(ban.cause, Cause::Rpc | Cause::Cluster);
+        let has_line = !is_logged && self.begun < MAX_BANNED;
         self.begun += usize::from(has_line);
-        self.more += u64::from(!by_command && !has_line);
+        self.more += u64::from(!is_logged && !has_line);
         if has_line {
             (tick.log)(Notice::Banned { report, ban, would });
         }
         let known = Known {
             ban,
-            logged: has_line || by_command,
+            logged: has_line || is_logged,
             would,
         };
         self.known.insert(report.source, known);

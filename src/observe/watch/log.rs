@@ -32,16 +32,20 @@ const MAX_KNOWN: usize = 65_536;
 /// The rejections that were logged, and those for the next summary.
 #[derive(Default)]
 pub(super) struct Log {
-    known: HashMap<Source, Known>,
+    known: HashMap<Key, Known>,
     /// Sources rejected since the last tick that may have a line: those with the most
     /// rejections since their last line, at most [`MAX_AT_ONCE`].
-    due: BinaryHeap<Reverse<(u64, Source)>>,
+    due: BinaryHeap<Reverse<(u64, Key)>>,
     /// First lines in this interval.
     first_lines: usize,
     /// Sources logged as back under their limits in this interval.
     released: usize,
     uncounted: Uncounted,
 }
+
+/// A source, and whether these are its rejections while it had no connection on this node of a
+/// cluster, which are counted elsewhere.
+type Key = (Source, bool);
 
 /// The rejections of a source.
 struct Known {
@@ -144,12 +148,13 @@ impl Log {
     /// Counts the rejections of a source since its last sample.
     pub(super) fn rejections(&mut self, sample: &Sample, tick: &Tick<'_>) {
         let report = sample.report;
-        if !self.known.contains_key(&report.source)
+        let key = (report.source, sample.without_own);
+        if !self.known.contains_key(&key)
             && (self.known.len() >= MAX_KNOWN || self.known.try_reserve(1).is_err())
         {
             return;
         }
-        let known = self.known.entry(report.source).or_insert(Known {
+        let known = self.known.entry(key).or_insert(Known {
             start: sample.start,
             rejected: 0,
             would_reject: 0,
@@ -179,7 +184,7 @@ impl Log {
         known.unlogged += u64::from(rejected) + u64::from(would_reject);
         let room = MAX_AT_ONCE.saturating_sub(self.first_lines);
         if known.may_have_line(tick) {
-            let ranked = (known.unlogged, report.source);
+            let ranked = (known.unlogged, key);
             keep_highest(&mut self.due, room, ranked);
         }
     }
@@ -189,7 +194,7 @@ impl Log {
     pub(super) fn end_tick(&mut self, tick: &mut Tick<'_>) {
         let due = core::mem::take(&mut self.due);
         self.log_first(due, tick);
-        for (source, known) in &mut self.known {
+        for ((source, _), known) in &mut self.known {
             // A source that was rejected since the last tick was at its limit just now.
             if self.released < MAX_RELEASED
                 && known.seen != tick.now
@@ -206,11 +211,11 @@ impl Log {
     }
 
     /// Gives each of these sources a line.
-    fn log_first(&mut self, due: BinaryHeap<Reverse<(u64, Source)>>, tick: &mut Tick<'_>) {
-        for Reverse((_, source)) in due.into_sorted_vec() {
-            if let Some(known) = self.known.get_mut(&source) {
+    fn log_first(&mut self, due: BinaryHeap<Reverse<(u64, Key)>>, tick: &mut Tick<'_>) {
+        for Reverse((_, key)) in due.into_sorted_vec() {
+            if let Some(known) = self.known.get_mut(&key) {
                 self.first_lines += 1;
-                let notice = known.first_line(source, tick);
+                let notice = known.first_line(key.0, tick);
                 (tick.log)(notice);
             }
         }
@@ -221,13 +226,13 @@ impl Log {
     pub(super) fn end_interval(&mut self, seconds: u32, tick: &mut Tick<'_>) {
         let mut due = BinaryHeap::new();
         let room = MAX_FIRST.saturating_sub(self.first_lines);
-        for (source, known) in &self.known {
+        for (key, known) in &self.known {
             // Those that had a line in this interval leave the room to the others.
             let had_line = known
                 .logged
                 .is_some_and(|logged| tick.now.wrapping_sub(logged) <= seconds);
             if known.sum() > 0 && !had_line {
-                keep_highest(&mut due, room, (known.unlogged, *source));
+                keep_highest(&mut due, room, (known.unlogged, *key));
             }
         }
         self.log_first(due, tick);
@@ -240,10 +245,14 @@ impl Log {
         // A source is remembered as long as its next rejection would be in the same
         // interval, as long as its numbers could be mistaken for new ones, or until it is
         // logged as back under its limit.
-        self.known.retain(|source, known| {
+        self.known.retain(|(source, without_own), known| {
             known.more = [0; 2];
             let recent = !known.may_have_line(tick);
-            recent || known.reported.is_some() || tick.limiter.table().find(*source).is_some()
+            let has_numbers = match without_own {
+                true => tick.limiter.others_of(*source).is_some(),
+                false => tick.limiter.table().find(*source).is_some(),
+            };
+            recent || known.reported.is_some() || has_numbers
         });
         self.first_lines = 0;
         self.released = 0;
@@ -261,7 +270,7 @@ impl Log {
             would_reject += known.more[1];
         }
         Some(Summary {
-            most: *source,
+            most: source.0,
             more: most.sum(),
             others: sources - 1,
             more_of_others: rejected + would_reject - most.sum(),

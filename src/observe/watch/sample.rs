@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::limiter::Limiter;
+use crate::limiter::{Limiter, RejectedFor};
 use crate::observe::debts::Debts;
 use crate::observe::nearness::Nearness;
 use crate::observe::networks::Networks;
@@ -22,6 +22,32 @@ pub(super) const SLOTS_PER_TICK: usize = 1 << 24;
 pub(super) struct Sample {
     pub(super) report: SourceReport,
     pub(super) start: Start,
+    /// These are the rejections of a source while only other nodes of the cluster had
+    /// connections of it.
+    pub(super) without_own: bool,
+}
+
+impl Sample {
+    /// All sources with such rejections.
+    pub(super) fn without_own(limiter: &Limiter) -> impl Iterator<Item = Sample> + '_ {
+        let others = limiter.all_others();
+        let rejected = others.filter(|others| others.rejected > 0 || others.would_reject > 0);
+        rejected.map(|others| Sample {
+            report: SourceReport {
+                rejected: others.rejected,
+                would_reject: others.would_reject,
+                rejected_at: others.connections,
+                rejected_for: Some(RejectedFor::Cluster),
+                ..Report::of(limiter).get(others.source)
+            },
+            // If the numbers start at 0 again, they are lower than those that were logged.
+            start: Start {
+                first_seen: 0,
+                resets: 0,
+            },
+            without_own: true,
+        })
+    }
 }
 
 /// Identifies when the numbers of a source started at 0. A source that moves to another
@@ -143,6 +169,7 @@ impl Sampler {
         has_rejections.then_some(Sample {
             report,
             start: Start { first_seen, resets },
+            without_own: false,
         })
     }
 }

@@ -13,9 +13,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use libfuzzer_sys::fuzz_target;
 use sha2::Sha256;
 use tcp_conn_limit::cluster::{
-    Ban, Cluster, Config, Count, Effects, Keys, NodeName, NodeReport, NodeState, Rejected, To,
+    Ban, Cluster, Config, Count, Effects, Keys, MAX_BAN_SECONDS, NodeName, NodeReport, NodeState,
+    Rejected, To,
 };
-use tcp_conn_limit::source::{PrefixLengths, Source};
+use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 
 const KEY: &[u8] = b"the key of all nodes";
 const BOOT: u64 = 7;
@@ -23,6 +24,7 @@ const BOOT: u64 = 7;
 const MAX_NODES: usize = 3;
 const MAX_SOURCES: usize = 5;
 const MAX_COUNT: u32 = 1_000;
+const MAX_BANS: usize = 4;
 
 /// What the effects add up to.
 #[derive(Default)]
@@ -60,6 +62,17 @@ impl Effects for Ledger {
         };
     }
 
+    fn limit(&mut self, source: Source) -> u32 {
+        // Other limits for some sources.
+        u32::from(source.octets().0[3] % 4) * 300
+    }
+
+    fn ban(&mut self, node: usize, who: Prefix, seconds: u32) -> bool {
+        assert!(node < MAX_NODES && seconds <= MAX_BAN_SECONDS);
+        // Some are refused.
+        seconds > 0 && who.length != 31
+    }
+
     fn changed(&mut self, node: &NodeReport<'_>) {
         self.states.insert(node.index, node.state);
     }
@@ -84,6 +97,7 @@ impl Ledger {
             assert_eq!(node.connections, counts.iter().sum::<u64>());
             assert_eq!(node.sources, counts.len());
             assert!(node.sources <= MAX_SOURCES);
+            assert!(cluster.bans_of(node.index) <= MAX_BANS);
             assert!(
                 node.sources == 0 || node.state == NodeState::Alive,
                 "{node:?}"
@@ -133,6 +147,8 @@ fuzz_target!(|bytes: &[u8]| {
             max_nodes: MAX_NODES,
             max_sources: MAX_SOURCES,
             max_count: MAX_COUNT,
+            max_bans: MAX_BANS,
+            max_banned_prefixes: 1,
             bans: true,
             strict: true,
             ..Config::new(name("own"), BOOT, [1, 2], keys)
@@ -177,17 +193,18 @@ fuzz_target!(|bytes: &[u8]| {
                     limit: 100,
                 });
                 let bans = step[1..4].iter().map(|octet| Ban {
-                    source: source(*octet),
+                    who: source(*octet).prefix(PrefixLengths::DEFAULT),
                     seconds: u32::from(head[5]),
                 });
                 cluster.tick(now, counts.take(256), bans, &mut ledger);
             }
             _ => {
                 let node = name(&char::from(b'a' + head[1] % 5).to_string());
-                match head[0] % 4 {
+                match head[0] % 5 {
                     0 => drop(cluster.drop_node(now, &node, &mut ledger)),
                     1 => drop(cluster.admit_node(now, &node, &mut ledger)),
                     2 => cluster.set_interval(u32::from(head[2]) * 100),
+                    3 => cluster.limits_changed(&mut ledger),
                     _ => cluster.bye(now, &mut ledger),
                 }
             }

@@ -2,6 +2,7 @@
 
 //! One limit for several servers, which exchange messages over DMQ.
 
+mod bans;
 mod failures;
 mod links;
 mod nodes;

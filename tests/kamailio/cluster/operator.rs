@@ -64,6 +64,8 @@ fn top_and_audit_cover_the_fleet(mode: Mode) {
     held.extend(servers[2].admit_all(12, Via::Tcp, source(201, 0, 1)));
     held.extend(servers[2].admit_all(20, Via::Tcp, source(201, 0, 2)));
     held.extend(servers[0].admit_all(11, Via::Tcp, source(201, 0, 1)));
+    // No other node has it.
+    held.extend(servers[0].admit_all(21, Via::Tcp, source(201, 0, 3)));
     wait_for_others(&servers[0], "127.201.0.1", 27);
     wait_for_others(&servers[0], "127.201.0.2", 20);
     let top = servers[0].rpc("tcp_conn_limit.cluster_top", json!([]));
@@ -74,8 +76,20 @@ fn top_and_audit_cover_the_fleet(mode: Mode) {
     };
     assert_eq!(
         rows,
-        [&row("127.201.0.1", 11, 27), &row("127.201.0.2", 0, 20)]
+        [
+            &row("127.201.0.1", 11, 27),
+            &row("127.201.0.3", 21, 0),
+            &row("127.201.0.2", 0, 20),
+        ]
     );
+    assert_eq!(
+        servers[0].rpc("tcp_conn_limit.top", json!(["cluster"])),
+        top
+    );
+    let own = servers[0].rpc("tcp_conn_limit.top", json!([1]));
+    assert_eq!(own[0]["source"], "127.201.0.3", "{own}");
+    let most = servers[0].rpc("tcp_conn_limit.top", json!([1, "cluster"]));
+    assert_eq!(most, json!([rows[0]]));
     let one = servers[0].rpc("tcp_conn_limit.cluster_top", json!([1]));
     assert_eq!(one.as_array().map(Vec::len), Some(1), "{one}");
     let audit = || servers[0].rpc("tcp_conn_limit.cluster_audit", json!([]));
@@ -100,6 +114,7 @@ fn commands_without_a_cluster_say_so(mode: Mode) {
         ("cluster_audit", json!([])),
         ("cluster_top", json!([])),
         ("cluster_drop", json!(["sip:127.0.0.1:5060"])),
+        ("top", json!(["cluster"])),
         ("set_cluster_limit", json!([5])),
     ] {
         let fault = server.fault(&format!("tcp_conn_limit.{command}"), parameters);
@@ -120,6 +135,9 @@ fn wrong_arguments_are_refused(mode: Mode) {
         ("cluster", json!(["all"])),
         ("cluster_top", json!(["many"])),
         ("cluster_top", json!([401])),
+        ("top", json!(["cluster", "peak"])),
+        ("top", json!(["cluster", "networks"])),
+        ("top", json!(["cluster", "cluster"])),
         ("cluster_drop", json!([])),
         ("cluster_drop", json!(["a", "on"])),
         ("cluster_drop", json!(["x".repeat(65)])),
@@ -145,6 +163,15 @@ fn limits_may_differ_by_node(mode: Mode) {
     servers[0].reject(Via::Tcp, source(201, 0, 1));
     held.extend(servers[1].admit_all(10, Via::Tcp, source(201, 0, 1)));
     servers[1].reject(Via::Tcp, source(201, 0, 1));
+    // More than its own limit makes no difference to a node, until it has a higher one.
+    until("the count is above the limit here", || {
+        number(&seen(&servers[0], &place.name(1)), "capped") > 0
+    });
+    wait_for_others(&servers[0], "127.201.0.1", 10);
+    servers[0].rpc("tcp_conn_limit.set_cluster_limit", json!([21]));
+    wait_for_others(&servers[0], "127.201.0.1", 20);
+    held.push(servers[0].admit(Via::Tcp, source(201, 0, 1)));
+    servers[0].reject(Via::Tcp, source(201, 0, 1));
     drop(held);
     finish(mode, servers);
 }

@@ -64,10 +64,17 @@ fn wrong_parameters_refuse_the_start(mode: Mode) {
         "2",
         "modparam cluster_strict is 2: expected 1",
     );
+    start_fails(
+        "cluster_bans",
+        "2",
+        "modparam cluster_bans is 2: expected 1",
+    );
     let log = place.without_key(mode, 0, 10).start_fails();
     log.assert_error(&["there is no key: set cluster_key"]);
     let log = mode.config(10).param("cluster_limit", 5).start_fails();
     log.assert_error(&["modparam cluster_limit is set, but this server is not a node"]);
+    let log = mode.config(10).param("cluster_bans", 1).start_fails();
+    log.assert_error(&["modparam cluster_bans is set, but this server is not a node"]);
 }
 
 fn rule_for_a_cluster_needs_one(mode: Mode) {

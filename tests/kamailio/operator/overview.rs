@@ -113,7 +113,8 @@ fn stats_reports_every_field(mode: Mode) {
         "pressure_rejected": 0, "pressure_would_reject": 0,
         "cluster_rejected": 0, "cluster_would_reject": 0, "cluster_nodes": 0,
         "cluster_limit": 0, "cluster_sources": 0, "cluster_sent": 0, "cluster_received": 0,
-        "cluster_lost": 0, "cluster_bad": 0, "cluster_no_room": 0,
+        "cluster_lost": 0, "cluster_bad": 0, "cluster_no_room": 0, "cluster_bans_sent": 0,
+        "cluster_bans_received": 0, "cluster_bans_refused": 0,
     });
     let more = of_load.as_object().expect("a struct").clone();
     expected.as_object_mut().expect("a struct").extend(more);
