@@ -147,9 +147,6 @@ impl Sender {
             }
         };
         sent.pass = self.pass;
-        if pass.dump == Some(sent.spread % DUMP_PARTS) {
-            dump.push(Record::Count(source, own));
-        }
         let is_due = match pass.round {
             Some(round) => {
                 own != sent.count
@@ -165,6 +162,11 @@ impl Sender {
             };
             sent.count = own;
             all.push(Record::Count(source, own));
+        }
+        // What all nodes got. A count that they did not get yet would stay if the source is not
+        // reported in the next interval.
+        if pass.dump == Some(sent.spread % DUMP_PARTS) && sent.count > 0 {
+            dump.push(Record::Count(source, sent.count));
         }
     }
 
@@ -337,6 +339,26 @@ mod tests {
         }
         sent.sort_unstable();
         assert_eq!(sent, counts);
+    }
+
+    /// Otherwise no node would hear of its end.
+    #[test]
+    fn dump_has_only_what_all_nodes_got() {
+        let mut bench = Bench::new(9);
+        let mut dumped = Vec::new();
+        for (reported, present) in [(None, 8), (Some(7), 8)] {
+            if let Some(count) = reported {
+                bench.interval(&[(1, count)]);
+            }
+            for part in 0..DUMP_PARTS {
+                let pass = Pass {
+                    dump: Some(part),
+                    ..bench.pass(None)
+                };
+                dumped.extend(bench.run(pass, &[(1, present)]));
+            }
+        }
+        assert_eq!(dumped, [(1, 7)]);
     }
 
     #[test]
