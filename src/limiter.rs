@@ -559,7 +559,8 @@ impl Limiter {
         let table = self.table();
         if let Some(at) = table.live_at(self.hints.get(), source, worker.0)
             && !table.is_crowded(at)
-            && let Some(counted) = self.count_at(worker, source, address, at, limit, accounting)
+            && let Some(counted) =
+                self.count_at(worker, source, address, (table, at), limit, accounting)
         {
             return counted;
         }
@@ -577,9 +578,10 @@ impl Limiter {
         limit: i32,
         accounting: A,
     ) -> Result<Token, NotCounted> {
+        let table = self.table();
         loop {
             let event = |event| self.note_event(worker, source, event);
-            let found = self.table().find_or_claim(source, worker.0, event);
+            let found = table.find_or_claim(source, worker.0, event);
             let at = match found {
                 Ok(at) => at,
                 Err(ClaimError::Full | ClaimError::Contended) => {
@@ -590,28 +592,31 @@ impl Limiter {
                     return Err(NotCounted::TableFull);
                 }
             };
-            if let Some(counted) = self.count_at(worker, source, address, at, limit, accounting) {
+            if let Some(counted) =
+                self.count_at(worker, source, address, (table, at), limit, accounting)
+            {
                 return counted;
             }
         }
     }
 
-    /// Counts a connection of `source` in the slot `at`, which has the row of `worker`
-    /// entered. `None` if another source took the slot meanwhile, which happens only if
-    /// another process claimed it at that moment.
+    /// Counts a connection of `source` in the slot `at` of the table, which has the row of
+    /// `worker` entered. The caller found the slot in this `table`, so its address is not worked
+    /// out again. `None` if another source took the slot meanwhile, which happens only if another
+    /// process claimed it at that moment.
     #[inline(always)]
     fn count_at<A: Accounting>(
         &self,
         worker: Worker,
         source: Source,
         address: &[u8],
-        at: SlotRef,
+        (table, at): (Table<'_>, SlotRef),
         limit: i32,
         accounting: A,
     ) -> Option<Result<Token, NotCounted>> {
-        let rows = self.rows();
+        let rows = table.rows();
         let in_row = rows.add(worker.0, at.slot);
-        let Some(at) = self.table().held(at) else {
+        let Some(at) = table.held(at) else {
             rows.release(worker.0, at.slot);
             return None;
         };
