@@ -328,9 +328,23 @@ impl Limiter {
     pub fn check_from(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
         let switches = self.settings().switches();
         if switches.is_unusual() {
-            return self.check_unusual(source, address, switches);
+            return match switches.is_only_rated() {
+                true => self.check_rated(source, address, switches),
+                false => self.check_unusual(source, address, switches),
+            };
         }
         self.check_under(source, address, switches, Scarcity::NONE, false)
+    }
+
+    /// The check of a source if sources may have a rate and nothing else is unusual.
+    #[inline(never)]
+    fn check_rated(
+        &self,
+        source: Source,
+        address: &[u8],
+        switches: Switches,
+    ) -> Result<(), Rejection> {
+        self.check_under(source, address, switches, Scarcity::NONE, true)
     }
 
     /// The check of a source, without its network, while `scarcity` applies to all sources.
