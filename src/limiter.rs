@@ -595,7 +595,7 @@ impl Limiter {
         let table = self.table();
         loop {
             let event = |event| self.note_event(worker, source, event);
-            let found = table.find_or_claim(source, worker.0, event);
+            let found = table.find_or_claim(source, worker.0, &event);
             let at = match found {
                 Ok(at) => at,
                 Err(ClaimError::Full | ClaimError::Contended) => {

@@ -361,7 +361,7 @@ impl<'a> Table<'a> {
         self,
         source: Source,
         row: usize,
-        event: impl Fn(Event),
+        event: &dyn Fn(Event),
     ) -> Result<SlotRef, ClaimError> {
         let buckets = self.buckets_of(source);
         let mut left = None;
@@ -432,9 +432,9 @@ impl<'a> Table<'a> {
         let entry = self.any_slot(slot)?;
         // publish: as in `find_in`.
         let control = Control::load(&entry.control, Ordering::Acquire);
-        // State, kind and row in one comparison.
-        let is_it = control.is_live_with(source.kind(), row)
-            && entry.word.load(Ordering::Acquire) == source.word()
+        // The word comes first, since it is what differs if another source has the slot.
+        let is_it = entry.word.load(Ordering::Acquire) == source.word()
+            && control.is_live_with(source.kind(), row)
             && self.has_low(slot, source);
         is_it.then_some(SlotRef { slot, control })
     }
