@@ -47,6 +47,7 @@ use core::fmt;
 use std::io;
 
 use crate::policy::cluster_settings::ClusterSettings;
+use crate::policy::listener::ListenerName;
 use crate::policy::network_settings::NetworkSettings;
 use crate::policy::origin::BanReason;
 use crate::policy::penalties::{Cause, Penalty};
@@ -777,8 +778,9 @@ impl Limiter {
         self.rulebook().publish(rules, &self.rules_gate)
     }
 
-    /// Sets a rule for `prefix`, which takes precedence over one with the same prefix from
-    /// a file or a modparam, and replaces one that was set before. The rule ends after the second `end`
+    /// Sets a rule for `prefix`, and for the listener of `terms` if they have one. It takes
+    /// precedence over one with the same prefix and listener from a file or a modparam, and
+    /// replaces one that was set before. The rule ends after the second `end`
     /// of the host clock, if there is one, when the background process next looks. Returns
     /// the rule that applied to `prefix` itself before.
     ///
@@ -794,13 +796,18 @@ impl Limiter {
         self.rulebook().set(prefix, terms, end, &self.rules_gate)
     }
 
-    /// Removes the rule that [`set_rule`](Self::set_rule) set for `prefix`, and returns it.
+    /// Removes the rule that [`set_rule`](Self::set_rule) set for `prefix` and this listener, or
+    /// without one, and returns it.
     ///
     /// # Errors
     ///
     /// If there is no such rule, or as [`set_rules`](Self::set_rules).
-    pub fn remove_rule(&self, prefix: Prefix) -> Result<Rule, ChangeError> {
-        self.rulebook().remove(prefix, &self.rules_gate)
+    pub fn remove_rule(
+        &self,
+        prefix: Prefix,
+        listener: Option<ListenerName>,
+    ) -> Result<Rule, ChangeError> {
+        self.rulebook().remove(prefix, listener, &self.rules_gate)
     }
 
     /// Bans the sources of `prefix`, except those whose rule exempts them, until the second
