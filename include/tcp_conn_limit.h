@@ -1940,7 +1940,8 @@ int32_t tcl_suggest(struct tcl_suggestion *suggestions, uint32_t room);
  * `limit` is what comes after the `=` of a rule: a number from 1 to 2147483647 or `none`,
  * and words if the rule has any, such as `100 rate=10/s`. It takes precedence over a
  * rule for the same prefix from a file or a parameter, and replaces one that was set
- * before. `tcl_rules_load()` keeps it. There are at most 1,024 such rules at a time. A rule
+ * before. A rule with the word `listener` is one of its own: it replaces only rules for the
+ * same listener, which must be one of `tcl_listeners()`. `tcl_rules_load()` keeps it. There are at most 1,024 such rules at a time. A rule
  * ends within two seconds after its time, when `tcl_watch()` next runs, and a log line says
  * so. Each change has a log line, in which `by` says who made it (null: a command).
  *
@@ -1966,22 +1967,25 @@ int32_t tcl_rule_set(const char *prefix,
                      uintptr_t error_size);
 
 /**
- * Removes the rule that `tcl_rule_set()` set for `prefix`. A rule for the same prefix from
- * a file or a parameter applies again. `by` is that of `tcl_rule_set()`.
+ * Removes the rule that `tcl_rule_set()` set for `prefix`, and for `listener` if it is not
+ * null: the word as it is in a rule, such as `listener=tcp:192.0.2.1:5060`. A rule for the same
+ * prefix and listener from a file or a parameter applies again. `by` is that of
+ * `tcl_rule_set()`.
  *
  * If it fails, nothing changes, and `error` is written as by `tcl_rule_set()`.
  *
  * Allocates, so the process that accepts connections should not call it.
  *
- * Returns `TCL_OK`, `TCL_EARG` (the prefix is missing or invalid), `TCL_ERULES` (there is
+ * Returns `TCL_OK`, `TCL_EARG` (an argument is missing or invalid), `TCL_ERULES` (there is
  * no such rule), `TCL_ELOCKED`, `TCL_EMEM` or `TCL_EINIT`.
  *
  * # Safety
  *
- * `prefix` and `by` are null or strings; `change` is null or valid for writing; `error` is null or
- * has room for `error_size` bytes.
+ * `prefix`, `listener` and `by` are null or strings; `change` is null or valid for writing;
+ * `error` is null or has room for `error_size` bytes.
  */
 int32_t tcl_rule_remove(const char *prefix,
+                        const char *listener,
                         const char *by,
                         struct tcl_rule_change *change,
                         char *error,

@@ -48,6 +48,7 @@ use core::fmt;
 use std::io;
 
 use crate::policy::cluster_settings::ClusterSettings;
+use crate::policy::listener::ListenerName;
 use crate::policy::network_settings::NetworkSettings;
 use crate::policy::origin::BanReason;
 use crate::policy::penalties::{Cause, Penalty};
@@ -329,9 +330,23 @@ impl Limiter {
     pub fn check_from(&self, source: Source, address: &[u8]) -> Result<(), Rejection> {
         let switches = self.settings().switches();
         if switches.is_unusual() {
-            return self.check_unusual(source, address, switches);
+            return match switches.is_only_rated() {
+                true => self.check_rated(source, address, switches),
+                false => self.check_unusual(source, address, switches),
+            };
         }
         self.check_under(source, address, switches, Scarcity::NONE, false)
+    }
+
+    /// The check of a source if sources may have a rate and nothing else is unusual.
+    #[inline(never)]
+    fn check_rated(
+        &self,
+        source: Source,
+        address: &[u8],
+        switches: Switches,
+    ) -> Result<(), Rejection> {
+        self.check_under(source, address, switches, Scarcity::NONE, true)
     }
 
     /// The check of a source, without its network, while `scarcity` applies to all sources.
@@ -560,7 +575,8 @@ impl Limiter {
         let table = self.table();
         if let Some(at) = table.live_at(self.hints.get(), source, worker.0)
             && !table.is_crowded(at)
-            && let Some(counted) = self.count_at(worker, source, address, at, limit, accounting)
+            && let Some(counted) =
+                self.count_at(worker, source, address, (table, at), limit, accounting)
         {
             return counted;
         }
@@ -578,9 +594,10 @@ impl Limiter {
         limit: i32,
         accounting: A,
     ) -> Result<Token, NotCounted> {
+        let table = self.table();
         loop {
             let event = |event| self.note_event(worker, source, event);
-            let found = self.table().find_or_claim(source, worker.0, event);
+            let found = table.find_or_claim(source, worker.0, &event);
             let at = match found {
                 Ok(at) => at,
                 Err(ClaimError::Full | ClaimError::Contended) => {
@@ -591,28 +608,31 @@ impl Limiter {
                     return Err(NotCounted::TableFull);
                 }
             };
-            if let Some(counted) = self.count_at(worker, source, address, at, limit, accounting) {
+            if let Some(counted) =
+                self.count_at(worker, source, address, (table, at), limit, accounting)
+            {
                 return counted;
             }
         }
     }
 
-    /// Counts a connection of `source` in the slot `at`, which has the row of `worker`
-    /// entered. `None` if another source took the slot meanwhile, which happens only if
-    /// another process claimed it at that moment.
+    /// Counts a connection of `source` in the slot `at` of the table, which has the row of
+    /// `worker` entered. The caller found the slot in this `table`, so its address is not worked
+    /// out again. `None` if another source took the slot meanwhile, which happens only if another
+    /// process claimed it at that moment.
     #[inline(always)]
     fn count_at<A: Accounting>(
         &self,
         worker: Worker,
         source: Source,
         address: &[u8],
-        at: SlotRef,
+        (table, at): (Table<'_>, SlotRef),
         limit: i32,
         accounting: A,
     ) -> Option<Result<Token, NotCounted>> {
-        let rows = self.rows();
+        let rows = table.rows();
         let in_row = rows.add(worker.0, at.slot);
-        let Some(at) = self.table().held(at) else {
+        let Some(at) = table.held(at) else {
             rows.release(worker.0, at.slot);
             return None;
         };
@@ -759,8 +779,9 @@ impl Limiter {
         self.rulebook().publish(rules, &self.rules_gate)
     }
 
-    /// Sets a rule for `prefix`, which takes precedence over one with the same prefix from
-    /// a file or a modparam, and replaces one that was set before. The rule ends after the second `end`
+    /// Sets a rule for `prefix`, and for the listener of `terms` if they have one. It takes
+    /// precedence over one with the same prefix and listener from a file or a modparam, and
+    /// replaces one that was set before. The rule ends after the second `end`
     /// of the host clock, if there is one, when the background process next looks. Returns
     /// the rule that applied to `prefix` itself before.
     ///
@@ -776,13 +797,18 @@ impl Limiter {
         self.rulebook().set(prefix, terms, end, &self.rules_gate)
     }
 
-    /// Removes the rule that [`set_rule`](Self::set_rule) set for `prefix`, and returns it.
+    /// Removes the rule that [`set_rule`](Self::set_rule) set for `prefix` and this listener, or
+    /// without one, and returns it.
     ///
     /// # Errors
     ///
     /// If there is no such rule, or as [`set_rules`](Self::set_rules).
-    pub fn remove_rule(&self, prefix: Prefix) -> Result<Rule, ChangeError> {
-        self.rulebook().remove(prefix, &self.rules_gate)
+    pub fn remove_rule(
+        &self,
+        prefix: Prefix,
+        listener: Option<ListenerName>,
+    ) -> Result<Rule, ChangeError> {
+        self.rulebook().remove(prefix, listener, &self.rules_gate)
     }
 
     /// Bans the sources of `prefix`, except those whose rule exempts them, until the second

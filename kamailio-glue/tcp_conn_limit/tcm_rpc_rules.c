@@ -20,7 +20,8 @@ static const char *set_rule_doc[] = {
 		" rules file or a modparam, and a reload keeps it. Parameters: a "
 		"prefix;"
 		" a limit, at least 1, or none, and perhaps words as in a rule, such as"
-		" \"100 rate=10/s exempt\"; after how many seconds the rule ends"
+		" \"100 rate=10/s exempt\", or \"100 listener=tls:192.0.2.1:5061\" for"
+		" the connections of one listener; after how many seconds the rule ends"
 		" (default: it does not end).",
 		0};
 
@@ -57,21 +58,24 @@ static void rpc_set_rule(rpc_t *rpc, void *c)
 static const char *del_rule_doc[] = {
 		"Removes a rule that set_rule has set, and shows what its sources have"
 		" now. A rule for the same prefix in the rules file or a modparam"
-		" applies again. Parameter: the prefix.",
+		" applies again. Parameters: the prefix; for a rule of a listener that"
+		" word, such as listener=tls:192.0.2.1:5061.",
 		0};
 
 static void rpc_del_rule(rpc_t *rpc, void *c)
 {
-	char text[1][TCM_RPC_ARGUMENT_SIZE], error[256] = "";
-	const char *arguments[1];
+	char text[2][TCM_RPC_ARGUMENT_SIZE], error[256] = "";
+	const char *arguments[2];
 	struct tcl_rule_change change;
 	int ret;
 	void *h;
 
-	if(tcm_rpc_arguments(rpc, c, text, arguments, 1, "one prefix") < 0)
+	if(tcm_rpc_arguments(rpc, c, text, arguments, 2,
+			   "a prefix, and the listener of the rule if it has one")
+			< 0)
 		return;
-	ret = tcl_rule_remove(
-			arguments[0], tcm_rpc_origin(), &change, error, sizeof(error));
+	ret = tcl_rule_remove(arguments[0], arguments[1], tcm_rpc_origin(), &change,
+			error, sizeof(error));
 	if(ret != TCL_OK) {
 		tcm_rpc_refused(rpc, c, ret, error);
 		return;

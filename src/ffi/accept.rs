@@ -269,9 +269,10 @@ impl Global {
         let Some(source) = self.source_of(address) else {
             return 0;
         };
+        let worker = worker();
         let opened = limiter
-            .record(worker(), descriptor)
-            .and_then(|record| limiter.connect_usual(worker(), record, source, facts, 0));
+            .record(worker, descriptor)
+            .and_then(|record| limiter.connect_usual(worker, record, source, facts, 0));
         opened.map_or(0, ConnectionToken::to_bits)
     }
 

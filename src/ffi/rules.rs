@@ -18,7 +18,8 @@ use crate::host::TCL_LOG_NOTICE;
 use crate::observe::notices::{RuleEnded, RuleRemoved, RuleSetByCommand, Was};
 use crate::observe::report::RuleName;
 use crate::policy::ChangeError;
-use crate::policy::rule_command::{InvalidArgument, SetRule, parse_prefix};
+use crate::policy::listener::NoListener;
+use crate::policy::rule_command::{InvalidArgument, SetRule, parse_listener, parse_prefix};
 use crate::policy::rule_words::TermsText;
 use crate::policy::rules::NoNetwork;
 
@@ -46,7 +47,8 @@ pub struct tcl_rule_change {
 /// `limit` is what comes after the `=` of a rule: a number from 1 to 2147483647 or `none`,
 /// and words if the rule has any, such as `100 rate=10/s`. It takes precedence over a
 /// rule for the same prefix from a file or a parameter, and replaces one that was set
-/// before. `tcl_rules_load()` keeps it. There are at most 1,024 such rules at a time. A rule
+/// before. A rule with the word `listener` is one of its own: it replaces only rules for the
+/// same listener, which must be one of `tcl_listeners()`. `tcl_rules_load()` keeps it. There are at most 1,024 such rules at a time. A rule
 /// ends within two seconds after its time, when `tcl_watch()` next runs, and a log line says
 /// so. Each change has a log line, in which `by` says who made it (null: a command).
 ///
@@ -81,23 +83,26 @@ pub unsafe extern "C" fn tcl_rule_set(
     })
 }
 
-/// Removes the rule that `tcl_rule_set()` set for `prefix`. A rule for the same prefix from
-/// a file or a parameter applies again. `by` is that of `tcl_rule_set()`.
+/// Removes the rule that `tcl_rule_set()` set for `prefix`, and for `listener` if it is not
+/// null: the word as it is in a rule, such as `listener=tcp:192.0.2.1:5060`. A rule for the same
+/// prefix and listener from a file or a parameter applies again. `by` is that of
+/// `tcl_rule_set()`.
 ///
 /// If it fails, nothing changes, and `error` is written as by `tcl_rule_set()`.
 ///
 /// Allocates, so the process that accepts connections should not call it.
 ///
-/// Returns `TCL_OK`, `TCL_EARG` (the prefix is missing or invalid), `TCL_ERULES` (there is
+/// Returns `TCL_OK`, `TCL_EARG` (an argument is missing or invalid), `TCL_ERULES` (there is
 /// no such rule), `TCL_ELOCKED`, `TCL_EMEM` or `TCL_EINIT`.
 ///
 /// # Safety
 ///
-/// `prefix` and `by` are null or strings; `change` is null or valid for writing; `error` is null or
-/// has room for `error_size` bytes.
+/// `prefix`, `listener` and `by` are null or strings; `change` is null or valid for writing;
+/// `error` is null or has room for `error_size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcl_rule_remove(
     prefix: *const c_char,
+    listener: *const c_char,
     by: *const c_char,
     change: *mut tcl_rule_change,
     error: *mut c_char,
@@ -105,7 +110,7 @@ pub unsafe extern "C" fn tcl_rule_remove(
 ) -> i32 {
     guard(TCL_EINIT, |global| {
         // SAFETY: null or strings, as the caller promises.
-        let texts = [prefix, by].map(|one| unsafe { text(one) });
+        let texts = [prefix, listener, by].map(|one| unsafe { text(one) });
         let done = global.remove_rule(texts);
         // SAFETY: null or valid, as the caller promises.
         unsafe { answer(done, change, error, error_size) }
@@ -116,13 +121,16 @@ pub unsafe extern "C" fn tcl_rule_remove(
 enum CommandError {
     Argument(InvalidArgument),
     NoNetwork(NoNetwork),
+    NoListener(NoListener),
     Change(ChangeError),
 }
 
 impl CommandError {
     fn code(&self) -> i32 {
         match self {
-            CommandError::Argument(_) | CommandError::NoNetwork(_) => TCL_EARG,
+            CommandError::Argument(_)
+            | CommandError::NoNetwork(_)
+            | CommandError::NoListener(_) => TCL_EARG,
             CommandError::Change(error) => code_of(*error),
         }
     }
@@ -151,6 +159,7 @@ impl fmt::Display for CommandError {
         match self {
             CommandError::Argument(error) => error.fmt(f),
             CommandError::NoNetwork(error) => error.fmt(f),
+            CommandError::NoListener(error) => error.fmt(f),
             CommandError::Change(error) => error.fmt(f),
         }
     }
@@ -164,6 +173,10 @@ impl Global {
         let rule = SetRule::parse(texts.0, texts.1, texts.2, self.limiter.nat64())
             .map_err(CommandError::Argument)?;
         NoNetwork::check(rule.prefix, self.limiter.prefixes()).map_err(CommandError::NoNetwork)?;
+        if let Some(name) = rule.terms.listener {
+            let checked = self.limiter.check_listener(name);
+            checked.map_err(CommandError::NoListener)?;
+        }
         let end = rule.seconds.map(|seconds| self.now().wrapping_add(seconds));
         let was = self.limiter.set_rule(rule.prefix, rule.terms, end);
         let was = was.map_err(CommandError::Change)?;
@@ -185,14 +198,16 @@ impl Global {
         })
     }
 
-    /// The texts are the prefix, and who made the change.
-    fn remove_rule(&self, texts: [Option<&CStr>; 2]) -> Result<tcl_rule_change, CommandError> {
-        let [prefix, by] = texts.map(|text| text.map(CStr::to_string_lossy));
+    /// The texts are the prefix, the listener, and who made the change.
+    fn remove_rule(&self, texts: [Option<&CStr>; 3]) -> Result<tcl_rule_change, CommandError> {
+        let [prefix, listener, by] = texts.map(|text| text.map(CStr::to_string_lossy));
         let prefix = parse_prefix(prefix.as_deref(), self.limiter.nat64())
             .map_err(CommandError::Argument)?;
-        let rule = self.limiter.remove_rule(prefix);
+        let listener = parse_listener(listener.as_deref()).map_err(CommandError::Argument)?;
+        let rule = self.limiter.remove_rule(prefix, listener);
         let rule = rule.map_err(CommandError::Change)?;
-        let (now, terms) = self.limiter.rulebook().describe(prefix, None);
+        let scope = self.limiter.scope_of_listener(listener);
+        let (now, terms) = self.limiter.rulebook().describe(prefix, scope);
         let limit = terms.limit;
         let ended = RuleEnded { rule, now, limit };
         self.log_change(RuleRemoved {

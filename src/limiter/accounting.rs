@@ -33,6 +33,19 @@ impl Accounting for Off {
     }
 }
 
+/// There may be rates, and the network of the source is not charged.
+#[derive(Clone, Copy)]
+pub(super) struct Rated;
+
+impl Accounting for Rated {
+    const IS_ON: bool = true;
+
+    #[inline]
+    fn present(self, limiter: &Limiter) -> u64 {
+        limiter.present()
+    }
+}
+
 /// There may be rates and trust, at this time, once it is known.
 impl Accounting for &OnceCell<u64> {
     const IS_ON: bool = true;

@@ -8,7 +8,7 @@
 
 use core::ffi::c_int;
 
-use super::accounting::Off;
+use super::accounting::{Off, Rated};
 use super::{Fault, Limiter, NotCounted, StaleToken, Token, Worker, age};
 use crate::policy::penalties::Cause;
 use crate::shared::sync::{AtomicU32, Ordering};
@@ -60,10 +60,15 @@ impl Limiter {
         limit: i32,
     ) -> Result<ConnectionToken, NotConnected> {
         let record = self.record(worker, descriptor)?;
-        if self.has_unusual_connects() {
-            return self.connect_unusual(worker, record, source, address, facts, limit);
+        let switches = self.settings().switches();
+        if !switches.have_unusual_connects() {
+            return self.connect_usual(worker, record, source, facts, limit);
         }
-        self.connect_usual(worker, record, source, facts, limit)
+        if switches.have_only_rated_connects() {
+            let cell = self.count(worker, source, address, limit, Rated)?;
+            return Ok(self.open_record(worker, record, cell, facts));
+        }
+        self.connect_unusual(worker, record, source, address, facts, limit)
     }
 
     /// Whether a connection may belong to a listener with rules, be charged, be trusted, or

@@ -16,7 +16,7 @@ use std::collections::TryReserveError;
 use super::gates::{Reason, Rejected, Rejection};
 use super::{Limiter, RejectedFor, Token, Worker};
 use crate::policy::ChangeError;
-use crate::policy::listener::ListenerName;
+use crate::policy::listener::{ListenerName, NoListener};
 use crate::policy::listeners::Listeners;
 use crate::policy::penalties::Cause;
 use crate::shared::layout::MAX_SOCKETS;
@@ -49,6 +49,26 @@ impl Limiter {
     /// If there is no memory.
     pub fn unknown_listeners(&self) -> Result<Vec<ListenerName>, TryReserveError> {
         self.rulebook().unknown_listeners()
+    }
+
+    /// Whether a rule for this listener can have an effect.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    pub fn check_listener(&self, name: ListenerName) -> Result<(), NoListener> {
+        if !self.prefixes.leave_room_for_scopes() {
+            return Err(NoListener::LongSources);
+        }
+        match self.lacks_listener(name) {
+            true => Err(NoListener::Unknown(name)),
+            false => Ok(()),
+        }
+    }
+
+    /// The scope of the rules for this listener; `None`: there are none, or it is `None`.
+    pub(crate) fn scope_of_listener(&self, listener: Option<ListenerName>) -> Option<Scope> {
+        Scope::of_listener(self.rulebook().scope_of(listener)?)
     }
 
     /// Whether the host has named its listeners, and this is not one of them.

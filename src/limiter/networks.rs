@@ -320,7 +320,7 @@ impl Limiter {
     #[inline(never)]
     fn claim_network(&self, worker: Worker, network: Source) -> Option<SlotRef> {
         let event = |event| self.note_event(worker, network, event);
-        match self.table().find_or_claim(network, worker.0, event) {
+        match self.table().find_or_claim(network, worker.0, &event) {
             Ok(at) => Some(at),
             Err(ClaimError::Full | ClaimError::Contended) => {
                 // Relaxed (statistics).

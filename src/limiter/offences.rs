@@ -244,7 +244,7 @@ impl Limiter {
                 None => {
                     let event = |event| self.note_event(worker, source, event);
                     // The row only says where the source may have connections.
-                    let claimed = self.table().find_or_claim(source, ACCEPTOR_ROW, event);
+                    let claimed = self.table().find_or_claim(source, ACCEPTOR_ROW, &event);
                     claimed.map_err(|_| BanError::NoSlot)?
                 }
             };

@@ -177,7 +177,8 @@ fn end_rules(tick: &mut Tick<'_>) {
     // again.
     let ended = tick.limiter.end_rules(tick.now).unwrap_or_default();
     for rule in ended {
-        let (now, terms) = tick.limiter.rulebook().describe(rule.prefix, None);
+        let scope = tick.limiter.scope_of_listener(rule.terms.listener);
+        let (now, terms) = tick.limiter.rulebook().describe(rule.prefix, scope);
         let limit = terms.limit;
         (tick.log)(Notice::RuleEnded(RuleEnded { rule, now, limit }));
     }

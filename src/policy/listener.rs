@@ -11,6 +11,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::shared::visible::Excerpt;
+use crate::source::Scope;
 
 /// The protocol of a listening socket. A WebSocket connection arrives on one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,6 +144,36 @@ impl fmt::Display for ListenerName {
         }
     }
 }
+
+/// Why a rule for a listener can have no effect on this server. Its `Display` says the reason
+/// and the remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoListener {
+    /// IPv6 sources leave no bits for a listener.
+    LongSources,
+    /// The server does not listen there.
+    Unknown(ListenerName),
+}
+
+impl fmt::Display for NoListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoListener::LongSources => write!(
+                f,
+                "a rule with `listener` needs an ipv6_prefix of at most {}; lower it, or remove \
+                 the listener",
+                Scope::MAX_IPV6_LENGTH,
+            ),
+            NoListener::Unknown(name) => write!(
+                f,
+                "the server does not listen on {name}; write a TCP or TLS socket as \
+                 corex.list_sockets shows it"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for NoListener {}
 
 /// Why a text does not name a listener. Its `Display` says the reason and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -136,6 +136,15 @@ impl<'a> Listeners<'a> {
         scope.unwrap_or(own)
     }
 
+    /// As [`scope_of`](Self::scope_of), for a name that may have no number. `None`: no rule has
+    /// named the listener yet.
+    pub(crate) fn known_scope(self, name: ListenerName) -> Option<u8> {
+        let own = self.names().find(|(_, known)| *known == name);
+        let socket = self.sockets().find(|(_, socket)| name.names(*socket));
+        let scope = socket.and_then(|(_, socket)| self.scope_of_socket(socket));
+        scope.or(own.map(|(number, _)| number))
+    }
+
     fn scope_of_socket(self, socket: ListenerName) -> Option<u8> {
         let mut names = self.names();
         names

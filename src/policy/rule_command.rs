@@ -5,6 +5,7 @@
 
 use core::fmt;
 
+use super::listener::{ListenerError, ListenerName};
 use super::origin::MAX_SECONDS;
 use super::rule_words::{self, WordError};
 use super::terms::Terms;
@@ -42,12 +43,8 @@ impl SetRule {
             true => rule_words::parse_of_networks(terms),
             false => rule_words::parse(terms),
         };
-        let terms = read
-            .and_then(|read| match read.listener {
-                Some(_) => Err(WordError::ListenerInCommand),
-                None => Ok(read),
-            })
-            .map_err(|reason| InvalidArgument(Invalid::Terms(excerpt(terms), reason)))?;
+        let terms =
+            read.map_err(|reason| InvalidArgument(Invalid::Terms(excerpt(terms), reason)))?;
         let seconds = seconds.map(|text| {
             let text = text.trim_ascii();
             parse_seconds(text).ok_or_else(|| InvalidArgument(Invalid::Seconds(excerpt(text))))
@@ -74,6 +71,24 @@ pub fn parse_prefix(prefix: Option<&str>, nat64: &Nat64) -> Result<Prefix, Inval
     Prefix::parse_of_rule(text, nat64).map_err(invalid)
 }
 
+/// Parses the listener of the rule to remove, as it is written in a rule; `None`: a rule
+/// without one.
+///
+/// # Errors
+///
+/// If the text is not one.
+pub fn parse_listener(text: Option<&str>) -> Result<Option<ListenerName>, InvalidArgument> {
+    let Some(text) = text.map(str::trim_ascii) else {
+        return Ok(None);
+    };
+    let invalid = |error| InvalidArgument(Invalid::Listener(excerpt(text), error));
+    let name = text
+        .strip_prefix("listener=")
+        .ok_or_else(|| invalid(None))?;
+    let name = ListenerName::parse(name).map_err(|error| invalid(Some(error)))?;
+    Ok(Some(name))
+}
+
 fn excerpt(text: &str) -> Excerpt {
     Excerpt::of(text.as_bytes())
 }
@@ -97,6 +112,8 @@ enum Invalid {
     NoLimit,
     Terms(Excerpt, WordError),
     Seconds(Excerpt),
+    /// It is not the word `listener`, or its value is invalid.
+    Listener(Excerpt, Option<ListenerError>),
 }
 
 impl fmt::Display for InvalidArgument {
@@ -115,6 +132,12 @@ impl fmt::Display for InvalidArgument {
                 "invalid seconds `{text}`: expected a number from 1 to {MAX_SECONDS}, or no \
                  parameter for a rule that does not end"
             ),
+            Invalid::Listener(text, None) => write!(
+                f,
+                "invalid listener `{text}`: expected one such as listener=tcp:192.0.2.1:5060, or \
+                 no parameter for a rule without one"
+            ),
+            Invalid::Listener(text, Some(error)) => write!(f, "invalid listener `{text}`: {error}"),
         }
     }
 }
@@ -166,6 +189,31 @@ mod tests {
             parse("10.0.0.0/8", "rate=10/s", None).unwrap_err(),
             "invalid limit `rate=10/s`: the limit is missing; write a number or `unlimited` \
              before `rate`"
+        );
+    }
+
+    #[test]
+    fn listener_is_a_word_of_the_terms_and_an_argument_of_its_own() {
+        let name = ListenerName::parse("tls:192.0.2.1:5061").unwrap();
+        let rule = parse("10.0.0.0/8", "5 listener=tls:192.0.2.1:5061", None).unwrap();
+        assert_eq!(rule.terms.listener, Some(name));
+        assert_eq!(parse_listener(None), Ok(None));
+        let read = parse_listener(Some(" listener=tls:192.0.2.1:5061 "));
+        assert_eq!(read, Ok(Some(name)));
+        let error = |text| parse_listener(Some(text)).unwrap_err().to_string();
+        for text in ["", "tls:192.0.2.1:5061", "listener"] {
+            assert_eq!(
+                error(text),
+                format!(
+                    "invalid listener `{text}`: expected one such as \
+                     listener=tcp:192.0.2.1:5060, or no parameter for a rule without one"
+                )
+            );
+        }
+        assert_eq!(
+            error("listener=192.0.2.1:0"),
+            "invalid listener `listener=192.0.2.1:0`: the port `0` of a listener must be a \
+             number from 1 to 65535"
         );
     }
 

@@ -17,13 +17,14 @@
 
 use core::fmt;
 
+use super::listener::NoListener;
 use super::origin::RuleOrigin;
 use super::rule_words::{self, WordError};
 use super::rules_file;
 use super::terms::Terms;
 use crate::shared::layout::MAX_RULES;
 use crate::shared::visible::{Excerpt, Visible};
-use crate::source::{Family, Nat64, Prefix, PrefixError, PrefixLengths, Scope};
+use crate::source::{Family, Nat64, Prefix, PrefixError, PrefixLengths};
 
 /// A [`Terms::limit`] that admits any number of connections.
 pub const UNLIMITED: i32 = 0;
@@ -187,12 +188,7 @@ impl fmt::Display for Reason {
                 f,
                 "there are more than {MAX_RULES} rules; merge prefixes into shorter ones",
             ),
-            Reason::ListenerWithLongSources => write!(
-                f,
-                "a rule with `listener` needs an ipv6_prefix of at most {}; lower it, or remove \
-                 the listener",
-                Scope::MAX_IPV6_LENGTH,
-            ),
+            Reason::ListenerWithLongSources => NoListener::LongSources.fmt(f),
             Reason::EndMissing => f.write_str(
                 "the first line is `# begin`, but the last one is not `# end`, so the file may \
                  be cut off; write the whole file again",

@@ -381,8 +381,6 @@ pub(super) enum WordError {
     Burst(BurstError),
     BurstWithoutRate,
     Listener(ListenerError),
-    /// A command sets rules without a listener only.
-    ListenerInCommand,
     Untrusted(Excerpt),
     UntrustedOfTrusted,
     /// A rule for networks has this word.
@@ -451,10 +449,6 @@ impl fmt::Display for WordError {
             WordError::Rate(error) => error.fmt(f),
             WordError::Burst(error) => error.fmt(f),
             WordError::Listener(error) => error.fmt(f),
-            WordError::ListenerInCommand => f.write_str(
-                "a rule with `listener` cannot be set by a command; write it into the rules file \
-                 and reload",
-            ),
             WordError::NotOfNetworks(name) => write!(
                 f,
                 "a rule for networks has no `{name}`; remove it, or write it in a rule for \

@@ -640,8 +640,8 @@ impl<'a> Rulebook<'a> {
     }
 
     /// Sets a rule for `prefix`, until the second `end` of the host clock if there is one.
-    /// It replaces the one that a command set before for the same prefix. Returns the rule
-    /// that applied to the prefix itself before; bans do not count.
+    /// It replaces the one that a command set before for the same prefix and listener. Returns
+    /// the rule that applied to the prefix itself there before; bans do not count.
     ///
     /// # Errors
     ///
@@ -654,40 +654,58 @@ impl<'a> Rulebook<'a> {
         end: Option<u32>,
         gate: &OneThread,
     ) -> Result<Option<Rule>, ChangeError> {
-        let rule = Rule {
-            prefix,
-            // A negative number stands for the default limit.
-            terms: Terms {
-                limit: terms.limit.max(0),
-                ..terms
-            },
-            origin: RuleOrigin::Rpc { end },
-            parent: None,
-            scope: 0,
-        };
         self.change(
             gate,
             |_| true,
             |rules| {
-                let found = last_for(rules, prefix).map(|index| rules[index]);
+                let scope = self.scope_of(terms.listener);
+                let found = scope.and_then(|scope| last_for(rules, scope, prefix));
+                let found = found.map(|index| rules[index]);
+                let rule = Rule {
+                    prefix,
+                    // A negative number stands for the default limit.
+                    terms: Terms {
+                        limit: terms.limit.max(0),
+                        ..terms
+                    },
+                    origin: RuleOrigin::Rpc { end },
+                    parent: None,
+                    scope: scope.unwrap_or(NEW_SCOPE),
+                };
                 put(rules, rule, ChangeError::TooManySet)?;
                 Ok(found)
             },
         )
     }
 
-    /// Removes the rule that a command set for `prefix`, and returns it.
+    /// The number of the scope of rules for this listener, or of those without one. `None`: no
+    /// rule has named the listener yet.
+    pub(crate) fn scope_of(self, listener: Option<ListenerName>) -> Option<u8> {
+        match listener {
+            None => Some(0),
+            Some(name) => Listeners::of(self.region).known_scope(name),
+        }
+    }
+
+    /// Removes the rule that a command set for `prefix` and this listener, and returns it.
     ///
     /// # Errors
     ///
     /// If there is no such rule, another writer is at work, or there is no memory; then
     /// nothing has changed.
-    pub(crate) fn remove(self, prefix: Prefix, gate: &OneThread) -> Result<Rule, ChangeError> {
+    pub(crate) fn remove(
+        self,
+        prefix: Prefix,
+        listener: Option<ListenerName>,
+        gate: &OneThread,
+    ) -> Result<Rule, ChangeError> {
         self.change(
             gate,
             |_| true,
             |rules| {
-                let found = last_for(rules, prefix).ok_or(ChangeError::NotSet(None))?;
+                let scope = self.scope_of(listener);
+                let found = scope.and_then(|scope| last_for(rules, scope, prefix));
+                let found = found.ok_or(ChangeError::NotSet(None))?;
                 if !rules[found].origin.is_rpc() {
                     return Err(ChangeError::NotSet(Some(rules[found].origin)));
                 }
@@ -1056,16 +1074,22 @@ impl<'a> Rulebook<'a> {
     }
 }
 
-/// The index of the rule that applies to `prefix` itself if it is not banned. The rules are
-/// sorted by origin.
-fn last_for(rules: &[Rule], prefix: Prefix) -> Option<usize> {
+/// In place of the scope of a listener that no rule has named yet: no scope has this number.
+/// [`Rulebook::change`] works out the scope of each rule.
+const NEW_SCOPE: u8 = u8::MAX;
+const _: () = assert!(NEW_SCOPE > Scope::MAX_LISTENERS);
+
+/// The index of the rule that applies to `prefix` itself in a scope if it is not banned. The
+/// rules are sorted by origin.
+fn last_for(rules: &[Rule], scope: u8, prefix: Prefix) -> Option<usize> {
+    let key = RuleKey { scope, prefix };
     rules
         .iter()
-        .rposition(|rule| rule.prefix == prefix && rule.scope == 0 && !rule.origin.is_ban())
+        .rposition(|rule| rule.key() == key && !rule.origin.is_ban())
 }
 
 /// Adds `rule`, which a command sets, and removes and returns the one of the same kind with
-/// the same prefix. `too_many` says that there are [`MAX_RPC_RULES`] of the kind.
+/// the same prefix and scope. `too_many` says that there are [`MAX_RPC_RULES`] of the kind.
 fn put(
     rules: &mut Vec<Rule>,
     rule: Rule,
@@ -1074,7 +1098,7 @@ fn put(
     let is_same_kind = |other: &Rule| {
         core::mem::discriminant(&other.origin) == core::mem::discriminant(&rule.origin)
     };
-    let is_same = |other: &Rule| is_same_kind(other) && other.prefix == rule.prefix;
+    let is_same = |other: &Rule| is_same_kind(other) && other.key() == rule.key();
     let replaced = rules.iter().position(is_same);
     let replaced = replaced.map(|index| rules.remove(index));
     if rules.iter().filter(|other| is_same_kind(other)).count() >= MAX_RPC_RULES {

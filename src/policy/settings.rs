@@ -86,6 +86,11 @@ impl Switches {
     const PRESSURE: u32 = 1 << 9;
     const CLUSTER: u32 = 1 << 12;
     const LOAD: u32 = Self::RESERVE | Self::PRESSURE;
+    const RATES: u32 = Self::RATE | Self::RULE_RATES;
+    /// What makes a check unusual besides rates.
+    const RARE: u32 = Mode::Off as u32 | Self::LOAD | Self::NETWORKS | Self::CLUSTER;
+    /// What makes a new connection unusual besides rates.
+    const RARE_CONNECTS: u32 = Self::LISTENERS | Self::TRUST | Self::NETWORKS;
     pub(super) const NETWORKS: u32 = 1 << 10;
     pub(super) const NETWORK_RATE: u32 = 1 << 11;
 
@@ -110,7 +115,7 @@ impl Switches {
     /// Whether a source may have a rate. If none has, no connection is charged.
     #[inline]
     pub(crate) fn has_rates(self) -> bool {
-        self.0 & (Self::RATE | Self::RULE_RATES) != 0
+        self.0 & Self::RATES != 0
     }
 
     /// Whether an active rule has a rate or a burst of its own, or no rate in any case.
@@ -140,7 +145,7 @@ impl Switches {
     /// the trusted connections of its source.
     #[inline]
     pub(crate) fn has_rates_or_trust(self) -> bool {
-        self.0 & (Self::RATE | Self::RULE_RATES | Self::TRUST) != 0
+        self.0 & (Self::RATES | Self::TRUST) != 0
     }
 
     /// Whether the mode may be [`Mode::Off`], a source may have a rate, the load of the host
@@ -148,25 +153,26 @@ impl Switches {
     /// nothing more.
     #[inline]
     pub(crate) fn is_unusual(self) -> bool {
-        const UNUSUAL: u32 = Mode::Off as u32
-            | Switches::RATE
-            | Switches::RULE_RATES
-            | Switches::LOAD
-            | Switches::NETWORKS
-            | Switches::CLUSTER;
-        self.0 & UNUSUAL != 0
+        self.0 & (Self::RATES | Self::RARE) != 0
+    }
+
+    /// Whether the check is unusual because of rates only, which most servers with a rate have.
+    #[inline]
+    pub(crate) fn is_only_rated(self) -> bool {
+        self.0 & Self::RARE == 0
     }
 
     /// Whether a new connection may belong to a listener with rules, be charged to a rate, be
     /// trusted, or count in a network. Also one test.
     #[inline]
     pub(crate) fn have_unusual_connects(self) -> bool {
-        const UNUSUAL: u32 = Switches::LISTENERS
-            | Switches::RATE
-            | Switches::RULE_RATES
-            | Switches::TRUST
-            | Switches::NETWORKS;
-        self.0 & UNUSUAL != 0
+        self.0 & (Self::RATES | Self::RARE_CONNECTS) != 0
+    }
+
+    /// Whether new connections are unusual because of rates only.
+    #[inline]
+    pub(crate) fn have_only_rated_connects(self) -> bool {
+        self.0 & Self::RARE_CONNECTS == 0
     }
 
     /// Whether other nodes of a cluster count.

@@ -193,6 +193,9 @@ impl Drop for Mapping {
 pub(crate) struct Region {
     mapping: Mapping,
     geometry: Geometry,
+    /// Where the details begin. They are read for each connection with a rate, and the sum takes
+    /// longer than a load.
+    details_at: usize,
 }
 
 impl Region {
@@ -203,7 +206,12 @@ impl Region {
             _ => huge::boundary(bytes),
         };
         let mapping = Mapping::create(bytes, hint)?;
-        let region = Region { mapping, geometry };
+        let details_at = geometry.details_at();
+        let region = Region {
+            mapping,
+            geometry,
+            details_at,
+        };
         region.advise_huge();
         Ok(region)
     }
@@ -348,7 +356,7 @@ impl Region {
     pub(crate) fn details(&self) -> &[Detail] {
         // SAFETY: Detail consists of atomics for which zeroed memory is valid. Offset and
         // length are those that Geometry gives to the details.
-        unsafe { self.slice(self.geometry.details_at(), self.geometry.slots()) }
+        unsafe { self.slice(self.details_at, self.geometry.slots()) }
     }
 
     /// For each slot the rejections since its source's ban began, and in the upper bits

@@ -129,6 +129,7 @@ enum State {
 impl Control {
     const STATE: u32 = 0b111;
     const KIND_SHIFT: u32 = 3;
+    const KIND: u32 = 0b11 << Self::KIND_SHIFT;
     const EPOCH_SHIFT: u32 = 5;
     const EPOCH_MASK: u32 = 0xfff;
     const ROWS_SHIFT: u32 = 17;
@@ -216,6 +217,14 @@ impl Control {
         (self.0 ^ other.0) & !Self::MARKS == 0
     }
 
+    /// Whether a source of `kind` lives in the slot, with `row` entered.
+    #[inline]
+    fn is_live_with(self, kind: Kind, row: usize) -> bool {
+        let row = RowSet::of(row).0 << Self::ROWS_SHIFT;
+        let wanted = State::Live as u32 | (kind as u32) << Self::KIND_SHIFT | row;
+        self.0 & (Self::STATE | Self::KIND | row) == wanted
+    }
+
     fn stamped(self) -> Control {
         Control(self.0.wrapping_add(1 << Self::STAMP_SHIFT))
     }
@@ -265,7 +274,6 @@ pub(crate) enum Event {
 pub(crate) struct Table<'a> {
     region: &'a Region,
     buckets: &'a [Bucket],
-    rows: Rows<'a>,
     hash: &'a SourceHash,
     /// Sources of the kinds up to this one are identified by their kind and their word,
     /// without their lower half.
@@ -286,13 +294,18 @@ impl<'a> Table<'a> {
         Table {
             region,
             buckets: region.buckets(),
-            rows: Rows::new(region),
             hash,
             last_of_one_word: match prefixes.fit_one_word() {
                 true => Kind::V6,
                 false => Kind::ScopedV4,
             },
         }
+    }
+
+    /// The cells of all slots.
+    #[inline]
+    pub(crate) fn rows(self) -> Rows<'a> {
+        Rows::among(self.region, self.buckets)
     }
 
     /// The slot of `source`.
@@ -348,7 +361,7 @@ impl<'a> Table<'a> {
         self,
         source: Source,
         row: usize,
-        event: impl Fn(Event),
+        event: &dyn Fn(Event),
     ) -> Result<SlotRef, ClaimError> {
         let buckets = self.buckets_of(source);
         let mut left = None;
@@ -419,15 +432,16 @@ impl<'a> Table<'a> {
         let entry = self.any_slot(slot)?;
         // publish: as in `find_in`.
         let control = Control::load(&entry.control, Ordering::Acquire);
-        let is_it = control.state() == State::Live
-            && control.with_row(row) == control
-            && self.has_key(slot, entry, control, source);
+        // The word comes first, since it is what differs if another source has the slot.
+        let is_it = entry.word.load(Ordering::Acquire) == source.word()
+            && control.is_live_with(source.kind(), row)
+            && self.has_low(slot, source);
         is_it.then_some(SlotRef { slot, control })
     }
 
     /// `at` with its present rows and memory, if the slot is otherwise unchanged. To be
     /// called after adding to a cell, see the module's documentation.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn held(self, at: SlotRef) -> Option<SlotRef> {
         // total order, see crate::shared::sync.
         let control = Control::load(&self.slot(at.slot).control, Ordering::SeqCst);
@@ -483,7 +497,7 @@ impl<'a> Table<'a> {
     /// The connections of the source at `at`, unless another source took the slot since.
     #[inline]
     pub(crate) fn connections(self, at: SlotRef) -> i32 {
-        self.rows.sum(at.slot, at.control.rows())
+        self.rows().sum(at.slot, at.control.rows())
     }
 
     /// The connections of the source in `slot`; 0 if the slot is not in use. Reads neither
@@ -495,7 +509,7 @@ impl<'a> Table<'a> {
         // Summed before the state decides: the cell is next to the control word, and no
         // processor can predict which slots are in use.
         let connections = self
-            .rows
+            .rows()
             .sum_or_acceptor(slot, control.rows())
             .unsigned_abs();
         if control.is_in_use() { connections } else { 0 }
@@ -572,7 +586,14 @@ impl<'a> Table<'a> {
     fn has_key(self, slot: usize, entry: &Slot, control: Control, source: Source) -> bool {
         entry.word.load(Ordering::Acquire) == source.word()
             && control.kind() == source.kind()
-            && (self.fits_one_word(source.kind()) || has_low(self.region, slot, source.low()))
+            && self.has_low(slot, source)
+    }
+
+    /// Whether the lower half of the source in `slot` is that of `source`, as far as it
+    /// matters.
+    #[inline]
+    fn has_low(self, slot: usize, source: Source) -> bool {
+        self.fits_one_word(source.kind()) || has_low(self.region, slot, source.low())
     }
 
     /// Whether sources of this kind are identified by their word.
@@ -615,7 +636,7 @@ impl<'a> Table<'a> {
     /// epochs is a turn counter that needs no memory.
     #[inline]
     fn survey(self, bucket: usize) -> Survey {
-        let entries: &Bucket = &self.buckets[bucket];
+        let (entries, rows) = (&self.buckets[bucket], self.rows());
         // publish: the rows that belong to each control word.
         let controls: [Control; SLOTS_PER_BUCKET] =
             core::array::from_fn(|i| Control::load(&entries.slots[i].control, Ordering::Acquire));
@@ -626,7 +647,9 @@ impl<'a> Table<'a> {
             let slot = bucket * SLOTS_PER_BUCKET + i;
             match control.state() {
                 State::Free => free |= 1 << i,
-                State::Live | State::Retiring if self.rows.sum(slot, control.rows()) == 0 => {
+                State::Live | State::Retiring
+                    if rows.sum_in(&entries.slots[i], slot, control.rows()) == 0 =>
+                {
                     idle |= 1 << i;
                     remembering |= u32::from(control.remembers()) << i;
                 }
@@ -710,10 +733,13 @@ impl<'a> Table<'a> {
     /// acceptor row is read, without a branch for each slot.
     #[inline]
     pub(crate) fn is_crowded(self, at: SlotRef) -> bool {
-        if self.connections(at) != 0 {
+        let bucket = &self.buckets[at.slot / SLOTS_PER_BUCKET];
+        let own = &bucket.slots[at.slot % SLOTS_PER_BUCKET].acceptor_cell;
+        // Relaxed: a hint. Nearly all sources have no other cell.
+        let has_others = at.control.rows() != RowSet::ACCEPTOR;
+        if own.load(Ordering::Relaxed) > 0 || has_others && self.connections(at) != 0 {
             return false;
         }
-        let bucket = &self.buckets[at.slot / SLOTS_PER_BUCKET];
         // Relaxed: a hint.
         let busy = |slot: &Slot| usize::from(slot.acceptor_cell.load(Ordering::Relaxed) > 0);
         bucket.slots.iter().map(busy).sum::<usize>() >= CROWDED
@@ -751,7 +777,7 @@ impl<'a> Table<'a> {
     fn retire(self, at: SlotRef) -> Option<SlotRef> {
         let retiring = at.control.stamped().with_state(State::Retiring);
         let at = self.exchange(at.slot, at.control, retiring)?;
-        if self.rows.sum(at.slot, retiring.rows()) != 0 {
+        if self.rows().sum(at.slot, retiring.rows()) != 0 {
             // The source has connections: Live again, unless a process that opens one
             // made it so already.
             self.revive(at);

@@ -16,7 +16,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::shared::layout::{ACCEPTOR_ROW, Bucket, ROWS, SLOTS_PER_BUCKET};
+use crate::shared::layout::{ACCEPTOR_ROW, Bucket, ROWS, SLOTS_PER_BUCKET, Slot};
 use crate::shared::region::Region;
 use crate::shared::sync::{AtomicI32, Ordering};
 
@@ -26,7 +26,7 @@ pub(crate) struct RowSet(pub(crate) u32);
 
 impl RowSet {
     pub(crate) const ALL: RowSet = RowSet((1 << ROWS) - 1);
-    const ACCEPTOR: RowSet = RowSet(1 << ACCEPTOR_ROW);
+    pub(crate) const ACCEPTOR: RowSet = RowSet(1 << ACCEPTOR_ROW);
 
     pub(crate) fn of(row: usize) -> RowSet {
         RowSet(1 << row)
@@ -48,13 +48,16 @@ pub(crate) struct Rows<'a> {
 impl<'a> Rows<'a> {
     #[inline]
     pub(crate) fn new(region: &'a Region) -> Rows<'a> {
-        Rows {
-            region,
-            buckets: region.buckets(),
-        }
+        Rows::among(region, region.buckets())
     }
 
+    /// As [`new`](Self::new), for a caller that has the buckets of the region.
     #[inline]
+    pub(super) fn among(region: &'a Region, buckets: &'a [Bucket]) -> Rows<'a> {
+        Rows { region, buckets }
+    }
+
+    #[inline(always)]
     fn cell(self, row: usize, slot: usize) -> &'a AtomicI32 {
         if row == ACCEPTOR_ROW {
             let bucket = &self.buckets[slot / SLOTS_PER_BUCKET];
@@ -66,7 +69,7 @@ impl<'a> Rows<'a> {
 
     /// Adds a connection to the cell of `row`, which must be entered in the slot. Returns
     /// the new value of the cell.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(self, row: usize, slot: usize) -> i32 {
         // total order, see crate::shared::sync: the caller reads the control word next.
         let before = self.cell(row, slot).fetch_add(1, Ordering::SeqCst);
@@ -99,6 +102,15 @@ impl<'a> Rows<'a> {
         sum_of_many(self.region, slot, set)
     }
 
+    /// As [`sum`](Self::sum), for a caller that has the entry of the slot.
+    #[inline]
+    pub(super) fn sum_in(self, entry: &Slot, slot: usize, set: RowSet) -> i32 {
+        if set == RowSet::ACCEPTOR {
+            return value_of(&entry.acceptor_cell);
+        }
+        sum_of_many(self.region, slot, set)
+    }
+
     /// Like `sum`, but returns the acceptor cell for an empty set. Nearly all sets are the
     /// acceptor row alone or, in an empty slot, empty. A caller that distinguishes these
     /// two by other means saves a branch.
@@ -112,10 +124,14 @@ impl<'a> Rows<'a> {
 
     #[inline]
     fn read(self, row: usize, slot: usize) -> i32 {
-        // total order: a sum of 0 allows a replacement. A cell is below 0 only in damaged
-        // memory.
-        self.cell(row, slot).load(Ordering::SeqCst).max(0)
+        value_of(self.cell(row, slot))
     }
+}
+
+#[inline]
+fn value_of(cell: &AtomicI32) -> i32 {
+    // total order: a sum of 0 allows a replacement. A cell is below 0 only in damaged memory.
+    cell.load(Ordering::SeqCst).max(0)
 }
 
 /// The sum of several rows. A function of its own, so that callers inline only the single

@@ -206,7 +206,7 @@ static void before_init(void)
 			== TCL_EINIT);
 	CHECK(tcl_rules(&rule, 1) == TCL_EINIT && tcl_rules(NULL, 0) == TCL_EINIT);
 	CHECK(tcl_rule_set("::/0", "1", NULL, NULL, NULL, NULL, 0) == TCL_EINIT);
-	CHECK(tcl_rule_remove("::/0", NULL, NULL, NULL, 0) == TCL_EINIT);
+	CHECK(tcl_rule_remove("::/0", NULL, NULL, NULL, NULL, 0) == TCL_EINIT);
 	CHECK(tcl_rules_count() == 0);
 	CHECK(tcl_suggest(&suggestion, 1) == TCL_EINIT);
 	CHECK(tcl_suggest(NULL, 0) == TCL_EINIT);
@@ -1083,18 +1083,19 @@ static void set_rules(void)
 			== TCL_OK);
 	CHECK(change.limit == 0 && change.seconds == TCL_NEVER);
 	CHECK(strcmp(change.was, "no rule") == 0);
-	CHECK(tcl_rule_remove("192.0.2.0/24", NULL, &change, error, sizeof(error))
+	CHECK(tcl_rule_remove(
+				  "192.0.2.0/24", NULL, NULL, &change, error, sizeof(error))
 			== TCL_OK);
 	CHECK(strcmp(change.was, "none from rpc") == 0);
 	CHECK(strcmp(change.rule, "default") == 0 && change.limit == 3);
 	/* The answer may be NULL. */
 	CHECK(tcl_rule_set("::/0", "1", "1", NULL, NULL, NULL, 0) == TCL_OK);
-	CHECK(tcl_rule_remove("::/0", NULL, NULL, NULL, 0) == TCL_OK);
+	CHECK(tcl_rule_remove("::/0", NULL, NULL, NULL, NULL, 0) == TCL_OK);
 
-	CHECK(tcl_rule_remove("::/0", NULL, &change, error, sizeof(error))
+	CHECK(tcl_rule_remove("::/0", NULL, NULL, &change, error, sizeof(error))
 			== TCL_ERULES);
 	CHECK(strcmp(error, "there is no rule for this prefix") == 0);
-	CHECK(tcl_rule_remove(NULL, NULL, &change, error, sizeof(error))
+	CHECK(tcl_rule_remove(NULL, NULL, NULL, &change, error, sizeof(error))
 			== TCL_EARG);
 	CHECK(tcl_rule_set(NULL, "1", NULL, NULL, &change, error, sizeof(error))
 			== TCL_EARG);
@@ -1683,6 +1684,7 @@ static void listeners(void)
 	char name[TCL_LISTENER_TEXT] = "untouched";
 	struct tcl_source source;
 	struct tcl_listener wrong;
+	struct tcl_rule_change change;
 	uint64_t t;
 
 	CHECK(load("0.0.0.0/0 = 1 listener=192.0.2.1:5060", NULL) == TCL_OK);
@@ -1700,6 +1702,24 @@ static void listeners(void)
 	wrong.descriptor = -1;
 	CHECK(tcl_listeners(&wrong, 1, NULL, 0) == TCL_EARG);
 	CHECK(tcl_listeners(&one, 1, NULL, 0) == TCL_OK);
+	CHECK(tcl_rule_set("0.0.0.0/0", "9 listener=tcp:192.0.2.1:5060", NULL, NULL,
+				  &change, error, sizeof(error))
+			== TCL_OK);
+	CHECK(strcmp(change.terms, "9 listener=tcp:192.0.2.1:5060") == 0);
+	CHECK(strcmp(change.was, "1 listener=192.0.2.1:5060 from modparam 1") == 0);
+	CHECK(tcl_rule_set("0.0.0.0/0", "9 listener=tls:192.0.2.1:5060", NULL, NULL,
+				  NULL, error, sizeof(error))
+			== TCL_EARG);
+	CHECK(strstr(error, "does not listen on tls:192.0.2.1:5060") != NULL);
+	CHECK(tcl_rule_remove("0.0.0.0/0", NULL, NULL, NULL, error, sizeof(error))
+			== TCL_ERULES);
+	CHECK(tcl_rule_remove("0.0.0.0/0", "192.0.2.1:5060", NULL, NULL, error,
+				  sizeof(error))
+			== TCL_EARG);
+	CHECK(tcl_rule_remove("0.0.0.0/0", "listener=192.0.2.1:5060", NULL, &change,
+				  NULL, 0)
+			== TCL_OK);
+	CHECK(change.limit == 1);
 
 	/* One connection there; any other socket has the limit of all. */
 	t = tcl_opened(client, 4, 40, 900, 0);

@@ -226,7 +226,7 @@ fn ban_is_replaced_lifted_and_named_in_errors() {
     );
     // Commands for rules do not touch bans.
     assert_eq!(
-        limiter.remove_rule(net).unwrap_err(),
+        limiter.remove_rule(net, None).unwrap_err(),
         ChangeError::NotSet(None)
     );
     assert_eq!(limiter.unban_prefix(net).map(end), Ok(Some(90)));
@@ -472,7 +472,7 @@ proptest! {
                     plain.set.insert(net, text);
                 }
                 Operation::Remove(net) => {
-                    let removed = limiter.remove_rule(prefix(NETS[net])).ok();
+                    let removed = limiter.remove_rule(prefix(NETS[net]), None).ok();
                     let expected = plain.set.remove(&net).map(|text| TEXTS[text]);
                     let removed = removed.map(|rule| TermsText(rule.terms).to_string());
                     prop_assert_eq!(removed.as_deref(), expected);

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use support::engine::load_rules;
 use tcp_conn_limit::limiter::{Facts, Limiter, Rejection, Worker};
+use tcp_conn_limit::observe::notices::Notice;
 use tcp_conn_limit::observe::report::Report;
+use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::ChangeError;
 use tcp_conn_limit::policy::listener::ListenerName;
-use tcp_conn_limit::policy::origin::BanReason;
+use tcp_conn_limit::policy::origin::{BanReason, RuleOrigin};
 use tcp_conn_limit::policy::penalties::{Cause, Penalty};
 use tcp_conn_limit::policy::rules::{Origin, RuleSet};
+use tcp_conn_limit::policy::terms::Terms;
 use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 
 const ACCEPTOR: Worker = Worker::ACCEPTOR;
@@ -391,4 +394,74 @@ fn rejections_on_a_listener_count_for_the_ban() {
     assert!(limiter.rejected(ACCEPTOR, rejection));
     let bans = Report::of(&limiter).banned_prefixes().unwrap();
     assert_eq!(bans.iter().map(|ban| ban.rejected).collect::<Vec<_>>(), [3]);
+}
+
+#[test]
+fn set_rule_of_a_listener_is_one_of_its_own() {
+    const ALL: &str = "0.0.0.0/0";
+    let limiter = limiter(&["0.0.0.0/0 = 4 listener=tls:192.0.2.1:5061"]);
+    let all = Prefix::parse(ALL, PrefixLengths::DEFAULT).unwrap();
+    let of = |limit, listener| Terms {
+        listener,
+        ..Terms::of_limit(limit)
+    };
+    let rule_at = |listener| terms(&limiter, "198.51.100.7", listener);
+    // Another form of the same name.
+    let tls = Some(name("192.0.2.1:5061"));
+    let was = limiter.set_rule(all, of(1, tls), Some(9)).unwrap();
+    assert_eq!(was.unwrap().terms.limit, 4);
+    assert!(limiter.set_rule(all, of(2, None), None).unwrap().is_none());
+    let sip = Some(name("tcp:192.0.2.1:5060"));
+    assert_eq!(
+        limiter.remove_rule(all, sip),
+        Err(ChangeError::NotSet(None)),
+        "no rule has named it"
+    );
+    assert!(limiter.set_rule(all, of(5, sip), None).unwrap().is_none());
+    assert_eq!(limiter.rules_set(), 3);
+    let expected =
+        [(TLS, 1), (SIP, 5), (V6, 2)].map(|(socket, limit)| (socket, (ALL.into(), limit)));
+    let now = || [TLS, SIP, V6].map(|socket| (socket, rule_at(socket)));
+    assert_eq!(now(), expected);
+    assert_eq!(admitted(&limiter, "198.51.100.7", TLS), 1);
+    // A reload keeps them, with the numbers of their rejections.
+    load_rules(&limiter, &["0.0.0.0/0 = 6 listener=tls:192.0.2.1:5061"]);
+    assert_eq!(now(), expected);
+    let removed = limiter.remove_rule(all, sip).unwrap();
+    assert_eq!(removed.terms.limit, 5);
+    assert_eq!(rule_at(SIP), (ALL.into(), 2));
+    // The end names what applies on the listener then.
+    let mut ended = Vec::new();
+    Watch::default().tick(&limiter, 10, 60, &mut |notice| {
+        if let Notice::RuleEnded(rule) = notice {
+            ended.push(rule.to_string());
+        }
+    });
+    assert_eq!(
+        ended,
+        ["rule 0.0.0.0/0 = 1 listener=192.0.2.1:5061 ended, now: limit 6, rule 0.0.0.0/0"]
+    );
+    assert_eq!(rule_at(TLS), (ALL.into(), 6));
+    assert_eq!(
+        limiter.remove_rule(all, tls),
+        Err(ChangeError::NotSet(Some(RuleOrigin::Modparam(1))))
+    );
+}
+
+#[test]
+fn rule_for_a_listener_that_does_not_exist_has_one_error() {
+    let unknown = limiter(&[]).check_listener(name("tcp:192.0.2.1:9090"));
+    assert_eq!(
+        unknown.unwrap_err().to_string(),
+        "the server does not listen on tcp:192.0.2.1:9090; write a TCP or TLS socket as \
+         corex.list_sockets shows it"
+    );
+    assert_eq!(limiter(&[]).check_listener(name("192.0.2.1:5061")), Ok(()));
+    let long = PrefixLengths::new(32, 128).unwrap();
+    let long = limiter_with(long, &[]).check_listener(name("192.0.2.1:5061"));
+    assert_eq!(
+        long.unwrap_err().to_string(),
+        "a rule with `listener` needs an ipv6_prefix of at most 120; lower it, or remove the \
+         listener"
+    );
 }

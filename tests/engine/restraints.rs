@@ -324,6 +324,37 @@ fn host_without_a_rate_of_its_own_has_the_default_rate() {
     }
 }
 
+/// A read of the clock takes as long as the rest of a check. The debt needs the present once;
+/// a gate that admits the source needs only a time in the past.
+#[test]
+fn connection_with_a_rate_and_penalties_reads_the_clock_once() {
+    thread_local!(static READS: Cell<u64> = const { Cell::new(0) });
+    let limiter = Limiter::new(100, 5, PrefixLengths::DEFAULT).unwrap();
+    let limiter = limiter.with_clock(|| {
+        READS.set(READS.get() + 1);
+        1_000_000
+    });
+    limiter.set_rate(rate(100, 1_000));
+    for offence in Cause::OFFENCES {
+        let penalty = Penalty {
+            offence,
+            millis: 1_000,
+        };
+        limiter.set_penalty(penalty);
+    }
+    for n in 0..100 {
+        let before = READS.get();
+        let (from, address) = (source(n / 50), [10, 0, 0, n as u8 / 50]);
+        assert!(limiter.check_from(from, &address).is_ok());
+        assert_eq!(READS.get(), before, "a check of a source within its rate");
+        let token = limiter.connect(Worker::ACCEPTOR, 7, from, &address, Facts::NONE, 0);
+        assert_eq!(READS.get(), before + 1);
+        let ended = limiter.disconnect(Worker::ACCEPTOR, token.unwrap(), Facts::SPOKE);
+        assert!(ended.is_ok());
+        assert_eq!(READS.get(), before + 1, "a close after a message");
+    }
+}
+
 #[test]
 fn several_acceptors_never_open_more() {
     const BURST: u32 = 5_000;

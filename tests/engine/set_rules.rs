@@ -9,6 +9,7 @@ use tcp_conn_limit::limiter::{Limiter, Worker};
 use tcp_conn_limit::observe::notices::Notice;
 use tcp_conn_limit::observe::report::Report;
 use tcp_conn_limit::observe::watch::Watch;
+use tcp_conn_limit::policy::listener::ListenerName;
 use tcp_conn_limit::policy::origin::RuleOrigin;
 use tcp_conn_limit::policy::rules::{MAX_RULES, Origin, RuleSet, UNLIMITED};
 use tcp_conn_limit::policy::terms::Terms;
@@ -81,7 +82,7 @@ fn set_rule_replaces_loaded_ones_until_it_is_removed() {
     assert_eq!(before.unwrap().map(|rule| rule.terms.limit), Some(4));
     assert_eq!(
         limiter
-            .remove_rule(prefix("10.0.0.0/8"))
+            .remove_rule(prefix("10.0.0.0/8"), None)
             .unwrap()
             .terms
             .limit,
@@ -90,11 +91,11 @@ fn set_rule_replaces_loaded_ones_until_it_is_removed() {
     assert_eq!(active(&limiter), ["10.0.0.0/8=5 file:2 0"]);
     // It was not set by a command, so a command cannot remove it.
     assert_eq!(
-        limiter.remove_rule(prefix("10.0.0.0/8")).unwrap_err(),
+        limiter.remove_rule(prefix("10.0.0.0/8"), None).unwrap_err(),
         ChangeError::NotSet(Some(RuleOrigin::Line(2)))
     );
     assert_eq!(
-        limiter.remove_rule(prefix("10.0.0.0/9")).unwrap_err(),
+        limiter.remove_rule(prefix("10.0.0.0/9"), None).unwrap_err(),
         ChangeError::NotSet(None)
     );
     assert_eq!((limiter.rules_len(), limiter.rules_set()), (1, 0));
@@ -113,7 +114,7 @@ fn set_rule_takes_effect_at_once_in_both_directions() {
         assert_eq!(limiter.check(wanted).is_err(), limit == 1, "{limit}");
         limiter.closed(Worker::ACCEPTOR, token).unwrap();
     }
-    limiter.remove_rule(Prefix::from(wanted)).unwrap();
+    limiter.remove_rule(Prefix::from(wanted), None).unwrap();
     let _token = limiter.opened(Worker::ACCEPTOR, wanted, 0).unwrap();
     assert!(limiter.check(wanted).is_ok());
 }
@@ -194,7 +195,7 @@ fn one_set_rule_more_than_the_maximum_is_rejected() {
     );
     // A rule that replaces another one takes no more room.
     limiter.set_rule(nth(3), Terms::of_limit(5), None).unwrap();
-    limiter.remove_rule(nth(0)).unwrap();
+    limiter.remove_rule(nth(0), None).unwrap();
     limiter.set_rule(more, Terms::of_limit(1), None).unwrap();
     assert_eq!(limiter.rules_set(), MAX_RPC_RULES);
 }
@@ -219,7 +220,7 @@ fn set_and_loaded_rules_share_the_memory() {
     let all = builder.build().unwrap();
     assert_eq!(limiter.set_rules(&all), Err(ChangeError::TooMany));
     assert_eq!(limiter.rules_len(), MAX_RULES);
-    limiter.remove_rule(prefix("10.0.0.0/8")).unwrap();
+    limiter.remove_rule(prefix("10.0.0.0/8"), None).unwrap();
     limiter.set_rules(&all).unwrap();
 }
 
@@ -233,6 +234,21 @@ const NETS: [&str; 6] = [
     "2001:db8::/32",
 ];
 
+/// Listeners of rules; the first one stands for none. A number of a rule is its index in
+/// [`NETS`] plus their number times its listener.
+const LISTENERS: [&str; 3] = ["", "tcp:192.0.2.1:5060", "tls:192.0.2.1:5061"];
+
+fn listener_of(n: usize) -> Option<ListenerName> {
+    ListenerName::parse(LISTENERS[n / NETS.len()]).ok()
+}
+
+/// The rule with this number as text.
+fn rule_text((n, limit): (&usize, &i32)) -> String {
+    let listener = listener_of(*n);
+    let word = listener.map_or(String::new(), |name| format!(" listener={name}"));
+    format!("{}={limit}{word}", NETS[n % NETS.len()])
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     /// Limits of the modparams and of the file, by prefix.
@@ -245,7 +261,7 @@ enum Operation {
 }
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
-    let net = || 0..NETS.len();
+    let net = || 0..NETS.len() * LISTENERS.len();
     let limits = || proptest::collection::btree_map(net(), 1..9i32, 0..=NETS.len());
     let seconds = proptest::option::of(1..20u32);
     let operation = prop_oneof![
@@ -281,45 +297,50 @@ proptest! {
     #[test]
     fn any_sequence_agrees_with_a_plain_map(operations in operations(), start in any::<u32>()) {
         let limiter = limiter();
+        let sockets = [1, 2].map(|n| (n as i32, listener_of(n * NETS.len()).unwrap()));
+        limiter.register_listeners(&sockets).unwrap();
         let mut plain = Plain::default();
         let mut passed = 0u64;
-        let text = |(n, limit): (&usize, &i32)| format!("{}={limit}", NETS[*n]);
         for operation in operations {
             let now = start.wrapping_add(passed as u32);
             match operation {
                 Operation::Load(modparams, file) => {
-                    let texts: Vec<String> = modparams.iter().map(text).collect();
-                    let lines: Vec<String> = file.iter().map(text).collect();
+                    let texts: Vec<String> = modparams.iter().map(rule_text).collect();
+                    let lines: Vec<String> = file.iter().map(rule_text).collect();
                     load(&limiter, &texts, &lines.join("\n"));
                     (plain.modparams, plain.file) = (modparams, file);
                 }
                 Operation::Set(n, limit, seconds) => {
                     let end = seconds.map(|seconds| now.wrapping_add(seconds));
-                    let before = limiter.set_rule(prefix(NETS[n]), Terms::of_limit(limit), end).unwrap();
+                    let terms = Terms { listener: listener_of(n), ..Terms::of_limit(limit) };
+                    let before = limiter.set_rule(prefix(NETS[n % NETS.len()]), terms, end).unwrap();
                     let expected = plain.applies(n).map(|(limit, _)| limit);
                     prop_assert_eq!(before.map(|rule| rule.terms.limit), expected);
                     let end = seconds.map(|seconds| passed + u64::from(seconds));
                     plain.set.insert(n, (limit, end));
                 }
                 Operation::Remove(n) => {
-                    let removed = limiter.remove_rule(prefix(NETS[n])).ok();
+                    let net = prefix(NETS[n % NETS.len()]);
+                    let removed = limiter.remove_rule(net, listener_of(n)).ok();
                     let expected = plain.set.remove(&n).map(|(limit, _)| limit);
                     prop_assert_eq!(removed.map(|rule| rule.terms.limit), expected);
                 }
                 Operation::Pass(seconds) => {
                     passed += u64::from(seconds);
-                    let ended = tick(&limiter, start.wrapping_add(passed as u32));
+                    let mut ended = tick(&limiter, start.wrapping_add(passed as u32));
+                    ended.sort_unstable();
                     let has_ended = |end: Option<u64>| end.is_some_and(|end| end < passed);
-                    let expected: Vec<&str> = (0..NETS.len())
-                        .filter(|n| plain.set.get(n).is_some_and(|(_, end)| has_ended(*end)))
-                        .map(|n| NETS[n])
+                    let mut expected: Vec<&str> = (plain.set.iter())
+                        .filter(|(_, (_, end))| has_ended(*end))
+                        .map(|(n, _)| NETS[n % NETS.len()])
                         .collect();
+                    expected.sort_unstable();
                     prop_assert_eq!(ended, expected);
                     plain.set.retain(|_, (_, end)| !has_ended(*end));
                 }
             }
             let groups = Report::of(&limiter).groups(usize::MAX).unwrap();
-            let found: Vec<_> = groups
+            let mut found: Vec<_> = groups
                 .iter()
                 .filter_map(|group| group.rule)
                 .map(|rule| {
@@ -329,12 +350,16 @@ proptest! {
                         RuleOrigin::Rpc { .. } => "rpc",
                         RuleOrigin::Ban { .. } => "ban",
                     };
-                    (rule.prefix.to_string(), (rule.terms.limit, kind))
+                    let listener = rule.terms.listener;
+                    (listener, rule.prefix.to_string(), (rule.terms.limit, kind))
                 })
                 .collect();
-            let expected: Vec<_> = (0..NETS.len())
-                .filter_map(|n| Some((NETS[n].to_owned(), plain.applies(n)?)))
+            let name = |n: usize| NETS[n % NETS.len()].to_owned();
+            let mut expected: Vec<_> = (0..NETS.len() * LISTENERS.len())
+                .filter_map(|n| Some((listener_of(n), name(n), plain.applies(n)?)))
                 .collect();
+            found.sort_unstable();
+            expected.sort_unstable();
             prop_assert_eq!(limiter.rules_len(), expected.len());
             prop_assert_eq!(limiter.rules_set(), plain.set.len());
             prop_assert_eq!(found, expected);
@@ -347,8 +372,14 @@ proptest! {
                 ([11, 0, 0, 0], &[0]),
             ] {
                 let wanted = Source::new(&address, PrefixLengths::DEFAULT).unwrap();
-                let limit = nets.iter().find_map(|n| Some(plain.applies(*n)?.0));
-                prop_assert_eq!(limit_of(&limiter, wanted), limit.unwrap_or(0));
+                // The rules of a listener come first.
+                for listener in 0..LISTENERS.len() {
+                    let at = |l: usize| nets.iter().map(move |n| n + l * NETS.len());
+                    let mut rules = at(listener).chain(at(0));
+                    let limit = rules.find_map(|n| Some(plain.applies(n)?.0));
+                    let wanted = limiter.on_listener(wanted, listener as i32);
+                    prop_assert_eq!(limit_of(&limiter, wanted), limit.unwrap_or(0));
+                }
             }
         }
     }

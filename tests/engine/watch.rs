@@ -818,8 +818,8 @@ fn each_tick_publishes_how_near_the_limits_are() {
         .set_rule(prefix(2), Terms::of_limit(UNLIMITED), None)
         .unwrap();
     assert_eq!(nearness(&limiter), (8, 8, 0));
-    limiter.remove_rule(prefix(1)).unwrap();
-    limiter.remove_rule(prefix(2)).unwrap();
+    limiter.remove_rule(prefix(1), None).unwrap();
+    limiter.remove_rule(prefix(2), None).unwrap();
     limiter.set_limit(0);
     assert_eq!(nearness(&limiter), (8, 0, 0));
     for token in eighth {

@@ -30,7 +30,7 @@ impl Limiter {
     /// Charges one connection from `address` to its source or network with the slot `at`, which
     /// was just counted there. `default` is the rate of those without another one. Returns what
     /// it costs in microseconds; `None` if that is over the rate; then nothing was charged.
-    #[inline]
+    #[inline(always)]
     pub(in crate::limiter) fn charge(
         &self,
         source: Source,

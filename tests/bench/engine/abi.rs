@@ -9,7 +9,7 @@ use std::ptr::{null, null_mut};
 use nix::libc;
 use tcp_conn_limit::ffi::{
     self, TCL_FACT_SPOKE, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_config, tcl_event,
-    tcl_host, tcl_source, tcl_version,
+    tcl_host, tcl_listener, tcl_source, tcl_version,
 };
 use tcp_conn_limit::observe::counters::{COUNTERS, Counters};
 
@@ -26,6 +26,8 @@ type Stats = unsafe extern "C" fn(*mut u64, u32) -> i32;
 type HugePages = extern "C" fn() -> u64;
 type Ban = unsafe extern "C" fn(*const u8, u32, u32) -> i32;
 type Init = unsafe extern "C" fn(*const tcl_config, *const tcl_host, *mut c_char, usize) -> i32;
+
+type Register = unsafe extern "C" fn(*const tcl_listener, u32, *mut c_char, usize) -> i32;
 
 type LoadRules =
     unsafe extern "C" fn(*const *const c_char, u32, *const c_char, *mut c_char, usize) -> i32;
@@ -46,8 +48,11 @@ pub(crate) struct Engine {
     get: Get,
     stats: Stats,
     load_rules: LoadRules,
+    register: Register,
     huge_pages: HugePages,
     ban: Ban,
+    /// The descriptor on which connections are accepted, or -1.
+    listener: c_int,
 }
 
 impl Engine {
@@ -74,6 +79,8 @@ impl Engine {
             load_rules: symbol(library, c"tcl_rules_load", ffi::tcl_rules_load as LoadRules)?,
             huge_pages: symbol(library, c"tcl_huge_pages", ffi::tcl_huge_pages as HugePages)?,
             ban: symbol(library, c"tcl_ban_address", ffi::tcl_ban_address as Ban)?,
+            register: symbol(library, c"tcl_listeners", ffi::tcl_listeners as Register)?,
+            listener: -1,
         })
     }
 
@@ -174,6 +181,47 @@ impl Engine {
         }
     }
 
+    /// Starts a limiter with 10,000 rules for single addresses, 100 of which name one of two
+    /// listeners. Connections are accepted on one of these.
+    pub(crate) fn start_with_listeners(max_connections: u32, limit: i32) -> Result<Engine> {
+        const RULES: usize = 10_000;
+        const ONE_IN: usize = 100;
+        let sockets = [(5060, 0), (5061, 1)].map(|(port, tls)| tcl_listener {
+            address: std::array::from_fn(|i| [192, 0, 2, 1].get(i).copied().unwrap_or(0)),
+            length: 4,
+            port,
+            tls,
+            // Connections have other numbers of their own.
+            descriptor: port as c_int,
+        });
+        let texts = (0..RULES).map(|n| {
+            let word = match (n % ONE_IN, n / ONE_IN % 2) {
+                (0, 0) => " listener=tcp:192.0.2.1:5060",
+                (0, _) => " listener=tls:192.0.2.1:5061",
+                _ => "",
+            };
+            CString::new(format!("198.18.{}.{} = 5{word}", n / 256, n % 256))
+        });
+        let texts: Vec<CString> = texts.collect::<std::result::Result<_, _>>()?;
+        let pointers: Vec<_> = texts.iter().map(|text| text.as_ptr()).collect();
+        let mut engine = Engine::start(max_connections, limit)?;
+        // SAFETY: the sockets are valid for reads, and there is no room for an error.
+        let code = unsafe { (engine.register)(sockets.as_ptr(), 2, null_mut(), 0) };
+        if code != TCL_OK {
+            return Err(format!("tcl_listeners: {code}").into());
+        }
+        // SAFETY: the pointers are strings, there is no file, and no room for an error.
+        let code = unsafe {
+            let count = pointers.len() as u32;
+            (engine.load_rules)(pointers.as_ptr(), count, null(), null_mut(), 0)
+        };
+        if code != TCL_OK {
+            return Err(format!("tcl_rules_load: {code}").into());
+        }
+        engine.listener = sockets[0].descriptor;
+        Ok(engine)
+    }
+
     /// Starts a limiter whose buckets are in huge pages.
     pub(crate) fn start_in_huge_pages(max_connections: u32, limit: i32) -> Result<Engine> {
         shared::allow_huge_pages()?;
@@ -194,7 +242,7 @@ impl Engine {
     #[inline]
     pub(crate) fn rejects(&self, address: &[u8]) -> bool {
         // SAFETY: the pointer is valid for that number of bytes.
-        unsafe { (self.check)(address.as_ptr(), address.len() as u32, 0, -1) != 0 }
+        unsafe { (self.check)(address.as_ptr(), address.len() as u32, 0, self.listener) != 0 }
     }
 
     /// Counts a connection from `address` and returns its token, 0 if it was not counted.
@@ -202,8 +250,15 @@ impl Engine {
     pub(crate) fn opened_from(&self, address: &[u8]) -> u64 {
         let descriptor = descriptors::open();
         // SAFETY: the pointer is valid for that number of bytes.
-        let token =
-            unsafe { (self.opened)(address.as_ptr(), address.len() as u32, descriptor, -1, 0) };
+        let token = unsafe {
+            (self.opened)(
+                address.as_ptr(),
+                address.len() as u32,
+                descriptor,
+                self.listener,
+                0,
+            )
+        };
         if token == 0 {
             descriptors::close(descriptor);
         }

@@ -41,6 +41,8 @@ pub(crate) enum Variant {
     HugePages,
     /// The engine with a rate and penalties, which no source exceeds.
     Controls,
+    /// The engine with 10,000 rules, some of which name the listener of all connections.
+    Listeners,
     /// The engine with [`BANNED`] other sources that are banned.
     Banned,
     /// The engine with a table of the same size, in which no source is banned.
@@ -136,6 +138,7 @@ impl Operations {
             Variant::Engine => self.serve(&Engine::start(max, limit)?),
             Variant::HugePages => self.serve(&Engine::start_in_huge_pages(max, limit)?),
             Variant::Controls => self.serve(&Engine::start_with_controls(max, limit)?),
+            Variant::Listeners => self.serve(&Engine::start_with_listeners(max, limit)?),
             Variant::Banned => {
                 let engine = Engine::start(max + BANNED, limit)?;
                 engine.ban_others(BANNED)?;

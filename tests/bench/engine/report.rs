@@ -11,7 +11,7 @@ use crate::scaling::{self, Counting, Spread};
 use crate::{churn, cold, delay, init, long_prefixes, stats, threads, walks};
 
 /// The rows of the table, with the names that a reader sees.
-const ROWS: [(&str, Variant, Operation); 66] = {
+const ROWS: [(&str, Variant, Operation); 69] = {
     use Operation::*;
     use Variant::*;
     [
@@ -30,6 +30,9 @@ const ROWS: [(&str, Variant, Operation); 66] = {
         ("rate, penalties: cycle, known", Controls, CycleKnown),
         ("rate, penalties: cycle, new", Controls, CycleNew),
         ("rate, penalties: check, known", Controls, CheckKnown),
+        ("listeners: cycle, known", Listeners, CycleKnown),
+        ("listeners: cycle, new", Listeners, CycleNew),
+        ("listeners: check, known", Listeners, CheckKnown),
         ("1,000,000 banned: check, known", Banned, CheckKnown),
         ("as large, none: check, known", NotBanned, CheckKnown),
         ("cluster: cycle, known", Cluster, CycleKnown),

@@ -315,6 +315,7 @@ fn subjects(in_huge_pages: bool, has_networks: bool) -> Vec<(Variant, Population
     subjects.push((Variant::Engine, Population::Returning));
     for variant in [
         Variant::Controls,
+        Variant::Listeners,
         Variant::Banned,
         Variant::NotBanned,
         Variant::Cluster,

@@ -5,6 +5,7 @@
 use core::cell::RefCell;
 use core::ffi::{CStr, c_char, c_void};
 use core::fmt;
+use core::mem::MaybeUninit;
 use core::ptr::{null, null_mut};
 use std::panic::{set_hook, take_hook};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -205,6 +206,50 @@ pub fn rules_load(texts: &[Option<&CStr>], file: Option<&CStr>, size: usize) -> 
         // null; and `error` has `size` bytes.
         unsafe { ffi::tcl_rules_load(pointer, texts.len() as u32, file, error, size) }
     })
+}
+
+/// `tcl_listeners()` with one TCP socket, on this address and port.
+pub fn listen(address: [u8; 4], port: u32) -> i32 {
+    let socket = ffi::tcl_listener {
+        address: core::array::from_fn(|i| address.get(i).copied().unwrap_or(0)),
+        length: 4,
+        port,
+        tls: 0,
+        descriptor: 0,
+    };
+    // SAFETY: there is one socket, and no room for an error.
+    unsafe { ffi::tcl_listeners(&raw const socket, 1, null_mut(), 0) }
+}
+
+/// `tcl_rule_set()`. Returns also the terms of the answer.
+pub fn rule_set(prefix: &CStr, limit: &CStr, size: usize) -> (i32, String, String) {
+    let mut change = MaybeUninit::<ffi::tcl_rule_change>::zeroed();
+    let failures = [TCL_EARG, TCL_ERULES, ffi::TCL_ELOCKED, ffi::TCL_EMEM];
+    let (code, sentence) = with_error(size, &failures, |error, size| {
+        let (prefix, limit) = (prefix.as_ptr(), limit.as_ptr());
+        // SAFETY: both are strings; `change` is valid; and `error` has `size` bytes.
+        unsafe {
+            ffi::tcl_rule_set(
+                prefix,
+                limit,
+                null(),
+                null(),
+                change.as_mut_ptr(),
+                error,
+                size,
+            )
+        }
+    });
+    // SAFETY: it consists of integers, for which zeros are valid.
+    let change = unsafe { change.assume_init() };
+    (code, sentence, text(&change.terms))
+}
+
+/// `tcl_rule_remove()`, without room for an error.
+pub fn rule_remove(prefix: &CStr, listener: Option<&CStr>) -> i32 {
+    let listener = listener.map_or(null(), CStr::as_ptr);
+    // SAFETY: the texts are strings or null, and there is no room for an answer.
+    unsafe { ffi::tcl_rule_remove(prefix.as_ptr(), listener, null(), null_mut(), null_mut(), 0) }
 }
 
 /// `tcl_set_worker()`.

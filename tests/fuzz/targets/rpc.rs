@@ -54,6 +54,7 @@ fn init() {
         ..tcl_config::default()
     });
     engine::nulls();
+    assert_eq!(engine::listen([192, 0, 2, 1], 5060), TCL_OK);
     let texts = [
         "127.0.0.1",
         "10.1.2.3",
@@ -293,6 +294,48 @@ fn rules(text: &CStr, room: usize) {
     }
 }
 
+/// Sets the rule while the server runs, and removes it.
+fn sets(text: &CStr, room: usize) {
+    let text = text.to_string_lossy();
+    let Some((prefix, terms)) = text.split_once('=') else {
+        return;
+    };
+    let [prefix, terms] = [prefix, terms].map(|part| CString::new(part).expect("no NUL in it"));
+    let rule = naive::whole_rule(text.trim_ascii()).filter(|rule| !rule.networks);
+    let listener = rule
+        .as_ref()
+        .and_then(|rule| rule.shown.split_once("listener="));
+    let listener = listener.and_then(|(_, rest)| rest.split(' ').next());
+    // The only one that the server has.
+    let is_known =
+        listener.is_none_or(|name| name.strip_prefix("tcp:").unwrap_or(name) == "192.0.2.1:5060");
+    match (engine::rule_set(&prefix, &terms, room), &rule) {
+        ((TCL_OK, _, shown), Some(rule)) if is_known => {
+            assert_eq!(shown, rule.shown);
+            let word = listener.map(|name| format!("listener={name}"));
+            let word = word.map(|word| CString::new(word).expect("no NUL in it"));
+            if word.is_some() {
+                assert_eq!(engine::rule_remove(&prefix, None), TCL_ERULES);
+            }
+            assert_eq!(engine::rule_remove(&prefix, word.as_deref()), TCL_OK);
+            assert_eq!(engine::rule_remove(&prefix, word.as_deref()), TCL_ERULES);
+        }
+        ((TCL_EARG, ..), Some(_)) if !is_known => {}
+        // Trust, moves and a cluster are off.
+        ((TCL_ERULES, ..), _)
+            if ["untrusted", "proxy", "cluster"]
+                .iter()
+                .any(|word| text.contains(word)) => {}
+        ((TCL_EARG, ..), None) => {}
+        ((code, sentence, _), rule) => {
+            panic!(
+                "{code} {sentence}: {:?}",
+                rule.as_ref().map(|rule| &rule.shown)
+            );
+        }
+    }
+}
+
 /// Checks that the message begins with `start`, as far as there was room.
 fn assert_begins(sentence: &str, start: &str) {
     assert!(
@@ -323,7 +366,10 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
         1 => sources(bytes),
         2 => words(bytes),
         3 => lists(&text, room),
-        4 => rules(&text, room),
+        4 => {
+            rules(&text, room);
+            sets(&text, room);
+        }
         5 => {
             limits(bytes);
             loads(bytes);

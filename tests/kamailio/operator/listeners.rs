@@ -21,6 +21,7 @@ attached_either_way!(
     more_than_64_listeners_are_an_error,
     invalid_listeners_stop_the_start,
     script_sees_the_listener_of_the_message,
+    rpc_sets_and_removes_rules_of_a_listener,
     log_and_events_name_the_listener,
 );
 
@@ -174,6 +175,80 @@ fn listener_on_any_address_counts_both_families(mode: Mode) {
     mode.assert_audit_clean(&server);
     drop(held);
     server.wait_for_connections(0);
+    mode.finish(server, &[]);
+}
+
+fn rpc_sets_and_removes_rules_of_a_listener(mode: Mode) {
+    const SET: &str = "tcp_conn_limit.set_rule";
+    const DEL: &str = "tcp_conn_limit.del_rule";
+    let second = free_port();
+    let server = mode
+        .with_module()
+        .limit(3)
+        .core(&format!("listen=tcp:127.0.0.1:{second}"))
+        .rules_file("")
+        .start();
+    let from = source(109, 0, 1);
+    let (at, word) = (extra(second), format!("listener=tcp:127.0.0.1:{second}"));
+    let before = server.admit(Via::Tcp, from);
+
+    // No rule named a listener until now.
+    let answer = server.rpc(SET, json!(["127.0.0.0/8", format!("1 {word}"), 3600]));
+    assert_eq!(
+        answer,
+        json!({"prefix": "127.0.0.0/8", "limit": 1, "terms": format!("1 {word}"),
+            "seconds_left": 3600, "was": "no rule"})
+    );
+    let answer = server.rpc(SET, json!(["127.0.0.0/8", 2]));
+    assert_eq!(answer["was"], "no rule");
+    let held = admit_at(from, at);
+    reject_at(from, at);
+    let more = server.admit(Via::Tcp, from);
+    server.reject(Via::Tcp, from);
+    let answer = server.source("127.109.0.1");
+    assert_eq!(
+        (&answer["limit"], &answer["connections"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(listeners(&answer), [(format!("tcp:{at}"), 1)]);
+    assert_eq!(answer["listeners"][0]["limit"], 1);
+
+    server.rpc("tcp_conn_limit.reload", json!([]));
+    reject_at(from, at);
+    let rules = server.rpc("tcp_conn_limit.rules", json!([]));
+    let of_listener = |rule: &&Value| rule["terms"] == json!(format!("1 {word}"));
+    let rule = rules.as_array().unwrap().iter().find(of_listener).unwrap();
+    assert_eq!(
+        (&rule["origin"], &rule["rejected"]),
+        (&json!("rpc"), &json!(2))
+    );
+
+    let unknown = server.fault(SET, json!(["127.0.0.0/8", "1 listener=tcp:127.0.0.1:9"]));
+    assert_eq!(
+        unknown.message,
+        "the server does not listen on tcp:127.0.0.1:9; write a TCP or TLS socket as \
+         corex.list_sockets shows it"
+    );
+    let wrong = server.fault(DEL, json!(["127.0.0.0/8", "tcp:127.0.0.1:9"]));
+    assert!(
+        wrong.message.starts_with("invalid listener `tcp:"),
+        "{}",
+        wrong.message
+    );
+
+    // The name without its protocol is the same listener.
+    let short = format!("listener=127.0.0.1:{second}");
+    assert_eq!(
+        server.rpc(DEL, json!(["127.0.0.0/8", short])),
+        json!({"prefix": "127.0.0.0/8", "was": format!("1 {word} from rpc"),
+            "rule": "127.0.0.0/8", "limit": 2, "terms": "2"})
+    );
+    let absent = server.fault(DEL, json!(["127.0.0.0/8", short]));
+    assert_eq!(absent.message, "there is no rule for this prefix");
+    server.rpc(DEL, json!(["127.0.0.0/8"]));
+    drop((before, held, more));
+    server.wait_for_connections(0);
+    drop(server.admit_all(3, Via::Tcp, from));
     mode.finish(server, &[]);
 }
 
@@ -429,13 +504,12 @@ fn invalid_listeners_stop_the_start(mode: Mode) {
         .rule("10.0.0.0/8 = 5 listener=127.0.0.1:5060");
     let log = config.param("ipv6_prefix", 128).start_fails();
     log.assert_error(&["needs an ipv6_prefix of at most 120"]);
-    let server = mode.with_module().start();
+    // A command gets the same reason.
+    let server = mode.with_module().param("ipv6_prefix", 128).start();
     let arguments = json!(["10.0.0.0/8", "5 listener=127.0.0.1:5060"]);
     let fault = server.fault("tcp_conn_limit.set_rule", arguments);
-    assert!(
-        fault.message.contains("write it into the rules file"),
-        "{fault:?}"
-    );
+    let reason = "needs an ipv6_prefix of at most 120";
+    assert!(fault.message.contains(reason), "{fault:?}");
     mode.finish(server, &[]);
 }
 

@@ -252,7 +252,11 @@ fn wrong_arguments_are_refused(mode: Mode) {
     for (arguments, text) in [
         (json!([]), "missing prefix"),
         (json!(["x"]), "invalid prefix `x`"),
-        (json!(["127.0.0.1", "x"]), "surplus argument \"x\""),
+        (json!(["127.0.0.1", "x"]), "invalid listener `x`"),
+        (
+            json!(["127.0.0.1", "listener=127.0.0.1:9", "x"]),
+            "surplus argument \"x\"",
+        ),
         (json!(["127.0.0.1"]), "there is no rule for this prefix"),
         (json!(["127.90.0.0/16"]), "comes from modparam 1"),
     ] {
