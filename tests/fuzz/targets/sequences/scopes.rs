@@ -36,6 +36,7 @@ pub(crate) struct ScopeCounters {
     pub(crate) uncounted: u64,
     pub(crate) moved: u64,
     pub(crate) of_moves: Rejections,
+    pub(crate) invalid_moves: u64,
 }
 
 /// The network of a source.
@@ -204,6 +205,7 @@ impl Ledger {
         let before = stats();
         let (code, _) = engine::count_for(token, peer, &address_text(client), error);
         let Some(address) = address else {
+            self.scopes.counters.invalid_moves += 1;
             return assert_eq!(code, TCL_EARG);
         };
         let Some(at) = self.live.iter().position(|live| live.token == token) else {
@@ -215,6 +217,7 @@ impl Ledger {
             is_its_own && self.terms(self.rule_for(peer).0).proxy
         };
         if !Address::of_octets(peer).is_some_and(is_proxy) {
+            self.scopes.counters.invalid_moves += 1;
             return assert_eq!(code, TCL_EPROXY);
         }
         if net == live.net {
@@ -319,7 +322,10 @@ impl Ledger {
             counters.of_networks
         );
         assert_eq!(now.network_uncounted, counters.uncounted);
-        assert_eq!(now.moved, counters.moved);
+        assert_eq!(
+            (now.moved, now.move_invalid),
+            (counters.moved, counters.invalid_moves)
+        );
         assert_eq!(
             (now.move_rejected, now.move_would_reject),
             counters.of_moves
