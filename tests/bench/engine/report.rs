@@ -11,7 +11,7 @@ use crate::scaling::{self, Counting, Spread};
 use crate::{churn, cold, delay, init, long_prefixes, stats, threads, walks};
 
 /// The rows of the table, with the names that a reader sees.
-const ROWS: [(&str, Variant, Operation); 64] = {
+const ROWS: [(&str, Variant, Operation); 67] = {
     use Operation::*;
     use Variant::*;
     [
@@ -32,6 +32,9 @@ const ROWS: [(&str, Variant, Operation); 64] = {
         ("rate, penalties: check, known", Controls, CheckKnown),
         ("1,000,000 banned: check, known", Banned, CheckKnown),
         ("as large, none: check, known", NotBanned, CheckKnown),
+        ("pressure: check, known", Pressure, CheckKnown),
+        ("pressure: cycle, known", Pressure, CycleKnown),
+        ("count_for, known client", Moves, CountFor),
         ("networks: cycle, known", Networks, CycleKnown),
         ("networks: cycle, new", Networks, CycleNew),
         ("networks: check, known", Networks, CheckKnown),

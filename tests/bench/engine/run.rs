@@ -313,7 +313,13 @@ fn huge_pages(plan: &Plan) -> (HugePages, Option<Allowed>) {
 fn subjects(in_huge_pages: bool, has_networks: bool) -> Vec<(Variant, Population)> {
     let mut subjects = vec![(Variant::Floor, Population::Modest)];
     subjects.push((Variant::Engine, Population::Returning));
-    for variant in [Variant::Controls, Variant::Banned, Variant::NotBanned] {
+    for variant in [
+        Variant::Controls,
+        Variant::Banned,
+        Variant::NotBanned,
+        Variant::Pressure,
+        Variant::Moves,
+    ] {
         subjects.push((variant, Population::Modest));
     }
     if has_networks {
