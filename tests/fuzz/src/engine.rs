@@ -56,7 +56,8 @@ unsafe extern "C" fn rejected(event: *const tcl_event) {
     // SAFETY: as above.
     let [reason, ban, rate] =
         [event.reason, event.ban, event.rate].map(|text| unsafe { CStr::from_ptr(text) });
-    assert!([c"limit", c"rate", c"ban"].contains(&reason) && !rate.is_empty());
+    let reasons = [c"limit", c"rate", c"ban", c"untrusted"];
+    assert!(reasons.contains(&reason) && !rate.is_empty());
     assert!(event.seconds == 0 || !ban.is_empty());
     // `rejected` is not checked: it may be 0 if the statistics were reset since.
     assert!(event.limit >= 0 && (0..=1).contains(&event.would));

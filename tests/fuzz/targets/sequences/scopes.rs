@@ -333,7 +333,7 @@ impl Ledger {
     }
 }
 
-/// An address as a proxy writes it. Bytes that are none give no address.
+/// An address as a proxy writes it, or a text that is not an address.
 fn address_text(octets: &[u8]) -> String {
     if let Ok(octets) = <[u8; 4]>::try_from(octets) {
         return Ipv4Addr::from(octets).to_string();
