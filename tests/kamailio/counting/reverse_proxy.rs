@@ -144,7 +144,7 @@ fn clients_are_limited(mode: Mode, start: fn(IpAddr, SocketAddr) -> ReverseProxy
             1,
             "rejected connection from 127.201.0.1: 2 connections, limit 2, rule default",
         );
-        // What comes in frames of a connection that was moved is from the client.
+        // Requests in the frames of a moved connection are from the client.
         assert_eq!(held[0].ask_in_frame("show"), "127.201.0.1");
         assert_eq!(held[0].ask_in_frame("127.201.0.1"), "1");
         assert_eq!(held[45].ask_in_frame("show"), "2001:db8:0:9::/64");
