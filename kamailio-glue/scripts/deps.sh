@@ -23,7 +23,7 @@ declare -A packages=(
     [profile]="linux-perf"
     [arm64]="binutils dpkg-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
     [musl]="binutils dpkg-dev musl-tools"
-    [recipes]="fail2ban haproxy iproute2 logrotate nftables perl python3-systemd rsyslog systemd systemd-journal-remote util-linux"
+    [recipes]="fail2ban haproxy iproute2 logrotate nftables nginx-light openssl perl python3-systemd rsyslog systemd systemd-journal-remote util-linux"
     [rpm]="binutils rpm"
 )
 

@@ -106,6 +106,9 @@ pub unsafe extern "C" fn tcl_count_for(
         let Err(reason) = outcome else {
             return TCL_OK;
         };
+        if matches!(reason, MoveError::NotProxy | MoveError::Address) {
+            global.limiter.note_invalid_move(worker());
+        }
         let why = match reason {
             MoveError::Address => format!(
                 "invalid address `{}` of a client: expected an IPv4 or IPv6 address without a port",

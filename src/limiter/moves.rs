@@ -166,6 +166,13 @@ impl Limiter {
         !self.region.moved().0.is_empty()
     }
 
+    /// Counts a move that the script asked for in vain.
+    pub fn note_invalid_move(&self, worker: Worker) {
+        // Relaxed (statistics).
+        let invalid = &self.tally(worker).move_invalid;
+        invalid.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Whether `peer` is a proxy, and the connection was opened by it.
     fn may_move(&self, seen: Seen, present: Source, peer: &[u8]) -> bool {
         let Some(source) = self.source(peer) else {

@@ -106,6 +106,9 @@ totals! {
     move_rejected,
     /// The part of `would_reject` whose connection was moved.
     move_would_reject,
+    /// Moves that the script asked for in vain: the connection is not from a proxy, or the text
+    /// of the client is not an address.
+    move_invalid,
     /// The part of `rejected` whose source was at its limit over all nodes of the cluster.
     cluster_rejected,
     /// The part of `would_reject` whose source was at its limit over all nodes of the cluster.

@@ -131,6 +131,7 @@ impl Limiter {
             moved: totals.moved,
             move_rejected: totals.move_rejected,
             move_would_reject: totals.move_would_reject,
+            move_invalid: totals.move_invalid,
             network_limit: self.network_limit().unsigned_abs().into(),
             network_rate_interval: network_rate.interval_us.into(),
             network_burst: match network_rate.is_none() {

@@ -209,6 +209,7 @@ pub(crate) struct Tally {
     pub(crate) moved: Statistic64,
     pub(crate) move_rejected: Statistic64,
     pub(crate) move_would_reject: Statistic64,
+    pub(crate) move_invalid: Statistic64,
     pub(crate) cluster_rejected: Statistic64,
     pub(crate) cluster_would_reject: Statistic64,
 }

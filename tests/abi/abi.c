@@ -247,6 +247,8 @@ static void before_init(void)
 	CHECK(tcl_expired() == 0 && tcl_is_expired(0) == 0);
 	CHECK(tcl_connections(a, 4, &connection, 1, &total) == TCL_EINIT);
 	CHECK(tcl_trusted_share() == TCL_NEVER);
+	CHECK(tcl_count_for(1, a, 4, a, 4, error, sizeof(error)) == TCL_EINIT);
+	CHECK(tcl_moved_to(1, NULL) == 0);
 	CHECK(tcl_set_reserve(a, 1, NULL, NULL, 0) == TCL_EINIT);
 	CHECK(tcl_set_pressure(a, 1, NULL, NULL, 0) == TCL_EINIT);
 	CHECK(tcl_load_report(NULL) == TCL_EINIT);
@@ -1974,6 +1976,92 @@ static void networks(void)
 	CHECK(tcl_suggest_network_rate(NULL) == TCL_EINIT);
 }
 
+static int32_t count_for(
+		uint64_t token, const uint8_t *peer, const char *client)
+{
+	return tcl_count_for(token, peer, 4, (const uint8_t *)client,
+			strlen(client), error, sizeof(error));
+}
+
+/* In a separate process, as a full table. */
+static void moves(void)
+{
+	const char *rules[] = {"10.0.0.0/8 = 5", "192.0.2.9 = none proxy"};
+	pid_t pid = fork();
+	int status;
+
+	if(pid == 0) {
+		static const uint8_t proxy[4] = {192, 0, 2, 9};
+		static const uint8_t client[4] = {198, 51, 100, 1};
+		struct tcl_config config = {.max_connections = 100,
+				.limit = 1,
+				.ipv4_prefix = 32,
+				.ipv6_prefix = 64,
+				.trust = 1,
+				.moves = 1};
+		struct tcl_connection list[1];
+		uint8_t address[16];
+		uint64_t first, second;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		CHECK(tcl_rules_have_proxies(rules, 2, NULL) == 1);
+		CHECK(tcl_rules_have_proxies(rules, 1, NULL) == 0);
+		CHECK(tcl_rules_have_proxies(NULL, 0, NULL) == 0);
+		CHECK(tcl_init(&config, &host, NULL, 0) == TCL_OK);
+		tcl_set_worker(0);
+		CHECK(tcl_rules_load(rules, 2, NULL, NULL, 0) == TCL_OK);
+		first = tcl_opened(proxy, 4, 70, -1, 0);
+		second = tcl_opened(proxy, 4, 71, -1, 0);
+		CHECK(tcl_moved_to(first, address) == 0);
+		CHECK(count_for(first, client, "198.51.100.1") == TCL_EPROXY);
+		CHECK(strstr(error, "write a rule with the word `proxy`") != NULL);
+		CHECK(count_for(first, proxy, "198.51.100.1:5060") == TCL_EARG);
+		CHECK(strstr(error, "`198.51.100.1:5060`") != NULL);
+		CHECK(tcl_count_for(first, NULL, 0, NULL, 0, NULL, 0) == TCL_EARG);
+		CHECK(counter("move_invalid") == 3 && counter("moved") == 0);
+
+		CHECK(tcl_trust(first) == TCL_OK);
+		CHECK(count_for(first, proxy, "198.51.100.1") == TCL_OK);
+		CHECK(count_for(first, proxy, "198.51.100.1") == TCL_OK);
+		CHECK(counter("moved") == 1);
+		CHECK(tcl_moved_to(first, address) == 4);
+		CHECK(memcmp(address, client, 4) == 0);
+		CHECK(tcl_moved_to(first, NULL) == 0);
+		CHECK(source_now(client, 4).connections == 1);
+		CHECK(source_now(client, 4).trusted == 1);
+		CHECK(source_now(proxy, 4).connections == 1);
+		CHECK(tcl_connections(
+					  (const uint8_t *)"198.51.100.1", 12, list, 1, NULL)
+				== 1);
+		CHECK((list[0].facts & TCL_FACT_MOVED) != 0);
+
+		CHECK(count_for(second, proxy, "198.51.100.1") == TCL_EOVER);
+		CHECK(strstr(error, "is not admitted") != NULL);
+		CHECK(counter("move_rejected") == 1 && counter("rejected") == 1);
+		CHECK(count_for(second, proxy, " [2001:db8::1] ") == TCL_OK);
+		CHECK(tcl_moved_to(second, address) == 16 && address[1] == 0x01);
+		CHECK(closed(first) == TCL_OK && tcl_moved_to(first, address) == 0);
+		CHECK(count_for(first, proxy, "198.51.100.1") == TCL_ESTALE);
+		CHECK(source_now(client, 4).connections == 0);
+		CHECK(closed(second) == TCL_OK && counter("errors") == 0);
+		_exit(0);
+	}
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+/* This process moves no connections. */
+static void no_moves(void)
+{
+	const char *rule = "192.0.2.9 = none proxy";
+	uint64_t token = opened(a, 4);
+
+	CHECK(count_for(token, a, "198.51.100.1") == TCL_EOFF);
+	CHECK(strstr(error, "restart the server") != NULL);
+	CHECK(closed(token) == TCL_OK);
+	CHECK(tcl_rules_load(&rule, 1, NULL, error, sizeof(error)) == TCL_ERULES);
+	CHECK(strstr(error, "started without such a rule") != NULL);
+}
+
 /* This process does not count networks. */
 static void no_networks(void)
 {
@@ -2145,6 +2233,7 @@ int main(int argc, char **argv)
 	full_tables();
 	without_trust();
 	networks();
+	moves();
 	cluster();
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_OK);
 	CHECK(tcl_init(&config, &host, error, sizeof(error)) == TCL_EALREADY);
@@ -2173,6 +2262,7 @@ int main(int argc, char **argv)
 	shield();
 	trust();
 	no_networks();
+	no_moves();
 	audit();
 	another_process();
 	nothing_to_interpose();

@@ -11,12 +11,14 @@ use rand::{RngExt, SeedableRng};
 use support::engine::{keep_within, open_and_close, rules, source};
 use support::processes::{self, Child, join_all, shared};
 use support::wait::until;
-use tcp_conn_limit::limiter::{Limiter, Token, Worker};
+use tcp_conn_limit::limiter::{
+    ConnectionToken, Facts, Limiter, NotConnected, NotCounted, Token, TrustError, Worker,
+};
 use tcp_conn_limit::observe::notices::Notice;
 use tcp_conn_limit::observe::report::{Group, Report};
 use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::rules::RuleSet;
-use tcp_conn_limit::source::{PrefixLengths, Source};
+use tcp_conn_limit::source::{NetworkLengths, PrefixLengths, Source};
 
 const WORKERS: u32 = 8;
 
@@ -70,6 +72,117 @@ fn limit_holds_among_processes() {
     join_all(children);
     assert!(admitted.load(Ordering::Relaxed) > WORKERS * 100);
     assert_eq!(Report::of(&limiter).occupancy().connections, 0);
+}
+
+/// Sources of each network, networks, and the limit of a network, which is below those of its
+/// sources together.
+const OF_A_NETWORK: usize = 4;
+const SCOPED_NETWORKS: usize = 2;
+const NETWORK_LIMIT: i32 = 12;
+
+/// Descriptors of each process.
+const DESCRIPTORS: usize = 16;
+
+/// The memory that processes with networks and trust share.
+struct Scoped {
+    /// The open connections, increased after one was counted and decreased before it is released.
+    of_sources: [AtomicI32; OF_A_NETWORK * SCOPED_NETWORKS],
+    of_networks: [AtomicI32; SCOPED_NETWORKS],
+    /// The token of each descriptor, which may be closed by now.
+    tokens: [AtomicU64; DESCRIPTORS * WORKERS as usize],
+    admitted: AtomicU32,
+    over_network: AtomicU32,
+    trusted: AtomicU32,
+}
+
+impl Scoped {
+    /// Opens and closes its own connections, and trusts those of any process and takes that
+    /// back, at random.
+    fn work(&self, limiter: &Limiter, worker: u32, limit: i32) {
+        let me = Worker::new(worker);
+        let mut random = SmallRng::seed_from_u64(u64::from(worker));
+        let mut mine: [Option<(usize, ConnectionToken)>; DESCRIPTORS] = [None; DESCRIPTORS];
+        let close = |(n, token): (usize, ConnectionToken)| {
+            self.of_sources[n].fetch_sub(1, Ordering::SeqCst);
+            self.of_networks[n / OF_A_NETWORK].fetch_sub(1, Ordering::SeqCst);
+            limiter.disconnect(me, token, Facts::SPOKE).unwrap();
+        };
+        for _ in 0..50_000 {
+            let own = random.random_range(0..DESCRIPTORS);
+            if let Some(open) = mine[own].take() {
+                close(open);
+            } else {
+                let n = random.random_range(0..self.of_sources.len());
+                let descriptor = worker as usize * DESCRIPTORS + own;
+                let source = scoped_source(limiter, n);
+                match limiter.connect(me, descriptor as i32, source, &[], Facts::NONE, limit) {
+                    Ok(token) => {
+                        let before = self.of_sources[n].fetch_add(1, Ordering::SeqCst);
+                        assert!(before < limit, "one more than {before} in a source");
+                        let network = &self.of_networks[n / OF_A_NETWORK];
+                        let before = network.fetch_add(1, Ordering::SeqCst);
+                        assert!(
+                            before < NETWORK_LIMIT,
+                            "one more than {before} in a network"
+                        );
+                        self.admitted.fetch_add(1, Ordering::Relaxed);
+                        self.tokens[descriptor].store(token.to_bits(), Ordering::Relaxed);
+                        mine[own] = Some((n, token));
+                    }
+                    Err(NotConnected::NotCounted(NotCounted::OverNetwork)) => {
+                        self.over_network.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(NotConnected::NotCounted(NotCounted::OverLimit)) => {}
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            let any = &self.tokens[random.random_range(0..self.tokens.len())];
+            let any = ConnectionToken::from_bits(any.load(Ordering::Relaxed));
+            match any.map(|token| match random.random_bool(0.7) {
+                true => limiter.trust(me, token),
+                false => limiter.untrust(token),
+            }) {
+                Some(Ok(changed)) => {
+                    self.trusted.fetch_add(changed.into(), Ordering::Relaxed);
+                }
+                None | Some(Err(TrustError::Gone)) => {}
+                Some(Err(error)) => panic!("{error}"),
+            }
+        }
+        mine.into_iter().flatten().for_each(close);
+    }
+}
+
+fn scoped_source(limiter: &Limiter, n: usize) -> Source {
+    let address = [10, 0, (n / OF_A_NETWORK) as u8, (n % OF_A_NETWORK) as u8];
+    limiter.source(&address).unwrap()
+}
+
+/// Neither a source nor its network exceeds its limit, whichever processes open and close, and
+/// nothing is left in either, also no trust of connections that another process trusted.
+fn limits_of_sources_and_networks_hold_among_processes() {
+    const LIMIT: i32 = 5;
+    let shared: &Scoped = shared();
+    let prefixes = PrefixLengths::DEFAULT.with_networks(NetworkLengths::DEFAULT);
+    let limiter = Limiter::with_trust(1_000, 0, prefixes.unwrap()).unwrap();
+    limiter.set_network_limit(NETWORK_LIMIT);
+    let children = (0..WORKERS)
+        .map(|worker| Child::start(|| shared.work(&limiter, worker, LIMIT)))
+        .collect();
+    join_all(children);
+    for reached in [&shared.admitted, &shared.over_network, &shared.trusted] {
+        assert!(reached.load(Ordering::Relaxed) > WORKERS * 100);
+    }
+    assert_eq!(Report::of(&limiter).occupancy().connections, 0);
+    assert_eq!(Report::of(&limiter).networks().count(), 0);
+    for n in 0..shared.of_sources.len() {
+        let source = scoped_source(&limiter, n);
+        let opened = limiter.connect(Worker::ACCEPTOR, n as i32, source, &[], Facts::NONE, 0);
+        assert!(opened.is_ok());
+        let report = Report::of(&limiter).get(source);
+        assert_eq!((report.connections, report.trusted), (1, 0));
+    }
+    assert_eq!(limiter.totals().stale_token, 0);
 }
 
 /// One process accepts and another closes, as in Kamailio: exactly the limit is
@@ -425,6 +538,10 @@ fn main() {
             all_counts_return_to_zero_many_sources,
         ),
         ("limit_holds_among_processes", limit_holds_among_processes),
+        (
+            "limits_of_sources_and_networks_hold_among_processes",
+            limits_of_sources_and_networks_hold_among_processes,
+        ),
         (
             "close_in_another_process_makes_room_at_once",
             close_in_another_process_makes_room_at_once,

@@ -28,6 +28,8 @@ request_route {
 	if (tcp_conn_limit_check("$rU")) {
 		$var(may) = "no-address";
 	}
+	tcp_conn_limit_count_for("127.86.0.1");
+	tcp_conn_limit_count_for("$rU");
 	tcp_conn_limit_ban("60", "127.89.0.1");
 	tcp_conn_limit_ban("60", "$rU");
 	tcp_conn_limit_penalize("127.89.0.1");
@@ -57,6 +59,7 @@ pub(crate) fn config(mode: Mode) -> Config {
     mode.with_module()
         .limit(LIMIT as i64)
         .rule("127.93.0.0/16=1")
+        .rule("127.84.0.0/16=unlimited proxy")
         // Clients that ask over HTTP also count as connections.
         .rule("127.0.0.1=unlimited")
         .rules_file(RULES)
@@ -86,6 +89,7 @@ pub(crate) fn live(mode: Mode, config: Config) -> (Log, Vec<u64>) {
     settings(&server);
     mistakes(&server);
     script(&server);
+    moves(&server);
     events(&server);
     bans(&server);
     server.scrape();
@@ -249,6 +253,19 @@ fn script(server: &Server) {
         assert_eq!((words[0], words[1]), ("127.96.0.1", "3"), "{answer}");
         assert_eq!(words[3..5], ["1", "default"], "{answer}");
     }
+}
+
+/// Counts connections of a proxy for a client, up to its limit.
+fn moves(server: &Server) {
+    let mut held: Vec<Client> = (0..=LIMIT)
+        .map(|_| server.admit(Via::Tcp, source(84, 0, 1)))
+        .collect();
+    for client in &mut held {
+        client.ask("no-address");
+    }
+    assert_eq!(server.counted("127.86.0.1"), LIMIT as u64);
+    assert_eq!(server.counted("127.84.0.1"), 1);
+    assert_eq!(server.stat("move_rejected"), 1);
 }
 
 /// Checks that rejections are logged and reach the script.

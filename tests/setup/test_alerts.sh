@@ -51,6 +51,10 @@ test_each_threshold_is_tested() {
     each_change_fails alerts.test.yml <<-'EOF'
 		limit_rejected[5m]) > 0|limit_rejected[5m]) > 6
 		rate_rejected[5m]) > 0|rate_rejected[5m]) > 6
+		network_rejected[5m]) > 0|network_rejected[5m]) > 6
+		move_invalid[15m]) > 0|move_invalid[15m]) > 10
+		move_rejected[5m]) > 0|move_rejected[5m]) > 6
+		near_network_limit > 0|near_network_limit >= 0
 		bans[5m]) > 20|bans[5m]) > 10
 		bans[5m]) > 20|bans[5m]) > 40
 		forgotten[15m]) > 0|forgotten[15m]) > 3

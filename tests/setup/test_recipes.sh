@@ -7,7 +7,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../support/recipe.sh"
 
-: "${KAMCMD:?run make test}"
+: "${KAMCMD:?run make test}" "${MODULE_PATH:?run make test}"
 
 export root recipes_doc library KAMCMD PACKAGED_KAMAILIO PACKAGED_MODULES PACKAGED_LIBRARIES built
 
@@ -379,6 +379,44 @@ test_syslog_and_rotation_are_accepted() {
     chmod 644 logrotate.conf
     says "rotating pattern: /var/log/kamailio.log" logrotate -d "$PWD/logrotate.conf"
     [ -x /usr/lib/rsyslog/rsyslog-rotate ]
+}
+
+# --- Proxies for HTTP ---
+
+# A certificate with its key, as HAProxy reads them, and for nginx.
+write_certificate() {
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
+        -keyout key.pem -out cert.pem 2>/dev/null
+    cat cert.pem key.pem >site.pem
+}
+
+test_haproxy_configuration_is_accepted() {
+    write_certificate
+    recipe proxies_haproxy | sed "s:/etc/haproxy/site.pem:$PWD/site.pem:" >haproxy.cfg
+    grep -q "$PWD/site.pem" haproxy.cfg
+    haproxy -c -f "$PWD/haproxy.cfg" >check 2>&1 || { cat check; return 1; }
+    # It has no warning either.
+    ! grep -i warning check
+}
+
+test_nginx_configuration_is_accepted() {
+    {
+        printf 'pid %s;\nerror_log stderr;\nevents {}\n' "$PWD/nginx.pid"
+        printf 'http {\naccess_log off;\nserver {\nlisten 127.0.0.1:8080;\n'
+        recipe proxies_nginx
+        printf '}\n}\n'
+    } >nginx.conf
+    nginx -e stderr -t -p "$PWD" -c "$PWD/nginx.conf"
+}
+
+# The packaged server of the other recipes has no module for WebSockets here.
+test_script_for_proxies_is_accepted() {
+    {
+        printf '%s\n' '#!KAMAILIO' listen=tcp:127.0.0.1:5060 'loadmodule "sl.so"' 'loadmodule "pv.so"'
+        recipe proxies
+        echo 'request_route { exit; }'
+    } >kamailio.cfg
+    "$HOOKED_KAMAILIO" -c -L "$MODULE_PATH" -f "$PWD/kamailio.cfg" >check 2>&1 || { cat check; return 1; }
 }
 
 # --- nftables ---

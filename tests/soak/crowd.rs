@@ -41,6 +41,8 @@ pub(crate) struct Tally {
     pub(crate) garbage: u64,
     pub(crate) silent: u64,
     pub(crate) talked: u64,
+    /// Connections of proxies that were counted for a client.
+    pub(crate) moved: u64,
 }
 
 impl Tally {
@@ -52,6 +54,7 @@ impl Tally {
         self.garbage += other.garbage;
         self.silent += other.silent;
         self.talked += other.talked;
+        self.moved += other.moved;
     }
 }
 
@@ -117,7 +120,8 @@ impl<'a> Crowd<'a> {
 
     fn step(&mut self) {
         match self.random.random_range(0..100) {
-            0..30 => self.come(),
+            0..26 => self.come(),
+            26..30 => self.come_by_proxy(),
             30..52 => self.leave(),
             52..74 => self.grab(),
             74..81 => self.yield_some(),
@@ -145,6 +149,25 @@ impl<'a> Crowd<'a> {
         while self.honest.len() > HONEST {
             self.leave();
         }
+    }
+
+    /// A proxy opens a connection, which the script counts for one or more honest sources, one
+    /// after the other.
+    fn come_by_proxy(&mut self) {
+        let proxy = listeners::proxy(self.number);
+        let client = self.listeners.open(&mut self.random, proxy);
+        let mut client = client.unwrap_or_else(|| panic!("the proxy {proxy} was rejected"));
+        self.tally.opened += 1;
+        for _ in 0..self.random.random_range(1..=3) {
+            let source = self.passing();
+            let answer = client.ask_as("count-for", &source.to_string());
+            assert_eq!(answer, "1", "a connection of {proxy} for {source}");
+            self.tally.moved += 1;
+            if self.random.random_bool(0.3) {
+                client.ask("trust");
+            }
+        }
+        self.honest.push(Held(client, Instant::now()));
     }
 
     fn leave(&mut self) {

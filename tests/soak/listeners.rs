@@ -71,6 +71,11 @@ pub(crate) fn greedy(random: &mut SmallRng, crowd: u8, n: u8) -> IpAddr {
     }
 }
 
+/// The proxy of `crowd`, whose rule says that it is one.
+pub(crate) fn proxy(crowd: u8) -> IpAddr {
+    source(22, 0, crowd)
+}
+
 /// A source that connects in rests, or stays all the time.
 pub(crate) fn local(n: u8) -> IpAddr {
     if n.is_multiple_of(2) {

@@ -138,6 +138,11 @@ fn write(page: &mut String, plan: &Plan, seen: &Seen) -> std::fmt::Result {
     )?;
     writeln!(page, "  {} closed by the server as idle", seen.expired)?;
     writeln!(page, "  {} requests answered", tally.talked)?;
+    writeln!(
+        page,
+        "  {} times a connection of a proxy counted for a client",
+        tally.moved
+    )?;
     writeln!(page, "Changes and readers")?;
     writeln!(
         page,

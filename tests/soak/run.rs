@@ -31,6 +31,20 @@ const SLICE: Duration = Duration::from_secs(10);
 /// How long an audit without hooks may report momentary differences.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Trusts connections, and counts connections of proxies for the client that the header of the
+/// client's software names.
+const ROUTE: &str = r#"
+request_route {
+	switch ($rU) {
+		case "trust": tcp_conn_limit_trust(); break;
+		case "count-for": tcp_conn_limit_count_for("$ua"); break;
+		default: sl_send_reply("200", "OK"); exit;
+	}
+	$var(rc) = $rc;
+	sl_send_reply("200", "$var(rc)");
+}
+"#;
+
 /// Log lines that the clients of this test provoke on purpose.
 const EXPECTED: &[&str] = &[
     // Connections that clients reset.
@@ -142,6 +156,8 @@ fn live(plan: &Plan, seen: &mut Seen) {
         .with_module()
         .limit(LIMIT as i64)
         .rules_file(RULES)
+        .module("pv.so")
+        .route(ROUTE)
         .core(&format!("listen=tls:[::1]:{tls6}"))
         .tls()
         .any_address()

@@ -4,9 +4,10 @@
 
 recipes_doc=$root/kamailio-glue/tcp_conn_limit/doc
 
-# recipe NAME: prints a listing of the cookbook, or of the chapter about bans.
+# recipe NAME: prints a listing of the cookbook, of the chapter about bans, or
+# of the one about proxies.
 recipe() {
-    cat "$recipes_doc"/tcp_conn_limit_{cookbook,bans}.xml | perl -0777 -ne '
+    cat "$recipes_doc"/tcp_conn_limit_{cookbook,bans,proxies}.xml | perl -0777 -ne '
         m{<programlisting [^>]*id="tcp_conn_limit\.recipe\.'"$1"'">\n(.*?)</programlisting>}s
             or die "no recipe '"$1"'\n";
         my $text = $1;

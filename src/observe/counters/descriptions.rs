@@ -597,6 +597,13 @@ counters! {
                   have been admitted",
         note: "They are a part of would_reject.",
     }
+    move_invalid {
+        kind: Counter,
+        unit: "calls",
+        meaning: "calls of tcp_conn_limit_count_for for a connection that is not from a proxy, or \
+                  with a text that is not an address",
+        note: "The connection counts for the address that opened it.",
+    }
     network_limit {
         kind: Setting,
         unit: "connections",

@@ -48,6 +48,25 @@ pub(crate) fn interposed() -> Config {
 /// for the rate and, since it carries no message, as an offence, but no source has enough
 /// connections to be over its rate, or offences to be banned.
 pub(crate) fn module_with_controls(rules: &str) -> Config {
+    for_load(controls(rules).text_param("mode", "monitor"))
+}
+
+/// The same in mode `enforce`, and with the limits of untrusted connections and of networks, a
+/// reserve and pressure. Each connection is counted as untrusted and for its network, but none
+/// is over a limit, and the server is never so full that reserve or pressure matter.
+pub(crate) fn module_with_everything(rules: &str) -> Config {
+    let config = controls(rules)
+        .param("untrusted_limit", 1_000)
+        .param("trust_timeout", 3_600)
+        .param("network_limit", 50_000)
+        .text_param("network_rate", "10000/s")
+        .param("network_burst", 100_000)
+        .text_param("reserve", "1%")
+        .text_param("pressure", "98:50% 99:10");
+    for_load(config)
+}
+
+fn controls(rules: &str) -> Config {
     let config = Config::with_module()
         .limit(LIMIT.into())
         .rules_file(rules)
@@ -55,13 +74,11 @@ pub(crate) fn module_with_controls(rules: &str) -> Config {
         .param("burst", 100_000)
         .param("ban_max", DAY)
         .param("ban_min", DAY)
-        .text_param("mode", "monitor")
         .http("tcp_conn_limit:");
     let kinds = ["silent", "tls", "rejected", "rate", "script"];
-    let config = kinds.iter().fold(config, |config, kind| {
+    kinds.iter().fold(config, |config, kind| {
         config.text_param("penalty", &format!("{kind}=0.1"))
-    });
-    for_load(config)
+    })
 }
 
 /// In seconds; the largest `ban_min`.

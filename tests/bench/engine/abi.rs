@@ -3,13 +3,15 @@
 //! The engine as Kamailio sees it: the functions of its shared library.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::{null, null_mut};
 
 use nix::libc;
 use tcp_conn_limit::ffi::{
     self, TCL_FACT_SPOKE, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_config, tcl_event,
-    tcl_host, tcl_listener, tcl_source, tcl_version,
+    tcl_host, tcl_listener, tcl_load, tcl_pressure, tcl_source, tcl_version,
 };
 use tcp_conn_limit::observe::counters::{COUNTERS, Counters};
 
@@ -25,6 +27,8 @@ type Get = unsafe extern "C" fn(*const u8, u32, c_int, *mut tcl_source) -> i32;
 type Stats = unsafe extern "C" fn(*mut u64, u32) -> i32;
 type HugePages = extern "C" fn() -> u64;
 type Ban = unsafe extern "C" fn(*const u8, u32, u32) -> i32;
+type CountFor =
+    unsafe extern "C" fn(u64, *const u8, u32, *const u8, u32, *mut c_char, usize) -> i32;
 type Init = unsafe extern "C" fn(*const tcl_config, *const tcl_host, *mut c_char, usize) -> i32;
 
 type Register = unsafe extern "C" fn(*const tcl_listener, u32, *mut c_char, usize) -> i32;
@@ -51,6 +55,7 @@ pub(crate) struct Engine {
     register: Register,
     huge_pages: HugePages,
     ban: Ban,
+    count_for: CountFor,
     /// The descriptor on which connections are accepted, or -1.
     listener: c_int,
 }
@@ -80,6 +85,7 @@ impl Engine {
             huge_pages: symbol(library, c"tcl_huge_pages", ffi::tcl_huge_pages as HugePages)?,
             ban: symbol(library, c"tcl_ban_address", ffi::tcl_ban_address as Ban)?,
             register: symbol(library, c"tcl_listeners", ffi::tcl_listeners as Register)?,
+            count_for: symbol(library, c"tcl_count_for", ffi::tcl_count_for as CountFor)?,
             listener: -1,
         })
     }
@@ -174,9 +180,37 @@ impl Engine {
             ..config(max_connections, limit)?
         })?;
         // As the module does. What a source has is cached only for rules that were loaded.
-        // SAFETY: no rules, no file, and no room for an error.
-        match unsafe { (engine.load_rules)(null(), 0, null(), null_mut(), 0) } {
-            TCL_OK => Ok(engine),
+        engine.publish(&[])?;
+        Ok(engine)
+    }
+
+    /// Starts a limiter of a host that has reached the first level of pressure, see [`HOST`].
+    pub(crate) fn start_under_pressure(max_connections: u32, limit: i32) -> Result<Engine> {
+        let engine = Engine::start_with(&tcl_config {
+            pressure: c"80:50% 90:10".as_ptr(),
+            ..config(max_connections, limit)?
+        })?;
+        engine.publish(&[])?;
+        Ok(engine)
+    }
+
+    /// Starts a limiter that moves connections of [`PROXY`] to its clients.
+    pub(crate) fn start_with_moves(max_connections: u32, limit: i32) -> Result<Engine> {
+        let engine = Engine::start_with(&tcl_config {
+            moves: 1,
+            ..config(max_connections, limit)?
+        })?;
+        engine.publish(&[c"192.0.2.1 = unlimited proxy"])?;
+        Ok(engine)
+    }
+
+    fn publish(&self, rules: &[&CStr]) -> Result<()> {
+        let rules: Vec<_> = rules.iter().map(|rule| rule.as_ptr()).collect();
+        // SAFETY: the rules are strings, and there is no file and no room for an error.
+        let code =
+            unsafe { (self.load_rules)(rules.as_ptr(), rules.len() as u32, null(), null_mut(), 0) };
+        match code {
+            TCL_OK => Ok(()),
             code => Err(format!("tcl_rules_load: {code}").into()),
         }
     }
@@ -220,6 +254,23 @@ impl Engine {
         }
         engine.listener = sockets[0].descriptor;
         Ok(engine)
+    }
+
+    /// Counts a connection of [`PROXY`] for source number `index`. Writes the text of its address
+    /// first, as a server does.
+    #[inline]
+    pub(crate) fn count_for(&self, token: u64, index: u32) -> bool {
+        let mut text = [0; 16];
+        let mut left = &mut text[..];
+        let written = write!(left, "{}", Ipv4Addr::from(address(index)));
+        let length = 16 - left.len();
+        // SAFETY: both pointers are valid for their numbers of bytes, and there is no room for an
+        // error.
+        let code = unsafe {
+            let (peer, client) = (PROXY.as_ptr(), text.as_ptr());
+            (self.count_for)(token, peer, 4, client, length as u32, null_mut(), 0)
+        };
+        written.is_ok() && code == TCL_OK
     }
 
     /// Starts a limiter whose buckets are in huge pages.
@@ -341,6 +392,9 @@ pub(crate) fn config(max_connections: u32, limit: i32) -> Result<tcl_config> {
     })
 }
 
+/// The address of a proxy, which no source has.
+pub(crate) const PROXY: [u8; 4] = [192, 0, 2, 1];
+
 static HOST: tcl_host = tcl_host {
     log: Some(ignore),
     now: Some(noon),
@@ -349,9 +403,21 @@ static HOST: tcl_host = tcl_host {
     banned: Some(ignore_rejection),
     unbanned: Some(ignore_rejection),
     timed_out: Some(ignore_rejection),
-    load: None,
-    pressure: None,
+    load: Some(load),
+    pressure: Some(ignore_pressure),
 };
+
+/// Only a limiter with pressure reads it: 85 % of the connections are in use.
+unsafe extern "C" fn load(load: *mut tcl_load) {
+    let now = tcl_load {
+        in_use: 85,
+        max: 100,
+    };
+    // SAFETY: `load` is valid for writing, as tcl_host.h says.
+    unsafe { load.write(now) };
+}
+
+unsafe extern "C" fn ignore_pressure(_event: *const tcl_pressure) {}
 
 unsafe extern "C" fn ignore(_level: i32, _line: *const c_char) {}
 

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::abi::Engine;
+use crate::abi::{Engine, PROXY};
 use crate::chain::chain;
 use crate::child::serve;
 use crate::counts::{Chained, Open};
@@ -55,6 +55,10 @@ pub(crate) enum Variant {
     NetworkRates,
     /// The same, and trusted connections are counted.
     NetworkRatesTrust,
+    /// The engine when the host has reached a level of pressure.
+    Pressure,
+    /// The engine with a connection of a proxy.
+    Moves,
     /// A chained map in shared memory, one lock.
     Locked,
     /// The same in 64 parts, each with a lock.
@@ -84,6 +88,8 @@ pub(crate) enum Operation {
     /// A cycle for most; one source in ten is new, and one in ten of the others is
     /// rejected.
     CycleMix,
+    /// Moves a connection of a proxy from one client to another.
+    CountFor,
 }
 
 /// The state of the sources in the table.
@@ -153,6 +159,8 @@ impl Operations {
                 let trust = self.variant == Variant::NetworkRatesTrust;
                 self.serve(&Engine::start_with_networks(max, limit, rate, trust)?)
             }
+            Variant::Pressure => self.serve(&Engine::start_under_pressure(max, limit)?),
+            Variant::Moves => self.serve_moves(&Engine::start_with_moves(max, limit)?),
             Variant::Locked => self.serve(&LockedMap::<Chained, 1>::new(max, limit)?),
             Variant::Striped => self.serve(&LockedMap::<Chained, 64>::new(max, limit)?),
             Variant::Hashbrown => self.serve(&LockedMap::<Open, 1>::new(max, limit)?),
@@ -170,6 +178,32 @@ impl Operations {
                 ns,
             }])
         })
+    }
+
+    /// All sources are clients of a proxy, which has one connection more.
+    fn serve_moves(&self, engine: &Engine) -> Result<()> {
+        let tokens = self.populate(engine);
+        let moved = engine.opened_from(&PROXY);
+        let indices = Sources::new(self.sources).known(self.steps);
+        let count_for = |index| u64::from(engine.count_for(moved, index));
+        serve(|| {
+            chain(self.warm_up(&indices), count_for);
+            Ok(vec![Figure {
+                operation: Operation::CountFor,
+                ns: chain(&indices, count_for),
+            }])
+        })?;
+        let last = indices[indices.len() - 1];
+        if engine.connections_of(last)? != 2 {
+            return Err("the connection is not counted for its last client".into());
+        }
+        if !engine.closed(moved) || !tokens.into_iter().all(|token| engine.closed(token)) {
+            return Err("a connection could not be released".into());
+        }
+        match engine.connections()? {
+            0 => Ok(()),
+            left => Err(format!("{left} connections counted after all were closed").into()),
+        }
     }
 
     fn serve(&self, subject: &impl Subject) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::scaling::{self, Counting, Spread};
 use crate::{churn, cold, delay, init, long_prefixes, stats, threads, walks};
 
 /// The rows of the table, with the names that a reader sees.
-const ROWS: [(&str, Variant, Operation); 69] = {
+const ROWS: [(&str, Variant, Operation); 72] = {
     use Operation::*;
     use Variant::*;
     [
@@ -35,6 +35,9 @@ const ROWS: [(&str, Variant, Operation); 69] = {
         ("listeners: check, known", Listeners, CheckKnown),
         ("1,000,000 banned: check, known", Banned, CheckKnown),
         ("as large, none: check, known", NotBanned, CheckKnown),
+        ("pressure: check, known", Pressure, CheckKnown),
+        ("pressure: cycle, known", Pressure, CycleKnown),
+        ("count_for, known client", Moves, CountFor),
         ("cluster: cycle, known", Cluster, CycleKnown),
         ("cluster: check, known", Cluster, CheckKnown),
         ("networks: cycle, known", Networks, CycleKnown),

@@ -319,6 +319,8 @@ fn subjects(in_huge_pages: bool, has_networks: bool) -> Vec<(Variant, Population
         Variant::Banned,
         Variant::NotBanned,
         Variant::Cluster,
+        Variant::Pressure,
+        Variant::Moves,
     ] {
         subjects.push((variant, Population::Modest));
     }

@@ -7,18 +7,24 @@
 //! main ─┬─ policy ── model    policies in the engine, under one load, in virtual time
 //!       ├─ server             real servers that are filled
 //!       ├─ nat                real servers whose phones share an address
+//!       ├─ network            real servers that addresses of one network fill
+//!       │   ├─ subject        the servers that each load gets
+//!       │   └─ clients        their clients
 //!       └─ report             the tables
 //! common                      the command line, the record, the machine
 //! ```
 
+mod clients;
 #[allow(dead_code, reason = "other benchmarks use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
 mod model;
 mod nat;
+mod network;
 mod policy;
 mod report;
 mod server;
+mod subject;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -52,6 +58,8 @@ impl Bench for Full {
         let served = server::run(&plan)?;
         let nat_plan = nat::Plan::new(run.quick);
         let shared = nat::run(&nat_plan, run.quick)?;
+        let network_plan = network::Plan::new(run.quick);
+        let entered = network::run(&network_plan, run.quick)?;
         Ok(Record {
             run,
             version,
@@ -60,6 +68,10 @@ impl Bench for Full {
             served,
             nat_plan,
             shared,
+            network: Some(Network {
+                plan: network_plan,
+                entered,
+            }),
         })
     }
 
@@ -82,6 +94,15 @@ struct Record {
     served: Vec<server::Served>,
     nat_plan: nat::Plan,
     shared: Vec<nat::Shared>,
+    /// Not in a record that is older than this load.
+    network: Option<Network>,
+}
+
+/// All servers under the load of one network.
+#[derive(Debug, Serialize, Deserialize)]
+struct Network {
+    plan: network::Plan,
+    entered: Vec<network::Entered>,
 }
 
 /// All policies under one load.

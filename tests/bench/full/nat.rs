@@ -4,17 +4,16 @@
 //! NAT, and silent clients of the same address open connections and keep them. Then more
 //! phones of this address come at fixed times.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, scope, sleep};
-use std::time::{Duration, Instant};
+use std::thread::{scope, sleep};
+use std::time::Duration;
 
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use crate::clients::{self, Silent, Visitors};
+use crate::subject::{Settings, Which};
 use crate::{Result, Waits};
-use support::kamailio::{Client, Config, Via, source};
+use support::kamailio::{Client, Server, Via, source};
 
 /// The silent clients have this time before the other phones come.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -72,68 +71,22 @@ impl Plan {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Which {
-    /// The server as released, without a limit.
-    Off,
-    /// The same with its own limit.
-    Stock,
-    /// The module with a limit that all phones fit in.
-    Limit,
-    /// The module with a limit of untrusted connections, with hooks.
-    Hooks,
-    /// The same, interposed.
-    Interposed,
-}
-
-impl Which {
-    const ALL: [Which; 5] = [
-        Which::Off,
-        Which::Stock,
-        Which::Limit,
-        Which::Hooks,
-        Which::Interposed,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Which::Off => "no limit",
-            Which::Stock => "the core's limit",
-            Which::Limit => "module, wide limit",
-            Which::Hooks => "module, trust, hooks",
-            Which::Interposed => "module, trust, interposed",
-        }
-    }
-
-    fn has_trust(self) -> bool {
-        matches!(self, Which::Hooks | Which::Interposed)
-    }
-
-    fn config(self, plan: &Plan) -> Config {
-        let guarded = |config: Config| {
+impl Plan {
+    fn start(&self, which: Which) -> Server {
+        let settings = Settings {
+            max: self.max,
+            core_limit: self.core_limit,
+            limit: self.wide_limit,
+            memory: 300,
+        };
+        which.start(&settings, |config| {
             config
-                .limit(plan.wide_limit.into())
-                .param("untrusted_limit", plan.untrusted_limit.into())
-                .param("trust_timeout", plan.trust_timeout.into())
+                .param("untrusted_limit", self.untrusted_limit.into())
+                .param("trust_timeout", self.trust_timeout.into())
                 .route(
                     "request_route {\n\ttcp_conn_limit_trust();\n\tsl_send_reply(\"200\", \"OK\");\n}\n",
                 )
-        };
-        let config = match self {
-            Which::Off => Config::stock().core("tcp_accept_iplimit=0"),
-            Which::Stock => {
-                Config::stock().core(&format!("tcp_accept_iplimit={}", plan.core_limit))
-            }
-            Which::Limit => Config::with_module().limit(plan.wide_limit.into()),
-            Which::Hooks => guarded(Config::with_module()),
-            Which::Interposed => guarded(Config::interposed()),
-        };
-        config
-            .core("debug=-1")
-            .core(&format!("tcp_max_connections={}", plan.max))
-            .core("tcp_connection_lifetime=86400")
-            .shared_memory(300)
+        })
     }
 }
 
@@ -169,122 +122,44 @@ pub(crate) fn run(plan: &Plan, quick: bool) -> Result<Vec<Shared>> {
 }
 
 fn share(which: Which, pause: Duration, plan: &Plan) -> Result<Shared> {
-    let server = which.config(plan).start();
+    let server = plan.start(which);
     let (from, to) = (source(9, 0, 1), server.address(Via::Tcp));
     let mut registered: Vec<Client> = (0..plan.registered)
-        .filter_map(|_| register(from, to))
+        .filter_map(|_| clients::registered(from, to))
         .collect();
+    let silent = Silent {
+        count: plan.silent,
+        settle: SETTLE / 2,
+        pause,
+        step: Duration::from_millis(20),
+    };
+    let phones = Visitors {
+        per_second: plan.phones_per_second,
+        window: plan.window,
+        retry: plan.retry,
+        patience: plan.patience,
+        stays: None,
+        enter: clients::registered,
+    };
     let ends = AtomicBool::new(false);
     let held = AtomicUsize::new(0);
     let (phones, silent) = scope(|scope| {
-        scope.spawn(|| sit(from, to, plan.silent, pause, &ends, &held));
+        scope.spawn(|| silent.sit(|_| from, to, &ends, &held));
         sleep(SETTLE);
-        let came = come(from, to, plan);
+        let came = phones.come(|_| from, to);
         // Relaxed, here and below: they order nothing else.
         let silent = held.load(Ordering::Relaxed);
         ends.store(true, Ordering::Relaxed);
         (came, silent)
     });
-    let kept = registered
-        .iter_mut()
-        .filter_map(|phone| phone.is_admitted().then_some(()));
     let shared = Shared {
         server: which,
         pause,
-        kept: kept.count(),
+        kept: clients::kept(&mut registered),
         registered: registered.len(),
         phones,
         silent,
     };
-    let has_module = which.has_trust() || which == Which::Limit;
-    match if has_module { server.stat("errors") } else { 0 } {
-        0 => Ok(shared),
-        errors => Err(format!("{}: the module counted {errors} errors", which.name()).into()),
-    }
-}
-
-/// A phone that connects and sends a request; `None` if it is rejected.
-fn register(from: IpAddr, to: SocketAddr) -> Option<Client> {
-    let mut client = Client::try_connect(from, to)?;
-    client.is_admitted().then(|| {
-        client.ask("phone");
-        client
-    })
-}
-
-/// The silent clients come within [`SETTLE`]. Each that is rejected or closed comes again after
-/// the pause, or up to half of it earlier or later, so that they do not all come at once.
-fn sit(
-    from: IpAddr,
-    to: SocketAddr,
-    count: usize,
-    pause: Duration,
-    ends: &AtomicBool,
-    held: &AtomicUsize,
-) {
-    enum Silent {
-        Waits(Instant),
-        Has(Client),
-    }
-    let mut random = SmallRng::seed_from_u64(0);
-    let start = Instant::now();
-    let mut clients: Vec<Silent> = (0..count)
-        .map(|_| Silent::Waits(start + SETTLE.mul_f64(random.random_range(0.0..0.5))))
-        .collect();
-    while !ends.load(Ordering::Relaxed) {
-        for client in &mut clients {
-            let mut wait = || {
-                let pause = pause.mul_f64(random.random_range(0.5..1.5));
-                Silent::Waits(Instant::now() + pause)
-            };
-            match client {
-                Silent::Has(connection) if connection.has_news() => *client = wait(),
-                Silent::Waits(due) if *due <= Instant::now() => {
-                    let admitted = Client::try_connect(from, to)
-                        .and_then(|mut client| client.is_admitted().then_some(client));
-                    *client = admitted.map_or_else(wait, Silent::Has);
-                }
-                _ => {}
-            }
-        }
-        let has = |client: &&Silent| matches!(client, Silent::Has(_));
-        held.store(clients.iter().filter(has).count(), Ordering::Relaxed);
-        sleep(Duration::from_millis(20));
-    }
-}
-
-/// Phones that come at fixed times, each in a thread of its own, and stay until all came.
-fn come(from: IpAddr, to: SocketAddr, plan: &Plan) -> Waits {
-    let start = Instant::now();
-    let count = plan.window.as_secs() as u32 * plan.phones_per_second;
-    let phones: Vec<_> = (0..count)
-        .map(|n| {
-            let due = start + Duration::from_secs(1) * n / plan.phones_per_second;
-            sleep(due.saturating_duration_since(Instant::now()));
-            let plan = plan.clone();
-            thread::spawn(move || {
-                loop {
-                    if let Some(client) = register(from, to) {
-                        return Some((client, due.elapsed().as_secs_f64()));
-                    }
-                    if due.elapsed() + plan.retry > plan.patience {
-                        return None;
-                    }
-                    sleep(plan.retry);
-                }
-            })
-        })
-        .collect();
-    let mut waits = Waits::default();
-    let mut stay = Vec::new();
-    for phone in phones {
-        match phone.join() {
-            Ok(Some((client, waited))) => {
-                stay.push(client);
-                waits.waited.push(waited);
-            }
-            _ => waits.failed += 1,
-        }
-    }
-    waits.sort()
+    which.verify(&server)?;
+    Ok(shared)
 }

@@ -3,7 +3,7 @@
 //! The tables.
 
 use crate::policy::{LEVELS, RESERVE};
-use crate::{Modelled, Record, Waits};
+use crate::{Modelled, Network, Record, Waits};
 
 pub(crate) fn print(record: &Record) {
     println!(
@@ -67,6 +67,9 @@ pub(crate) fn print(record: &Record) {
         );
     }
     print_shared(record);
+    if let Some(network) = &record.network {
+        print_network(network);
+    }
 }
 
 fn print_shared(record: &Record) {
@@ -100,6 +103,50 @@ fn print_shared(record: &Record) {
             shared.kept,
             row(&shared.phones),
             shared.silent,
+        );
+    }
+}
+
+fn print_network(Network { plan, entered }: &Network) {
+    println!(
+        "\nOne network: a server for {} connections, {} for each address and, in the module, {} \
+         for each /16. {} addresses of one /16 want {} connections together, keep what they \
+         get, and come again after {} s. {} phones of this /16 are registered; then {} phones \
+         of other networks and {} more of this /16 come each second for {} s, stay {} s, try \
+         again after {} ms and give up after {} s.\n",
+        plan.max,
+        plan.limit,
+        plan.network_limit,
+        plan.addresses,
+        plan.wanted,
+        plan.pause.as_secs(),
+        plan.registered,
+        plan.others_per_second,
+        plan.neighbours_per_second,
+        plan.window.as_secs(),
+        plan.stays.as_secs(),
+        plan.retry.as_millis(),
+        plan.patience.as_secs(),
+    );
+    println!(
+        "  {:<30}{:>30}{:>30}{:>10}{:>16}{:>9}",
+        "server",
+        "others in, median, p99",
+        "of the /16 in, median, p99",
+        "kept",
+        "attackers have",
+        "in use"
+    );
+    for entered in entered {
+        let rule = if entered.known { ", a rule" } else { "" };
+        println!(
+            "  {:<30}{}{}{:>10}{:>16}{:>9}",
+            format!("{}{rule}", entered.server.name()),
+            row(&entered.others),
+            row(&entered.neighbours),
+            format!("{}/{}", entered.kept, entered.registered),
+            entered.attackers,
+            entered.in_use,
         );
     }
 }

@@ -5,14 +5,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, scope, sleep};
-use std::time::{Duration, Instant};
+use std::thread::{scope, sleep};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clients::{Visitors, admitted};
 use crate::policy::{LEVELS, RESERVE};
+use crate::subject::{Settings, Which};
 use crate::{Result, Waits};
-use support::kamailio::{Client, Config, Server, Via, source};
+use support::kamailio::{Client, Server, Via, source};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -60,61 +62,31 @@ impl Plan {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Which {
-    /// The server as released, without a limit.
-    Off,
-    /// The same with its own limit.
-    Stock,
-    /// The module with a limit only.
-    Limit,
-    /// The module with pressure and reserve, with hooks.
-    Hooks,
-    /// The same, interposed.
-    Interposed,
-}
-
-impl Which {
-    const ALL: [Which; 5] = [
-        Which::Off,
-        Which::Stock,
-        Which::Limit,
-        Which::Hooks,
-        Which::Interposed,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Which::Off => "no limit",
-            Which::Stock => "the core's limit",
-            Which::Limit => "module, limit only",
-            Which::Hooks => "module, hooks",
-            Which::Interposed => "module, interposed",
-        }
-    }
-
-    fn config(self, plan: &Plan) -> Config {
-        let limit = plan.limit;
-        let guarded = |config: Config| {
+impl Plan {
+    fn start(&self, which: Which) -> Server {
+        let settings = Settings {
+            max: self.max,
+            core_limit: self.limit,
+            limit: self.limit,
+            memory: 200,
+        };
+        which.start(&settings, |config| {
             config
-                .limit(limit.into())
                 .text_param("pressure", LEVELS)
                 .text_param("reserve", RESERVE)
                 .rule("127.3.0.0/24=500 trusted")
-        };
-        let config = match self {
-            Which::Off => Config::stock().core("tcp_accept_iplimit=0"),
-            Which::Stock => Config::stock().core(&format!("tcp_accept_iplimit={limit}")),
-            Which::Limit => Config::with_module().limit(limit.into()),
-            Which::Hooks => guarded(Config::with_module()),
-            Which::Interposed => guarded(Config::interposed()),
-        };
-        config
-            .core("debug=-1")
-            .core(&format!("tcp_max_connections={}", plan.max))
-            .core("tcp_connection_lifetime=86400")
-            .shared_memory(200)
+        })
+    }
+
+    fn visitors(&self, per_second: u32) -> Visitors {
+        Visitors {
+            per_second,
+            window: self.window,
+            retry: self.retry,
+            patience: self.patience,
+            stays: Some(self.stays),
+            enter: admitted,
+        }
     }
 }
 
@@ -141,7 +113,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Served>> {
 }
 
 fn fill(which: Which, plan: &Plan) -> Result<Served> {
-    let server = which.config(plan).start();
+    let server = plan.start(which);
     let to = server.address(Via::Tcp);
     let registered: Vec<Client> = (0..plan.registered)
         .map(|n| server.admit(Via::Tcp, source(1, (n >> 8) as u8, n as u8)))
@@ -160,9 +132,10 @@ fn fill(which: Which, plan: &Plan) -> Result<Served> {
         sleep(plan.fill);
         let phones = scope.spawn(|| {
             let from = |n: u32| source(4 + (n >> 16) as u8, (n >> 8) as u8, n as u8);
-            visits(plan.phones_per_second, from, to, plan)
+            plan.visitors(plan.phones_per_second).come(from, to)
         });
-        let trunk = visits(plan.trunk_per_second, |_| source(3, 0, 1), to, plan);
+        let trunk = plan.visitors(plan.trunk_per_second);
+        let trunk = trunk.come(|_| source(3, 0, 1), to);
         let phones = phones.join().map_err(|_| "a phone panicked")?;
         let in_use = server.connections();
         // Relaxed: it orders nothing else.
@@ -180,18 +153,8 @@ fn fill(which: Which, plan: &Plan) -> Result<Served> {
         })
     })?;
     drop(registered);
-    verify(which, &server)?;
+    which.verify(&server)?;
     Ok(served)
-}
-
-/// The module must count as the core does.
-fn verify(which: Which, server: &Server) -> Result<()> {
-    let has_module = !matches!(which, Which::Off | Which::Stock);
-    let errors = if has_module { server.stat("errors") } else { 0 };
-    match errors {
-        0 => Ok(()),
-        errors => Err(format!("{}: the module counted {errors} errors", which.name()).into()),
-    }
 }
 
 /// Opens connections until the end and keeps those that are admitted. Returns their number.
@@ -204,48 +167,4 @@ fn hoard(from: IpAddr, to: SocketAddr, plan: &Plan, ends: &AtomicBool) -> usize 
         }
     }
     held.len()
-}
-
-fn admitted(from: IpAddr, to: SocketAddr) -> Option<Client> {
-    let mut client = Client::try_connect(from, to)?;
-    client.is_admitted().then_some(client)
-}
-
-/// Clients that come at fixed times, each in a thread of its own.
-fn visits(per_second: u32, from: impl Fn(u32) -> IpAddr, to: SocketAddr, plan: &Plan) -> Waits {
-    let start = Instant::now();
-    let count = plan.window.as_secs() as u32 * per_second;
-    let visits: Vec<_> = (0..count)
-        .map(|n| {
-            let due = start + Duration::from_secs(1) * n / per_second;
-            sleep(due.saturating_duration_since(Instant::now()));
-            let (from, plan) = (from(n), plan.clone());
-            thread::spawn(move || visit(from, to, due, &plan))
-        })
-        .collect();
-    let mut waits = Waits::default();
-    for visit in visits {
-        match visit.join() {
-            Ok(Some(waited)) => waits.waited.push(waited),
-            _ => waits.failed += 1,
-        }
-    }
-    waits.sort()
-}
-
-/// Tries until it gets in, then stays. Returns how many seconds it waited; `None`: it gave
-/// up.
-fn visit(from: IpAddr, to: SocketAddr, due: Instant, plan: &Plan) -> Option<f64> {
-    loop {
-        if let Some(client) = admitted(from, to) {
-            let waited = due.elapsed();
-            sleep(plan.stays);
-            drop(client);
-            return Some(waited.as_secs_f64());
-        }
-        if due.elapsed() + plan.retry > plan.patience {
-            return None;
-        }
-        sleep(plan.retry);
-    }
 }

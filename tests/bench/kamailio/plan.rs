@@ -121,12 +121,16 @@ impl Plan {
         })
     }
 
-    /// The series in the order of turn number `turn`. Over six turns, each series has each
-    /// position once and follows each other series once. So drift of the machine and the
-    /// cache contents left by the previous series affect all alike.
-    pub(crate) fn order(turn: usize) -> [Series; 6] {
-        const FIRST: [usize; 6] = [0, 5, 1, 4, 2, 3];
-        FIRST.map(|index| Series::ALL[(index + turn) % 6])
+    /// The series in the order of turn number `turn`. Over seven turns each series has each
+    /// position once; over fourteen each follows each other series twice. So drift of the
+    /// machine and the cache contents left by the previous series affect all alike.
+    pub(crate) fn order(turn: usize) -> [Series; 7] {
+        const FIRST: [usize; 7] = [0, 6, 1, 5, 2, 4, 3];
+        let mut order = FIRST.map(|index| Series::ALL[(index + turn) % 7]);
+        if turn % 2 == 1 {
+            order.reverse();
+        }
+        order
     }
 
     /// The servers of the flood in the order of turn number `turn`. Over four turns, each

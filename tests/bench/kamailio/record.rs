@@ -24,16 +24,20 @@ pub(crate) enum Series {
     Interposed,
     /// The module with rules, a rate, penalties and in monitor mode, its metrics fetched.
     Controls,
+    /// The same in mode `enforce`, and with the limits of untrusted connections and networks,
+    /// reserve, pressure and rules for proxies.
+    Everything,
 }
 
 impl Series {
-    pub(crate) const ALL: [Series; 6] = [
+    pub(crate) const ALL: [Series; 7] = [
         Series::Off,
         Series::Stock,
         Series::OffAgain,
         Series::Module,
         Series::Interposed,
         Series::Controls,
+        Series::Everything,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -44,6 +48,7 @@ impl Series {
             Series::Module => "module",
             Series::Interposed => "module, interposed",
             Series::Controls => "module, all controls",
+            Series::Everything => "module, everything on",
         }
     }
 }
@@ -85,7 +90,7 @@ pub(crate) struct Record {
     pub(crate) memory: Memory,
     pub(crate) held: Vec<HeldCheck>,
     pub(crate) samples: Vec<Sample>,
-    /// The scrapes of the series with all controls, one entry per round.
+    /// The scrapes of the series whose metrics are fetched, one entry per series and round.
     pub(crate) scrapes: Vec<Scrapes>,
     pub(crate) flood: Vec<FloodSample>,
 }
@@ -166,6 +171,11 @@ pub(crate) struct FloodSample {
 }
 
 impl Record {
+    /// Whether the record has windows of `series`: it may be older than the series.
+    pub(crate) fn has(&self, series: Series) -> bool {
+        self.samples.iter().any(|sample| sample.series == series)
+    }
+
     pub(crate) fn lowest(&self) -> usize {
         self.plan.levels[0]
     }

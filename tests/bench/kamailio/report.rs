@@ -10,12 +10,13 @@ use crate::rules::RULES;
 use crate::stats::{Spread, differences, means};
 
 /// The variants with the names that a reader sees, each with its series.
-const VARIANTS: [(&str, &[Series]); 5] = [
+const VARIANTS: [(&str, &[Series]); 6] = [
     ("off", &[Series::Off, Series::OffAgain]),
     ("stock", &[Series::Stock]),
     ("module", &[Series::Module]),
     ("interposed", &[Series::Interposed]),
     ("controls", &[Series::Controls]),
+    ("everything", &[Series::Everything]),
 ];
 
 /// The maximum shared memory of the module per allowed connection, in bytes: seven eighths
@@ -36,7 +37,13 @@ pub(crate) fn print(record: &Record) {
     record.run.print_quick();
     println!();
     for rate in &record.plan.rates {
-        for series in [Series::Module, Series::Interposed, Series::Controls] {
+        let compared = [
+            Series::Module,
+            Series::Interposed,
+            Series::Controls,
+            Series::Everything,
+        ];
+        for series in compared.into_iter().filter(|&series| record.has(series)) {
             print_noise(record, series, rate.per_second);
         }
         print_attachments(record, rate.per_second);
@@ -52,7 +59,7 @@ fn print_conditions(record: &Record) {
     record.run.print();
     println!("off, stock, interposed: {}", record.versions.stock);
     println!(
-        "module, controls:        {} + hooks, tcp_conn_limit {}",
+        "the others:              {} + hooks, tcp_conn_limit {}",
         record.versions.hooked, record.versions.module
     );
     println!("limit {} per source, no limit in off", record.limit);
@@ -65,7 +72,8 @@ fn print_conditions(record: &Record) {
         .collect();
     println!(
         "controls: {RULES} rules, rate, penalties, mode monitor, {scrapes} scrapes in \
-         {seconds:.0} s, {:.0} ms each",
+         {seconds:.0} s, {:.0} ms each; everything: the same in mode enforce, with \
+         untrusted_limit, networks, reserve, pressure and rules for proxies",
         medians.median
     );
     record.placement.print("load generators");
@@ -106,7 +114,7 @@ fn print_table(record: &Record, per_second: u32) {
         "% of a core"
     );
     for &held in &record.plan.levels {
-        for (name, series) in VARIANTS {
+        for (name, series) in VARIANTS.iter().filter(|(_, series)| record.has(series[0])) {
             let spread = |metric| record.spread(series, held, per_second, metric);
             println!(
                 "  {held:>7}  {name:<10}  {:>9.1}  {:<24}{:.1}",
@@ -167,6 +175,9 @@ fn print_growth(record: &Record, per_second: u32) {
     let module = Spread::of(&growth(Series::Module));
     let interposed = Spread::of(&growth(Series::Interposed));
     let controls = Spread::of(&growth(Series::Controls));
+    let everything = record
+        .has(Series::Everything)
+        .then(|| Spread::of(&growth(Series::Everything)));
     let off = Spread::of(&[growth(Series::Off), growth(Series::OffAgain)].concat());
     let stock = Spread::of(&growth(Series::Stock));
     let verdict = |growth: Spread| {
@@ -188,6 +199,9 @@ fn print_growth(record: &Record, per_second: u32) {
         verdict(interposed),
         verdict(controls),
     );
+    if let Some(growth) = everything {
+        println!("    with everything on {}: {growth:+.1}", verdict(growth));
+    }
 }
 
 fn print_stock(record: &Record, per_second: u32) {

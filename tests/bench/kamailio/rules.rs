@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Rules for the series with all controls. Some match sources of the load, whose
+//! Rules for the series with rules. Some match sources of the load, whose
 //! connections stay below the limits, and every prefix length occurs.
 
 use std::fmt::Write;
@@ -12,8 +12,12 @@ pub(crate) const RULES: usize = 10_000;
 /// parameters.
 const LONGEST: (u32, u32) = (32, 64);
 
-/// Returns the text of a rules file with [`RULES`] rules.
-pub(crate) fn file() -> String {
+/// Words of the rules, if they have any: one after the other. No source of the load gets near
+/// these limits.
+const WORDS: [&str; 4] = [" untrusted=50000", " proxy", " trusted", " no_network"];
+
+/// Returns the text of a rules file with [`RULES`] rules, with or without words.
+pub(crate) fn file(words: bool) -> String {
     let mut rules = vec!["127.0.0.0/8".to_owned(), "127.128.0.0/16".to_owned()];
     // These match the held sources, half of the churned ones, and single churned ones.
     rules.extend((0..75).map(|net| format!("127.64.{net}.0/24")));
@@ -29,8 +33,9 @@ pub(crate) fn file() -> String {
     rules.extend((0..left).map(|n| address([10, 0, 0, 0], n)));
 
     let mut text = "# PREFIX = LIMIT\n".to_owned();
-    for rule in rules {
-        writeln!(text, "{rule} = 100000").expect("writing to a string cannot fail");
+    for (n, rule) in rules.iter().enumerate() {
+        let words = if words { WORDS[n % WORDS.len()] } else { "" };
+        writeln!(text, "{rule} = 100000{words}").expect("writing to a string cannot fail");
     }
     text
 }

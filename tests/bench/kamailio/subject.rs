@@ -18,14 +18,14 @@ use support::kamailio::{Config, Server, Via, number};
 
 const PAGE: u64 = 4096;
 
-/// A source of the load, and its rule in the series with all controls.
+/// A source of the load, and its rule in the series with rules.
 const SOURCE_WITH_RULE: (&str, &str) = ("127.64.0.1", "127.64.0.0/24");
 
 pub(crate) struct Subject {
     pub(crate) series: Series,
     // Fields drop in this order: the load ends before the server.
     loaded: Loaded,
-    /// Only in the series with all controls, until it has ended.
+    /// Only in the series whose metrics are fetched, until it has ended.
     scraper: Option<Scraper>,
     /// Connections that the scraper has opened.
     of_scraper: u64,
@@ -38,7 +38,7 @@ impl Subject {
         let address = server.address(Via::Tcp);
         // The scraper starts first, so its connection does not count as load.
         let scraper = match series {
-            Series::Controls => Some(Scraper::start(address)?),
+            Series::Controls | Series::Everything => Some(Scraper::start(address)?),
             Series::Off
             | Series::OffAgain
             | Series::Stock
@@ -102,6 +102,11 @@ impl Subject {
                 ("would_reject", 0),
                 ("would_ban", 0),
             ],
+            Series::Everything => &[
+                ("rules", rules::RULES as u64),
+                ("bans", 0),
+                ("pressure_level", 0),
+            ],
         };
         if expected.is_empty() {
             return Ok(());
@@ -117,7 +122,7 @@ impl Subject {
                 return Err(format!("{series}: {name} is {found}, expected {expected}").into());
             }
         }
-        if self.series == Series::Controls {
+        if matches!(self.series, Series::Controls | Series::Everything) {
             let (source, rule) = SOURCE_WITH_RULE;
             let found = self.server.source(source);
             if found["rule"] != rule {
@@ -153,8 +158,8 @@ impl Subject {
         number(&self.server.rpc("core.shmmem", json!([])), "real_used")
     }
 
-    /// The bytes with memory behind them in the shared mapping of `size` bytes: those that
-    /// a process of the server has touched.
+    /// The bytes with memory behind them in the module's shared mapping, which is not much
+    /// larger than `size`: those that a process of the server has touched.
     fn resident(&self, size: u64) -> Result<u64> {
         let mut resident = 0;
         for pid in pids(&self.server) {
@@ -168,7 +173,10 @@ impl Subject {
 
 /// The bytes that the module maps for rules, after those for sources: two sets of the
 /// maximum number of rules.
-const RULES: u64 = 2 * 65_535 * 56;
+const RULES: u64 = 2 * 65_535 * 64;
+
+/// The table of listeners is at most as large. It is the last part of the mapping.
+const LISTENERS: u64 = 64 << 10;
 
 fn config(series: Series) -> Config {
     match series {
@@ -176,7 +184,8 @@ fn config(series: Series) -> Config {
         Series::Stock => kamailio::stock(LIMIT),
         Series::Module => kamailio::module(LIMIT),
         Series::Interposed => kamailio::interposed(),
-        Series::Controls => kamailio::module_with_controls(&rules::file()),
+        Series::Controls => kamailio::module_with_controls(&rules::file(false)),
+        Series::Everything => kamailio::module_with_everything(&rules::file(true)),
     }
 }
 
@@ -189,8 +198,8 @@ fn pids(server: &Server) -> Vec<u32> {
         .collect()
 }
 
-/// Returns the `Pss`, in bytes, of the shared mapping of `size` bytes in the text of a smaps
-/// file. Anonymous shared mappings have no name, so the size identifies it.
+/// Returns the `Pss`, in bytes, of the shared mapping of `size` bytes and the table of listeners
+/// in the text of a smaps file. Anonymous shared mappings have no name, so the size identifies it.
 fn proportional_share(smaps: &str, size: u64) -> Option<u64> {
     let mut wanted = false;
     for line in smaps.lines() {
@@ -199,7 +208,8 @@ fn proportional_share(smaps: &str, size: u64) -> Option<u64> {
             (range, "rw-s") => {
                 let (from, to) = range.split_once('-')?;
                 let from = u64::from_str_radix(from, 16).ok()?;
-                wanted = u64::from_str_radix(to, 16).ok()? - from == size.next_multiple_of(PAGE);
+                let more = (u64::from_str_radix(to, 16).ok()? - from).checked_sub(size);
+                wanted = more.is_some_and(|more| more <= LISTENERS + PAGE);
             }
             ("Pss:", kib) if wanted => return Some(kib.parse::<u64>().ok()? * 1024),
             _ => {}

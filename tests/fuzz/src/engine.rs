@@ -57,7 +57,8 @@ unsafe extern "C" fn rejected(event: *const tcl_event) {
     // SAFETY: as above.
     let [reason, ban, rate] =
         [event.reason, event.ban, event.rate].map(|text| unsafe { CStr::from_ptr(text) });
-    assert!([c"limit", c"rate", c"ban"].contains(&reason) && !rate.is_empty());
+    let reasons = [c"limit", c"rate", c"ban", c"untrusted"];
+    assert!(reasons.contains(&reason) && !rate.is_empty());
     assert!(event.seconds == 0 || !ban.is_empty());
     // `rejected` is not checked: it may be 0 if the statistics were reset since.
     assert!(event.limit >= 0 && (0..=1).contains(&event.would));
@@ -309,6 +310,35 @@ pub fn closed_as(token: u64, facts: u32) -> i32 {
     ffi::tcl_closed(token, facts)
 }
 
+/// `tcl_trust()` or `tcl_untrust()`.
+pub fn trust(token: u64, trusts: bool) -> i32 {
+    match trusts {
+        true => ffi::tcl_trust(token),
+        false => ffi::tcl_untrust(token),
+    }
+}
+
+/// `tcl_count_for()`.
+pub fn count_for(token: u64, peer: &[u8], client: &str, size: usize) -> (i32, String) {
+    let failures = [
+        TCL_EARG,
+        ffi::TCL_EOVER,
+        ffi::TCL_EPROXY,
+        ffi::TCL_ESTALE,
+        ffi::TCL_ELOCKED,
+        ffi::TCL_ESLOT,
+        ffi::TCL_EOFF,
+    ];
+    with_error(size, &failures, |error, size| {
+        let client = client.as_bytes();
+        // SAFETY: the addresses are null or have that many bytes, and `error` has `size`.
+        with_bytes(peer, |peer, length| unsafe {
+            let (text, text_length) = (client.as_ptr(), client.len() as u32);
+            ffi::tcl_count_for(token, peer, length, text, text_length, error, size)
+        })
+    })
+}
+
 /// `tcl_set_rate()`.
 pub fn set_rate(interval_us: u32, burst: u32, size: usize) -> (i32, String) {
     with_error(size, &[TCL_EARG], |error, size| {
@@ -486,6 +516,16 @@ pub fn get(address: &[u8]) -> (i32, Option<tcl_source>) {
 pub fn top(room: usize, by: i32) -> Result<Vec<tcl_source>, i32> {
     // SAFETY: there is room for `room` values.
     let (top, code) = with_room(room, |to, room| unsafe { ffi::tcl_top(to, room, by) })?;
+    assert_eq!(top.len(), code as usize);
+    Ok(top)
+}
+
+/// `tcl_top_networks()`, by connections.
+pub fn top_networks(room: usize) -> Result<Vec<tcl_source>, i32> {
+    // SAFETY: there is room for `room` values.
+    let (top, code) = with_room(room, |to, room| unsafe {
+        ffi::tcl_top_networks(to, room, ffi::TCL_BY_CONNECTIONS)
+    })?;
     assert_eq!(top.len(), code as usize);
     Ok(top)
 }

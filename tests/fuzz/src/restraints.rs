@@ -46,7 +46,7 @@ pub fn parameters() -> [*const c_char; 5] {
 }
 
 /// Words of rules. Each rate has the interval [`HOUR`].
-pub const WORDS: [&str; 8] = [
+pub const WORDS: [&str; 14] = [
     "",
     "",
     " rate=none",
@@ -55,6 +55,12 @@ pub const WORDS: [&str; 8] = [
     " burst=3",
     " exempt",
     " exempt rate=1/h burst=1",
+    " proxy",
+    " proxy untrusted=2",
+    " untrusted=3",
+    " untrusted=none",
+    " trusted",
+    " no_network",
 ];
 
 /// What a rule says besides its limit.
@@ -66,6 +72,15 @@ pub struct Terms {
     burst: Option<u32>,
     /// Its sources commit no offence and are not banned.
     pub exempt: bool,
+    /// Its sources have no limit.
+    unlimited: bool,
+    /// `Some(0)`: no limit.
+    untrusted: Option<u32>,
+    /// Its sources are trusted.
+    pub trusted: bool,
+    no_network: bool,
+    /// Its sources are proxies.
+    pub proxy: bool,
 }
 
 impl Terms {
@@ -73,8 +88,10 @@ impl Terms {
     /// interval.
     pub fn of_shown(shown: &str) -> Option<Terms> {
         let mut words = shown.split(' ');
+        let unlimited = words.next() == Some("none");
         let mut terms = Terms {
-            exempt: words.next() == Some("none"),
+            exempt: unlimited,
+            unlimited,
             ..Terms::default()
         };
         for word in words {
@@ -83,6 +100,13 @@ impl Terms {
                 // Without a burst of its own.
                 "rate=1/h" => terms.rate = Some(5),
                 "exempt" => terms.exempt = true,
+                "trusted" => terms.trusted = true,
+                "no_network" => terms.no_network = true,
+                "proxy" => terms.proxy = true,
+                "untrusted=none" => terms.untrusted = Some(0),
+                _ if word.starts_with("untrusted=") => {
+                    terms.untrusted = Some(word.strip_prefix("untrusted=")?.parse().ok()?);
+                }
                 _ => {
                     let burst = word.strip_prefix("burst=")?.parse().ok()?;
                     match &mut terms.rate {
@@ -93,6 +117,21 @@ impl Terms {
             }
         }
         Some(terms)
+    }
+
+    /// The limit of untrusted connections, if this is the default one; 0: no limit.
+    pub fn untrusted_limit(&self, default: u32) -> u32 {
+        match self.untrusted {
+            _ if self.trusted => 0,
+            Some(own) => own,
+            None if self.unlimited => 0,
+            None => default,
+        }
+    }
+
+    /// Whether connections of its sources count in their networks.
+    pub fn count_in_network(&self) -> bool {
+        !self.trusted && !self.no_network
     }
 
     /// The burst, if this is the default one; 0: no rate.

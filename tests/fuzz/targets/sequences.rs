@@ -6,11 +6,15 @@
 
 #![no_main]
 
+#[path = "sequences/scopes.rs"]
+mod scopes;
+
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::Ordering;
 
 use libfuzzer_sys::fuzz_target;
+use scopes::{ScopeCounters, Scopes, network_of};
 use tcp_conn_limit::ffi::{
     TCL_BY_CONNECTIONS, TCL_BY_OWED, TCL_BY_PEAK, TCL_BY_REJECTED, TCL_BY_UNTRUSTED, TCL_EALREADY,
     TCL_EARG, TCL_EEXEMPT, TCL_EINTERPOSE, TCL_ERULES, TCL_ESLOT, TCL_ESTALE, TCL_FACT_SPOKE,
@@ -93,9 +97,17 @@ impl<'a> Bytes<'a> {
 }
 
 struct Live {
+    /// The address that opened it.
     octets: Vec<u8>,
+    /// The source in which it counts.
     net: Net,
     token: u64,
+    /// The network in which it also counts.
+    network: Option<Net>,
+    /// The script trusts it.
+    trusted: bool,
+    /// It was moved to a client of a proxy.
+    is_moved: bool,
 }
 
 /// Offences, as numbers of `restraints::PENALTIES`. Those of silence are 0 and 1.
@@ -124,6 +136,7 @@ struct Ledger {
     /// The words of these rules.
     terms: HashMap<Net, Terms>,
     restraints: Restraints,
+    scopes: Scopes,
     loaded: u64,
     admitted: u64,
     rejections: Rejections,
@@ -143,6 +156,11 @@ fn init() {
         penalty_count: penalties.len() as u32,
         ban_min: restraints::BAN_MIN as i32,
         ban_max: restraints::BAN_MAX as i32,
+        trust: 1,
+        networks: 1,
+        ipv4_network: scopes::NETWORKS.0 as i32,
+        ipv6_network: scopes::NETWORKS.1 as i32,
+        moves: 1,
         max_connections: 1,
         limit: 0,
         ipv4_prefix: LENGTHS.0 as i32,
@@ -189,6 +207,7 @@ impl Ledger {
         assert_eq!(tcl_set_limit(3), TCL_OK);
         assert_eq!(tcl_set_mode(TCL_MODE_ENFORCE), TCL_OK);
         assert_eq!(engine::set_rate(0, 0, 0).0, TCL_OK);
+        scopes::reset_settings();
         // Fails if nothing is banned.
         engine::unban(c"all", 0);
         forget_debts();
@@ -201,6 +220,7 @@ impl Ledger {
             rules: Vec::new(),
             terms: HashMap::new(),
             restraints: Restraints::default(),
+            scopes: Scopes::default(),
             loaded: stats().reloads,
             admitted: 0,
             rejections: (0, 0),
@@ -305,8 +325,45 @@ impl Ledger {
 
     fn may_be_full(&self, net: Net) {
         assert_eq!(self.count(net), 0, "a connected source found no slot");
-        let others = self.counts().len();
+        // Its own network may have a slot without connections.
+        let others = self.counts().len() + self.networks().len() + 1;
         assert!(others >= FULL, "no slot with only {others} other sources");
+    }
+
+    /// Whether the gates of its source do not admit an address, and the account of that.
+    fn is_rejected(&mut self, address: Address) -> bool {
+        let net = address.source(LENGTHS);
+        let (rule, limit) = self.rule_for(address);
+        let terms = self.terms(rule);
+        let monitor = self.monitors();
+        let is_on = self.mode != TCL_MODE_OFF;
+        let restraint = self.is_restrained(net, terms).filter(|_| is_on);
+        let over = is_on && limit > 0 && self.count(net) >= limit as u32;
+        let over_untrusted = is_on && !over && self.is_over_untrusted(net, rule);
+        if !over && !over_untrusted && restraint.is_none() {
+            return false;
+        }
+        add(&mut self.rejections, monitor);
+        add(self.by_rule.entry(rule).or_default(), monitor);
+        add(self.by_source.entry(net).or_default(), monitor);
+        match restraint {
+            Some(Restraint::Ban) => {
+                add(&mut self.restraints.ban, monitor);
+                let ban = self.restraints.sentences.get_mut(&net);
+                ban.expect("a ban").rejected += 1;
+            }
+            Some(Restraint::Rate) => {
+                add(&mut self.restraints.rate, monitor);
+                self.offend(net, RATE, terms.exempt);
+            }
+            None => {
+                if over_untrusted {
+                    add(&mut self.scopes.counters.untrusted, monitor);
+                }
+                self.offend(net, REJECTED, terms.exempt);
+            }
+        }
+        true
     }
 
     fn check(&mut self, octets: &[u8]) {
@@ -319,41 +376,8 @@ impl Ledger {
             self.bad_address += 1;
             return assert_eq!(answer, 0);
         };
-        let net = address.source(LENGTHS);
-        let (rule, limit) = self.rule_for(address);
-        let terms = self.terms(rule);
-        let monitor = self.monitors();
-        let is_on = self.mode != TCL_MODE_OFF;
-        let restraint = self.is_restrained(net, terms).filter(|_| is_on);
-        let over = is_on && limit > 0 && self.count(net) >= limit as u32;
-        if over || restraint.is_some() {
-            add(&mut self.rejections, monitor);
-            add(self.by_rule.entry(rule).or_default(), monitor);
-            add(self.by_source.entry(net).or_default(), monitor);
-            match restraint {
-                Some(Restraint::Ban) => {
-                    add(&mut self.restraints.ban, monitor);
-                    let ban = self.restraints.sentences.get_mut(&net);
-                    ban.expect("a ban").rejected += 1;
-                }
-                Some(Restraint::Rate) => {
-                    add(&mut self.restraints.rate, monitor);
-                    self.offend(net, RATE, terms.exempt);
-                }
-                None => self.offend(net, REJECTED, terms.exempt),
-            }
-            return assert_eq!(answer, i32::from(!monitor));
-        }
-        let now = stats();
-        if (now.rejected, now.would_reject) == (before.rejected, before.would_reject) {
-            return assert_eq!(answer, 0);
-        }
-        // The source found no slot.
-        self.may_be_full(net);
-        assert_ne!(self.mode, TCL_MODE_OFF);
-        add(&mut self.rejections, monitor);
-        self.full_rejected += u64::from(!monitor);
-        assert_eq!(answer, i32::from(!monitor));
+        let rejected = self.is_rejected(address) || self.is_rejected_after(address, &before);
+        assert_eq!(answer, i32::from(rejected && !self.monitors()));
     }
 
     fn check_sockaddr(&mut self, octets: &[u8], port: u8, limit: i32) {
@@ -377,24 +401,41 @@ impl Ledger {
         if let Some(address) = Address::of_octets(&octets) {
             self.notice_loss(address.source(LENGTHS));
         }
-        let token = engine::opened(&octets);
         let Some(address) = Address::of_octets(&octets) else {
+            let token = engine::opened(&octets);
             self.bad_address += 1;
             return assert_eq!(token, 0);
         };
         let net = address.source(LENGTHS);
+        let before = self.before(net);
+        let token = engine::opened(&octets);
         if token == 0 {
             self.table_full += 1;
+            self.note_uncounted(&before);
             return self.may_be_full(net);
         }
         self.admitted += 1;
+        self.live.push(Live {
+            octets: octets.clone(),
+            net,
+            token,
+            network: None,
+            trusted: false,
+            is_moved: false,
+        });
+        self.charge(address);
+        self.after(self.live.len() - 1, &octets, &before);
+    }
+
+    /// Accounts for a connection of an address that was counted.
+    fn charge(&mut self, address: Address) {
+        let net = address.source(LENGTHS);
         if self.mode != TCL_MODE_OFF {
             // At the rate of the address, which may be that of a host.
             let terms = self.terms(self.rule_for(address).0);
             let burst = terms.burst(self.restraints.burst);
             self.restraints.charge(net, burst);
         }
-        self.live.push(Live { octets, net, token });
         let count = self.count(net);
         let peak = self.peaks.entry(net).or_default();
         *peak = count.max(*peak);
@@ -413,8 +454,14 @@ impl Ledger {
         match self.live.iter().position(|live| live.token == token) {
             Some(at) => {
                 assert_eq!(code, TCL_OK);
-                let net = self.live.swap_remove(at).net;
-                if facts & TCL_FACT_SPOKE == 0 {
+                let Live {
+                    net,
+                    trusted,
+                    is_moved,
+                    ..
+                } = self.live.swap_remove(at);
+                // The script has read a message before it trusts or moves a connection.
+                if facts & TCL_FACT_SPOKE == 0 && !trusted && !is_moved {
                     let kind = usize::from(facts & TCL_FACT_TLS != 0);
                     let exempt = self.is_exempt(net);
                     self.offend(net, kind, exempt);
@@ -497,6 +544,7 @@ impl Ledger {
         (self.admitted, self.rejections, self.full_rejected) = (0, (0, 0), 0);
         (self.table_full, self.bad_address, self.stale_token) = (0, 0, 0);
         self.restraints.reset_counters();
+        self.scopes.counters = ScopeCounters::default();
         self.by_rule.clear();
         self.by_source.clear();
         self.peaks = self.counts();
@@ -536,8 +584,9 @@ impl Ledger {
         assert_eq!((now.untracked, now.untracked_rejected), (0, 0));
         assert_eq!(
             now.errors,
-            self.table_full + self.bad_address + self.stale_token
+            self.table_full + self.bad_address + self.stale_token + self.scopes.counters.uncounted
         );
+        self.compare_scopes(&now);
         let (mut limit, mut mode) = (0, 0);
         // SAFETY: the pointers are to variables of this function.
         assert_eq!(unsafe { tcl_settings(&mut limit, &mut mode) }, TCL_OK);
@@ -557,6 +606,11 @@ impl Ledger {
             (rule_text(rule), limit.max(0))
         );
         assert_eq!(source.connections, self.count(net));
+        let trusted = self.trusted(net);
+        assert_eq!(
+            (source.trusted, source.untrusted),
+            (trusted, self.count(net) - trusted)
+        );
         // The counters are lower if the source was replaced in the meantime.
         let max = self.by_source.get(&net).copied().unwrap_or_default();
         assert!(u64::from(source.rejected) <= max.0 && u64::from(source.would_reject) <= max.1);
@@ -623,8 +677,7 @@ impl Ledger {
             TCL_BY_REJECTED => source.rejected + source.would_reject,
             TCL_BY_PEAK => source.peak,
             TCL_BY_OWED => self.restraints.owed(net_of(source)),
-            // The script trusts no connection here.
-            _ => source.connections,
+            _ => source.untrusted,
         };
         assert!(top.iter().all(|source| key(source) > 0));
         assert!(top.is_sorted_by(|a, b| key(a) >= key(b)));
@@ -714,7 +767,7 @@ impl Ledger {
         let mut audit = Audit::begin(u32::from(bytes.byte()?)).expect("memory");
         let (left_out, without_record) = (bytes.byte()?, bytes.byte()?);
         let extra = bytes.address()?;
-        let mut host: HashMap<Net, u32> = HashMap::new();
+        let mut host: HashMap<(Net, bool), u32> = HashMap::new();
         let mut uncounted = 0;
         let mut connections = 0;
         for (live, i) in self.live.iter().zip(0u8..) {
@@ -728,7 +781,12 @@ impl Ledger {
             };
             assert_eq!(audit.connection(&live.octets, descriptor), TCL_OK);
             match counted {
-                true => *host.entry(live.net).or_default() += 1,
+                true => {
+                    *host.entry((live.net, false)).or_default() += 1;
+                    if let Some(network) = live.network {
+                        *host.entry((network, true)).or_default() += 1;
+                    }
+                }
                 false => uncounted += 1,
             }
         }
@@ -742,9 +800,18 @@ impl Ledger {
             Some(address) => {
                 assert_eq!(audit.connection(&extra, twice), TCL_OK);
                 connections += 1;
-                match twice {
-                    -1 => uncounted += 1,
-                    _ => *host.entry(address.source(LENGTHS)).or_default() += 1,
+                match self.live.first() {
+                    None => uncounted += 1,
+                    Some(live) => {
+                        let net = match live.is_moved {
+                            true => live.net,
+                            false => address.source(LENGTHS),
+                        };
+                        *host.entry((net, false)).or_default() += 1;
+                        if live.network.is_some() {
+                            *host.entry((network_of(net), true)).or_default() += 1;
+                        }
+                    }
                 }
             }
         }
@@ -753,12 +820,16 @@ impl Ledger {
         let (sums, differences) = audit.result(room);
         // The comparison covers all sources of either side, once each. The loop above reported
         // at most the first 256 live connections.
-        let counted = self.counts();
+        let counted = self.counts().into_iter();
+        let mut counted: HashMap<_, _> = counted.map(|(net, n)| ((net, false), n)).collect();
+        let networks = self.networks().into_iter();
+        counted.extend(networks.map(|network| ((network, true), self.count_of_network(network))));
         let mut expected = HashMap::new();
-        for net in host.keys().chain(counted.keys()) {
-            let both = [&host, &counted].map(|map| map.get(net).copied().unwrap_or_default());
+        for key @ (net, is_network) in host.keys().chain(counted.keys()) {
+            let both = [&host, &counted].map(|map| map.get(key).copied().unwrap_or_default());
             if both[0] != both[1] {
-                expected.insert(net.to_string(), both);
+                let scope = if *is_network { "network " } else { "" };
+                expected.insert(format!("{scope}{net}"), both);
             }
         }
         assert_eq!((sums.connections, sums.uncounted), (connections, uncounted));
@@ -975,8 +1046,10 @@ impl Ledger {
     /// Runs one operation. Returns `None` at the end of the input.
     fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
         let operation = bytes.byte()?;
-        if operation >= 192 {
-            return self.restrain(operation % 8, bytes);
+        match operation {
+            160..192 => return self.assign(operation % 8, bytes),
+            192.. => return self.restrain(operation % 8, bytes),
+            _ => {}
         }
         match operation % 32 {
             0..=5 => self.open(bytes.address()?),
@@ -1068,6 +1141,7 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
     while ledger.step(&mut left).is_some() {}
     ledger.compare_stats();
     ledger.top(64, 0);
+    ledger.top_networks(64);
     ledger.compare_rules(8);
     while let Some(live) = ledger.live.last() {
         let token = live.token;

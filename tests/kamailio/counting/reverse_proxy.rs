@@ -144,6 +144,10 @@ fn clients_are_limited(mode: Mode, start: fn(IpAddr, SocketAddr) -> ReverseProxy
             1,
             "rejected connection from 127.201.0.1: 2 connections, limit 2, rule default",
         );
+        // Requests in the frames of a moved connection are from the client.
+        assert_eq!(held[0].ask_in_frame("show"), "127.201.0.1");
+        assert_eq!(held[0].ask_in_frame("127.201.0.1"), "1");
+        assert_eq!(held[45].ask_in_frame("show"), "2001:db8:0:9::/64");
         // One leaves, and there is room for one.
         drop(held.remove(0));
         wait_for_count(&server, "127.201.0.1", 1);
@@ -197,6 +201,7 @@ fn only_proxies_can_name_a_client(mode: Mode) {
         assert_eq!(proxied.ask(text), "-1", "{text}");
     }
     assert_eq!(server.counted("127.200.0.1"), 1);
+    assert_eq!(server.stat("move_invalid"), 5);
     drop((client, second, proxied));
     server.wait_for_connections(0);
     mode.finish(server, &[]);

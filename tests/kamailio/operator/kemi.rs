@@ -13,6 +13,7 @@ attached_either_way!(
     example_in_lua_works,
     example_in_python_works,
     missing_callback_is_reported,
+    callback_is_called_when_the_pressure_changes,
 );
 
 /// A language of scripts.
@@ -23,6 +24,8 @@ struct Language {
     module: &'static str,
     engine: &'static str,
     file: &'static str,
+    /// A script that logs each change of the pressure.
+    pressure: &'static str,
 }
 
 const JAVASCRIPT: Language = Language {
@@ -30,18 +33,61 @@ const JAVASCRIPT: Language = Language {
     module: "app_jsdt",
     engine: "jsdt",
     file: "script.js",
+    pressure: r#"
+function ksr_request_route() {
+    return 1;
+}
+
+function ksr_event(evname) {
+    KSR.notice(evname + " from " + KSR.pv.get("$tcp_conn_limit(pressure_was)")
+        + " to " + KSR.tcp_conn_limit.pressure_level() + "\n");
+    return 1;
+}
+"#,
 };
 const LUA: Language = Language {
     name: "Lua",
     module: "app_lua",
     engine: "lua",
     file: "script.lua",
+    pressure: r#"
+function ksr_request_route()
+    return 1
+end
+
+function ksr_event(evname)
+    KSR.notice(evname .. " from " .. KSR.pv.get("$tcp_conn_limit(pressure_was)")
+        .. " to " .. KSR.tcp_conn_limit.pressure_level() .. "\n")
+    return 1
+end
+"#,
 };
 const PYTHON: Language = Language {
     name: "Python",
     module: "app_python3",
     engine: "python",
     file: "script.py",
+    pressure: r#"
+import KSR as KSR
+
+
+def mod_init():
+    return Script()
+
+
+class Script:
+    def child_init(self, rank):
+        return 0
+
+    def ksr_request_route(self, msg):
+        return 1
+
+    def ksr_event(self, msg, evname):
+        was = KSR.pv.get("$tcp_conn_limit(pressure_was)")
+        level = KSR.tcp_conn_limit.pressure_level()
+        KSR.notice(f"{evname} from {was} to {level}\n")
+        return 1
+"#,
 };
 
 impl Language {
@@ -70,6 +116,10 @@ impl Language {
     }
 
     fn config(self, mode: Mode, callback: &str) -> Config {
+        self.config_with(mode, callback, &self.example())
+    }
+
+    fn config_with(self, mode: Mode, callback: &str, script: &str) -> Config {
         let load = format!("\"@DIR@/{}\"", self.file);
         mode.with_module()
             .limit(2)
@@ -77,7 +127,7 @@ impl Language {
             .module("pv.so")
             .module(&format!("{}.so", self.module))
             .modparam(self.module, "load", &load)
-            .file(self.file, &self.example())
+            .file(self.file, script)
             .text_param("event_callback", callback)
             .route(&format!("cfgengine \"{}\"\n", self.engine))
     }
@@ -140,5 +190,28 @@ fn missing_callback_is_reported(mode: Mode) {
         // The engine itself may also log an error.
         let log = mode.finish(server, &["no_such_function"]);
         log.assert_error(&["no_such_function", language.engine, "correct the modparam"]);
+    }
+}
+
+fn callback_is_called_when_the_pressure_changes(mode: Mode) {
+    for language in [JAVASCRIPT, LUA, PYTHON] {
+        if !language.is_available() {
+            continue;
+        }
+        let server = language
+            .config_with(mode, "ksr_event", language.pressure)
+            .core("tcp_max_connections=10")
+            .text_param("pressure", "50:50% 80:1")
+            .start();
+        let mut held: Vec<_> = (1..=5)
+            .map(|n| server.admit(Via::Tcp, source(83, 0, n)))
+            .collect();
+        server.wait_for_log(1, "tcp-conn-limit:pressure from 0 to 1");
+        held.extend((6..=8).map(|n| server.admit(Via::Tcp, source(83, 0, n))));
+        server.wait_for_log(1, "tcp-conn-limit:pressure from 1 to 2");
+        drop(held);
+        server.wait_for_connections(0);
+        server.wait_for_log(1, "tcp-conn-limit:pressure from 2 to 0");
+        mode.finish(server, &[]);
     }
 }

@@ -90,6 +90,7 @@ fn stats_reports_every_field(mode: Mode) {
         "moved",
         "move_rejected",
         "move_would_reject",
+        "move_invalid",
     ] {
         expected[of_others] = json!(0);
     }

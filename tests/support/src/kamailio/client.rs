@@ -137,6 +137,40 @@ impl Client {
         String::from_utf8(answer).expect("SIP is text")
     }
 
+    /// The same as [`ask`](Self::ask) in a frame of the WebSocket that this connection has become.
+    #[track_caller]
+    pub fn ask_in_frame(&mut self, user: &str) -> String {
+        let request = format!(
+            "OPTIONS sip:{user}@localhost SIP/2.0\r\n\
+             Via: SIP/2.0/WS test.invalid;branch=z9hG4bK-1\r\n\
+             From: <sip:test@localhost>;tag=1\r\n\
+             To: <sip:{user}@localhost>\r\n\
+             Call-ID: 1@localhost\r\n\
+             CSeq: 1 OPTIONS\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        // RFC 6455, 5.2: a final frame of text, masked, with a length of two bytes.
+        let mask = [0x12, 0x34, 0x56, 0x78];
+        let length = u16::try_from(request.len()).expect("a short request");
+        let mut frame = vec![0x81, 0x80 | 126];
+        frame.extend(length.to_be_bytes());
+        frame.extend(mask);
+        let bytes = request.bytes().zip(mask.iter().cycle());
+        frame.extend(bytes.map(|(byte, mask)| byte ^ mask));
+        self.send(&frame)
+            .expect("an admitted connection can be written to");
+        let mut receive = |length| self.receive(length).expect("the server answers a request");
+        let head = receive(2);
+        let length = match head[1] {
+            126 => usize::from(u16::from_be_bytes([receive(1)[0], receive(1)[0]])),
+            short => short.into(),
+        };
+        let answer = String::from_utf8(receive(length)).expect("SIP is text");
+        let reason = answer.lines().next().unwrap_or_default();
+        let reason = reason.strip_prefix("SIP/2.0 200 ");
+        reason.unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
     /// Reads everything that the server sent until it closed the connection.
     #[track_caller]
     pub fn read_until_closed(mut self) -> Vec<u8> {
