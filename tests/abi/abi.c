@@ -1704,10 +1704,10 @@ static void listeners(void)
 	wrong.descriptor = -1;
 	CHECK(tcl_listeners(&wrong, 1, NULL, 0) == TCL_EARG);
 	CHECK(tcl_listeners(&one, 1, NULL, 0) == TCL_OK);
-	CHECK(tcl_rule_set("0.0.0.0/0", "9 listener=tcp:192.0.2.1:5060", NULL, NULL,
+	CHECK(tcl_rule_set("0.0.0.0/0", "9 listener=192.0.2.1:5060", NULL, NULL,
 				  &change, error, sizeof(error))
 			== TCL_OK);
-	CHECK(strcmp(change.terms, "9 listener=tcp:192.0.2.1:5060") == 0);
+	CHECK(strcmp(change.terms, "9 listener=192.0.2.1:5060") == 0);
 	CHECK(strcmp(change.was, "1 listener=192.0.2.1:5060 from modparam 1") == 0);
 	CHECK(tcl_rule_set("0.0.0.0/0", "9 listener=tls:192.0.2.1:5060", NULL, NULL,
 				  NULL, error, sizeof(error))
