@@ -120,10 +120,14 @@ mod generate {
             },
             ..Default::default()
         };
-        const SOURCES: [&str; 17] = [
+        const SOURCES: [&str; 21] = [
             "ffi/codes.rs",
             "ffi/version.rs",
+            "ffi/config.rs",
+            "ffi/init.rs",
+            "ffi/rules_load.rs",
             "ffi/control.rs",
+            "ffi/watch.rs",
             "ffi/check.rs",
             "ffi/accept.rs",
             "ffi/listeners.rs",

@@ -8,9 +8,11 @@ use std::borrow::Cow;
 use std::ffi::CString;
 
 use super::codes::{TCL_EARG, TCL_EMEM, TCL_EPANIC, TCL_ERULES, TCL_OK};
-use super::control::{InitError, Setup, build, nat64, read_rules_file, tcl_config};
+use super::config::tcl_config;
 use super::global::{GLOBAL, guard_early};
+use super::init::{InitError, Setup, nat64};
 use super::memory::{put, strings, text, write_text};
+use super::rules_load::{build, read_rules_file};
 use crate::policy::rule_words::Grammar;
 use crate::policy::rules::{Faults, RuleLine, RuleSet, check_rule};
 use crate::source::{Nat64, NetworkLengths, PrefixLengths};

@@ -4,8 +4,8 @@
 use core::ffi::c_char;
 
 use super::codes::{TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_OK};
-use super::control::rate_from;
 use super::global::{Global, guard};
+use super::init::rate_from;
 use super::memory::{bytes, put, write_text};
 use super::reports::{TCL_SUGGEST_SOURCES, by_of, tcl_source, tcl_suggestion, write_all};
 use super::restraints::{tcl_rate, tcl_rate_suggestion};

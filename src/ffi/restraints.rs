@@ -9,8 +9,8 @@ use super::codes::{
     TCL_EARG, TCL_EEXEMPT, TCL_EINIT, TCL_EMEM, TCL_ERULES, TCL_ESLOT, TCL_NODE_TEXT, TCL_OK,
     TCL_RATE_TEXT, TCL_REASON_TEXT, TCL_SOURCE_TEXT,
 };
-use super::control::rate_from;
 use super::global::{Global, guard, worker};
+use super::init::rate_from;
 use super::line::Line;
 use super::memory::{bytes, put, text, write_text};
 use super::reports::{TCL_HISTOGRAM_TEXT, histogram_text};

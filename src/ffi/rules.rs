@@ -9,11 +9,11 @@ use super::codes::{
     TCL_EARG, TCL_EINIT, TCL_ELOCKED, TCL_EMEM, TCL_ERULES, TCL_OK, TCL_SOURCE_TEXT,
     TCL_TERMS_TEXT, TCL_WAS_TEXT,
 };
-use super::control::read_rules_file;
 use super::global::{Global, guard, guard_early};
 use super::line::Line;
 use super::memory::{put, strings, text, write_text};
 use super::reports::TCL_NEVER;
+use super::rules_load::read_rules_file;
 use crate::host::TCL_LOG_NOTICE;
 use crate::observe::notices::{RuleEnded, RuleRemoved, RuleSetByCommand, Was};
 use crate::observe::report::RuleName;

@@ -149,7 +149,7 @@ pub unsafe extern "C" fn tcl_shield_attach(
             return TCL_EARG;
         }
         // In the order in which `tcl_watch` locks them.
-        let mut watch = super::control::watch();
+        let mut watch = super::watch::watch();
         let mut state = state();
         let State::Loaded(shield) = core::mem::replace(&mut *state, State::Off) else {
             return TCL_EARG;

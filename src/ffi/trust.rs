@@ -4,9 +4,10 @@
 use core::ffi::c_int;
 
 use super::codes::{TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_EOFF, TCL_ESTALE, TCL_OK};
-use super::control::{TCL_MAX_TRUST_TIMEOUT, to_close};
+use super::config::TCL_MAX_TRUST_TIMEOUT;
 use super::global::{guard, worker};
 use super::memory::{bytes, put};
+use super::watch::to_close;
 use crate::limiter::{ConnectionToken, Facts, TrustError};
 
 /// The script trusts the connection, see `tcl_trust()`.
