@@ -9,7 +9,7 @@ mod bans;
 pub mod board;
 mod connecting;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cluster::{
     Cluster, Config, Count, Effects, NodeName, NodeReport, NodeState, Rejected, To,
@@ -26,8 +26,8 @@ use connecting::Connecting;
 /// The shortest time between two looks at all sources, in ms.
 const LOOK_MS: u64 = crate::cluster::TICK_MS;
 
-/// Looking at all sources takes at most one part in this many of the time. A large table is
-/// looked at less often.
+/// Looking at all sources takes at most one part in this many of the time, without what is sent
+/// then. A large table is looked at less often.
 const SHARE: u64 = 20;
 
 /// Messages that may be wrong are logged at most once in this time, in ms.
@@ -91,13 +91,17 @@ struct Apply<'a, 'b> {
     /// Connections on single nodes, which can be stored once their source is.
     of_nodes: Vec<(Source, usize, u32)>,
     no_room: u64,
+    /// The time that sending took.
+    sending: Duration,
     has_rules: bool,
     ban_lines: &'a mut BanLines,
 }
 
 impl Effects for Apply<'_, '_> {
     fn send(&mut self, to: To<'_>, body: &str) {
+        let began = Instant::now();
         (self.outside.send)(to, body);
+        self.sending += began.elapsed();
     }
 
     fn set(&mut self, source: Source, others: u32) {
@@ -187,16 +191,19 @@ impl Node {
         let bans = limiter.bans_in_cluster(outside.seconds);
         let limits = (limiter.cluster_limit(), limiter.rulebook().generation());
         let limits_changed = self.limits.replace(limits) != Some(limits);
-        self.with(limiter, outside, |cluster, effects| {
+        let sending = self.with(limiter, outside, |cluster, effects| {
             if limits_changed {
                 cluster.limits_changed(effects);
             }
             cluster.tick(now, counts, bans, effects);
+            effects.sending
         });
         if let Some(more) = self.ban_lines.end_interval(now) {
             (outside.log)(ClusterNotice::Banned(more));
         }
-        let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Much is sent once an interval only: growth must be seen in time after that.
+        let looking = began.elapsed().saturating_sub(sending);
+        let took = u64::try_from(looking.as_millis()).unwrap_or(u64::MAX);
         self.next_look = now + LOOK_MS.max(took.saturating_mul(SHARE));
         limiter.note_others_updated();
         if self.strict {
@@ -264,6 +271,7 @@ impl Node {
             outside,
             of_nodes: Vec::new(),
             no_room: 0,
+            sending: Duration::ZERO,
             has_rules: limiter.rules_len() > 0,
             ban_lines: &mut self.ban_lines,
         };
