@@ -1090,7 +1090,7 @@ struct tcl_cluster_report {
   uint64_t bans_received;
   /**
    * Bans of other nodes that were not applied: a rule exempts or trusts the source, or there
-   * is no room.
+   * is room for no more.
    */
   uint64_t bans_refused;
 };

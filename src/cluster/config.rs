@@ -41,7 +41,7 @@ pub struct Config {
     pub max_bans: usize,
     /// How many bans of prefixes that are not sources the other nodes can have here together.
     pub max_banned_prefixes: usize,
-    /// Whether [`Effects::base`] is called.
+    /// Whether [`Effects::base`](super::Effects::base) is called.
     pub strict: bool,
 }
 

@@ -34,7 +34,7 @@ impl Record {
             Record::Count(source, count) => (source.octets().0, source.family(), count),
             Record::Ban(prefix, seconds) => (prefix.octets(), prefix.family, seconds),
         };
-        // The octets after an IPv4 address are zeros, too.
+        // The octets after an IPv4 address are also zeros.
         let last = octets.iter().rposition(|octet| *octet != 0);
         let address = &octets[..last.map_or(0, |index| index + 1)];
         let family = match family {

@@ -113,7 +113,7 @@ pub struct tcl_cluster_report {
     /// Bans of other nodes that were applied.
     pub bans_received: u64,
     /// Bans of other nodes that were not applied: a rule exempts or trusts the source, or there
-    /// is no room.
+    /// is room for no more.
     pub bans_refused: u64,
 }
 

@@ -60,11 +60,10 @@ impl Limiter {
         limit: i32,
     ) -> Result<ConnectionToken, NotConnected> {
         let record = self.record(worker, descriptor)?;
-        let switches = self.settings().switches();
-        if !switches.have_unusual_connects() {
+        if !self.has_unusual_connects() {
             return self.connect_usual(worker, record, source, facts, limit);
         }
-        if switches.have_only_rated_connects() {
+        if self.settings().switches().have_only_rated_connects() {
             let cell = self.count(worker, source, address, limit, Rated)?;
             return Ok(self.open_record(worker, record, cell, facts));
         }

@@ -641,7 +641,7 @@ fn refused_ban_is_tried_again() {
     assert_eq!((totals.bans_refused, totals.bans_received), (1, 1));
 }
 
-/// Another node can have only so many bans here, and only for so long.
+/// The number and the duration of the bans that another node can have here are limited.
 #[test]
 fn bans_of_a_node_are_capped() {
     let mut a = Node::with("a", 1, |config| config.bans = true);

@@ -92,7 +92,7 @@ impl fmt::Display for NodeLimited {
 /// Another node banned a source or a prefix, or lifted that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeBanned {
-    /// It is banned here, too.
+    /// It is also banned here.
     Began {
         /// The name of the node.
         node: String,

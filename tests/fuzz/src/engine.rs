@@ -222,7 +222,7 @@ pub fn listen(address: [u8; 4], port: u32) -> i32 {
     unsafe { ffi::tcl_listeners(&raw const socket, 1, null_mut(), 0) }
 }
 
-/// `tcl_rule_set()`. Returns also the terms of the answer.
+/// `tcl_rule_set()`. Also returns the terms of the answer.
 pub fn rule_set(prefix: &CStr, limit: &CStr, size: usize) -> (i32, String, String) {
     let mut change = MaybeUninit::<ffi::tcl_rule_change>::zeroed();
     let failures = [TCL_EARG, TCL_ERULES, ffi::TCL_ELOCKED, ffi::TCL_EMEM];

@@ -116,7 +116,7 @@ pub fn join_all(children: Vec<Child>) {
 }
 
 /// Kills workers, one after the other, `kills` in all, each at a random point of its work, and
-/// starts another in its place. Each worker counts its operations in its beat.
+/// starts another instead. Each worker counts its operations in its beat.
 pub fn kill_at_random<R: Rng>(
     workers: &mut [Child],
     beats: &[AtomicU64],
