@@ -16,10 +16,10 @@ out=$2
 system=${3-make}
 
 modules=(
-    app_jsdt auth cfg_rpc cfgutils corex counters ctl debugger dmq htable jsonrpcs
-    kex maxfwd mqueue nathelper path pike pv registrar rr rtimer sanity sdpops
-    siputils sl tcpops textops tls tm tmx usrloc xhttp xhttp_prom xhttp_rpc
-    xlog
+    acc app_jsdt auth auth_db cfg_rpc cfgutils corex counters ctl db_text debugger dlgs
+    dmq htable jsonrpcs kex maxfwd mqueue nathelper path pike pv registrar rr rtimer
+    sanity sdpops siputils sl tcpops textops textopsx tls tm tmx usrloc xhttp
+    xhttp_prom xhttp_rpc xlog
 )
 
 # The modules for the servers that CMake builds.
@@ -42,9 +42,9 @@ built=(
     src/kamailio utils/kamcmd/kamcmd src/core/lex.yy.c 'src/core/cfg.tab.*'
     src/core/autover.h
 )
-parts=(Makefile src utils/kamcmd)
+parts=(Makefile src utils/kamcmd etc)
 if [ "$system" = cmake ]; then
-    parts+=(CMakeLists.txt README INSTALL cmake doc etc utils/kamctl)
+    parts+=(CMakeLists.txt README INSTALL cmake doc utils/kamctl)
 fi
 
 # Prints a text that changes with every change of the tree's sources.

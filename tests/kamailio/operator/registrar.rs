@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 //! The registrar of the documentation, as it is printed there: phones that register with a
-//! password behind one address pass, and silent connections do not.
+//! password behind one address pass, and silent connections do not. And the configuration that
+//! comes with Kamailio, with one line more.
 
 use std::fs;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
-use support::kamailio::mode::{Mode, attached_either_way};
+use support::kamailio::mode::{Mode, attached_either_way, report_skipped};
 use support::kamailio::phone::register;
-use support::kamailio::{Client, Config, Server, Via, number, source, until};
+use support::kamailio::{Client, Config, Server, Via, number, own_configuration, source, until};
 use support::programs::root;
 
 attached_either_way!(
     registered_phones_pass_over_tcp,
     registered_phones_pass_over_tls,
     wrong_password_is_not_trusted,
+    configuration_of_kamailio_trusts_its_users,
     phones_of_sipp_pass_beside_silent_connections,
 );
 
@@ -115,6 +117,74 @@ fn wrong_password_is_not_trusted(mode: Mode) {
     assert_eq!(register(&mut phone, "phone", "secret"), [401, 200]);
     assert_eq!(numbers(&server, from), (1, 0));
     mode.finish(server, &[]);
+}
+
+/// The `kamailio.cfg` that comes with the server, with `WITH_AUTH` and users in a database of
+/// text files; the connections of users that are authenticated are trusted.
+fn with_database(mode: Mode, users: u32) -> Option<Config> {
+    // The modules that the tests load in any case.
+    const LOADED: [&str; 5] = ["kex", "sl", "counters", "ctl", "jsonrpcs"];
+    let Some(mut text) = own_configuration() else {
+        report_skipped("the server comes without its kamailio.cfg");
+        return None;
+    };
+    for module in LOADED {
+        let line = format!("loadmodule \"{module}.so\"\n");
+        assert_eq!(text.matches(&line).count(), 1, "{line}");
+        text = text.replace(&line, "");
+    }
+    let place = "# user authenticated - remove auth header\n";
+    assert_eq!(text.matches(place).count(), 1);
+    text = text.replace(place, "tcp_conn_limit_trust();\n");
+    let subscribers = (1..=users).map(|n| format!("{n}:phone{n}:127.0.0.1:secret\n"));
+    let config = mode
+        .with_module()
+        .core("#!define WITH_AUTH\n#!define DBURL \"text://@DIR@\"\nalias=127.0.0.1")
+        .param("untrusted_limit", 20)
+        .module("db_text.so")
+        .file(
+            "version",
+            "table_name(string) table_version(int)\nsubscriber:7\n",
+        )
+        .file(
+            "subscriber",
+            &format!(
+                "id(int,auto) username(string) domain(string) password(string)\n{}",
+                subscribers.collect::<String>()
+            ),
+        );
+    Some(config.route(&text))
+}
+
+fn configuration_of_kamailio_trusts_its_users(mode: Mode) {
+    let Some(config) = with_database(mode, 30) else {
+        return;
+    };
+    let server = config.tls().start();
+    for (via, from, first) in [
+        (Via::Tcp, source(175, 0, 1), 1),
+        (Via::Tls, source(175, 0, 2), 16),
+    ] {
+        let mut phones = Vec::new();
+        for n in first..first + 15 {
+            let mut phone = server.admit(via, from);
+            let statuses = register(&mut phone, &format!("phone{n}"), "secret");
+            assert_eq!(statuses, [401, 200], "{n}");
+            phones.push(phone);
+        }
+        assert_eq!(numbers(&server, from), (15, 0));
+        let mut silent = fill(&server, via, from);
+        let statuses = register(&mut silent[0], "stranger", "secret");
+        assert_eq!(statuses, [401, 401]);
+        assert_eq!(numbers(&server, from), (15, 20));
+        assert_eq!(
+            register(&mut phones[7], &format!("phone{first}"), "secret"),
+            [401, 200]
+        );
+    }
+    assert_eq!(server.counter("usrloc", "registered_users"), 30);
+    // Here sl is loaded before tm.
+    mode.finish(server, &["tm module are loaded after tm"]);
 }
 
 /// Real phones of sipp, each over a connection of its own, from the address that 20 silent

@@ -34,7 +34,7 @@ pub use process::{Stopped, send};
 pub use reverse_proxy::ReverseProxy;
 pub use rpc::Fault;
 pub use server::{Server, number};
-pub use servers::{Servers, has_parameter, version};
+pub use servers::{Servers, has_parameter, own_configuration, version};
 
 pub use crate::ports::free_port;
 pub use crate::wait::{DEADLINE, until};

@@ -3,6 +3,7 @@
 //! The programs under test, as `make -s env` names them.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -35,6 +36,14 @@ impl Servers {
 fn variable(name: &str) -> String {
     env::var(name)
         .unwrap_or_else(|_| panic!("{name} is not set: `make test` and `make demo` set it"))
+}
+
+/// The `kamailio.cfg` that comes with the server, if it is built in its source tree.
+pub fn own_configuration() -> Option<String> {
+    // In the tree, the program is src/kamailio.
+    let servers = Servers::from_env();
+    let tree = servers.stock.ancestors().nth(2)?;
+    fs::read_to_string(tree.join("etc/kamailio.cfg")).ok()
 }
 
 /// The first line of the server's version output.
