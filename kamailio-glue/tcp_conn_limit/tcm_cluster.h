@@ -50,8 +50,9 @@ int tcm_cluster_join(void);
  * error. */
 int tcm_cluster_start(void);
 
-/* Passes a message from another node on to the process, and the address of the connection by
- * which it came; NULL: it came by UDP. Call it from any process. Does not wait. Returns 0, or -1 if the message is lost. */
+/* Passes a message from another node on to the process, and the address of the
+ * connection by which it came; NULL: it came by UDP. Call it from any process. Does
+ * not wait. Returns 0, or -1 if the message is lost. */
 int tcm_cluster_pass_on(const str *body, const struct ip_addr *from);
 
 /* Asks the process to shut a node out, or no longer. Does not wait. Returns 0, or -1 if it

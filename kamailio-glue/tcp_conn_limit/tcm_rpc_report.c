@@ -366,8 +366,8 @@ static int is_word(const str *text, const char *word)
 		   && memcmp(text->s, word, text->len) == 0;
 }
 
-/* Reads a number of sources, an order, or the word networks or cluster. Returns 0, or -1 if the text
- * is something else, or if one of this kind was given before. */
+/* Reads a number of sources, an order, or the word networks or cluster. Returns 0, or
+ * -1 if the text is something else, or if one of this kind was given before. */
 static int top_argument(const str *text, struct top *top)
 {
 	int number = 0;
