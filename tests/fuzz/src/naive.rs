@@ -310,6 +310,7 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
     let mut untrusted = None;
     let mut trusted = None;
     let mut no_network = None;
+    let mut cluster = None;
     let mut proxy = None;
     for word in words {
         let twice = if let Some(value) = word.strip_prefix("rate=") {
@@ -321,11 +322,9 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
         } else if let Some(value) = word.strip_prefix("listener=") {
             named.replace(listener(value)?).is_some()
         } else if let Some(value) = word.strip_prefix("untrusted=") {
-            let limit = match value {
-                "unlimited" | "none" => 0,
-                digits => digits_of(digits, i32::MAX as u128).filter(|limit| *limit > 0)?,
-            };
-            untrusted.replace(limit).is_some()
+            untrusted.replace(limit_of_word(value)?).is_some()
+        } else if let Some(value) = word.strip_prefix("cluster=") {
+            cluster.replace(limit_of_word(value)?).is_some()
         } else if word == "trusted" {
             trusted.replace(()).is_some()
         } else if word == "no_network" {
@@ -377,12 +376,20 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
     if no_network.is_some() {
         shown += " no_network";
     }
+    match cluster {
+        None => {}
+        // The limits over all nodes are those of untrusted sources, at all listeners.
+        Some(_) if trusted.is_some() || named.is_some() => return None,
+        Some(0) => shown += " cluster=none",
+        Some(limit) => shown += &format!(" cluster={limit}"),
+    }
     if proxy.is_some() {
         shown += " proxy";
     }
     // Networks have no other words than those of the rate.
     let others = exempt.or(trusted).or(no_network).or(proxy);
-    if networks && (others.is_some() || named.is_some() || untrusted.is_some()) {
+    let limits = untrusted.or(cluster);
+    if networks && (others.is_some() || named.is_some() || limits.is_some()) {
         return None;
     }
     Some(Rule {
@@ -392,6 +399,17 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
         listener: named.map(|(_, listener)| listener),
         networks,
     })
+}
+
+/// The limit after the `=` of a word; 0: no limit.
+fn limit_of_word(text: &str) -> Option<i32> {
+    match text {
+        "unlimited" | "none" => Some(0),
+        digits => match digits_of(digits, i32::MAX as u128)? {
+            0 => None,
+            limit => Some(limit as i32),
+        },
+    }
 }
 
 /// A listener, and its protocol as it is written before it.

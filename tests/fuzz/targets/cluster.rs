@@ -31,7 +31,8 @@ const MAX_BANS: usize = 4;
 struct Ledger {
     others: HashMap<Source, u32>,
     of_nodes: HashMap<(usize, Source), u32>,
-    states: HashMap<usize, NodeState>,
+    /// By index and name, because the row of a node can be given to another one.
+    states: HashMap<(usize, String), NodeState>,
     last: Option<(usize, Source, u32)>,
 }
 
@@ -74,12 +75,13 @@ impl Effects for Ledger {
     }
 
     fn changed(&mut self, node: &NodeReport<'_>) {
-        self.states.insert(node.index, node.state);
+        let key = (node.index, node.name.to_string());
+        self.states.insert(key, node.state);
     }
 }
 
 impl Ledger {
-    fn check(&self, cluster: &Cluster, now: u64) {
+    fn check(&mut self, cluster: &Cluster, now: u64) {
         assert!(self.last.is_none());
         let all: HashMap<Source, u32> = cluster.all_others().collect();
         assert_eq!(all, self.others);
@@ -87,7 +89,10 @@ impl Ledger {
             let sum: u32 = cluster.of_nodes(*source).map(|(_, count)| count).sum();
             assert_eq!(sum, *others);
         }
-        assert!(cluster.nodes(now).count() <= MAX_NODES);
+        let key = |node: NodeReport<'_>| (node.index, node.name.to_string());
+        let listed: Vec<_> = cluster.nodes(now).map(key).collect();
+        assert!(listed.len() <= MAX_NODES);
+        self.states.retain(|node, _| listed.contains(node));
         for node in cluster.nodes(now) {
             let counts = self
                 .of_nodes
@@ -102,9 +107,9 @@ impl Ledger {
                 node.sources == 0 || node.state == NodeState::Alive,
                 "{node:?}"
             );
-            if let Some(state) = self.states.get(&node.index) {
-                assert_eq!(node.state, *state);
-            }
+            // A node that has no other state yet is joining.
+            let state = self.states.get(&(node.index, node.name.to_string()));
+            assert_eq!(node.state, *state.unwrap_or(&NodeState::Joining));
         }
     }
 }

@@ -34,6 +34,8 @@ fn init() {
     engine::start(tcl_config {
         trust: 1,
         networks: 1,
+        moves: 1,
+        cluster: 1,
         max_connections: 1,
         limit: 7,
         ipv4_prefix: LENGTHS.0 as i32,
