@@ -25,6 +25,9 @@ mod networks;
 #[cfg(test)]
 mod networks_tests;
 mod offences;
+mod rules;
+mod settings;
+mod statistics;
 mod token;
 mod totals;
 mod trust;
@@ -48,22 +51,18 @@ use core::fmt;
 use std::io;
 
 use crate::policy::cluster_settings::ClusterSettings;
-use crate::policy::listener::ListenerName;
 use crate::policy::network_settings::NetworkSettings;
-use crate::policy::origin::BanReason;
-use crate::policy::penalties::{Cause, Penalty};
-use crate::policy::rulebook::{ChangeError, Rulebook};
-use crate::policy::rules::{Rule, RuleSet};
+use crate::policy::penalties::Cause;
+use crate::policy::rulebook::Rulebook;
 use crate::policy::settings::{BanBounds, Mode, OnFull, Settings, Switches};
-use crate::policy::terms::{Rate, Terms};
 use crate::shared::clock::Clock;
-use crate::shared::layout::{ACCEPTOR_ROW, Geometry, HISTOGRAM_RANGES, ROWS, ShieldNumbers, Tally};
+use crate::shared::layout::{ACCEPTOR_ROW, Geometry, ROWS, Tally};
 use crate::shared::process::OneThread;
 use crate::shared::region::{OthersRegion, Region, RegionError};
-use crate::shared::sync::{Ordering, Statistic32, Statistic64};
+use crate::shared::sync::{Ordering, Statistic64};
 #[cfg(loom)]
 use crate::source::NetworkLengths;
-use crate::source::{Named, Nat64, Prefix, PrefixLengths, Source, SourceError, read_source};
+use crate::source::{Named, Nat64, PrefixLengths, Source, SourceError, read_source};
 use crate::table::details::{Details, Owner, RejectedAt};
 use crate::table::hash::SourceHash;
 use crate::table::hint::Hints;
@@ -716,199 +715,6 @@ impl Limiter {
             .fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The limit of sources without a rule; 0 or less means no limit.
-    pub fn limit(&self) -> i32 {
-        self.settings().limit()
-    }
-
-    /// Changes the limit of sources without a rule. A source over a lowered limit keeps
-    /// its connections but cannot open another until it drops below it.
-    pub fn set_limit(&self, limit: i32) {
-        self.settings().set_limit(limit);
-    }
-
-    /// The mode: what happens to a connection over the limit.
-    pub fn mode(&self) -> Mode {
-        self.settings().mode()
-    }
-
-    /// Changes the mode.
-    pub fn set_mode(&self, mode: Mode) {
-        self.settings().set_mode(mode);
-    }
-
-    /// The policy for a full table.
-    pub fn on_full(&self) -> OnFull {
-        self.settings().on_full()
-    }
-
-    /// Changes the policy for a full table.
-    pub fn set_on_full(&self, policy: OnFull) {
-        self.settings().set_on_full(policy);
-    }
-
-    /// The rate of sources without another one.
-    pub fn rate(&self) -> Rate {
-        self.settings().rate()
-    }
-
-    /// Changes the rate of sources without another one. What a source owes at this moment
-    /// stays the same time.
-    pub fn set_rate(&self, rate: Rate) {
-        self.settings().set_rate(rate);
-    }
-
-    /// Changes what an offence costs.
-    pub fn set_penalty(&self, penalty: Penalty) {
-        self.settings().set_penalty(penalty);
-    }
-
-    /// Changes the bounds of bans by offences. Bans that have begun stay as they are.
-    pub fn set_ban_bounds(&self, bounds: BanBounds) {
-        self.settings().set_ban_bounds(bounds);
-    }
-
-    /// Publishes `rules`: they become active all at once and replace all rules before,
-    /// except those of [`set_rule`](Self::set_rule).
-    ///
-    /// # Errors
-    ///
-    /// If another process or thread publishes rules now, there is no memory, or there are
-    /// too many rules with those that are kept; then no rule has changed.
-    pub fn set_rules(&self, rules: &RuleSet) -> Result<(), ChangeError> {
-        self.rulebook().publish(rules, &self.rules_gate)
-    }
-
-    /// Sets a rule for `prefix`, and for the listener of `terms` if they have one. It takes
-    /// precedence over one with the same prefix and listener from a file or a modparam, and
-    /// replaces one that was set before. The rule ends after the second `end`
-    /// of the host clock, if there is one, when the background process next looks. Returns
-    /// the rule that applied to `prefix` itself before.
-    ///
-    /// # Errors
-    ///
-    /// As [`set_rules`](Self::set_rules).
-    pub fn set_rule(
-        &self,
-        prefix: Prefix,
-        terms: Terms,
-        end: Option<u32>,
-    ) -> Result<Option<Rule>, ChangeError> {
-        self.rulebook().set(prefix, terms, end, &self.rules_gate)
-    }
-
-    /// Removes the rule that [`set_rule`](Self::set_rule) set for `prefix` and this listener, or
-    /// without one, and returns it.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such rule, or as [`set_rules`](Self::set_rules).
-    pub fn remove_rule(
-        &self,
-        prefix: Prefix,
-        listener: Option<ListenerName>,
-    ) -> Result<Rule, ChangeError> {
-        self.rulebook().remove(prefix, listener, &self.rules_gate)
-    }
-
-    /// Bans the sources of `prefix`, except those whose rule exempts them, until the second
-    /// `end` of the host clock. Replaces the ban of the same prefix, and is kept by
-    /// [`set_rules`](Self::set_rules). All other rules stay: they apply to their sources as
-    /// if the ban did not exist, and its end needs no other change. No connection is closed.
-    /// Returns the ban that the prefix had before.
-    ///
-    /// # Errors
-    ///
-    /// If the rule of `prefix` exempts its sources, or as [`set_rules`](Self::set_rules).
-    pub fn ban_prefix(
-        &self,
-        prefix: Prefix,
-        end: u32,
-        reason: BanReason,
-    ) -> Result<Option<Rule>, ChangeError> {
-        self.rulebook().ban(prefix, end, reason, &self.rules_gate)
-    }
-
-    /// Lifts the ban of `prefix` before its end, and returns it.
-    ///
-    /// # Errors
-    ///
-    /// If there is no ban of this prefix, or as [`set_rules`](Self::set_rules).
-    pub fn unban_prefix(&self, prefix: Prefix) -> Result<Rule, ChangeError> {
-        self.rulebook().unban(prefix, &self.rules_gate)
-    }
-
-    /// Lifts the ban of `prefix` if another node set it, and returns it.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such ban, or as [`set_rules`](Self::set_rules).
-    pub fn unban_prefix_of_node(&self, prefix: Prefix) -> Result<Rule, ChangeError> {
-        self.rulebook().unban_of_node(prefix, &self.rules_gate)
-    }
-
-    /// Lifts all bans of prefixes, and returns them.
-    ///
-    /// # Errors
-    ///
-    /// As [`set_rules`](Self::set_rules).
-    pub fn unban_prefixes(&self) -> Result<Vec<Rule>, ChangeError> {
-        self.rulebook().unban_all(&self.rules_gate)
-    }
-
-    /// Whether an active rule has a rate or a burst of its own, or no rate in any case.
-    pub fn has_rated_rules(&self) -> bool {
-        self.settings().switches().has_rated_rules()
-    }
-
-    /// Removes the rules that have ended at the time `now` of the host clock, and returns
-    /// them.
-    ///
-    /// # Errors
-    ///
-    /// As [`set_rules`](Self::set_rules).
-    pub(crate) fn end_rules(&self, now: u32) -> Result<Vec<Rule>, ChangeError> {
-        self.rulebook().end(now, &self.rules_gate)
-    }
-
-    /// The number of active rules, without those that another one for the same prefix
-    /// replaces.
-    pub fn rules_len(&self) -> usize {
-        self.rulebook().len()
-    }
-
-    /// The number of active rules of [`set_rule`](Self::set_rule), without bans.
-    pub fn rules_set(&self) -> usize {
-        self.rulebook().set_len()
-    }
-
-    /// How often [`set_rules`](Self::set_rules) published rules.
-    pub fn rules_loaded(&self) -> u32 {
-        self.rulebook().times_published()
-    }
-
-    /// Resets all statistics: totals and the rejections of sources and rules to 0, and
-    /// each peak to the current count. Counts of connections do not change.
-    pub fn reset_stats(&self) {
-        let header = self.region.header();
-        let background = &header.background;
-        totals::reset(&background.reset_at, &header.tallies);
-        background.log_suppressed.store(0, Ordering::Relaxed);
-        for number in self.shield_numbers().totals() {
-            number.store(0, Ordering::Relaxed);
-        }
-        for slot in 0..self.table().slots() {
-            if let Some((source, at)) = self.table().source_at(slot) {
-                let connections = self.rows().sum(slot, at.control.rows());
-                let owner = Owner::of(self.table(), source, at);
-                self.details().reset(owner, connections.unsigned_abs());
-            }
-        }
-        self.rulebook().reset();
-        // Release: a reader that sees this number also sees everything reset before.
-        background.resets.fetch_add(1, Ordering::Release);
-    }
-
     /// The configured prefix lengths.
     pub fn prefixes(&self) -> PrefixLengths {
         self.prefixes
@@ -943,58 +749,6 @@ impl Limiter {
     /// [`populate`](Self::populate) allocates it.
     pub fn table_bytes(&self) -> usize {
         self.region.table_bytes() + self.others_bytes()
-    }
-
-    /// The totals since the start or the last reset.
-    pub fn totals(&self) -> Totals {
-        let header = self.region.header();
-        Totals::since(&header.background.reset_at, &header.tallies)
-    }
-
-    /// How often the statistics were reset. Statistics that are read after this number
-    /// cover the time since that reset or a later one.
-    pub(crate) fn resets(&self) -> u32 {
-        let resets = &self.region.header().background.resets;
-        // Acquire: see `reset_stats`.
-        resets.load(Ordering::Acquire)
-    }
-
-    /// The counter of rejections logged only in a summary line.
-    pub(crate) fn log_suppressed(&self) -> &Statistic64 {
-        &self.region.header().background.log_suppressed
-    }
-
-    /// The last sampled numbers of sources and connections, see
-    /// [`Report::last_occupancy`](crate::observe::report::Report::last_occupancy).
-    pub(crate) fn gauges(&self) -> &Statistic64 {
-        &self.region.header().background.gauges
-    }
-
-    /// The words of the last sampled [`Nearness`](crate::observe::nearness::Nearness).
-    pub(crate) fn nearness(&self) -> (&Statistic64, &Statistic32) {
-        let background = &self.region.header().background;
-        (&background.busiest, &background.near)
-    }
-
-    /// The numbers of [`Debts`](crate::observe::debts).
-    pub(crate) fn debts(&self) -> &[Statistic32; HISTOGRAM_RANGES] {
-        &self.region.header().background.debts
-    }
-
-    /// The numbers of trusted and of untrusted connections that were last sampled.
-    pub(crate) fn trust_gauges(&self) -> (&Statistic64, &Statistic64) {
-        let background = &self.region.header().background;
-        (&background.trusted, &background.untrusted)
-    }
-
-    /// The number of banned sources that was last sampled.
-    pub(crate) fn banned(&self) -> &Statistic32 {
-        &self.region.header().background.banned
-    }
-
-    /// The numbers of the kernel shield.
-    pub(crate) fn shield_numbers(&self) -> &ShieldNumbers {
-        &self.region.header().background.shield
     }
 
     /// Raises the peak of `source` at `at` to its current number of connections, which is
