@@ -300,8 +300,8 @@ impl Cluster {
         }
     }
 
-    /// Shuts a node out until [`admit_node`](Self::admit_node): its counts are removed, and
-    /// its messages rejected. The node need not be listed yet.
+    /// Shuts a node out until [`admit_node`](Self::admit_node): its counts are removed, its bans
+    /// lifted, and its messages rejected. The node need not be listed yet.
     ///
     /// # Errors
     ///
@@ -318,6 +318,7 @@ impl Cluster {
             peer.clear(&mut self.sums, effects);
             peer.set_state(NodeState::Dropped, now, effects);
         }
+        self.bans.lift_of_node(now, index, effects);
         Ok(())
     }
 
@@ -498,7 +499,7 @@ impl Cluster {
             )
         };
         if peer.boot() != boot {
-            self.bans.forget_node(index);
+            self.bans.end_life(index);
         }
         if let Err(reason) = accepted {
             peer.rejected[reason as usize] += 1;

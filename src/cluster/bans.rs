@@ -42,8 +42,10 @@ struct Sent {
 
 #[derive(Clone, Copy, Debug)]
 struct Received {
-    /// `None`: it restarted since.
+    /// The node, as long as it has not restarted since.
     node: Option<usize>,
+    /// The node, also after a restart. `None`: its index was given to another one.
+    of: Option<usize>,
     /// The lower half of the sequence number of the message.
     sequence: u32,
     until: u64,
@@ -208,6 +210,7 @@ impl Bans {
             self.held_prefixes += usize::from(!self.is_source(who));
             let new = Received {
                 node: Some(node),
+                of: Some(node),
                 sequence,
                 until,
                 is_applied,
@@ -225,19 +228,18 @@ impl Bans {
             let is_same = until.abs_diff(ban.until) <= SAME_MS
                 && (seconds == 0) == (ban.until <= now)
                 && (seconds == 0 || ban.is_applied);
-            // A ban that this node made longer is its own: no other node lifts it.
-            let is_own = self.sent.get(&who).is_some_and(|sent| !sent.is_lifted);
             if !is_same {
                 ban.until = until;
             }
-            !is_same && (seconds > 0 || !is_own)
+            !is_same && (seconds > 0 || !is_own(&self.sent, who))
         } else {
             // It is this node's from now on, if that may have another one.
             let may_have = self.held.get(node).is_some_and(|held| *held < self.max);
             let is_longer = may_have && until > ban.until.saturating_add(SAME_MS);
             if is_longer {
                 self.held[node] += 1;
-                (ban.node, ban.sequence, ban.until) = (Some(node), sequence, until);
+                (ban.node, ban.of) = (Some(node), Some(node));
+                (ban.sequence, ban.until) = (sequence, until);
             }
             is_longer
         };
@@ -258,11 +260,36 @@ impl Bans {
         }
     }
 
-    /// A node restarted, so the numbers of its messages begin again, or its index is given to
-    /// another node. Its bans stay until they end.
-    pub(super) fn forget_node(&mut self, node: usize) {
+    /// Lifts the bans of a node that is shut out.
+    pub(super) fn lift_of_node(&mut self, now: u64, node: usize, effects: &mut impl Effects) {
+        let Bans { sent, received, .. } = self;
+        for (who, ban) in received {
+            if ban.of == Some(node) && ban.is_applied && !is_own(sent, *who) {
+                effects.ban(node, *who, 0);
+                (ban.until, ban.is_applied) = (now, false);
+            }
+        }
+    }
+
+    /// A node restarted, so the numbers of its messages begin again. Its bans stay until they
+    /// end.
+    pub(super) fn end_life(&mut self, node: usize) {
         for ban in self.received.values_mut() {
             ban.node = ban.node.filter(|known| *known != node);
         }
     }
+
+    /// The index of a node is given to another one.
+    pub(super) fn forget_node(&mut self, node: usize) {
+        self.end_life(node);
+        for ban in self.received.values_mut() {
+            ban.of = ban.of.filter(|known| *known != node);
+        }
+    }
+}
+
+/// Whether this node made a ban of another one longer. It is its own then, and no other node
+/// lifts it.
+fn is_own(sent: &PrefixMap<Sent>, who: Prefix) -> bool {
+    sent.get(&who).is_some_and(|sent| !sent.is_lifted)
 }
