@@ -14,7 +14,7 @@ use crate::limiter::Limiter;
 use crate::observe::debts::RateSuggestion;
 use crate::observe::report::{By, Of, Report};
 use crate::policy::rules::rules_have_networks;
-use crate::source::{Family, Prefix, Source};
+use crate::source::{Prefix, Source};
 
 /// Whether one of these rules is for networks, as `tcl_rules_load()` would read them. Needs
 /// no limiter, so a host can decide to count networks before it calls `tcl_init()`. Invalid
@@ -230,12 +230,6 @@ impl Global {
 
 /// The network that `ADDRESS/LENGTH` is.
 fn network_of_text(limiter: &Limiter, text: &str) -> Option<Source> {
-    let prefix = Prefix::parse_any(text).ok()?;
-    let length = limiter.prefixes().networks()?.length(prefix.family);
-    let used = match prefix.family {
-        Family::V4 => 4,
-        Family::V6 => 16,
-    };
-    let first = limiter.source(&prefix.octets()[..used])?;
-    limiter.network(first).filter(|_| prefix.length == length)
+    let prefix = Prefix::parse_any(text.trim_ascii()).ok()?;
+    Source::of_network(prefix, limiter.prefixes())
 }

@@ -88,6 +88,23 @@ impl Source {
         Some(address.in_scope(Scope::NETWORK))
     }
 
+    /// The network that a prefix is; `None` if it has another length, or networks are not
+    /// counted. Unlike the network of its first address, it is not that of an IPv4 address behind
+    /// a translator.
+    #[cfg(not(loom))]
+    pub(crate) fn of_network(prefix: Prefix, prefixes: PrefixLengths) -> Option<Source> {
+        let length = prefixes.networks()?.length(prefix.family);
+        let address = match prefix.family {
+            Family::V4 => Source {
+                kind: Kind::V4,
+                word: prefix.upper,
+                low: 0,
+            },
+            Family::V6 => Source::v6(prefix.bits()),
+        };
+        (prefix.length == length).then(|| address.in_scope(Scope::NETWORK))
+    }
+
     /// Whether it is a network.
     #[inline(always)]
     pub fn is_network(self) -> bool {
@@ -168,6 +185,28 @@ mod tests {
     fn lengths(v4: u32, v6: u32) -> PrefixLengths {
         let networks = NetworkLengths::new(v4, v6).unwrap();
         PrefixLengths::DEFAULT.with_networks(networks).unwrap()
+    }
+
+    #[test]
+    fn prefix_of_the_right_length_is_a_network() {
+        let p = lengths(24, 48);
+        for (text, shown) in [
+            ("192.0.2.0/24", Some("network 192.0.2.0/24")),
+            ("2001:db8:1::/48", Some("network 2001:db8:1::/48")),
+            // Its first address is IPv4 behind a translator, but most others are not.
+            ("64:ff9b::/48", Some("network 64:ff9b::/48")),
+            ("192.0.2.0/25", None),
+            ("2001:db8::/32", None),
+        ] {
+            let prefix = Prefix::parse_any(text).unwrap();
+            let network = Source::of_network(prefix, p);
+            let found = network.map(|network| network.display(p).to_string());
+            assert_eq!(found.as_deref(), shown, "{text}");
+            assert_eq!(Source::of_network(prefix, PrefixLengths::DEFAULT), None);
+        }
+        let named = source("192.0.2.77", p).network(p);
+        let prefix = Prefix::parse_any("192.0.2.0/24").unwrap();
+        assert_eq!(Source::of_network(prefix, p), named);
     }
 
     #[test]
