@@ -2,7 +2,8 @@
 //! Messages of other nodes, from any bytes to those that only a node with the key can make.
 //!
 //! Input: steps of a kind, a length, and that many bytes; missing bytes at the end are
-//! zeros. Compared with what the effects add up to, and with the bounds of the settings.
+//! zeros. Bits of the first kind switch bans and the strict limit off, and add a second key.
+//! Compared with what the effects add up to, and with the bounds of the settings.
 
 #![no_main]
 
@@ -19,6 +20,8 @@ use tcp_conn_limit::cluster::{
 use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 
 const KEY: &[u8] = b"the key of all nodes";
+/// A key that nodes may also have, while the keys are changed.
+const NEXT_KEY: &[u8] = b"the next key of all nodes";
 const BOOT: u64 = 7;
 
 const MAX_NODES: usize = 3;
@@ -34,6 +37,12 @@ struct Ledger {
     /// By index and name, because the row of a node can be given to another one.
     states: HashMap<(usize, String), NodeState>,
     last: Option<(usize, Source, u32)>,
+    /// Bans of other nodes apply.
+    bans: bool,
+    strict: bool,
+    /// Messages that were accepted, and those rejected for each reason.
+    received: u64,
+    rejected: [u64; Rejected::ALL.len()],
 }
 
 impl Effects for Ledger {
@@ -68,8 +77,13 @@ impl Effects for Ledger {
         u32::from(source.octets().0[3] % 4) * 300
     }
 
+    fn base(&mut self, source: Source, base: u32) {
+        // The counts of a tick are single bytes.
+        assert!(self.strict && base < 256, "{source:?} {base}");
+    }
+
     fn ban(&mut self, node: usize, who: Prefix, seconds: u32) -> bool {
-        assert!(node < MAX_NODES && seconds <= MAX_BAN_SECONDS);
+        assert!(self.bans && node < MAX_NODES && seconds <= MAX_BAN_SECONDS);
         // Some are refused.
         seconds > 0 && who.length != 31
     }
@@ -81,6 +95,15 @@ impl Effects for Ledger {
 }
 
 impl Ledger {
+    fn receive(&mut self, cluster: &mut Cluster, now: u64, body: &[u8]) -> Result<(), Rejected> {
+        let result = cluster.receive(now, body, self);
+        match result {
+            Ok(()) => self.received += 1,
+            Err(reason) => self.rejected[reason as usize] += 1,
+        }
+        result
+    }
+
     fn check(&mut self, cluster: &Cluster, now: u64) {
         assert!(self.last.is_none());
         let all: HashMap<Source, u32> = cluster.all_others().collect();
@@ -88,7 +111,13 @@ impl Ledger {
         for (source, others) in &all {
             let sum: u32 = cluster.of_nodes(*source).map(|(_, count)| count).sum();
             assert_eq!(sum, *others);
+            assert_eq!(cluster.others(*source), sum);
         }
+        let totals = cluster.totals();
+        assert_eq!(
+            (totals.received, totals.rejected),
+            (self.received, self.rejected)
+        );
         let key = |node: NodeReport<'_>| (node.index, node.name.to_string());
         let listed: Vec<_> = cluster.nodes(now).map(key).collect();
         assert!(listed.len() <= MAX_NODES);
@@ -114,8 +143,8 @@ impl Ledger {
     }
 }
 
-fn seal(message: &[u8]) -> String {
-    let mac = Hmac::<Sha256>::new_from_slice(KEY).expect("any length is valid");
+fn seal(message: &[u8], key: &[u8]) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(key).expect("any length is valid");
     let signature = mac.chain_update(message).finalize().into_bytes();
     BASE64_NOPAD.encode(&[message, &signature[..16]].concat())
 }
@@ -145,7 +174,16 @@ fn message(bytes: &[u8; 8], rest: &[u8]) -> Vec<u8> {
 
 fuzz_target!(|bytes: &[u8]| {
     let name = |text: &str| NodeName::new(text).expect("a name");
-    let keys = Keys::new(KEY, None).expect("a long key");
+    let flags = bytes.first().copied().unwrap_or_default();
+    let (bans, strict) = (flags & 8 == 0, flags & 16 == 0);
+    let mut known = match flags & 32 {
+        0 => vec![KEY],
+        _ => vec![KEY, NEXT_KEY],
+    };
+    let keys = |known: &[&[u8]]| {
+        let keys = Keys::new(known[0], known.get(1).copied());
+        keys.expect("long keys")
+    };
     let mut cluster = Cluster::new(
         Config {
             body_bytes: Config::MIN_BODY,
@@ -154,13 +192,17 @@ fuzz_target!(|bytes: &[u8]| {
             max_count: MAX_COUNT,
             max_bans: MAX_BANS,
             max_banned_prefixes: 1,
-            bans: true,
-            strict: true,
-            ..Config::new(name("own"), BOOT, [1, 2], keys)
+            bans,
+            strict,
+            ..Config::new(name("own"), BOOT, [1, 2], keys(&known))
         },
         0,
     );
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger {
+        bans,
+        strict,
+        ..Ledger::default()
+    };
     let mut now = 0;
     let mut left = bytes;
     while let [kind, length, rest @ ..] = left {
@@ -169,19 +211,25 @@ fuzz_target!(|bytes: &[u8]| {
         step.resize(usize::from(*length).max(8), 0);
         left = &rest[taken..];
         let head = *step.first_chunk().expect("8 bytes");
+        let key = if kind & 0x40 == 0 { KEY } else { NEXT_KEY };
+        let is_known = known.contains(&key);
         match kind % 8 {
             0 => {
-                let result = cluster.receive(now, &step, &mut ledger);
+                let result = ledger.receive(&mut cluster, now, &step);
                 assert!(!matches!(result, Ok(())), "a message without a signature");
             }
             1 => {
-                let _ = cluster.receive(now, seal(&step).as_bytes(), &mut ledger);
+                let body = seal(&step, key);
+                let result = ledger.receive(&mut cluster, now, body.as_bytes());
+                assert!(is_known || result.is_err(), "a message with another key");
             }
             2..=4 => {
-                let body = seal(&message(&head, &step[8..]));
-                let result = cluster.receive(now, body.as_bytes(), &mut ledger);
+                let body = seal(&message(&head, &step[8..]), key);
+                let result = ledger.receive(&mut cluster, now, body.as_bytes());
+                let is_signed = result != Err(Rejected::Signature);
+                assert_eq!(is_signed, is_known);
                 if result.is_ok() {
-                    let again = cluster.receive(now, body.as_bytes(), &mut ledger);
+                    let again = ledger.receive(&mut cluster, now, body.as_bytes());
                     assert!(again.is_err_and(|reason| reason != Rejected::Malformed));
                 }
             }
@@ -205,12 +253,20 @@ fuzz_target!(|bytes: &[u8]| {
             }
             _ => {
                 let node = name(&char::from(b'a' + head[1] % 5).to_string());
-                match head[0] % 5 {
+                match head[0] % 6 {
                     0 => drop(cluster.drop_node(now, &node, &mut ledger)),
                     1 => drop(cluster.admit_node(now, &node, &mut ledger)),
                     2 => cluster.set_interval(u32::from(head[2]) * 100),
                     3 => cluster.limits_changed(&mut ledger),
-                    _ => cluster.bye(now, &mut ledger),
+                    4 => cluster.bye(now, &mut ledger),
+                    _ => {
+                        known = match head[2] % 3 {
+                            0 => vec![KEY],
+                            1 => vec![NEXT_KEY, KEY],
+                            _ => vec![NEXT_KEY],
+                        };
+                        cluster.set_keys(keys(&known));
+                    }
                 }
             }
         }
