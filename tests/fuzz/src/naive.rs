@@ -3,12 +3,43 @@
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::OnceLock;
 
 /// The number of leading bits that identify a source, for IPv4 and IPv6.
 pub type Lengths = (u32, u32);
 
 /// The prefix of translated IPv4 addresses, 64:ff9b::/96.
 const WELL_KNOWN: [u8; 12] = [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Prefixes of other translators, each as the bits of an address and a length.
+static TRANSLATORS: OnceLock<Vec<(u128, u32)>> = OnceLock::new();
+
+/// Makes IPv4 of the addresses behind these translators, from now on in this process.
+pub fn set_translators(texts: &[&str]) {
+    let prefix = |text: &&str| {
+        let net = Net::of_rule(text).expect("a prefix");
+        (net.address.bits, net.length)
+    };
+    let prefixes = texts.iter().map(prefix).collect();
+    assert_eq!(TRANSLATORS.set(prefixes), Ok(()));
+}
+
+/// The IPv4 address in an IPv6 address behind one of the translators (RFC 6052, 2.2): after the
+/// prefix, and around octet 8, which is 0.
+fn behind_translator(octets: &[u8]) -> Option<Vec<u8>> {
+    let address = Address::raw(octets);
+    let translators = TRANSLATORS.get()?.iter();
+    let mut translators = translators.filter(|(bits, length)| {
+        (0..*length).all(|i| address.bit(i) == (bits >> (127 - i) & 1 == 1))
+    });
+    let length = translators.next()?.1;
+    if length == 96 {
+        return Some(octets[12..].to_vec());
+    }
+    let after = octets.iter().enumerate().skip(length as usize / 8);
+    let without_8 = after.filter(|(at, _)| *at != 8).map(|(_, octet)| *octet);
+    (octets[8] == 0).then(|| without_8.take(4).collect())
+}
 
 /// An address. IPv4-mapped and IPv4-translated IPv6 is stored as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,7 +57,11 @@ impl Address {
             4 => octets,
             16 if octets[..10] == [0; 10] && octets[10..12] == [0xff; 2] => &octets[12..],
             16 if octets[..12] == WELL_KNOWN => &octets[12..],
-            16 => octets,
+            16 => {
+                return Some(Address::raw(
+                    &behind_translator(octets).unwrap_or(octets.into()),
+                ));
+            }
             _ => return None,
         };
         Some(Address::raw(octets))

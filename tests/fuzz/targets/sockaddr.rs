@@ -9,17 +9,28 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::CStr;
 
 use libfuzzer_sys::fuzz_target;
 use tcp_conn_limit::ffi::{
     TCL_EARG, TCL_MODE_ENFORCE, TCL_OK, TCL_ON_FULL_ADMIT, tcl_interpose_activate,
 };
 use tcp_conn_limit_fuzz::engine::{self, Audit, Counters, ENOUGH, tcl_config, text};
-use tcp_conn_limit_fuzz::naive::{Address, Lengths, Net};
+use tcp_conn_limit_fuzz::naive::{self, Address, Lengths, Net};
 use tcp_conn_limit_fuzz::peers::{self, Listeners, Peer};
 
 /// The prefix lengths end within an octet, so that a wrong mask shows.
 const LENGTHS: Lengths = (20, 100);
+
+/// Prefixes of translators, one of each length that they may have.
+const TRANSLATORS: [&CStr; 6] = [
+    c"2001:db9::/32",
+    c"2001:db8:4000::/40",
+    c"2001:db8:4800::/48",
+    c"2001:db8:5600:5600::/56",
+    c"2001:db8:6400:64::/64",
+    c"2001:db8:9600::/96",
+];
 
 /// The connections that an input may open. They are few, so that surveying the table is
 /// fast.
@@ -28,7 +39,10 @@ const CONNECTIONS: i32 = 30;
 thread_local!(static LISTENERS: RefCell<Listeners> = RefCell::new(Listeners::new()));
 
 fn init() {
+    let translators = TRANSLATORS.map(CStr::as_ptr);
     engine::start(tcl_config {
+        nat64_prefixes: translators.as_ptr(),
+        nat64_count: translators.len() as u32,
         max_connections: CONNECTIONS,
         limit: 2,
         ipv4_prefix: LENGTHS.0 as i32,
@@ -38,6 +52,8 @@ fn init() {
         ..tcl_config::default()
     });
     engine::nulls();
+    let translators = TRANSLATORS.map(|text| text.to_str().expect("ASCII"));
+    naive::set_translators(&translators);
     let rules = [c"128.0.0.0/1=1", c"127.128.0.0/9=1"].map(Some);
     assert_eq!(engine::rules_load(&rules, None, ENOUGH).0, TCL_OK);
     assert_eq!(engine::interpose_attach(ENOUGH).0, TCL_OK);
