@@ -5,15 +5,14 @@
 use core::cell::RefCell;
 use core::ffi::{CStr, c_char, c_void};
 use core::fmt;
-use core::mem::MaybeUninit;
 use core::ptr::{null, null_mut};
 use std::panic::{set_hook, take_hook};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tcp_conn_limit::ffi::{self, TCL_EARG, TCL_EINIT, TCL_ERULES, TCL_OK, TCL_SOURCE_TEXT};
 pub use tcp_conn_limit::ffi::{
-    tcl_audit_sums, tcl_ban, tcl_config, tcl_difference, tcl_event, tcl_host, tcl_load, tcl_rule,
-    tcl_source, tcl_suggestion,
+    tcl_audit_sums, tcl_ban, tcl_config, tcl_connection, tcl_difference, tcl_event, tcl_host,
+    tcl_listener, tcl_load, tcl_rule, tcl_rule_change, tcl_source, tcl_suggestion,
 };
 use tcp_conn_limit::observe::counters::COUNTERS;
 pub use tcp_conn_limit::observe::counters::Counters;
@@ -27,7 +26,7 @@ static HOST: tcl_host = tcl_host {
     released: Some(rejected),
     banned: Some(rejected),
     unbanned: Some(rejected),
-    timed_out: Some(rejected),
+    timed_out: Some(timed_out),
     load: Some(load),
     pressure: None,
 };
@@ -57,20 +56,51 @@ unsafe extern "C" fn rejected(event: *const tcl_event) {
     // SAFETY: as above.
     let [reason, ban, rate] =
         [event.reason, event.ban, event.rate].map(|text| unsafe { CStr::from_ptr(text) });
-    let reasons = [c"limit", c"rate", c"ban", c"untrusted"];
+    let reasons = [
+        c"limit",
+        c"rate",
+        c"ban",
+        c"untrusted",
+        c"reserve",
+        c"pressure",
+    ];
     assert!(reasons.contains(&reason) && !rate.is_empty());
+    // SAFETY: as above.
+    let [scope, rule] = [event.scope, event.rule].map(|text| unsafe { CStr::from_ptr(text) });
+    let is_network = scope == c"network";
+    assert!(is_network || scope == c"source");
+    // Networks have a limit and a rate, and rules of their own.
+    assert!(!is_network || reason == c"limit" || reason == c"rate");
+    let is_for_networks = rule.to_bytes().starts_with(b"network ");
+    assert!(rule == c"default" || is_for_networks == is_network);
     assert!(event.seconds == 0 || !ban.is_empty());
     // `rejected` is not checked: it may be 0 if the statistics were reset since.
     assert!(event.limit >= 0 && (0..=1).contains(&event.would));
 }
 
-/// A host that is nearly full, of 100 connections.
+unsafe extern "C" fn timed_out(event: *const tcl_event) {
+    // SAFETY: the event and its texts are valid during the call, as tcl_host.h says.
+    let (event, texts) = unsafe {
+        let event = &*event;
+        let texts = [event.reason, event.ban, event.scope];
+        (event, texts.map(|text| CStr::from_ptr(text)))
+    };
+    assert_eq!(texts, [c"untrusted", c"", c"source"]);
+    assert!(event.seconds > 0 && event.connections > 0 && (0..=1).contains(&event.would));
+}
+
+/// The connections of the host that are in use, and of how many.
+pub const IN_USE: u32 = 97;
+/// See [`IN_USE`].
+pub const MAX: u32 = 100;
+
+/// A host that is nearly full.
 unsafe extern "C" fn load(load: *mut tcl_load) {
     // SAFETY: `load` is valid for writing, as tcl_host.h says.
     unsafe {
         load.write(tcl_load {
-            in_use: 97,
-            max: 100,
+            in_use: IN_USE,
+            max: MAX,
         });
     }
 }
@@ -124,6 +154,21 @@ fn check_uninitialised() {
         unban_address(&[127, 0, 0, 1]),
         offence(&[127, 0, 0, 1]),
         banned(&[127, 0, 0, 1]) as i32,
+        rule_set(c"10.0.0.0/8", c"1", None, ENOUGH).0,
+        rule_remove(c"10.0.0.0/8", None, ENOUGH).0,
+        ffi::tcl_set_network_limit(1),
+        set_network_rate(0, 0, ENOUGH).0,
+        network(b"127.0.0.1").0,
+        top_networks(1, 0).err().unwrap_or_default(),
+        suggest_networks(1).err().unwrap_or_default(),
+        ffi::tcl_set_untrusted_limit(1),
+        ffi::tcl_set_trust_timeout(1),
+        trust(1, true),
+        trust(1, false),
+        count_for(1, &[127, 0, 0, 1], "127.0.0.2", ENOUGH).0,
+        ffi::tcl_set_cluster_limit(1),
+        ffi::tcl_cluster_tick(),
+        ffi::tcl_cluster_bye(),
     ] {
         assert_eq!(code, TCL_EINIT);
     }
@@ -209,48 +254,151 @@ pub fn rules_load(texts: &[Option<&CStr>], file: Option<&CStr>, size: usize) -> 
     })
 }
 
-/// `tcl_listeners()` with one TCP socket, on this address and port.
-pub fn listen(address: [u8; 4], port: u32) -> i32 {
-    let socket = ffi::tcl_listener {
-        address: core::array::from_fn(|i| address.get(i).copied().unwrap_or(0)),
-        length: 4,
-        port,
-        tls: 0,
-        descriptor: 0,
+/// `tcl_listeners()` with these sockets, without room for an error.
+pub fn listen(sockets: &[tcl_listener]) -> i32 {
+    // SAFETY: there are that many sockets.
+    unsafe { ffi::tcl_listeners(sockets.as_ptr(), sockets.len() as u32, null_mut(), 0) }
+}
+
+/// A listening socket on an address of 4 or 16 bytes.
+pub fn socket(octets: &[u8], port: u16, is_tls: bool, descriptor: i32) -> tcl_listener {
+    tcl_listener {
+        address: core::array::from_fn(|i| octets.get(i).copied().unwrap_or(0)),
+        length: octets.len() as u32,
+        port: port.into(),
+        tls: is_tls.into(),
+        descriptor,
+    }
+}
+
+/// What a check of rules reports.
+#[derive(Default)]
+pub struct Checked {
+    /// A line for each fault.
+    pub faults: Vec<String>,
+    /// A line for each rule that would be active.
+    pub rules: Vec<String>,
+    /// The number of valid rules.
+    pub valid: u32,
+}
+
+/// `tcl_rules_check()`: its code, and what it reports.
+pub fn rules_check(texts: &[&CStr], file: &CStr) -> (i32, Checked) {
+    unsafe extern "C" fn note_fault(data: *mut c_void, line: *const c_char) {
+        // SAFETY: as in `note`.
+        unsafe { note(data, line, |checked| &mut checked.faults) };
+    }
+    unsafe extern "C" fn note_rule(data: *mut c_void, line: *const c_char) {
+        // SAFETY: as in `note`.
+        unsafe { note(data, line, |checked| &mut checked.rules) };
+    }
+    /// `data` is a [`Checked`] that nothing else uses, and `line` a string.
+    unsafe fn note(
+        data: *mut c_void,
+        line: *const c_char,
+        list: fn(&mut Checked) -> &mut Vec<String>,
+    ) {
+        // SAFETY: the caller promises both.
+        let (checked, line) = unsafe { (&mut *data.cast::<Checked>(), CStr::from_ptr(line)) };
+        let line = line.to_str().expect("a line in UTF-8");
+        list(checked).push(line.to_owned());
+    }
+    let texts: Vec<_> = texts.iter().map(|text| text.as_ptr()).collect();
+    let (mut checked, mut valid) = (Checked::default(), u32::MAX);
+    let data = (&raw mut checked).cast::<c_void>();
+    // SAFETY: there are that many strings; the functions can be called with `data`, which nothing
+    // else uses meanwhile; and `valid` is valid for writes.
+    let code = unsafe {
+        let (texts, count) = (texts.as_ptr(), texts.len() as u32);
+        let (fault, rule) = (Some(note_fault as _), Some(note_rule as _));
+        ffi::tcl_rules_check(
+            texts,
+            count,
+            file.as_ptr(),
+            null(),
+            0,
+            fault,
+            rule,
+            data,
+            &mut valid,
+        )
     };
-    // SAFETY: there is one socket, and no room for an error.
-    unsafe { ffi::tcl_listeners(&raw const socket, 1, null_mut(), 0) }
+    checked.valid = valid;
+    (code, checked)
 }
 
-/// `tcl_rule_set()`. Also returns the terms of the answer.
-pub fn rule_set(prefix: &CStr, limit: &CStr, size: usize) -> (i32, String, String) {
-    let mut change = MaybeUninit::<ffi::tcl_rule_change>::zeroed();
-    let failures = [TCL_EARG, TCL_ERULES, ffi::TCL_ELOCKED, ffi::TCL_EMEM];
-    let (code, sentence) = with_error(size, &failures, |error, size| {
-        let (prefix, limit) = (prefix.as_ptr(), limit.as_ptr());
-        // SAFETY: both are strings; `change` is valid; and `error` has `size` bytes.
-        unsafe {
-            ffi::tcl_rule_set(
-                prefix,
-                limit,
-                null(),
-                null(),
-                change.as_mut_ptr(),
-                error,
-                size,
-            )
-        }
+/// `tcl_rules_have_networks()` and `tcl_rules_have_proxies()`.
+pub fn rules_have(texts: &[&CStr], file: &CStr) -> [i32; 2] {
+    let texts: Vec<_> = texts.iter().map(|text| text.as_ptr()).collect();
+    let (texts, count, file) = (texts.as_ptr(), texts.len() as u32, file.as_ptr());
+    // SAFETY: there are that many strings, and `file` is a string.
+    unsafe {
+        [
+            ffi::tcl_rules_have_networks(texts, count, file),
+            ffi::tcl_rules_have_proxies(texts, count, file),
+        ]
+    }
+}
+
+/// `tcl_rule_check()`.
+pub fn rule_check(rule: &CStr, size: usize) -> (i32, String) {
+    // SAFETY: `rule` is a string, and `error` has `size` bytes.
+    with_error(size, &[TCL_ERULES], |error, size| unsafe {
+        ffi::tcl_rule_check(rule.as_ptr(), error, size)
+    })
+}
+
+/// `tcl_unknown_listener()` with the first index: a listener that rules name and the host does
+/// not have.
+pub fn unknown_listener() -> Option<String> {
+    let mut name = [0; ffi::TCL_LISTENER_TEXT];
+    // SAFETY: there is room for a name.
+    let code = unsafe { ffi::tcl_unknown_listener(0, name.as_mut_ptr()) };
+    assert!((0..=1).contains(&code), "{code}");
+    (code == 1).then(|| text(&name))
+}
+
+/// What a command about rules may answer.
+const RULE_FAILURES: [i32; 4] = [TCL_EARG, TCL_ERULES, ffi::TCL_ELOCKED, ffi::TCL_EMEM];
+
+/// `tcl_rule_set()`: its code, the error, and what it did.
+pub fn rule_set(
+    prefix: &CStr,
+    terms: &CStr,
+    seconds: Option<&CStr>,
+    size: usize,
+) -> (i32, String, Option<tcl_rule_change>) {
+    let seconds = seconds.map_or(null(), CStr::as_ptr);
+    let mut done = None;
+    let (code, sentence) = with_error(size, &RULE_FAILURES, |error, size| {
+        let (prefix, terms) = (prefix.as_ptr(), terms.as_ptr());
+        // SAFETY: strings or null; `change` is valid for writes, and `error` has `size` bytes.
+        let (code, change) = with_value(|change| unsafe {
+            ffi::tcl_rule_set(prefix, terms, seconds, null(), change, error, size)
+        });
+        done = change;
+        code
     });
-    // SAFETY: it consists of integers, for which zeros are valid.
-    let change = unsafe { change.assume_init() };
-    (code, sentence, text(&change.terms))
+    (code, sentence, done)
 }
 
-/// `tcl_rule_remove()`, without room for an error.
-pub fn rule_remove(prefix: &CStr, listener: Option<&CStr>) -> i32 {
+/// `tcl_rule_remove()`: its code, and what it did.
+pub fn rule_remove(
+    prefix: &CStr,
+    listener: Option<&CStr>,
+    size: usize,
+) -> (i32, Option<tcl_rule_change>) {
     let listener = listener.map_or(null(), CStr::as_ptr);
-    // SAFETY: the texts are strings or null, and there is no room for an answer.
-    unsafe { ffi::tcl_rule_remove(prefix.as_ptr(), listener, null(), null_mut(), null_mut(), 0) }
+    let mut done = None;
+    let (code, _) = with_error(size, &RULE_FAILURES, |error, size| {
+        // SAFETY: strings or null; `change` is valid for writes, and `error` has `size` bytes.
+        let (code, change) = with_value(|change| unsafe {
+            ffi::tcl_rule_remove(prefix.as_ptr(), listener, null(), change, error, size)
+        });
+        done = change;
+        code
+    });
+    (code, done)
 }
 
 /// `tcl_set_worker()`.
@@ -347,6 +495,29 @@ pub fn set_rate(interval_us: u32, burst: u32, size: usize) -> (i32, String) {
     })
 }
 
+/// `tcl_set_reserve()` and `tcl_set_pressure()` with valid texts.
+pub fn set_load(reserve: &str, pressure: &str) {
+    let set = |call: SetText, text: &str| {
+        // SAFETY: the text has that many bytes, and the other pointers are null.
+        with_bytes(text.as_bytes(), |bytes, length| unsafe {
+            call(bytes, length, null(), null_mut(), 0)
+        })
+    };
+    assert_eq!(set(ffi::tcl_set_reserve, reserve), TCL_OK);
+    assert_eq!(set(ffi::tcl_set_pressure, pressure), TCL_OK);
+}
+
+/// A function that reads a setting from a text.
+type SetText = unsafe extern "C" fn(*const u8, u32, *const c_char, *mut c_char, usize) -> i32;
+
+/// `tcl_set_network_rate()`.
+pub fn set_network_rate(interval_us: u32, burst: u32, size: usize) -> (i32, String) {
+    with_error(size, &[TCL_EARG], |error, size| {
+        // SAFETY: `error` has `size` bytes.
+        unsafe { ffi::tcl_set_network_rate(interval_us, burst, error, size) }
+    })
+}
+
 /// What a command about bans may answer.
 const BAN_FAILURES: [i32; 6] = [
     TCL_EARG,
@@ -439,6 +610,21 @@ pub fn oldest(name: &[u8]) -> (i32, u32) {
     (code, seconds)
 }
 
+/// `tcl_connections()`: those that fit, and the number of all.
+pub fn connections(name: &[u8], room: usize) -> Result<(Vec<tcl_connection>, u64), i32> {
+    let mut total = u64::MAX;
+    let written = with_bytes(name, |bytes, length| {
+        // SAFETY: the pointer is null or has that many bytes; there is room for `room`
+        // connections, and `total` is valid for writes.
+        with_room(room, |to, room| unsafe {
+            ffi::tcl_connections(bytes, length, to, room, &mut total)
+        })
+    });
+    let (connections, code) = written?;
+    assert_eq!(connections.len(), code as usize);
+    Ok((connections, total))
+}
+
 /// Returns the family in the first bytes of a socket address, and the minimum size of its
 /// addresses.
 pub fn family(sockaddr: &[u8]) -> Option<(i32, usize)> {
@@ -506,9 +692,14 @@ pub fn stats() -> (i32, Option<Counters>) {
 
 /// `tcl_get()`.
 pub fn get(address: &[u8]) -> (i32, Option<tcl_source>) {
+    get_on(address, -1)
+}
+
+/// `tcl_get()` for connections of a listening socket, by its descriptor.
+pub fn get_on(address: &[u8], listener: i32) -> (i32, Option<tcl_source>) {
     with_bytes(address, |bytes, length| {
         // SAFETY: `bytes` is null or has that many bytes, and `source` is valid for writes.
-        with_value(|source| unsafe { ffi::tcl_get(bytes, length, -1, source) })
+        with_value(|source| unsafe { ffi::tcl_get(bytes, length, listener, source) })
     })
 }
 
@@ -520,14 +711,32 @@ pub fn top(room: usize, by: i32) -> Result<Vec<tcl_source>, i32> {
     Ok(top)
 }
 
-/// `tcl_top_networks()`, by connections.
-pub fn top_networks(room: usize) -> Result<Vec<tcl_source>, i32> {
+/// `tcl_top_networks()`.
+pub fn top_networks(room: usize, by: i32) -> Result<Vec<tcl_source>, i32> {
     // SAFETY: there is room for `room` values.
     let (top, code) = with_room(room, |to, room| unsafe {
-        ffi::tcl_top_networks(to, room, ffi::TCL_BY_CONNECTIONS)
+        ffi::tcl_top_networks(to, room, by)
     })?;
     assert_eq!(top.len(), code as usize);
     Ok(top)
+}
+
+/// `tcl_network()`: its code, the network, and whether the name counts there.
+pub fn network(name: &[u8]) -> (i32, Option<(tcl_source, i32)>) {
+    let mut counts = -1;
+    let (code, network) = with_bytes(name, |bytes, length| {
+        with_value(|network| {
+            // SAFETY: the pointer is null or has that many bytes; `network` and `counts` are
+            // valid for writes.
+            match unsafe { ffi::tcl_network(bytes, length, network, &mut counts) } {
+                1 => TCL_OK,
+                // Networks are not counted.
+                0 => ffi::TCL_EOFF,
+                code => code,
+            }
+        })
+    });
+    (code, network.map(|network| (network, counts)))
 }
 
 /// `tcl_list()`: the sources that fit, and the number of all.
@@ -573,6 +782,16 @@ pub fn rules(room: usize) -> Result<Vec<tcl_rule>, i32> {
 pub fn suggest(room: usize) -> Result<Vec<tcl_suggestion>, i32> {
     // SAFETY: there is room for `room` values.
     let (found, code) = with_room(room, |to, room| unsafe { ffi::tcl_suggest(to, room) })?;
+    assert_eq!(found.len(), code as usize);
+    Ok(found)
+}
+
+/// `tcl_suggest_networks()`.
+pub fn suggest_networks(room: usize) -> Result<Vec<tcl_suggestion>, i32> {
+    // SAFETY: there is room for `room` values.
+    let (found, code) = with_room(room, |to, room| unsafe {
+        ffi::tcl_suggest_networks(to, room)
+    })?;
     assert_eq!(found.len(), code as usize);
     Ok(found)
 }
@@ -673,6 +892,11 @@ pub fn nulls() {
 
 /// Converts a text of the C ABI.
 pub fn text<const SIZE: usize>(text: &[c_char; SIZE]) -> String {
+    text_of(text)
+}
+
+/// The same for a text whose size is not known at compile time.
+pub fn text_of(text: &[c_char]) -> String {
     let length = text.iter().position(|byte| *byte == 0).expect("a NUL");
     text[..length]
         .iter()

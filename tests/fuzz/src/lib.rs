@@ -9,9 +9,11 @@
 //! 3. [`naive`]: the oracle for addresses and rules, bit by bit.
 //! 4. [`peers`]: connections that are accepted through interposed functions.
 //! 5. [`restraints`]: the oracle of rates, penalties and bans.
+//! 6. [`settings`]: the oracle of settings as operators write them.
 
 pub mod edge;
 pub mod engine;
 pub mod naive;
 pub mod peers;
 pub mod restraints;
+pub mod settings;

@@ -5,6 +5,8 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::OnceLock;
 
+use crate::settings;
+
 /// The number of leading bits that identify a source, for IPv4 and IPv6.
 pub type Lengths = (u32, u32);
 
@@ -176,6 +178,34 @@ impl Address {
         })
     }
 
+    /// Whom a text names that a command bans: the prefix, and whether that is a whole source.
+    pub fn banned_of_text(text: &str, lengths: Lengths) -> Option<(Net, bool)> {
+        let text = text.trim_ascii();
+        let host = match text.find('/') {
+            None => Address::of_form(text),
+            Some(at) => {
+                let width = if text[..at].contains(':') { 128 } else { 32 };
+                let is_host = digits_of(&text[at + 1..], width) == Some(width);
+                Address::of_zoned(&text[..at]).filter(|_| is_host)
+            }
+        };
+        let net = match host {
+            Some(address) => address.source(HOST),
+            None => Net::of_rule(text)?,
+        };
+        let is_source = Address::source_of_text(text, lengths) == Some(net);
+        Some((net, is_source))
+    }
+
+    /// The network that a text names: by an address or a source in it, or itself.
+    pub fn network_of_text(text: &str, lengths: Lengths, networks: Lengths) -> Option<Net> {
+        if let Some(source) = Address::source_of_text(text, lengths) {
+            return Some(source.address.source(networks));
+        }
+        let net = Net::of_rule(text.trim_ascii())?;
+        (net == net.address.source(networks)).then_some(net)
+    }
+
     /// The source that the address belongs to.
     pub fn source(self, lengths: Lengths) -> Net {
         let length = if self.is_v4() { lengths.0 } else { lengths.1 };
@@ -315,6 +345,28 @@ impl Rule {
             false => self.net.to_string(),
         }
     }
+
+    /// Whether it has this word after its limit.
+    pub fn has(&self, word: &str) -> bool {
+        let mut words = self.shown.split(' ').skip(1);
+        words.any(|one| one.split('=').next() == Some(word))
+    }
+
+    /// The name of its listener.
+    pub fn listener_name(&self) -> Option<&str> {
+        let mut words = self.shown.split(' ');
+        words.find_map(|word| word.strip_prefix("listener="))
+    }
+
+    /// Whether it can apply to a source, or to a network of these lengths; `None`: networks are
+    /// not counted.
+    pub fn fits(&self, networks: Option<Lengths>) -> bool {
+        let longest = networks.map(|(v4, v6)| match self.net.address.is_v4() {
+            true => v4,
+            false => v6,
+        });
+        !self.networks || longest.is_some_and(|longest| self.net.length <= longest)
+    }
 }
 
 /// Takes the word `network` and a blank from what is before the `=` of a rule.
@@ -384,9 +436,9 @@ pub fn whole_rule(text: &str) -> Option<Rule> {
         (Some(0), Some(_)) => return None,
         (Some(interval), burst) => {
             shown += &format!(" rate={}", shown_rate(interval));
-            let default = 1_000_000u128.div_ceil(interval).max(5);
+            let default = settings::default_burst(interval);
             let burst = burst.unwrap_or(default);
-            if burst * interval > 3 * 24 * 3_600_000_000 && burst != default {
+            if burst > settings::max_burst(interval) && burst != default {
                 return None;
             }
             if burst != default {
@@ -468,7 +520,7 @@ fn listener(text: &str) -> Option<(&'static str, Listener)> {
 const UNITS: [(&str, u128); 3] = [("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
 
 /// The microseconds for one connection, rounded up; 0: no rate.
-fn interval(rate: &str) -> Option<u128> {
+pub fn interval(rate: &str) -> Option<u128> {
     if rate == "none" || rate == "unlimited" {
         return Some(0);
     }
@@ -482,7 +534,7 @@ fn interval(rate: &str) -> Option<u128> {
 }
 
 /// The lowest number in the shortest unit that gives this interval.
-fn shown_rate(interval: u128) -> String {
+pub fn shown_rate(interval: u128) -> String {
     let gives = |unit: u128, number: u128| unit.div_ceil(number) == interval;
     let (name, number) = UNITS
         .iter()

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tcp_conn_limit::ffi::{
-    TCL_BY_OWED, TCL_EARG, TCL_EOVER, TCL_EPROXY, TCL_ESLOT, TCL_ESTALE, TCL_MODE_OFF, TCL_OK,
+    TCL_BY_CONNECTIONS, TCL_BY_OWED, TCL_EARG, TCL_EOVER, TCL_EPROXY, TCL_ESLOT, TCL_ESTALE, TCL_MODE_OFF, TCL_OK,
     tcl_set_network_limit, tcl_set_untrusted_limit, tcl_source,
 };
 use tcp_conn_limit_fuzz::engine::{self, Counters, text};
@@ -248,7 +248,7 @@ impl Ledger {
 
     /// Compares the networks with the most connections.
     pub(crate) fn top_networks(&self, room: usize) {
-        let top = engine::top_networks(room).expect("networks");
+        let top = engine::top_networks(room, TCL_BY_CONNECTIONS).expect("networks");
         let mut ranked: Vec<u32> = Vec::new();
         for network in self.networks() {
             ranked.push(self.count_of_network(network));
