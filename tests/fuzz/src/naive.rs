@@ -308,18 +308,6 @@ pub fn digits_of(digits: &str, max: u128) -> Option<u128> {
     (!digits.is_empty()).then_some(number)
 }
 
-/// Parses a rule for addresses. A limit of 0 in the result means unlimited.
-pub fn rule(text: &str) -> Option<(Net, i32)> {
-    let rule = whole_rule(text).filter(|rule| !rule.networks)?;
-    Some((rule.net, rule.limit))
-}
-
-/// Whether the text is a rule for a listener. Of these, a process can name 64 different ones
-/// before there is an error, so only the target of rules has them.
-pub fn names_listener(text: &str) -> bool {
-    whole_rule(text).is_some_and(|rule| rule.listener.is_some())
-}
-
 /// Address and port of a listener.
 pub type Listener = (IpAddr, u16);
 

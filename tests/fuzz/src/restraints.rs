@@ -46,7 +46,7 @@ pub fn parameters() -> [*const c_char; 5] {
 }
 
 /// Words of rules. Each rate has the interval [`HOUR`].
-pub const WORDS: [&str; 14] = [
+pub const WORDS: [&str; 16] = [
     "",
     "",
     " rate=none",
@@ -61,6 +61,20 @@ pub const WORDS: [&str; 14] = [
     " untrusted=none",
     " trusted",
     " no_network",
+    " cluster=2",
+    " untrusted=2 trusted",
+];
+
+/// Words of rules for networks. Only those of the rate are valid.
+pub const NETWORK_WORDS: [&str; 8] = [
+    "",
+    "",
+    " rate=none",
+    " rate=1/h",
+    " rate=1/h burst=2",
+    " burst=3",
+    " rate=1/h burst=1",
+    " exempt",
 ];
 
 /// What a rule says besides its limit.
@@ -81,6 +95,8 @@ pub struct Terms {
     no_network: bool,
     /// Its sources are proxies.
     pub proxy: bool,
+    /// It has a limit over all nodes of a cluster.
+    pub cluster: bool,
 }
 
 impl Terms {
@@ -103,6 +119,7 @@ impl Terms {
                 "trusted" => terms.trusted = true,
                 "no_network" => terms.no_network = true,
                 "proxy" => terms.proxy = true,
+                _ if word.starts_with("cluster=") => terms.cluster = true,
                 "untrusted=none" => terms.untrusted = Some(0),
                 _ if word.starts_with("untrusted=") => {
                     terms.untrusted = Some(word.strip_prefix("untrusted=")?.parse().ok()?);
@@ -134,7 +151,7 @@ impl Terms {
         !self.trusted && !self.no_network
     }
 
-    /// The burst, if this is the default one; 0: no rate.
+    /// The burst, if this is the default one of sources or networks; 0: no rate.
     pub fn burst(&self, default: u32) -> u32 {
         match (self.rate, self.burst) {
             (Some(own), _) => own,
@@ -142,6 +159,38 @@ impl Terms {
             (None, Some(burst)) if default > 0 => burst.min(72),
             _ => default,
         }
+    }
+}
+
+/// The connections that sources, or networks, have not paid for.
+#[derive(Default)]
+pub struct Debts(HashMap<Net, u32>);
+
+impl Debts {
+    /// The connections that one has not paid for.
+    pub fn owed(&self, net: Net) -> u32 {
+        self.0.get(&net).copied().unwrap_or_default()
+    }
+
+    /// Charges a connection, if one may owe one more of this burst.
+    pub fn charge(&mut self, net: Net, burst: u32) {
+        let owed = self.owed(net);
+        if owed < burst {
+            self.set(net, owed + 1);
+        }
+    }
+
+    /// Corrects what one owes.
+    pub fn set(&mut self, net: Net, owed: u32) {
+        match owed {
+            0 => self.0.remove(&net),
+            _ => self.0.insert(net, owed),
+        };
+    }
+
+    /// Those that owe something.
+    pub fn nets(&self) -> Vec<Net> {
+        self.0.keys().copied().collect()
     }
 }
 
@@ -163,8 +212,8 @@ pub struct Sentence {
 pub struct Restraints {
     /// The burst of the default rate; 0: no rate.
     pub burst: u32,
-    /// Connections that a source has not paid for.
-    pub debts: HashMap<Net, u32>,
+    /// Connections that sources have not paid for.
+    pub debts: Debts,
     /// The offences and bans of sources.
     pub sentences: HashMap<Net, Sentence>,
     /// Bans that began, and those that monitor mode only counted.
@@ -178,22 +227,10 @@ pub struct Restraints {
 }
 
 impl Restraints {
-    /// The connections that a source has not paid for.
-    pub fn owed(&self, net: Net) -> u32 {
-        self.debts.get(&net).copied().unwrap_or_default()
-    }
-
     /// The ban of a source that is not exempt.
     pub fn ban_of(&self, net: Net) -> Option<Sentence> {
         let sentence = self.sentences.get(&net).copied();
         sentence.filter(|sentence| sentence.banned)
-    }
-
-    /// Charges a connection, if the source may owe one more of this burst.
-    pub fn charge(&mut self, net: Net, burst: u32) {
-        if self.owed(net) < burst {
-            *self.debts.entry(net).or_default() += 1;
-        }
     }
 
     /// Charges an offence.
