@@ -6,9 +6,11 @@
 
 #![no_main]
 
-use std::ffi::CString;
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::FromRawFd as _;
 use std::sync::OnceLock;
 
@@ -20,12 +22,51 @@ use tcp_conn_limit::policy::rules::{
 };
 use tcp_conn_limit::source::{Family, NetworkLengths, Prefix, PrefixLengths, Source};
 use tcp_conn_limit_fuzz::engine::{self, ENOUGH, rule_text, tcl_config, text};
-use tcp_conn_limit_fuzz::naive::{self, Address, HOST, Lengths, Net};
+use tcp_conn_limit_fuzz::naive::{self, Address, HOST, Lengths, Listener, Net};
 
 const FILE: &str = "/etc/rules";
 
-/// The prefix lengths of this process's limiter.
-const LENGTHS: Lengths = (32, 128);
+/// The prefix lengths of this process's limiter. Longer IPv6 sources would leave no room for
+/// listeners.
+const LENGTHS: Lengths = (32, 120);
+
+/// The listening sockets: the address and the port, and the name.
+const SOCKETS: [(Listener, &str); 3] = [
+    (
+        (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5060),
+        "tcp:192.0.2.1:5060",
+    ),
+    (
+        (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5061),
+        "tls:192.0.2.1:5061",
+    ),
+    (
+        (
+            IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+            5060,
+        ),
+        "tcp:[2001:db8::1]:5060",
+    ),
+];
+
+/// A listener that the host does not have.
+const UNKNOWN: &str = "tls:192.0.2.9:5061";
+
+/// Whether rules with this listener are loaded. A process can name 64 listeners before there is
+/// an error, so with any others an input would depend on those before. One input is too short
+/// to name 65.
+fn is_loaded(name: &str) -> bool {
+    let names = |socket: &str| {
+        let without_protocol = socket.split_once(':').map(|(_, rest)| rest);
+        name == socket || without_protocol == Some(name)
+    };
+    name == UNKNOWN || SOCKETS.iter().any(|(_, socket)| names(socket))
+}
+
+/// The descriptor of a socket.
+fn descriptor(socket: usize) -> i32 {
+    10 + socket as i32
+}
 
 /// A file in memory for this process alone, and its path.
 static IN_MEMORY: OnceLock<(File, CString)> = OnceLock::new();
@@ -44,6 +85,18 @@ fn init() {
         on_full: TCL_ON_FULL_ADMIT,
         ..tcl_config::default()
     });
+    let sockets: Vec<_> = SOCKETS
+        .iter()
+        .enumerate()
+        .map(|(number, ((address, port), name))| {
+            let octets = match address {
+                IpAddr::V4(address) => address.octets().to_vec(),
+                IpAddr::V6(address) => address.octets().to_vec(),
+            };
+            engine::socket(&octets, *port, name.starts_with("tls"), descriptor(number))
+        })
+        .collect();
+    assert_eq!(engine::listen(&sockets), TCL_OK);
     IN_MEMORY.get_or_init(|| {
         // SAFETY: the name is a string.
         let descriptor = unsafe { libc::memfd_create(c"rules".as_ptr(), 0) };
@@ -157,16 +210,89 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// Loads the rules through the C ABI.
-    fn load(&self, path: &CString) -> (i32, String) {
+    /// Checks the rules through the C ABI. Returns the texts, which [`load`] takes.
+    fn check(&self, path: &CStr) -> Vec<CString> {
         let texts: Vec<_> = self
             .texts
             .iter()
             .map(|text| CString::new(*text).expect("split at NUL"))
             .collect();
-        let texts: Vec<_> = texts.iter().map(|text| Some(text.as_c_str())).collect();
-        engine::rules_load(&texts, Some(path), ENOUGH)
+        for text in &texts {
+            let rule = naive::whole_rule(text.to_string_lossy().trim_ascii());
+            let code = if rule.is_some() { TCL_OK } else { TCL_ERULES };
+            assert_eq!(engine::rule_check(text, ENOUGH).0, code);
+        }
+        let pointers: Vec<_> = texts.iter().map(|text| text.as_c_str()).collect();
+        let all = self.rules();
+        let valid = || {
+            let rules = all.iter();
+            rules.filter_map(|(_, text)| naive::whole_rule(text.trim_ascii()))
+        };
+        let has = [
+            valid().any(|rule| rule.networks),
+            valid().any(|rule| rule.has("proxy")),
+        ];
+        assert_eq!(engine::rules_have(&pointers, path), has.map(i32::from));
+        let (code, checked) = engine::rules_check(&pointers, path);
+        let faults = Faults::of(self);
+        assert_eq!(checked.valid as usize, faults.valid);
+        // The first 20, and the number of the others.
+        assert_eq!(checked.faults.len(), faults.count.min(21));
+        match read(self, LENGTHS) {
+            Ok(rules) => {
+                assert_eq!((code, faults.count), (TCL_OK, 0));
+                assert_eq!(checked.rules.len(), rules.len());
+                for (line, rule) in checked.rules.iter().zip(&rules) {
+                    let start = format!("{} = {} # ", rule.prefix(), rule.shown);
+                    assert!(line.starts_with(&start), "{line}: {start}");
+                }
+            }
+            Err(_) => {
+                assert_eq!(code, TCL_ERULES);
+                assert!(faults.count > 0 && checked.rules.is_empty());
+            }
+        }
+        texts
     }
+}
+
+/// The numbers of a report of everything that is wrong.
+struct Faults {
+    count: usize,
+    valid: usize,
+}
+
+impl Faults {
+    fn of(input: &Input<'_>) -> Faults {
+        let mut count = usize::from(input.wrong_mark().is_some());
+        let mut seen = HashSet::new();
+        for (origin, text) in input.rules() {
+            let rule = naive::whole_rule(text.trim_ascii());
+            let rule = rule.filter(|rule| can_apply(rule, LENGTHS));
+            let is_new = rule.is_some_and(|rule| {
+                let is_modparam = origin.starts_with("modparam");
+                seen.insert((rule.listener, rule.networks, rule.net, is_modparam))
+            });
+            count += usize::from(!is_new);
+        }
+        Faults {
+            count,
+            valid: seen.len(),
+        }
+    }
+}
+
+/// Loads the rules through the C ABI.
+fn load(texts: &[CString], path: &CStr) -> (i32, String) {
+    let texts: Vec<_> = texts.iter().map(|text| Some(text.as_c_str())).collect();
+    engine::rules_load(&texts, Some(path), ENOUGH)
+}
+
+/// Whether sources or networks of these lengths can have a valid rule: sources of long prefixes
+/// cannot be counted apart by listener, nor parts of a network as networks.
+fn can_apply(rule: &naive::Rule, lengths: Lengths) -> bool {
+    let is_for_listener = rule.listener.is_some();
+    (!is_for_listener || lengths.1 <= 120) && rule.fits(networks_of(lengths))
 }
 
 /// The lengths of networks, which must not be longer than sources: the default ones if
@@ -213,16 +339,7 @@ fn read(input: &Input<'_>, lengths: Lengths) -> Result<Vec<naive::Rule>, Vec<Str
         }
         // An invalid rule is reported before a prefix that occurs twice.
         let rule = naive::whole_rule(text.trim_ascii()).ok_or_else(|| vec![origin.clone()])?;
-        // Sources of longer prefixes cannot be counted apart.
-        if rule.listener.is_some() && lengths.1 > 120 {
-            return Err(vec![origin]);
-        }
-        // Parts of a network cannot be counted as networks.
-        let longest = networks_of(lengths).map(|(v4, v6)| match rule.net.address.is_v4() {
-            true => v4,
-            false => v6,
-        });
-        if rule.networks && longest.is_none_or(|longest| rule.net.length > longest) {
+        if !can_apply(&rule, lengths) {
             return Err(vec![origin]);
         }
         let key = |rule: &naive::Rule| (rule.listener, rule.networks, rule.net);
@@ -393,24 +510,53 @@ fn check_sentence(sentence: &str, origins: &[String]) {
 
 /// Compares the active rules of this process's limiter.
 fn compare_active(rules: &[naive::Rule], addresses: &[Address]) {
-    let room = rules.len().min(100) + 1;
-    let reported = engine::rules(room).expect("rules");
-    assert_eq!(reported.len(), room);
+    let reported = engine::rules(rules.len() + 1).expect("rules");
     let (default, reported) = reported.split_last().expect("the default");
     assert_eq!(text(&default.prefix), rule_text(None::<Net>));
-    // All rules are idle, so the first ones are reported.
-    for (rule, expected) in reported.iter().zip(rules) {
-        let (prefix, limit) = (expected.prefix(), expected.limit);
-        assert_eq!((text(&rule.prefix), rule.limit), (prefix, limit));
-        assert_eq!(text(&rule.terms), expected.shown);
+    let mut found: Vec<_> = reported
+        .iter()
+        .map(|rule| (text(&rule.prefix), rule.limit, text(&rule.terms)))
+        .collect();
+    let expected = rules.iter();
+    let mut expected: Vec<_> = expected
+        .map(|rule| (rule.prefix(), rule.limit, rule.shown.clone()))
+        .collect();
+    // Those for listeners come last. Their order is that in which they were first named.
+    let everywhere = rules.iter().filter(|rule| rule.listener.is_none()).count();
+    assert_eq!(found.len(), expected.len());
+    for list in [&mut found, &mut expected] {
+        list[everywhere..].sort();
     }
-    let rules = &of_listener(rules, None);
+    assert_eq!(found, expected);
+    let unknown = rules
+        .iter()
+        .find(|rule| rule.listener_name() == Some(UNKNOWN));
+    assert_eq!(engine::unknown_listener().is_some(), unknown.is_some());
+
+    let of_all = &of_listener(rules, None);
+    let of_sockets = SOCKETS.map(|(listener, _)| of_listener(rules, Some(listener)));
     for address in addresses {
-        let source = engine::get(&address.octets()).1.expect("a source");
-        let holding = naive::applying(rules, *address, LENGTHS);
-        assert_eq!(text(&source.rule), rule_text(holding.map(|(net, _)| net)));
-        assert_eq!(source.limit, holding.map_or(7, |(_, limit)| limit));
+        let holding = naive::applying(of_all, *address, LENGTHS);
+        compare_rule(*address, -1, "", holding);
+        for (number, of_socket) in of_sockets.iter().enumerate() {
+            // Any rule of the listener goes before those without one.
+            let own = naive::longest(of_socket, address.source(HOST));
+            let listener = match of_socket[..] {
+                [] => "",
+                _ => SOCKETS[number].1,
+            };
+            compare_rule(*address, descriptor(number), listener, own.or(holding));
+        }
     }
+}
+
+/// Compares the rule of an address on a socket.
+fn compare_rule(address: Address, socket: i32, listener: &str, rule: Option<(Net, i32)>) {
+    let source = engine::get_on(&address.octets(), socket);
+    let source = source.1.expect("a source");
+    assert_eq!(text(&source.listener), listener);
+    assert_eq!(text(&source.rule), rule_text(rule.map(|(net, _)| net)));
+    assert_eq!(source.limit, rule.map_or(7, |(_, limit)| limit));
 }
 
 fuzz_target!(init: init(), |bytes: &[u8]| {
@@ -431,9 +577,15 @@ fuzz_target!(init: init(), |bytes: &[u8]| {
     file.set_len(0).expect("an empty file");
     file.write_all(input.file).expect("a file");
     let name = path.to_str().expect("ASCII");
-    match (input.load(path), input.build(LENGTHS, name)) {
+    let texts = input.check(path);
+    let rules = read(&input, LENGTHS);
+    let mut named = rules.iter().flatten().filter_map(naive::Rule::listener_name);
+    if !named.all(is_loaded) {
+        return;
+    }
+    match (load(&texts, path), input.build(LENGTHS, name)) {
         ((TCL_OK, _), Ok(_)) => {
-            let rules = read(&input, LENGTHS).expect("the library has just accepted them");
+            let rules = rules.expect("the library has just accepted them");
             compare_active(&rules, &addresses(&rules, bytes));
         }
         ((TCL_ERULES, sentence), Err(other)) => assert_eq!(sentence, other),
