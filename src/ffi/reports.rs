@@ -589,7 +589,12 @@ impl Global {
             false => seconds_since(report.last_seen, now).unwrap_or(TCL_NEVER),
         };
         let ban = self.report().ban_in_effect(report.source, host, now);
-        let offences = report.penalty.filter(|penalty| !penalty.banned);
+        // An address in the source may have a rule of its own, which alone decides.
+        let penalty = match host {
+            Some(_) => self.report().penalty_of(report.source),
+            None => report.penalty,
+        };
+        let offences = penalty.filter(|penalty| !penalty.banned && !terms.exempt);
         let default_rate = self.limiter.default_rate(report.source);
         let is_network = report.source.is_network();
         let is_reserved = self.limiter.load_report().is_reserved();

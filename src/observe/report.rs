@@ -392,9 +392,11 @@ impl<'a> Report<'a> {
         if terms.exempt {
             return None;
         }
-        let own = match source.is_network() {
-            true => None,
-            false => self.get(source.without_scope()).ban(),
+        let own = match (source.is_network(), source.scope()) {
+            (true, _) => None,
+            // The rule of the address alone decides: that of its source may exempt only others.
+            (false, None) => self.penalty_of(source).filter(|penalty| penalty.banned),
+            (false, Some(_)) => self.get(source.without_scope()).ban(),
         };
         let of_prefix = terms.banned.then(|| self.ban_of(source, host)).flatten();
         let of_prefix = of_prefix.and_then(|rule| PenaltyReport::of_prefix(&rule, now));
@@ -789,23 +791,11 @@ impl<'a> Report<'a> {
         let mut report = SourceReport::new(source, connections.unsigned_abs(), numbers);
         report.listener = self.limiter.listener_of(source);
         if at.control.remembers() {
-            let now = self.limiter.micros();
             let restraints = self.limiter.restraints(owner, at);
-            report.owed_us = restraints.owed(now);
-            let sentence = restraints.sentence(now / 1_000);
-            report.penalty = sentence
-                .filter(|_| !self.limiter.terms_of_source(source, owner).1.exempt)
-                .map(|sentence| PenaltyReport {
-                    left_ms: sentence.left,
-                    banned: sentence.banned,
-                    cause: Cause::from_number(sentence.reason),
-                    node: restraints.node(),
-                    rejected: if sentence.banned {
-                        restraints.rejected()
-                    } else {
-                        0
-                    },
-                });
+            report.owed_us = restraints.owed(self.limiter.micros());
+            report.penalty = self
+                .penalty_at(owner, at)
+                .filter(|_| !self.limiter.terms_of_source(source, owner).1.exempt);
         }
         if self.limiter.has_trust() {
             report.trusted = match self.limiter.terms_of_source(source, owner).1.trusted {
@@ -814,6 +804,40 @@ impl<'a> Report<'a> {
             };
         }
         Some((report, table.held(at)?))
+    }
+
+    /// The offences of `source`, or its ban, also if a rule exempts it. They count for an address
+    /// in it whose own rule does not.
+    pub fn penalty_of(self, source: Source) -> Option<PenaltyReport> {
+        let table = self.limiter.table();
+        while let Some(at) = table.find(source) {
+            let penalty = self.penalty_at(Owner::of(table, source, at), at);
+            // Repeated as in `slot`.
+            if table.held(at).is_some() {
+                return penalty;
+            }
+        }
+        None
+    }
+
+    /// What [`penalty_of`](Self::penalty_of) returns, for the owner of the slot `at`.
+    fn penalty_at(self, owner: Owner, at: SlotRef) -> Option<PenaltyReport> {
+        if !at.control.remembers() {
+            return None;
+        }
+        let restraints = self.limiter.restraints(owner, at);
+        let sentence = restraints.sentence(self.limiter.millis())?;
+        Some(PenaltyReport {
+            left_ms: sentence.left,
+            banned: sentence.banned,
+            cause: Cause::from_number(sentence.reason),
+            node: restraints.node(),
+            rejected: if sentence.banned {
+                restraints.rejected()
+            } else {
+                0
+            },
+        })
     }
 }
 
@@ -908,6 +932,7 @@ mod tests {
 
     use super::*;
     use crate::limiter::Worker;
+    use crate::policy::rules::{Origin, RuleSet};
     use crate::source::PrefixLengths;
 
     /// The half of an address that belongs to no source is damaged.
@@ -948,5 +973,40 @@ mod tests {
         assert_eq!(selected(2, &[3]), [3, 6]);
         assert_eq!(selected(1, &[3]), [6]);
         assert!(selected(0, &[3]).is_empty());
+    }
+
+    /// The rule of a host decides whether the ban of its source applies to it, in a check as in
+    /// a report.
+    #[test]
+    fn ban_of_a_source_is_reported_by_the_rule_of_the_host() {
+        let limiter = Limiter::new(10, 0, PrefixLengths::DEFAULT).unwrap();
+        let address = |last| [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+        let source = limiter.source(&address(1)).unwrap();
+        let banned = |last| {
+            let report = Report::of(&limiter);
+            let host = limiter.host(&address(last));
+            let found = report.ban_in_effect(source, host, 0).is_some();
+            assert_eq!(found, limiter.check_from(source, &address(last)).is_err());
+            found
+        };
+        limiter
+            .ban(Worker::ACCEPTOR, source, 60, Cause::Rpc)
+            .unwrap();
+        assert!(banned(1) && banned(2));
+        for (of_source, of_host, expected) in
+            [("none", "5", (true, false)), ("5", "none", (false, true))]
+        {
+            let texts = [
+                format!("2001:db8::/64 = {of_source}"),
+                format!("2001:db8::1 = {of_host}"),
+            ];
+            let mut rules = RuleSet::builder(PrefixLengths::DEFAULT);
+            for (text, number) in texts.iter().zip(1..) {
+                rules.add(Origin::Modparam(number), text).unwrap();
+            }
+            limiter.set_rules(&rules.build().unwrap()).unwrap();
+            assert_eq!((banned(1), banned(2)), expected, "{texts:?}");
+            assert!(Report::of(&limiter).penalty_of(source).is_some());
+        }
     }
 }
