@@ -54,7 +54,7 @@ run_make() {
         make -C "$out/src" cfg-defs
     fi
     forget_objects_of_other_settings
-    make -C "$mirrored" "$optimised $fortified" TCL_LIBDIR=../../.. TCL_INCDIR=../../../include
+    make -C "$mirrored" -j "$(nproc)" "$optimised $fortified" TCL_LIBDIR=../../.. TCL_INCDIR=../../../include
 }
 
 # All is built again, which takes seconds, because the settings may have changed.
@@ -70,7 +70,7 @@ run_cmake() {
         -DCMAKE_C_FLAGS="$flags -O2 $fortified" -DCMAKE_SKIP_RPATH=ON \
         -DUSE_GIT=OFF -DBUILD_DOC=OFF -DMODULE_GROUP_NAME= -DEXCLUDE_MODULES= \
         -DINCLUDE_MODULES=tcp_conn_limit -DTCL_LIBDIR="$out" -DTCL_INCDIR="$root/include"
-    cmake --build "$out/cmake/build" --target tcp_conn_limit
+    cmake --build "$out/cmake/build" --parallel "$(nproc)" --target tcp_conn_limit
 }
 
 # build_module WAY: builds the module and sets built to its path.

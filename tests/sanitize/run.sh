@@ -93,7 +93,7 @@ build_module() {
         "$folder/$(library_name)"
     ln -sfn "$(library_name)" "$folder/libtcp_conn_limit.so"
     # LD: the tree's configuration has no variable for the linker flags of one module.
-    make -C "$mirrored" "CC_OPT=-O1 $c_flags" LD="gcc $c_flags" \
+    make -C "$mirrored" -j "$(nproc)" "CC_OPT=-O1 $c_flags" LD="gcc $c_flags" \
         TCL_LIBDIR=../../.. TCL_INCDIR=../../../include
     cp -p --remove-destination "$mirrored/tcp_conn_limit.so" "$folder/"
 }
