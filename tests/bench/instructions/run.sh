@@ -30,13 +30,14 @@ cc -std=c11 -O2 -Wall -Wextra -Werror -I "$root/include" "$here/hot.c" \
 # events OPERATION COUNT: prints the instructions and the first-level data misses
 # (reads and writes).
 events() {
-    valgrind --tool=callgrind --cache-sim=yes --callgrind-out-file="$work/out" \
-        --D1=49152,12,64 "$work/hot" "$1" "$sources" "$2" 2>"$work/log" ||
-        { cat "$work/log" >&2; return 1; }
+    local out=$work/$1.$2
+    valgrind --tool=callgrind --cache-sim=yes --callgrind-out-file="$out" \
+        --D1=49152,12,64 "$work/hot" "$1" "$sources" "$2" 2>"$out.log" ||
+        { cat "$out.log" >&2; return 1; }
     awk '
         /^events:/ { for (i = 2; i <= NF; i++) column[$i] = i }
         /^(summary|totals):/ { print $column["Ir"], $column["D1mr"] + $column["D1mw"]; exit }
-    ' "$work/out"
+    ' "$out"
 }
 
 # Runs each operation COUNT and 2 COUNT times. The difference excludes the start of
@@ -49,11 +50,26 @@ per_operation() {
         'BEGIN { printf "%.1f %.2f\n", (b - a) / n, (d - c) / n }'
 }
 
+# An operation on each core.
+running=0
+for operation in nothing $(cut -d ' ' -f 1 "$here/budget"); do
+    if ((running == $(nproc))); then
+        wait -n
+        running=$((running - 1))
+    fi
+    per_operation "$operation" >"$work/$operation" &
+    running=$((running + 1))
+done
+while ((running > 0)); do
+    wait -n
+    running=$((running - 1))
+done
+
 failed=0
-read -r loop_instructions loop_misses < <(per_operation nothing)
+read -r loop_instructions loop_misses <"$work/nothing"
 printf '%-8s %14s %8s %28s %8s\n' operation instructions budget 'misses of 48 KiB, 12 ways' budget
 while read -r operation budget miss_budget; do
-    read -r instructions misses < <(per_operation "$operation")
+    read -r instructions misses <"$work/$operation"
     verdict=$(awk -v i="$instructions" -v l="$loop_instructions" -v m="$misses" -v k="$loop_misses" \
         -v b="$budget" -v c="$miss_budget" -v p="$margin" -v o="$operation" 'BEGIN {
             i -= l; m -= k; p = (100 + p) / 100
