@@ -68,6 +68,26 @@ imitate() {
     chmod +x server
 }
 
+# way_file TREE: prints the file that says how the module for the tree was built last.
+way_file() {
+    (
+        # shellcheck source=../../kamailio-glue/scripts/common.sh
+        source "$scripts/common.sh"
+        # shellcheck source=../../kamailio-glue/scripts/tree.sh
+        source "$scripts/tree.sh"
+        echo "$(user_module "$1")/way"
+    )
+}
+
+# The module for the stock server. The tests that only install it share one build.
+stock_module() {
+    local file
+    file=$(way_file "$stock/source")
+    if [ ! -f "$file" ] || [ "$(<"$file")" != "cmake $stock/build" ]; then
+        project module KAMAILIO_SRC="$stock/source"
+    fi
+}
+
 # limits SERVER ATTACHMENT: checks that the server with the module in module/ is limited.
 limits() {
     start "$1" "$modules:$PWD/module"
@@ -113,7 +133,7 @@ test_unconfigured_tree_and_server_give_a_module() {
 
 test_module_for_another_server_is_not_installed() {
     local command=(project install KAMAILIO_SRC="$stock/source" DESTDIR="$PWD/dest")
-    project module KAMAILIO_SRC="$stock/source"
+    stock_module
     refused "server: $by_make" "${command[@]}" KAMAILIO="$STOCK_KAMAILIO"
     refused "as configured in $stock/build: $by_cmake" "${command[@]}" KAMAILIO="$STOCK_KAMAILIO"
     [ ! -e dest ]
@@ -125,7 +145,7 @@ test_module_for_another_server_is_not_installed() {
 test_installed_server_is_compared() {
     mkdir -p prefix/sbin
     ln -s "$STOCK_KAMAILIO" prefix/sbin/kamailio
-    project module KAMAILIO_SRC="$stock/source"
+    stock_module
     refused "would refuse this module" project install KAMAILIO_SRC="$stock/source" \
         MODULES_DIR="$PWD/prefix/lib64/kamailio/modules"
     [ ! -e prefix/lib64 ]
@@ -148,11 +168,14 @@ test_package_for_another_version_is_refused() {
 test_package_with_other_flags_is_refused() {
     local text
     imitate "$by_cmake" "USE_TCP, USE_TLS"
+    if project package-deb KAMAILIO_SRC="$tree" KAMAILIO="$PWD/server" \
+        KAMAILIO_VERSION=6.0.1-1 PACKAGE_DIR="$PWD/out" >output 2>&1; then
+        return 1
+    fi
     for text in "flags: USE_TCP, USE_TLS"$'\n' ", FAST_LOCK-ADAPTIVE_WAIT, " \
         "built with CMake, with its default settings: $by_cmake" \
         "built with make, with its default settings: $by_make"; do
-        refused "$text" project package-deb KAMAILIO_SRC="$tree" KAMAILIO="$PWD/server" \
-            KAMAILIO_VERSION=6.0.1-1 PACKAGE_DIR="$PWD/out"
+        says "$text" cat output
     done
     [ -z "$(ls out)" ]
 }
@@ -173,13 +196,13 @@ test_settings_of_the_build_folder_are_taken_over() {
 }
 
 test_lib64_of_the_build_folder_is_installed_to() {
-    project module KAMAILIO_SRC="$stock/build"
+    stock_module
     project install KAMAILIO_SRC="$stock/build" DESTDIR="$PWD"
     loads "$stock_server" "$PWD/usr/local/lib64/kamailio/modules"
 }
 
 test_server_names_its_folder() {
-    project module KAMAILIO_SRC="$stock/build"
+    stock_module
     project install KAMAILIO_SRC="$stock/build" KAMAILIO="$stock_server" DESTDIR="$PWD"
     [ -f usr/local/lib64/kamailio/modules/tcp_conn_limit.so ]
 }
@@ -268,7 +291,7 @@ test_server_that_cannot_be_run_is_read() {
 
 # As tests/setup/test_objects.sh checks of a module that make builds.
 test_module_is_hardened() {
-    project module KAMAILIO_SRC="$stock/build"
+    stock_module
     project install KAMAILIO_SRC="$stock/build" DESTDIR="$PWD" MODULES_DIR=/modules
     readelf --wide --dynamic modules/tcp_conn_limit.so >dynamic
     grep -q '(RPATH).*[[][$]ORIGIN[]]$' dynamic
@@ -281,4 +304,6 @@ test_module_is_hardened() {
         diff - <(printf '%s\n' exports mod_register module_flags module_interface_ver module_version)
 }
 
+# One of older code is built again.
+rm -f "$(way_file "$stock/source")"
 run_tests
