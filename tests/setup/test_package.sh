@@ -37,6 +37,7 @@ make_root() {
     : >root/var/lib/dpkg/status
 }
 
+# package_for VERSION: builds the package for this version of the server in this folder.
 package_for() {
     project package-deb KAMAILIO_SRC="$stock" PACKAGE_DIR="$PWD" KAMAILIO_VERSION="$1"
 }
@@ -50,16 +51,15 @@ test_folder_has_what_the_server_needs() {
 }
 
 test_package_depends_on_one_version() {
-    package_for 6.0.1-1
-    says "kamailio (>= 6.0.1-1), kamailio (<< 6.0.1-1+c~)" dpkg-deb --field "$package"_*.deb Depends
+    says "kamailio (>= 6.0.1-1), kamailio (<< 6.0.1-1+c~)" dpkg-deb --field "$built" Depends
     make_root
     empty_kamailio 6.0.1-1
     empty_kamailio 6.0.1-2
     in_root --install kamailio-6.0.1-2.deb
-    refused "depends on kamailio (<< 6.0.1-1+c~)" in_root --install "$package"_*.deb
+    refused "depends on kamailio (<< 6.0.1-1+c~)" in_root --install "$built"
     in_root --purge "$package"
 
-    in_root --install kamailio-6.0.1-1.deb "$package"_*.deb
+    in_root --install kamailio-6.0.1-1.deb "$built"
     loads "$STOCK_KAMAILIO" "$PWD/root/$modules"
     says "usage:" root/usr/bin/tcp_conn_limit-top --help
     in_root --purge "$package"
@@ -67,12 +67,11 @@ test_package_depends_on_one_version() {
 
     # A binary-only rebuild of the same version.
     empty_kamailio 6.0.1-1+b1
-    in_root --install kamailio-6.0.1-1+b1.deb "$package"_*.deb
+    in_root --install kamailio-6.0.1-1+b1.deb "$built"
 }
 
 test_package_passes_lintian() {
-    package_for 6.0.1-1
-    lintian --fail-on error,warning --info "$package"_*.deb
+    lintian --fail-on error,warning --info "$built"
 }
 
 test_version_comes_from_the_source_package() {
@@ -92,8 +91,7 @@ test_version_comes_from_the_source_package() {
 
 test_package_has_examples_for_the_operator() {
     local examples=root/usr/share/doc/$package/examples
-    package_for 6.0.1-1
-    dpkg-deb --extract "$package"_*.deb root
+    dpkg-deb --extract "$built" root
     cmp "$examples/alerts.yml" "$root/kamailio-glue/monitoring/alerts.yml"
     cmp "$examples/grafana.json" "$root/kamailio-glue/monitoring/grafana.json"
     zcmp "root/usr/share/doc/$package/README.gz" "$root/kamailio-glue/tcp_conn_limit/README"
@@ -103,10 +101,7 @@ test_package_has_examples_for_the_operator() {
 # The same code gives the same package.
 test_package_can_be_reproduced() {
     package_for 6.0.1-1
-    mkdir first
-    mv "$package"_*.deb first/
-    package_for 6.0.1-1
-    cmp first/*.deb "$package"_*.deb
+    cmp "$built" "$package"_*.deb
 }
 
 # own_version_of PROJECT: prints the version of a package that is built in this folder.
@@ -162,9 +157,8 @@ test_version_grows_with_the_code() {
 }
 
 test_package_has_the_version_of_the_code() {
-    package_for 6.0.1-1
-    [ "$(dpkg-deb --field "$package"_*.deb Version)" = "$(own_version_of "$root")+6.0.1-1" ]
-    dpkg-deb --extract "$package"_*.deb root
+    [ "$(dpkg-deb --field "$built" Version)" = "$(own_version_of "$root")+6.0.1-1" ]
+    dpkg-deb --extract "$built" root
     gzip --decompress --stdout "root/usr/share/doc/$package/changelog.Debian.gz" |
         grep -q "Built from "
 }
@@ -179,4 +173,9 @@ test_printed_command_names_one_package() {
     says "kamailio (>= 6.0.1-2)" dpkg-deb --field "$file" Depends
 }
 
+# The package that most tests need.
+rm -rf "$root/build/test-package"
+mkdir -p "$root/build/test-package"
+(cd "$root/build/test-package" && package_for 6.0.1-1)
+built=$(echo "$root/build/test-package/$package"_*.deb)
 run_tests
