@@ -26,6 +26,12 @@ TCL_FUZZ_TREE=$$(realpath "$${KAMAILIO_SRC:-$$($(locked) $(scripts)/fetch.sh)}")
 export TCL_FUZZ_TREE
 endef
 
+# Benchmarks are built in a folder of their own: for them and their dependencies cargo builds
+# the library with other features of libc, and would replace the one for the module each time.
+# Quick runs measure nothing, so they are not optimised at link time, which takes long.
+bench = cargo bench --target-dir target/bench $(if $(filter --quick,$(ARGS)),--profile quick) \
+    --package tcp_conn_limit-bench
+
 need_tree = $(if $(KAMAILIO_SRC),,$(error $@ needs KAMAILIO_SRC=DIR, a Kamailio source tree))
 
 define targets
@@ -145,18 +151,17 @@ bench:
 	@$(with_servers)
 	BENCH_STOCK_MODULE=$$($(locked) tests/bench/engine/stock/build.sh "$$STOCK_KAMAILIO")
 	export BENCH_STOCK_MODULE
-	cargo bench --package tcp_conn_limit-bench --bench bench-engine -- $(ARGS)
+	$(bench) --bench bench-engine -- $(ARGS)
 
 .PHONY: bench-kamailio
 bench-kamailio:
 	@$(with_servers)
-	cargo bench --package tcp_conn_limit-bench --bench bench-kamailio -- $(ARGS)
+	$(bench) --bench bench-kamailio -- $(ARGS)
 
 .PHONY: bench-attacks
 bench-attacks:
 	@$(with_servers)
-	cargo bench --package tcp_conn_limit-bench --bench bench-attacks -- $(ARGS)
-	cargo bench --package tcp_conn_limit-bench --bench bench-full -- $(ARGS)
+	$(bench) --bench bench-attacks --bench bench-full -- $(ARGS)
 
 .PHONY: bench-cluster
 bench-cluster:
@@ -164,34 +169,34 @@ bench-cluster:
 	$(with_servers)
 	BENCH_NDB_REDIS_MODULE=$$($(locked) tests/bench/cluster_servers/redis.sh "$$STOCK_KAMAILIO")
 	export BENCH_NDB_REDIS_MODULE
-	cargo bench --package tcp_conn_limit-bench --bench bench-cluster -- $(ARGS)
+	$(bench) --bench bench-cluster -- $(ARGS)
 
 .PHONY: bench-cluster-simulation
 bench-cluster-simulation:
-	@cargo bench --package tcp_conn_limit-bench --bench bench-cluster-simulation -- $(ARGS)
+	@$(bench) --bench bench-cluster-simulation -- $(ARGS)
 
 .PHONY: bench-shield
 bench-shield:
 	@$(scripts)/deps.sh shield
 	$(with_servers)
-	cargo bench --package tcp_conn_limit-bench --bench bench-shield -- $(ARGS)
+	$(bench) --bench bench-shield -- $(ARGS)
 
 .PHONY: bench-peers
 bench-peers:
 	@$(scripts)/deps.sh peers
 	$(with_servers)
-	cargo bench --package tcp_conn_limit-bench --bench bench-peers -- $(ARGS)
+	$(bench) --bench bench-peers -- $(ARGS)
 
 .PHONY: bench-profile
 bench-profile:
 	@$(scripts)/deps.sh profile
 	$(with_servers)
-	cargo bench --package tcp_conn_limit-bench --bench bench-profile -- $(ARGS)
+	$(bench) --bench bench-profile -- $(ARGS)
 
 .PHONY: soak
 soak:
 	@$(with_servers)
-	cargo bench --package tcp_conn_limit-bench --bench soak -- $(ARGS)
+	$(bench) --bench soak -- $(ARGS)
 
 .PHONY: fuzz
 fuzz: SECONDS := 60
