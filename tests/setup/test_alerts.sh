@@ -122,6 +122,9 @@ test_each_threshold_is_tested() {
 		limit_reserve_used >= |limit_reserve_used > 
 		 and kamailio_tcp_conn_limit_reserve > 0|
 		near_limit > 0|near_limit >= 0
+		bans_refused[10m]) > 0|bans_refused[10m]) >= 0
+		bans_refused[10m]) > 0|bans_refused[10m]) > 12
+		for: 20m|for: 5m
 		untrusted_rejected[15m]) > 100|untrusted_rejected[15m]) > 80
 		untrusted_rejected[15m]) > 100|untrusted_rejected[15m]) > 130
 		limit_untrusted > 10|limit_untrusted >= 10
