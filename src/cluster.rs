@@ -101,7 +101,7 @@ pub struct Count {
     pub limit: u32,
 }
 
-/// A ban on this node.
+/// A ban that this node set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ban {
     /// The source, as the prefix of its addresses, or a prefix.
@@ -189,8 +189,8 @@ impl Cluster {
     }
 
     /// Sends what is due. `counts` must have each source at most once; it may leave out
-    /// sources without connections. `bans` are those in effect on this node, with or without
-    /// those that [`Effects::ban`] asked for; they are read once an interval.
+    /// sources without connections. `bans` are those that this node set, without those that
+    /// [`Effects::ban`] asked for; they are read once an interval.
     pub fn tick(
         &mut self,
         now: u64,

@@ -39,8 +39,10 @@ pub trait Effects {
     }
 
     /// Only with [`Config::bans`](super::Config::bans): another node bans a source or a prefix,
-    /// for this many seconds from now. 0: that node lifted its ban. Returns whether it is
-    /// banned now. Otherwise this is called again when the node repeats its ban.
+    /// for this many seconds from now. This replaces what other nodes set before, but not a ban
+    /// that this node set and that ends later. 0: no other node bans it any more; a ban that this
+    /// node set stays. Returns whether it is banned now. Otherwise this is called again when the
+    /// node repeats its ban.
     fn ban(&mut self, node: usize, who: Prefix, seconds: u32) -> bool {
         let _ = (node, who, seconds);
         false

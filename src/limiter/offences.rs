@@ -108,8 +108,9 @@ impl Limiter {
         Ok(charged? != Outcome::Free)
     }
 
-    /// Bans `source` for `seconds`, at most [`MAX_BAN_SECONDS`]. A ban by the script, or by
-    /// another node of the cluster, does not shorten another one; any other does.
+    /// Bans `source` for `seconds`, at most [`MAX_BAN_SECONDS`]. A ban by the script does not
+    /// shorten another one, and one by another node of the cluster only one by another node; any
+    /// other does.
     ///
     /// # Errors
     ///
@@ -129,8 +130,10 @@ impl Limiter {
         };
         let outcome = self.sentence_with(worker, source, |owner, at| {
             let restraints = self.restraints(owner, at);
-            let longest = matches!(cause, Cause::Script | Cause::Cluster);
-            restraints.set_ban(self.millis(), ban, longest)
+            restraints.set_ban(self.millis(), ban, |before| {
+                let by_node = cause == Cause::Cluster && before != Cause::Cluster as u8;
+                cause == Cause::Script || by_node
+            })
         });
         self.count_ban(worker, outcome?);
         Ok(())
@@ -320,7 +323,11 @@ mod tests {
             let now = visit(&limiter, n + 1);
             assert_eq!(now.slot, at.slot, "the one slot");
             assert!(late.charge(5_000_000, 1_000_000, 2_000_000));
-            assert_eq!(late.set_ban(5_000, ban, false), None, "it lost the slot");
+            assert_eq!(
+                late.set_ban(5_000, ban, |_| false),
+                None,
+                "it lost the slot"
+            );
             assert!(limiter.check(source(n + 1)).is_ok());
             assert!(!limiter.is_banned(source(n + 1)));
         }

@@ -122,10 +122,17 @@ impl<'a> Restraints<'a> {
     }
 
     /// Bans the source as `ban` says, whatever it did before, except that a ban that ends
-    /// later is kept if `longest`. `None` if the source lost its slot.
-    pub(crate) fn set_ban(self, now: u64, ban: Sentence, longest: bool) -> Option<Outcome> {
+    /// later is kept if `keeps` says so of its reason. `None` if the source lost its slot.
+    pub(crate) fn set_ban(
+        self,
+        now: u64,
+        ban: Sentence,
+        keeps: impl Fn(u8) -> bool,
+    ) -> Option<Outcome> {
         self.sentenced(now, |before| match before {
-            Some(before) if longest && before.banned && before.left > ban.left => before,
+            Some(before) if before.banned && before.left > ban.left && keeps(before.reason) => {
+                before
+            }
             _ => ban,
         })
     }

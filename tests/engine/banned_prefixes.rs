@@ -621,6 +621,13 @@ fn ban_of_another_node_gives_way_to_one_of_this_node() {
     }
     let ban = Report::of(&limiter).get(here).ban().unwrap();
     assert_eq!((ban.rejected, ban.node), (1_000, 3));
+    // A node can shorten its own ban.
+    for who in ["10.0.0.1", "10.1.0.0/16"] {
+        assert_eq!(ban_from_node(&limiter, who, 30), FromNode::Lasts);
+    }
+    let ban = Report::of(&limiter).get(here).ban().unwrap();
+    assert!(ban.seconds_left() <= 30, "{ban:?}");
+    assert_eq!(bans(&limiter, 0), [("10.1.0.0/16".to_owned(), 30)]);
     for who in ["10.0.0.1", "10.1.0.0/16"] {
         assert_eq!(ban_from_node(&limiter, who, 0), FromNode::Ends);
         assert_eq!(ban_from_node(&limiter, who, 0), FromNode::Nothing);

@@ -122,7 +122,8 @@ impl Rulebook<'_> {
     /// # Errors
     ///
     /// As [`set`](Self::set), or if the rule that applies to the prefix exempts its sources. A
-    /// ban of another node also fails if that rule trusts them, and keeps a ban that ends later.
+    /// ban of another node also fails if that rule trusts them, and keeps a ban of this node that
+    /// ends later.
     pub(crate) fn ban(
         self,
         prefix: Prefix,
@@ -157,8 +158,12 @@ impl Rulebook<'_> {
                 let is_ban = |old: &&Rule| old.origin.is_ban() && old.prefix == prefix;
                 match rules.iter().find(is_ban).map(|old| old.origin) {
                     // No other node shortens a ban of this one.
-                    Some(RuleOrigin::Ban { end: later, .. })
-                        if from_node && (later.wrapping_sub(end) as i32) > 0 =>
+                    Some(RuleOrigin::Ban {
+                        end: later,
+                        reason: of,
+                    }) if from_node
+                        && !matches!(of, BanReason::Cluster { .. })
+                        && (later.wrapping_sub(end) as i32) > 0 =>
                     {
                         Ok(None)
                     }
