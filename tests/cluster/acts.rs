@@ -5,8 +5,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::SOURCES;
 use crate::world::{Change, Setup, World};
+use crate::{BANNED, SOURCES};
 
 /// The clocks of some nodes, more often of few than of many. The fastest clock is at most
 /// `ratio` thousandths of the slowest one, and all have between half and twice the speed of
@@ -25,17 +25,29 @@ fn speeds(ratio: u64) -> impl Strategy<Value = Vec<u64>> {
 pub(crate) fn setup(ratio: u64) -> impl Strategy<Value = Setup> {
     let limit = prop_oneof![1..20u32, 20..200u32, Just(1024u32)];
     let percent = prop_oneof![Just(0u32), Just(10), Just(20)];
-    let setup = (any::<u64>(), speeds(ratio), limit, percent, 0..=100u64);
-    setup.prop_map(|(seed, speeds, limit, hidden_percent, delay_ms)| Setup {
-        seed,
-        speeds,
+    // For all bans, or for fewer.
+    let ban_room = prop_oneof![3 => Just((100, 100)), 1 => Just((2, 1))];
+    let setup = (
+        any::<u64>(),
+        speeds(ratio),
         limit,
-        hidden_percent,
-        interval_ms: 1_000,
-        delay_ms,
-        strict: false,
-        rate: None,
-    })
+        percent,
+        0..=100u64,
+        ban_room,
+    );
+    setup.prop_map(
+        |(seed, speeds, limit, hidden_percent, delay_ms, ban_room)| Setup {
+            seed,
+            speeds,
+            limit,
+            hidden_percent,
+            interval_ms: 1_000,
+            delay_ms,
+            strict: false,
+            rate: None,
+            ban_room,
+        },
+    )
 }
 
 /// A burst, and connections a second.
@@ -143,13 +155,20 @@ pub(crate) enum Trouble {
     Network(u32, u32, (u32, u64)),
     Drop(Index, Index),
     Admit(Index, Index),
+    /// A node bans a source or prefix for this many seconds of its clock.
+    Ban(Index, u32, u32),
+    Lift(Index, u32),
+    /// A rule of a node spares a source or prefix from the bans of others, or no longer.
+    Spare(Index, u32, bool),
 }
 
 /// A message is late by at most this, in ms.
 pub(crate) const LATE_MS: u64 = 6_000;
 
 pub(crate) fn trouble() -> impl Strategy<Value = Trouble> {
-    let node = any::<Index>;
+    let (node, banned) = (any::<Index>, || 0..BANNED);
+    // Some end during the quiet, and some are longer than one that a node can send.
+    let seconds = prop_oneof![2 => 1..200u32, 4 => 300..2_000u32, 1 => Just(100_000u32)];
     prop_oneof![
         20 => act().prop_map(Trouble::Act),
         4 => (1..9_000u64).prop_map(|ms| Trouble::Act(Act::Run(ms))),
@@ -165,6 +184,10 @@ pub(crate) fn trouble() -> impl Strategy<Value = Trouble> {
             .prop_map(|(loss, repeated, late)| Trouble::Network(loss, repeated, late)),
         1 => (node(), node()).prop_map(|(at, node)| Trouble::Drop(at, node)),
         1 => (node(), node()).prop_map(|(at, node)| Trouble::Admit(at, node)),
+        4 => (node(), banned(), seconds).prop_map(|(at, who, s)| Trouble::Ban(at, who, s)),
+        2 => (node(), banned()).prop_map(|(at, who)| Trouble::Lift(at, who)),
+        1 => (node(), banned(), any::<bool>())
+            .prop_map(|(at, who, spares)| Trouble::Spare(at, who, spares)),
     ]
 }
 
@@ -189,6 +212,9 @@ pub(crate) fn perform_trouble(world: &mut World, trouble: &Trouble) {
         }
         Trouble::Drop(at, node) => world.drop_node(at.index(nodes), node.index(nodes)),
         Trouble::Admit(at, node) => world.admit_node(at.index(nodes), node.index(nodes)),
+        Trouble::Ban(at, who, seconds) => world.ban(at.index(nodes), *who, *seconds),
+        Trouble::Lift(at, who) => world.lift(at.index(nodes), *who),
+        Trouble::Spare(at, who, spares) => world.spare(at.index(nodes), *who, *spares),
     }
 }
 

@@ -7,6 +7,7 @@ use tcp_conn_limit::cluster::{
 };
 use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
 
+use crate::BANNED;
 use crate::world::{Setup, World, source};
 
 const OLD: &[u8] = b"the old key, 16 bytes or more";
@@ -720,6 +721,93 @@ fn bans_outlast_their_node() {
         b.cluster.nodes(20_000).next().unwrap().state,
         NodeState::Alive
     );
+}
+
+/// An attacker is often banned on all nodes at the same moment, and for the same time.
+#[test]
+fn nodes_that_ban_at_once_both_keep_their_bans() {
+    // In some of these worlds the messages of both cross.
+    for seed in 0..40 {
+        let setup = Setup {
+            seed,
+            delay_ms: 100,
+            ..Setup::calm(3)
+        };
+        both_keep_their_bans(World::new(setup));
+    }
+}
+
+fn both_keep_their_bans(mut world: World) {
+    world.run(5_000);
+    world.ban(0, 0, 600);
+    world.ban(1, 0, 600);
+    for _ in 0..30 {
+        world.run(1_000);
+        assert!(world.with_ban(0).starts_with(&[0, 1]));
+    }
+    assert_eq!(world.with_ban(0), [0, 1, 2]);
+    // A node that starts gets it.
+    world.kill(2);
+    world.start(2);
+    world.run(15_000);
+    assert_eq!(world.with_ban(0), [0, 1, 2]);
+    world.lift(0, 0);
+    world.lift(1, 0);
+    world.run(3_000);
+    assert_eq!(world.with_ban(0), []);
+}
+
+#[test]
+fn each_node_lifts_its_own_ban() {
+    let mut world = World::new(Setup::calm(3));
+    world.run(5_000);
+    for node in [0, 1] {
+        world.ban(node, 0, 600);
+        world.run(2_000);
+    }
+    world.lift(0, 0);
+    world.run(15_000);
+    assert_eq!(world.with_ban(0), [1, 2]);
+    world.lift(1, 0);
+    world.run(2_000);
+    assert_eq!(world.with_ban(0), []);
+}
+
+#[test]
+fn ban_that_is_lifted_in_a_split_cluster_ends_after_it() {
+    let mut world = World::new(Setup::calm(3));
+    world.run(5_000);
+    world.ban(0, 0, 600);
+    world.run(2_000);
+    world.network.part = vec![0, 1, 1];
+    world.lift(0, 0);
+    world.run(60_000);
+    assert_eq!(world.with_ban(0), [1, 2]);
+    world.network.part = vec![0; 3];
+    world.run(15_000);
+    assert_eq!(world.with_ban(0), []);
+}
+
+#[test]
+fn ban_that_is_shortened_ends_everywhere() {
+    let mut world = World::new(Setup::calm(3));
+    world.run(5_000);
+    for number in [0, BANNED - 1] {
+        world.ban(0, number, 600);
+    }
+    world.run(2_000);
+    for number in [0, BANNED - 1] {
+        assert_eq!(world.with_ban(number), [0, 1, 2]);
+        world.ban(0, number, 20);
+    }
+    world.run(15_000);
+    for number in [0, BANNED - 1] {
+        assert_eq!(world.with_ban(number), [0, 1, 2]);
+    }
+    world.run(8_000);
+    for number in [0, BANNED - 1] {
+        assert_eq!(world.with_ban(number), []);
+    }
 }
 
 #[test]

@@ -23,6 +23,9 @@ use world::{Seen, Setup, World};
 /// The sources of all worlds.
 const SOURCES: u32 = 3;
 
+/// These sources, and some prefixes, which can be banned.
+const BANNED: u32 = SOURCES + 2;
+
 /// Runs random cases, as many as CASES says if it is set. Gives what all of them saw to
 /// `check`, unless there were fewer than usual.
 fn property<S: Strategy>(
@@ -151,6 +154,11 @@ fn strict_bound_holds() {
 /// is applied (`world`), and after five cycles of quiet all nodes agree: a count whose end was
 /// lost is not repeated for three cycles, is removed within the next one, and compared in the
 /// one after it.
+///
+/// Nodes also ban sources and prefixes, lift bans, and spare some of them. No node bans what no
+/// other node banned, or for longer (`world`), and there are never more bans of a node than have
+/// room. After the quiet each ban in effect on a node that is alive is in effect on all others
+/// that do not spare it, and no node has one that a node lifted or shortened.
 #[test]
 fn nodes_agree_after_any_trouble() {
     let run = |(setup, troubles): (Setup, Vec<Trouble>)| {
@@ -160,10 +168,13 @@ fn nodes_agree_after_any_trouble() {
         for trouble in &troubles {
             perform_trouble(&mut world, trouble);
             world.check_views(SOURCES, oldest_ms, false);
+            world.check_bans_have_room();
         }
         acts::calm(&mut world);
         world.run(acts::LATE_MS + 5 * world.cycle_ms());
         world.check_converged(SOURCES);
+        world.check_bans_have_room();
+        world.check_bans();
         world.seen
     };
     property(60, (setup(2_000), vec(trouble(), 1..50)), run, |seen| {
@@ -184,5 +195,10 @@ fn nodes_agree_after_any_trouble() {
                 reason.name()
             );
         }
+        let bans = seen.bans;
+        assert!(
+            bans.set > 0 && bans.lifted > 0 && bans.spared > 0 && bans.agreed > 0,
+            "{bans:?}"
+        );
     });
 }

@@ -5,22 +5,34 @@
 //!
 //! Each message that a node accepts is checked here: it is genuine, it did not arrive before,
 //! it was made after the node started, it is not older than a proof may be, and its sender
-//! had not been seen to restart since.
+//! had not been seen to restart since. So is each ban that it brings: its sender had it, and for
+//! as long.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::rc::Rc;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tcp_conn_limit::cluster::{
-    Cluster, Config, Count, Effects, Keys, NodeName, NodeState, Rejected, TICK_MS, To, bound,
+    Ban, Cluster, Config, Count, Effects, Keys, MAX_BAN_SECONDS, NodeName, NodeState, Rejected,
+    TICK_MS, To, bound,
 };
-use tcp_conn_limit::source::{PrefixLengths, Source};
+use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
+
+use crate::{BANNED, SOURCES};
 
 /// A proof that a node is alive is at most this old, in ms of the receiver's clock, if the
 /// interval is at most 1 s.
 pub(crate) const PROOF_MS: u64 = 10_000;
+
+/// A ban ends at most this much earlier or later on another node than on the one that set it, in
+/// ms, while the nodes hear each other: 2.5 s that make no difference, two seconds of rounding, and
+/// how much the clocks differ within a cycle if one is twice as fast as the other.
+const SAME_END_MS: u64 = 2_500 + 2_000 + CYCLE_MS;
+
+/// A node repeats everything in this time, in ms of its clock, if the interval is 1 s.
+const CYCLE_MS: u64 = 12_000;
 
 /// What a world is made with.
 #[derive(Clone, Debug)]
@@ -36,6 +48,9 @@ pub(crate) struct Setup {
     pub(crate) strict: bool,
     /// The connections that a source can open at once, and in a second, on each node.
     pub(crate) rate: Option<(u64, u64)>,
+    /// How many bans each other node can have on a node, and how many of prefixes that are not
+    /// sources all of them.
+    pub(crate) ban_room: (usize, usize),
 }
 
 /// What the network does with messages.
@@ -63,6 +78,8 @@ struct Packet {
     life: u32,
     sent: u64,
     body: String,
+    /// The bans that its sender had set, and for how many seconds from then.
+    bans: Rc<BTreeMap<u32, u32>>,
     /// Not as its sender made it.
     is_forged: bool,
 }
@@ -76,6 +93,28 @@ struct Running {
     /// The newest life of each node of which a message was accepted.
     lives: Vec<u32>,
     dropped: HashSet<usize>,
+    /// The bans that it last gave to the cluster.
+    sends: Rc<BTreeMap<u32, u32>>,
+    /// What messages of other nodes can have brought, by node, life and what is banned.
+    heard: HashMap<(usize, u32, u32), Heard>,
+}
+
+/// A ban of another node.
+#[derive(Clone, Copy)]
+struct Heard {
+    /// The latest end that was ever heard, by the clock of the node that heard it.
+    latest: u64,
+    /// When it ends on its own node, by what was heard last.
+    ends: u64,
+}
+
+/// A ban in effect on a node, as the server keeps it.
+#[derive(Clone, Copy, Debug)]
+struct InEffect {
+    /// When it ends, by the clock of this node.
+    until: u64,
+    /// This node set it.
+    is_own: bool,
 }
 
 /// What the cluster asked for.
@@ -85,6 +124,22 @@ struct Outputs {
     others: HashMap<Source, u32>,
     of_nodes: HashMap<(usize, Source), u32>,
     base: HashMap<Source, u32>,
+    /// The time of the node's clock.
+    now: u64,
+    bans: BTreeMap<u32, InEffect>,
+    /// What rules spare from the bans of other nodes.
+    spared: BTreeSet<u32>,
+    /// Where an operator set or lifted a ban: then that may differ from those of other nodes.
+    touched: BTreeSet<u32>,
+    /// The calls of `ban` since the last look.
+    asked: Vec<(usize, u32, u32)>,
+}
+
+impl Outputs {
+    fn ban_in_effect(&self, number: u32, now: u64) -> Option<InEffect> {
+        let ban = self.bans.get(&number).copied();
+        ban.filter(|ban| ban.until > now)
+    }
 }
 
 impl Effects for Outputs {
@@ -116,6 +171,29 @@ impl Effects for Outputs {
             _ => self.base.insert(source, base),
         };
     }
+
+    // As `Limiter::ban_from_node`.
+    fn ban(&mut self, node: usize, who: Prefix, seconds: u32) -> bool {
+        let number = (0..BANNED).find(|number| target(*number) == who);
+        let number = number.expect("a source or prefix that a node banned");
+        self.asked.push((node, number, seconds));
+        let before = self.ban_in_effect(number, self.now);
+        if seconds == 0 {
+            if before.is_some_and(|ban| !ban.is_own) {
+                self.bans.remove(&number);
+            }
+            return false;
+        }
+        if self.spared.contains(&number) {
+            return false;
+        }
+        let until = self.now + u64::from(seconds) * 1_000;
+        if !before.is_some_and(|ban| ban.is_own && ban.until > until) {
+            let is_own = false;
+            self.bans.insert(number, InEffect { until, is_own });
+        }
+        true
+    }
 }
 
 struct Node {
@@ -141,6 +219,7 @@ pub(crate) struct World {
     pub(crate) network: Network,
     now: u64,
     rng: SmallRng,
+    names: Vec<NodeName>,
     nodes: Vec<Node>,
     queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
     packets: HashMap<u64, Rc<Packet>>,
@@ -164,6 +243,18 @@ pub(crate) struct Seen {
     /// Connections above the limit of the cluster, and at its bound.
     pub(crate) over_limit: u64,
     pub(crate) at_bound: u64,
+    pub(crate) bans: SeenBans,
+}
+
+/// How often bans began and ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SeenBans {
+    /// What messages of other nodes did.
+    pub(crate) set: u64,
+    pub(crate) lifted: u64,
+    pub(crate) spared: u64,
+    /// Bans at the end of a world that another node had for as long.
+    pub(crate) agreed: u64,
 }
 
 impl Seen {
@@ -177,6 +268,10 @@ impl Seen {
         self.lost += other.lost;
         self.over_limit += other.over_limit;
         self.at_bound += other.at_bound;
+        self.bans.set += other.bans.set;
+        self.bans.lifted += other.bans.lifted;
+        self.bans.spared += other.bans.spared;
+        self.bans.agreed += other.bans.agreed;
     }
 
     pub(crate) fn rejected(&self, reason: Rejected) -> u64 {
@@ -196,6 +291,7 @@ impl Setup {
             delay_ms: 20,
             strict: false,
             rate: None,
+            ban_room: (100, 100),
         }
     }
 }
@@ -225,6 +321,15 @@ pub(crate) fn source(number: u32) -> Source {
     }
     octets[4..8].copy_from_slice(&number.to_be_bytes());
     Source::new(&octets, PrefixLengths::DEFAULT).unwrap()
+}
+
+/// What a ban names: a source, or a prefix.
+fn target(number: u32) -> Prefix {
+    if number < SOURCES {
+        return source(number).prefix(PrefixLengths::DEFAULT);
+    }
+    let text = ["198.51.100.0/24", "2001:db8:1::/48"][(number - SOURCES) as usize];
+    Prefix::parse_any(text).unwrap()
 }
 
 fn keys() -> Keys {
@@ -261,6 +366,7 @@ impl World {
             network,
             now: 0,
             rng,
+            names: nodes.iter().map(|node| node.name.clone()).collect(),
             nodes,
             queue: BinaryHeap::new(),
             packets: HashMap::new(),
@@ -288,6 +394,9 @@ impl World {
             interval_ms: self.setup.interval_ms,
             strict: self.setup.strict,
             max_nodes: 16,
+            bans: true,
+            max_bans: self.setup.ban_room.0,
+            max_banned_prefixes: self.setup.ban_room.1,
             ..Config::new(
                 self.nodes[node].name.clone(),
                 self.rng.random(),
@@ -308,6 +417,8 @@ impl World {
             accepted: HashSet::new(),
             lives,
             dropped: HashSet::new(),
+            sends: Rc::default(),
+            heard: HashMap::new(),
         });
     }
 
@@ -360,11 +471,14 @@ impl World {
         if at != node
             && let Some(running) = &mut self.nodes[at].running
         {
+            running.outputs.now = local;
             let dropped = running
                 .cluster
                 .drop_node(local, &name, &mut running.outputs);
             dropped.expect("room for all nodes");
             running.dropped.insert(node);
+            // Its bans are lifted, and shorter ones of other nodes apply again.
+            self.check_asked(at, |_| true);
         }
     }
 
@@ -425,9 +539,19 @@ impl World {
             limit,
         });
         if let Some(running) = &mut state.running {
+            let bans = running.outputs.bans.iter();
+            let own = bans.filter(|(_, ban)| ban.is_own && ban.until > local);
+            // As `PenaltyReport::seconds_left`.
+            let left = |ban: &InEffect| (ban.until - local).div_ceil(1_000) as u32;
+            let own = own.map(|(number, ban)| (*number, left(ban)));
+            running.sends = Rc::new(own.collect());
+            let bans = running.sends.iter().map(|(number, seconds)| Ban {
+                who: target(*number),
+                seconds: *seconds,
+            });
             running
                 .cluster
-                .tick(local, counts, [], &mut running.outputs);
+                .tick(local, counts, bans, &mut running.outputs);
         }
         self.flush(node);
     }
@@ -438,6 +562,7 @@ impl World {
         let Some(running) = &mut self.nodes[node].running else {
             return;
         };
+        let bans = Rc::clone(&running.sends);
         for (to, body) in std::mem::take(&mut running.outputs.sent) {
             assert!(body.len() <= 1_200, "{} bytes", body.len());
             let packet = Rc::new(Packet {
@@ -446,6 +571,7 @@ impl World {
                 life,
                 sent: self.now,
                 body,
+                bans: Rc::clone(&bans),
                 is_forged: false,
             });
             self.recorded.push(Rc::clone(&packet));
@@ -538,6 +664,7 @@ impl World {
             life: genuine.life,
             sent: self.now,
             body,
+            bans: Rc::clone(&genuine.bans),
             is_forged: true,
         });
         self.deliver(to, 0, &packet);
@@ -554,8 +681,10 @@ impl World {
             return;
         };
         let body = packet.body.as_bytes();
+        running.outputs.now = local;
         let result = running.cluster.receive(local, body, &mut running.outputs);
         let Ok(()) = result else {
+            assert_eq!(running.outputs.asked, [], "bans of a rejected message");
             self.seen.rejected[result.unwrap_err() as usize] += 1;
             return;
         };
@@ -582,6 +711,178 @@ impl World {
             "a message of an earlier life was accepted"
         );
         *newest = packet.life;
+        self.hear_bans(node, packet);
+        // Only the node that set a ban lifts it.
+        self.check_asked(node, |number| !packet.bans.contains_key(&number));
+    }
+
+    /// Notes which bans a message brought.
+    fn hear_bans(&mut self, at: usize, packet: &Packet) {
+        let (local, from) = (self.local(at), packet.from);
+        let speed = self.nodes[from].speed;
+        let Some(running) = &mut self.nodes[at].running else {
+            return;
+        };
+        for (number, seconds) in packet.bans.iter() {
+            let key = (from, packet.life, *number);
+            let until = local + u64::from((*seconds).min(MAX_BAN_SECONDS)) * 1_000;
+            let before = running.heard.get(&key).map_or(0, |heard| heard.latest);
+            let heard = Heard {
+                latest: until.max(before),
+                ends: packet.sent + u64::from(*seconds) * 1_000_000 / speed,
+            };
+            running.heard.insert(key, heard);
+        }
+    }
+
+    /// Asserts that each ban that applies since the last look is one that a node sent, and not
+    /// longer, and that those that were lifted may be.
+    fn check_asked(&mut self, at: usize, may_lift: impl Fn(u32) -> bool) {
+        let local = self.local(at);
+        let Some(running) = &mut self.nodes[at].running else {
+            return;
+        };
+        for (row, number, seconds) in std::mem::take(&mut running.outputs.asked) {
+            if seconds == 0 {
+                assert!(may_lift(number), "{number} lifted, but not by its node");
+                self.seen.bans.lifted += 1;
+                continue;
+            }
+            let mut nodes = running.cluster.nodes(local);
+            let report = nodes.find(|report| report.index == row).expect("a node");
+            let by = self.names.iter().position(|name| name == report.name);
+            let by = by.expect("a node of this world");
+            let heard = running.heard.iter();
+            let heard = heard.filter(|((node, _, what), _)| *node == by && *what == number);
+            let latest = heard.map(|(_, heard)| heard.latest).max();
+            let until = local + u64::from(seconds) * 1_000;
+            assert!(
+                Some(until) <= latest,
+                "until {until}, but sent was {latest:?}"
+            );
+            match running.outputs.spared.contains(&number) {
+                true => self.seen.bans.spared += 1,
+                false => self.seen.bans.set += 1,
+            }
+        }
+    }
+
+    /// An operator bans a source or prefix on a node, which replaces a ban that it had.
+    pub(crate) fn ban(&mut self, node: usize, number: u32, seconds: u32) {
+        let until = self.local(node) + u64::from(seconds) * 1_000;
+        if let Some(running) = &mut self.nodes[node].running {
+            let is_own = true;
+            running.outputs.touched.insert(number);
+            running
+                .outputs
+                .bans
+                .insert(number, InEffect { until, is_own });
+        }
+    }
+
+    pub(crate) fn lift(&mut self, node: usize, number: u32) {
+        if let Some(running) = &mut self.nodes[node].running {
+            running.outputs.touched.insert(number);
+            running.outputs.bans.remove(&number);
+        }
+    }
+
+    pub(crate) fn spare(&mut self, node: usize, number: u32, spares: bool) {
+        if let Some(running) = &mut self.nodes[node].running {
+            match spares {
+                true => running.outputs.spared.insert(number),
+                false => running.outputs.spared.remove(&number),
+            };
+        }
+    }
+
+    /// Which of the nodes that run have a ban.
+    pub(crate) fn with_ban(&self, number: u32) -> Vec<usize> {
+        let has = |node: &usize| self.ban_of(*node, number).is_some();
+        (0..self.len()).filter(has).collect()
+    }
+
+    /// The ban in effect on a node.
+    fn ban_of(&self, node: usize, number: u32) -> Option<InEffect> {
+        let running = self.nodes[node].running.as_ref()?;
+        running.outputs.ban_in_effect(number, self.local(node))
+    }
+
+    /// Asserts that no node has more bans of others than it has room for.
+    pub(crate) fn check_bans_have_room(&self) {
+        let (of_node, of_prefixes) = self.setup.ban_room;
+        for at in 0..self.len() {
+            let Some(running) = &self.nodes[at].running else {
+                continue;
+            };
+            for report in running.cluster.nodes(self.local(at)) {
+                let bans = running.cluster.bans_of(report.index);
+                assert!(bans <= of_node, "{bans} bans of {report:?} on node {at}");
+            }
+            let is_of_other = |number: &u32| {
+                let ban = self.ban_of(at, *number);
+                ban.is_some_and(|ban| !ban.is_own)
+            };
+            let prefixes = (SOURCES..BANNED).filter(is_of_other).count();
+            assert!(prefixes <= of_prefixes, "{prefixes} prefixes on node {at}");
+        }
+    }
+
+    /// Asserts that all running nodes have the bans that one of them set, and none that was
+    /// lifted or shortened, if there is room for all.
+    pub(crate) fn check_bans(&mut self) {
+        if self.setup.ban_room.0 < BANNED as usize {
+            return;
+        }
+        let mut agreed = 0;
+        let alive: Vec<usize> = (0..self.len())
+            .filter(|node| self.nodes[*node].can_run())
+            .collect();
+        let left = |node: usize, ban: InEffect| ban.until - self.local(node);
+        // What a node set, and how much is left of it.
+        let set = |node: usize, number| {
+            let own = self.ban_of(node, number).filter(|ban| ban.is_own);
+            // On other nodes a longer one ends this long after it was repeated.
+            let most = u64::from(MAX_BAN_SECONDS) * 1_000 - CYCLE_MS;
+            own.map_or(0, |ban| left(node, ban).min(most))
+        };
+        for at in &alive {
+            let Some(running) = &self.nodes[*at].running else {
+                continue;
+            };
+            let local = self.local(*at);
+            for number in (0..BANNED).filter(|number| !running.outputs.spared.contains(number)) {
+                let ban = self.ban_of(*at, number);
+                let has = ban.map_or(0, |ban| left(*at, ban));
+                let heard = running.heard.iter();
+                let heard = heard.filter(|((_, _, what), _)| *what == number);
+                let most = heard.map(|((by, life, _), heard)| {
+                    // A ban of a node that ended stays, as does one that ended by itself while
+                    // the nodes did not hear each other.
+                    let lives = alive.contains(by) && self.nodes[*by].lives == *life;
+                    match lives && heard.ends > self.now {
+                        true => set(*by, number) + SAME_END_MS,
+                        false => heard.latest.saturating_sub(local),
+                    }
+                });
+                let most = most.max().unwrap_or(0);
+                let is_own = ban.is_some_and(|ban| ban.is_own);
+                assert!(
+                    is_own || has <= most,
+                    "node {at} bans {number} for {has} ms, but should for at most {most} ms"
+                );
+                let others = alive.iter().filter(|other| *other != at);
+                let least = others.map(|other| set(*other, number)).max().unwrap_or(0);
+                if least > SAME_END_MS && !running.outputs.touched.contains(&number) {
+                    assert!(
+                        has + SAME_END_MS >= least,
+                        "node {at} bans {number} for {has} ms, but another one for {least} ms"
+                    );
+                    agreed += 1;
+                }
+            }
+        }
+        self.seen.bans.agreed += agreed;
     }
 
     /// Tries to open a connection. Whether there is room is as in the server: its own count
