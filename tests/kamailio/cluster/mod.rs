@@ -5,6 +5,7 @@
 mod bans;
 mod failures;
 mod links;
+mod names;
 mod nodes;
 mod operator;
 mod partitions;

@@ -30,6 +30,8 @@ pub(super) enum Transport {
 pub(super) struct Place {
     transport: Transport,
     network: (u8, u8),
+    /// The hosts in the names of the nodes.
+    hosts: Vec<String>,
     ports: Vec<u16>,
     /// Where the nodes listen, if not on `ports`.
     inner_ports: Option<Vec<u16>>,
@@ -42,12 +44,20 @@ impl Place {
     /// Room for this many nodes.
     pub(super) fn new(transport: Transport, nodes: usize) -> Place {
         let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
+        let (a, b) = (64 + process::id() as u8 % 64, number);
         Place {
             transport,
-            network: (64 + process::id() as u8 % 64, number),
+            network: (a, b),
+            hosts: (1..=nodes).map(|n| format!("127.{a}.{b}.{n}")).collect(),
             ports: (0..nodes).map(|_| free_port()).collect(),
             inner_ports: None,
         }
+    }
+
+    /// The same with another host in the name of a node, on which it also listens.
+    pub(super) fn with_host(mut self, node: usize, host: &str) -> Place {
+        self.hosts[node] = host.to_owned();
+        self
     }
 
     /// The same with links that can be cut.
@@ -67,8 +77,7 @@ impl Place {
     }
 
     pub(super) fn address(&self, node: usize) -> String {
-        let (a, b) = self.network;
-        format!("127.{a}.{b}.{}:{}", node + 1, self.ports[node])
+        format!("{}:{}", self.hosts[node], self.ports[node])
     }
 
     /// The name of a node.
