@@ -39,6 +39,9 @@ const GREEDY_EACH: usize = 2 * HIGHEST;
 
 /// The load of a round.
 const LOAD: Duration = Duration::from_secs(10);
+/// The longest time at a rest until no server counts what has ended. A count whose end was lost
+/// would take three times as long.
+const QUIET: Duration = Duration::from_secs(15);
 /// About as long as a rest takes: the servers compare what they know each 10 s.
 const REST: Duration = Duration::from_secs(12);
 
@@ -243,6 +246,13 @@ fn rest(mode: Mode, servers: &[Server], round: u64, seen: &mut Seen) {
         });
     }
     let quiet = began.elapsed();
+    if quiet > QUIET {
+        let late = format!(
+            "at a rest: {:.1} s until no server counted what had ended, allowed are {QUIET:?}",
+            quiet.as_secs_f64()
+        );
+        seen.failures.push(late);
+    }
     let address = source(21, 0, round as u8);
     let mut held: Vec<Vec<Client>> = Vec::new();
     for (server, count) in servers.iter().zip([14, 13, 13]) {
