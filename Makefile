@@ -149,7 +149,8 @@ memcheck:
 .PHONY: bench
 bench:
 	@$(with_servers)
-	BENCH_STOCK_MODULE=$$($(locked) tests/bench/engine/stock/build.sh "$$STOCK_KAMAILIO")
+	BENCH_STOCK_MODULE=$$($(locked) tests/bench/build_module.sh "$$STOCK_KAMAILIO" \
+	    tests/bench/engine/bench_stock)
 	export BENCH_STOCK_MODULE
 	$(bench) --bench bench-engine -- $(ARGS)
 
@@ -167,7 +168,8 @@ bench-attacks:
 bench-cluster:
 	@$(scripts)/deps.sh cluster
 	$(with_servers)
-	BENCH_NDB_REDIS_MODULE=$$($(locked) tests/bench/cluster_servers/redis.sh "$$STOCK_KAMAILIO")
+	BENCH_NDB_REDIS_MODULE=$$($(locked) tests/bench/build_module.sh "$$STOCK_KAMAILIO" \
+	    "$${STOCK_KAMAILIO%/*}/modules/ndb_redis")
 	export BENCH_NDB_REDIS_MODULE
 	$(bench) --bench bench-cluster -- $(ARGS)
 
