@@ -220,8 +220,9 @@ impl Limiter {
         !terms.count_in_network()
     }
 
-    /// As [`connect`](Self::connect) if
-    /// [`has_unusual_connects`](Self::has_unusual_connects).
+    /// As [`connect`](Self::connect) if a connection may belong to a listener with rules, be
+    /// trusted, or count in a network, perhaps with rates. If sources may have a rate and
+    /// nothing else is unusual, `connect` counts it without this call.
     #[inline(never)]
     pub(super) fn connect_unusual(
         &self,
