@@ -551,9 +551,7 @@ pub unsafe extern "C" fn tcl_cluster_of_source(
         };
         // SAFETY: null or `length` bytes, as the caller promises.
         let name = unsafe { bytes(name, length) };
-        // A text that is not UTF-8 is not an address.
-        let text = str::from_utf8(name).unwrap_or_default();
-        let Ok(Named { source, .. }) = limiter.read_source(text) else {
+        let Ok(Named { source, .. }) = global.read_source(name) else {
             return TCL_EARG;
         };
         if nodes.is_null() {

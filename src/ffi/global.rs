@@ -14,6 +14,7 @@ use crate::host::{TCL_LOG_ERROR, tcl_event, tcl_load, tcl_pressure};
 use crate::limiter::{Fault, Limiter, Worker};
 use crate::observe::notices::Panicked;
 use crate::shared::sync::{AtomicBool, AtomicU32, Ordering};
+use crate::source::{Named, SourceError};
 
 /// What `tcl_init` sets up.
 pub(super) struct Global {
@@ -47,6 +48,12 @@ impl Global {
         // SAFETY: callable until the process ends, as the caller of `tcl_init` promised;
         // a `Line` ends with a NUL.
         unsafe { (self.log)(level as i32, line.bytes().as_ptr().cast()) };
+    }
+
+    /// The source that a text names. A text that is not UTF-8 is not an address.
+    pub(super) fn read_source(&self, name: &[u8]) -> Result<Named, SourceError> {
+        let text = str::from_utf8(name).unwrap_or_default();
+        self.limiter.read_source(text)
     }
 
     /// A text with its NUL, truncated if it is too long.

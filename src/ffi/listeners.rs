@@ -156,9 +156,7 @@ pub unsafe extern "C" fn tcl_find_on(
     guard(TCL_EINIT, |global| {
         // SAFETY: null or `length` bytes, as the caller promises.
         let name = unsafe { bytes(name, length) };
-        // A text that is not UTF-8 is not an address.
-        let text = str::from_utf8(name).unwrap_or_default();
-        let named = global.limiter.read_source(text);
+        let named = global.read_source(name);
         let scope = u8::try_from(number).ok().and_then(Scope::of_listener);
         let (Ok(Named { source: key, host }), Some(scope)) = (named, scope) else {
             return TCL_EARG;

@@ -6,9 +6,9 @@ use core::ffi::c_char;
 use super::codes::{TCL_EARG, TCL_EINIT, TCL_EMEM, TCL_OK};
 use super::global::{Global, guard};
 use super::init::rate_from;
-use super::memory::{bytes, put, write_text};
+use super::memory::{bytes, put};
 use super::reports::{TCL_SUGGEST_SOURCES, by_of, tcl_source, tcl_suggestion, write_all};
-use super::restraints::{tcl_rate, tcl_rate_suggestion};
+use super::restraints::{set_valid, tcl_rate, tcl_rate_suggestion};
 use super::rules::any_rule;
 use crate::limiter::Limiter;
 use crate::observe::debts::RateSuggestion;
@@ -77,17 +77,9 @@ pub unsafe extern "C" fn tcl_set_network_rate(
             Some(_) => rate_from(interval_us, burst),
             None => Err("networks are not counted".to_owned()),
         };
-        match rate {
-            Ok(rate) => {
-                global.limiter.set_network_rate(rate);
-                TCL_OK
-            }
-            Err(reason) => {
-                // SAFETY: null or `error_size` bytes, as the caller promises.
-                unsafe { write_text(error, error_size, &reason) };
-                TCL_EARG
-            }
-        }
+        let set = |rate| global.limiter.set_network_rate(rate);
+        // SAFETY: null or `error_size` bytes, as the caller promises.
+        unsafe { set_valid(rate, set, error, error_size) }
     })
 }
 

@@ -334,9 +334,7 @@ pub unsafe extern "C" fn tcl_find(
     guard(TCL_EINIT, |global| {
         // SAFETY: null or `length` bytes, as the caller promises.
         let name = unsafe { bytes(name, length) };
-        // A text that is not UTF-8 is not an address.
-        let text = str::from_utf8(name).unwrap_or_default();
-        match global.limiter.read_source(text) {
+        match global.read_source(name) {
             Ok(Named { source: key, host }) => {
                 let key = global.limiter.on_listener(key, listener);
                 let value = global.describe_named(key, host);
@@ -369,9 +367,7 @@ pub unsafe extern "C" fn tcl_oldest(name: *const u8, length: u32, seconds: *mut 
     guard(TCL_EINIT, |global| {
         // SAFETY: null or `length` bytes, as the caller promises.
         let name = unsafe { bytes(name, length) };
-        // A text that is not UTF-8 is not an address.
-        let text = str::from_utf8(name).unwrap_or_default();
-        let Ok(named) = global.limiter.read_source(text) else {
+        let Ok(named) = global.read_source(name) else {
             return TCL_EARG;
         };
         let oldest = global.limiter.oldest(named.source, global.now());

@@ -115,18 +115,35 @@ pub unsafe extern "C" fn tcl_set_rate(
     error_size: usize,
 ) -> i32 {
     guard(TCL_EINIT, |global| {
-        match rate_from(interval_us, burst) {
-            Ok(rate) => {
-                global.limiter.set_rate(rate);
-                TCL_OK
-            }
-            Err(reason) => {
-                // SAFETY: null or `error_size` bytes, as the caller promises.
-                unsafe { write_text(error, error_size, &reason) };
-                TCL_EARG
-            }
-        }
+        let rate = rate_from(interval_us, burst);
+        let set = |rate| global.limiter.set_rate(rate);
+        // SAFETY: null or `error_size` bytes, as the caller promises.
+        unsafe { set_valid(rate, set, error, error_size) }
     })
+}
+
+/// Passes a valid rate to `set`, and writes what is wrong with an invalid one to `error`.
+///
+/// # Safety
+///
+/// `error` is null or has room for `error_size` bytes.
+pub(super) unsafe fn set_valid(
+    rate: Result<Rate, String>,
+    set: impl FnOnce(Rate),
+    error: *mut c_char,
+    error_size: usize,
+) -> i32 {
+    match rate {
+        Ok(rate) => {
+            set(rate);
+            TCL_OK
+        }
+        Err(reason) => {
+            // SAFETY: null or `error_size` bytes, as the caller promises.
+            unsafe { write_text(error, error_size, &reason) };
+            TCL_EARG
+        }
+    }
 }
 
 /// Writes the current rate of the sources without another one.

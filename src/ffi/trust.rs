@@ -165,9 +165,7 @@ pub unsafe extern "C" fn tcl_connections(
     guard(TCL_EINIT, |global| {
         // SAFETY: null or `length` bytes, as the caller promises.
         let name = unsafe { bytes(name, length) };
-        // A text that is not UTF-8 is not an address.
-        let text = str::from_utf8(name).unwrap_or_default();
-        let Ok(named) = global.limiter.read_source(text) else {
+        let Ok(named) = global.read_source(name) else {
             return TCL_EARG;
         };
         if connections.is_null() {
