@@ -8,25 +8,14 @@ use std::fs;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
+use support::demo::{Unexpected, run};
 use support::kamailio::{Client, Config, Server, Servers, Via, servers::version_line, source};
 
 const LIMIT: usize = 20;
 const CROWD: usize = 200;
 
-/// A number differs from the expected one.
-struct Unexpected(String);
-
 fn main() -> ExitCode {
-    match demo() {
-        Ok(()) => {
-            println!("\nAll of this was as it should be.");
-            ExitCode::SUCCESS
-        }
-        Err(Unexpected(what)) => {
-            eprintln!("\nNOT as it should be: {what}");
-            ExitCode::FAILURE
-        }
-    }
+    run(demo)
 }
 
 fn demo() -> Result<(), Unexpected> {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use support::demo::{Unexpected, run};
 use support::kamailio::{
     Client, Config, Server, Servers, Via, free_port, number, servers::version_line, source, until,
 };
@@ -23,20 +24,8 @@ const ATTEMPTS: usize = 300;
 /// Between two attempts: 200 a second.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A number differs from the expected one.
-struct Unexpected(String);
-
 fn main() -> ExitCode {
-    match demo() {
-        Ok(()) => {
-            println!("\nAll of this was as it should be.");
-            ExitCode::SUCCESS
-        }
-        Err(Unexpected(what)) => {
-            eprintln!("\nNOT as it should be: {what}");
-            ExitCode::FAILURE
-        }
-    }
+    run(demo)
 }
 
 fn demo() -> Result<(), Unexpected> {

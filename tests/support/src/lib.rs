@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! allocations  the number of allocations
+//! demo         how a demo ends
 //! denied       systems that do not allow all of bpf(2)
 //! engine       sources, rules and workers, for tests of the library
 //! processes    forked processes and the memory they share
@@ -16,6 +17,7 @@
 //! built without `cfg(test)`, so its `Limiter` is another type than theirs.
 
 pub mod allocations;
+pub mod demo;
 pub mod denied;
 pub mod engine;
 pub mod kamailio;
