@@ -29,40 +29,23 @@ mod scenario;
 mod socket;
 mod subject;
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use common::cli::{self, Bench, Draw};
-use common::process::Role;
-use common::run::Run;
+use common::cli::Bench;
 use common::{
     Result, cpu, generator, kamailio, loaded, machine, process, progress, results, stats,
 };
 use record::Record;
 
-/// This benchmark.
-struct Attacks;
-
-impl Bench for Attacks {
-    const NAME: &'static str = "attacks";
-    const QUICK: &'static str = "a minute";
-    const ROLES: &'static [Role] = &[generator::ROLE, attacker::ROLE, honest::ROLE];
-    const DRAW: Option<Draw<Record>> = Some(plot::draw);
-    type Record = Record;
-
-    fn measure(run: Run, json: &Path) -> Result<Record> {
-        run::measure(run, json)
-    }
-
-    fn print(record: &Record) {
-        report::print(record);
-    }
-
-    fn run(record: &Record) -> &Run {
-        &record.run
-    }
-}
-
 fn main() -> ExitCode {
-    cli::main::<Attacks>()
+    let bench = Bench {
+        name: "attacks",
+        quick: "a minute",
+        roles: &[generator::ROLE, attacker::ROLE, honest::ROLE],
+        measure: run::measure,
+        print: report::print,
+        draw: Some(plot::draw),
+        run: |record: &Record| &record.run,
+    };
+    bench.main()
 }

@@ -16,47 +16,12 @@ mod fleet;
 mod heap;
 mod report;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use common::Result;
-use common::cli::{self, Bench};
-use common::process::Role;
+use common::cli::Bench;
 use common::run::Run;
-
-/// This benchmark.
-struct Simulation;
-
-impl Bench for Simulation {
-    const NAME: &'static str = "cluster-simulation";
-    const QUICK: &'static str = "a few seconds";
-    const ROLES: &'static [Role] = &[];
-    type Record = Record;
-
-    fn measure(run: Run, _: &Path) -> Result<Record> {
-        let simulated = fleet::Load::all(run.quick).into_iter().map(|load| {
-            eprintln!("simulating {}", load.name);
-            Simulated {
-                figures: fleet::run(&load),
-                load,
-            }
-        });
-        Ok(Record {
-            simulated: simulated.collect(),
-            run,
-        })
-    }
-
-    fn print(record: &Record) {
-        report::print(record);
-    }
-
-    fn run(record: &Record) -> &Run {
-        &record.run
-    }
-}
 
 /// The result of a run.
 #[derive(Debug, Serialize, Deserialize)]
@@ -73,5 +38,28 @@ struct Simulated {
 }
 
 fn main() -> ExitCode {
-    cli::main::<Simulation>()
+    let bench = Bench {
+        name: "cluster-simulation",
+        quick: "a few seconds",
+        roles: &[],
+        measure: |run, _| Ok(measure(run)),
+        print: report::print,
+        draw: None,
+        run: |record: &Record| &record.run,
+    };
+    bench.main()
+}
+
+fn measure(run: Run) -> Record {
+    let simulated = fleet::Load::all(run.quick).into_iter().map(|load| {
+        eprintln!("simulating {}", load.name);
+        Simulated {
+            figures: fleet::run(&load),
+            load,
+        }
+    });
+    Record {
+        simulated: simulated.collect(),
+        run,
+    }
 }

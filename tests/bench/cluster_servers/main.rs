@@ -30,37 +30,21 @@ mod subject;
 mod talk;
 mod wire;
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use common::cli::{self, Bench};
-use common::process::Role;
-use common::run::Run;
+use common::cli::Bench;
 use common::{Result, cpu, kamailio, machine, process, progress};
 use record::Record;
 
-/// This benchmark.
-struct Cluster;
-
-impl Bench for Cluster {
-    const NAME: &'static str = "cluster";
-    const QUICK: &'static str = "half a minute";
-    const ROLES: &'static [Role] = &[crowd::ROLE];
-    type Record = Record;
-
-    fn measure(run: Run, _: &Path) -> Result<Record> {
-        run::measure(run)
-    }
-
-    fn print(record: &Record) {
-        report::print(record);
-    }
-
-    fn run(record: &Record) -> &Run {
-        &record.run
-    }
-}
-
 fn main() -> ExitCode {
-    cli::main::<Cluster>()
+    let bench = Bench {
+        name: "cluster",
+        quick: "half a minute",
+        roles: &[crowd::ROLE],
+        measure: |run, _| run::measure(run),
+        print: report::print,
+        draw: None,
+        run: |record: &Record| &record.run,
+    };
+    bench.main()
 }

@@ -13,35 +13,23 @@ use super::process::Role;
 use super::run::Run;
 use super::{Result, figures, results};
 
-/// How a record is drawn to a file.
-pub(crate) type Draw<R> = fn(&R, &Path) -> Result<()>;
-
-/// A benchmark.
-pub(crate) trait Bench {
+/// A benchmark whose result is an `R`.
+pub(crate) struct Bench<R> {
     /// The name of the record. The program has the same name after `bench-`.
-    const NAME: &'static str;
-
+    pub(crate) name: &'static str,
     /// How long a quick run takes, for the usage text.
-    const QUICK: &'static str;
-
+    pub(crate) quick: &'static str,
     /// The processes that the benchmark starts.
-    const ROLES: &'static [Role];
-
-    /// Draws the plot, if the benchmark has one.
-    const DRAW: Option<Draw<Self::Record>> = None;
-
-    /// The result of a run.
-    type Record: Serialize + DeserializeOwned;
-
-    /// Measures. A record that is complete only in part may be written to `json` before
+    pub(crate) roles: &'static [Role],
+    /// Measures. A record that is complete only in part may be written to this file before
     /// the end.
-    fn measure(run: Run, json: &Path) -> Result<Self::Record>;
-
+    pub(crate) measure: fn(Run, &Path) -> Result<R>,
     /// Prints the tables and verdicts.
-    fn print(record: &Self::Record);
-
+    pub(crate) print: fn(&R),
+    /// Draws the plot to this file, if the benchmark has one.
+    pub(crate) draw: Option<fn(&R, &Path) -> Result<()>>,
     /// The conditions under which a record was measured.
-    fn run(record: &Self::Record) -> &Run;
+    pub(crate) run: fn(&R) -> &Run,
 }
 
 /// What the command line asks for.
@@ -51,87 +39,88 @@ enum Command {
     Help,
 }
 
-/// Runs what the command line of a benchmark asks for.
-pub(crate) fn main<B: Bench>() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let role = arguments.first().and_then(|first| role_of::<B>(first));
-    let done = match role {
-        Some(role) => (role.run)(&arguments[1..]),
-        None => command::<B>().and_then(obey::<B>),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-{}: {error}", B::NAME);
-            ExitCode::FAILURE
+impl<R: Serialize + DeserializeOwned> Bench<R> {
+    /// Does what the command line asks for.
+    pub(crate) fn main(&self) -> ExitCode {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let role = arguments.first().and_then(|first| self.role(first));
+        let done = match role {
+            Some(role) => (role.run)(&arguments[1..]),
+            None => self.command().and_then(|command| self.obey(command)),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bench-{}: {error}", self.name);
+                ExitCode::FAILURE
+            }
         }
     }
-}
 
-fn role_of<B: Bench>(argument: &str) -> Option<&'static Role> {
-    let option = argument.strip_prefix("--")?;
-    B::ROLES.iter().find(|role| role.option == option)
-}
-
-fn command<B: Bench>() -> Result<Command> {
-    use lexopt::Arg::Long;
-
-    let mut command = Command::Measure { quick: false };
-    let mut parser = lexopt::Parser::from_env();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            // cargo bench passes this option to every benchmark.
-            Long("bench") => {}
-            Long("quick") => command = Command::Measure { quick: true },
-            Long("plot-only") => command = Command::PlotOnly,
-            Long("help") => command = Command::Help,
-            other => return Err(format!("{}\n{}", other.unexpected(), usage::<B>()).into()),
-        }
+    fn role(&self, argument: &str) -> Option<&Role> {
+        let option = argument.strip_prefix("--")?;
+        self.roles.iter().find(|role| role.option == option)
     }
-    Ok(command)
-}
 
-fn obey<B: Bench>(command: Command) -> Result<()> {
-    match command {
-        Command::Help => println!("{}", usage::<B>()),
-        Command::PlotOnly => {
-            let json = results::path(B::NAME, false);
-            show::<B>(&results::read(&json)?, &json)?;
+    fn command(&self) -> Result<Command> {
+        use lexopt::Arg::Long;
+
+        let mut command = Command::Measure { quick: false };
+        let mut parser = lexopt::Parser::from_env();
+        while let Some(argument) = parser.next()? {
+            match argument {
+                // cargo bench passes this option to every benchmark.
+                Long("bench") => {}
+                Long("quick") => command = Command::Measure { quick: true },
+                Long("plot-only") => command = Command::PlotOnly,
+                Long("help") => command = Command::Help,
+                other => return Err(format!("{}\n{}", other.unexpected(), self.usage()).into()),
+            }
         }
-        Command::Measure { quick } => {
-            let json = results::path(B::NAME, quick);
-            let run = Run::start(B::NAME, quick)?;
-            let record = B::measure(run, &json)?;
-            results::write(&json, &record)?;
-            show::<B>(&record, &json)?;
-        }
+        Ok(command)
     }
-    Ok(())
-}
 
-fn usage<B: Bench>() -> String {
-    let shows = match B::DRAW {
-        Some(_) => "the tables and draw the plot",
-        None => "the table",
-    };
-    format!(
-        "\
+    fn obey(&self, command: Command) -> Result<()> {
+        match command {
+            Command::Help => println!("{}", self.usage()),
+            Command::PlotOnly => {
+                let json = results::path(self.name, false);
+                self.show(&results::read(&json)?, &json)?;
+            }
+            Command::Measure { quick } => {
+                let json = results::path(self.name, quick);
+                let run = Run::start(self.name, quick)?;
+                let record = (self.measure)(run, &json)?;
+                results::write(&json, &record)?;
+                self.show(&record, &json)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn usage(&self) -> String {
+        let shows = match self.draw {
+            Some(_) => "the tables and draw the plot",
+            None => "the table",
+        };
+        format!(
+            "\
 usage: bench-{} [--quick | --plot-only]
   --quick      a run of {}, which only shows that the benchmark works;
                its results go to the target directory
   --plot-only  print {shows} again from the last results",
-        B::NAME,
-        B::QUICK,
-    )
-}
-
-fn show<B: Bench>(record: &B::Record, json: &Path) -> Result<()> {
-    B::print(record);
-    println!("\nresults: {}", json.display());
-    if let Some(draw) = B::DRAW {
-        let svg = json.with_extension("svg");
-        draw(record, &svg)?;
-        println!("plot:    {}", svg.display());
+            self.name, self.quick,
+        )
     }
-    figures::compare(B::NAME, B::run(record))
+
+    fn show(&self, record: &R, json: &Path) -> Result<()> {
+        (self.print)(record);
+        println!("\nresults: {}", json.display());
+        if let Some(draw) = self.draw {
+            let svg = json.with_extension("svg");
+            draw(record, &svg)?;
+            println!("plot:    {}", svg.display());
+        }
+        figures::compare(self.name, (self.run)(record))
+    }
 }

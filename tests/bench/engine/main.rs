@@ -61,38 +61,21 @@ mod stock;
 mod threads;
 mod walks;
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use common::cli::{self, Bench, Draw};
-use common::process::Role;
-use common::run::Run;
+use common::cli::Bench;
 use common::{Result, cpu, machine, stats};
 use record::Record;
 
-/// This benchmark.
-struct Engine;
-
-impl Bench for Engine {
-    const NAME: &'static str = "engine";
-    const QUICK: &'static str = "under a minute";
-    const ROLES: &'static [Role] = &[child::ROLE];
-    const DRAW: Option<Draw<Record>> = Some(plot::draw);
-    type Record = Record;
-
-    fn measure(run: Run, _: &Path) -> Result<Record> {
-        run::measure(run)
-    }
-
-    fn print(record: &Record) {
-        report::print(record);
-    }
-
-    fn run(record: &Record) -> &Run {
-        &record.run
-    }
-}
-
 fn main() -> ExitCode {
-    cli::main::<Engine>()
+    let bench = Bench {
+        name: "engine",
+        quick: "under a minute",
+        roles: &[child::ROLE],
+        measure: |run, _| run::measure(run),
+        print: report::print,
+        draw: Some(plot::draw),
+        run: |record: &Record| &record.run,
+    };
+    bench.main()
 }

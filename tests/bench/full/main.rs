@@ -26,63 +26,14 @@ mod report;
 mod server;
 mod subject;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use common::cli::{self, Bench};
-use common::process::Role;
+use common::cli::Bench;
 use common::run::Run;
 use common::{Result, machine};
 use support::kamailio::Servers;
-
-/// This benchmark.
-struct Full;
-
-impl Bench for Full {
-    const NAME: &'static str = "full";
-    const QUICK: &'static str = "half a minute";
-    const ROLES: &'static [Role] = &[];
-    type Record = Record;
-
-    fn measure(run: Run, _: &Path) -> Result<Record> {
-        let version = machine::kamailio_version(&Servers::from_env().stock.to_string_lossy())?;
-        let modelled = model::Load::all(run.quick).map(|load| Modelled {
-            outcomes: policy::Policy::ALL
-                .map(|policy| model::run(policy, &load))
-                .into(),
-            load,
-        });
-        let plan = server::Plan::new(run.quick);
-        let served = server::run(&plan)?;
-        let nat_plan = nat::Plan::new(run.quick);
-        let shared = nat::run(&nat_plan, run.quick)?;
-        let network_plan = network::Plan::new(run.quick);
-        let entered = network::run(&network_plan, run.quick)?;
-        Ok(Record {
-            run,
-            version,
-            modelled: modelled.into(),
-            plan,
-            served,
-            nat_plan,
-            shared,
-            network: Some(Network {
-                plan: network_plan,
-                entered,
-            }),
-        })
-    }
-
-    fn print(record: &Record) {
-        report::print(record);
-    }
-
-    fn run(record: &Record) -> &Run {
-        &record.run
-    }
-}
 
 /// The result of a run.
 #[derive(Debug, Serialize, Deserialize)]
@@ -144,5 +95,43 @@ impl Waits {
 }
 
 fn main() -> ExitCode {
-    cli::main::<Full>()
+    let bench = Bench {
+        name: "full",
+        quick: "half a minute",
+        roles: &[],
+        measure: |run, _| measure(run),
+        print: report::print,
+        draw: None,
+        run: |record: &Record| &record.run,
+    };
+    bench.main()
+}
+
+fn measure(run: Run) -> Result<Record> {
+    let version = machine::kamailio_version(&Servers::from_env().stock.to_string_lossy())?;
+    let modelled = model::Load::all(run.quick).map(|load| Modelled {
+        outcomes: policy::Policy::ALL
+            .map(|policy| model::run(policy, &load))
+            .into(),
+        load,
+    });
+    let plan = server::Plan::new(run.quick);
+    let served = server::run(&plan)?;
+    let nat_plan = nat::Plan::new(run.quick);
+    let shared = nat::run(&nat_plan, run.quick)?;
+    let network_plan = network::Plan::new(run.quick);
+    let entered = network::run(&network_plan, run.quick)?;
+    Ok(Record {
+        run,
+        version,
+        modelled: modelled.into(),
+        plan,
+        served,
+        nat_plan,
+        shared,
+        network: Some(Network {
+            plan: network_plan,
+            entered,
+        }),
+    })
 }

@@ -29,38 +29,21 @@ mod run;
 mod scraper;
 mod subject;
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use common::cli::{self, Bench, Draw};
-use common::process::Role;
-use common::run::Run;
+use common::cli::Bench;
 use common::{Result, acceptor, cpu, generator, kamailio, loaded, machine, progress, stats};
 use record::Record;
 
-/// This benchmark.
-struct Kamailio;
-
-impl Bench for Kamailio {
-    const NAME: &'static str = "kamailio";
-    const QUICK: &'static str = "a minute";
-    const ROLES: &'static [Role] = &[generator::ROLE, acceptor::ROLE];
-    const DRAW: Option<Draw<Record>> = Some(plot::draw);
-    type Record = Record;
-
-    fn measure(run: Run, _: &Path) -> Result<Record> {
-        run::measure(run)
-    }
-
-    fn print(record: &Record) {
-        report::print(record);
-    }
-
-    fn run(record: &Record) -> &Run {
-        &record.run
-    }
-}
-
 fn main() -> ExitCode {
-    cli::main::<Kamailio>()
+    let bench = Bench {
+        name: "kamailio",
+        quick: "a minute",
+        roles: &[generator::ROLE, acceptor::ROLE],
+        measure: |run, _| run::measure(run),
+        print: report::print,
+        draw: Some(plot::draw),
+        run: |record: &Record| &record.run,
+    };
+    bench.main()
 }

@@ -20,37 +20,20 @@ mod run;
 mod series;
 mod servers;
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use common::Result;
-use common::cli::{self, Bench};
-use common::process::Role;
-use common::run::Run;
+use common::cli::Bench;
 use record::Record;
 
-/// This benchmark.
-struct Peers;
-
-impl Bench for Peers {
-    const NAME: &'static str = "peers";
-    const QUICK: &'static str = "half a minute";
-    const ROLES: &'static [Role] = &[common::generator::ROLE];
-    type Record = Record;
-
-    fn measure(run: Run, _: &Path) -> Result<Record> {
-        run::measure(run)
-    }
-
-    fn print(record: &Record) {
-        report::print(record);
-    }
-
-    fn run(record: &Record) -> &Run {
-        &record.run
-    }
-}
-
 fn main() -> ExitCode {
-    cli::main::<Peers>()
+    let bench = Bench {
+        name: "peers",
+        quick: "half a minute",
+        roles: &[common::generator::ROLE],
+        measure: |run, _| run::measure(run),
+        print: report::print,
+        draw: None,
+        run: |record: &Record| &record.run,
+    };
+    bench.main()
 }

@@ -9,44 +9,20 @@ mod common;
 mod perf;
 mod report;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use common::cli::{self, Bench};
+use common::cli::Bench;
 use common::cpu::{Clock, Placement};
 use common::generator::{self, Order, Window};
 use common::kamailio::LIMIT;
 use common::loaded::Loaded;
-use common::process::Role;
 use common::run::Run;
 use common::{Result, kamailio, machine};
 use perf::{Frame, Recording, samples};
 use support::kamailio::{Config, Servers, Via};
-
-/// This benchmark.
-struct Profiles;
-
-impl Bench for Profiles {
-    const NAME: &'static str = "profile";
-    const QUICK: &'static str = "15 seconds";
-    const ROLES: &'static [Role] = &[generator::ROLE];
-    type Record = Record;
-
-    fn measure(run: Run, _: &Path) -> Result<Record> {
-        measure(run)
-    }
-
-    fn print(record: &Record) {
-        report::print(record);
-    }
-
-    fn run(record: &Record) -> &Run {
-        &record.run
-    }
-}
 
 const RATES: [u32; 2] = [85, 2_000];
 
@@ -123,7 +99,16 @@ impl Profile {
 }
 
 fn main() -> ExitCode {
-    cli::main::<Profiles>()
+    let bench = Bench {
+        name: "profile",
+        quick: "15 seconds",
+        roles: &[generator::ROLE],
+        measure: |run, _| measure(run),
+        print: report::print,
+        draw: None,
+        run: |record: &Record| &record.run,
+    };
+    bench.main()
 }
 
 fn measure(run: Run) -> Result<Record> {

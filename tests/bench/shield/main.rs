@@ -24,37 +24,21 @@ mod report;
 mod run;
 mod subject;
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use common::cli::{self, Bench};
-use common::process::Role;
-use common::run::Run;
+use common::cli::Bench;
 use common::{Result, cpu, kamailio, machine, process, progress, stats};
 use record::Record;
 
-/// This benchmark.
-struct Shield;
-
-impl Bench for Shield {
-    const NAME: &'static str = "shield";
-    const QUICK: &'static str = "half a minute";
-    const ROLES: &'static [Role] = &[flooder::ROLE, honest::ROLE];
-    type Record = Record;
-
-    fn measure(run: Run, _: &Path) -> Result<Record> {
-        run::measure(run)
-    }
-
-    fn print(record: &Record) {
-        report::print(record);
-    }
-
-    fn run(record: &Record) -> &Run {
-        &record.run
-    }
-}
-
 fn main() -> ExitCode {
-    cli::main::<Shield>()
+    let bench = Bench {
+        name: "shield",
+        quick: "half a minute",
+        roles: &[flooder::ROLE, honest::ROLE],
+        measure: |run, _| run::measure(run),
+        print: report::print,
+        draw: None,
+        run: |record: &Record| &record.run,
+    };
+    bench.main()
 }
