@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 use crate::Waits;
 use support::kamailio::Client;
@@ -89,6 +90,38 @@ impl Silent {
                 }
             }
             sleep(self.step);
+        }
+    }
+}
+
+/// How the visitors of a load come and go, whatever their number.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Visits {
+    /// How long each keeps its connection.
+    pub(crate) stays: Duration,
+    /// The pause after a rejection.
+    pub(crate) retry: Duration,
+    /// They give up after this time.
+    pub(crate) patience: Duration,
+    pub(crate) window: Duration,
+}
+
+impl Visits {
+    /// Visitors that only have to be admitted, without a request.
+    pub(crate) fn visitors(&self, per_second: u32) -> Visitors {
+        let Visits {
+            stays,
+            retry,
+            patience,
+            window,
+        } = *self;
+        Visitors {
+            per_second,
+            window,
+            retry,
+            patience,
+            stays: Some(stays),
+            enter: admitted,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clients::{self, Silent, Visitors, admitted};
+use crate::clients::{self, Silent, Visits};
 use crate::subject::{Settings, Which};
 use crate::{Result, Waits};
 use support::kamailio::{Client, Server, Via, source};
@@ -44,13 +44,8 @@ pub(crate) struct Plan {
     /// Phones that come in a second from other networks, and from the /16.
     pub(crate) others_per_second: u32,
     pub(crate) neighbours_per_second: u32,
-    /// How long each keeps its connection.
-    pub(crate) stays: Duration,
-    /// The pause of a phone after a rejection.
-    pub(crate) retry: Duration,
-    /// A phone gives up after this time.
-    pub(crate) patience: Duration,
-    pub(crate) window: Duration,
+    #[serde(flatten)]
+    pub(crate) visits: Visits,
 }
 
 impl Plan {
@@ -71,10 +66,12 @@ impl Plan {
             registered: 200 / part,
             others_per_second: 20,
             neighbours_per_second: 10,
-            stays: Duration::from_secs(3),
-            retry: Duration::from_millis(500),
-            patience: Duration::from_secs(patience),
-            window: Duration::from_secs(window),
+            visits: Visits {
+                stays: Duration::from_secs(3),
+                retry: Duration::from_millis(500),
+                patience: Duration::from_secs(patience),
+                window: Duration::from_secs(window),
+            },
         }
     }
 
@@ -96,17 +93,6 @@ impl Plan {
                 false => config,
             }
         })
-    }
-
-    fn visitors(&self, per_second: u32) -> Visitors {
-        Visitors {
-            per_second,
-            window: self.window,
-            retry: self.retry,
-            patience: self.patience,
-            stays: Some(self.stays),
-            enter: admitted,
-        }
     }
 
     /// The address of an attackers' connection.
@@ -177,10 +163,12 @@ fn enter(which: Which, known: bool, plan: &Plan) -> Result<Entered> {
         sleep(plan.settle);
         let neighbours = scope.spawn(|| {
             let from = |n| neighbour(plan.registered + n);
-            plan.visitors(plan.neighbours_per_second).come(from, to)
+            plan.visits
+                .visitors(plan.neighbours_per_second)
+                .come(from, to)
         });
         let from = |n: u32| source(20 + (n >> 8) as u8, n as u8, 1);
-        let others = plan.visitors(plan.others_per_second).come(from, to);
+        let others = plan.visits.visitors(plan.others_per_second).come(from, to);
         let neighbours = neighbours.join();
         // Relaxed, here and below: they order nothing else.
         let attackers = held.load(Ordering::Relaxed);

@@ -50,10 +50,10 @@ pub(crate) fn print(record: &Record) {
         plan.greedy,
         plan.phones_per_second,
         plan.trunk_per_second,
-        plan.window.as_secs(),
-        plan.stays.as_secs(),
-        plan.retry.as_millis(),
-        plan.patience.as_secs(),
+        plan.visits.window.as_secs(),
+        plan.visits.stays.as_secs(),
+        plan.visits.retry.as_millis(),
+        plan.visits.patience.as_secs(),
     );
     head("server", "trunk");
     for served in &record.served {
@@ -123,10 +123,10 @@ fn print_network(Network { plan, entered }: &Network) {
         plan.registered,
         plan.others_per_second,
         plan.neighbours_per_second,
-        plan.window.as_secs(),
-        plan.stays.as_secs(),
-        plan.retry.as_millis(),
-        plan.patience.as_secs(),
+        plan.visits.window.as_secs(),
+        plan.visits.stays.as_secs(),
+        plan.visits.retry.as_millis(),
+        plan.visits.patience.as_secs(),
     );
     println!(
         "  {:<30}{:>30}{:>30}{:>10}{:>16}{:>9}",

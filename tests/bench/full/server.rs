@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clients::{Visitors, admitted};
+use crate::clients::{Visits, admitted};
 use crate::policy::{LEVELS, RESERVE};
 use crate::subject::{Settings, Which};
 use crate::{Result, Waits};
@@ -31,15 +31,10 @@ pub(crate) struct Plan {
     /// Phones that come in a second, and connections of the trunk.
     pub(crate) phones_per_second: u32,
     pub(crate) trunk_per_second: u32,
-    /// How long each keeps its connection.
-    pub(crate) stays: Duration,
-    /// The pause after a rejection.
-    pub(crate) retry: Duration,
-    /// They give up after this time.
-    pub(crate) patience: Duration,
     /// They come when the greedy sources had this time to fill the server.
     pub(crate) fill: Duration,
-    pub(crate) window: Duration,
+    #[serde(flatten)]
+    pub(crate) visits: Visits,
 }
 
 impl Plan {
@@ -53,16 +48,16 @@ impl Plan {
             registered: 300,
             phones_per_second: 20,
             trunk_per_second: 5,
-            stays: Duration::from_secs(3),
-            retry: Duration::from_millis(250),
-            patience: Duration::from_secs(3),
             fill: Duration::from_secs(3),
-            window: Duration::from_secs(seconds),
+            visits: Visits {
+                stays: Duration::from_secs(3),
+                retry: Duration::from_millis(250),
+                patience: Duration::from_secs(3),
+                window: Duration::from_secs(seconds),
+            },
         }
     }
-}
 
-impl Plan {
     fn start(&self, which: Which) -> Server {
         let settings = Settings {
             max: self.max,
@@ -76,17 +71,6 @@ impl Plan {
                 .text_param("reserve", RESERVE)
                 .rule("127.3.0.0/24=500 trusted")
         })
-    }
-
-    fn visitors(&self, per_second: u32) -> Visitors {
-        Visitors {
-            per_second,
-            window: self.window,
-            retry: self.retry,
-            patience: self.patience,
-            stays: Some(self.stays),
-            enter: admitted,
-        }
     }
 }
 
@@ -132,9 +116,9 @@ fn fill(which: Which, plan: &Plan) -> Result<Served> {
         sleep(plan.fill);
         let phones = scope.spawn(|| {
             let from = |n: u32| source(4 + (n >> 16) as u8, (n >> 8) as u8, n as u8);
-            plan.visitors(plan.phones_per_second).come(from, to)
+            plan.visits.visitors(plan.phones_per_second).come(from, to)
         });
-        let trunk = plan.visitors(plan.trunk_per_second);
+        let trunk = plan.visits.visitors(plan.trunk_per_second);
         let trunk = trunk.come(|_| source(3, 0, 1), to);
         let phones = phones.join().map_err(|_| "a phone panicked")?;
         let in_use = server.connections();
