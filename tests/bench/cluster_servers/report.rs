@@ -49,13 +49,11 @@ fn print_known(record: &Record) {
             };
             let times = sorted(all().map(|changed| changed.ms));
             let errors = sorted(all().map(|changed| changed.error_ms));
+            let [median, p99, longest] = waits_of(&times);
             println!(
-                "| {} | {text} | {} | {:.0} | {:.0} | {:.0} | {:.1} |",
+                "| {} | {text} | {} | {median:.0} | {p99:.0} | {longest:.0} | {:.1} |",
                 name(load),
                 times.len(),
-                at(&times, 0.5),
-                at(&times, 0.99),
-                at(&times, 1.0),
                 at(&errors, 0.99),
             );
         }
@@ -137,15 +135,13 @@ fn print_contest(record: &Record, greed: Greed) {
             };
             contests.iter().map(of).sum::<f64>() / contests.len() as f64
         };
+        let [median, p99, longest] = waits_of(&waits);
         println!(
-            "| {} | {} | {} | {:.2}, {:.2}, {:.1} | {failed} of {} | {:.2} | {:.2} | {:.2} | {:.2} \
-             | {:.2} |",
+            "| {} | {} | {} | {median:.2}, {p99:.2}, {longest:.1} | {failed} of {} | {:.2} | {:.2} \
+             | {:.2} | {:.2} | {:.2} |",
             limited.name(),
             range(|contest| contest.greedy),
             range(|contest| contest.office),
-            at(&waits, 0.5),
-            at(&waits, 0.99),
-            at(&waits, 1.0),
             waits.len() + failed as usize,
             mean(&[Kind::TcpMain]),
             mean(&[Kind::TcpWorker]),
@@ -199,6 +195,11 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values
+}
+
+/// The median, the 99th percentile and the longest of sorted waits.
+fn waits_of(sorted: &[f64]) -> [f64; 3] {
+    [0.5, 0.99, 1.0].map(|part| at(sorted, part))
 }
 
 /// The value at this part of a sorted list.
