@@ -24,6 +24,7 @@ use nix::sys::socket::{MsgFlags, getsockopt, recv, send, sockopt};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::common::sip;
 use crate::process::{Role, answer, next_order};
 use crate::socket::{connecting, to_be_reset};
 
@@ -31,17 +32,6 @@ pub(crate) const ROLE: Role = Role {
     option: "honest",
     run,
 };
-
-const REQUEST: &[u8] = b"OPTIONS sip:anybody@localhost SIP/2.0\r\n\
-    Via: SIP/2.0/TCP localhost;branch=z9hG4bK-1\r\n\
-    From: <sip:honest@localhost>;tag=1\r\n\
-    To: <sip:anybody@localhost>\r\n\
-    Call-ID: 1@localhost\r\n\
-    CSeq: 1 OPTIONS\r\n\
-    Content-Length: 0\r\n\r\n";
-
-/// The beginning and the end of an answer, which has no body.
-const ANSWER: (&[u8], &[u8]) = (b"SIP/2.0 200 ", b"\r\n\r\n");
 
 /// Lets honest sources come for a while. The answer is [`Fared`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -231,7 +221,7 @@ impl Exchange {
                 0 => {}
                 error => return Err(Errno::from_raw(error)),
             }
-            send(socket, REQUEST, MsgFlags::MSG_NOSIGNAL)?;
+            send(socket, sip::REQUEST, MsgFlags::MSG_NOSIGNAL)?;
             self.request_sent = true;
         }
         loop {
@@ -241,8 +231,7 @@ impl Exchange {
                 return Ok(Step::Closed);
             }
             self.answer.extend(&part[..count]);
-            let (begin, end) = ANSWER;
-            if self.answer.starts_with(begin) && self.answer.ends_with(end) {
+            if self.answer.starts_with(sip::SUCCESS) && self.answer.ends_with(sip::END) {
                 return Ok(Step::Answered);
             }
         }

@@ -10,6 +10,8 @@ use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use support::raw::connect_from;
 
+use crate::common::sip;
+
 /// How long a client waits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -36,18 +38,11 @@ pub(crate) fn keep_alive(stream: &mut TcpStream) -> io::Result<bool> {
 /// Sends a request. Returns whether it was answered with success; otherwise the server has
 /// answered with an error, or closed the connection.
 pub(crate) fn ask(stream: &mut TcpStream) -> io::Result<bool> {
-    const REQUEST: &[u8] = b"OPTIONS sip:test@localhost SIP/2.0\r\n\
-        Via: SIP/2.0/TCP localhost;branch=z9hG4bK-1\r\n\
-        From: <sip:test@localhost>;tag=1\r\n\
-        To: <sip:test@localhost>\r\n\
-        Call-ID: 1@localhost\r\n\
-        CSeq: 1 OPTIONS\r\n\
-        Content-Length: 0\r\n\r\n";
     let mut answer = Vec::new();
     let mut exchange = || {
-        stream.write_all(REQUEST)?;
+        stream.write_all(sip::REQUEST)?;
         let mut part = [0; 1024];
-        while !answer.ends_with(b"\r\n\r\n") {
+        while !answer.ends_with(sip::END) {
             match stream.read(&mut part)? {
                 0 => return Err(ErrorKind::UnexpectedEof.into()),
                 length => answer.extend_from_slice(&part[..length]),
@@ -56,7 +51,7 @@ pub(crate) fn ask(stream: &mut TcpStream) -> io::Result<bool> {
         Ok(())
     };
     let answered = answered(exchange())?;
-    Ok(answered && answer.starts_with(b"SIP/2.0 200"))
+    Ok(answered && answer.starts_with(sip::SUCCESS))
 }
 
 /// Whether the server has not closed the connection.

@@ -11,6 +11,7 @@
 //! loaded ── process ⇄ generator ── listener  a server's process with its load
 //! acceptor                                   the least that a server can do
 //! kamailio                                   the servers under load
+//! sip                                        a request and its answer
 //! ```
 
 pub(crate) mod acceptor;
@@ -27,6 +28,7 @@ pub(crate) mod process;
 pub(crate) mod progress;
 pub(crate) mod results;
 pub(crate) mod run;
+pub(crate) mod sip;
 pub(crate) mod stats;
 
 use std::error::Error;
