@@ -300,18 +300,48 @@ fn unused_descriptors_take_no_memory() {
     assert!(resident() < before + 51_200);
 }
 
-/// As damaged memory may have it.
+/// Cells of records as damaged memory may have them: they are invalid, or without a connection,
+/// or their slot is out of range in either kind of row, also with a network.
+const WRONG_CELLS: [u64; 6] = [
+    0,
+    u64::MAX,
+    1,
+    0xffff_ffff,
+    1 << 32 | 0xffff_ffff,
+    1 << 63 | 0xffff_ffff,
+];
+
 #[test]
 fn record_with_a_wrong_cell_is_a_stale_token() {
     let limiter = limiter(0, 4);
-    for cell in [0, u64::MAX, 1] {
+    for cell in WRONG_CELLS {
         let token = connect(&limiter, 3, A);
         let record = &limiter.region().connections()[3];
         record.cell.store(cell, Ordering::Relaxed);
-        assert_eq!(disconnect(&limiter, token), Err(StaleToken));
+        assert_eq!(disconnect(&limiter, token), Err(StaleToken), "{cell:#x}");
         assert_eq!(limiter.connection(3), None);
     }
-    assert_eq!(limiter.totals().stale_token, 3);
+    assert_eq!(limiter.totals().stale_token, 6);
+}
+
+#[test]
+fn record_with_a_wrong_cell_has_no_source() {
+    let geometry = Geometry::of(1000, 4).with_trust().with_moves();
+    let limiter = Limiter::with_geometry(geometry, 1000, 0, PrefixLengths::DEFAULT).unwrap();
+    let worker = Worker::ACCEPTOR;
+    for cell in WRONG_CELLS {
+        let token = connect(&limiter, 3, A);
+        let record = &limiter.region().connections()[3];
+        record.cell.store(cell, Ordering::Relaxed);
+        assert_eq!(limiter.scope_of_connection(3), None, "{cell:#x}");
+        assert_eq!(limiter.trust(worker, token), Err(TrustError::Gone));
+        let moved = limiter.count_for(worker, token, A, B);
+        assert!(matches!(moved, Err(MoveError::Gone)), "{cell:#x}");
+        limiter.forget(worker, 3);
+        assert_eq!(limiter.connection(3), None);
+    }
+    let totals = limiter.totals();
+    assert_eq!((totals.stale_token, totals.descriptor_reused), (6, 6));
 }
 
 proptest! {

@@ -471,9 +471,10 @@ impl<'a> Table<'a> {
         control.is_still_owned_since(at.control)
     }
 
-    /// The source that has `slot`, if any.
+    /// The source that has `slot`, if any. The slot may be out of range, because a record names
+    /// it.
     pub(crate) fn source_at(self, slot: usize) -> Option<(Source, SlotRef)> {
-        let entry = self.slot(slot);
+        let entry = self.any_slot(slot)?;
         loop {
             // publish: the key read below belongs to this control word or to a later one.
             let control = Control::load(&entry.control, Ordering::Acquire);

@@ -189,7 +189,7 @@ impl<'a> Others<'a> {
             (None, Some(at)) => {
                 // If this process is killed now, readers look at one line more than they need.
                 let elsewhere = &buckets[first].elsewhere;
-                let others = elsewhere.load(Ordering::Relaxed) + 1;
+                let others = elsewhere.load(Ordering::Relaxed).saturating_add(1);
                 elsewhere.store(others, Ordering::Relaxed);
                 OthersEntry::new(second, at)
             }

@@ -67,6 +67,17 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// The cell of a slot that may be out of range, because a record names it.
+    #[inline(always)]
+    fn any_cell(self, row: usize, slot: usize) -> Option<&'a AtomicI32> {
+        if row == ACCEPTOR_ROW {
+            let bucket = self.buckets.get(slot / SLOTS_PER_BUCKET)?;
+            Some(&bucket.slots[slot % SLOTS_PER_BUCKET].acceptor_cell)
+        } else {
+            self.region.cells(row).get(slot)
+        }
+    }
+
     /// Adds a connection to the cell of `row`, which must be entered in the slot. Returns
     /// the new value of the cell.
     #[inline(always)]
@@ -76,8 +87,8 @@ impl<'a> Rows<'a> {
         before.saturating_add(1)
     }
 
-    /// Subtracts a connection from the cell. `false` if the cell had none; then it is
-    /// unchanged.
+    /// Subtracts a connection from the cell. `false` if the cell had none, or there is no such
+    /// slot, as in damaged memory; then nothing has changed.
     #[inline]
     pub(crate) fn release(self, row: usize, slot: usize) -> bool {
         // One atomic step, because a process killed between two steps would leave the cell
@@ -88,9 +99,10 @@ impl<'a> Rows<'a> {
         // Failure is Relaxed: the token's holder added to this cell and is the only one
         // who may subtract that unit, so it always reads a value above 0.
         let less = |connections: i32| (connections > 0).then(|| connections - 1);
-        let cell = self.cell(row, slot);
-        cell.fetch_update(Ordering::SeqCst, Ordering::Relaxed, less)
-            .is_ok()
+        self.any_cell(row, slot).is_some_and(|cell| {
+            cell.fetch_update(Ordering::SeqCst, Ordering::Relaxed, less)
+                .is_ok()
+        })
     }
 
     /// The source's connections in the rows of `set`.

@@ -5,6 +5,7 @@
 //!
 //! `IMAGES=1000000 cargo test --test damaged` for longer, `SEED=N` for another start.
 
+use std::ffi::c_int;
 use std::io::Write;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use tcp_conn_limit::observe::audit::Audit;
 use tcp_conn_limit::observe::report::{By, Report};
 use tcp_conn_limit::observe::watch::Watch;
 use tcp_conn_limit::policy::settings::{Mode, OnFull};
-use tcp_conn_limit::source::{Prefix, PrefixLengths, Source};
+use tcp_conn_limit::source::{NetworkLengths, Prefix, PrefixLengths, Source};
 
 /// Images, unless `IMAGES` is set.
 const IMAGES: u64 = 3_000;
@@ -42,6 +43,10 @@ const RULES: [&str; 6] = [
     "::/0=100",
 ];
 
+/// A proxy, and its rule, for tables whose connections can be moved.
+const PROXY: [u8; 4] = [10, 0, 0, 11];
+const PROXY_RULE: &str = "10.0.0.11=unlimited proxy";
+
 /// Addresses of the shared memory mappings of this process.
 fn mappings() -> Vec<Range<usize>> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
@@ -54,21 +59,23 @@ fn mappings() -> Vec<Range<usize>> {
     maps.lines().filter_map(parse).collect()
 }
 
-/// A limiter, and the bytes of its shared memory.
+/// A limiter, the bytes of its shared memory, and which of them are the records of the lowest
+/// descriptors.
 struct Table {
     limiter: Limiter,
     bytes: &'static [AtomicU8],
+    records: Range<usize>,
 }
 
 impl Table {
     fn new(connections: u32, prefixes: PrefixLengths) -> Table {
         let before = mappings();
         // The watch then reads all records, which takes long here, so one table is enough.
-        let create = match (connections, prefixes) {
-            (1, PrefixLengths::DEFAULT) => Limiter::with_trust,
-            _ => Limiter::new,
+        let limiter = match (connections, prefixes) {
+            (1, PrefixLengths::DEFAULT) => Limiter::with_moves(connections, 0, prefixes, true),
+            _ => Limiter::new(connections, 0, prefixes),
         };
-        let limiter = create(connections, 0, prefixes).unwrap();
+        let limiter = limiter.unwrap();
         let mut new = mappings();
         new.retain(|mapping| !before.contains(mapping));
         let [Range { start, end }] = new[..] else {
@@ -79,7 +86,11 @@ impl Table {
         // SAFETY: the memory is mapped and writable as long as the limiter exists,
         // which is kept with the slice, and it holds nothing but atomics.
         let bytes = unsafe { std::slice::from_raw_parts(at, end - start) };
-        Table { limiter, bytes }
+        Table {
+            records: records(&limiter, bytes),
+            limiter,
+            bytes,
+        }
     }
 
     /// Sets all bytes to zero, as they were at first.
@@ -89,6 +100,34 @@ impl Table {
         let done = unsafe { libc::madvise(start, self.bytes.len(), libc::MADV_REMOVE) };
         assert_eq!(done, 0);
     }
+}
+
+/// Descriptors of the connections with records.
+const DESCRIPTORS: c_int = 30;
+
+/// Finds the records of the [`DESCRIPTORS`] in a new table, by the time in the first one.
+fn records(limiter: &Limiter, bytes: &[AtomicU8]) -> Range<usize> {
+    const RECORD: usize = 16;
+    const OPENED_AT: usize = 12;
+    const CLOCK: u32 = 0x5a17_c0de;
+    limiter.set_clock(CLOCK);
+    let source = Source::new(&[192, 0, 2, 1], limiter.prefixes()).unwrap();
+    let worker = Worker::ACCEPTOR;
+    let token = limiter.connect(worker, 0, source, &[], Facts::NONE, 0);
+    limiter
+        .disconnect(worker, token.unwrap(), Facts::NONE)
+        .unwrap();
+    let word = |at: usize| {
+        let bytes = [0, 1, 2, 3].map(|n| bytes[at + n].load(Ordering::Relaxed));
+        u32::from_ne_bytes(bytes)
+    };
+    // The clock itself comes first, in the header.
+    let mut found = (0..limiter.table_bytes())
+        .step_by(4)
+        .filter(|&at| word(at) == CLOCK);
+    let opened_at = found.nth(1).expect("a record of the first descriptor");
+    let start = opened_at - OPENED_AT;
+    start..start + DESCRIPTORS as usize * RECORD
 }
 
 fn address(random: &mut SmallRng) -> Vec<u8> {
@@ -131,20 +170,34 @@ fn connections(limiter: &Limiter, tokens: &mut Vec<Token>, random: &mut SmallRng
     limiter.note(Worker::ACCEPTOR, Fault::BadAddress);
 }
 
-/// Opens connections with records, trusts some and takes that back.
-fn trust(limiter: &Limiter, random: &mut SmallRng) {
-    for _ in 0..20 {
+/// Opens and closes connections with records, trusts some and takes that back, and moves some to
+/// other sources.
+fn records_of_connections(limiter: &Limiter, random: &mut SmallRng) {
+    for _ in 0..30 {
         let worker = Worker::new(random.random_range(0..4));
-        let source = Source::new(&address(random), limiter.prefixes()).unwrap();
-        let descriptor = random.random_range(0..30);
-        let _ = match limiter.connection(descriptor) {
-            None => limiter
-                .connect(worker, descriptor, source, &[], Facts::NONE, 0)
-                .is_ok(),
-            Some(token) if random.random() => limiter.trust(worker, token).is_ok(),
-            Some(token) => limiter.untrust(token).is_ok(),
+        let address = match random.random() {
+            true => PROXY.to_vec(),
+            false => address(random),
         };
+        let source = Source::new(&address, limiter.prefixes()).unwrap();
+        let descriptor = random.random_range(0..DESCRIPTORS);
+        let facts = Facts::from_bits(random.random());
+        let Some(token) = limiter.connection(descriptor) else {
+            let _ = limiter.connect(worker, descriptor, source, &address, facts, 0);
+            continue;
+        };
+        match random.random_range(0..6) {
+            0 => _ = limiter.trust(worker, token),
+            1 => _ = limiter.untrust(token),
+            2 => _ = limiter.count_for(worker, token, &PROXY, &address),
+            3 => _ = limiter.disconnect(worker, token, facts),
+            4 => limiter.forget(worker, descriptor),
+            _ => _ = limiter.accept(worker, descriptor, source, &address, facts),
+        }
         limiter.is_expired(descriptor);
+        let _ = limiter.moved_to(token);
+        let _ = limiter.scope_of_connection(descriptor);
+        let _ = limiter.counts_network_of(descriptor);
     }
     if random.random_bool(0.05) {
         // It reads all records.
@@ -205,8 +258,11 @@ fn reports(limiter: &Limiter, watch: &mut Watch, random: &mut SmallRng) {
 
 /// Calls everything that changes settings.
 fn all_controls(limiter: &Limiter, random: &mut SmallRng) {
-    let rules = &RULES[..random.random_range(0..=RULES.len())];
-    let rules = rules_for(limiter.prefixes(), rules);
+    let mut rules = RULES[..random.random_range(0..=RULES.len())].to_vec();
+    if limiter.has_moves() {
+        rules.push(PROXY_RULE);
+    }
+    let rules = rules_for(limiter.prefixes(), &rules);
     // This may fail, because the word that says which process loads may be damaged.
     let _ = limiter.set_rules(&rules);
     let modes = [Mode::Enforce, Mode::Monitor, Mode::Off];
@@ -229,13 +285,24 @@ fn halves(limiter: &Limiter, bytes: &[AtomicU8]) -> [usize; 2] {
 }
 
 /// Damages the memory in one of many ways.
-fn damage(limiter: &Limiter, bytes: &[AtomicU8], random: &mut SmallRng) {
+fn damage(table: &Table, random: &mut SmallRng) {
+    let Table {
+        limiter,
+        bytes,
+        records,
+    } = table;
     // Relaxed: no other process uses the table.
     let set = |at: usize, byte: u8| bytes[at].store(byte, Ordering::Relaxed);
     let get = |at: usize| bytes[at].load(Ordering::Relaxed);
     let [first, second] = halves(limiter, bytes);
-    // Header and table, and the part of each half that is in use, at its beginning.
-    let parts = [0..1_500, 0..first, first..first + 512, second..second + 512];
+    // Header and table, the records, and the part of each half that is in use, at its beginning.
+    let parts = [
+        0..1_500,
+        0..first,
+        records.clone(),
+        first..first + 512,
+        second..second + 512,
+    ];
     let part = parts[random.random_range(0..parts.len())].clone();
     let times = 1 << random.random_range(0..9);
     let at = |random: &mut SmallRng| random.random_range(part.clone());
@@ -291,28 +358,30 @@ fn damage(limiter: &Limiter, bytes: &[AtomicU8], random: &mut SmallRng) {
     }
 }
 
-/// Tables of several sizes, for both ways of comparing sources.
+/// Tables of several sizes, for both ways of comparing sources, and one with networks.
 fn tables() -> Vec<Table> {
     let prefixes = [PrefixLengths::DEFAULT, PrefixLengths::new(32, 128).unwrap()];
     let tables = [1, 10, 60]
         .into_iter()
         .flat_map(|connections| prefixes.map(|prefixes| Table::new(connections, prefixes)));
-    tables.collect()
+    let networks = PrefixLengths::DEFAULT.with_networks(NetworkLengths::DEFAULT);
+    tables.chain([Table::new(10, networks.unwrap())]).collect()
 }
 
 /// Uses a table, damages it and uses it again.
 fn image(tables: &[Table], seed: u64) {
     let mut random = SmallRng::seed_from_u64(seed);
-    let Table { limiter, bytes } = &tables[random.random_range(0..tables.len())];
+    let table = &tables[random.random_range(0..tables.len())];
+    let limiter = &table.limiter;
     let (mut tokens, mut watch) = (Vec::new(), Watch::default());
     all_controls(limiter, &mut random);
     all_controls(limiter, &mut random);
     connections(limiter, &mut tokens, &mut random);
-    trust(limiter, &mut random);
+    records_of_connections(limiter, &mut random);
     for _ in 0..random.random_range(1..3) {
-        damage(limiter, bytes, &mut random);
+        damage(table, &mut random);
         connections(limiter, &mut tokens, &mut random);
-        trust(limiter, &mut random);
+        records_of_connections(limiter, &mut random);
         reports(limiter, &mut watch, &mut random);
         all_controls(limiter, &mut random);
         connections(limiter, &mut tokens, &mut random);
