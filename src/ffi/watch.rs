@@ -103,9 +103,10 @@ impl Global {
             | Notice::MoreBanned { .. }
             | Notice::Flood { .. } => TCL_LOG_REJECTED,
             Notice::RuleEnded(_) => TCL_LOG_NOTICE,
-            Notice::Full { .. } | Notice::Untracked { .. } | Notice::NeverTrusted(_) => {
-                TCL_LOG_WARN
-            }
+            Notice::Full { .. }
+            | Notice::Untracked { .. }
+            | Notice::Stale { .. }
+            | Notice::NeverTrusted(_) => TCL_LOG_WARN,
             Notice::Load(notice) => load::severity(notice),
         };
         self.log(level, &line);
@@ -235,7 +236,8 @@ impl Event {
             | Notice::RuleEnded(_)
             | Notice::Load(_)
             | Notice::Full { .. }
-            | Notice::Untracked { .. } => return None,
+            | Notice::Untracked { .. }
+            | Notice::Stale { .. } => return None,
         })
     }
 

@@ -151,6 +151,12 @@ pub enum Notice {
         /// Such connections that were rejected.
         rejected: u64,
     },
+    /// In the last interval connections closed that were not counted where their tokens or
+    /// records said.
+    Stale {
+        /// The number of these.
+        releases: u64,
+    },
 }
 
 /// Why a connection was rejected, with the numbers of now.
@@ -590,6 +596,13 @@ impl fmt::Display for NoticeLine<'_> {
                 self.first_untracked,
                 Uncounted(*admitted, *rejected)
             ),
+            Notice::Stale { releases } => write!(
+                f,
+                "released {} without a count: the server released them twice, or shared memory \
+                 is damaged; compare the counts with tcp_conn_limit.audit, and restart the \
+                 server if they differ",
+                Connections(*releases, "")
+            ),
         }
     }
 }
@@ -980,6 +993,16 @@ mod tests {
             });
             assert_eq!(line(&summary), format!("rejected {text} in 1 s"));
         }
+    }
+
+    #[test]
+    fn stale_tokens_are_reported_with_a_remedy() {
+        assert_eq!(
+            line(&Notice::Stale { releases: 2 }),
+            "released 2 connections without a count: the server released them twice, or shared \
+             memory is damaged; compare the counts with tcp_conn_limit.audit, and restart the \
+             server if they differ"
+        );
     }
 
     #[test]

@@ -661,6 +661,25 @@ fn untracked_connections_are_reported_at_the_end_of_the_interval() {
 }
 
 #[test]
+fn stale_tokens_are_reported_at_the_end_of_the_interval() {
+    let mut scene = Scene::new(0);
+    let release_twice = |limiter: &Limiter| {
+        let token = limiter.opened(Worker::ACCEPTOR, source(1), 0).unwrap();
+        limiter.closed(Worker::ACCEPTOR, token).unwrap();
+        limiter.closed(Worker::ACCEPTOR, token).unwrap_err();
+    };
+    release_twice(&scene.limiter);
+    release_twice(&scene.limiter);
+    assert_eq!(scene.run(INTERVAL), [Notice::Stale { releases: 2 }]);
+    assert_eq!(scene.run(2 * INTERVAL), []);
+    // A reset hides nothing.
+    release_twice(&scene.limiter);
+    scene.limiter.reset_stats();
+    release_twice(&scene.limiter);
+    assert_eq!(scene.run(INTERVAL), [Notice::Stale { releases: 1 }]);
+}
+
+#[test]
 fn full_table_is_reported_at_the_end_of_the_interval() {
     let mut scene = Scene::new(0);
     let outside = fill(&scene.limiter);

@@ -135,13 +135,14 @@ impl Known {
 }
 
 /// The uncounted connections that were logged, since the last reset: those admitted and
-/// those rejected.
+/// those rejected, and those that closed.
 #[derive(Default)]
 struct Uncounted {
     /// The number of resets before.
     resets: u32,
     full: [u64; 2],
     untracked: [u64; 2],
+    stale: [u64; 1],
 }
 
 impl Log {
@@ -380,12 +381,16 @@ impl Uncounted {
         if admitted > 0 || rejected > 0 {
             (tick.log)(Notice::Untracked { admitted, rejected });
         }
+        let [releases] = replace(&mut self.stale, [totals.stale_token]);
+        if releases > 0 {
+            (tick.log)(Notice::Stale { releases });
+        }
     }
 }
 
 /// Stores `now` as what was logged. Returns how much of it is new.
-fn replace(logged: &mut [u64; 2], now: [u64; 2]) -> [u64; 2] {
+fn replace<const N: usize>(logged: &mut [u64; N], now: [u64; N]) -> [u64; N] {
     let before = core::mem::replace(logged, now);
     // Lower than before if they were reset just now.
-    [0, 1].map(|index| now[index].saturating_sub(before[index]))
+    core::array::from_fn(|index| now[index].saturating_sub(before[index]))
 }

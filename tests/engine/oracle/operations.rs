@@ -263,6 +263,8 @@ struct Reports {
     firsts: u64,
     /// Connections without a slot since the last interval: admitted, rejected.
     full: (u64, u64),
+    /// Stale tokens since then.
+    stale: u64,
 }
 
 /// Seconds of an interval.
@@ -493,7 +495,7 @@ impl Oracle {
         self.rejected_at.clear();
         self.peaks = self.counts.clone();
         self.reports.new = 0;
-        self.reports.full = (0, 0);
+        (self.reports.full, self.reports.stale) = ((0, 0), 0);
     }
 
     fn run(&mut self, limiter: &Limiter, operation: &Operation) {
@@ -570,6 +572,7 @@ impl Oracle {
                 let outcome = limiter.closed(Worker::new(*worker), token);
                 assert_eq!(outcome, Err(StaleToken));
                 self.totals.stale_token += 1;
+                self.reports.stale += 1;
             }
         }
     }
@@ -678,13 +681,14 @@ impl Oracle {
         reports.now = reports.now.wrapping_add(seconds);
         let since = *reports.since.get_or_insert(reports.now);
         reports.seen += std::mem::take(&mut reports.new);
-        let (mut summed, mut full) = (0, (0, 0));
+        let (mut summed, mut full, mut stale) = (0, (0, 0), 0);
         reports
             .watch
             .tick(limiter, reports.now, INTERVAL, &mut |notice| match notice {
                 Notice::First { .. } => reports.firsts += 1,
                 Notice::Summary(summary) => summed = summary.more + summary.more_of_others,
                 Notice::Full { admitted, rejected } => full = (admitted, rejected),
+                Notice::Stale { releases } => stale = releases,
                 Notice::Released { .. } => {}
                 Notice::Untracked { .. } => panic!("no operation has a descriptor"),
                 Notice::Banned { .. } | Notice::Unbanned { .. } | Notice::MoreBanned { .. } => {
@@ -701,6 +705,7 @@ impl Oracle {
             });
         if reports.now.wrapping_sub(since) >= INTERVAL {
             assert_eq!(full, std::mem::take(&mut reports.full));
+            assert_eq!(stale, std::mem::take(&mut reports.stale));
             let lines = std::mem::take(&mut reports.firsts) + summed;
             let seen = std::mem::take(&mut reports.seen);
             if self.room.replaced {
@@ -712,8 +717,8 @@ impl Oracle {
             reports.since = Some(reports.now);
         } else {
             assert_eq!(
-                (summed, full),
-                (0, (0, 0)),
+                (summed, full, stale),
+                (0, (0, 0), 0),
                 "reported before the end of the interval"
             );
         }
