@@ -32,9 +32,9 @@ struct tcl_event
 						 * "pressure" or "cluster" */
 	const char *
 			ban; /* reason of the ban: "silent", "tls", "rejected", "rate", "script"
-					  * or "rpc"; "" if there is none */
+					  * or "rpc"; "" without a ban */
 	const char *rate; /* its rate, such as "10/s, burst 20", or "none" */
-	uint32_t seconds; /* left of the ban; 0: it ended, or there is none; of timed_out(): the
+	uint32_t seconds; /* left of the ban; 0: it ended, or no ban; of timed_out(): the
 					   * time to trust a connection */
 	const char *listener; /* where it is counted apart; "": nowhere */
 	const char *scope;	  /* what the event is about: "source" or "network" */

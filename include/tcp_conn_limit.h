@@ -397,8 +397,8 @@ struct tcl_config {
   /**
    * Prefixes of translators between IPv4 and IPv6, whose addresses have an IPv4 address
    * in them (RFC 6052): strings like 2001:db8:64::/96, with the length 32, 40, 48, 56,
-   * 64 or 96. Their clients count as IPv4, as those behind 64:ff9b::/96 always do. Null
-   * if there is none.
+   * 64 or 96. Their clients count as IPv4, as those behind 64:ff9b::/96 always do. Null:
+   * no such prefix.
    */
   const char *const *nat64_prefixes;
   /**
@@ -417,7 +417,8 @@ struct tcl_config {
   /**
    * What offences cost: strings like silent=1, a kind (silent, tls, rejected, rate,
    * script) and a number of seconds from 0 to 3600 with at most one decimal. The last one
-   * of a kind counts; kinds that are not named cost nothing. Null if there is none.
+   * of a kind counts; kinds that are not named cost nothing. Null: no offence costs
+   * anything.
    */
   const char *const *penalties;
   /**
@@ -571,11 +572,11 @@ struct tcl_source {
    */
   char scope[TCL_SCOPE_TEXT];
   /**
-   * Prefix of its rule; "default" if it has none.
+   * Prefix of its rule; "default" if no rule applies to it.
    */
   char rule[TCL_SOURCE_TEXT];
   /**
-   * What its rule says after the `=`; the default limit if it has none.
+   * What its rule says after the `=`; the default limit if no rule applies to it.
    */
   char terms[TCL_TERMS_TEXT];
   /**
@@ -830,7 +831,7 @@ struct tcl_rule_change {
   char was[TCL_WAS_TEXT];
   /**
    * The prefix of the rule that its sources have now, except those with rules for longer
-   * prefixes; "default" if they have none.
+   * prefixes; "default" if no rule applies to them.
    */
   char rule[TCL_SOURCE_TEXT];
   /**
@@ -1669,7 +1670,7 @@ int32_t tcl_listeners(const struct tcl_listener *listeners,
  * `index` of them, as text of at most `TCL_LISTENER_TEXT` bytes with its NUL. Allocates, so
  * the process that accepts connections should not call it.
  *
- * Returns 1 if there is such a listener, 0 if there is none with this index, or `TCL_EARG`,
+ * Returns 1 if there is such a listener, 0 if `index` is too high, or `TCL_EARG`,
  * `TCL_EMEM` or `TCL_EINIT`.
  *
  * # Safety

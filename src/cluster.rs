@@ -97,7 +97,7 @@ pub struct Count {
     pub source: Source,
     /// Its connections on this node.
     pub own: u32,
-    /// Its limit in the cluster; 0: it has none and is not reported.
+    /// Its limit in the cluster; 0: no limit, and it is not reported.
     pub limit: u32,
 }
 

@@ -61,12 +61,12 @@ user_module() {
     printf '%s\n' "$build/$(tree_id "$1")/user-module"
 }
 
-# Prints the ABI of the hooks in a header or in the patch, or nothing if there are none.
+# Prints the ABI of the hooks in a header or in the patch, or nothing if it has no hooks.
 hooks_abi() {
     sed -n 's/^+\{0,1\}#define KSR_TCP_CONN_HOOKS_ABI[ \t]*//p' "$1"
 }
 
-# Prints the ABI of the hooks in TREE, or nothing if it has none.
+# Prints the ABI of the hooks in TREE, or nothing if it has no hooks.
 tree_hooks_abi() {
     if [ -f "$1/$hooks_header" ]; then
         hooks_abi "$1/$hooks_header"

@@ -35,7 +35,7 @@
 extern gen_lock_t *tcpconn_lock;
 extern struct tcp_connection **tcpconn_id_hash;
 
-/* The accepted connection with this id, NULL if there is none. The caller holds the core's
+/* The accepted connection with this id, NULL if no connection has it. The caller holds the core's
  * lock, and the connection is valid as long as it does. */
 static struct tcp_connection *find(int id)
 {

@@ -10,7 +10,7 @@
 #ifndef TCM_CORE_H
 #define TCM_CORE_H
 
-/* Has the core a limit of its own, tcp_accept_iplimit? Cores before 5.7.3 have none. */
+/* Has the core a limit of its own, tcp_accept_iplimit? Cores before 5.7.3 lack it. */
 int tcm_core_has_limit(void);
 
 /* The core's own limit of connections per address, tcp_accept_iplimit. For a core
@@ -20,7 +20,7 @@ int tcm_core_limit(void);
 /* Sets the core's own limit, if it has one. */
 void tcm_core_set_limit(int limit);
 
-/* Can the core's own limit be switched off? Also true if the core has none. */
+/* Can the core's own limit be switched off? Also true if the core has no limit. */
 int tcm_core_limit_has_off(void);
 
 /* Does the core look for headers of the PROXY protocol? */

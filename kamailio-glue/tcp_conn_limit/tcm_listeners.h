@@ -20,7 +20,7 @@ int tcm_listeners_register(void);
 /* Logs each listener that active rules name but that the server does not have. */
 void tcm_listeners_warn(void);
 
-/* The descriptor of the socket on which the message arrived, or -1 if there is none. */
+/* The descriptor of the socket on which the message arrived, or -1 if it is unknown. */
 int tcm_listeners_of_message(const sip_msg_t *msg);
 
 #endif /* TCM_LISTENERS_H */

@@ -52,7 +52,7 @@ int tcm_params_check(void);
 int tcm_params_check_rate(
 		const char *rate, int burst, char *error, size_t error_size);
 
-/* The path of the rules file, NULL if there is none. */
+/* The path of the rules file, NULL without a rules file. */
 const char *tcm_params_rules_file(void);
 
 /* Checks the rules that the parameters name. Returns 0, or -1 after logging an error for

@@ -118,7 +118,7 @@ int tcm_rpc_arguments(rpc_t *rpc, void *c, char text[][TCM_RPC_ARGUMENT_SIZE],
 		const char *arguments[], int most, const char *expected);
 
 /* Answers with a fault if there is another argument. `expected` says what the command
- * expects. Returns 0 if there is none, or -1. */
+ * expects. Returns 0 without one, or -1. */
 int tcm_rpc_end(rpc_t *rpc, void *c, const char *expected);
 
 /* Reads the only argument, a limit: a number, or none, which becomes 0. Returns 0, or -1

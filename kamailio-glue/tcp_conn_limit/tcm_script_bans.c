@@ -108,7 +108,7 @@ int tcm_script_ki_penalize(sip_msg_t *msg, str *text)
 	return (ret < 0) ? ret : penalize(&address);
 }
 
-/* The address in a parameter or, if there is none, of the message or the event. Returns
+/* The address in a parameter or, without one, of the message or the event. Returns
  * as read_address(). */
 static int address_of_param(
 		sip_msg_t *msg, char *param, struct ip_addr *address)

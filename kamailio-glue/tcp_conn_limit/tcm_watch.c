@@ -32,7 +32,7 @@
 struct kind
 {
 	str name;
-	int route; /* -1: there is none */
+	int route; /* -1: no such route */
 };
 
 static struct kind kind_rejected = {str_init("tcp-conn-limit:rejected"), -1};

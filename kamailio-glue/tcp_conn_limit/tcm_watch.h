@@ -38,12 +38,12 @@ void tcm_watch_unbanned(const struct tcl_event *event);
 void tcm_watch_timed_out(const struct tcl_event *event);
 void tcm_watch_pressure(const struct tcl_pressure *event);
 
-/* The event of a source that a script is running for in this process, NULL if there is
- * none. */
+/* The event of a source that a script is running for in this process, NULL if no script
+ * runs for one. */
 const struct tcl_event *tcm_watch_event(void);
 
 /* The change of the level of pressure that a script is running for in this process, NULL
- * if there is none. */
+ * if no script runs for one. */
 const struct tcl_pressure *tcm_watch_pressure_event(void);
 
 #endif /* TCM_WATCH_H */

@@ -14,11 +14,11 @@ pub trait Effects {
     /// Sends a message. It may be lost, late, reordered and repeated.
     fn send(&mut self, to: To<'_>, body: &str);
 
-    /// The connections that a source has on all other nodes together. 0: it has none, and
-    /// what is kept of it can be removed.
+    /// The connections that a source has on all other nodes together. With 0, what is kept of
+    /// it can be removed.
     fn set(&mut self, source: Source, others: u32);
 
-    /// The limit of a source in the cluster on this node; 0: it has none.
+    /// The limit of a source in the cluster on this node; 0: no limit.
     fn limit(&mut self, source: Source) -> u32 {
         let _ = source;
         0

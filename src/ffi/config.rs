@@ -42,8 +42,8 @@ pub struct tcl_config {
     pub on_full: i32,
     /// Prefixes of translators between IPv4 and IPv6, whose addresses have an IPv4 address
     /// in them (RFC 6052): strings like 2001:db8:64::/96, with the length 32, 40, 48, 56,
-    /// 64 or 96. Their clients count as IPv4, as those behind 64:ff9b::/96 always do. Null
-    /// if there is none.
+    /// 64 or 96. Their clients count as IPv4, as those behind 64:ff9b::/96 always do. Null:
+    /// no such prefix.
     pub nat64_prefixes: *const *const c_char,
     /// The number of these strings, at most 16.
     pub nat64_count: u32,
@@ -54,7 +54,8 @@ pub struct tcl_config {
     pub burst: i32,
     /// What offences cost: strings like silent=1, a kind (silent, tls, rejected, rate,
     /// script) and a number of seconds from 0 to 3600 with at most one decimal. The last one
-    /// of a kind counts; kinds that are not named cost nothing. Null if there is none.
+    /// of a kind counts; kinds that are not named cost nothing. Null: no offence costs
+    /// anything.
     pub penalties: *const *const c_char,
     /// The number of these strings.
     pub penalty_count: u32,

@@ -111,7 +111,7 @@ pub unsafe extern "C" fn tcl_listeners(
 /// `index` of them, as text of at most `TCL_LISTENER_TEXT` bytes with its NUL. Allocates, so
 /// the process that accepts connections should not call it.
 ///
-/// Returns 1 if there is such a listener, 0 if there is none with this index, or `TCL_EARG`,
+/// Returns 1 if there is such a listener, 0 if `index` is too high, or `TCL_EARG`,
 /// `TCL_EMEM` or `TCL_EINIT`.
 ///
 /// # Safety

@@ -70,9 +70,9 @@ pub struct tcl_source {
     pub text: [c_char; TCL_SOURCE_TEXT],
     /// "source", or "network" if it is a network.
     pub scope: [c_char; TCL_SCOPE_TEXT],
-    /// Prefix of its rule; "default" if it has none.
+    /// Prefix of its rule; "default" if no rule applies to it.
     pub rule: [c_char; TCL_SOURCE_TEXT],
-    /// What its rule says after the `=`; the default limit if it has none.
+    /// What its rule says after the `=`; the default limit if no rule applies to it.
     pub terms: [c_char; TCL_TERMS_TEXT],
     /// Its connections.
     pub connections: u32,

@@ -33,7 +33,7 @@ pub struct tcl_rule_change {
     /// from, such as "5 rate=10/s from file:12", or "no rule".
     pub was: [c_char; TCL_WAS_TEXT],
     /// The prefix of the rule that its sources have now, except those with rules for longer
-    /// prefixes; "default" if they have none.
+    /// prefixes; "default" if no rule applies to them.
     pub rule: [c_char; TCL_SOURCE_TEXT],
     /// What that rule says after its `=`.
     pub terms: [c_char; TCL_TERMS_TEXT],

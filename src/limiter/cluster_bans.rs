@@ -114,9 +114,8 @@ impl Limiter {
         })
     }
 
-    /// The bans that this node set, in no order. `now` is the host clock. A node that rejects
-    /// nothing makes no other node reject anything, so there are none in another mode than
-    /// enforce.
+    /// The bans that this node set, in no order. `now` is the host clock. Empty in the modes
+    /// monitor and off: a node that rejects no connection must not make other nodes reject one.
     pub(crate) fn bans_in_cluster(&self, now: u32) -> impl Iterator<Item = Ban> + '_ {
         let is_enforced = self.mode() == Mode::Enforce;
         let is_own = |ban: &PenaltyReport| ban.cause != Cause::Cluster;

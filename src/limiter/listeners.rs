@@ -66,7 +66,8 @@ impl Limiter {
         }
     }
 
-    /// The scope of the rules for this listener; `None`: there are none, or it is `None`.
+    /// The scope of the rules for this listener; `None`: no rule names it, or no listener is
+    /// given.
     pub(crate) fn scope_of_listener(&self, listener: Option<ListenerName>) -> Option<Scope> {
         Scope::of_listener(self.rulebook().scope_of(listener)?)
     }

@@ -317,7 +317,7 @@ impl Limiter {
         }
     }
 
-    /// The slot of a network, which gets one if it has none; `None` if it gets none.
+    /// The slot of a network, or a new one for it; `None` if the table has no slot for it.
     #[inline(never)]
     fn claim_network(&self, worker: Worker, network: Source) -> Option<SlotRef> {
         let event = |event| self.note_event(worker, network, event);

@@ -54,7 +54,7 @@ fn connection_counts_in_its_source_only_if_its_network_has_no_slot() {
     limiter
         .disconnect(Worker::ACCEPTOR, token, Facts::SPOKE)
         .unwrap();
-    // One slot is free. The network takes it, and gives it back as the source has none.
+    // One slot is free. The network takes it, and gives it back because the source gets no slot.
     limiter.closed(Worker::ACCEPTOR, cells[0]).unwrap();
     assert_eq!(connect(&limiter, 9, 0), Err(full));
     assert_eq!(counts(&limiter, 9), [0, 0]);

@@ -97,7 +97,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// If the source is exempt, or has no slot and gets none.
+    /// If the source is exempt, or has no slot and cannot get one.
     pub fn offence(&self, worker: Worker, source: Source) -> Result<bool, BanError> {
         if self.settings().penalty(Cause::Script) == 0 {
             return Ok(self.is_banned(source));
@@ -114,7 +114,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// If the source is exempt, or has no slot and gets none.
+    /// If the source is exempt, or has no slot and cannot get one.
     pub fn ban(
         &self,
         worker: Worker,

@@ -174,8 +174,8 @@ impl Terms {
     }
 
     /// The limit over all nodes of the cluster if `default` is that of sources without a
-    /// rule; 0: unlimited. An unlimited rule that does not mention it has none, nor has a
-    /// trusted one.
+    /// rule; 0: unlimited. The limit does not apply to a trusted rule, or to an unlimited one that
+    /// does not mention it.
     pub fn cluster_limit(&self, default: u32) -> u32 {
         let is_unlimited = self.exempt && self.limit <= 0;
         match self.cluster {
@@ -187,7 +187,8 @@ impl Terms {
     }
 
     /// The limit of untrusted connections if `default` is that of sources without a rule; 0:
-    /// unlimited. An unlimited rule that does not mention it has none.
+    /// unlimited. The limit does not apply to a trusted rule, or to an unlimited one that does not
+    /// mention it.
     pub fn untrusted_limit(&self, default: u32) -> u32 {
         let is_unlimited = self.exempt && self.limit <= 0;
         match self.untrusted {

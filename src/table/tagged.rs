@@ -133,7 +133,7 @@ impl Penalty {
         Penalty(tag.word(end | reason | banned))
     }
 
-    /// The sentence of the owner with this tag; `None` if it has none, or none any more.
+    /// The sentence of the owner with this tag; `None` if it has no sentence, or that has ended.
     pub(crate) fn sentence(self, tag: Tag, now: u64) -> Option<Sentence> {
         if self.0 == NOTHING || Tag::of(self.0) != tag {
             return None;

@@ -2168,7 +2168,7 @@ static void cluster(void)
 
 	CHECK(tcl_cluster_tick() == TCL_OK && sent_messages > 0);
 	CHECK(strcmp(sent_to, "") == 0 && memchr(sent, '\0', sent_length) == NULL);
-	/* Its own message, a forged one, and none. */
+	/* Its own message, a forged one, and an empty one. */
 	CHECK(tcl_cluster_receive((uint8_t *)sent, sent_length, NULL, 0) == TCL_OK);
 	sent[0] ^= 1;
 	CHECK(tcl_cluster_receive((uint8_t *)sent, sent_length, NULL, 0) == TCL_OK);

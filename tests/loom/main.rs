@@ -383,9 +383,8 @@ fn untrust_against_close() {
     });
 }
 
-/// A worker is killed while it trusts a connection, or takes that back: it leaves no fewer
-/// trusted connections than there are, at most one more, and none after the source has closed
-/// all.
+/// A worker is killed while it trusts a connection, or takes that back: it leaves as
+/// many trusted connections as there are or one more, and 0 after the source has closed all.
 #[test]
 fn killed_while_trusting() {
     for trust in [true, false] {
@@ -1102,7 +1101,7 @@ impl Shared {
     }
 
     /// Counts a connection of A with the descriptor of this worker. Also returns whether it
-    /// counts in the network: while A moves to another slot, that may have none.
+    /// counts in the network: while A moves to another slot, the network may have no slot.
     fn connect_within(&self, worker: u32, limit: i32) -> Option<(ConnectionToken, bool)> {
         let (descriptor, facts) = (worker as i32, Facts::NONE);
         let worker = Worker::new(worker);

@@ -11,7 +11,7 @@
 # there is no chroot.
 #
 # These do not run here:
-# - the hooks: Debian's server has none;
+# - the hooks: Debian's server does not have them;
 # - app_jsdt (KEMI in JavaScript): it ends the emulated server with signal 11, also
 #   without our module;
 # - the tests that read the server's ELF file or kill and stop its processes by what

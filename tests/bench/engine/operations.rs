@@ -307,7 +307,7 @@ impl Operations {
         (open / count, close / count)
     }
 
-    /// Opens connections of sources that have none, in batches.
+    /// Opens a first connection of each source, in batches.
     fn opened_in_batches(&self, subject: &impl Subject, without: &[u32]) -> f64 {
         let batch = self.max_new() as usize;
         let mut tokens = Vec::with_capacity(batch);

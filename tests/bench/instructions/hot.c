@@ -8,7 +8,7 @@
  *   check   has one connection; check only
  *   reject  is at its limit of two; check only, which counts the rejection
  *   cycle   has one connection; check, opened, closed
- *   return  had a connection before, has none now, and still has its slot; check,
+ *   return  has closed its only connection, and still has its slot; check,
  *           opened, closed. SOURCES such sources take turns.
  *   new     was never seen; check, opened, closed. It stays as an idle source.
  *   rate    as cycle, with a rate, at which the source still owes something

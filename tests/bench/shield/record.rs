@@ -15,7 +15,7 @@ use crate::program::Cost;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Stopped {
-    /// There is none.
+    /// No source floods.
     NoFlood,
     /// The server rejects the banned source.
     Server,

@@ -181,7 +181,7 @@ fn check_uninitialised() {
     assert!(Audit::begin(1).is_none());
 }
 
-/// Returns the error message in a buffer of `size` bytes, or `None` if there is none.
+/// Returns the error message in a buffer of `size` bytes, or `None` if it is empty.
 fn sentence(edge: &Edge, size: usize) -> Option<String> {
     if size == 0 {
         return None;
@@ -406,7 +406,7 @@ pub fn set_worker(worker: u32) {
     ffi::tcl_set_worker(worker);
 }
 
-/// Calls `call` with a copy of `bytes`, or with null if there are none.
+/// Calls `call` with a copy of `bytes`, or with null if they are empty.
 fn with_bytes<T>(bytes: &[u8], call: impl FnOnce(*const u8, u32) -> T) -> T {
     INPUT.with_borrow_mut(|edge| {
         let pointer = if bytes.is_empty() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The oracle of rates, penalties and bans.
 //!
-//! The limiter's clock cannot be set through the C ABI, so the oracle has none. All rates
+//! The limiter's clock cannot be set through the C ABI, so the oracle has no clock. All rates
 //! give back one connection in an hour, and all times of penalties and bans are multiples of
 //! [`STEP`] seconds that differ by more than an input takes. So no time that passes changes
 //! an answer.

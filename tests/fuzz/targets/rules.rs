@@ -468,7 +468,7 @@ fn compare(set: &RuleSet, rules: &[naive::Rule], lengths: Lengths, addresses: &[
                 holding.map(|(net, _)| net.to_string())
             );
         }
-        // Each listener that has rules, and none.
+        // Each listener that has rules, and no listener.
         let mut scopes: Vec<_> = applying()
             .map(|rule| {
                 (

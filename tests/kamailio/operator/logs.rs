@@ -316,7 +316,7 @@ fn source_back_under_its_limit_is_logged_once(mode: Mode) {
         "source 127.71.0.1 is back under its limit: 0 connections, limit 1, \
          rule 127.71.0.0/16",
     );
-    // A line follows only after another first line, and there is none in this interval.
+    // A line follows only after another first line, which this interval does not have.
     for _ in 0..3 {
         held.extend(server.admit_all(1, Via::Tcp, source(70, 0, 1)));
         server.reject(Via::Tcp, source(70, 0, 1));

@@ -35,7 +35,7 @@ fn assert_limit(server: &Server, from: IpAddr, limit: usize) {
     until("they are closed", || server.counted(&from.to_string()) == 0);
 }
 
-/// The origin of the rule for this prefix; null if there is none.
+/// The origin of the rule for this prefix; null without a rule.
 fn origin(server: &Server, prefix: &str) -> Value {
     let rules = server.rpc("tcp_conn_limit.rules", json!([]));
     let mut rules = rules.as_array().expect("a list").iter();

@@ -473,7 +473,7 @@ impl Ledger {
         Some(())
     }
 
-    /// The token of an open connection, 0 if there is none, or one that was released.
+    /// The token of an open connection, 0 if no connection is open, or one that was released.
     fn picked(&self, bytes: &mut Bytes<'_>) -> Option<u64> {
         let pick = usize::from(bytes.byte()?);
         let token = match pick {
