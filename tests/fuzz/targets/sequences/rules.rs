@@ -116,7 +116,7 @@ fn read(text: &str) -> Result<(Key, Rule), i32> {
     Ok((key, rule))
 }
 
-/// Whether the oracle can tell what the rule does: it has no other rate than 1/h, and it is for
+/// Whether the oracle covers the rule: it has no other rate than 1/h, and it is for
 /// no listener. A process can name 64 listeners, so they would not depend on one input only.
 fn is_of_oracle(text: &str) -> bool {
     naive::whole_rule(text.trim_ascii()).is_none_or(|rule| {
