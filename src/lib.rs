@@ -48,7 +48,7 @@
 //!    rejected: ban, rate, limit, reserve, pressure, cluster, no room), `networks` (the second
 //!    scope), [`load`](limiter::load) (how full the host is, and what follows from it),
 //!    `offences` (penalties and bans), `moves` (a connection of a proxy counts for its client),
-//!    the token of a cell, and the totals.
+//!    `settings` and `rules` (how they change meanwhile), the token of a cell, and `statistics`.
 //! 3. `table`: `hash` and `directory` (how a source finds, gets and loses its slot),
 //!    `rows` (its count), `connections` (the records), `moved` (those that count for another
 //!    source), `details` (its rejections and its peak), `tagged` and `restraints` (what it
@@ -60,7 +60,8 @@
 //!    applies while the host is nearly full), [`origin`](policy::origin) (where a rule comes from),
 //!    [`rule_command`](policy::rule_command) (the arguments of commands
 //!    that change a rule), [`rules`](policy::rules) (a set of them and the longest match),
-//!    [`rules_file`](policy::rules_file), `rulebook` (the active rules in shared memory),
+//!    [`rules_file`](policy::rules_file), `rulebook` (the active rules in shared memory: in its
+//!    folder how they lie there, how they change, and the lock of the writer),
 //!    [`settings`](policy::settings).
 //! 5. `shared`: `layout` and `region` (the shared memory), `prefetch`, `clock`, `sync` (atomics
 //!    and the rules of their orderings), `process`, `visible` (text for log lines).
